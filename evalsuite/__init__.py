@@ -1,0 +1,1 @@
+"""evalsuite: evaluate checkpoints on a real vLLM, judge them, and believe the figures."""

@@ -1,0 +1,1 @@
+"""Serving: one vLLM process a model, one client for everything that asks it."""
