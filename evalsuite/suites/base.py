@@ -101,9 +101,7 @@ class Suite(Protocol):
         """Compute the suite's object of scores.json; pure."""
         ...
 
-    def export(
-        self, records: Sequence[Record], loaded: Loaded, folder: Path, *, model: str, judge: str | None
-    ) -> None:
+    def export(self, records: Sequence[Record], loaded: Loaded, folder: Path, *, model: str, judge: str | None) -> None:
         """Write the peer's own file formats into ``folder`` (results/<model>/<suite>/)."""
         ...
 

@@ -1,0 +1,52 @@
+"""The command line's verbs as Python functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsuite.config import parse_suite, read_config
+from evalsuite.errors import UsageError, unknown
+from evalsuite.results import load_results
+from evalsuite.suites.base import Scores, SuiteOptions
+
+if TYPE_CHECKING:
+    from evalsuite.progress import Progress
+
+__all__ = ["load_results", "run", "score"]
+
+
+def run(
+    *models: str, suites: list[str] | None = None, progress: Progress | None = None, **options: Any
+) -> list[dict[str, Any]]:
+    """Evaluate models and return one scores.json a model.
+
+    ``suites`` and ``options`` are those of ``evalsuite run`` with underscores
+    (``judge="demo"``, ``limit=5``, ``data="mini"``, ``results="results"``). Must be called on
+    the main thread when ``openllm`` is among the suites. Raises EvalsuiteError.
+
+    >>> evalsuite.run("ckpt/", suites=["mt_bench"], judge="judge-ckpt/")  # doctest: +SKIP
+    """
+    from evalsuite.runner import run as run_config
+
+    config = read_config({"models": models, "suites": suites, **options})
+    return [dict(document) for document in run_config(config, progress).models]
+
+
+def score(suite: str, source: str | Path, **options: Any) -> Scores:
+    """Score recorded answers or judgments in the benchmark's own format: no model, no network.
+
+    ``suite`` is a suite's name (``mixeval:hard`` and ``openllm:ifeval`` select parts); ``options``
+    are fields of ``SuiteOptions`` (``as_published=True``, ``mixeval_parser="rule"``). Raises
+    DataError or UsageError.
+    """
+    from evalsuite.suites.registry import HARNESS, SUITES
+
+    try:
+        spec = parse_suite(suite)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    scorer = SUITES.get(spec.name) or HARNESS.get(spec.name)
+    if scorer is None:
+        raise UsageError(unknown("suite", suite, [*SUITES, *HARNESS]))
+    return scorer.score_recorded(Path(source).expanduser(), SuiteOptions(parts=spec.parts, **options))

@@ -1,0 +1,134 @@
+"""Reading rows from the files that benchmarks come in, and the hash that identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.assets.asset import Asset
+from evalsuite.assets.places import Absent, cache_root, write_atomically
+from evalsuite.errors import DataError
+
+Row = dict[str, Any]
+
+RECIPE = 1
+"""Changes whenever the canonical form of a row does, so that remembered hashes are forgotten."""
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it, the same whichever file format it came from.
+
+    NumPy scalars and arrays become Python's; NaN becomes None; inside a nested mapping a None is
+    left out, because Parquet gives every row the union of all keys.
+    """
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def rows_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
+    r"""Hash rows: SHA-256 over each row's canonical JSON (sorted keys, no spaces, UTF-8) and a newline, in order.
+
+    >>> rows_sha256([{"b": None, "a": "x"}]) == hashlib.sha256(b'{"a":"x","b":null}\n').hexdigest()
+    True
+    """
+    digest = hashlib.sha256()
+    for row in rows:
+        text = json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Hash the bytes of one file."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """Hash the names and bytes of a folder's own files, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(file for file in folder.iterdir() if file.is_file()):
+        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the rows of a .jsonl, .json (a list, or a mapping from id to row) or .parquet file."""
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        return [dict(row) for row in parquet.read_table(path).to_pylist()]
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    loaded = json.loads(text)
+    if isinstance(loaded, dict):
+        return [{"id": key, **row} for key, row in loaded.items()]
+    return [dict(row) for row in loaded]
+
+
+def _mixeval(row: Mapping[str, Any]) -> Row:
+    """Give a MixEval row the types of the raw file: the hub's table holds option numbers as text."""
+    target = row.get("target")
+    targets: list[Any] = list(target) if isinstance(target, list | tuple) else [target]
+    numbered = row.get("problem_type") == "multiple-choice"
+    return {**row, "id": str(row["id"]), "target": [int(one) for one in targets] if numbered else targets}
+
+
+def selected(rows: Iterable[Mapping[str, Any]], asset: Asset) -> list[Row]:
+    """Return the asset's rows with just the fields that the benchmark uses, None where one is missing."""
+    kept: list[Row] = []
+    for row in rows:
+        if asset.only is not None and row.get(asset.only[0]) != asset.only[1]:
+            continue
+        ready = {key: plain(value) for key, value in row.items()}
+        shaped = _mixeval(ready) if asset.shape == "mixeval" else ready
+        kept.append({field: shaped.get(field) for field in asset.fields})
+    return kept
+
+
+def load_rows(asset: Asset, paths: Sequence[Path]) -> list[Row]:
+    """Read an asset's rows from its files; raises Absent when they do not hold them."""
+    try:
+        rows = selected((row for path in paths for row in read_rows(path)), asset)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise Absent(f"{paths[0]} cannot be read: {type(error).__name__}: {error}") from error
+    lacking = [f for f in asset.fields[:1] if any(row[f] is None for row in rows)]
+    if not rows or lacking:
+        raise Absent(f"{paths[0]} has no rows" if not rows else f"{paths[0]} has rows without {lacking[0]!r}")
+    return rows
+
+
+def _memory(asset: Asset, files: Sequence[Path]) -> Path:
+    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = json.dumps([RECIPE, asset.name, asset.fields, [str(p) for p in asset.parts], asset.only, stamps])
+    return cache_root() / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def recall(asset: Asset, files: Sequence[Path]) -> tuple[str, int | None] | None:
+    """Return the remembered (hash, rows) of files that have not changed in path, size or time."""
+    try:
+        known = json.loads(_memory(asset, files).read_text())
+        return str(known["sha256"]), known["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remember(asset: Asset, files: Sequence[Path], sha256: str, rows: int | None) -> None:
+    """Remember the hash of files that are slow to hash; a cache that cannot be written is no failure."""
+    try:
+        document = {"name": asset.name, "sha256": sha256, "rows": rows}
+        write_atomically(_memory(asset, files), json.dumps(document).encode())
+    except (OSError, DataError):
+        return

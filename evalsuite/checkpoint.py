@@ -1,0 +1,270 @@
+"""From the word on the command line to a checkpoint that can be served, or one clear sentence.
+
+A model is a local folder (safetensors, sharded or not; a LoRA adapter), a hub id, ``demo``, or
+``NAME@URL`` for a server that somebody else runs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.errors import CheckpointError, UsageError
+from evalsuite.fingerprint import files_sha256, text_sha256
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tekken.json",
+)
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model that can be asked.
+
+    ``path`` is the folder to serve (the base model's for a LoRA adapter, whose own folder is
+    ``adapter``); None when ``endpoint`` is set. ``fingerprint`` covers weights and config: 64
+    hex digits; for an endpoint it covers name and URL only, since the weights are out of sight.
+    """
+
+    name: str
+    path: Path | None
+    fingerprint: str
+    tokenizer_sha256: str | None = None
+    chat_template: str | None = None
+    adapter: Path | None = None
+    endpoint: str | None = None
+    config: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+
+    @property
+    def slug(self) -> str:
+        """Readable folder name plus the first 8 digits of the fingerprint."""
+        words = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.") or "model"
+        return f"{words[:80]}-{self.fingerprint[:8]}"
+
+    @property
+    def chat_template_sha256(self) -> str | None:
+        return None if self.chat_template is None else text_sha256(self.chat_template)
+
+    @property
+    def context_length(self) -> int | None:
+        """Positions that the config allows, None where it does not say."""
+        config = self.config or {}
+        for holder in (config, config.get("text_config") or {}):
+            if isinstance(value := holder.get("max_position_embeddings"), int):
+                return value
+        return None
+
+
+def resolve(
+    word: str,
+    *,
+    chat_template_file: Path | None = None,
+    base_url: str | None = None,
+    allow_pickle: bool = False,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Checkpoint:
+    """Find and check the model that ``word`` names; raises CheckpointError or UsageError in one sentence.
+
+    ``base_url`` attaches to a running server: a folder or hub id then gives the tokenizer and
+    template, and a bare served name goes without them.
+    """
+    name, at, url = word.rpartition("@")
+    if at and url.startswith(("http://", "https://")):
+        return _endpoint(name or "model", url)
+    if word == "demo" and not Path("demo").exists():
+        from evalsuite.assets import demo_checkpoint
+
+        return _folder(demo_checkpoint(on_step=on_step), "demo", chat_template_file, allow_pickle=allow_pickle)
+    folder = Path(word).expanduser()
+    if folder.is_dir():
+        return _folder(folder, folder.resolve().name, chat_template_file, allow_pickle=allow_pickle)
+    if folder.exists():
+        raise CheckpointError(f"{word} is a file; give the checkpoint's folder")
+    if base_url and not _HUB_ID.fullmatch(word):
+        return _endpoint(word, base_url)
+    if _HUB_ID.fullmatch(word) and not word.startswith(("./", "../")):
+        return _folder(_from_hub(word, on_step), word.rpartition("/")[2], chat_template_file, allow_pickle=allow_pickle)
+    raise UsageError(f"no model {word!r}: give a checkpoint folder that exists, a hub id org/name, demo, or NAME@URL")
+
+
+def _endpoint(name: str, url: str) -> Checkpoint:
+    return Checkpoint(name=name, path=None, fingerprint=text_sha256(f"endpoint\x1f{name}\x1f{url}"), endpoint=url)
+
+
+def _from_hub(repo: str, on_step: Callable[[str], None]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    on_step(f"fetching {repo} from the hub")
+    try:
+        return Path(snapshot_download(repo, allow_patterns=list(_HUB_PATTERNS)))
+    except Exception as error:  # the hub client raises a wide family; all of it means: not to be had
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"cannot get {repo} from the hub ({reason}); check the id and your access, or give a local folder"
+        ) from error
+
+
+def _folder(folder: Path, name: str, template_file: Path | None, *, allow_pickle: bool) -> Checkpoint:
+    if (folder / "adapter_config.json").is_file():
+        return _adapter(folder, name, template_file, allow_pickle=allow_pickle)
+    config = _read_config(folder / "config.json")
+    weights = _weight_files(folder, allow_pickle=allow_pickle)
+    tokenizer = [folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()]
+    if not any(file.name in _VOCABULARIES for file in tokenizer):
+        raise CheckpointError(
+            f"{folder} has weights but no tokenizer ({', '.join(_VOCABULARIES)}); "
+            "copy the base model's tokenizer files into it"
+        )
+    return Checkpoint(
+        name=name,
+        path=folder,
+        fingerprint=files_sha256([*weights, folder / "config.json"]),
+        tokenizer_sha256=files_sha256(tokenizer),
+        chat_template=_chat_template(folder, template_file),
+        config=config,
+        training=_training(folder),
+    )
+
+
+def _adapter(folder: Path, name: str, template_file: Path | None, *, allow_pickle: bool) -> Checkpoint:
+    """A LoRA adapter: its base is served and the adapter on it."""
+    settings = _read_config(folder / "adapter_config.json")
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise CheckpointError(
+            f"{folder} has adapter_config.json but no adapter_model.safetensors; save the adapter again"
+        )
+    _check_safetensors(weights)
+    base_word = settings.get("base_model_name_or_path")
+    if not isinstance(base_word, str) or not base_word:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} names no base_model_name_or_path; add it")
+    try:
+        base = resolve(base_word, allow_pickle=allow_pickle)
+    except UsageError as error:
+        raise CheckpointError(
+            f"the base model {base_word!r} of the adapter {folder} is not there; put it at that path"
+        ) from error
+    template = _chat_template(folder, template_file)
+    return Checkpoint(
+        name=name,
+        path=base.path,
+        fingerprint=text_sha256(base.fingerprint + files_sha256([weights, folder / "adapter_config.json"])),
+        tokenizer_sha256=base.tokenizer_sha256,
+        chat_template=template if template is not None else base.chat_template,
+        adapter=folder,
+        config=base.config,
+        training=_training(folder),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path.parent} has no {path.name}; give the folder that save_pretrained wrote")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path} ({error}); save the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} is not a JSON object; save the checkpoint again")
+    return config
+
+
+def _weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(_read_config(index).get("weight_map", {}).values()))
+        missing = [shard for shard in shards if not (folder / shard).is_file()]
+        if missing or not shards:
+            raise CheckpointError(
+                f"{folder} lacks {len(missing)} of {len(shards)} shards ({', '.join(missing[:3])}); copy the rest"
+            )
+        files = [folder / shard for shard in shards]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = sorted([*folder.glob("pytorch_model*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
+        if not pickles:
+            raise CheckpointError(
+                f"{folder} has no weights (*.safetensors); give the folder that save_pretrained wrote"
+            )
+        if not allow_pickle:
+            raise CheckpointError(
+                f"{folder} holds pickled weights ({pickles[0].name}), which can run code when loaded; "
+                "save it as safetensors, or pass --allow-pickle if you trust it"
+            )
+        return pickles
+    for file in files:
+        _check_safetensors(file)
+    return files
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the header's last offset with the file's size: a cut download fails here, not in an hour."""
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            header = json.loads(handle.read(length)) if 0 < length <= size - 8 else None
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file ({error}); copy it again") from error
+    if header is None or (ends and 8 + length + max(ends) != size):
+        expected = "a header" if header is None else f"{8 + length + max(ends):,} bytes"
+        raise CheckpointError(
+            f"{path} is truncated: it has {size:,} bytes, its header asks for {expected}; copy it again"
+        )
+
+
+def _chat_template(folder: Path, override: Path | None) -> str | None:
+    if override is not None:
+        try:
+            return override.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read the chat template {override} ({error}); give a Jinja file") from error
+    plain = folder / "chat_template.jinja"
+    if plain.is_file():
+        return plain.read_text(encoding="utf-8")
+    for file in ("chat_template.json", "tokenizer_config.json"):
+        if not (folder / file).is_file():
+            continue
+        template = _read_config(folder / file).get("chat_template")
+        if isinstance(template, str):
+            return template
+        if isinstance(template, list):
+            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+            if isinstance(named.get("default"), str):
+                return str(named["default"])
+    return None
+
+
+def _training(folder: Path) -> dict[str, Any] | None:
+    """What ``evalsuite sft`` wrote about the checkpoint's making, where it did."""
+    path = folder / "training.json"
+    return _read_config(path) if path.is_file() else None
+
+
+def weight_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes of weights on disk, a lower bound for the memory that serving needs; 0 for an endpoint."""
+    if checkpoint.path is None:
+        return 0
+    return sum(file.stat().st_size for file in checkpoint.path.glob("*.safetensors"))
+
+
+def weights_hint(checkpoint: Checkpoint) -> str:
+    """Short words on what the fingerprint covers, for the manifest."""
+    return "name and URL only: the weights are out of sight" if checkpoint.endpoint else "weights and config.json"

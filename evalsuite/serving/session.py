@@ -1,0 +1,177 @@
+"""A model ready to be asked: its own vLLM process, started when first needed, or somebody else's server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.errors import DataError, ServerError
+from evalsuite.files import read_json
+from evalsuite.serving.chat_format import load_chat_format
+from evalsuite.serving.client import Client, Endpoint, Target, check_endpoint
+from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length, installed_vllm
+from evalsuite.store import Store
+
+_IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
+_WITHOUT_EFFECT_ON_ANSWERS = frozenset(
+    {"port", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "block_size"}
+)
+_MAX_RESTARTS = 2
+
+
+def api_key() -> str:
+    """Return the key for servers that others run: EVALSUITE_API_KEY, else OPENAI_API_KEY, else none."""
+    return os.environ.get("EVALSUITE_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
+
+
+class Session:
+    """One model for the length of a run; a context manager that leaves no server behind.
+
+    ``serve_seconds`` is the time that starting took (0 when no server was needed), and
+    ``restarts`` how often a server that died was started anew.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        store: Store,
+        options: ServeOptions,
+        log_path: Path,
+        *,
+        base_url: str | None = None,
+        template_word: str | None = None,
+        in_flight: int | None = None,
+        on_step: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Load the tokenizer and check an endpoint; no server is started yet."""
+        self.checkpoint = checkpoint
+        self.options = options
+        self.serve_seconds = 0.0
+        self.restarts = 0
+        self.server: Server | None = None
+        self._log_path = log_path
+        self._on_step = on_step
+        self._stopped = threading.Event()
+        self._url = checkpoint.endpoint or base_url
+        self._attached: Endpoint | None = None
+        self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, template_word)
+        self.kind = "endpoint" if self._url else installed_vllm().kind
+        length = context_length(checkpoint, options)
+        if self._url:
+            name, served = check_endpoint(self._url, api_key(), checkpoint.name if checkpoint.endpoint else None)
+            self._attached = Endpoint(self._url, api_key(), name)
+            length = min((known for known in (length, served) if known is not None), default=None)
+        self.target = Target(
+            name=checkpoint.name,
+            identity=answer_identity(checkpoint, options, template_word, attached=bool(base_url)),
+            max_model_len=length,
+            chat_format=self.chat_format,
+            generation=_generation_config(checkpoint),
+        )
+        self.client = Client(self.target, self._connect, store, in_flight=in_flight or _IN_FLIGHT[self.kind])
+
+    @property
+    def is_up(self) -> bool:
+        return self.server is not None
+
+    def stop(self) -> None:
+        """End the server, if there is one; a start under way in another thread is ended too."""
+        self._stopped.set()
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    def restart_allowed(self) -> bool:
+        """Whether a dead server of ours may be started once more; counts it as started anew."""
+        if self._url or self.server is None or self.server.alive() or self.restarts >= _MAX_RESTARTS:
+            return False
+        self.server.stop()
+        self.server = None
+        self.restarts += 1
+        self.client.reconnect()
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    async def _connect(self) -> Endpoint:
+        if self._attached is not None:
+            return self._attached
+        return await asyncio.get_running_loop().run_in_executor(None, self._start)
+
+    def _start(self) -> Endpoint:
+        check_memory(self.checkpoint, installed_vllm())
+        began = time.monotonic()
+        server = Server(self.checkpoint, self.options, self._log_path)
+        self.server = server
+        try:
+            server.wait_ready(self._on_step)
+        except BaseException:
+            server.stop()
+            raise
+        if self._stopped.is_set():
+            server.stop()
+            raise ServerError("the run was stopped while the server started")
+        self.serve_seconds += time.monotonic() - began
+        self._on_step("")
+        return Endpoint(server.base_url, server.api_key, server.model_name, diagnose=lambda: _diagnosis(server))
+
+
+def _diagnosis(server: Server) -> str | None:
+    if server.alive():
+        return None
+    return (
+        f"vLLM ended while answering for {server.checkpoint.name}; the log is {server.log_path}:\n{server.log_tail()}"
+    )
+
+
+def effective_dtype(checkpoint: Checkpoint, options: ServeOptions) -> str | None:
+    """Return the dtype that is served: as asked, else the checkpoint's own."""
+    if options.dtype != "auto":
+        return options.dtype
+    config = checkpoint.config or {}
+    value = config.get("dtype") or config.get("torch_dtype")
+    return str(value) if value else None
+
+
+def answer_identity(
+    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: bool
+) -> dict[str, Any]:
+    """Return everything but the question that decides an answer: part of every key of the store."""
+    named = template_word if template_word and template_word.startswith("fastchat:") else None
+    return {
+        "weights": checkpoint.fingerprint,
+        "tokenizer": checkpoint.tokenizer_sha256,
+        "chat_template": named or checkpoint.chat_template_sha256,
+        "dtype": effective_dtype(checkpoint, options),
+        "max_model_len": context_length(checkpoint, options),
+        "vllm_args": {key: value for key, value in options.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS},
+        # A server that somebody else runs may serve other weights than the folder's.
+        "attached": attached,
+    }
+
+
+def _generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The checkpoint's own sampling settings; an empty mapping means transformers' defaults (greedy)."""
+    if checkpoint.path is None:
+        return None
+    folder = checkpoint.adapter or checkpoint.path
+    for place in (folder, checkpoint.path):
+        path = place / "generation_config.json"
+        if path.is_file():
+            try:
+                settings: dict[str, Any] = read_json(path)
+            except DataError:
+                return {}
+            return settings
+    return {}

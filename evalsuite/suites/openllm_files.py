@@ -1,0 +1,114 @@
+"""Open LLM results on disk, in lm-eval's own fields: written for its readers, and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from evalsuite.errors import DataError
+from evalsuite.files import read_json, write_json, write_jsonl
+from evalsuite.suites.harness_run import HarnessResult
+from judges.types import Unscored
+
+OWN_KEY = "evalsuite"
+"""The key of lm-eval's results document under which stands what lm-eval has no field for."""
+
+_PROTECTED = re.compile(r"gpqa", re.IGNORECASE)
+_FREE_OF_TEXT = frozenset(
+    {"doc_id", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
+)
+_DATED = re.compile(r"results_(\d{4}-\d\d-\d\dT.*)\.json")
+
+
+def write_results(result: HarnessResult, folder: Path) -> None:
+    """Write results.json and samples_<task>.jsonl with the fields of lm-eval's ``EvaluationTracker``.
+
+    Samples of GPQA hold ids, hashes, responses and metrics only: its authors ask that no text
+    of it is published. Source: lm-eval 0.4.13 lm_eval/loggers/evaluation_tracker.py.
+    """
+    for task in result.samples:
+        write_jsonl(folder / f"samples_{task}.jsonl", sample_rows(result, task))
+    own = {
+        "missing": dict(result.missing),
+        "unscored": {task: dict(counts) for task, counts in result.unscored.items()},
+        "truncated": dict(result.truncated),
+    }
+    write_json(folder / "results.json", json_ready({**result.results, OWN_KEY: own}))
+
+
+def sample_rows(result: HarnessResult, task: str) -> Iterator[dict[str, Any]]:
+    """Yield the samples of one task as lm-eval writes them; an unscored one also says why."""
+    config = result.results.get("configs", {}).get(task, {})
+    protected = bool(_PROTECTED.search(str(config.get("dataset_path", ""))))
+    for sample in result.samples[task]:
+        fault = next((one for one in sample["filtered_resps"] if isinstance(one, Unscored)), None)
+        row = {
+            **sample,
+            "arguments": {
+                f"gen_args_{index}": {f"arg_{place}": value for place, value in enumerate(arguments)}
+                for index, arguments in enumerate(sample["arguments"])
+            },
+            "resps": _as_words(sample["resps"]),
+            "filtered_resps": _as_words([] if fault else sample["filtered_resps"]),
+            "target": str(sample["target"]),
+        }
+        if protected:
+            row = {key: value for key, value in row.items() if key in _FREE_OF_TEXT | set(sample["metrics"])}
+        if fault is not None:
+            row["unscored"] = fault.reason
+        yield json_ready(row)
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read an lm-eval results document: the file, or the newest results*.json in a folder.
+
+    "Newest" goes by the date that lm-eval writes into the name, else by the file's time.
+    Raises DataError when there is none or it is not lm-eval's.
+    """
+    file = path if path.is_file() else _newest(path)
+    document = read_json(file)
+    if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
+        raise DataError(f"{file} is not an lm-eval results document: it has no object 'results'")
+    for task, row in document["results"].items():
+        if not isinstance(row, dict):
+            raise DataError(f"{file}: results[{task!r}] is not an object of metrics; give lm-eval's own results*.json")
+    return document
+
+
+def json_ready(value: Any) -> Any:
+    """Return ``value`` in JSON's own types: NaN and infinities become None, foreign objects text (as in lm-eval)."""
+    from lm_eval.utils import handle_non_serializable
+
+    return _finite(json.loads(json.dumps(value, default=handle_non_serializable)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _as_words(value: Any) -> Any:
+    return [_as_words(own) for own in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _newest(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder} does not exist; give lm-eval's results*.json or the folder that holds it")
+    found = sorted(folder.rglob("results*.json"))
+    if not found:
+        raise DataError(f"{folder} holds no results*.json; give the folder that lm_eval --output_path wrote to")
+    dated = {match[1]: file for file in found if (match := _DATED.fullmatch(file.name))}
+    return dated[max(dated)] if dated else max(found, key=lambda file: file.stat().st_mtime)
+
+
+def own_notes(document: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Return (missing, unscored) as evalsuite recorded them in its own export; empty for lm-eval's files."""
+    notes = document.get(OWN_KEY) or {}
+    return dict(notes.get("missing", {})), dict(notes.get("unscored", {}))

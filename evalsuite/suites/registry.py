@@ -1,0 +1,17 @@
+"""The suites by name. A newcomer adds one line here and one file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evalsuite.suites.alpaca_eval import ALPACA_EVAL
+from evalsuite.suites.base import Suite
+from evalsuite.suites.mixeval import MIXEVAL
+from evalsuite.suites.mt_bench import MT_BENCH
+from evalsuite.suites.openllm import OPENLLM, OpenLLM
+
+SUITES: Mapping[str, Suite] = {"mt_bench": MT_BENCH, "alpaca_eval": ALPACA_EVAL, "mixeval": MIXEVAL}
+"""Suites whose items are answered and judged one by one."""
+
+HARNESS: Mapping[str, OpenLLM] = {"openllm": OPENLLM}
+"""Suites that lm-eval drives as a whole."""

@@ -1,0 +1,196 @@
+"""MixEval's answer extraction: the published rule parser, and the questions for an extraction judge."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Sequence
+
+from judges.templates import render
+from judges.types import Choice, Message, Unscored
+
+SCORE_LEAD_IN = "\n\nScore: [["
+"""Continues a free-form judgment that holds no valid score; the judge then closes it with a choice."""
+
+SCORE_CHOICES = tuple(f"{tenths / 10:.1f}]]" for tenths in range(11))
+
+OPTION_LEAD_IN = "\n\nOption: [["
+"""Continues an option judgment that holds no valid letter; the judge then closes it with a choice."""
+
+_OUTER_MARKS = ",.!?;:'"
+_WORDS_BEFORE_ANSWER = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
+_BARE_MARKS = frozenset(":,.!?;'")
+_GROUPED_NUMBER = re.compile(r"-?\b\d{1,3}(?:,\d{3})+\b")
+_SCIENTIFIC_NUMBER = re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+")
+_PLAIN_NUMBER = re.compile(
+    r"""-? (?: \d+\.\d+ | \.\d+ | \d+\b )
+        (?! [eE][+-]?\d )      # the mantissa of a scientific number
+        (?! [,\d] )            # the head of a grouped or longer number
+    """,
+    re.VERBOSE,
+)
+
+
+def _letters(options: Sequence[str]) -> str:
+    if not 1 <= len(options) <= 26:
+        raise ValueError(f"{len(options)} options; expected 1 to 26, one letter each")
+    return "".join(chr(ord("A") + i) for i in range(len(options)))
+
+
+def option_choices(n_options: int) -> tuple[str, ...]:
+    """Return the guided closings of an option judgment, ``A]]`` and so on; ``n_options`` in [1, 26]."""
+    return tuple(f"{letter}]]" for letter in _letters([""] * n_options))
+
+
+def parse_choice_by_rule(response: str, options: Sequence[str]) -> Choice | Unscored:
+    """Read the chosen option from a response by MixEval's rule, without a judge.
+
+    The earliest letter that stands alone wins: between white space (with or without a full stop),
+    in parentheses, or at a bold mark. Failing that, a response of more than five words is searched
+    for the options' own texts, and the earliest one wins (the first option among equals). Nothing
+    found is ``Unscored("no_option")``, where the published code draws at random; see
+    :func:`choice_as_published`. Raises ValueError without options or with more than 26.
+    Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py (parse_multi_choice_response_rule,
+    chat models). Deviation: an empty option text is never "found".
+    """
+    letters = _letters(options)
+    text = response
+    for mark in _OUTER_MARKS:
+        text = text.strip(mark)
+    text = f" {text} "
+    alone = re.search(
+        rf"[ \n]([{letters}])\.?[ \n] | \(([{letters}])\) | \*\*([{letters}])\.?[ ] | [ ]([{letters}])\.?\*\*",
+        text,
+        re.VERBOSE,
+    )
+    if alone:
+        return Choice(next(letter for letter in alone.groups() if letter), response)
+    if len(text.split()) > 5:
+        lowered = text.lower()
+        found = [(lowered.find(option.lower()), i) for i, option in enumerate(options) if option.lower() in lowered]
+        found = [(position, i) for position, i in found if options[i]]
+        if found:
+            return Choice(letters[min(found)[1]], response)
+    return Unscored("no_option", response)
+
+
+def choice_as_published(response: str, options: Sequence[str], rng: random.Random) -> Choice:
+    """Read the chosen option as the published code does: by rule, else one drawn from ``rng``.
+
+    Start with ``random.Random(42)`` and go through the recorded file in its order; ``rng`` is
+    drawn from only where the rule finds nothing.
+    Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py.
+    """
+    choice = parse_choice_by_rule(response, options)
+    return choice if isinstance(choice, Choice) else Choice(rng.choice(_letters(options)), response)
+
+
+def _tail_after_last_cue(line: str, cues: Sequence[str]) -> str:
+    """Return the shortest of the texts behind each cue's last occurrence in ``line``, "" for none.
+
+    An empty text counts as nothing found, so that a later cue replaces it whatever its length:
+    the order of the cues matters, as in the published rule.
+    """
+    shortest = ""
+    for cue in cues:
+        if cue in line:
+            tail = line.rsplit(cue, 1)[-1].strip()
+            if not shortest or len(tail) < len(shortest):
+                shortest = tail
+    return shortest
+
+
+def _answer_passages(response: str) -> list[str]:
+    """Return the parts of a response that may hold its answer, in lower case.
+
+    The published code means to split sentences too, but looks for capitals after it has lowered
+    the text; lines are all that it ever splits. An equals sign is a cue in the last line only.
+    """
+    text = response.strip().strip(".").lower()
+    *earlier, last = text.split("\n")
+    passages = [_tail_after_last_cue(line, _WORDS_BEFORE_ANSWER) for line in earlier]
+    passages.append(_tail_after_last_cue(last, (*_WORDS_BEFORE_ANSWER, "=")))
+    return [passage for passage in passages if passage and passage not in _BARE_MARKS] or [text]
+
+
+def _normalize(text: str) -> list[str | float]:
+    """Return a number rounded to 2 places, or the text in lower case.
+
+    A single character is padded by a space on either side in turn, so that it is only found at
+    the edge of a word.
+    """
+    text = text.strip()
+    try:
+        return [round(float(text.replace(",", "")), 2)]
+    except ValueError:
+        lowered = text.lower()
+        return [f" {lowered}", f"{lowered} "] if len(lowered) == 1 else [lowered]
+
+
+def free_form_is_correct_by_rule(response: str, targets: Sequence[str]) -> bool:
+    """Say whether a free-form response holds one of the gold answers by MixEval's rule.
+
+    A gold text counts when it occurs in an answer passage; a gold number when it equals, to 2
+    places, a passage or a number in one. Raises ValueError without targets.
+    Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py (parse_freeform_response_rule,
+    eval_freeform_rule, chat models).
+    """
+    if not targets:
+        raise ValueError("no gold answers; expected at least one")
+    golds = [gold for target in targets for gold in _normalize(target)]
+    passages = _answer_passages(response)
+    numbers = [
+        number
+        for pattern in (_GROUPED_NUMBER, _SCIENTIFIC_NUMBER, _PLAIN_NUMBER)
+        for passage in passages
+        for number in pattern.findall(passage)
+    ]
+    for said in (said for text in (*passages, *numbers) for said in _normalize(text)):
+        if isinstance(said, float):
+            if said in golds:
+                return True
+        elif any(isinstance(gold, str) and gold in said for gold in golds):
+            return True
+    return False
+
+
+def _nonce(*texts: str) -> str:
+    """Return a mark of 16 hex digits that depends on the texts alone and occurs in none of them."""
+    for attempt in range(1_000_000):
+        mark = hashlib.sha256("\x1f".join([str(attempt), *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if not any(mark in text for text in texts):
+            return mark
+    raise ValueError("the texts hold every mark that was tried")
+
+
+def _messages(name: str, **values: object) -> list[Message]:
+    return [
+        Message("system", render(f"{name}_system", **values).removesuffix("\n")),
+        Message("user", render(name, **values).removesuffix("\n")),
+    ]
+
+
+def free_form_judge_messages(prompt: str, targets: Sequence[str], response: str) -> list[Message]:
+    """Ask a judge how far a free-form response agrees with the gold answers, from 0.0 to 1.0.
+
+    ``prompt`` is the question without its context, as in MixEval. The texts stand between
+    delimiters that carry a mark derived from them, so no text can close its own block. Raises
+    ValueError without targets. Templates: ``mixeval_free_form`` and ``mixeval_free_form_system``.
+    """
+    if not targets:
+        raise ValueError("no gold answers; expected at least one")
+    nonce = _nonce(prompt, *targets, response)
+    return _messages("mixeval_free_form", prompt=prompt, targets=list(targets), response=response, nonce=nonce)
+
+
+def option_judge_messages(prompt: str, options: Sequence[str], response: str) -> list[Message]:
+    """Ask a judge which option a multiple-choice response settles on.
+
+    The judge is not told which option is right. Delimiters as in :func:`free_form_judge_messages`.
+    Raises ValueError without options or with more than 26. Templates: ``mixeval_option`` and
+    ``mixeval_option_system``.
+    """
+    lettered = list(zip(_letters(options), options, strict=True))
+    nonce = _nonce(prompt, *options, response)
+    return _messages("mixeval_option", prompt=prompt, options=lettered, response=response, nonce=nonce)

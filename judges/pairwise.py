@@ -1,0 +1,68 @@
+"""AlpacaEval's comparison: two outputs under the names m and M, one token for an answer."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import cast, get_args
+
+from judges.templates import fill, placeholders_of
+from judges.types import Message, Role
+
+LABEL_FIRST = "m"
+LABEL_SECOND = "M"
+LABELS = (LABEL_FIRST, LABEL_SECOND)
+"""The names of the outputs in the order in which the prompt shows them; each must be one token."""
+
+IDENTICAL_PREFERENCE = 1.5
+"""The preference between two equal outputs, for which no judge is asked."""
+
+_BLOCK = re.compile(r"<\|im_start\|>[ \t]*(\w+)[ \t]*\n(.*?)<\|im_end\|>", re.DOTALL)
+_PLACEHOLDERS = frozenset({"instruction", "output_1", "output_2"})
+
+
+def is_switched(instruction: str) -> bool:
+    """Say whether AlpacaEval shows the model's output first for this instruction (406 of its 805).
+
+    Source: alpaca-eval 0.6.6, processors.py (SwitchTwoColumnsProcessor), seed 0.
+    """
+    draw = random.Random(f"is_switched_outputs{instruction}0")
+    return draw.choices([False, True], k=1)[0]
+
+
+def parse_chatml_template(text: str) -> list[tuple[Role, str]]:
+    """Split a ChatML prompt file into (role, text) pairs, each text without outer white space.
+
+    Raises ValueError when the text is not a sequence of ``<|im_start|>role ... <|im_end|>`` blocks
+    with the roles system, user and assistant. Source: alpaca-eval 0.6.6, utils.py (prompt_to_chatml).
+    """
+    blocks = _BLOCK.findall(text)
+    if not blocks or _BLOCK.sub("", text).strip():
+        raise ValueError("the prompt is not in ChatML; expected blocks of <|im_start|>role, text, <|im_end|>")
+    for role, _ in blocks:
+        if role not in get_args(Role):
+            raise ValueError(f"unknown role {role!r} in a ChatML prompt; expected one of {', '.join(get_args(Role))}")
+    return [(cast("Role", role), content.strip()) for role, content in blocks]
+
+
+def comparison_messages(
+    template_text: str, instruction: str, output_1: str, output_2: str, switched: bool
+) -> list[Message]:
+    """Ask which of two outputs is better, in the words of ``alpaca_eval_clf.txt``.
+
+    ``output_1`` is the baseline's and is shown as ``m`` unless ``switched``. Raises ValueError when
+    the template is not ChatML or its placeholders are not instruction, output_1 and output_2.
+    Source: alpaca-eval 0.6.6, utils.py (make_prompts, prompt_to_chatml). Deviation: the template is
+    split into messages first and filled in one pass afterwards, so that neither ``<|im_end|>`` nor
+    ``{output_2}`` inside an output can change the prompt; ordinary requests are the same to the byte.
+    """
+    blocks = parse_chatml_template(template_text)
+    found = frozenset[str]().union(*(placeholders_of(text) for _, text in blocks))
+    if found != _PLACEHOLDERS:
+        raise ValueError(
+            f"the comparison prompt has the placeholders {', '.join(sorted(found)) or 'none'}; "
+            f"expected {', '.join(sorted(_PLACEHOLDERS))}"
+        )
+    first, second = (output_2, output_1) if switched else (output_1, output_2)
+    values = {"instruction": instruction, "output_1": first, "output_2": second}
+    return [Message(role, fill(text, {name: values[name] for name in placeholders_of(text)})) for role, text in blocks]

