@@ -18,7 +18,8 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as out:
+            # An answer may hold half of a surrogate pair; written as \\udXXX it is valid in every JSON reader.
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
                 out.write(text)
                 out.flush()
                 os.fsync(out.fileno())
@@ -57,9 +58,11 @@ def read_json(path: Path) -> Any:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; raises DataError that names the file and the line."""
     rows: list[dict[str, Any]] = []
+    number = 0
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+            for line in lines:
+                number += 1
                 if not line.strip():
                     continue
                 row = json.loads(line)
@@ -69,5 +72,5 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise DataError(f"{path} line {len(rows) + 1} is not JSON ({error})") from error
+        raise DataError(f"{path} line {number} is not JSON ({error})") from error
     return rows

@@ -78,11 +78,12 @@ class Store:
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Remember an answer; returns once it is committed. The first answer to a question stays."""
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        # ASCII, because an answer may hold half of a surrogate pair, which UTF-8 cannot.
+        text = json.dumps(value, separators=(",", ":"))
         with self._lock:
             try:
                 self._db.execute("INSERT OR IGNORE INTO completions (key, value) VALUES (?, ?)", (key, text))
-            except (sqlite3.Error, UnicodeEncodeError) as error:
+            except sqlite3.Error as error:
                 raise StoreError(_cannot("write", self.path, error)) from error
         self.writes += 1
 

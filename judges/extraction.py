@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections.abc import Sequence
 
-from judges.templates import render
+from judges.templates import nonce, render
 from judges.types import Choice, Message, Unscored
 
 SCORE_LEAD_IN = "\n\nScore: [["
@@ -155,15 +154,6 @@ def free_form_is_correct_by_rule(response: str, targets: Sequence[str]) -> bool:
     return False
 
 
-def _nonce(*texts: str) -> str:
-    """Return a mark of 16 hex digits that depends on the texts alone and occurs in none of them."""
-    for attempt in range(1_000_000):
-        mark = hashlib.sha256("\x1f".join([str(attempt), *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        if not any(mark in text for text in texts):
-            return mark
-    raise ValueError("the texts hold every mark that was tried")
-
-
 def _messages(name: str, **values: object) -> list[Message]:
     return [
         Message("system", render(f"{name}_system", **values).removesuffix("\n")),
@@ -180,8 +170,8 @@ def free_form_judge_messages(prompt: str, targets: Sequence[str], response: str)
     """
     if not targets:
         raise ValueError("no gold answers; expected at least one")
-    nonce = _nonce(prompt, *targets, response)
-    return _messages("mixeval_free_form", prompt=prompt, targets=list(targets), response=response, nonce=nonce)
+    key = nonce(prompt, *targets, response)
+    return _messages("mixeval_free_form", prompt=prompt, targets=list(targets), response=response, nonce=key)
 
 
 def option_judge_messages(prompt: str, options: Sequence[str], response: str) -> list[Message]:
@@ -192,5 +182,5 @@ def option_judge_messages(prompt: str, options: Sequence[str], response: str) ->
     ``mixeval_option_system``.
     """
     lettered = list(zip(_letters(options), options, strict=True))
-    nonce = _nonce(prompt, *options, response)
-    return _messages("mixeval_option", prompt=prompt, options=lettered, response=response, nonce=nonce)
+    key = nonce(prompt, *options, response)
+    return _messages("mixeval_option", prompt=prompt, options=lettered, response=response, nonce=key)

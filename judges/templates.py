@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
+from judges.types import Message
+
+_KEYS_A_SALT = 1_000_000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -61,6 +65,67 @@ def template_sha256(name: str) -> str:
     if not path.is_file():
         raise _unknown_template(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTemplate:
+    """A judge's prompt as Jinja source: the user's message and, where there is one, the system's."""
+
+    user: str
+    system: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (64 hex digits) of both parts."""
+        return hashlib.sha256(f"{self.system}\x1f{self.user}".encode()).hexdigest()
+
+    def messages(self, **values: object) -> list[Message]:
+        """Render the prompt; raises ``jinja2.UndefinedError`` for a missing value."""
+        parts = (("system", self.system), ("user", self.user))
+        return [
+            Message(role, _environment().from_string(source).render(**values).removesuffix("\n"))
+            for role, source in parts
+            if source is not None
+        ]  # type: ignore[misc]
+
+    def check(self, known: frozenset[str], needed: frozenset[str]) -> None:
+        """Raise ValueError unless the template is Jinja, uses every needed variable and no unknown one."""
+        try:
+            used = {
+                name
+                for source in (self.user, self.system or "")
+                for name in meta.find_undeclared_variables(_environment().parse(source))
+            }
+        except TemplateSyntaxError as error:
+            raise ValueError(f"the judge template is not Jinja: line {error.lineno}, {error.message}") from error
+        if missing := sorted(needed - used):
+            raise ValueError(f"the judge template never uses {{{{ {missing[0]} }}}}, without which it cannot judge")
+        if unknown := sorted(used - known):
+            raise ValueError(f"the judge template uses {unknown[0]!r}; known: {', '.join(sorted(known))}")
+
+
+def judge_template(name: str) -> JudgeTemplate:
+    """Return our own template ``name`` with its ``<name>_system``; raises ValueError for an unknown name."""
+    folder = template_folder()
+    user, system = folder / f"{name}.jinja", folder / f"{name}_system.jinja"
+    if not user.is_file():
+        raise _unknown_template(name)
+    return JudgeTemplate(
+        user.read_text(encoding="utf-8"), system.read_text(encoding="utf-8") if system.is_file() else None
+    )
+
+
+def nonce(*texts: str, salt: int = 0) -> str:
+    """Return a mark of 16 hex digits that depends on the texts and ``salt`` alone and occurs in none of the texts.
+
+    Delimiters that carry it cannot be closed by a text: to hold the mark, the text would have to
+    foresee the hash of itself.
+    """
+    for attempt in range(salt * _KEYS_A_SALT, (salt + 1) * _KEYS_A_SALT):
+        mark = hashlib.sha256("\x1f".join([str(attempt), *texts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if not any(mark in text for text in texts):
+            return mark
+    raise ValueError("the texts hold every mark that was tried")
 
 
 def placeholders_of(template: str) -> frozenset[str]:

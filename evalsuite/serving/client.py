@@ -417,7 +417,8 @@ def check_endpoint(base_url: str, api_key: str, model_name: str | None) -> tuple
     other names than ``model_name`` (None takes the only one it serves).
     """
     try:
-        reply = httpx.get(f"{base_url.rstrip('/')}/models", headers={"Authorization": f"Bearer {api_key}"}, timeout=20)
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        reply = httpx.get(f"{base_url.rstrip('/')}/models", headers=headers, timeout=20)
     except httpx.HTTPError as error:
         raise ServerError(
             f"{base_url} does not answer ({error}); is the server up, and does the URL end in /v1?"

@@ -20,10 +20,10 @@ async def reason_then_choose(
     lead_in: str,
     choices: Sequence[str],
 ) -> VerdictT | Unscored:
-    """Ask for a free judgment and, only where it holds no valid verdict, for a guided closing.
+    r"""Ask for a free judgment and, only where it holds no valid verdict, for a guided closing.
 
     A judgment that parses is exactly the one that the published protocol would have seen. One
-    that does not is continued by ``lead_in`` (for example "\\n\\nRating: [[") and the judge
+    that does not is continued by ``lead_in`` (for example "\n\nRating: [[") and the judge
     chooses one of ``choices`` under guided output, so that a verdict is missing only when the
     server failed or the context is full. ``parse`` reads a verdict with a ``text`` field.
     """

@@ -1,0 +1,1 @@
+"""The leaderboard: recorded results in, one HTML file and one CSV out."""

@@ -1,0 +1,70 @@
+"""An OpenAI-compatible endpoint on loopback that answers from a function: the fake below the client.
+
+    with StubEndpoint(lambda path, body: (200, {...})) as stub:
+        stub.url, stub.requests
+
+A handler returns (status, JSON document) or (status, bytes); returning None cuts the
+connection without an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Handler = Callable[[str, dict[str, Any]], "tuple[int, Any] | None"]
+
+
+class StubEndpoint:
+    def __init__(self, handler: Handler, *, model: str = "stub", max_model_len: int = 4096, status: int = 200) -> None:
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        outer = self
+
+        class Answering(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._send(status, {"data": [{"id": model, "max_model_len": max_model_len}]})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                outer.requests.append((self.path, body))
+                answer = handler(self.path, body)
+                if answer is None:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                self._send(*answer)
+
+            def _send(self, code: int, document: Any) -> None:
+                data = document if isinstance(document, bytes) else json.dumps(document).encode()
+                self.send_response(code)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *words: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self) -> StubEndpoint:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def text_reply(text: str, finish_reason: str = "stop") -> dict[str, Any]:
+    """What both completion endpoints of vLLM answer, as far as anybody here reads it."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+    choice = {"text": text, "message": {"content": text}, "finish_reason": finish_reason, "logprobs": None}
+    return {"choices": [choice], "usage": usage}

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+import tenacity
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
+
+from evalsuite.errors import ServerError, UsageError
+from evalsuite.serving import client as client_module
+from evalsuite.serving.client import Client, Endpoint, Target, check_endpoint
+from evalsuite.serving.requests import Guide, Sampling
+from evalsuite.store import Store
+from judges.types import Message, Unscored
+
+GREEDY = Sampling(max_new_tokens=16)
+HELLO = [Message("user", "hello")]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(client_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store.sqlite") as store:
+        yield store
+
+
+class PlainFormat:
+    """Stands in for ChatFormat: one token a character."""
+
+    source = "checkpoint"
+    stop = ()
+
+    class tokenizer:
+        unk_token_id = 0
+
+        @staticmethod
+        def encode(text, add_special_tokens=False):
+            return [ord(letter) for letter in text]
+
+        @staticmethod
+        def convert_tokens_to_ids(token):
+            return None
+
+    def prompt_tokens(self, messages):
+        return [ord(letter) for message in messages for letter in message.content]
+
+
+OPEN: list[Client] = []
+
+
+@pytest.fixture(autouse=True)
+async def _close_clients():
+    yield
+    while OPEN:
+        await OPEN.pop().close()
+
+
+def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: None, **options):
+    connected = []
+
+    async def connect():
+        connected.append(stub.url)
+        return Endpoint(stub.url, "key", "stub", diagnose)
+
+    target = Target("stub", {"weights": "w"}, max_model_len, chat_format, generation=options.pop("generation", {}))
+    client = Client(target, connect, store, **options)
+    client.connected = connected
+    OPEN.append(client)
+    return client
+
+
+async def test_an_answer_is_asked_once_and_then_remembered(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        first = await make(stub, store).chat(HELLO, GREEDY)
+        second_client = make(stub, store)
+        second = await second_client.chat(HELLO, GREEDY)
+    assert first == second
+    assert first.text == "hi"
+    assert (first.prompt_tokens, first.completion_tokens, first.cached_tokens) == (3, 2, 1)
+    assert len(stub.requests) == 1
+    assert second_client.connected == [], "a remembered answer must not even start the server"
+
+
+async def test_the_same_question_at_the_same_time_is_asked_once(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        client = make(stub, store)
+        answers = await asyncio.gather(*(client.chat(HELLO, GREEDY) for _ in range(20)))
+    assert len(stub.requests) == 1
+    assert {answer.text for answer in answers} == {"hi"}
+
+
+async def test_greedy_answers_do_not_depend_on_the_seed_and_sampled_ones_do(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        client = make(stub, store)
+        await client.chat(HELLO, Sampling(16, temperature=0, seed=1))
+        await client.chat(HELLO, Sampling(16, temperature=0, seed=2))
+        assert len(stub.requests) == 1
+        await client.chat(HELLO, Sampling(16, temperature=0.7, seed=1))
+        await client.chat(HELLO, Sampling(16, temperature=0.7, seed=2))
+        assert len(stub.requests) == 3
+    assert [body.get("seed") for _, body in stub.requests] == [None, 1, 2]
+
+
+async def test_every_sampling_setting_is_spelled_out(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        await make(stub, store).chat(HELLO, GREEDY)
+    body = stub.requests[0][1]
+    assert body["temperature"] == 0
+    assert (body["top_p"], body["top_k"], body["min_p"], body["repetition_penalty"]) == (1.0, -1, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, {"temperature": 0, "top_k": -1}),
+        ({"temperature": 0.6}, {"temperature": 0}),
+        ({"do_sample": True, "temperature": 0.6, "top_p": 0.9}, {"temperature": 0.6, "top_p": 0.9, "top_k": 50}),
+        ({"do_sample": True}, {"temperature": 1.0, "top_p": 1.0, "top_k": 50}),
+    ],
+)
+async def test_what_is_left_to_the_model_is_its_generation_config(store, own, expected):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        await make(stub, store, generation=own).chat(HELLO, Sampling(16, None, None, None, seed=7))
+    body = stub.requests[0][1]
+    assert {key: body[key] for key in expected} == expected
+    assert body.get("seed") == (7 if own.get("do_sample") else None)
+
+
+async def test_a_busy_server_is_waited_for(store):
+    replies = iter([(503, {"error": {"message": "busy"}}), (429, {"error": {"message": "slow down"}})])
+    with StubEndpoint(lambda path, body: next(replies, (200, text_reply("at last")))) as stub:
+        client = make(stub, store)
+        answer = await client.chat(HELLO, GREEDY)
+    assert answer.text == "at last"
+    assert client.usage.retries == 2
+
+
+async def test_a_server_that_keeps_failing_makes_the_item_unscored_and_nothing_is_remembered(store):
+    with StubEndpoint(lambda path, body: (500, {"error": {"message": "boom"}})) as stub:
+        answer = await make(stub, store).chat(HELLO, GREEDY)
+    assert isinstance(answer, Unscored)
+    assert answer.reason == "request_failed"
+    assert len(stub.requests) == 6
+    assert len(store) == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("This model's maximum context length is 10 tokens", "context_length"),
+        ("max_tokens=9 cannot be greater than max_model_len=8", "context_length"),
+        ("unknown parameter", "request_failed"),
+    ],
+)
+async def test_a_bad_request_is_not_repeated(store, message, reason):
+    with StubEndpoint(lambda path, body: (400, {"error": {"message": message}})) as stub:
+        answer = await make(stub, store).chat(HELLO, GREEDY)
+    assert (answer.reason, len(stub.requests)) == (reason, 1)
+
+
+async def test_a_denied_request_ends_the_run_with_the_remedy(store):
+    with StubEndpoint(lambda path, body: (401, {"error": {"message": "no"}})) as stub:
+        with pytest.raises(ServerError, match="EVALSUITE_API_KEY"):
+            await make(stub, store).chat(HELLO, GREEDY)
+
+
+async def test_a_server_that_is_dead_is_told_from_one_that_is_busy(store):
+    with StubEndpoint(lambda path, body: None) as stub:
+        with pytest.raises(ServerError, match="the process ended"):
+            await make(stub, store, diagnose=lambda: "the process ended").chat(HELLO, GREEDY)
+        assert len(stub.requests) == 1
+        with pytest.raises(ServerError, match="does not answer"):
+            await make(stub, store).chat(HELLO, GREEDY)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"choices": []},
+        {"choices": [{"text": None}]},
+        [1, 2],
+        {"choices": [{"message": {"content": None}}]},
+    ],
+)
+async def test_a_reply_that_cannot_be_read_is_unscored(store, reply):
+    with StubEndpoint(lambda path, body: (200, reply)) as stub:
+        answer = await make(stub, store).chat(HELLO, GREEDY)
+    assert isinstance(answer, Unscored)
+    assert answer.reason == "malformed_reply"
+    assert len(store) == 0
+
+
+async def test_broken_json_is_asked_again(store):
+    replies = iter([(200, b'{"choices": [')])
+    with StubEndpoint(lambda path, body: next(replies, (200, text_reply("fine")))) as stub:
+        answer = await make(stub, store).chat(HELLO, GREEDY)
+    assert answer.text == "fine"
+    assert len(stub.requests) == 2
+
+
+async def test_an_empty_string_is_an_answer(store):
+    with StubEndpoint(lambda path, body: (200, text_reply(""))) as stub:
+        answer = await make(stub, store).chat(HELLO, GREEDY)
+    assert answer.text == ""
+
+
+async def test_a_prompt_that_does_not_fit_is_never_sent_and_one_that_nearly_fits_gets_a_shorter_answer(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        client = make(stub, store, chat_format=PlainFormat(), max_model_len=10)
+        too_long = await client.chat([Message("user", "x" * 10)], GREEDY)
+        assert too_long.reason == "context_length"
+        assert stub.requests == []
+        await client.chat([Message("user", "x" * 9)], GREEDY)
+    assert stub.requests[0][1]["max_tokens"] == 1
+    assert stub.requests[0][1]["prompt"] == [ord("x")] * 9
+
+
+async def test_no_more_requests_are_in_flight_than_allowed(store):
+    import threading
+
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def slow(path, body):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.02)
+        with lock:
+            now[0] -= 1
+        return 200, text_reply("hi")
+
+    with StubEndpoint(slow) as stub:
+        client = make(stub, store, in_flight=3)
+        await asyncio.gather(*(client.chat([Message("user", str(i))], GREEDY) for i in range(20)))
+    assert most[0] == 3
+
+
+def next_token_reply(logprobs, top):
+    top_logprobs = [{f"token_id:{token}": value for token, value in logprobs.items()}]
+    choice = {"text": "x", "logprobs": {"tokens": [f"token_id:{top}"], "top_logprobs": top_logprobs}}
+    return {"choices": [choice], "usage": {}}
+
+
+async def test_next_token_logprobs_are_those_asked_for(store):
+    with StubEndpoint(lambda path, body: (200, next_token_reply({5: -1.0, 6: -2.0, 9: -0.5}, 9))) as stub:
+        answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1, 2], [6, 5])
+    assert dict(answer.logprobs) == {6: -2.0, 5: -1.0}
+    assert answer.top_id == 9
+    assert stub.requests[0][1]["logprob_token_ids"] == [5, 6]
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+async def test_a_log_probability_that_is_no_number_is_named(store, bad):
+    with StubEndpoint(lambda path, body: (200, next_token_reply({5: bad}, 5))) as stub:
+        answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1], [5])
+    assert answer.reason == "non_finite_logprob"
+
+
+async def test_labels_are_asked_for_by_id_where_the_server_can(store):
+    def answer(path, body):
+        ids = body["logprob_token_ids"]
+        return 200, next_token_reply({token: -float(token) for token in ids} | {0: -1.0}, 0)
+
+    with StubEndpoint(answer) as stub:
+        labels = await make(stub, store, chat_format=PlainFormat()).label_logprobs(HELLO, ("m", "M"))
+    assert labels == {"m": -float(ord("m")), "M": -float(ord("M"))}
+    assert len(stub.requests) == 2, "one question finds out what the server can do, one asks"
+
+
+async def test_labels_come_from_the_top_log_probabilities_elsewhere(store):
+    content = [{"top_logprobs": [{"token": "m", "logprob": -0.1}, {"token": "The", "logprob": -2.0}]}]
+    reply = {"choices": [{"logprobs": {"content": content}}], "usage": {}}
+    with StubEndpoint(lambda path, body: (200, reply)) as stub:
+        labels = await make(stub, store).label_logprobs(HELLO, ("m", "M"))
+    assert labels == {"m": -0.1}, "an absent label stays absent"
+
+
+async def test_an_open_assistant_turn_is_continued_and_guides_are_passed_on(store):
+    with StubEndpoint(lambda path, body: (200, text_reply("7]]"))) as stub:
+        await make(stub, store).chat([*HELLO, Message("assistant", "Rating: [[")], GREEDY, Guide(choice=("7]]", "8]]")))
+    body = stub.requests[0][1]
+    assert body["continue_final_message"] is True
+    assert body["add_generation_prompt"] is False
+    assert body["structured_outputs"] == {"choice": ["7]]", "8]]"]}
+
+
+def test_an_endpoint_is_asked_what_it_serves():
+    with StubEndpoint(lambda path, body: None, model="judge", max_model_len=77) as stub:
+        assert check_endpoint(stub.url, "", None) == ("judge", 77)
+        with pytest.raises(UsageError, match="did you mean 'judge'"):
+            check_endpoint(stub.url, "", "judgge")
+    with (
+        StubEndpoint(lambda path, body: None, status=401) as stub,
+        pytest.raises(UsageError, match="EVALSUITE_API_KEY"),
+    ):
+        check_endpoint(stub.url, "", None)
+    with pytest.raises(ServerError, match="does not answer"):
+        check_endpoint("http://127.0.0.1:9/v1", "", None)

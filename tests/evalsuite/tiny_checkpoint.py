@@ -1,0 +1,45 @@
+"""A checkpoint folder of a few kilobytes that passes every check short of being served."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_safetensors(path: Path, *, n_values: int = 4, cut: int = 0) -> None:
+    header = {"w": {"dtype": "F32", "shape": [n_values], "data_offsets": [0, 4 * n_values]}}
+    words = json.dumps(header).encode()
+    data = struct.pack("<Q", len(words)) + words + b"\0" * (4 * n_values)
+    path.write_bytes(data[: len(data) - cut])
+
+
+def write_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:
+    """A byte-level tokenizer without merges, with two control tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|im_start|>": 0, "<|im_end|>": 1} | {letter: i + 2 for i, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|im_start|>", special=True), AddedToken("<|im_end|>", special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}
+    if template is not None:
+        settings["chat_template"] = template
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def write_checkpoint(folder: Path, *, template: str | None = TEMPLATE, context: int = 2048) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": context, "dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_safetensors(folder / "model.safetensors")
+    write_tokenizer(folder, template)
+    return folder
