@@ -31,6 +31,7 @@ _LOG_TAIL_LINES = 30
 _POLL_S = 0.5
 _GIB = 2**30
 _CPU_MAX_NUM_SEQS = 64
+_CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 _CPU_KV_CACHE_GIB = 2
 
@@ -81,8 +82,8 @@ _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
 class ServeOptions:
     """How a checkpoint is served.
 
-    ``vllm_args`` are passed through as ``--key value`` (underscores become dashes; ``true``
-    makes a bare flag). ``start_timeout_s`` only bounds a server that is alive but silent.
+    ``vllm_args`` are passed through as ``--key value`` (underscores become dashes; ``true`` and
+    ``false`` make ``--key`` and ``--no-key``). ``start_timeout_s`` only bounds a server that is alive but silent.
     """
 
     dtype: str = "auto"
@@ -282,6 +283,10 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
     if server.device.kind == "cpu":
         # Only whole blocks are cached: with 128, the default there, short shared prefixes are lost.
         flags |= {"block-size": "32", "enforce-eager": "true", "max-num-seqs": str(_CPU_MAX_NUM_SEQS)}
+        # vLLM 0.32 dies on a CPU when the prefill of a request with a seed is split ("CPU Generator
+        # does not use offset"); whole prefills need a token budget of one full context.
+        budget = max(context_length(checkpoint, options) or 0, _CPU_MIN_BATCHED_TOKENS)
+        flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
     if (length := context_length(checkpoint, options)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.adapter is not None:
@@ -293,8 +298,8 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
     flags |= {key.replace("_", "-"): value for key, value in options.vllm_args}
     command = [sys.executable, "-m", _entry_module()]
     for key, value in flags.items():
-        if value.lower() != "false":
-            command += [f"--{key}"] if value.lower() == "true" else [f"--{key}", value]
+        switch = {"true": [f"--{key}"], "false": [f"--no-{key}"]}
+        command += switch.get(value.lower(), [f"--{key}", value])
     return command
 
 
@@ -319,6 +324,8 @@ def _environment(server: Server) -> dict[str, str]:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_KV_CACHE_GIB))
         # Saves a third of the start on a CPU: two processes import instead of three.
         environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # The client shares the cores with the engine: threads that spin while they wait starve it.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
 
 

@@ -44,6 +44,7 @@ from evalsuite.serving.continuations import (
     summed,
 )
 from evalsuite.serving.requests import Sampling, derive_seed
+from evalsuite.suites.harness_tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness_window import Window
 from judges.types import Unscored
 
@@ -181,48 +182,11 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     # Tokenising ------------------------------------------------------------------------------
 
     def tok_encode(self, string: Any, add_special_tokens: bool | None = None, **kwargs: Any) -> Any:
-        """Tokenise one text or a list of texts; a text that begins with BOS gets no second one.
-
-        Source: lm-eval 0.4.13 lm_eval/models/vllm_causallms.py ``VLLM.tok_encode`` with
-        ``add_bos_token`` left to the tokenizer.
-        """
-        if isinstance(string, str):
-            return self.tok_encode([string], add_special_tokens, **kwargs)[0]
-        bos = self.tokenizer.decode(self.prefix_token_id)
-        encoded: list[list[int]] = [[] for _ in string]
-        own = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        begun = [index for index, text in enumerate(string) if text and text.startswith(bos)]
-        plain = [index for index, text in enumerate(string) if text and not text.startswith(bos)]
-        for indices, flags in ((begun, {"add_special_tokens": False}), (plain, own)):
-            if indices:
-                texts = [string[index] for index in indices]
-                ids = self.tokenizer(texts, return_attention_mask=False, verbose=False, **kwargs, **flags).input_ids
-                for index, row in zip(indices, ids, strict=True):
-                    encoded[index] = row
-        return encoded
-
-    def _encode_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
-        """Split each (context, continuation) into token ids as lm-eval does, each text tokenised once.
-
-        Source: lm-eval 0.4.13 lm_eval/api/model.py ``TemplateLM.loglikelihood`` and
-        ``_encode_pair``. Deviations: a context of spaces alone and an empty continuation of an
-        empty context, on which lm-eval fails, are conditioned on the prefix token.
-        """
-        moved = [_spaces_moved(context, continuation) for context, continuation in pairs]
-        texts = list(dict.fromkeys(text for a, b in moved if a for text in (a, a + b)))
-        alone = list(dict.fromkeys(b for a, b in moved if not a))
-        ids = dict(zip(texts, self.tok_encode(texts), strict=True))
-        bare = dict(zip(alone, self.tok_encode(alone, add_special_tokens=False), strict=True))
-        split = []
-        for context, continuation in moved:
-            if context:
-                head = ids[context]
-                split.append((head or [self.prefix_token_id], ids[context + continuation][len(head) :]))
-            elif bare[continuation][:1] == [self.prefix_token_id]:
-                split.append((bare[continuation][:1], bare[continuation][1:]))
-            else:
-                split.append(([self.prefix_token_id], bare[continuation]))
-        return split
+        """Tokenise one text or a list of texts; a text that begins with BOS gets no second one."""
+        texts = [string] if isinstance(string, str) else string
+        bos = str(self.tokenizer.decode(self.prefix_token_id))
+        encoded = encode_texts(self.tokenizer, bos, texts, add_special_tokens, **kwargs)
+        return encoded[0] if isinstance(string, str) else encoded
 
     # Log-likelihoods -------------------------------------------------------------------------
 
@@ -240,7 +204,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         with Window(self._loop, self._open_contexts) as window:
             for first in range(0, len(order), _CONTEXTS_PER_BATCH):
                 batch = [p for context in order[first : first + _CONTEXTS_PER_BATCH] for p in by_context[context]]
-                pairs = self._encode_pairs([requests[position].args for position in batch])
+                pairs = encode_pairs(self.tokenizer, self.prefix_token_id, [requests[p].args for p in batch])
                 fitted = self._fitted(zip(batch, pairs, strict=True), results)
                 for group in group_by_context(fitted):
                     window.submit(self._answer_group(group, results))
@@ -427,11 +391,6 @@ def _generation_plan(settings: Mapping[str, Any], eos: str, default_max_new_toke
                 "max_gen_toks, do_sample, temperature, top_p and top_k: run this task with lm_eval itself"
             )
     return plan
-
-
-def _spaces_moved(context: str, continuation: str) -> tuple[str, str]:
-    bare = context.rstrip()
-    return bare, context[len(bare) :] + continuation
 
 
 def _no_room(max_new_tokens: int, max_model_len: int) -> Unscored:

@@ -188,6 +188,3 @@ def _load_mini(part: str) -> HarnessLoaded:
 def _one_line(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     return first if isinstance(error, EvalsuiteError) else f"{type(error).__name__}: {first}"
-
-
-OPENLLM = OpenLLM()

@@ -8,10 +8,10 @@ from evalsuite.suites.alpaca_eval import ALPACA_EVAL
 from evalsuite.suites.base import Suite
 from evalsuite.suites.mixeval import MIXEVAL
 from evalsuite.suites.mt_bench import MT_BENCH
-from evalsuite.suites.openllm import OPENLLM, OpenLLM
+from evalsuite.suites.openllm import LM_EVAL, OPENLLM, LmEvalTasks, OpenLLM
 
 SUITES: Mapping[str, Suite] = {"mt_bench": MT_BENCH, "alpaca_eval": ALPACA_EVAL, "mixeval": MIXEVAL}
 """Suites whose items are answered and judged one by one."""
 
-HARNESS: Mapping[str, OpenLLM] = {"openllm": OPENLLM}
+HARNESS: Mapping[str, OpenLLM | LmEvalTasks] = {"openllm": OPENLLM, "lm_eval": LM_EVAL}
 """Suites that lm-eval drives as a whole."""

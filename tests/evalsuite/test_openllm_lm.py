@@ -109,6 +109,50 @@ def test_loglikelihoods_are_lm_evals_own(
             assert lm.unscored["t", request.doc_id].reason == "context_length"
 
 
+words = st.lists(
+    st.sampled_from(["the", "cat", "(A)", "12", "é", "and\n\n", "\tdog", "log:", "$7$", "<s>", "  ", "Answer:\n"]),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    words.map(" ".join),
+    st.lists(texts.filter(bool), min_size=1, max_size=4),
+    st.sampled_from(["words", "no words", "bos", "prefix space", "eos"]),
+)
+def test_tokenising_the_end_alone_splits_as_tokenising_everything(context: str, choices: list[str], kind: str) -> None:
+    from evalsuite.suites.harness_tokens import encode_pairs
+
+    tokenizer = toy_tokenizer(kind != "no words", kind == "bos", kind == "prefix space", kind == "eos")
+    reference = lm_eval_reference(tokenizer, 100)
+    if not context.strip():
+        return
+    got = encode_pairs(tokenizer, tokenizer.bos_token_id, [(context, choice) for choice in choices])
+    assert got == [reference._encode_pair(context, choice) for choice in choices]
+
+
+@pytest.mark.parametrize(("pre_tokenized", "again"), [(True, False), (False, True)])
+def test_a_long_context_is_tokenised_once_where_words_bound_the_merges(pre_tokenized: bool, again: bool) -> None:
+    from evalsuite.suites.harness_tokens import encode_pairs
+
+    tokenizer = toy_tokenizer(pre_tokenized)
+    seen: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokenizer, name)
+
+        def __call__(self, asked: list[str], **flags: Any) -> Any:
+            seen.extend(asked)
+            return tokenizer(asked, **flags)
+
+    context = "the cat sat on the mat and the dog sat on the log " * 20
+    encode_pairs(Watched(), tokenizer.bos_token_id, [(context, digit) for digit in "0123456789"])
+    assert (sum(len(text) > len(context) - 2 for text in seen) > 1) is again
+
+
 def test_ten_digits_are_one_request_and_duplicates_cost_nothing(loop: asyncio.AbstractEventLoop) -> None:
     server = ToyServer()
     requests = [instance("loglikelihood", "the cat", digit) for digit in "0123456789" * 2]

@@ -43,15 +43,17 @@ def direct(context: Sequence[int], continuation: Sequence[int], size: int) -> tu
     return total, greedy
 
 
-@lru_cache(maxsize=4)
-def toy_tokenizer(pre_tokenized: bool = True, add_bos: bool = False) -> Any:
+@lru_cache(maxsize=8)
+def toy_tokenizer(
+    pre_tokenized: bool = True, add_bos: bool = False, prefix_space: bool = False, add_eos: bool = False
+) -> Any:
     """A small BPE tokenizer; without pre-tokenisation its tokens may span spaces."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from tokenizers.decoders import ByteLevel
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pre_tokenized)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space, use_regex=pre_tokenized)
     tokenizer.decoder = ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=340,
@@ -60,9 +62,10 @@ def toy_tokenizer(pre_tokenized: bool = True, add_bos: bool = False) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    if add_bos:
+    if add_bos or add_eos:
         tokenizer.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+            single="<s> $A" if add_bos else "$A </s>",
+            special_tokens=[(word, tokenizer.token_to_id(word)) for word in ("<s>", "</s>")],
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
