@@ -40,7 +40,7 @@ def data_verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hash what is there against the pins; exit code 2 when something differs or is missing."""
+    """Hash what is there against the pins; exit code 2 when something differs from its pin."""
     from evalsuite.assets import verify
 
     rows = _print_table(lambda: verify(names or []), as_json=as_json)
