@@ -7,12 +7,12 @@ from typing import Any
 
 __version__ = metadata.version("evalsuite")
 
-__all__ = ["__version__", "load_results", "run", "score"]
+__all__ = ["__version__", "compare", "load_results", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the verbs when first used, so that ``import evalsuite`` stays cheap."""
-    if name in {"run", "score", "load_results"}:
+    if name in {"compare", "run", "score", "load_results"}:
         from evalsuite import api
 
         return getattr(api, name)

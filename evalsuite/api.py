@@ -13,7 +13,7 @@ from evalsuite.suites.base import Scores, SuiteOptions
 if TYPE_CHECKING:
     from evalsuite.progress import Progress
 
-__all__ = ["load_results", "run", "score"]
+__all__ = ["compare", "load_results", "run", "score"]
 
 
 def run(
@@ -33,13 +33,31 @@ def run(
     return [dict(document) for document in run_config(config, progress).models]
 
 
+def compare(*models: str, judge: str | list[str], progress: Progress | None = None, **options: Any) -> dict[str, Any]:
+    """Compare models pairwise in both orders and return preferences.json.
+
+    ``judge`` is one model or a panel; ``options`` are those of ``evalsuite compare`` with
+    underscores (``prompts="alpaca_eval"``, ``method="reasoned"``, ``lineage="lineage.yaml"``).
+    Raises EvalsuiteError.
+
+    >>> evalsuite.compare("a/", "b/", judge="judge-ckpt/")  # doctest: +SKIP
+    """
+    from evalsuite.comparison.compare import compare as run_comparison
+    from evalsuite.comparison.compare import read_compare_config
+
+    return dict(run_comparison(read_compare_config(models, judge, **options), progress).document)
+
+
 def score(suite: str, source: str | Path, **options: Any) -> Scores:
     """Score recorded answers or judgments in the benchmark's own format: no model, no network.
 
     ``suite`` is a suite's name (``mixeval:hard`` and ``openllm:ifeval`` select parts); ``options``
-    are fields of ``SuiteOptions`` (``as_published=True``, ``mixeval_parser="rule"``). Raises
+    are fields of ``SuiteOptions`` (``as_published=True``, ``mixeval_parser="rule"``). ``preferences``
+    reads a CSV of ratings instead, and takes ``lineage`` (a YAML file) and ``as_published``. Raises
     DataError or UsageError.
     """
+    if suite == "preferences":
+        return _score_preferences(source, **options)
     from evalsuite.suites.registry import HARNESS, SUITES
 
     try:
@@ -50,3 +68,15 @@ def score(suite: str, source: str | Path, **options: Any) -> Scores:
     if scorer is None:
         raise UsageError(unknown("suite", suite, [*SUITES, *HARNESS]))
     return scorer.score_recorded(Path(source).expanduser(), SuiteOptions(parts=spec.parts, **options))
+
+
+def _score_preferences(
+    source: str | Path, *, lineage: str | Path | None = None, as_published: bool = False, **_: Any
+) -> Scores:
+    from evalsuite.comparison.ratings import read_lineage, score_preferences
+
+    return score_preferences(
+        Path(source).expanduser(),
+        lineage=None if lineage is None else read_lineage(Path(lineage).expanduser()),
+        as_published=as_published,
+    )

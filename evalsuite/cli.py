@@ -14,7 +14,12 @@ from typing import Annotated
 
 import typer
 
+from evalsuite.commands.compare import compare
 from evalsuite.commands.data import data_app
+from evalsuite.commands.import_ import import_recorded
+from evalsuite.commands.judge_card import judge_card
+from evalsuite.commands.rate import rate
+from evalsuite.commands.report import report
 from evalsuite.commands.run import run
 from evalsuite.commands.score import score
 
@@ -29,6 +34,11 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(score)
+app.command()(report)
+app.command("import")(import_recorded)
+app.command()(compare)
+app.command()(judge_card)
+app.command()(rate)
 app.add_typer(data_app, name="data")
 
 _NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub")

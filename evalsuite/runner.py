@@ -41,7 +41,7 @@ from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
 
 T = TypeVar("T")
 
-_TOO_SMALL_TO_BELIEVE = "a 135M model: it shows that the pipeline works, its verdicts are not to be believed"
+TOO_SMALL_TO_BELIEVE = "a 135M model: it shows that the pipeline works, its verdicts are not to be believed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class _ModelRun:
 def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store."""
     progress = progress or Silence()
-    template_file = _template_file(config)
+    template_file = chat_template_file(config)
     judge = None if config.judge_word is None else resolve(config.judge_word, on_step=progress.step)
     plans = [_plan(word, config, judge, template_file, progress) for word in config.models]
     if any(plan.todo for plan in plans):
@@ -103,7 +103,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     return Outcome(documents, [plan.folder for plan in plans], sum(s[0] for s in shares), sum(s[1] for s in shares))
 
 
-def _template_file(config: RunConfig) -> Path | None:
+def chat_template_file(config: RunConfig) -> Path | None:
+    """Return the file of --chat-template, None for one of FastChat's or none."""
     word = config.chat_template
     return None if word is None or word.startswith("fastchat:") else Path(word).expanduser()
 
@@ -182,8 +183,11 @@ class _Runner:
         waiting = [plan for plan in plans if any(self._owes_verdicts(suite) for suite in plan.todo)]
         if waiting and self.judge is not None:
             with self._session(self.judge, "judge") as session:
-                for plan in waiting:
-                    self._judge(plan, session)
+                try:
+                    for plan in waiting:
+                        self._judge(plan, session)
+                finally:
+                    self.loop.wait(session.client.close())
         for plan in plans:
             if plan.todo:
                 self._finish(plan)
@@ -224,22 +228,12 @@ class _Runner:
             own_judge = session.client if self._is_own_judge(plan.checkpoint) else None
             for suite in plan.todo:
                 self.progress.begin(_line(plan, suite), None)
-            self._with_restarts(session, lambda: self._answer_all(plan, session, own_judge))
+            with_restarts(session, lambda: self._answer_all(plan, session, own_judge), self.progress)
             plan.usage["candidate"] = asdict(session.client.usage)
             plan.restarts += session.restarts
             plan.watch.lap("generate")
             plan.watch.seconds["serve"] += session.serve_seconds
             plan.watch.seconds["generate"] = max(0.0, plan.watch.seconds["generate"] - session.serve_seconds)
-
-    def _with_restarts(self, session: Session, work: Callable[[], None]) -> None:
-        """Do ``work``; when our own server dies, start it anew a bounded number of times and go on."""
-        while True:
-            try:
-                return work()
-            except ServerError as error:
-                if not session.restart_allowed():
-                    raise
-                self.progress.say(f"the server died and is started again ({str(error).splitlines()[0]})")
 
     def _answer_all(self, plan: _ModelRun, session: Session, own_judge: Client | None) -> None:
         """Run item suites on the loop and lm-eval on this thread, both at once."""
@@ -324,7 +318,7 @@ class _Runner:
                 suite.records, suite.judged = records, True
 
         before = session.serve_seconds
-        self._with_restarts(session, lambda: self.loop.wait(walk()))
+        with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
         plan.usage["judge"] = asdict(session.client.usage)
         started = session.serve_seconds - before
         plan.watch.lap("judge")
@@ -356,12 +350,12 @@ class _Runner:
             from evalsuite.suites.registry import HARNESS
 
             harness = HARNESS[suite.spec.name]
-            harness.export(suite.harness_result, plan.folder / suite.spec.name)
+            harness.export(suite.harness_result, plan.folder / suite.spec.key)
             return harness.score(suite.harness_result)
         item_suite.export(
             suite.records,
             suite.loaded,
-            plan.folder / item_suite.name,
+            plan.folder / suite.spec.key,
             model=plan.checkpoint.name,
             judge=judge_name if item_suite.needs_judge(suite.options) else None,
         )
@@ -384,7 +378,7 @@ class _Runner:
                 "methods": {**((earlier or {}).get("methods") or {}), **methods},
             }
             if self.judge.name == "demo":
-                judge["note"] = _TOO_SMALL_TO_BELIEVE
+                judge["note"] = TOO_SMALL_TO_BELIEVE
         tokens = {
             name: sum(usage[f"{name}_tokens"] for usage in plan.usage.values())
             for name in ("prompt", "cached", "completion")
@@ -432,6 +426,17 @@ class _Runner:
             "server_restarts": plan.restarts,
             "alpaca_eval_lc": (document["suites"].get("alpaca_eval") or {}).get("lc"),
         }
+
+
+def with_restarts(session: Session, work: Callable[[], None], progress: Progress) -> None:
+    """Do ``work``; when our own server dies, start it anew a bounded number of times and go on."""
+    while True:
+        try:
+            return work()
+        except ServerError as error:
+            if not session.restart_allowed():
+                raise
+            progress.say(f"the server died and is started again ({str(error).splitlines()[0]})")
 
 
 async def gather_or_cancel(work: Sequence[Awaitable[None]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.statistics import Interval, normal_ci
+from judges.statistics import Interval, bootstrap_ci, normal_ci
+from judges.types import Unscored
+from judges.verdicts import Game, PairVerdict, Winner
 
 Ratings = Sequence[float | None]
 """One model's ratings, one a question in a fixed order; None where there is none."""
@@ -76,6 +78,89 @@ def flip_count(dgm: Ratings, own: Ratings, other: Ratings) -> int:
     _same_questions(dgm, own, other)
     rows = zip(dgm, other, own, strict=True)
     return sum(d > o > s for d, o, s in rows if d is not None and o is not None and s is not None)
+
+
+Verdicts = Sequence[PairVerdict | Unscored]
+"""One pair's verdicts, one a question in a fixed order."""
+
+
+def count_verdicts(verdicts: Verdicts) -> PairCounts:
+    """Count who won; a question without a verdict is unscored."""
+    winners = [verdict.winner for verdict in verdicts if isinstance(verdict, PairVerdict)]
+    return PairCounts(
+        winners.count("a"), winners.count("b"), winners.count("tie"), unscored=len(verdicts) - len(winners)
+    )
+
+
+def verdicts_from_ratings(a: Ratings, b: Ratings) -> list[PairVerdict | Unscored]:
+    """Turn two models' ratings into verdicts: the strictly higher one wins, equal ones tie.
+
+    A missing rating is ``Unscored("no_rating")``. Raises ValueError for lists of different lengths.
+    """
+    _same_questions(a, b)
+    return [_compare(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def _compare(x: float | None, y: float | None) -> PairVerdict | Unscored:
+    if x is None or y is None:
+        return Unscored("no_rating", "a rating is missing")
+    winner: Winner = "a" if x > y else "b" if y > x else "tie"
+    return PairVerdict(winner, {"a": 1.0, "b": 0.0, "tie": 0.5}[winner])
+
+
+def flip_count_of_verdicts(dgm_over_other: Verdicts, other_over_own: Verdicts, dgm_over_own: Verdicts) -> int:
+    """Count the questions where pairwise verdicts order strictly as DGM > other SFT > own SFT.
+
+    Each list has the named winner as side a. Ratings are transitive, verdicts need not be: so all
+    three must say so. A question without one of the three does not count. Raises ValueError for
+    lists of different lengths. Source: FlipCt as in :func:`flip_count`, on pairwise verdicts.
+    """
+    lists = (dgm_over_other, other_over_own, dgm_over_own)
+    if len({len(verdicts) for verdicts in lists}) > 1:
+        raise ValueError("verdicts on different questions; expected the same questions for all three pairs")
+    return sum(all(isinstance(v, PairVerdict) and v.winner == "a" for v in row) for row in zip(*lists, strict=True))
+
+
+def win_table(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts]) -> list[list[float]]:
+    """Return how often model i beat model j, ties as half a win each; rows and columns in the order of ``models``."""
+    table = [[0.0] * len(models) for _ in models]
+    for (a, b), verdicts in pairs.items():
+        counts, i, j = count_verdicts(verdicts), models.index(a), models.index(b)
+        table[i][j] += counts.wins_a + counts.ties / 2
+        table[j][i] += counts.wins_b + counts.ties / 2
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class PositionBias:
+    """How far a judge prefers what stands first, over games in both orders; 0.5 is no bias.
+
+    ``first_rate`` counts verdicts (a tie is one half), ``mean_first`` averages the judge's own
+    preference for the first answer; both lie in [0, 1].
+    """
+
+    first_rate: float
+    interval: Interval | None
+    mean_first: float
+    n_games: int
+
+
+def position_bias(
+    games: Sequence[Game | Unscored], clusters: Sequence[Hashable] | None = None, *, seed: int = 0
+) -> PositionBias | None:
+    """Measure the preference for the first place; the interval draws whole ``clusters`` (prompts) anew.
+
+    Both orders of a pair must be among the games, else the answers' quality is in the figure. None
+    without a judged game. Raises ValueError when clusters and games differ in number.
+    """
+    names = list(range(len(games))) if clusters is None else list(clusters)
+    played = [(game.first, name) for game, name in zip(games, names, strict=True) if isinstance(game, Game)]
+    if not played:
+        return None
+    firsts = [1.0 if first > 0.5 else 0.0 if first < 0.5 else 0.5 for first, _ in played]
+    interval = bootstrap_ci(firsts, [name for _, name in played], seed=seed)
+    n = len(played)
+    return PositionBias(sum(firsts) / n, interval, sum(first for first, _ in played) / n, n)
 
 
 @dataclass(frozen=True, slots=True)

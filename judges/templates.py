@@ -67,6 +67,10 @@ def template_sha256(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _render(source: str, values: Mapping[str, object]) -> str:
+    return _environment().from_string(source).render(**values).removesuffix("\n")
+
+
 @dataclass(frozen=True, slots=True)
 class JudgeTemplate:
     """A judge's prompt as Jinja source: the user's message and, where there is one, the system's."""
@@ -81,12 +85,8 @@ class JudgeTemplate:
 
     def messages(self, **values: object) -> list[Message]:
         """Render the prompt; raises ``jinja2.UndefinedError`` for a missing value."""
-        parts = (("system", self.system), ("user", self.user))
-        return [
-            Message(role, _environment().from_string(source).render(**values).removesuffix("\n"))
-            for role, source in parts
-            if source is not None
-        ]  # type: ignore[misc]
+        user = Message("user", _render(self.user, values))
+        return [user] if self.system is None else [Message("system", _render(self.system, values)), user]
 
     def check(self, known: frozenset[str], needed: frozenset[str]) -> None:
         """Raise ValueError unless the template is Jinja, uses every needed variable and no unknown one."""

@@ -130,6 +130,20 @@ def _open_llm(
     )
 
 
+def _labelled_pairs(name: str, file: str, rows: int, sha256: str) -> Asset:
+    return Asset(
+        name=f"judge_agreement/{name}",
+        suite="judge_agreement",
+        licence="MIT",
+        kind="rows",
+        places=(InMirror(f"judge_agreement/{file}"),),
+        rows=rows,
+        sha256=sha256,
+        fields=("input", "output_1", "output_2", "label"),
+        remark="pairs that people have labelled, as in princeton-nlp/LLMBar: what a judge is measured on",
+    )
+
+
 _ENTRIES: tuple[Asset, ...] = (
     _mt_bench(
         "question",
@@ -308,6 +322,12 @@ _ENTRIES: tuple[Asset, ...] = (
         "3e08ab3acca6d10136de42c4a3b4761d6e172afd7202583b9eec8783f39bb46a",
         ("question", "options", "answer"),
         (Part(None, "test"), Part(None, "validation", counted=False)),
+    ),
+    _labelled_pairs(
+        "mt_bench", "Processed_MT-Bench.json", 200, "2cd3224d5d3627c15d7c206294e755ab2c4c8bcd33c6c1de7dec668e596f603f"
+    ),
+    _labelled_pairs(
+        "llmbar_natural", "LLMBar_Natural.json", 100, "764477fd56d4c0e7a7b23a4df5e4f8188183e2b1136fc7efcc1c3d5d5d7a8d6a"
     ),
     Asset(
         name="demo/model",

@@ -75,7 +75,7 @@ def _scored(part: Mapping[str, Any], key: str = "score") -> Figure:
         value,
         stderr,
         _interval(part, value, stderr) if key == "score" else None,
-        counted if isinstance(counted, int) else None,
+        counted if isinstance(counted, int) and key == "score" else None,
         _count(part.get("unscored")),
         reason,
     )

@@ -108,6 +108,9 @@ def _model(folder: Path) -> ModelResult:
         raise DataError(f"{folder / 'scores.json'} names no model; run the model again or move the folder away")
     if scores.get("data") not in ("full", "mini"):
         raise DataError(f"{folder / 'scores.json'} has data {scores.get('data')!r}; expected 'full' or 'mini'")
+    for key in ("judge", "average"):
+        if not isinstance(scores.get(key) or {}, dict):
+            raise DataError(f"{folder / 'scores.json'}: {key} is not an object; run the model again")
     broken = sorted(name for name, suite in scores["suites"].items() if not isinstance(suite, dict))
     if broken:
         raise DataError(f"{folder / 'scores.json'}: suite {broken[0]} is not an object; run the model again")

@@ -23,7 +23,7 @@ class Tab:
     @property
     def title(self) -> str:
         words = [f"{self.data} data" if self.limit is None else f"{self.data} data, limit {self.limit}"]
-        words.append(f"judge {self.judge['name']}" if self.judge else "no judge")
+        words.append(f"judge {self.judge.get('name')}" if self.judge else "no judge")
         return " · ".join(words)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from judges import extraction
+from judges import templates
 from judges.extraction import (
     OPTION_LEAD_IN,
     SCORE_CHOICES,
@@ -197,10 +197,10 @@ def test_the_instructions_are_the_same_for_every_item():
 
 def test_a_text_that_holds_the_first_mark_gets_another():
     first = free_form_judge_messages("q", ["g"], "r")[1].content.split("\n")[0].removeprefix("The KEY is ").rstrip(".")
-    taken = extraction.hashlib.sha256(b"0\x1fq\x1fg\x1fr").hexdigest()[:16]
+    taken = templates.hashlib.sha256(b"0\x1fq\x1fg\x1fr").hexdigest()[:16]
     assert first == taken
     digest = iter([SimpleNamespace(hexdigest=lambda: "a" * 64), SimpleNamespace(hexdigest=lambda: "b" * 64)])
     fake = SimpleNamespace(sha256=lambda data: next(digest))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "hashlib", fake)
+        patch.setattr(templates, "hashlib", fake)
         assert "The KEY is " + "b" * 16 in free_form_judge_messages("q", ["g"], "a" * 16)[1].content

@@ -1,0 +1,96 @@
+"""How fast the client alone is: requests per second against a stub that answers at once, and its memory.
+
+    python bench/client.py [--requests 20000] [--in-flight 256]
+
+The stub runs in its own process. Each request is a new question, so each also writes one row to
+the store. Goal (docs): at least 1,500 requests a second on one core, flat memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+
+from evalsuite.serving.client import Client, Endpoint, Target
+from evalsuite.serving.requests import Sampling
+from evalsuite.store import Store
+from judges.types import Message
+
+BODY = (
+    b'{"choices":[{"text":"hi","message":{"content":"hi"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":9,"completion_tokens":1}}'
+)
+REPLY = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+class AnswersAtOnce(asyncio.Protocol):
+    """Reads whole HTTP requests and answers each with the same words."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.buffer = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, _, rest = self.buffer.partition(b"\r\n\r\n")
+            lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            length = int(lengths[0].split(b":")[1]) if lengths else 0
+            if len(rest) < length:
+                return
+            self.buffer = rest[length:]
+            self.transport.write(REPLY)
+
+
+def serve(pipe: Connection) -> None:
+    async def forever() -> None:
+        server = await asyncio.get_running_loop().create_server(AnswersAtOnce, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(forever())
+
+
+async def measure(url: str, folder: Path, n_requests: int, in_flight: int) -> None:
+    async def connect() -> Endpoint:
+        return Endpoint(url, "key", "stub")
+
+    with Store(folder / "store.sqlite") as store:
+        client = Client(Target("stub", {"weights": "w"}), connect, store, in_flight=in_flight)
+        process, memory = psutil.Process(), []
+        await client.chat([Message("user", "warm up")], Sampling(8))
+        began, cpu = time.perf_counter(), process.cpu_times()
+        for start in range(0, n_requests, 5000):
+            block = range(start, min(start + 5000, n_requests))
+            await asyncio.gather(*(client.chat([Message("user", f"question {i}")], Sampling(8)) for i in block))
+            memory.append(process.memory_info().rss / 2**20)
+        seconds = time.perf_counter() - began
+        used = process.cpu_times()
+        await client.close()
+    busy = used.user + used.system - cpu.user - cpu.system
+    print(f"{n_requests} requests in {seconds:.1f} s: {n_requests / seconds:.0f}/s, {n_requests / busy:.0f} a CPU second")
+    print(f"memory after each 5,000: {', '.join(f'{value:.0f}' for value in memory)} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--in-flight", type=int, default=256)
+    arguments = parser.parse_args()
+    ours, theirs = multiprocessing.Pipe()
+    stub = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
+    stub.start()
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"http://127.0.0.1:{ours.recv()}/v1"
+        asyncio.run(measure(url, Path(folder), arguments.requests, arguments.in_flight))
+    stub.terminate()
+
+
+if __name__ == "__main__":
+    main()

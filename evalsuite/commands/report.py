@@ -1,0 +1,47 @@
+"""``evalsuite report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, tell
+
+SOMETHING_LEFT_OUT = 1
+
+
+def report(
+    results: ResultsOption = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file to write; default RESULTS/leaderboard.html.")
+    ] = None,
+    max_mb: Annotated[
+        float, typer.Option("--max-mb", min=0.5, help="Largest size of the one file; more goes into pages beside it.")
+    ] = 5.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the leaderboard: one HTML file that opens from disk without network, and a CSV with the same figures.
+
+    Exits with 1 when something in the folder could not be read; the rest is in the report.
+
+    [bold]evalsuite report --out leaderboard.html[/]
+    """
+    from evalsuite.report.build import build_report
+
+    with answering():
+        written = build_report(results, out, limit_bytes=round(max_mb * 1e6))
+    for fault in written.faults:
+        tell(f"evalsuite: left out: {fault}")
+    if as_json:
+        print_json(written.as_json())
+    else:
+        beside = f" and {len(written.pages)} pages with items beside it" if written.pages else ""
+        size = f"{written.html_bytes / 1e6:.1f} MB"
+        typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
+        typer.echo(str(written.csv))
+    if written.models == 0:
+        tell("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
+    if written.faults:
+        raise typer.Exit(SOMETHING_LEFT_OUT)

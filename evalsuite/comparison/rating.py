@@ -1,0 +1,173 @@
+"""``evalsuite rate``: twelve qualities of a model's answers, each an expected rating from 1 to 10."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
+from evalsuite.comparison.games import load_template
+from evalsuite.comparison.judging import card_summary, resolve_judges, why_no_probabilities
+from evalsuite.comparison.prompts import PromptSet, Question, Texts, Turns, load_prompts
+from evalsuite.comparison.servers import Servers
+from evalsuite.config import RunConfig, SuiteSpec
+from evalsuite.errors import UsageError, unknown
+from evalsuite.files import write_json, write_jsonl
+from evalsuite.progress import Progress, Silence
+from evalsuite.results import SCHEMA, environment
+from evalsuite.serving.requests import Chat, Guide, Sampling
+from evalsuite.store import Store
+from judges.factors import (
+    FACTORS,
+    NEEDED_VARIABLES,
+    RATING_LABELS,
+    TEMPLATE,
+    TEMPLATE_VARIABLES,
+    expected_rating,
+    factor_prompt,
+    rating_of_letter,
+)
+from judges.statistics import bootstrap_ci, mean_and_stderr
+from judges.templates import JudgeTemplate
+from judges.types import Rating, Unscored
+
+Ratings = Mapping[tuple[str, str], Rating | Unscored]
+"""(question id, factor): the rating."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateConfig:
+    """A whole ``evalsuite rate``; ``run.models`` holds the one model."""
+
+    run: RunConfig
+    judge: str
+    factors: tuple[str, ...] = tuple(FACTORS)
+    prompts: str = "mt_bench"
+    turns: Turns = "first"
+    template: Path | None = None
+
+
+def read_factors(word: str) -> tuple[str, ...]:
+    """Read ``all`` or a list of factors with commas between; raises UsageError with the nearest name."""
+    names = tuple(dict.fromkeys(name.strip() for name in word.split(",") if name.strip()))
+    if names in ((), ("all",)):
+        return tuple(FACTORS)
+    for name in names:
+        if name not in FACTORS:
+            raise UsageError(unknown("factor", name, FACTORS))
+    return names
+
+
+def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
+    """Rate a model's answers factor by factor; returns the figures and their folder. Raises EvalsuiteError."""
+    progress = progress or Silence()
+    template = load_template(config.template, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    if len(config.run.models) != 1:
+        raise UsageError(f"{len(config.run.models)} models cannot be rated at once; give one, or compare them")
+    [judge] = resolve_judges([config.judge], config.run, progress)
+    prompts = load_prompts(config.prompts, config.run.suite_options(SuiteSpec(name="mt_bench")), turns=config.turns)
+    [candidate] = find_candidates(config.run, prompts, progress)
+    with Store(config.run.results / "store.sqlite") as store, Servers(store, config.run, progress) as servers:
+        answers = collect_answers([candidate], prompts, servers, config.run, progress, last=judge)[candidate.name]
+        why = why_no_probabilities(judge, servers, RATING_LABELS)
+        notes = [f"the judge gives no log-probabilities ({why}), so its single choice is the rating"] if why else []
+        for note in notes:
+            progress.say(note)
+        asked = [question for question in prompts.questions if question.id in answers]
+        ratings: dict[tuple[str, str], Rating | Unscored] = {}
+        line = f"{candidate.name} rated by {judge.name}"
+
+        async def one(question: Question, factor: str, client: Chat) -> None:
+            ratings[question.id, factor] = await _rate(
+                client, template, factor, question, answers[question.id], guided=bool(why)
+            )
+            progress.advance(line)
+
+        def work(client: Chat) -> list[Awaitable[None]]:
+            progress.begin(line, len(asked) * len(config.factors))
+            return [one(question, factor, client) for question in asked for factor in config.factors]
+
+        servers.ask_all(judge, work, candidate=False)
+    document = {
+        "schema": SCHEMA,
+        "model": described_candidate(candidate),
+        "judge": {
+            "name": judge.name,
+            "fingerprint": judge.fingerprint,
+            "method": "guided_letter" if why else "expected_rating",
+            "template_sha256": template.sha256,
+            "card": card_summary(config.run.results, judge),
+        },
+        "prompts": prompts.name,
+        "turns": config.turns,
+        "data": config.run.data,
+        "limit": config.run.limit,
+        "n_prompts": len(asked),
+        **factor_figures(ratings, [question.id for question in asked], config.factors),
+        "notes": notes,
+    }
+    return document, _write(config, candidate, judge.slug, prompts, document, ratings)
+
+
+async def _rate(
+    judge: Chat, template: JudgeTemplate, factor: str, question: Question, answer: Texts, *, guided: bool
+) -> Rating | Unscored:
+    if isinstance(answer, Unscored):
+        return answer
+    messages = factor_prompt(template, factor, question.turns, answer)
+    if guided:
+        reply = await judge.chat(messages, Sampling(4), Guide(choice=RATING_LABELS))
+        return reply if isinstance(reply, Unscored) else rating_of_letter(reply.text)
+    logprobs = await judge.label_logprobs(messages, RATING_LABELS)
+    return logprobs if isinstance(logprobs, Unscored) else expected_rating(logprobs)
+
+
+def factor_figures(ratings: Ratings, questions: Sequence[str], factors: Sequence[str]) -> dict[str, Any]:
+    """Average each factor over the prompts, and all of them together (intervals draw whole prompts)."""
+    by_factor = {factor: [(question, ratings[question, factor]) for question in questions] for factor in factors}
+    everything = [one for rows in by_factor.values() for one in rows]
+    return {
+        "factors": {factor: _mean_figures(rows) for factor, rows in by_factor.items()},
+        "mean": _mean_figures(everything),
+    }
+
+
+def _mean_figures(rows: Sequence[tuple[str, Rating | Unscored]]) -> dict[str, Any]:
+    scored = [(question, rating.value) for question, rating in rows if isinstance(rating, Rating)]
+    reasons = Counter(rating.reason for _, rating in rows if isinstance(rating, Unscored))
+    values = [value for _, value in scored]
+    interval = bootstrap_ci(values, [question for question, _ in scored]) if values else None
+    return {
+        "score": mean_and_stderr(values)[0] if values else None,
+        "ci95": None if interval is None else list(interval),
+        "n": len(rows),
+        "n_scored": len(scored),
+        "unscored": dict(sorted(reasons.items())),
+    }
+
+
+def _write(
+    config: RateConfig,
+    candidate: Candidate,
+    judge_slug: str,
+    prompts: PromptSet,
+    document: Mapping[str, Any],
+    ratings: Ratings,
+) -> Path:
+    folder = config.run.results / "ratings" / f"{candidate.slug}-by-{judge_slug}-{prompts.name}"
+    rows = [
+        {
+            "prompt_id": question,
+            "factor": factor,
+            "rating": None if isinstance(one, Unscored) else one.value,
+            "likeliest": None if isinstance(one, Unscored) else one.text,
+            "unscored": {"reason": one.reason, "detail": one.detail} if isinstance(one, Unscored) else None,
+        }
+        for (question, factor), one in sorted(ratings.items())
+    ]
+    write_jsonl(folder / "ratings.jsonl", rows)
+    write_json(folder / "factors.json", {**document, "data_pins": dict(prompts.pins), "made_with": environment()})
+    return folder

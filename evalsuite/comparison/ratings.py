@@ -1,0 +1,127 @@
+"""``score preferences``: recorded ratings into the figures of preferences.json, with no model."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from evalsuite.comparison.figures import Verdicted, preference_figures
+from evalsuite.errors import DataError
+from judges.preference import verdicts_from_ratings
+
+_FAILED = -1.0
+_ID_COLUMN = "question_id"
+
+
+def score_preferences(
+    path: Path, *, lineage: Mapping[str, str] | None = None, as_published: bool = False
+) -> dict[str, Any]:
+    """Score a CSV of ratings (``question_id,<model>,<model>...``, an empty cell where one is missing).
+
+    A model is preferred where its rating is strictly higher. Rates are over the questions with both
+    ratings; ``as_published`` divides by all rows of the file, blank and tied ones included, as the
+    paper does (section 3, Table 4). Raises DataError in one sentence.
+    """
+    ids, ratings, notes = read_ratings(path, keep_failed=as_published)
+    models = tuple(ratings)
+    given = Verdicted(
+        models=models,
+        prompt_ids=ids,
+        categories=(None,) * len(ids),
+        verdicts={(a, b): verdicts_from_ratings(ratings[a], ratings[b]) for a, b in combinations(models, 2)},
+        as_published=as_published,
+    )
+    if lineage is not None:
+        notes += lineage_notes(lineage, models)
+    return {
+        "models": list(models),
+        "judge": None,
+        "prompts": path.name,
+        "as_published": as_published,
+        **preference_figures(given, lineage),
+        "notes": notes,
+    }
+
+
+def read_ratings(
+    path: Path, *, keep_failed: bool = False
+) -> tuple[tuple[str, ...], dict[str, list[float | None]], list[str]]:
+    """Read the CSV: (question ids, ratings by model in file order, notes); raises DataError with the line.
+
+    A rating of -1 is how FastChat writes a judgment that it could not read: missing, unless ``keep_failed``.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {path} ({error}); give a CSV with the header question_id,<model>,...") from error
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    models = header[1:]
+    if not header or header[0] != _ID_COLUMN or len(models) < 2 or "" in models:
+        raise DataError(f"{path} has the header {','.join(header) or '(none)'}; expected question_id,<model>,<model>")
+    if twice := [model for model in models if models.count(model) > 1]:
+        raise DataError(f"{path} has the column {twice[0]!r} more than once; name each model once")
+    ids: list[str] = []
+    ratings: dict[str, list[float | None]] = {model: [] for model in models}
+    n_failed = 0
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(header):
+            raise DataError(f"{path} row {number} has {len(row)} cells; expected {len(header)}")
+        if row[0].strip() in ids:
+            raise DataError(f"{path} row {number} repeats question {row[0].strip()}; give one row a question")
+        ids.append(row[0].strip())
+        for model, cell in zip(models, row[1:], strict=True):
+            value = _rating(cell, f"{path} row {number}, {model}")
+            if value == _FAILED and not keep_failed:
+                n_failed, value = n_failed + 1, None
+            ratings[model].append(value)
+    if not ids:
+        raise DataError(f"{path} has no rows; give one a question")
+    notes = [f"{n_failed} ratings of -1 mark failed judgments and count as missing"] if n_failed else []
+    return tuple(ids), ratings, notes
+
+
+def _rating(cell: str, where: str) -> float | None:
+    if not cell.strip():
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where} is {cell.strip()!r}; expected a number, or an empty cell where the rating is missing")
+    return value
+
+
+def read_lineage(path: Path) -> dict[str, str]:
+    """Read ``sft name: dgm name`` from YAML; raises DataError in one sentence."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{path} is not YAML ({str(error).splitlines()[0]}); write lines of 'sft: dgm'") from error
+    if not isinstance(document, dict) or not document:
+        raise DataError(f"{path} is not a mapping; write one line 'sft: dgm' for each SFT (quote names with colons)")
+    for sft, dgm in document.items():
+        if not isinstance(sft, str) or not isinstance(dgm, str) or sft == dgm:
+            raise DataError(f"{path} maps {sft!r} to {dgm!r}; expected the names of two models (quote them)")
+    return dict(document)
+
+
+def lineage_notes(lineage: Mapping[str, str], models: Sequence[str]) -> list[str]:
+    """Name the entries of a lineage that cannot be counted; raises DataError when none can."""
+    missing = [name for pair in lineage.items() for name in pair if name not in models]
+    usable = [sft for sft, dgm in lineage.items() if sft in models and dgm in models]
+    if not usable:
+        raise DataError(
+            f"the lineage names {', '.join(sorted(set(missing)))}, the models are {', '.join(models)}; "
+            "use the same names, and give both the SFT and its DGM"
+        )
+    return [f"no flips with {name}: it is not among the models" for name in dict.fromkeys(missing)]

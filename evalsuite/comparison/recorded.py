@@ -1,0 +1,110 @@
+"""Answers that were recorded before: a file, or a model's folder in results/, in place of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.comparison.prompts import PromptSet, Texts, read_rows, user_turns
+from evalsuite.errors import DataError
+from evalsuite.files import read_json
+from evalsuite.fingerprint import files_sha256
+from judges.types import Unscored
+
+_EXPORTS = {"mt_bench": "mt_bench/model_answer.jsonl", "alpaca_eval": "alpaca_eval/model_outputs.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A model that is known only by its answers."""
+
+    name: str
+    fingerprint: str
+    path: Path
+    answers: Mapping[str, Texts]
+
+
+def find_recorded(word: str, prompts: PromptSet) -> Recorded | None:
+    """Read ``word`` as recorded answers to ``prompts``; None when it is a model.
+
+    It is ``[NAME=]FILE`` with a .json or .jsonl file in FastChat's (``question_id``, ``choices``),
+    alpaca_eval's (``instruction``, ``output``) or a plain format (a prompt or an id, and ``answer``),
+    or a folder of results/ that holds such a file for this suite. Raises DataError in one sentence.
+    """
+    name, given, place = word.rpartition("=")
+    path = Path(place).expanduser()
+    if path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
+        export = path / _EXPORTS.get(prompts.name, "")
+        if not export.is_file():
+            return None
+        return _read(export, name if given else _folder_name(path), prompts)
+    if path.suffix not in {".json", ".jsonl"}:
+        return None
+    if not path.is_file():
+        raise DataError(f"cannot read {path}: no such file; give a model, or a file of recorded answers")
+    return _read(path, name if given else None, prompts)
+
+
+def _folder_name(folder: Path) -> str:
+    scores = folder / "scores.json"
+    if scores.is_file():
+        document = read_json(scores)
+        if isinstance(document, dict) and isinstance(document.get("model"), dict):
+            return str(document["model"].get("name") or folder.name)
+    return folder.name
+
+
+def _read(path: Path, name: str | None, prompts: PromptSet) -> Recorded:
+    rows = read_rows(path)
+    authors = sorted({str(author) for row in rows if (author := row.get("model_id") or row.get("generator"))})
+    if name is None and len(authors) > 1:
+        raise DataError(f"{path} holds answers of {', '.join(authors[:3])}; give a file with those of one model")
+    n_turns = {question.id: len(question.turns) for question in prompts.questions}
+    by_text = {question.turns[0]: question.id for question in prompts.questions}
+    answers: dict[str, Texts] = {}
+    for number, row in enumerate(rows, 1):
+        question = _question_of(row, n_turns, by_text)
+        if question is None:
+            continue
+        if question in answers:
+            raise DataError(f"{path} row {number} answers {question!r} a second time; keep one answer a prompt")
+        answers[question] = _texts_of(row, n_turns[question], f"{path} row {number}")
+    if not answers:
+        raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")
+    return Recorded(name or (authors[0] if authors else path.stem), files_sha256([path]), path, answers)
+
+
+def _question_of(row: Mapping[str, Any], known: Mapping[str, int], by_text: Mapping[str, str]) -> str | None:
+    for key in ("id", "question_id"):
+        if str(row.get(key)) in known:
+            return str(row[key])
+    turns = user_turns(row)
+    return by_text.get(turns[0]) if turns else None
+
+
+def _texts_of(row: Mapping[str, Any], n_turns: int, where: str) -> Texts:
+    texts = _recorded_texts(row)
+    if texts is None or len(texts) < n_turns or not all(isinstance(text, str) for text in texts[:n_turns]):
+        raise DataError(f"{where} has no answer to {n_turns} turn(s); give 'answer', 'output' or FastChat's 'choices'")
+    reasons = row.get("unscored")
+    for reason in reasons[:n_turns] if isinstance(reasons, list) else [reasons]:
+        if reason is not None:
+            return Unscored("no_answer", str(reason))
+    if "$ERROR$" in texts[:n_turns]:
+        return Unscored("recorded_failure", "$ERROR$")
+    return tuple(texts[:n_turns])
+
+
+def _recorded_texts(row: Mapping[str, Any]) -> Sequence[Any] | None:
+    choices = row.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        turns = choices[0].get("turns")
+        return turns if isinstance(turns, list) else None
+    for key in ("answers", "answer", "output"):
+        if isinstance(row.get(key), str):
+            return [row[key]]
+        if isinstance(row.get(key), list):
+            return list(row[key])
+    return None

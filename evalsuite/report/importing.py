@@ -1,0 +1,331 @@
+"""``evalsuite import``: recorded results of the peers become a folder of results/, marked as imported.
+
+The figures are computed here from the recorded file; the items are copied in the form that a run of ours writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evalsuite.config import SuiteSpec, parse_suite
+from evalsuite.errors import DataError, StoreError, UsageError, unknown
+from evalsuite.files import read_json, read_jsonl, write_json, write_jsonl
+from evalsuite.report.items import openllm_part
+from evalsuite.results import SCHEMA, averages, environment, stored_manifest, stored_scores, write_results
+from evalsuite.suites.base import Scores, SuiteOptions
+
+FULL_COUNTS: Mapping[str, int] = {"mt_bench": 160, "alpaca_eval": 805, "mixeval": 4000, "mixeval_hard": 1000}
+"""Observations of a whole set: MT-Bench's judgments, AlpacaEval's instructions, MixEval's items."""
+
+_ENOUGH = 0.99
+"""Published files lack a few rows; such a file still counts as the whole set, with what is missing unscored."""
+
+_SAMPLES = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT.*))?\.jsonl")
+_RESULTS = re.compile(r"results_(?P<date>\d{4}-\d\d-\d\dT.*)\.json")
+_PROTECTED_KEYS = frozenset({"doc_id", "doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "filtered_resps"})
+
+
+def import_results(
+    suite: str,
+    source: Path,
+    model: str,
+    results: Path,
+    *,
+    judge: str | None = None,
+    data: str = "full",
+    mixeval_parser: str = "judge",
+    fresh: bool = False,
+) -> tuple[Path, dict[str, Any]]:
+    """Score a recorded file and add it to the imported model ``model``; return its folder and its scores.json.
+
+    A file with several models gives the rows of ``model``. The fingerprint is the SHA-256 of the recorded files;
+    further suites of the same name join the same folder. A set that is not whole gets its size as limit.
+    Raises DataError or UsageError, naming the file and the remedy; nothing is written then.
+    """
+    spec = _spec(suite)
+    source = source.expanduser()
+    if not source.exists():
+        raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")
+    if not model.strip():
+        raise UsageError("--model is empty; give the name that the model shall have in the table")
+    options = SuiteOptions(data=_kind(data), parts=spec.parts, mixeval_parser=_parser(mixeval_parser))
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=results) as staging:
+        staged = Path(staging) / spec.key
+        staged.mkdir()
+        path = _stage(spec, source, model, staged, options)
+        scores = _scorer(spec.name).score_recorded(path, options)
+        judge_name = judge or _recorded_judge(spec, staged, options)
+        return _join(results, spec, options, scores, staged, source, model, judge_name, fresh=fresh)
+
+
+def _spec(suite: str) -> SuiteSpec:
+    try:
+        spec = parse_suite(suite)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if spec.name not in (*FULL_COUNTS, "openllm"):
+        raise UsageError(unknown("suite", spec.name, [*FULL_COUNTS, "openllm"]))
+    return spec
+
+
+def _kind(data: str) -> Any:
+    if data not in ("full", "mini"):
+        raise UsageError(f"data is {data!r}; expected 'full' or 'mini'")
+    return data
+
+
+def _parser(parser: str) -> Any:
+    if parser not in ("judge", "rule"):
+        raise UsageError(unknown("MixEval parser", parser, ("judge", "rule")))
+    return parser
+
+
+def _scorer(name: str) -> Any:
+    from evalsuite.suites.registry import HARNESS, SUITES
+
+    return SUITES.get(name) or HARNESS[name]
+
+
+def _stage(spec: SuiteSpec, source: Path, model: str, staged: Path, options: SuiteOptions) -> Path:
+    """Copy the recorded items in our form; return the path to score (the source itself where nothing was chosen)."""
+    if spec.name == "mt_bench":
+        return _stage_mt_bench(source, model, staged)
+    if spec.name == "alpaca_eval":
+        return _stage_alpaca(source, model, staged)
+    if spec.name == "mixeval":
+        return _stage_mixeval(source, staged, options)
+    return _stage_openllm(source, staged)
+
+
+def _only(rows: Sequence[Mapping[str, Any]], key: str, model: str, path: Path) -> list[Mapping[str, Any]]:
+    """Return the rows of one model: all, where the file knows one only."""
+    names = sorted({str(row.get(key)) for row in rows})
+    if len(names) < 2:
+        return list(rows)
+    if model not in names:
+        raise UsageError(f"{path} holds {len(names)} models; {unknown('model', model, names)}")
+    return [row for row in rows if str(row.get(key)) == model]
+
+
+def _stage_mt_bench(source: Path, model: str, staged: Path) -> Path:
+    path = source / "model_judgment.jsonl" if source.is_dir() else source
+    rows = read_jsonl(path)
+    own = _only(rows, "model", model, path)
+    write_jsonl(staged / "model_judgment.jsonl", own)
+    beside = [path.with_name("model_answer.jsonl"), *(path.parent.parent / "model_answer").glob("*.jsonl")]
+    names = {str(row.get("model")) for row in own}
+    for answers in beside:
+        if answers.is_file() and (answers.stem in names or answers.name == "model_answer.jsonl"):
+            write_jsonl(staged / "model_answer.jsonl", (a for a in read_jsonl(answers) if a.get("model_id") in names))
+            break
+    return staged if len(own) != len(rows) else path
+
+
+def _stage_alpaca(source: Path, model: str, staged: Path) -> Path:
+    path = source / "annotations.json" if source.is_dir() else source
+    rows = read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return path  # the scorer says what is wrong with it
+    own = _only(rows, "generator_2", model, path)
+    write_json(staged / "annotations.json", own)
+    if (outputs := path.with_name("model_outputs.json")).is_file() and len(own) == len(rows):
+        write_json(staged / outputs.name, read_json(outputs))
+    return staged if len(own) != len(rows) else path
+
+
+def _stage_mixeval(source: Path, staged: Path, options: SuiteOptions) -> Path:
+    from evalsuite.suites.mixeval_recorded import recorded_records
+
+    records = recorded_records(source, options)
+    for kind, split in (("free-form", "free_form"), ("multiple-choice", "multiple_choice")):
+        rows = [dict(record.item.data) for record in records if record.item.data["problem_type"] == kind]
+        if rows:
+            write_jsonl(staged / f"{split}.jsonl", rows)
+    return source
+
+
+def _stage_openllm(source: Path, staged: Path) -> Path:
+    from evalsuite.suites.openllm_files import read_results
+
+    document = read_results(source)
+    write_json(staged / "results.json", document)
+    folder, wanted = (source.parent, _date_of(source)) if source.is_file() else (source, None)
+    newest: dict[str, tuple[str, Path]] = {}
+    for path in folder.rglob("samples_*.jsonl"):
+        match = _SAMPLES.fullmatch(path.name)
+        if match is None or openllm_part(match["task"]) is None or (wanted and match["date"] not in (None, wanted)):
+            continue
+        newest[match["task"]] = max(newest.get(match["task"], ("", path)), (match["date"] or "", path))
+    for task, (_, path) in newest.items():
+        rows = read_jsonl(path)
+        protected = openllm_part(task) == "gpqa"
+        write_jsonl(staged / f"samples_{task}.jsonl", (_without_text(row) for row in rows) if protected else rows)
+    return source
+
+
+def _date_of(path: Path) -> str | None:
+    match = _RESULTS.fullmatch(path.name)
+    return match["date"] if match else None
+
+
+def _without_text(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep ids, hashes, metrics and log-probabilities of a GPQA sample: its authors ask that no text is published."""
+    metrics = row.get("metrics")
+    names = set(metrics) if isinstance(metrics, list) else {"acc", "acc_norm", "exact_match"}
+    kept = {key: value for key, value in row.items() if key in _PROTECTED_KEYS | names}
+    if not _only_numbers(kept.get("filtered_resps")):
+        kept.pop("filtered_resps", None)
+    return kept
+
+
+def _only_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_only_numbers(one) for one in value)
+    return value in ("True", "False") or bool(re.fullmatch(r"-?(\d+\.?\d*(e-?\d+)?|inf)", str(value)))
+
+
+def _recorded_judge(spec: SuiteSpec, staged: Path, options: SuiteOptions) -> str | None:
+    """Name the judge that a file tells of; None where none was needed."""
+    if spec.name == "openllm" or (spec.name == "mixeval" and options.mixeval_parser == "rule"):
+        return None
+    if spec.name == "mt_bench":
+        row: Mapping[str, Any] = read_jsonl(staged / "model_judgment.jsonl")[0]
+        named = row["judge"]
+        return str(named[0] if isinstance(named, list) and named else named)
+    if spec.name == "alpaca_eval":
+        row = read_json(staged / "annotations.json")[0]
+        return str(row.get("annotator") or "not recorded")
+    return "not recorded"
+
+
+def _join(
+    results: Path,
+    spec: SuiteSpec,
+    options: SuiteOptions,
+    scores: Scores,
+    staged: Path,
+    source: Path,
+    model: str,
+    judge: str | None,
+    *,
+    fresh: bool,
+) -> tuple[Path, dict[str, Any]]:
+    """Put the staged items and the figures into the model's folder."""
+    sha256 = _content_sha256(staged)
+    folder = _folder(results, model, sha256)
+    stored, manifest = stored_scores(folder), stored_manifest(folder)
+    recorded = (manifest.get("suites") or {}).get(spec.key) or {}
+    if recorded and recorded["recorded"]["sha256"] != sha256 and not fresh:
+        raise UsageError(f"{folder} holds another import of {spec.key}; pass --fresh to replace it, or another --model")
+    limit = None if options.data == "mini" else _limit(spec, scores, staged)
+    if stored is not None and (stored["data"], stored.get("limit")) != (options.data, limit):
+        raise UsageError(
+            f"{folder} holds figures on data {stored['data']}, limit {stored.get('limit')}; these have data "
+            f"{options.data}, limit {limit}: import them under another --model"
+        )
+    suites = {**(stored or {}).get("suites", {}), spec.key: scores}
+    document = _document(model, sha256, stored, suites, _judges(stored, spec.key, judge), options.data, limit)
+    target = folder / spec.key
+    try:
+        shutil.rmtree(target, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        staged.rename(target)
+    except OSError as error:
+        raise StoreError(f"cannot write {target}: {error.strerror or error}; give another --results") from error
+    entry = {"recorded": {"file": source.name, "sha256": sha256}, "options": asdict(options), "data_pins": {}}
+    suites_manifest = {**(manifest.get("suites") or {}), spec.key: entry}
+    write_results(folder, document, {**_manifest(document), "suites": suites_manifest})
+    return folder, document
+
+
+def _content_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _folder(results: Path, model: str, sha256: str) -> Path:
+    """Return the folder of an earlier import of this name, else a new one."""
+    for path in sorted(results.glob("*/scores.json")):
+        document = stored_scores(path.parent) or {}
+        if document.get("imported") and document["model"]["name"] == model:
+            return path.parent
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.") or "model"
+    return results / f"{words[:80]}-{sha256[:8]}"
+
+
+def _limit(spec: SuiteSpec, scores: Scores, staged: Path) -> int | None:
+    """Return the ``--limit`` that would give so small a set (items; per split for MixEval), None for a whole one."""
+    if spec.name == "openllm":
+        document = read_json(staged / "results.json")
+        limit = (document.get("config") or {}).get("limit")
+        return None if not limit else max(1, int(limit))
+    n = scores.get("n") or (scores.get("n_total") or 0) + sum((scores.get("unscored") or {}).values())
+    if n >= _ENOUGH * FULL_COUNTS[spec.key]:
+        return None
+    if spec.name == "mt_bench":
+        return len({row["question_id"] for row in read_jsonl(staged / "model_judgment.jsonl")})
+    if spec.name == "mixeval":
+        return max(len(read_jsonl(path)) for path in staged.glob("*.jsonl"))
+    return int(n)
+
+
+def _judges(stored: Mapping[str, Any] | None, key: str, judge: str | None) -> dict[str, Any] | None:
+    """Name the judges of all imported suites together: other judges anywhere make other figures."""
+    by_suite = dict(((stored or {}).get("judge") or {}).get("methods") or {})
+    by_suite.pop(key, None)
+    if judge is not None:
+        by_suite[key] = f"recorded by {judge}"
+    if not by_suite:
+        return None
+    name = ", ".join(dict.fromkeys(words.removeprefix("recorded by ") for words in by_suite.values()))
+    return {"name": name, "fingerprint": f"recorded:{name}", "methods": by_suite}
+
+
+def _document(
+    model: str,
+    sha256: str,
+    stored: Mapping[str, Any] | None,
+    suites: Mapping[str, Any],
+    judge: Mapping[str, Any] | None,
+    data: str,
+    limit: int | None,
+) -> dict[str, Any]:
+    fingerprint = stored["model"]["fingerprint"] if stored else sha256
+    return {
+        "schema": SCHEMA,
+        "imported": True,
+        "model": {
+            "name": model,
+            "path": None,
+            "fingerprint": fingerprint,
+            "dtype": None,
+            "chat_template_sha256": None,
+        },
+        "judge": judge,
+        "data": data,
+        "limit": limit,
+        "suites": dict(suites),
+        "average": averages(suites),
+        "seconds": {},
+        "tokens": {},
+    }
+
+
+def _manifest(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "imported": True,
+        **environment(),
+        "model": {**document["model"], "fingerprint_covers": "the first recorded files"},
+        "judge": document["judge"],
+    }

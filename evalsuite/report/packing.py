@@ -1,0 +1,163 @@
+"""Packing items into blocks that a browser unpacks by itself: JSON or numbers, deflated, in base64."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import multiprocessing
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.report.items import Part, PartFiles, part_files, read_part
+from evalsuite.report.reading import ModelResult
+
+BLOCK_BYTES = 400_000
+"""Raw size at which a block is closed: small enough to open in an instant, large enough to compress well."""
+
+_LARGE_BYTES, _QUICK_LEVEL = 60_000_000, 1
+_MISSING_8, _MISSING_16 = 255, 65535
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Items ``first`` to ``last`` (not included) of a part, packed."""
+
+    first: int
+    last: int
+    packed: bytes
+
+    @property
+    def base64_size(self) -> int:
+        return 4 * ((len(self.packed) + 2) // 3)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPart:
+    """A part after packing: what the index says of it, its texts, its marks, and what could not be read."""
+
+    index: dict[str, Any]
+    blocks: Sequence[Block]
+    packed_marks: bytes
+    marks: Mapping[int, NDArray[np.float64]]
+    faults: Sequence[str]
+
+    @property
+    def base64_size(self) -> int:
+        return sum(block.base64_size for block in self.blocks)
+
+
+def packed_parts(models: Sequence[ModelResult]) -> list[PackedPart]:
+    """Read and pack every part of the recorded items, in the order of the suites.
+
+    Large results are packed by several processes, and less tightly, for compression is most of the work.
+    """
+    files = part_files(models)
+    recorded = sum(part.recorded_bytes for part in files)
+    pack = partial(_packed_part, level=_QUICK_LEVEL if recorded > _LARGE_BYTES else 9)
+    if recorded <= _LARGE_BYTES or len(files) < 2 or sys.platform != "linux":
+        packed = [pack(part) for part in files]
+    else:
+        # The largest part first, so that no process waits for a straggler.
+        order = sorted(range(len(files)), key=lambda place: -files[place].recorded_bytes)
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(files)), mp_context=fork) as pool:
+            done = dict(zip(order, pool.map(pack, [files[place] for place in order]), strict=True))
+        packed = [done[place] for place in range(len(files))]
+    return packed
+
+
+def _packed_part(files: PartFiles, level: int) -> PackedPart:
+    with _without_collector():
+        part, faults = read_part(files)
+        marks = part.marks()
+        layout, packed = packed_marks(list(marks.values())) if part.labels else ({"bits": 8, "levels": []}, b"")
+        blocks = [Block(first, last, deflated(raw, level)) for first, last, raw in _raw_blocks(part)]
+    index = {
+        "name": part.name,
+        "title": part.title,
+        "column": part.column,
+        "top": part.top,
+        "n": len(part.labels),
+        "labels": part.labels,
+        "titles": part.titles,
+        "categories": [question.get("category") for question in part.questions],
+        "models": list(marks),
+        "marks": layout,
+    }
+    return PackedPart(index, blocks, packed, marks, faults)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the cycle collector from walking millions of rows that hold no cycle."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def deflated(raw: bytes, level: int = 9) -> bytes:
+    """Compress in the format that browsers call ``deflate-raw``."""
+    packer = zlib.compressobj(level, zlib.DEFLATED, -15, 9)
+    return packer.compress(raw) + packer.flush()
+
+
+def packed_json(value: Any, level: int = 9) -> bytes:
+    """Encode as JSON and compress; numbers that JSON has no word for become null."""
+    return deflated(_encode(value), level)
+
+
+def as_base64(packed: bytes) -> str:
+    return base64.b64encode(packed).decode("ascii")
+
+
+def _raw_blocks(part: Part) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (first, last, JSON) of a part's items, every model's answer beside its question.
+
+    Answers to one question stand next to each other, so what they share is stored once.
+    """
+    items: list[bytes] = []
+    first = size = 0
+    for place, (question, answers) in enumerate(zip(part.questions, part.answers, strict=True)):
+        item = _encode({"q": question, "a": {str(model): answer for model, answer in answers.items()}})
+        items.append(item)
+        size += len(item)
+        if size >= BLOCK_BYTES:
+            yield first, place + 1, b"[" + b",".join(items) + b"]"
+            items, first, size = [], place + 1, 0
+    if items:
+        yield first, len(part.questions), b"[" + b",".join(items) + b"]"
+
+
+def packed_marks(rows: Sequence[NDArray[np.float64]]) -> tuple[dict[str, Any], bytes]:
+    """Pack a matrix of marks (models by items) and say how to read it.
+
+    Up to 250 different marks are stored exactly, one byte each; more are stored in 65,535 steps between the
+    lowest and the highest, two bytes each, low byte first. The highest code means "no mark".
+    """
+    matrix = np.stack(rows)
+    known = matrix[~np.isnan(matrix)]
+    levels = np.unique(known)
+    if levels.size <= 250:
+        codes = np.full(matrix.shape, _MISSING_8, dtype=np.uint8)
+        codes[~np.isnan(matrix)] = np.searchsorted(levels, known)
+        return {"bits": 8, "levels": levels.tolist()}, deflated(codes.tobytes())
+    low, high = float(known.min()), float(known.max())
+    wide = np.full(matrix.shape, _MISSING_16, dtype="<u2")
+    wide[~np.isnan(matrix)] = np.rint((known - low) / (high - low) * (_MISSING_16 - 1))
+    return {"bits": 16, "low": low, "high": high}, deflated(wide.tobytes())

@@ -1,0 +1,116 @@
+"use strict";
+// One model: its figures, categories, how it was run, and how far its judge is to be believed.
+function modelBySlug(slug) {
+  return index.models.findIndex((model) => model.slug === slug);
+}
+
+function nameOf(place) {
+  const model = index.models[place];
+  return model.name + (index.models.some((other, p) => p !== place && other.name === model.name) ? " (" + model.slug.slice(-8) + ")" : "");
+}
+
+function modelView(query) {
+  const place = modelBySlug(query.get("model"));
+  if (place < 0) return missingView("this model is not in the report");
+  const model = index.models[place];
+  const scores = model.scores, manifest = model.manifest || {};
+  return [
+    h("h2", {}, model.name, model.imported && h("span", { class: "tag" }, "imported")),
+    h("p", { class: "actions" }, link({ view: "items", models: model.slug }, "Its items"), " ",
+      link({ view: "compare", a: model.slug }, "Compare it")),
+    factsTable(model),
+    scoreTable(model),
+    ...categoryTables(scores.suites),
+    chartOfModel(place),
+    judgeBox(scores.judge),
+    details("Seconds and tokens", [keyTable("Seconds", scores.seconds), keyTable("Tokens", scores.tokens), keyTable("Requests", manifest.usage)]),
+    details("Manifest", [tree(manifest)]),
+    details("scores.json", [tree(scores)]),
+  ];
+}
+
+function details(title, children, open) {
+  return h("details", { open: open || false }, h("summary", {}, title), children);
+}
+
+function factsTable(model) {
+  const own = model.scores.model, manifest = model.manifest || {}, recorded = manifest.model || {};
+  const rows = [
+    ["fingerprint", own.fingerprint], ["dtype", own.dtype], ["chat template (SHA-256)", own.chat_template_sha256],
+    ["chat format", recorded.chat_format], ["base model", model.base], ["DGM", model.dgm],
+    ["training conversations", model.size && model.size.toLocaleString("en")],
+    ["data", model.scores.data + (model.scores.limit === null ? "" : ", limit " + model.scores.limit)],
+    ["judge", model.scores.judge ? model.scores.judge.name : "none"], ["written", manifest.written_at],
+  ].filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return plainTable(["", "value"], rows.map(([name, value]) => [name, h("code", {}, value)]), "The model");
+}
+
+function scoreTable(model) {
+  const rows = index.columns.filter((column) => column.main || model.figures[column.key][0] !== null).map((column) => {
+    const [value, stderr, ci, n, unscored, reason] = model.figures[column.key];
+    if (value === null) return [column.title, "–", "", "", "", reason];
+    const interval = ci ? figure(ci[0], column.digits) + " to " + figure(ci[1], column.digits) : "";
+    return [column.title, figure(value, column.digits), figure(stderr, column.digits + 1), interval,
+      n === null ? "" : String(n), unscored ? unscored + " unscored" : ""];
+  });
+  for (const [name, title, says] of index.averages) {
+    const [value, , , , , reason] = model.figures["average." + name];
+    rows.push([title, figure(value, name === "leaderboard_v2" ? 1 : 4), "", "", "", value === null ? reason : says]);
+  }
+  return plainTable(["figure", "score", "standard error", "95 % interval", "n", "notes"], rows, "Scores");
+}
+
+function categoryTables(suites) {
+  const tables = [];
+  const add = (title, groups) => {
+    const entries = Object.entries(groups || {}).filter(([, part]) => part && typeof part === "object");
+    if (entries.length) tables.push(plainTable(["category", "score", "standard error", "n"],
+      entries.map(([name, part]) => [name, figure(part.score, 3), figure(part.stderr, 3), String(part.n_scored ?? part.n ?? "")]), title));
+  };
+  add("MT-Bench by category", suites.mt_bench && suites.mt_bench.categories);
+  add("MixEval by benchmark", suites.mixeval && suites.mixeval.benchmarks);
+  add("MixEval-Hard by benchmark", suites.mixeval_hard && suites.mixeval_hard.benchmarks);
+  const tasks = Object.entries((suites.openllm || {}).tasks || {}).flatMap(([task, metrics]) =>
+    Object.entries(metrics).filter(([name, value]) => typeof value === "number" && !name.includes("stderr") && name.includes(","))
+      .map(([name, value]) => [task + " · " + name.split(",")[0], figure(value, 4)]));
+  if (tasks.length) tables.push(plainTable(["lm-eval task", "score"], tasks, "Open LLM by task"));
+  return tables.length ? [details("Categories and tasks", tables, tables.length < 3)] : [];
+}
+
+function judgeBox(judge) {
+  if (!judge) return null;
+  const cards = Object.entries(index.cards).filter(([folder, card]) =>
+    folder.endsWith(String(judge.fingerprint || " ").slice(0, 8)) || (card.judge && (card.judge.fingerprint || card.judge) === judge.fingerprint));
+  return details("Judge: " + judge.name, [
+    judge.note && h("p", { class: "note" }, judge.note),
+    keyTable("Methods", judge.methods),
+    ...cards.map(([folder, card]) => details("Judge card " + folder, [tree(card)], true)),
+    cards.length ? null : h("p", {}, "No judge card: this judge was not measured (evalsuite judge-card)."),
+  ], true);
+}
+
+function keyTable(title, values) {
+  if (!values || !Object.keys(values).length) return null;
+  return plainTable(["", title.toLowerCase()], Object.entries(values).map(([key, value]) =>
+    [key, typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)]), title);
+}
+
+// Any JSON as nested lists.
+function tree(value) {
+  if (value === null || typeof value !== "object") return h("code", {}, value === null ? "null" : value);
+  const entries = Object.entries(value);
+  if (!entries.length) return h("code", {}, Array.isArray(value) ? "[]" : "{}");
+  return h("ul", { class: "tree" }, entries.map(([key, own]) => h("li", {}, h("b", {}, key), " ", tree(own))));
+}
+
+// The page's own drawings of this model: its spider is among the charts of the table.
+function chartOfModel(place) {
+  const parts = index.parts.filter((part) => part.models.includes(place));
+  if (!parts.length) return null;
+  return plainTable(["part", "items", ""], parts.map((part) =>
+    [part.title, String(part.n), link({ view: "items", part: part.name, models: index.models[place].slug }, "open")]), "Items");
+}
+
+function missingView(words) {
+  return [h("h2", {}, "Not here"), h("p", {}, words), h("p", {}, h("a", { href: index.home || "#table" }, "Back to the table"))];
+}

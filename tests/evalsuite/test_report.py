@@ -1,0 +1,368 @@
+"""The report: comparable sets, clear winners, packing, and what happens to broken folders."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import math
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from bench.synthetic_results import write_synthetic
+from evalsuite.cli import app
+from evalsuite.errors import DataError
+from evalsuite.files import write_json, write_jsonl
+from evalsuite.report.build import build_report
+from evalsuite.report.columns import Figure
+from evalsuite.report.packing import packed_marks
+from evalsuite.report.page import template_folder
+from evalsuite.report.reading import lineage_of, read_results_folder
+from evalsuite.report.significance import clear_best, paired_difference
+from evalsuite.report.tabs import tabs_of
+from evalsuite.report.texts import visible, without_folders
+from tests.evalsuite.report_results import (
+    JUDGE,
+    index_of,
+    mixeval_scores,
+    mt_bench_scores,
+    unpack,
+    write_free_form,
+    write_model,
+    write_mt_bench,
+)
+
+runner = CliRunner()
+OTHER_JUDGE = {"name": "judge-y", "fingerprint": "e" * 64, "methods": {}}
+
+
+def titles(results: Path) -> list[tuple[str, int]]:
+    return [(tab.title, len(tab.members)) for tab in tabs_of(read_results_folder(results).models)]
+
+
+def test_other_data_limit_or_judge_stand_in_other_tabs_with_the_reason(tmp_path: Path) -> None:
+    suites = {"mixeval": mixeval_scores(0.5)}
+    write_model(tmp_path, "one", suites)
+    write_model(tmp_path, "two", suites)
+    write_model(tmp_path, "limited", suites, limit=5)
+    write_model(tmp_path, "mini", suites, data="mini")
+    write_model(tmp_path, "other", suites, judge=OTHER_JUDGE)
+    assert titles(tmp_path) == [
+        ("full data · judge judge-x", 2),
+        ("full data · judge judge-y", 1),
+        ("full data, limit 5 · judge judge-x", 1),
+        ("mini data · judge judge-x", 1),
+    ]
+    reasons = [tab.reason for tab in tabs_of(read_results_folder(tmp_path).models)]
+    assert all("Not ranked against the other tabs" in reason for reason in reasons)
+    assert "another judge" in reasons[0]
+    assert "limit" in reasons[2]
+
+
+def test_another_version_of_the_data_is_another_tab(tmp_path: Path) -> None:
+    suites = {"mixeval": mixeval_scores(0.5)}
+    write_model(tmp_path, "a", suites, pins={"mixeval/x": "1"})
+    write_model(tmp_path, "b", suites, pins={"mixeval/x": "2"})
+    write_model(tmp_path, "c", suites, pins={"alpaca_eval/y": "1"})
+    tabs = tabs_of(read_results_folder(tmp_path).models)
+    assert sorted(len(tab.members) for tab in tabs) == [1, 2]
+    assert "another version of the benchmark data" in tabs[0].reason
+
+
+def test_figures_without_a_judge_stand_in_every_tab_that_fits(tmp_path: Path) -> None:
+    part = {"score": 0.4, "stderr": 0.01, "n": 10, "normalized": 40.0, "unscored": {}}
+    write_model(tmp_path, "judged", {"mixeval": mixeval_scores(0.5)})
+    write_model(tmp_path, "other", {"mixeval": mixeval_scores(0.5)}, judge=OTHER_JUDGE)
+    write_model(tmp_path, "lm-eval only", {"openllm": {"bbh": part, "unscored": {}}}, judge=None)
+    assert [count for _, count in titles(tmp_path)] == [2, 2]
+
+
+def test_paired_difference_is_the_textbook_one() -> None:
+    a, b = np.array([1.0, 0.0, 1.0, np.nan]), np.array([0.0, 0.0, 0.0, 1.0])
+    difference = paired_difference(a, b)
+    assert difference is not None
+    # Differences 1, 0, 1: mean 2/3, sample variance 1/3, standard error sqrt(1/9).
+    assert difference.value == pytest.approx(2 / 3)
+    assert difference.stderr == pytest.approx(1 / 3)
+    assert difference.n == 3
+    assert difference.significant  # 0.667 > 1.96 * 0.333
+    swapped = paired_difference(b, a)
+    assert swapped is not None
+    assert swapped.value == -difference.value
+
+
+def test_fewer_than_two_common_items_say_nothing() -> None:
+    assert paired_difference(np.array([1.0, np.nan]), np.array([0.0, 1.0])) is None
+
+
+@pytest.mark.parametrize(("stderr", "winner"), [(0.01, 0), (0.08, None)])
+def test_best_is_marked_only_where_it_is_clear(stderr: float, winner: int | None) -> None:
+    figures = {0: Figure(0.6, stderr), 1: Figure(0.5, stderr), 2: Figure(0.1, stderr)}
+    assert clear_best(figures, {}, "") == winner
+
+
+def test_items_decide_where_they_are_there() -> None:
+    figures = {0: Figure(0.6, 0.3), 1: Figure(0.5, 0.3)}
+    marks = {"mixeval/free_form": {0: np.tile([1.0, 1.0, 0.0], 30), 1: np.tile([0.9, 0.9, 0.0], 30)}}
+    assert clear_best(figures, marks, "mixeval/") == 0
+    assert clear_best(figures, {}, "mixeval/") is None
+
+
+def test_a_tie_and_a_single_model_have_no_winner() -> None:
+    assert clear_best({0: Figure(0.5, 0.0), 1: Figure(0.5, 0.0)}, {}, "") is None
+    assert clear_best({0: Figure(0.5, 0.0)}, {}, "") is None
+
+
+def read_marks(layout: dict[str, Any], packed: bytes, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    raw = zlib.decompress(packed, wbits=-15)
+    if layout["bits"] == 8:
+        levels = np.array([*layout["levels"], *[np.nan] * (256 - len(layout["levels"]))])
+        values = levels[np.frombuffer(raw, dtype=np.uint8)]
+    else:
+        codes = np.frombuffer(raw, dtype="<u2")
+        step = (layout["high"] - layout["low"]) / 65534
+        values = np.where(codes == 65535, np.nan, layout["low"] + codes * step)
+    return values.reshape(shape)
+
+
+@given(st.lists(st.one_of(st.floats(0, 100), st.none()), min_size=1, max_size=600))
+def test_marks_survive_packing(values: list[float | None]) -> None:
+    row = np.array([math.nan if value is None else value for value in values])
+    layout, packed = packed_marks([row, row[::-1]])
+    back = read_marks(layout, packed, (2, len(values)))
+    tolerance = 0 if layout["bits"] == 8 else 100 / 65534
+    np.testing.assert_allclose(back[0], row, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(back[1], row[::-1], atol=tolerance, rtol=0)
+
+
+def test_an_item_stands_in_the_page_with_every_answer(tmp_path: Path) -> None:
+    for name, answer in (("one", "right"), ("two", "wrong")):
+        folder = write_model(tmp_path, name, {"mixeval": mixeval_scores(0.5, parser="judge")})
+        write_free_form(folder, [("7", answer, 1.0 if answer == "right" else None), ("8", "x", 0.5)])
+    report = build_report(tmp_path)
+    assert report.items == 4
+    page = report.html.read_text(encoding="utf-8")
+    part = index_of(report.html)["parts"][0]
+    assert (part["name"], part["labels"], part["titles"]) == (
+        "mixeval/free_form",
+        ["7", "8"],
+        ["Question 7?", "Question 8?"],
+    )
+    items = json.loads(unpack(page, part["blocks"][0][2]))
+    assert items[0]["a"]["0"]["turns"] == ["right"]
+    assert items[0]["a"]["1"]["unscored"] == "no_rating"
+    marks = read_marks(part["marks"], zlib.compress(unpack(page, part["marks"]["id"]))[2:-4], (2, 2))
+    np.testing.assert_array_equal(marks, [[1.0, 0.5], [math.nan, 0.5]])
+
+
+def test_no_text_of_gpqa_is_in_the_page(tmp_path: Path) -> None:
+    part = {"score": 0.4, "stderr": 0.01, "n": 1, "normalized": 40.0, "unscored": {}}
+    folder = write_model(tmp_path, "m", {"openllm": {"gpqa": part, "unscored": {}}}, judge=None)
+    sample = {"doc_id": 0, "doc": {"Question": "CANARY-1"}, "target": "CANARY-2", "arguments": {"x": "CANARY-3"}}
+    sample |= {"resps": [["CANARY-4"]], "filtered_resps": ["CANARY-5"], "acc_norm": 1.0, "metrics": ["acc_norm"]}
+    write_jsonl(folder / "openllm" / "samples_leaderboard_gpqa_main.jsonl", [sample])
+    report = build_report(tmp_path)
+    page = report.html.read_text(encoding="utf-8")
+    blocks = re.findall(r'id="(b\d+|index)"', page)
+    everything = page.encode() + b"".join(unpack(page, block) for block in blocks)
+    assert b"CANARY" not in everything
+    assert report.items == 1
+
+
+def test_texts_beyond_the_limit_go_into_pages_beside(tmp_path: Path) -> None:
+    write_synthetic(tmp_path, 3, 300)
+    limit = 500_000
+    report = build_report(tmp_path, limit_bytes=limit)
+    assert report.html_bytes < limit
+    assert report.pages
+    beside = [
+        block for part in index_of(report.html)["parts"] for block in part["blocks"] if block[2].endswith(".html")
+    ]
+    assert {tmp_path / block[2] for block in beside} == set(report.pages)
+    assert "do not fit into this file" in report.html.read_text(encoding="utf-8")
+    own = index_of(report.pages[0])
+    assert own["home"] == "../leaderboard.html"
+    items = json.loads(unpack(report.pages[0].read_text(encoding="utf-8"), own["parts"][0]["blocks"][0][2]))
+    assert len(items[0]["a"]) == 3
+    smaller = build_report(tmp_path, limit_bytes=50_000_000)
+    assert not smaller.pages
+    assert not (tmp_path / "leaderboard_items").exists()
+
+
+def test_the_policy_allows_the_inlined_scripts_by_hash_and_nothing_else(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    rules = policy[1].replace("&#39;", "'")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = {base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts}
+    assert set(re.findall(r"'sha256-([^']*)'", rules.split("style-src")[0])) == hashes
+    assert "default-src 'none'" in rules
+    assert "unsafe" not in rules
+    assert "http" not in rules
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
+
+
+def test_vendored_libraries_are_the_pinned_ones() -> None:
+    folder = template_folder() / "vendor"
+    rows = re.findall(r"\| `([^`]+\.js)` \|.*\| ([0-9a-f]{64}) \|", (folder / "README.md").read_text(encoding="utf-8"))
+    assert {name for name, _ in rows} == {path.name for path in folder.glob("*.js")}
+    for name, sha256 in rows:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == sha256
+
+
+def test_names_are_escaped_and_hidden_characters_shown(tmp_path: Path) -> None:
+    write_model(tmp_path, "<script>x</script>\u202eevil", {"mt_bench": mt_bench_scores(7.0)})
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    assert "<script>x" not in page
+    assert "⟦U+202E⟧evil" in page
+    assert "\u202e" not in page.split("<script>")[0]
+
+
+def test_paths_of_the_machine_stay_at_home(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    report = build_report(tmp_path)
+    assert "somebody" not in json.dumps(index_of(report.html))
+    assert without_folders({"a": ["/home/x/ckpt", "http://host/v1", "1/2"]}) == {
+        "a": ["…/ckpt", "http://host/v1", "1/2"]
+    }
+
+
+def test_visible_marks_every_direction_character() -> None:
+    assert visible("a\u2066b\u200fc\x00d\ne") == "a⟦U+2066⟧b⟦U+200F⟧c⟦U+0000⟧d\ne"
+
+
+def test_a_missing_part_is_a_dash_with_its_reason(tmp_path: Path) -> None:
+    openllm = {"bbh": None, "unscored": {"bbh": "the data could not be had"}}
+    write_model(tmp_path, "m", {"openllm": openllm, "mt_bench": mt_bench_scores(7.0)})
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    assert '<abbr title="the data could not be had">–</abbr>' in page
+    assert "<b>BBH</b>: the data could not be had" in page
+    assert "<b>MixEval</b>: mixeval was not run" in page
+
+
+def test_the_csv_holds_the_same_figures_unrounded(tmp_path: Path) -> None:
+    write_model(tmp_path, "=cmd()", {"mt_bench": mt_bench_scores(7.123456)}, training={"base": "L8B", "dgm": "Q72"})
+    report = build_report(tmp_path)
+    with report.csv.open(encoding="utf-8", newline="") as lines:
+        row = next(csv.DictReader(lines))
+    assert row["model"] == "'=cmd()"
+    assert float(row["mt_bench"]) == 7.123456
+    assert row["mt_bench_n"] == "2"
+    assert (row["base"], row["dgm"]) == ("L8B", "Q72")
+    assert row["bbh"] == ""
+    assert row["bbh_missing"] == "openllm was not run"
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({"base_model": "L8B", "dgm": "Q72", "n_conversations": 500}, ("L8B", "Q72", 500)),
+        ({"recipe": {"base": "L8B"}, "dgm": ["Q72", "C32"]}, ("L8B", "Q72, C32", None)),
+        (None, ("S", "D", None)),
+    ],
+)
+def test_lineage_comes_from_the_manifest_else_from_the_name(training: Any, expected: tuple[Any, ...]) -> None:
+    found = lineage_of("S : D", {"model": {"training": training}})
+    assert (found.base, found.dgm, found.size) == expected
+
+
+def test_scaling_lines_need_one_series_with_two_sizes(tmp_path: Path) -> None:
+    for size in (50_000, 100_000):
+        training = {"base": "L8B", "dgm": "Q72", "n_conversations": size}
+        write_model(tmp_path, f"m{size}", {"mt_bench": mt_bench_scores(7.0 + size / 1e6)}, training=training)
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    assert "chart-1-scaling-mt_bench" in page
+    assert "chart-1-scaling-bbh" not in page
+
+
+def test_an_empty_folder_gives_a_page_that_says_what_to_run(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["report", "--results", str(tmp_path)])
+    assert done.exit_code == 0
+    assert "evalsuite run demo" in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_no_folder_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
+    done = runner.invoke(app, ["report", "--results", str(tmp_path / "nothing")])
+    assert done.exit_code == 2
+    assert "does not exist" in done.stderr
+    with pytest.raises(DataError):
+        build_report(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"schema": 1, "suites": {"openllm": {"unscored": [1]}}, "data": "full", "model": {"name": "x"}}',
+        '{"schema": 1, "suites": {}, "judge": "gpt-4", "data": "full", "model": {"name": "x"}}',
+        "{",
+        "[]",
+        '{"schema": 0, "suites": {}}',
+        '{"schema": 1, "suites": {}, "model": {}}',
+        '{"schema": 1, "suites": {"mixeval": 3}, "data": "full", "model": {"name": "x"}}',
+    ],
+)
+def test_broken_scores_are_named_skipped_and_exit_1(tmp_path: Path, content: str) -> None:
+    write_model(tmp_path, "good", {"mt_bench": mt_bench_scores(7.0)})
+    (tmp_path / "bad-00000000").mkdir()
+    (tmp_path / "bad-00000000" / "scores.json").write_text(content, encoding="utf-8")
+    done = runner.invoke(app, ["report", "--results", str(tmp_path), "--json"])
+    assert done.exit_code == 1
+    assert "bad-00000000" in done.stderr
+    assert json.loads(done.stdout)["models"] == 1
+    assert "bad-00000000" in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_a_broken_items_file_leaves_the_figures(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    write_mt_bench(folder, ["a", "b"])
+    (folder / "mt_bench" / "model_judgment.jsonl").write_text('{"question_id": 1}\n', encoding="utf-8")
+    report = build_report(tmp_path)
+    assert report.models == 1
+    assert len(report.faults) == 1
+    assert "model_judgment.jsonl" in report.faults[0]
+
+
+def test_half_a_surrogate_pair_is_no_reason_to_lose_a_file(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    write_mt_bench(folder, ["a \ud83d b", "c"])
+    report = build_report(tmp_path)
+    assert not report.faults
+    assert report.items == 1
+
+
+def test_comparisons_and_judge_cards_are_shown(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    pair = {"a": "m", "b": "k", "wins_a": 3, "wins_b": 1, "ties": 0, "unscored": 0, "rate_a": 0.75, "rate_b": 0.25}
+    write_json(
+        tmp_path / "comparisons" / "first" / "preferences.json",
+        {
+            "models": ["m", "k"],
+            "judge": {"name": "judge-x"},
+            "n_prompts": 4,
+            "pairs": [pair],
+            "flips": [],
+            "ranking": [],
+        },
+    )
+    write_json(tmp_path / "judges" / "judge-x-ffffffff" / "card.json", {"judge": {"fingerprint": JUDGE["fingerprint"]}})
+    (tmp_path / "comparisons" / "broken").mkdir()
+    (tmp_path / "comparisons" / "broken" / "preferences.json").write_text("[]", encoding="utf-8")
+    report = build_report(tmp_path)
+    assert len(report.faults) == 1
+    page = report.html.read_text(encoding="utf-8")
+    assert "Preferences: first" in page
+    assert "75.0" in page
+    index = index_of(report.html)
+    assert list(index["cards"]) == ["judge-x-ffffffff"]
+    assert index["comparisons"][0]["judge"] == "judge-x"

@@ -1,0 +1,160 @@
+import pytest
+
+from judges.card import (
+    JudgedPair,
+    LabelledPair,
+    agreement,
+    attack_figures,
+    conclusions,
+    failure_figures,
+    length_figures,
+    position_figures,
+    repeat_figures,
+    self_preference_figures,
+)
+from judges.statistics import wilson_ci
+from judges.types import Unscored
+from judges.verdicts import Game, PairVerdict
+
+MISSING = Unscored("no_verdict")
+
+
+def judged(number, label, straight, turned, *, long=1, authors=(None, None)):
+    texts = ("a longer text", "short") if long == 1 else ("short", "a longer text")
+    pair = LabelledPair(str(number), f"Q{number}", *texts, label, *authors)
+    games = [MISSING if first is None else Game(first) for first in (straight, turned)]
+    return JudgedPair(pair, *games)
+
+
+# Output 1 is shown first in the first game and second in the second.
+PAIRS = [
+    judged(1, 1, 0.9, 0.2),  # right in both orders
+    judged(2, 2, 0.3, 0.8),  # right in both orders
+    judged(3, 1, 0.1, 0.7),  # wrong in both orders
+    judged(4, 1, 0.9, 0.6),  # a flip whose mean falls on output 1: right
+    judged(5, 2, 0.9, 0.9),  # a flip right in the middle: undecided
+    judged(6, 1, None, 0.2),  # unscored
+]
+
+
+def test_agreement_by_hand():
+    figures = agreement(PAIRS)
+    assert (figures["n"], figures["n_scored"], figures["n_decided"]) == (6, 5, 4)
+    assert figures["accuracy"] == 3 / 4
+    assert figures["ci95"] == list(wilson_ci(3, 4))
+    # said 1 2 2 1, people 1 2 1 1: agreement 3/4, by chance (2 * 3 + 2 * 1) / 16 = 1/2
+    assert figures["kappa"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))
+    assert figures["both_orders"] | {"ci95": None} == {
+        "right": 2,
+        "wrong": 1,
+        "ties": 2,
+        "accuracy": 2 / 5,
+        "ci95": None,
+    }
+    # single games: right right, right right, wrong wrong, right wrong, wrong right
+    assert figures["single_order"]["accuracy"] == 6 / 10
+
+
+def test_exchanging_the_outputs_changes_no_figure():
+    mirrored = [
+        JudgedPair(
+            LabelledPair(p.pair.id, p.pair.question, p.pair.output_2, p.pair.output_1, 3 - p.pair.label),
+            p.turned,
+            p.straight,
+        )
+        for p in PAIRS
+    ]
+    for figure in (agreement, position_figures, length_figures):
+        here, there = figure(PAIRS), figure(mirrored)
+        for key, value in here.items():
+            if isinstance(value, float | int):
+                assert there[key] == pytest.approx(value)
+
+
+def test_position_by_hand():
+    figures = position_figures(PAIRS)
+    # first place wins: 1:(y n) 2:(n y) 3:(n y) 4:(y y) 5:(y y) 6:(- n)
+    assert figures["first_rate"] == 7 / 11
+    assert (figures["position_flips"], figures["flip_rate"]) == (2, 2 / 5)
+
+
+def test_length_is_compared_with_what_people_prefer():
+    figures = length_figures(PAIRS)
+    # decided pairs 1 to 4, output 1 the longer one: the judge takes 1 2 2 1, people 1 2 1 1
+    assert (figures["judge_rate"], figures["people_rate"], figures["n"]) == (2 / 4, 3 / 4, 4)
+    assert figures["difference"] == pytest.approx(-0.25)
+
+
+def test_self_preference_needs_to_know_the_authors():
+    assert self_preference_figures(PAIRS, "j") is None
+    own = [judged(1, 2, 0.9, 0.2, authors=("j", "x")), judged(2, 2, 0.3, 0.8, authors=("x", "j"))]
+    figures = self_preference_figures([*own, judged(3, 1, 0.9, 0.1, authors=("j", "j"))], "j")
+    assert (figures["n"], figures["judge_rate"], figures["people_rate"]) == (2, 1.0, 0.5)
+
+
+def test_repeats_and_failures():
+    figures = repeat_figures([(Game(0.9), Game(0.7)), (Game(0.6), Game(0.4)), (Game(0.6), MISSING)])
+    assert (figures["n"], figures["changed"]) == (2, 0.5)
+    assert figures["mean_abs_difference"] == pytest.approx(0.2)
+    assert repeat_figures([]) is None
+    failures = failure_figures([Game(1.0, closed_by_guide=True), MISSING, Unscored("context_length"), Game(0.2)])
+    assert failures == {
+        "n_games": 4,
+        "unscored": {"context_length": 1, "no_verdict": 1},
+        "parse_failures": 1,
+        "closed_by_guide": 1,
+    }
+
+
+WON, LOST = PairVerdict("a", 0.9), PairVerdict("b", 0.1)
+
+
+def test_attacks_are_measured_against_the_empty_answer():
+    figures = attack_figures({"x": [WON, LOST], "y": [LOST, MISSING]}, [LOST, PairVerdict("b", 0.2)])
+    assert figures["empty_answer"]["preference"] == pytest.approx(0.15)
+    assert figures["attacks"]["x"]["success_rate"] == 0.5
+    assert figures["attacks"]["x"]["gain"] == pytest.approx(((0.9 - 0.1) + (0.1 - 0.2)) / 2)
+    assert figures["attacks"]["y"]["n_scored"] == 1
+    assert figures["all"]["gain"] == pytest.approx((0.8 - 0.1 + 0.0) / 3)
+    assert attack_figures({"x": [MISSING]}, [MISSING]) is None
+
+
+def card_of(pairs, attacks=None):
+    return {"agreement": agreement(pairs), "position_bias": position_figures(pairs), "attacks": attacks}
+
+
+def test_a_judge_that_agrees_is_believed():
+    good = [judged(i, 1 + i % 2, *((0.9, 0.1) if i % 2 == 0 else (0.1, 0.9))) for i in range(40)]
+    found = conclusions(card_of(good))
+    assert (found["told_from_chance"], found["position_dominates"], found["believable"]) == (True, False, True)
+    assert found["words"][0].startswith("it agrees with people on 100.0%")
+
+
+def test_a_coin_cannot_be_told_from_chance_and_the_card_says_so():
+    coin = [judged(i, 1 + i % 2, *((0.9, 0.1) if i % 4 < 2 else (0.1, 0.9))) for i in range(40)]
+    found = conclusions(card_of(coin))
+    assert found["told_from_chance"] is False
+    assert found["believable"] is False
+    assert "cannot be told from chance" in found["words"][0]
+
+
+def test_a_judge_that_looks_at_the_place_is_named():
+    first = [judged(i, 1 + i % 2, 0.9, 0.8) for i in range(10)]
+    found = conclusions(card_of(first))
+    assert found["position_dominates"] is True
+    assert "100% of the pairs, so the order decides more" in found["words"][1]
+
+
+def test_a_judge_that_can_be_deceived_is_named():
+    good = [judged(i, 1, 0.9, 0.1) for i in range(40)]
+    attacks = attack_figures({"x": [WON] * 5}, [LOST] * 5)
+    found = conclusions(card_of(good, attacks))
+    assert (found["attacks_gain"], found["believable"]) == (True, False)
+    assert "+0.800" in found["words"][-1]
+
+
+def test_nothing_scored_says_nothing():
+    found = conclusions(card_of([judged(1, 1, None, None)]))
+    assert found["told_from_chance"] is None
+    assert found["believable"] is None
+    assert agreement([])["accuracy"] is None

@@ -1,0 +1,228 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.templates import JudgeTemplate, judge_template
+from judges.types import Choice, Unscored
+from judges.verdicts import (
+    IDENTICAL,
+    NEEDED_VARIABLES,
+    TEMPLATE_VARIABLES,
+    TEMPLATES,
+    TIE,
+    VERDICT_CHOICES,
+    Game,
+    PairVerdict,
+    combine_orders,
+    comparison_prompt,
+    game_from_choice,
+    game_from_logprobs,
+    key_of,
+    panel_majority,
+    panel_mean,
+    parse_verdict,
+    swap_pair,
+    verdict_lead_in,
+    winner_of,
+)
+
+KEY = "0123456789abcdef"
+shares = st.floats(0, 1)
+games = st.builds(Game, shares)
+verdicts = st.builds(PairVerdict, st.sampled_from(["a", "b", "tie"]), shares, st.booleans())
+missing = Unscored("no_verdict")
+
+
+@pytest.mark.parametrize("name", TEMPLATES.values())
+def test_our_templates_use_what_they_must_and_nothing_else(name):
+    judge_template(name).check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+
+
+@pytest.mark.parametrize("name", TEMPLATES.values())
+def test_a_prompt_shows_both_answers_in_their_places(name):
+    key = key_of(["Q?"], ["first text"], ["second text"])
+    system, user = comparison_prompt(judge_template(name), ["Q?"], ["first text"], ["second text"], key=key)
+    assert (system.role, user.role) == ("system", "user")
+    assert user.content.startswith(f"The KEY is {key}.")
+    assert f"<begin request {key}>\nQ?\n<end request {key}>" in user.content
+    assert f"<begin answer A {key}>\nfirst text\n<end answer A {key}>" in user.content
+    assert f"<begin answer B {key}>\nsecond text\n<end answer B {key}>" in user.content
+
+
+def test_every_turn_of_a_conversation_has_its_block():
+    key = key_of(["Q1", "Q2"], ["a1", "a2"], ["b1", "b2"])
+    template = judge_template(TEMPLATES["verdict"])
+    user = comparison_prompt(template, ["Q1", "Q2"], ["a1", "a2"], ["b1", "b2"], key=key)[-1].content
+    for name, text in (("request 2", "Q2"), ("answer A 1", "a1"), ("answer A 2", "a2"), ("answer B 2", "b2")):
+        assert f"<begin {name} {key}>\n{text}\n<end {name} {key}>" in user
+
+
+@given(st.text(), st.text(), st.text())
+def test_the_key_is_in_no_text_and_depends_on_the_salt(question, first, second):
+    key = key_of([question], [first], [second])
+    assert len(key) == 16
+    assert not any(key in text for text in (question, first, second))
+    assert key == key_of([question], [first], [second])
+    assert key != key_of([question], [first], [second], salt=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        (f"Verdict {KEY}: [[A]]", "A"),
+        (f"A is wrong.\n\nVerdict {KEY}: [[B]]\n", "B"),
+        (f"**Verdict {KEY}:** [[tie]]", TIE),
+        (f"verdict {KEY}: [A]", "A"),
+        (f"Verdict {KEY}: [[A]]\nNo, wait.\nVerdict {KEY}: [[B]]", "B"),
+        (f"> Verdict {KEY}: [[Tie]].", TIE),
+    ],
+)
+def test_verdicts_that_are_read(text, letter):
+    assert parse_verdict(text, KEY) == Choice(letter, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[[A]]",
+        "Verdict: [[A]]",
+        "Verdict 0000000000000000: [[A]]",
+        f"Verdict {KEY}: [[C]]",
+        f"Verdict {KEY}: [[...]], with A, B or tie",
+        f"Verdict {KEY}: A or B?",
+        f"The answer says Verdict {KEY}: [[A]]",
+        "Verdict " + " " * 50_000 + KEY,
+    ],
+)
+def test_words_that_are_no_verdict(text):
+    assert parse_verdict(text, KEY) == Unscored("no_verdict", text)
+
+
+@pytest.mark.parametrize("closing", VERDICT_CHOICES)
+def test_every_guided_closing_is_a_verdict(closing):
+    choice = parse_verdict(verdict_lead_in(KEY) + closing, KEY)
+    assert isinstance(choice, Choice)
+    assert game_from_choice(choice).first == {"A]]": 1.0, "B]]": 0.0, "tie]]": 0.5}[closing]
+
+
+def test_logprobs_give_the_share_of_the_first_answer():
+    game = game_from_logprobs({"A": math.log(0.06), "B": math.log(0.02)})
+    assert game.first == pytest.approx(0.75)
+    assert dict(game.logprobs) == {"A": math.log(0.06), "B": math.log(0.02)}
+    assert game_from_logprobs({"A": -1.0}).first == 1.0
+    assert game_from_logprobs({}).reason == "no_verdict"
+    assert game_from_logprobs({"A": math.nan, "B": -1.0}).reason == "non_finite_logprob"
+
+
+@given(st.floats(-50, 0), st.floats(-50, 0))
+def test_exchanging_the_labels_mirrors_the_game(x, y):
+    one, other = game_from_logprobs({"A": x, "B": y}), game_from_logprobs({"A": y, "B": x})
+    assert one.first == pytest.approx(1 - other.first, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("a_first", "b_first", "margin", "expected"),
+    [
+        # both orders name a
+        (0.9, 0.2, 0.0, PairVerdict("a", 0.85)),
+        # the first place wins twice: a flip, a tie
+        (0.9, 0.8, 0.0, PairVerdict("tie", 0.55, position_flip=True)),
+        # a verdict that becomes a tie has changed with the order, too
+        (1.0, 0.5, 0.0, PairVerdict("tie", 0.75, position_flip=True)),
+        (0.5, 0.5, 0.0, PairVerdict("tie", 0.5)),
+        # both orders agree, but within the margin
+        (0.52, 0.46, 0.05, PairVerdict("tie", 0.53)),
+        (0.52, 0.46, 0.0, PairVerdict("a", 0.53)),
+        (0.1, 0.7, 0.0, PairVerdict("b", 0.2)),
+    ],
+)
+def test_both_orders_together(a_first, b_first, margin, expected):
+    verdict = combine_orders(Game(a_first), Game(b_first), margin=margin)
+    assert verdict.preference_a == pytest.approx(expected.preference_a)
+    assert (verdict.winner, verdict.position_flip) == (expected.winner, expected.position_flip)
+
+
+@given(games, games, st.floats(0, 0.49))
+def test_exchanging_the_models_mirrors_the_verdict(a_first, b_first, margin):
+    here, there = combine_orders(a_first, b_first, margin=margin), combine_orders(b_first, a_first, margin=margin)
+    mirrored = swap_pair(there)
+    assert (here.winner, here.position_flip) == (mirrored.winner, mirrored.position_flip)
+    assert here.preference_a == pytest.approx(mirrored.preference_a, abs=1e-12)
+    assert swap_pair(swap_pair(here)).winner == here.winner
+
+
+@given(games, games)
+def test_a_winner_is_always_on_the_side_of_the_mean(a_first, b_first):
+    verdict = combine_orders(a_first, b_first)
+    assert verdict.winner in ("tie", winner_of(verdict.preference_a))
+
+
+def test_an_order_without_a_verdict_leaves_the_pair_without_one():
+    assert combine_orders(missing, Game(1.0)) is missing
+    assert combine_orders(Game(1.0), missing) is missing
+
+
+@pytest.mark.parametrize("margin", [-0.1, 0.5, math.nan])
+def test_an_impossible_margin_is_refused(margin):
+    with pytest.raises(ValueError, match="tie margin"):
+        combine_orders(Game(1.0), Game(0.0), margin=margin)
+
+
+A, B, T = PairVerdict("a", 0.9), PairVerdict("b", 0.2), PairVerdict("tie", 0.5, position_flip=True)
+
+
+@pytest.mark.parametrize(
+    ("votes", "winner", "preference"),
+    [
+        ([A], "a", 1.0),
+        ([A, A, B], "a", 2 / 3),
+        ([A, B], "tie", 0.5),
+        ([A, T], "tie", 0.75),
+        ([A, T, B, A], "tie", 2.5 / 4),
+        ([A, missing], "a", 1.0),
+    ],
+)
+def test_a_majority_is_more_than_half(votes, winner, preference):
+    verdict = panel_majority(votes)
+    assert (verdict.winner, verdict.preference_a) == (winner, pytest.approx(preference))
+
+
+def test_a_panel_without_any_verdict_keeps_the_reason():
+    assert panel_majority([missing, Unscored("request_failed")]) is missing
+    with pytest.raises(ValueError, match="no verdicts"):
+        panel_mean([])
+
+
+def test_the_mean_of_a_panel_weighs_how_sure_each_judge_is():
+    verdict = panel_mean([A, B, B])
+    assert verdict.preference_a == pytest.approx(1.3 / 3)
+    assert verdict.winner == "b"
+    assert panel_mean([A, PairVerdict("b", 0.1)]).winner == "tie"
+    assert panel_mean([IDENTICAL, IDENTICAL]).identical
+
+
+@given(st.lists(st.one_of(verdicts, st.just(missing)), min_size=1, max_size=5))
+def test_panels_do_not_know_which_model_is_a(votes):
+    swapped = [swap_pair(vote) if isinstance(vote, PairVerdict) else vote for vote in votes]
+    for panel in (panel_majority, panel_mean):
+        here, there = panel(votes), panel(swapped)
+        if isinstance(here, Unscored):
+            assert here == there
+        else:
+            assert here.winner == swap_pair(there).winner
+
+
+def test_a_users_template_is_checked():
+    with pytest.raises(ValueError, match=r"never uses \{\{ answers_b \}\}"):
+        JudgeTemplate("{{ answers_a }} {{ nonce }}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    with pytest.raises(ValueError, match="uses 'score'"):
+        JudgeTemplate("{{ answers_a + answers_b }}{{ nonce }}{{ score }}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    with pytest.raises(ValueError, match="not Jinja: line 1"):
+        JudgeTemplate("{% if %}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    template = JudgeTemplate("{{ nonce }} {{ answers_a[0] }} {{ answers_b[0] }}")
+    template.check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    [message] = comparison_prompt(template, ["Q"], ["x"], ["y"], key=KEY)
+    assert (message.role, message.content) == ("user", f"{KEY} x y")
