@@ -74,7 +74,9 @@ async def measure(url: str, folder: Path, n_requests: int, in_flight: int) -> No
         used = process.cpu_times()
         await client.close()
     busy = used.user + used.system - cpu.user - cpu.system
-    print(f"{n_requests} requests in {seconds:.1f} s: {n_requests / seconds:.0f}/s, {n_requests / busy:.0f} a CPU second")
+    print(
+        f"{n_requests} requests in {seconds:.1f} s: {n_requests / seconds:.0f}/s, {n_requests / busy:.0f} a CPU second"
+    )
     print(f"memory after each 5,000: {', '.join(f'{value:.0f}' for value in memory)} MiB")
 
 

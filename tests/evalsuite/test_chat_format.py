@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, UsageError
 from evalsuite.serving.chat_format import load_chat_format
 from judges.types import Message
+from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 START, END = 0, 1
 
@@ -86,5 +86,5 @@ def test_fastchats_templates_serve_models_that_have_none(tmp_path, monkeypatch):
     chat = loaded(tmp_path / "ckpt", None, "fastchat:vicuna_v1.1")
     rendered = chat.render([Message("user", "hi"), Message("assistant", "hello"), Message("user", "bye")])
     assert rendered.endswith("USER: hi ASSISTANT: hello</s>USER: bye ASSISTANT:")
-    with pytest.raises(UsageError, match="did you mean 'vicuna_v1.1'"):
+    with pytest.raises(UsageError, match=r"did you mean 'vicuna_v1\.1'"):
         loaded(tmp_path / "ckpt", None, "fastchat:vicuna_v1")

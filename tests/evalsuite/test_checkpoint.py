@@ -4,10 +4,10 @@ import json
 import os
 
 import pytest
-from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint, write_safetensors, write_tokenizer
 
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, EvalsuiteError, UsageError
+from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint, write_safetensors, write_tokenizer
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import tenacity
-from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.serving import client as client_module
@@ -13,6 +12,7 @@ from evalsuite.serving.client import Client, Endpoint, Target, check_endpoint
 from evalsuite.serving.requests import Guide, Sampling
 from evalsuite.store import Store
 from judges.types import Message, Unscored
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 GREEDY = Sampling(max_new_tokens=16)
 HELLO = [Message("user", "hello")]
@@ -164,9 +164,9 @@ async def test_a_bad_request_is_not_repeated(store, message, reason):
 
 
 async def test_a_denied_request_ends_the_run_with_the_remedy(store):
-    with StubEndpoint(lambda path, body: (401, {"error": {"message": "no"}})) as stub:
-        with pytest.raises(ServerError, match="EVALSUITE_API_KEY"):
-            await make(stub, store).chat(HELLO, GREEDY)
+    denied = StubEndpoint(lambda path, body: (401, {"error": {"message": "no"}}))
+    with denied as stub, pytest.raises(ServerError, match="EVALSUITE_API_KEY"):
+        await make(stub, store).chat(HELLO, GREEDY)
 
 
 async def test_a_server_that_is_dead_is_told_from_one_that_is_busy(store):

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.runner import run
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 SUITES = ["mt_bench", "alpaca_eval", "mixeval"]
 
@@ -172,7 +172,7 @@ def _mini(spec, options):
 def test_another_judge_is_refused(tmp_path):
     with StubEndpoint(obliging) as stub, StubEndpoint(obliging, model="other") as other:
         run(config(stub, tmp_path, suites=["mt_bench"]))
-        with pytest.raises(UsageError, match="judge stub .now other."):
+        with pytest.raises(UsageError, match=r"judge stub \(now other\)"):
             run(config(stub, tmp_path, suites=["mt_bench"], judge=f"other@{other.url}"))
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from itertools import pairwise
 
 import httpx
 import psutil
 import pytest
-from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.serving import server as server_module
 from evalsuite.serving.server import Device, ServeOptions, Server, check_memory, context_length
+from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 SERVES = """
 import http.server, json, os, sys, time
@@ -120,7 +121,7 @@ def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, mo
     Server(checkpoint, options, tmp_path / "log").stop()
     key, words = made[0]
     assert key not in " ".join(words)
-    pairs = dict(zip(words, words[1:], strict=False))
+    pairs = dict(pairwise(words))
     assert (pairs["--host"], pairs["--dtype"], pairs["--max-num-seqs"]) == ("127.0.0.1", "float32", "3")
     assert (pairs["--max-model-len"], pairs["--generation-config"]) == ("2048", "vllm")
     assert "--trust-remote-code" in words
