@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import filelock
+
 from evalsuite.errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -48,19 +50,10 @@ class Store:
         self.writes = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A process that dies loses nothing; a power cut may lose the last answers but never the file.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(_SCHEMA)
-            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
-            if version not in (0, SCHEMA_VERSION):
-                raise StoreError(
-                    f"{path} was written by another evalsuite (schema {version}, this one reads {SCHEMA_VERSION}); "
-                    "give another folder with --results"
-                )
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except (OSError, sqlite3.Error) as error:
+            # Turning the write-ahead log on does not wait for other processes; starting one by one does.
+            with filelock.FileLock(path.with_name(f".{path.name}.opening"), timeout=_BUSY_TIMEOUT_S):
+                self._db = _opened(path)
+        except (OSError, sqlite3.Error, filelock.Timeout) as error:
             raise StoreError(_cannot("open", path, error)) from error
 
     def get(self, key: str) -> dict[str, Any] | None:
@@ -107,6 +100,25 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Open the file, make it a store if it is new, and check that it is one of ours."""
+    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    # A process that dies loses nothing; a power cut may lose the last answers but never the file.
+    db.execute("PRAGMA synchronous=NORMAL")
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version not in (0, SCHEMA_VERSION):
+        db.close()
+        raise StoreError(
+            f"{path} was written by another evalsuite (schema {version}, this one reads {SCHEMA_VERSION}); "
+            "give another folder with --results"
+        )
+    if version == 0:
+        db.execute(_SCHEMA)
+        db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    return db
 
 
 def _cannot(verb: str, path: Path, error: Exception) -> str:

@@ -50,7 +50,9 @@ class Visit:
         return [url for url in self.requests if not url.startswith(("file:", "blob:", "about:"))]
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: while Playwright's synchronous API is up, its event loop counts as
+# running in this thread, and no asynchronous test can start one.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium (apt-get install chromium)")

@@ -16,7 +16,8 @@ GUARD = Path(__file__).resolve().parents[2] / "evalsuite" / "serving" / "guard.p
 
 # The owner starts a guarded "server", which itself starts a child that ignores polite signals.
 OWNER = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell may have it ignored
 server = (
     "import signal, subprocess, sys, time\\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"

@@ -73,6 +73,18 @@ def test_two_processes_share_one_store(tmp_path):
         assert len(store) == 600
 
 
+def test_many_processes_may_open_a_new_store_at_the_same_moment(tmp_path):
+    path = tmp_path / "store.sqlite"
+    script = WRITER.replace("100_000", "3")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", script, str(path), str(name)], stdout=subprocess.DEVNULL)
+        for name in range(8)
+    ]
+    assert [writer.wait(timeout=60) for writer in writers] == [0] * 8
+    with Store(path) as store:
+        assert len(store) == 24
+
+
 def test_threads_share_one_store(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
         threads = [

@@ -96,7 +96,11 @@ def test_no_vllm_outlives_a_killed_run(tmp_path):
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, signal_name):
     run = subprocess.Popen(
-        command("demo", "--suite", "mt_bench", "--results", str(tmp_path)), stderr=subprocess.PIPE, text=True
+        command("demo", "--suite", "mt_bench", "--results", str(tmp_path)),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A background shell starts its programs with SIGINT ignored; a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "logs").exists() and time.monotonic() < deadline:
