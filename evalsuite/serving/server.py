@@ -43,6 +43,11 @@ _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
+        r"model type `([^`]+)` but Transformers does not recognize",
+        "this transformers does not know the model type {0}; use a newer one or another checkpoint",
+        True,
+    ),
+    (
         r"trust_remote_code=True",
         "the checkpoint brings its own code; if you trust it, pass --vllm-arg trust_remote_code=true",
         True,

@@ -117,7 +117,9 @@ class Session:
         try:
             server.wait_ready(self._on_step)
         except BaseException:
+            # What dies while starting would die again: only a server that was up is started anew.
             server.stop()
+            self.server = None
             raise
         if self._stopped.is_set():
             server.stop()

@@ -14,7 +14,12 @@ import pytest
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.serving import server as server_module
+from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.requests import Sampling
 from evalsuite.serving.server import Device, ServeOptions, Server, check_memory, context_length
+from evalsuite.serving.session import Session
+from evalsuite.store import Store
+from judges.types import Message
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 SERVES = """
@@ -74,6 +79,12 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             CheckpointError,
             "architecture FooForCausalLM",
         ),
+        (
+            "Value error, The checkpoint you are trying to load has model type `foo` but Transformers does not "
+            "recognize this architecture.",
+            CheckpointError,
+            "does not know the model type foo",
+        ),
         ("torch.OutOfMemoryError: CUDA out of memory", ServerError, "--max-model-len"),
         ("ValueError: No available memory for the cache blocks", ServerError, "lower --max-model-len"),
         ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
@@ -90,6 +101,21 @@ def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kin
     assert "\n" not in str(error.value)
     if kind is ServerError:
         assert last_words in error.value.log_tail
+
+
+def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_path, monkeypatch):
+    starts = tmp_path / "starts"
+    in_place_of_vllm(monkeypatch, f"open({str(starts)!r}, 'a').write('x'); raise SystemExit(1)")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        LoopThread() as loop,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        with pytest.raises(ServerError, match="ended while starting"):
+            loop.wait(session.client.chat([Message("user", "hi")], Sampling(4)))
+        assert not session.restart_allowed()
+    assert starts.read_text() == "x"
 
 
 def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
