@@ -167,8 +167,7 @@ def _pins(part: str, options: SuiteOptions) -> dict[str, Mapping[str, Any]]:
 
     pins: dict[str, Mapping[str, Any]] = {f"openllm/{part}": assets.data_pin(assets.find(f"openllm/{part}"))}
     if part == "ifeval":
-        # lm-eval's IFEval downloads punkt_tab when it is imported, unless NLTK finds it by then.
-        pins["nltk/punkt_tab"] = assets.data_pin(assets.nltk_ready())
+        pins["nltk/punkt_tab"] = assets.data_pin(assets.find("nltk/punkt_tab"))
     return pins
 
 
@@ -177,6 +176,9 @@ def _load_full(part: str) -> HarnessLoaded:
 
     from evalsuite import assets
 
+    if part == "ifeval":
+        # lm-eval's IFEval downloads punkt_tab when it is imported, unless NLTK finds it by then.
+        assets.nltk_ready()
     with assets.pinned_datasets():
         return load_tasks([PARTS[part].task], Path(lm_eval.tasks.__file__).parent / "leaderboard")
 
