@@ -114,6 +114,7 @@ class Client:
         self._connecting = asyncio.Lock()
         self._endpoint: Endpoint | None = None
         self._openai: openai.AsyncOpenAI | None = None
+        self._retired: list[openai.AsyncOpenAI] = []
         self._logprob_token_ids: bool | None = None
 
     @property
@@ -137,11 +138,16 @@ class Client:
         return self.target.max_model_len
 
     async def close(self) -> None:
-        if self._openai is not None:
-            await self._openai.close()
+        for connection in (*self._retired, self._openai):
+            if connection is not None:
+                await connection.close()
+        self._retired.clear()
 
     def reconnect(self) -> None:
         """Forget the connection: the next question starts the server anew."""
+        if self._openai is not None:
+            # Closed with the client: whoever notices a dead server does not stand on the event loop.
+            self._retired.append(self._openai)
         self._openai = None
         self._endpoint = None
 

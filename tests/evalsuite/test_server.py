@@ -13,6 +13,8 @@ import pytest
 
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
+from evalsuite.progress import Silence
+from evalsuite.runner import with_restarts
 from evalsuite.serving import server as server_module
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
@@ -116,6 +118,36 @@ def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_
             loop.wait(session.client.chat([Message("user", "hi")], Sampling(4)))
         assert not session.restart_allowed()
     assert starts.read_text() == "x"
+
+
+def test_a_server_that_dies_while_answering_is_started_anew_and_the_work_goes_on(checkpoint, tmp_path, monkeypatch):
+    starts = tmp_path / "starts"
+    reply = {"choices": [{"text": "back again", "finish_reason": "stop"}], "usage": {}}
+    answers = f"""
+    def do_POST(self):
+        if len(open({str(starts)!r}).read()) < 2: os._exit(1)
+        self.rfile.read(int(self.headers["content-length"]))
+        data = json.dumps({reply!r}).encode()
+        self.send_response(200); self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data))); self.end_headers(); self.wfile.write(data)
+"""
+    script = SERVES.replace("    def log_message", answers.strip("\n") + "\n    def log_message")
+    in_place_of_vllm(monkeypatch, f"open({str(starts)!r}, 'a').write('x')\n{script}")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        LoopThread() as loop,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        texts = []
+
+        def work():
+            texts.append(loop.wait(session.client.chat([Message("user", "hi")], Sampling(4))).text)
+
+        with_restarts(session, work, Silence())
+        loop.wait(session.client.close())
+        assert (texts, session.restarts) == (["back again"], 1)
+    assert starts.read_text() == "xx"
 
 
 def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
