@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta
-from jinja2.sandbox import SandboxedEnvironment
 
+from judges.sandbox import PromptSandbox
 from judges.types import Message
 
 _KEYS_A_SALT = 1_000_000
@@ -30,9 +30,9 @@ def template_folder() -> Path:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> SandboxedEnvironment:
+def _environment() -> PromptSandbox:
     # Prompts are plain text for a model: HTML escaping would change the answers that are judged.
-    return SandboxedEnvironment(
+    return PromptSandbox(
         loader=FileSystemLoader(template_folder()),
         undefined=StrictUndefined,
         autoescape=False,

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from jinja2 import UndefinedError
 from typer.testing import CliRunner
 
 from evalsuite.assets import wheels
@@ -187,7 +188,7 @@ ESCAPES = [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "{{ messages.__class__.__init__.__globals__ }}",
     "{{ cycler.__init__.__globals__.os.system('true') }}",
-    "{{ lipsum.__globals__['os'].popen('id').read() }}",
+    "{{ joiner.__init__.__globals__['os'].popen('id').read() }}",
     "{% include '/etc/passwd' %}",
     "{% import '../../../etc/passwd' as x %}{{ x }}",
     "{% for i in range(10**9) %}x{% endfor %}",
@@ -209,6 +210,35 @@ def test_a_chat_template_cannot_leave_the_sandbox(tmp_path, monkeypatch, source)
 def test_a_judge_template_cannot_leave_the_sandbox(source):
     with pytest.raises(ValueError, match="judge template"):
         JudgeTemplate(source).messages(answers_a=["x"])
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "nonce * 9**9",
+        "9**9**9",
+        "[nonce] * 999999999",
+        "'%999999999d' % 1",
+        "nonce.ljust(999999999)",
+        "nonce['zfill'](999999999)",
+        "'{:999999999}'.format(1)",
+        "nonce|center(999999999)",
+        "'%999999999d'|format(1)",
+        "nonce|indent(999999999)",
+        "[1]|batch(999999999, 'x')|list",
+        "lipsum(999999999)",
+    ],
+)
+def test_a_judge_template_cannot_ask_for_all_memory_in_one_expression(expression):
+    with pytest.raises((ValueError, UndefinedError)):
+        JudgeTemplate("{{ " + expression + " }}").messages(nonce="x")
+
+
+def test_arithmetic_and_the_usual_filters_stand_in_a_judge_template():
+    (message,) = JudgeTemplate("{{ (n * 3) % 4 }} {{ words|join(', ')|upper }} {{ words|length }}").messages(
+        n=2, words=["a", "b"]
+    )
+    assert message.content == "2 A, B 2"
 
 
 def test_what_is_judged_is_never_rendered():

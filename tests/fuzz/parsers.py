@@ -165,6 +165,9 @@ def judge_templates(draw: Random) -> None:
         "{# ",
         "{{ nonce is nope }}",
         "{% extends nonce %}",
+        "{{ nonce * 9**9 }}",
+        "{{ nonce.ljust(999999999) }}",
+        "{{ nonce|center(999999999) }}",
     )
     foreign += ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{% import 'x' as y %}", "\x00", "\ud800")
     source = "".join(draw.choice(pieces) for _ in range(4)) + draw.choice(foreign if draw.random() < 0.7 else pieces)

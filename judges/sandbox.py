@@ -1,0 +1,49 @@
+"""Jinja for templates that somebody else wrote: no short expression of theirs takes all memory."""
+
+from __future__ import annotations
+
+import operator as arithmetic
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment
+
+_FILTERS = """
+capitalize count default dictsort e escape first groupby int float items join last length list lower map max min reject
+rejectattr replace reverse round select selectattr sort string sum title tojson trim truncate unique upper wordcount
+"""
+"""What a prompt may need. Left out is what makes a text as long as a number says: center, format, indent, batch."""
+
+_PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
+_NUMBERS_ONLY: Mapping[str, Callable[[Any, Any], Any]] = {"*": arithmetic.mul, "%": arithmetic.mod}
+
+
+class PromptSandbox(SandboxedEnvironment):
+    """Jinja's sandbox, in which arithmetic is for numbers and nothing pads a text to any length.
+
+    A template can still be slow (nested loops); what it cannot do is ask for gigabytes in one step.
+    """
+
+    intercepted_binops = frozenset({*_NUMBERS_ONLY, "**"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.filters = {name: self.filters[name] for name in _FILTERS.split()}
+        del self.globals["lipsum"]
+
+    def call_binop(self, _: Context, operator: str, left: Any, right: Any) -> Any:
+        """Multiply and divide numbers; raises SecurityError for texts, lists and powers."""
+        if operator not in _NUMBERS_ONLY or not (isinstance(left, Real) and isinstance(right, Real)):
+            raise SecurityError(f"{operator!r} is allowed between numbers only, and powers not at all")
+        return _NUMBERS_ONLY[operator](left, right)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Keep a text's padding methods out of reach."""
+        return not (isinstance(obj, str) and attr in _PADDING) and super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, _: Any) -> None:
+        """Give ``str.format`` no sandboxed form: a width in it pads to any length."""
+        return
