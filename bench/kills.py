@@ -329,7 +329,9 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
 
 def leftovers(folder: Path) -> list[str]:
     """Name temporary files that kills have left behind: harmless, but somebody's disk."""
-    return sorted(path.name for path in folder.rglob(".*") if path.is_file() and ".sqlite" not in path.name)
+    lasting = (".sqlite", ".lock")
+    hidden = (path.name for path in folder.rglob(".*") if path.is_file())
+    return sorted(name for name in hidden if not any(kind in name for kind in lasting))
 
 
 def random_trigger(draw: random.Random, *, from_outside: bool = False, span_s: float | None = None) -> Trigger:

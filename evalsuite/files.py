@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from evalsuite.errors import DataError, StoreError
 
@@ -21,7 +27,8 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
     """Write a text that is too large to hold as one, in the same way."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        _remove_left_behind(path)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{_machine()}-{os.getpid()}-", dir=path.parent)
         try:
             # An answer may hold half of a surrogate pair; written as \\udXXX it is valid in every JSON reader.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
@@ -38,6 +45,22 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; give a writable folder with --results"
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what tells this machine's processes from those of others that share the folder."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove half-written versions of ``path`` whose writers were killed on this machine."""
+    begin = f".{path.name}.{_machine()}-"
+    for other in [found for found in path.parent.iterdir() if found.name.startswith(begin)]:
+        writer = other.name.removeprefix(begin).partition("-")[0]
+        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+            with suppress(OSError):
+                other.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

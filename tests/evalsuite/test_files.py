@@ -1,0 +1,58 @@
+"""Results are written whole or not at all, and what a killed writer leaves is tidied up by the next one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from evalsuite.errors import StoreError
+from evalsuite.files import write_pieces, write_text
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from evalsuite.files import write_pieces
+
+def pieces():
+    yield "half"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+write_pieces(Path(sys.argv[1]), pieces())
+"""
+
+
+def test_half_a_file_of_a_killed_writer_is_removed_by_the_next_one(tmp_path):
+    path = tmp_path / "scores.json"
+    path.write_text("before")
+    ended = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(path)], check=False)
+    assert ended.returncode == -9
+    assert path.read_text() == "before"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(path, "after")
+    assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "after")]
+
+
+def test_the_file_of_a_writer_at_work_is_left_alone(tmp_path):
+    path = tmp_path / "scores.json"
+
+    def pieces():
+        yield "first"
+        write_text(path, "second")
+
+    write_pieces(path, pieces())
+    assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "first")]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "scores.json"
+    path.write_text("before")
+
+    def pieces():
+        yield "half"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="No space left"):
+        write_pieces(path, pieces())
+    assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "before")]
