@@ -16,12 +16,14 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 setup: $(STAMP)
 
+# Bytecode at once: where Python may not write it (PYTHONDONTWRITEBYTECODE, usual in containers) every start of vLLM
+# would compile some thousand files anew.
 $(STAMP): pyproject.toml cpu-overrides.txt
 	@echo "==> installing evalsuite[$(EXTRA),train,dev] into $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 setup"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python \
+	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
 		$(if $(filter cpu,$(EXTRA)),--override cpu-overrides.txt) --editable '.[$(EXTRA),train,dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
