@@ -38,8 +38,15 @@ class Report:
     html_bytes: int
     models: int
     items: int
+    comparisons: int
+    analyses: int
     pages: Sequence[Path]
     faults: Sequence[str]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all was found to show."""
+        return not (self.models or self.comparisons or self.analyses)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same in JSON's own types."""
@@ -49,6 +56,8 @@ class Report:
             "html_bytes": self.html_bytes,
             "models": self.models,
             "items": self.items,
+            "comparisons": self.comparisons,
+            "analyses": self.analyses,
             "pages": [str(page) for page in self.pages],
             "left_out": list(self.faults),
         }
@@ -91,7 +100,17 @@ def build_report(results: Path, out: Path | None = None, *, limit_bytes: int = D
     csv_path = out.with_suffix(".csv")
     write_text(csv_path, csv_of(tables, figures))
     items = sum(len(part.index["models"]) * part.index["n"] for part in parts)
-    return Report(out, csv_path, out.stat().st_size, len(found.models), items, pages, faults)
+    return Report(
+        html=out,
+        csv=csv_path,
+        html_bytes=out.stat().st_size,
+        models=len(found.models),
+        items=items,
+        comparisons=len(found.comparisons),
+        analyses=len(page.analyses),
+        pages=pages,
+        faults=faults,
+    )
 
 
 def _with_figures(found: Results, faults: list[str]) -> tuple[Results, list[dict[str, Figure]]]:
@@ -214,7 +233,7 @@ class _Page:
         return taken
 
     def _index_size(self, core: Sequence[Mapping[str, Any]]) -> int:
-        return 4 * len(packed_json(self._document(core), level=6)) // 3
+        return 4 * len(packed_json(self._document(core))) // 3
 
     def _html(self, embedded: _Embedded, *, pages: Sequence[str]) -> str:
         return render_page(
