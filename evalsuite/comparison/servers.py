@@ -10,10 +10,10 @@ from typing import Any, Self
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.progress import Progress
-from evalsuite.runner import gather_or_cancel, with_restarts
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Chat
 from evalsuite.serving.session import Session, answer_identity
+from evalsuite.serving.work import gather_or_cancel, with_restarts
 from evalsuite.store import Store
 
 

@@ -43,9 +43,10 @@ from evalsuite.generation.shards import Columns, Row, ShardBook, ShardFile
 from evalsuite.generation.turns import Asking, answer_conversation
 from evalsuite.progress import Progress, Silence
 from evalsuite.redaction import without_secrets
-from evalsuite.runner import chat_template_file, gather_or_cancel, with_restarts
+from evalsuite.run_plan import chat_template_file
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session, answer_identity, effective_dtype
+from evalsuite.serving.work import gather_or_cancel, with_restarts
 from judges.types import Message, Unscored
 
 _NOTE_EVERY_S = 10.0

@@ -132,8 +132,9 @@ def sft(task: Task, bench: Bench) -> Made | Failed:
         "train_s": training["seconds"],
         "tokens_per_second": training.get("tokens_per_second") or 0.0,
     }
-    asked = int(task.stage.work["conversations"])
-    fewer = [f"{training['n_conversations']} conversations were trained on, {asked} asked for"]
+    # Some are too long for the context, or hold no answer to learn from.
+    asked = int(read_json(Path(data) / "mix.json")["n_rows"])
+    fewer = [f"{training['n_conversations']} of the mix's {asked} conversations were trained on"]
     return Made({"folder": out}, (out / "training.json", out), measures, fewer * (training["n_conversations"] < asked))
 
 

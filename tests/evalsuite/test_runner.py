@@ -147,7 +147,7 @@ def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
 )
 def test_figures_on_other_data_are_refused_and_fresh_sets_the_old_ones_aside(tmp_path, monkeypatch, changes, words):
     monkeypatch.setattr(
-        "evalsuite.runner._load", lambda spec, options: (_mini(spec, options), {"x": {"sha256": "0" * 64}})
+        "evalsuite.run_plan._load", lambda spec, options: (_mini(spec, options), {"x": {"sha256": "0" * 64}})
     )
     with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, suites=["mt_bench"]))

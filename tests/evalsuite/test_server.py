@@ -14,12 +14,12 @@ import pytest
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.progress import Silence
-from evalsuite.runner import with_restarts
 from evalsuite.serving import server as server_module
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
 from evalsuite.serving.server import Device, ServeOptions, Server, check_memory, context_length
 from evalsuite.serving.session import Session
+from evalsuite.serving.work import with_restarts
 from evalsuite.store import Store
 from judges.types import Message
 from tests.evalsuite.tiny_checkpoint import write_checkpoint

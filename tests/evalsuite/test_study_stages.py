@@ -41,6 +41,11 @@ def test_every_stage_is_done(whole):
     assert [(cell.stage.name, cell.reason) for cell in outcome.cells if cell.status != "done"] == []
 
 
+def test_epochs_do_not_make_a_mix_look_short(tmp_path):
+    _, outcome, _ = carry_out(tmp_path, sft={"epochs": 2})
+    assert [cell.notes for cell in outcome.cells if cell.stage.kind == "sft"] == [[]] * 5
+
+
 def test_each_model_is_served_once_for_its_runs_and_the_judge_once_for_all(whole):
     _, _, _, calls = whole
     assert [call[0] for call in calls] == ["generate", *["sft"] * 5, "run", "compare"]

@@ -1,0 +1,157 @@
+"""What a run is to do: which suites each model still owes, settled before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import evalsuite
+from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.config import RunConfig, SuiteSpec
+from evalsuite.doctor import Asked
+from evalsuite.progress import Progress
+from evalsuite.results import Stopwatch, exclusive, refuse_mixing, reusable, set_aside, stored_manifest, stored_scores
+from evalsuite.serving.session import answer_identity
+from evalsuite.store import content_key
+from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
+
+
+@dataclass(slots=True)
+class SuiteRun:
+    """One suite of one model on its way."""
+
+    spec: SuiteSpec
+    options: SuiteOptions
+    pins: Mapping[str, Mapping[str, Any]]
+    run_key: str
+    loaded: Any = None
+    records: Sequence[Record] = ()
+    harness_result: Any = None
+    judged: bool = False
+
+    @property
+    def by_item(self) -> Suite | None:
+        """The suite that asks item by item; None for one that lm-eval drives."""
+        from evalsuite.suites.registry import SUITES
+
+        return SUITES.get(self.spec.name)
+
+    @property
+    def needs_judge(self) -> bool:
+        return self.by_item is not None and self.by_item.needs_judge(self.options)
+
+
+@dataclass(slots=True)
+class ModelRun:
+    """One model on its way: what is taken over from an earlier run and what is to be done."""
+
+    checkpoint: Checkpoint
+    folder: Path
+    stored: dict[str, Any] | None
+    manifest: dict[str, Any]
+    todo: list[SuiteRun]
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    usage: dict[str, Any] = field(default_factory=dict)
+    restarts: int = 0
+    chat_source: str | None = None
+
+    def line(self, suite: SuiteRun) -> str:
+        """Return the words under which a suite's progress is shown."""
+        return f"{self.checkpoint.name} {suite.spec.key}"
+
+
+def judge_of(config: RunConfig, progress: Progress) -> Checkpoint | None:
+    if config.judge_word is None:
+        return None
+    return resolve(
+        config.judge_word,
+        allow_pickle=config.allow_pickle,
+        trust_remote_code=config.runs_remote_code,
+        on_step=progress.step,
+    )
+
+
+def plan_of(
+    word: str, config: RunConfig, judge: Checkpoint | None, template_file: Path | None, progress: Progress
+) -> ModelRun:
+    """Settle what is to be done for one model; refuses to mix figures before anything is started."""
+    checkpoint = resolve(
+        word,
+        chat_template_file=template_file,
+        base_url=config.base_url,
+        allow_pickle=config.allow_pickle,
+        trust_remote_code=config.runs_remote_code,
+        on_step=progress.step,
+    )
+    folder = config.results / checkpoint.slug
+    if config.fresh:
+        with exclusive(folder):
+            set_aside(folder)
+    stored, manifest = stored_scores(folder), stored_manifest(folder)
+    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=bool(config.base_url))
+    runs = [_suite_run(spec, config, judge, identity) for spec in config.suites]
+    refuse_other_figures(folder, stored, manifest, config, judge, runs)
+    todo = [suite for suite in runs if not reusable(stored, manifest, suite.spec.key, suite.run_key)]
+    return ModelRun(checkpoint, folder, stored, manifest, todo)
+
+
+def refuse_other_figures(
+    folder: Path,
+    stored: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any],
+    config: RunConfig,
+    judge: Checkpoint | None,
+    runs: Sequence[SuiteRun],
+) -> None:
+    if stored is not None:
+        refuse_mixing(
+            folder,
+            stored,
+            manifest,
+            data=config.data,
+            limit=config.limit,
+            judge=None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint},
+            pins={suite.spec.key: suite.pins for suite in runs},
+        )
+
+
+def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, identity: Mapping[str, Any]) -> SuiteRun:
+    options = config.suite_options(spec)
+    loaded, pins = _load(spec, options)
+    question = {
+        "suite": spec.model_dump(),
+        "options": asdict(options),
+        "model": dict(identity),
+        "judge": None if judge is None else judge.fingerprint,
+        "pins": {name: pin["sha256"] for name, pin in pins.items()},
+        "evalsuite": evalsuite.__version__,
+    }
+    return SuiteRun(spec, options, pins, content_key(question), loaded)
+
+
+def _load(spec: SuiteSpec, options: SuiteOptions) -> tuple[Loaded | None, Mapping[str, Mapping[str, Any]]]:
+    """Load an item suite; of one that lm-eval drives only the pins, since its tasks take seconds to load."""
+    from evalsuite.suites.registry import HARNESS, SUITES
+
+    if spec.name in SUITES:
+        loaded = SUITES[spec.name].load(options)
+        return loaded, loaded.data_pins
+    return None, HARNESS[spec.name].data_pins(options)
+
+
+def models_asked(plans: Sequence[ModelRun], config: RunConfig, judge: Checkpoint | None) -> list[Asked]:
+    """Every model that this run will ask, with what for: the candidates that owe something, and their judge."""
+    owing = [plan for plan in plans if plan.todo]
+    asked = [
+        Asked(plan.checkpoint, "candidate", tuple(suite.spec for suite in plan.todo), config.base_url) for plan in owing
+    ]
+    judged = {suite.spec.key: suite.spec for plan in owing for suite in plan.todo if suite.needs_judge}
+    return asked + ([Asked(judge, "judge", tuple(judged.values()))] if judge is not None and judged else [])
+
+
+def chat_template_file(config: RunConfig) -> Path | None:
+    """Return the file of --chat-template, None for one of FastChat's or none."""
+    word = config.chat_template
+    return None if word is None or word.startswith("fastchat:") else Path(word).expanduser()
