@@ -12,6 +12,7 @@ import typer
 from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, showing_progress
 from evalsuite.commands.options import (
     AllowPickleOption,
+    BaseUrlOption,
     ChatTemplateOption,
     DataOption,
     DataParallelOption,
@@ -39,7 +40,7 @@ def doctor(
     judge: Annotated[str | None, typer.Option("--judge", help="Model in the judge's role.")] = None,
     data: DataOption = "full",
     results: ResultsOption = Path("results"),
-    base_url: Annotated[str | None, typer.Option("--base-url", help="A running server that serves MODEL.")] = None,
+    base_url: BaseUrlOption = None,
     dtype: DtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     tensor_parallel_size: TensorParallelOption = 1,

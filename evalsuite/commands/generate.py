@@ -10,22 +10,23 @@ import typer
 from evalsuite.commands.console import TOO_MANY_UNSCORED, JsonOption, answering, print_json, showing_progress, tell
 from evalsuite.commands.options import (
     AllowPickleOption,
+    BaseUrlOption,
     ChatTemplateOption,
     DataParallelOption,
     DtypeOption,
     InFlightOption,
     MaxModelLenOption,
     MaxUnscoredOption,
+    ModelsArgument,
     SeedOption,
     TensorParallelOption,
+    TrustRemoteCodeOption,
     VllmArgOption,
 )
 
 
 def generate(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Checkpoint folder, hub id org/name, demo, or NAME@URL.")
-    ],
+    models: ModelsArgument,
     prompts: Annotated[
         str,
         typer.Option(
@@ -69,12 +70,7 @@ def generate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the folder's earlier answers aside and begin anew.")
     ] = False,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            "--base-url", help="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1."
-        ),
-    ] = None,
+    base_url: BaseUrlOption = None,
     dtype: DtypeOption = "auto",
     max_model_len: MaxModelLenOption = None,
     tensor_parallel_size: TensorParallelOption = 1,
@@ -84,6 +80,7 @@ def generate(
     max_unscored: MaxUnscoredOption = 0.01,
     in_flight: InFlightOption = None,
     allow_pickle: AllowPickleOption = False,
+    trust_remote_code: TrustRemoteCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer every user turn of every conversation with each MODEL, into Parquet shards.
@@ -128,6 +125,7 @@ def generate(
                 "max_unscored": max_unscored,
                 "in_flight": in_flight,
                 "allow_pickle": allow_pickle,
+                "trust_remote_code": trust_remote_code,
             },
         )
         with showing_progress() as progress:

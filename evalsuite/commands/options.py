@@ -7,6 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+ModelsArgument = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Checkpoint folder, hub id org/name, demo, or NAME@URL.")
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url", help="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1."
+    ),
+]
 PromptsOption = Annotated[
     str, typer.Option("--prompts", help="mt_bench, alpaca_eval, or a .json or .jsonl file of prompts.")
 ]
@@ -23,7 +32,13 @@ TemplateOption = Annotated[
 DataOption = Annotated[
     Literal["full", "mini"], typer.Option("--data", help="full: the real prompts; mini: a few of our own.")
 ]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.")]
+DtypeOption = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="bfloat16, float16, float32 or auto: the checkpoint's own, and float32 on a CPU without bfloat16.",
+    ),
+]
 MaxModelLenOption = Annotated[
     int | None, typer.Option("--max-model-len", help="Context in tokens; the checkpoint's up to 32,768 by default.")
 ]
@@ -34,7 +49,8 @@ VllmArgOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all sampled answers.")]
 ChatTemplateOption = Annotated[
-    str | None, typer.Option("--chat-template", help="Of the models: a Jinja file, or fastchat:NAME.")
+    str | None,
+    typer.Option("--chat-template", help="Of the models: a Jinja file, or fastchat:NAME (one of FastChat's)."),
 ]
 MaxUnscoredOption = Annotated[
     float, typer.Option("--max-unscored", help="Share of unscored items above which the exit code is 1.")

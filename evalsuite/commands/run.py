@@ -16,14 +16,27 @@ from evalsuite.commands.console import (
     showing_progress,
     tell,
 )
-from evalsuite.commands.options import TrustRemoteCodeOption
+from evalsuite.commands.options import (
+    AllowPickleOption,
+    BaseUrlOption,
+    ChatTemplateOption,
+    DataOption,
+    DataParallelOption,
+    DtypeOption,
+    InFlightOption,
+    MaxModelLenOption,
+    MaxUnscoredOption,
+    ModelsArgument,
+    SeedOption,
+    TensorParallelOption,
+    TrustRemoteCodeOption,
+    VllmArgOption,
+)
 from evalsuite.errors import UsageError
 
 
 def run(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Checkpoint folder, hub id org/name, demo, or NAME@URL.")
-    ],
+    models: ModelsArgument,
     suite: Annotated[
         list[str] | None,
         typer.Option(
@@ -39,29 +52,16 @@ def run(
     limit: Annotated[
         int | None, typer.Option("--limit", help="Items a suite (a split, a task); for trying out.")
     ] = None,
-    data: Annotated[
-        Literal["full", "mini"], typer.Option("--data", help="full: the real benchmarks; mini: a few items of our own.")
-    ] = "full",
+    data: DataOption = "full",
     results: ResultsOption = Path("results"),
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            "--base-url", help="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1."
-        ),
-    ] = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.")] = "auto",
-    max_model_len: Annotated[
-        int | None, typer.Option("--max-model-len", help="Context in tokens; the checkpoint's up to 32,768 by default.")
-    ] = None,
-    tensor_parallel_size: Annotated[int, typer.Option("--tensor-parallel-size", "-tp", help="GPUs a replica.")] = 1,
-    data_parallel_size: Annotated[int, typer.Option("--data-parallel-size", "-dp", help="Replicas.")] = 1,
-    vllm_arg: Annotated[
-        list[str] | None, typer.Option("--vllm-arg", help="Passed on to vLLM as --key value; key=value.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of all sampled answers.")] = 0,
-    chat_template: Annotated[
-        str | None, typer.Option("--chat-template", help="Jinja file, or fastchat:NAME for one of FastChat's.")
-    ] = None,
+    base_url: BaseUrlOption = None,
+    dtype: DtypeOption = "auto",
+    max_model_len: MaxModelLenOption = None,
+    tensor_parallel_size: TensorParallelOption = 1,
+    data_parallel_size: DataParallelOption = 1,
+    vllm_arg: VllmArgOption = None,
+    seed: SeedOption = 0,
+    chat_template: ChatTemplateOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set the model's earlier figures aside and score anew (answers are kept).")
     ] = False,
@@ -82,13 +82,9 @@ def run(
     fewshot_as_multiturn: Annotated[
         bool, typer.Option("--fewshot-as-multiturn/--no-fewshot-as-multiturn", help="Few-shot examples as chat turns.")
     ] = True,
-    max_unscored: Annotated[
-        float, typer.Option("--max-unscored", help="Share of unscored items above which the exit code is 1.")
-    ] = 0.01,
-    in_flight: Annotated[int | None, typer.Option("--in-flight", help="Requests in flight at once.")] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Serve pickled weights, which can run code when loaded.")
-    ] = False,
+    max_unscored: MaxUnscoredOption = 0.01,
+    in_flight: InFlightOption = None,
+    allow_pickle: AllowPickleOption = False,
     trust_remote_code: TrustRemoteCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:

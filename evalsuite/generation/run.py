@@ -97,6 +97,7 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
             chat_template_file=chat_template_file(config),
             base_url=config.base_url,
             allow_pickle=config.allow_pickle,
+            trust_remote_code=config.runs_remote_code,
             on_step=progress.step,
         )
         for word in config.models
@@ -366,6 +367,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
     checkpoint = plan.checkpoint
     asked = {"policy", "max_new_tokens", "temperature", "top_p", "system", "language", "limit", "shard_size", "seed"}
     served = {"dtype", "max_model_len", "tensor_parallel_size", "data_parallel_size", "vllm_args", "in_flight"}
+    served |= {"trust_remote_code"}
     arguments = config.model_dump(mode="json", include=asked | served)
     if config.base_url:
         arguments["base_url"] = without_secrets(config.base_url)
@@ -374,7 +376,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
             "name": checkpoint.name,
             "fingerprint": checkpoint.fingerprint,
             "fingerprint_covers": "name and URL only" if checkpoint.endpoint else "weights and config",
-            "dtype": effective_dtype(checkpoint, config.serve_options()),
+            "dtype": effective_dtype(checkpoint, config.serve_options(), attached=bool(config.base_url)),
             "tokenizer_sha256": checkpoint.tokenizer_sha256,
             "chat_template_sha256": checkpoint.chat_template_sha256,
             "chat_format": session.chat_format.source if session.chat_format else "server",
