@@ -36,8 +36,9 @@ from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
+from evalsuite.serving.device import installed_vllm
 from evalsuite.serving.requests import Completion, Sampling
-from evalsuite.serving.server import ServeOptions, Server, context_length, installed_vllm
+from evalsuite.serving.server import ServeOptions, Server, context_length
 from evalsuite.serving.wire import Endpoint
 from evalsuite.store import Store
 

@@ -130,7 +130,7 @@ def versions() -> str:
 
     import torch
 
-    from evalsuite.serving.server import installed_vllm
+    from evalsuite.serving.device import installed_vllm
 
     device = installed_vllm()
     place = f"{os.cpu_count()} cores, no GPU"

@@ -262,7 +262,7 @@ def environment() -> dict[str, Any]:
     """Return versions, git state and hardware for the manifest; no user, host or path in it."""
     import psutil
 
-    from evalsuite.serving.server import gpu_names
+    from evalsuite.serving.device import gpu_names
 
     return {
         "versions": {name: version for name in _PACKAGES if (version := _version(name))}

@@ -30,7 +30,7 @@ def scores_document(
             "name": checkpoint.name,
             "path": str(checkpoint.path) if checkpoint.path else without_secrets(checkpoint.endpoint or ""),
             "fingerprint": checkpoint.fingerprint,
-            "dtype": effective_dtype(checkpoint, config.serve_options()),
+            "dtype": effective_dtype(checkpoint, config.serve_options(), attached=bool(config.base_url)),
             "chat_template_sha256": checkpoint.chat_template_sha256,
         },
         "judge": _judge_entry(plan, judge),

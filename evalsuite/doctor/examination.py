@@ -17,7 +17,8 @@ from evalsuite.doctor.room import check_context, check_device_memory, check_disk
 from evalsuite.doctor.scorers import check_scorers
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import Progress, Silence
-from evalsuite.serving.server import Device, check_port
+from evalsuite.serving.device import Device
+from evalsuite.serving.server import check_port
 from evalsuite.serving.session import api_key
 from evalsuite.serving.wire import check_endpoint
 

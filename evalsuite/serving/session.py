@@ -17,7 +17,8 @@ from evalsuite.errors import DataError, ServerError
 from evalsuite.files import read_json
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
-from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length, installed_vllm
+from evalsuite.serving.device import installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, check_endpoint
 from evalsuite.store import Memory
 
@@ -114,7 +115,7 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(None, self._start)
 
     def _start(self) -> Endpoint:
-        check_memory(self.checkpoint, installed_vllm())
+        check_memory(self.checkpoint, self.options, installed_vllm())
         began = time.monotonic()
         server = Server(self.checkpoint, self.options, self._log_path)
         self.server = server
@@ -147,13 +148,11 @@ def _diagnosis(server: Server) -> str | None:
     )
 
 
-def effective_dtype(checkpoint: Checkpoint, options: ServeOptions) -> str | None:
-    """Return the dtype that is served: as asked, else the checkpoint's own."""
-    if options.dtype != "auto":
-        return options.dtype
-    config = checkpoint.config or {}
-    value = config.get("dtype") or config.get("torch_dtype")
-    return str(value) if value else None
+def effective_dtype(checkpoint: Checkpoint, options: ServeOptions, *, attached: bool) -> str | None:
+    """Return the dtype that answers come in, as far as it is known of a server that somebody else runs."""
+    if attached or checkpoint.endpoint:
+        return own_dtype(checkpoint) if options.dtype == "auto" else options.dtype
+    return served_dtype(checkpoint, options.dtype, installed_vllm())
 
 
 def answer_identity(
@@ -165,7 +164,7 @@ def answer_identity(
         "weights": checkpoint.fingerprint,
         "tokenizer": checkpoint.tokenizer_sha256,
         "chat_template": named or checkpoint.chat_template_sha256,
-        "dtype": effective_dtype(checkpoint, options),
+        "dtype": effective_dtype(checkpoint, options, attached=attached),
         "max_model_len": context_length(checkpoint, options),
         "vllm_args": {key: value for key, value in options.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS},
         # A server that somebody else runs may serve other weights than the folder's.

@@ -159,7 +159,7 @@ def _of(stage: Stage, seconds: float, basis: str) -> Projected:
 
 def device_word(study: Study) -> str:
     """The word for a device in the plan's heading."""
-    from evalsuite.serving.server import gpu_names
+    from evalsuite.serving.device import gpu_names
 
     return study.assumptions.device or ("GPU" if gpu_names() else "machine")
 

@@ -17,7 +17,8 @@ from evalsuite.doctor.results_folder import check_results, file_system
 from evalsuite.doctor.room import check_context, check_device_memory, check_disk, kv_bytes_per_token
 from evalsuite.errors import UsageError
 from evalsuite.runner import run
-from evalsuite.serving.server import Device, ServeOptions
+from evalsuite.serving.device import Device
+from evalsuite.serving.server import ServeOptions
 from evalsuite.store import Store
 from tests.evalsuite.stub_endpoint import StubEndpoint
 from tests.evalsuite.test_server_faults import healthy
@@ -100,8 +101,8 @@ SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_head
 def test_memory_is_weights_and_a_few_contexts(tmp_path, monkeypatch):
     model = checkpoint(tmp_path, **SHAPE, max_position_embeddings=32768)
     # Llama-3-8B's shape: 2 (K and V) x 32 layers x 8 heads x 128 x 2 bytes.
-    assert kv_bytes_per_token(model, ServeOptions(dtype="bfloat16")) == 131_072
-    monkeypatch.setattr(room, "weight_bytes", lambda _: 16 << 30)
+    assert kv_bytes_per_token(model, ServeOptions(dtype="bfloat16"), Device("cuda", "0")) == 131_072
+    monkeypatch.setattr(room, "served_bytes", lambda *_: 16 << 30)
     options = ServeOptions(dtype="bfloat16")
     levels = {}
     for gib in (16, 24, 80):

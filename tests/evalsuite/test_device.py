@@ -1,0 +1,66 @@
+"""The dtype that a model is served in follows what the device can do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.serving import device as device_module
+from evalsuite.serving.device import Device, cpu_has_bf16, served_bytes, served_dtype
+from evalsuite.serving.server import ServeOptions
+from evalsuite.serving.session import answer_identity
+from tests.evalsuite.tiny_checkpoint import write_checkpoint
+
+CPU, CUDA = Device("cpu", "0"), Device("cuda", "0")
+XEON_WITHOUT = "processor\t: 0\nflags\t\t: fpu sse4_2 avx512f avx512_vnni\n"
+XEON_WITH = "processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n"
+ARM_WITH = "processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\n"
+
+
+@pytest.fixture
+def cpu_info(tmp_path, monkeypatch):
+    """Writes what the kernel says of the processor."""
+    cpu_has_bf16.cache_clear()
+    monkeypatch.setattr(device_module, "_CPU_INFO", tmp_path / "cpuinfo")
+    yield (tmp_path / "cpuinfo").write_text
+    cpu_has_bf16.cache_clear()
+
+
+def checkpoint(folder, **config) -> Checkpoint:
+    path = write_checkpoint(folder / "ckpt") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return resolve(str(path.parent))
+
+
+@pytest.mark.parametrize(("text", "has"), [(XEON_WITHOUT, False), (XEON_WITH, True), (ARM_WITH, True), ("", False)])
+def test_bfloat16_is_read_off_the_processor(cpu_info, text, has):
+    cpu_info(text)
+    assert cpu_has_bf16() is has
+
+
+def test_auto_is_float32_where_the_cpu_only_imitates_bfloat16(cpu_info, tmp_path):
+    cpu_info(XEON_WITHOUT)
+    own = checkpoint(tmp_path, dtype="bfloat16")
+    assert served_dtype(own, "auto", CPU) == "float32"
+    assert served_dtype(own, "auto", CUDA) == "bfloat16"
+    assert served_dtype(own, "bfloat16", CPU) == "bfloat16"
+    assert served_bytes(own, "auto", CPU) == 2 * served_bytes(own, "auto", CUDA)
+
+
+def test_auto_is_the_checkpoints_own_dtype_elsewhere(cpu_info, tmp_path):
+    cpu_info(XEON_WITH)
+    assert served_dtype(checkpoint(tmp_path, dtype="bfloat16"), "auto", CPU) == "bfloat16"
+    assert served_dtype(checkpoint(tmp_path / "2", dtype="float16"), "auto", CPU) == "float16"
+    cpu_info(XEON_WITHOUT)
+    assert served_dtype(checkpoint(tmp_path / "3", dtype="bfloat16", quantization_config={}), "auto", CPU) == "bfloat16"
+
+
+def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path, monkeypatch):
+    cpu_info(XEON_WITHOUT)
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
+    own = checkpoint(tmp_path, dtype="bfloat16")
+    here = answer_identity(own, ServeOptions(), None, attached=False)
+    there = answer_identity(own, ServeOptions(), None, attached=True)
+    assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
