@@ -13,11 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import openai
-import tenacity
-
-from evalsuite.errors import ServerError, UsageError
+from evalsuite.errors import UsageError
 from evalsuite.serving.chat_format import ChatFormat
+from evalsuite.serving.connection import Connection, Usage
 from evalsuite.serving.continuations import NextToken
 from evalsuite.serving.replies import (
     read_chat,
@@ -28,18 +26,12 @@ from evalsuite.serving.replies import (
     read_prompt_logprobs,
     read_safely,
     read_top_logprobs,
-    token_counts,
 )
 from evalsuite.serving.requests import Completion, Guide, Sampling
-from evalsuite.serving.wire import Endpoint, Pulse, TryAgainError, listens, post
+from evalsuite.serving.wire import Endpoint, TryAgainError
 from evalsuite.store import Memory, content_key
 from judges.types import Message, Unscored
 
-_ATTEMPTS = 6
-_MAX_WAIT_S = 20.0
-_READ_TIMEOUT_S = 3600.0
-_UNANSWERED_LIMIT = 8
-"""So many questions in a row without any answer, and the server is given up, not the questions."""
 _ASKED_ELSEWHERE_S = (0.05, 1.0)
 """The shortest and the longest pause before looking again for an answer that another process waits for."""
 _TOP_LOGPROBS = 20
@@ -48,17 +40,6 @@ Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
 _HF_DEFAULT_TOP_K = 50
 _NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 """Sent with every request, so that no default of the server's or the checkpoint's slips in."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """What a client has asked for so far; answers from the store are not in it."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +76,20 @@ class Client:
         in_flight: int = 128,
     ) -> None:
         self.target = target
-        self.usage = Usage()
-        self._connect = connect
+        self._connection = Connection(connect)
         self._store = store
         self._slots = asyncio.Semaphore(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
-        self._connecting = asyncio.Lock()
-        self._endpoint: Endpoint | None = None
-        self._openai: openai.AsyncOpenAI | None = None
-        self._retired: list[openai.AsyncOpenAI] = []
         self._features: frozenset[str] | None = None
-        self._pulse = Pulse()
-        self._unanswered_in_a_row = 0
 
     @property
     def model_name(self) -> str:
         return self.target.name
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of the server so far; answers from the store are not in it."""
+        return self._connection.usage
 
     @property
     def has_logprob_token_ids(self) -> bool:
@@ -134,18 +113,11 @@ class Client:
         return self.target.max_model_len
 
     async def close(self) -> None:
-        for connection in (*self._retired, self._openai):
-            if connection is not None:
-                await connection.close()
-        self._retired.clear()
+        await self._connection.close()
 
     def reconnect(self) -> None:
         """Forget the connection: the next question starts the server anew."""
-        if self._openai is not None:
-            # Closed with the client: whoever notices a dead server does not stand on the event loop.
-            self._retired.append(self._openai)
-        self._openai = None
-        self._endpoint = None
+        self._connection.reconnect()
 
     async def detect_features(self) -> None:
         """Find out what the server can do by asking, not by its version; the store remembers it."""
@@ -174,9 +146,9 @@ class Client:
             return bool(known["has"])
         async with self._slots:
             try:
-                raw = await self._exchange(path, body)
+                raw = await self._connection.exchange(path, body)
             except TryAgainError as error:
-                await self._require_answers(error)
+                await self._connection.require_answers(error)
                 return False  # what may have been a bad moment is not remembered
         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
         has = not isinstance(answer, Unscored) and bool(answer["has"])
@@ -379,7 +351,7 @@ class Client:
                         # Waiting for a slot took its time: another process may have been here.
                         if (known := self._store.get(key)) is not None:
                             return known
-                        raw = await self._ask(path, body)
+                        raw = await self._connection.ask(path, body)
                         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
                         if not isinstance(answer, Unscored):
                             self._store.put(key, answer)
@@ -388,85 +360,6 @@ class Client:
                         self._store.release(key)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
-
-    async def _server(self) -> tuple[openai.AsyncOpenAI, Endpoint]:
-        """Return the connection, starting the server if this is the first question to reach it."""
-        async with self._connecting:
-            if self._openai is None or self._endpoint is None:
-                self._endpoint = await self._connect()
-                self._openai = openai.AsyncOpenAI(
-                    base_url=self._endpoint.base_url,
-                    api_key=self._endpoint.api_key or "none",
-                    max_retries=0,
-                    timeout=openai.Timeout(_READ_TIMEOUT_S, connect=30.0),
-                    # httpx walks over all its connections for each request: five times the CPU time at 256 in flight.
-                    http_client=openai.DefaultAioHttpClient(),
-                )
-            return self._openai, self._endpoint
-
-    async def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
-        """Send one request; what did not pass with patience is Unscored, and a server that is gone a ServerError."""
-        try:
-            return await self._exchange(path, body)
-        except TryAgainError as error:
-            await self._require_answers(error)
-            return Unscored(error.reason, str(error))
-
-    async def _exchange(self, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
-        """Send one request, with patience; raises the last TryAgainError, and ServerError for a server that hangs."""
-        connection, endpoint = await self._server()
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=_MAX_WAIT_S),
-            # What was late once has waited long enough for this run.
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, TryAgainError) and e.reason != "timeout"),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        reply: dict[str, Any] | Unscored = await retrying(self._post_watched, connection, endpoint, path, body)
-        if not isinstance(reply, Unscored):
-            self._unanswered_in_a_row = 0
-            self._count(reply)
-        return reply
-
-    async def _post_watched(
-        self, connection: openai.AsyncOpenAI, endpoint: Endpoint, path: str, body: dict[str, Any]
-    ) -> dict[str, Any] | Unscored:
-        """Send one request and see meanwhile that the server works."""
-        with self._pulse.waiting():
-            asking = asyncio.ensure_future(post(connection, endpoint, path, body))
-            try:
-                while not (await asyncio.wait({asking}, timeout=self._pulse.look_every_s))[0]:
-                    await self._pulse.check(endpoint)
-                reply = asking.result()
-                self._pulse.sign()
-                return reply
-            finally:
-                asking.cancel()
-
-    async def _require_answers(self, error: TryAgainError) -> None:
-        """Tell a question that its server cannot take from a server that is gone; raises ServerError for the latter."""
-        _, endpoint = await self._server()
-        if not error.unanswered:
-            return
-        if not await listens(endpoint):
-            raise ServerError(f"{endpoint.shown} does not answer ({error}); is the server up?") from error
-        self._unanswered_in_a_row += 1
-        if self._unanswered_in_a_row >= _UNANSWERED_LIMIT:
-            raise ServerError(
-                f"{endpoint.shown} is up but does not answer: {self._unanswered_in_a_row} questions in a row were "
-                f"left without a reply ({error})"
-            ) from error
-
-    def _count_retry(self, _: tenacity.RetryCallState) -> None:
-        self.usage.retries += 1
-
-    def _count(self, reply: Mapping[str, Any]) -> None:
-        prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
-        self.usage.requests += 1
-        self.usage.prompt_tokens += prompt_tokens
-        self.usage.completion_tokens += completion_tokens
-        self.usage.cached_tokens += cached_tokens
 
 
 def _label_id(tokenizer: Any, label: str) -> int:

@@ -7,7 +7,7 @@ import pytest
 import tenacity
 
 from evalsuite.errors import ServerError, UsageError
-from evalsuite.serving import client as client_module
+from evalsuite.serving import connection as connection_module
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.requests import Guide, Sampling
 from evalsuite.serving.wire import Endpoint, check_endpoint
@@ -21,7 +21,7 @@ HELLO = [Message("user", "hello")]
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    monkeypatch.setattr(client_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import tenacity
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.runner import run
-from evalsuite.serving import client as client_module
+from evalsuite.serving import connection as connection_module
 from evalsuite.serving import wire
 from evalsuite.serving.wire import Endpoint, Pulse, TryAgainError, answered_by
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
@@ -24,8 +24,8 @@ LATE_S = 1.5
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(client_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
-    monkeypatch.setattr(client_module, "_READ_TIMEOUT_S", LATE_S)
+    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+    monkeypatch.setattr(connection_module, "_READ_TIMEOUT_S", LATE_S)
 
 
 def healthy(path, body):
