@@ -234,7 +234,7 @@ def live(
             break
         now = time.monotonic()
         if struck_at is None and trigger.moment is None and _is_due(trigger, endpoint, from_byte, now - began):
-            phase, struck_at = phase_of(endpoint, from_byte), now
+            phase, struck_at = phase_of(endpoint, from_byte, folder), now
             os.kill(pid, how)
         if struck_at is not None and now - struck_at > _STOP_S:
             os.kill(pid, signal.SIGKILL)
@@ -262,9 +262,13 @@ def _is_due(trigger: Trigger, endpoint: ScriptedEndpoint | None, from_byte: int,
     return seconds >= trigger.delay_s
 
 
-def phase_of(endpoint: ScriptedEndpoint | None, from_byte: int) -> str:
-    """Say from outside what a process is at: its last question tells."""
+def phase_of(endpoint: ScriptedEndpoint | None, from_byte: int, folder: Path) -> str:
+    """Say from outside what a process is at: its last question tells, or what a training has written so far."""
     asked = [event for event in endpoint.events(from_byte) if event["event"] == "asked"] if endpoint else []
+    if not asked and next(folder.rglob("checkpoint-*"), None) is not None:
+        return "training, some of it saved"
+    if not asked and next(folder.rglob("plan.json"), None) is not None:
+        return "training, nothing saved yet"
     if not asked:
         return "starting or resuming"
     last = asked[-1]

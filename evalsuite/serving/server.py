@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import httpx
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import CheckpointError, ServerError, StoreError, UsageError
+from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
+from evalsuite.serving.server_log import ServerLog
 
 _GUARD = Path(__file__).with_name("guard.py")
-_LOG_TAIL_LINES = 30
 _POLL_S = 0.5
 _GIB = 2**30
 _CPU_MAX_NUM_SEQS = 64
@@ -130,19 +130,13 @@ class Server:
         self.port = _settle_port(options)
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.command = _command(self, checkpoint, options)
-        try:
-            log_path.parent.mkdir(parents=True, exist_ok=True)
-            self._log: IO[bytes] = log_path.open("wb")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {log_path}: {error.strerror or error}; give a writable folder with --results"
-            ) from error
+        self._log = ServerLog(log_path)
         owner_end, self._lifeline = os.pipe()
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", str(_GUARD), str(owner_end), *self.command],
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
+                stdout=self._log.file,
                 stderr=subprocess.STDOUT,
                 env=_environment(self),
                 pass_fds=(owner_end,),
@@ -163,7 +157,7 @@ class Server:
             seconds = time.monotonic() - self.started_at
             if time.monotonic() > deadline:
                 raise ServerError(f"vLLM did not answer within {seconds:.0f} s; see {self.log_path}", self.log_tail())
-            on_step(f"starting vLLM, {seconds:.0f} s: {_stage(self.log_tail())}")
+            on_step(f"starting vLLM, {seconds:.0f} s: {self._log.stage()}")
             time.sleep(_POLL_S)
         return time.monotonic() - self.started_at
 
@@ -172,11 +166,7 @@ class Server:
 
     def log_tail(self) -> str:
         """Return the last lines of the server's log."""
-        try:
-            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-_LOG_TAIL_LINES:])
+        return self._log.tail()
 
     def stop(self) -> None:
         """End the server and everything it started; safe to call twice."""
@@ -206,7 +196,7 @@ class Server:
 
     def _death(self) -> Exception:
         """Explain a server that died while starting."""
-        log = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
+        log = self._log.text()
         for pattern, remedy, is_checkpoint in _KNOWN_DEATHS:
             if match := re.search(pattern, log):
                 words = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"
@@ -328,17 +318,3 @@ def _environment(server: Server) -> dict[str, str]:
         # The client shares the cores with the engine: threads that spin while they wait starve it.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
-
-
-def _stage(log: str) -> str:
-    """Put the log's last news in a few words."""
-    for needle, words in (
-        ("Application startup complete", "nearly there"),
-        ("KV cache size", "KV cache ready"),
-        ("Loading weights took", "weights loaded"),
-        ("Initializing a V1 LLM engine", "engine starting"),
-        ("non-default args", "reading the config"),
-    ):
-        if needle in log:
-            return words
-    return "importing"
