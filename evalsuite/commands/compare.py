@@ -23,6 +23,7 @@ from evalsuite.commands.options import (
     DataParallelOption,
     DtypeOption,
     InFlightOption,
+    MaxJudgeTokensOption,
     MaxModelLenOption,
     MaxUnscoredOption,
     MethodOption,
@@ -54,6 +55,7 @@ def compare(
     tie_margin: Annotated[
         float, typer.Option("--tie-margin", help="A mean preference this near to 0.5 is a tie, 0 to 0.5.")
     ] = 0.0,
+    max_judge_tokens: MaxJudgeTokensOption = None,
     template: TemplateOption = None,
     lineage: Annotated[
         Path | None, typer.Option("--lineage", help="YAML of 'sft: dgm', which model made which one's data.")
@@ -93,6 +95,7 @@ def compare(
             turns=turns,
             method=method,
             tie_margin=tie_margin,
+            max_judge_tokens=max_judge_tokens,
             template=template,
             lineage=lineage,
             name=name,

@@ -13,6 +13,7 @@ from evalsuite.commands.options import (
     DataParallelOption,
     DtypeOption,
     InFlightOption,
+    MaxJudgeTokensOption,
     MaxModelLenOption,
     MethodOption,
     TemplateOption,
@@ -36,6 +37,7 @@ def judge_card(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="Pairs; for trying out.")] = None,
     method: MethodOption = "verdict",
+    max_judge_tokens: MaxJudgeTokensOption = None,
     template: TemplateOption = None,
     repeats: Annotated[int, typer.Option("--repeats", min=0, help="Pairs that are asked a second time.")] = 50,
     attacked: Annotated[int, typer.Option("--attacked", min=0, help="Questions that the attacks are tried on.")] = 10,
@@ -78,7 +80,9 @@ def judge_card(
             }
         )
         with showing_progress() as progress:
-            card, path = measure(CardConfig(config, pairs, method, template, repeats, attacked), progress)
+            card, path = measure(
+                CardConfig(config, pairs, method, template, max_judge_tokens, repeats, attacked), progress
+            )
         if as_json:
             print_json(card)
             return

@@ -26,6 +26,10 @@ MethodOption = Annotated[
     Literal["verdict", "reasoned"],
     typer.Option("--method", help="verdict: one token with its probability; reasoned: words, then a verdict."),
 ]
+MaxJudgeTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-judge-tokens", min=1, help="Tokens of a judge's words before its verdict; 1024 by default."),
+]
 TemplateOption = Annotated[
     Path | None, typer.Option("--template", help="Jinja file of the judge's prompt, instead of ours.")
 ]

@@ -52,6 +52,7 @@ class CardConfig:
     pairs: str | None = None
     method: Method = "verdict"
     template: Path | None = None
+    max_judge_tokens: int | None = None
     n_repeats: int = 50
     n_attacked: int = 10
 
@@ -72,7 +73,14 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[di
     pairs, pin = load_pairs(config.pairs, config.run.limit)
     [checkpoint] = resolve_judges(config.run.models, config.run, progress)
     with Store(config.run.results / "store.sqlite") as store, Servers(store, config.run, progress) as servers:
-        judge = settle_judge(checkpoint, servers, config.run, method=config.method, template=config.template)
+        judge = settle_judge(
+            checkpoint,
+            servers,
+            config.run,
+            method=config.method,
+            template=config.template,
+            max_new_tokens=config.max_judge_tokens,
+        )
         for note in judge.notes:
             progress.say(f"judge {judge.name}: {note}")
         played = _play_all(judge, pairs, config, servers, progress)

@@ -55,6 +55,7 @@ class CompareConfig:
     template: Path | None = None
     lineage: Path | None = None
     margin: float = 0.0
+    max_judge_tokens: int | None = None
     name: str | None = None
 
 
@@ -80,6 +81,7 @@ def read_compare_config(
     turns: Turns = "first",
     method: Method = "verdict",
     tie_margin: float = 0.0,
+    max_judge_tokens: int | None = None,
     template: str | Path | None = None,
     lineage: str | Path | None = None,
     name: str | None = None,
@@ -101,6 +103,7 @@ def read_compare_config(
         template=None if template is None else Path(template).expanduser(),
         lineage=None if lineage is None else Path(lineage).expanduser(),
         margin=tie_margin,
+        max_judge_tokens=max_judge_tokens,
         name=name,
     )
 
@@ -124,7 +127,13 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         judged = []
         for checkpoint in judges:
             judge = settle_judge(
-                checkpoint, servers, config.run, method=config.method, template=config.template, margin=config.margin
+                checkpoint,
+                servers,
+                config.run,
+                method=config.method,
+                template=config.template,
+                margin=config.margin,
+                max_new_tokens=config.max_judge_tokens,
             )
             for note in judge.notes:
                 progress.say(f"judge {judge.name}: {note}")
@@ -202,6 +211,7 @@ def _arguments(config: CompareConfig) -> dict[str, Any]:
         "method": config.method,
         "template": config.template.name if config.template else None,
         "tie_margin": config.margin,
+        "max_judge_tokens": config.max_judge_tokens,
         **config.run.model_dump(mode="json", include=set(RunConfig.model_fields) - {"suites", "judge", "base_url"}),
     }
 
@@ -220,7 +230,8 @@ def _folder(
             "judges": [[judge.fingerprint, judge.chat_template_sha256] for judge in judges],
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
-            "how": [config.method, template.sha256, config.margin, config.run.seed, config.run.data],
+            "how": [config.method, template.sha256, config.margin, config.max_judge_tokens],
+            "asked": [config.run.seed, config.run.data],
             "evalsuite": evalsuite.__version__,
         }
     )

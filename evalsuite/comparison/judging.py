@@ -45,6 +45,7 @@ class Judge:
             "method": self.how.method,
             "template_sha256": self.how.template.sha256,
             "tie_margin": self.how.margin,
+            "max_judge_tokens": self.how.max_new_tokens if self.how.method == "reasoned" else None,
             "notes": list(self.notes),
             "card": card_summary(results, self.checkpoint, self.how.method),
         }
@@ -103,6 +104,7 @@ def settle_judge(
     method: Method,
     template: Path | None,
     margin: float = 0.0,
+    max_new_tokens: int | None = None,
 ) -> Judge:
     """Settle how a judge is asked: one that hides its probabilities falls from ``verdict`` to ``reasoned``."""
     notes = [TOO_SMALL_TO_BELIEVE] if checkpoint.name == "demo" else []
@@ -112,8 +114,8 @@ def settle_judge(
         if template is not None:
             notes.append(f"{template.name} asks for one letter, so our own reasoned template is used")
             template = None
-    cap = MINI_MAX_NEW_TOKENS if config.data == "mini" else FULL_MAX_NEW_TOKENS
-    how = Judging(method, pair_template(template, method), cap, margin)
+    usual = MINI_MAX_NEW_TOKENS if config.data == "mini" else FULL_MAX_NEW_TOKENS
+    how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin)
     return Judge(checkpoint.name, checkpoint, how, tuple(notes))
 
 

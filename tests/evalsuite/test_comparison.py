@@ -171,6 +171,16 @@ def test_a_reasoned_verdict_is_read_from_the_judges_own_last_line(tmp_path):
     assert not verdict_rows(outcome)[0]["a_first"]["closed_by_guide"]
 
 
+def test_a_judge_may_be_kept_short(tmp_path):
+    with models_and(umpire=judge(lambda first, second: 0.5, says=lambda prompt: "No verdict in these words")) as stubs:
+        outcome = run(stubs, tmp_path, "umpire", method="reasoned", max_judge_tokens=7)
+        words = [body["max_tokens"] for _, body in stubs["umpire"].requests if not body.get("structured_outputs")]
+    assert words == [7] * 2 * 5
+    assert outcome.document["judge"]["max_judge_tokens"] == 7
+    with models_and(umpire=judge(lambda first, second: 0.5)) as stubs, pytest.raises(UsageError, match="another"):
+        run(stubs, tmp_path, "umpire", method="reasoned", max_judge_tokens=8, name=outcome.folder.name)
+
+
 def test_a_panel_shows_the_majority_the_mean_and_each_judge_alone(tmp_path):
     def contrary(first, second):
         return prefers("good")(second, first)
