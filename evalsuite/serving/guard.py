@@ -2,7 +2,7 @@
 
 Run as a script: ``python -I guard.py FD COMMAND...``. ``FD`` is the reading end of a pipe whose
 writing end only the owner holds. When the owner ends in whatever way, kill -9 included, the
-kernel closes the pipe, and the guard ends the server's whole process group. If the guard itself
+kernel closes the pipe, and the guard ends the server's whole process group and what left it. If the guard itself
 is killed, the kernel ends the server (PR_SET_PDEATHSIG). Standard library only: it starts in
 milliseconds.
 """
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -47,6 +48,28 @@ def _end_group(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
+def _children() -> list[int]:
+    """Return the guard's own children; where the kernel does not list them, none."""
+    try:
+        return [
+            int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+        ]
+    except OSError:
+        return []
+
+
+def _end_adopted() -> None:
+    """End what lives on in groups of its own: orphans of the server's are the guard's children by now."""
+    deadline = time.monotonic() + _GRACE_S
+    while (left := _children()) and time.monotonic() < deadline:
+        for child in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        for child in left:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, 0)
+
+
 def main(arguments: list[str]) -> int:
     owner, command = int(arguments[0]), arguments[1:]
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -61,6 +84,7 @@ def main(arguments: list[str]) -> int:
         if stopping or (closed and not os.read(owner, 1)):
             break
     _end_group(server)
+    _end_adopted()
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
 
 

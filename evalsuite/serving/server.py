@@ -27,9 +27,9 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
+from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.server_log import ServerLog
 
-_GUARD = Path(__file__).with_name("guard.py")
 _POLL_S = 0.5
 _GIB = 2**30
 _CPU_MAX_NUM_SEQS = 64
@@ -131,19 +131,14 @@ class Server:
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.command = _command(self, checkpoint, options)
         self._log = ServerLog(log_path)
-        owner_end, self._lifeline = os.pipe()
-        try:
-            self._guard = subprocess.Popen(
-                [sys.executable, "-I", str(_GUARD), str(owner_end), *self.command],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log.file,
-                stderr=subprocess.STDOUT,
-                env=_environment(self),
-                pass_fds=(owner_end,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(owner_end)
+        self._guarded = Guarded(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.file,
+            stderr=subprocess.STDOUT,
+            env=_environment(self),
+            start_new_session=True,
+        )
 
     def wait_ready(self, on_step: Callable[[str], None] = lambda _: None) -> float:
         """Wait until the server answers; return the seconds since its start.
@@ -152,7 +147,7 @@ class Server:
         """
         deadline = self.started_at + self.options.start_timeout_s
         while not self._answers():
-            if self._guard.poll() is not None:
+            if self._guarded.process.poll() is not None:
                 raise self._death()
             seconds = time.monotonic() - self.started_at
             if time.monotonic() > deadline:
@@ -162,7 +157,7 @@ class Server:
         return time.monotonic() - self.started_at
 
     def alive(self) -> bool:
-        return self._guard.poll() is None
+        return self._guarded.process.poll() is None
 
     def log_tail(self) -> str:
         """Return the last lines of the server's log."""
@@ -170,14 +165,7 @@ class Server:
 
     def stop(self) -> None:
         """End the server and everything it started; safe to call twice."""
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-        try:
-            self._guard.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
+        self._guarded.end()
         self._log.close()
 
     def __enter__(self) -> Self:

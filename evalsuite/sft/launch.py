@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import TrainingError
 from evalsuite.files import read_json, write_text
+from evalsuite.serving.guarded import Guarded
 from evalsuite.sft.plan import Plan
 
-_KILLED = -9
+_KILLED = 128 + 9
 
 
 def accelerate_config(plan: Plan) -> dict[str, Any]:
@@ -54,16 +54,18 @@ def launch(plan: Plan) -> None:
     write_text(config_file, yaml.safe_dump(accelerate_config(plan), sort_keys=True))
     failure = plan.folder / "failure.json"
     failure.unlink(missing_ok=True)
-    done = subprocess.run(launch_command(plan, plan_file, config_file), check=False)
+    # Each worker has a process group of its own: without the guard a killed training would leave them on the devices.
+    with Guarded(launch_command(plan, plan_file, config_file)) as guarded:
+        code = guarded.process.wait()
     if failure.is_file():
         raise TrainingError(str(read_json(failure)["message"]))
-    if done.returncode == _KILLED:
+    if code == _KILLED:
         raise TrainingError(
             "a training process was killed, most likely for want of memory; lower micro_batch_size or max_length, "
             "then run the same command again to go on from the last checkpoint"
         )
-    if done.returncode:
+    if code:
         raise TrainingError(
-            f"the training processes ended with code {done.returncode}, see their words above; "
+            f"the training processes ended with code {code}, see their words above; "
             "run the same command again to go on from the last checkpoint"
         )

@@ -7,7 +7,6 @@ the servers ends the process when the study ends in whatever way, kill -9 includ
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections import deque
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalsuite.errors import StoreError
-from evalsuite.serving import guard
+from evalsuite.serving.guarded import Guarded
 
 COMMAND = (sys.executable, "-m", "evalsuite")
 _SIGNALLED = 128
@@ -74,31 +73,15 @@ def run_child(command: Sequence[str], log: Path, on_line: Callable[[str], None] 
 
 
 def _guarded(command: Sequence[str], stdout: int, hear: Callable[[str], None]) -> int:
-    """Start the command behind the guard, hear it out, and return its exit code."""
-    reading, lifeline = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", guard.__file__, str(reading), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            pass_fds=(reading,),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except BaseException:
-        os.close(lifeline)
-        raise
-    finally:
-        os.close(reading)
-    try:
-        for line in process.stderr or ():
-            hear(line)
-        return process.wait()
-    finally:
-        # The guard ends what it guards as soon as nobody holds this end of the pipe.
-        os.close(lifeline)
-        process.wait()
-        if process.stderr:
-            process.stderr.close()
+    """Run the command behind the guard, hear it out, and return its exit code."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE}
+    with Guarded(command, **streams, text=True, encoding="utf-8", errors="replace") as guarded:
+        process = guarded.process
+        try:
+            for line in process.stderr or ():
+                hear(line)
+            return process.wait()
+        finally:
+            guarded.end()
+            if process.stderr:
+                process.stderr.close()

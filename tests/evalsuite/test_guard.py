@@ -14,15 +14,18 @@ import pytest
 
 GUARD = Path(__file__).resolve().parents[2] / "evalsuite" / "serving" / "guard.py"
 
-# The owner starts a guarded "server", which itself starts a child that ignores polite signals.
+# The owner starts a guarded "server", which itself starts two children that ignore polite signals: one in its own
+# process group, one in another, as torch's launcher starts its workers.
 OWNER = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell may have it ignored
 server = (
     "import signal, subprocess, sys, time\\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
-    "child = subprocess.Popen([sys.executable, '-c', 'import signal, time; "
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)'])\\n"
+    "words = [sys.executable, '-c', 'import signal, time; "
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)']\\n"
+    "subprocess.Popen(words, start_new_session=True)\\n"
+    "child = subprocess.Popen(words)\\n"
     "print(child.pid, flush=True)\\n"
     "time.sleep(300)\\n"
 )
@@ -68,7 +71,7 @@ def start(guard: Path, mode: str) -> subprocess.Popen[str]:
 def test_the_server_ends_with_its_killed_owner(quick_guard, how):
     owner = start(quick_guard, "wait")
     processes = family(owner)
-    assert len(processes) >= 3
+    assert len(set(processes)) == 4, "guard, server and both of its children"
     os.kill(owner.pid, how)
     owner.wait(timeout=20)
     assert gone(processes)

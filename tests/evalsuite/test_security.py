@@ -165,7 +165,7 @@ def test_the_server_listens_on_loopback_under_a_key_that_other_users_cannot_see(
         Server(checkpoint, ServeOptions(), tmp_path / "log2") as other,
     ):
         assert server.api_key != other.api_key
-        processes = [psutil.Process(server._guard.pid)]
+        processes = [psutil.Process(server._guarded.process.pid)]
         while len(processes) < 2:
             processes = [processes[0], *processes[0].children(recursive=True)]
         for process in processes:
