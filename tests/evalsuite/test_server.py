@@ -58,7 +58,7 @@ def test_a_server_starts_answers_under_its_key_and_ends(checkpoint, tmp_path, mo
     steps = []
     with Server(checkpoint, ServeOptions(), tmp_path / "log") as server:
         server.wait_ready(steps.append)
-        children = psutil.Process(server._guard.pid).children(recursive=True)
+        children = psutil.Process(server._guarded.process.pid).children(recursive=True)
         assert children
         assert server.alive()
         assert any("starting vLLM" in step for step in steps)
