@@ -32,7 +32,8 @@ from evalsuite.run_plan import (
 from evalsuite.serving.client import Client
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session
-from evalsuite.serving.work import gather_or_cancel, with_restarts
+from evalsuite.serving.together import gather_or_cancel
+from evalsuite.serving.work import with_restarts
 from evalsuite.store import Store
 from evalsuite.suites.base import Record
 

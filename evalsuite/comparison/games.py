@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from jinja2 import TemplateError
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
 from evalsuite.serving.requests import Chat, Sampling
+from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.judging import reason_then_choose
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Message, Unscored
@@ -138,5 +138,5 @@ async def judge_pair(judge: Chat, how: Judging, questions: Sequence[str], a: Tex
         return PairRecord(b)
     if a == b:
         return PairRecord(IDENTICAL)
-    a_first, b_first = await asyncio.gather(play(judge, how, questions, a, b), play(judge, how, questions, b, a))
+    a_first, b_first = await gather_or_cancel(play(judge, how, questions, *pair) for pair in ((a, b), (b, a)))
     return PairRecord(combine_orders(a_first, b_first, margin=how.margin), a_first, b_first)

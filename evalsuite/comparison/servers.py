@@ -13,7 +13,8 @@ from evalsuite.progress import Progress
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Chat
 from evalsuite.serving.session import Session, answer_identity
-from evalsuite.serving.work import gather_or_cancel, with_restarts
+from evalsuite.serving.together import gather_or_cancel
+from evalsuite.serving.work import with_restarts
 from evalsuite.store import Store
 
 

@@ -46,7 +46,8 @@ from evalsuite.redaction import without_secrets
 from evalsuite.run_plan import chat_template_file
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session, answer_identity, effective_dtype
-from evalsuite.serving.work import gather_or_cancel, with_restarts
+from evalsuite.serving.together import gather_or_cancel
+from evalsuite.serving.work import with_restarts
 from judges.types import Message, Unscored
 
 _NOTE_EVERY_S = 10.0

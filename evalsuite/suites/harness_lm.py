@@ -45,6 +45,7 @@ from evalsuite.serving.continuations import (
     summed,
 )
 from evalsuite.serving.requests import Sampling, derive_seed
+from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.harness_tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness_window import Window
 from judges.types import Unscored
@@ -77,12 +78,12 @@ async def group_loglikelihoods(server: TokenServer, group: ContextGroup) -> list
     if server.scores_continuations and len(questions) > 1 and len(questions[0].ids) < MAX_IDS_PER_QUESTION:
         return await _by_endpoint(server, group)
     if server.has_logprob_token_ids and asking_is_cheaper(len(group.context), group.continuations, questions):
-        answers = await asyncio.gather(
-            *(server.next_token_logprobs(group.context + question.path, question.ids) for question in questions)
+        answers = await gather_or_cancel(
+            server.next_token_logprobs(group.context + question.path, question.ids) for question in questions
         )
         return loglikelihoods(group.continuations, questions, answers)
     distinct = list(dict.fromkeys(group.continuations))
-    scored = await asyncio.gather(*(_ordinary(server, group.context, continuation) for continuation in distinct))
+    scored = await gather_or_cancel(_ordinary(server, group.context, continuation) for continuation in distinct)
     by_tokens = dict(zip(distinct, scored, strict=True))
     return [by_tokens[continuation] for continuation in group.continuations]
 

@@ -13,7 +13,6 @@ guided output; a rating outside 1-10 is unscored.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,6 +22,7 @@ from typing import Any, Literal
 from evalsuite import assets
 from evalsuite.errors import DataError
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
+from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions
 from evalsuite.suites.judging import reason_then_choose
 from evalsuite.suites.mini_data import mini_rows
@@ -120,8 +120,8 @@ class MtBench:
         self, item: Item, answer: MtBenchAnswer, loaded: Loaded, judge: Chat, options: SuiteOptions
     ) -> MtBenchVerdict:
         """Rate both turns; an empty answer is rated as it is, a missing one is ``no_answer``."""
-        first, second = await asyncio.gather(
-            *(_rate(item, answer, turn, loaded.context, judge, as_published=options.as_published) for turn in TURNS)
+        first, second = await gather_or_cancel(
+            _rate(item, answer, turn, loaded.context, judge, as_published=options.as_published) for turn in TURNS
         )
         return MtBenchVerdict((first, second))
 
