@@ -9,6 +9,7 @@ import platform
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; give a writable folder with --results"
         ) from error
+
+
+def name_of_now() -> str:
+    """Return a folder's name that tells the time and occurs once, for what is set aside."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import DataError, StoreError, UsageError
-from evalsuite.files import read_json, write_json
+from evalsuite.files import name_of_now, read_json, write_json
 from evalsuite.suites.names import OPENLLM_PARTS
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ def set_aside(folder: Path) -> None:
     """Move a folder's figures into a subfolder named after the time, so that --fresh loses nothing."""
     if not any((folder / name).exists() for name in ("scores.json", "manifest.json")):
         return
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    aside = folder / "replaced" / f"{stamp}-{os.getpid()}"
+    aside = folder / "replaced" / name_of_now()
     try:
         aside.mkdir(parents=True)
         for entry in list(folder.iterdir()):

@@ -6,7 +6,6 @@ its costs again; a kill loses the costs of the last seconds, never an answer.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from typing import Any
 
 from evalsuite.conversations.source import Rows
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import read_json, write_json
+from evalsuite.files import name_of_now, read_json, write_json
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.generation.feed import Mark
 from evalsuite.generation.settings import GenerateConfig
@@ -108,7 +107,7 @@ def set_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> N
         if word == part or read_json(path).get("settings") != settings:
             gone += [file for file in folder.iterdir() if _part_of(file.name) == word]
     if gone:
-        aside = folder / ".replaced" / f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+        aside = folder / ".replaced" / name_of_now()
         aside.mkdir(parents=True)
         for file in gone:
             file.rename(aside / file.name)
