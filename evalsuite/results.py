@@ -271,7 +271,7 @@ def environment() -> dict[str, Any]:
             "cpu_count": os.cpu_count(),
             "machine": platform.machine(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "gpus": list(gpu_names()),
+            "gpus": gpu_names(),
         },
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

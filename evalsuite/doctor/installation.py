@@ -43,7 +43,7 @@ def check_vllm() -> tuple[Device | None, list[Finding]]:
                 f"{package} {device.vllm_version} was built for torch{asked.specifier}, not {metadata.version('torch')}"
             )
             return device, [warning("vllm", _ABOUT, words, "install vLLM again in a fresh environment if it fails")]
-    gpus = list(gpu_names())
+    gpus = gpu_names()
     if device.kind == "cuda" and not gpus:
         words = "vLLM for CUDA is installed and nvidia-smi shows no GPU"
         return device, [warning("vllm", _ABOUT, words, "check the driver, or install the CPU build (`make setup`)")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import ServerError
-from evalsuite.serving.device import DTYPE_BYTES, Device, served_bytes, served_dtype
+from evalsuite.serving.device import DTYPE_BYTES, Device, gpu_memory, served_bytes, served_dtype
 from evalsuite.serving.server import ServeOptions, check_memory, context_length
 
 GIB = 2**30
@@ -110,21 +109,6 @@ def kv_bytes_per_token(checkpoint: Checkpoint, options: ServeOptions, device: De
         * int(head_dim)
         * DTYPE_BYTES.get(served_dtype(checkpoint, options.dtype, device) or "", 2)
     )
-
-
-def gpu_memory() -> list[int]:
-    """Return the bytes of each GPU's memory, none where there is no nvidia-smi."""
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return [int(line) << 20 for line in listed.stdout.split() if line.strip()]
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return []
 
 
 def check_disk(results: Path) -> Finding:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
@@ -87,11 +86,22 @@ def cpu_kv_cache_gib() -> int:
     return max(2, min(4, psutil.virtual_memory().available // (4 * _GIB)))
 
 
-def gpu_names() -> Sequence[str]:
+def gpu_names() -> list[str]:
     """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
+    return _told_of_gpus("name")
+
+
+def gpu_memory() -> list[int]:
+    """Return the bytes of each GPU's memory, none where there is no nvidia-smi or it does not say."""
+    told = _told_of_gpus("memory.total")
+    return [int(mib) << 20 for mib in told] if all(mib.isdecimal() for mib in told) else []
+
+
+def _told_of_gpus(field: str) -> list[str]:
+    """Ask nvidia-smi for one figure of each GPU, without its unit."""
     try:
         listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=10,
