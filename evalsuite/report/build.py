@@ -202,7 +202,8 @@ class _Page:
             own = _marks_only(part, embedded)
             own["blocks"] = [[block.first, block.last, embedded.add(block.packed)] for block in blocks]
             document = {**self._document([own], light=True), "home": f"../{out.name}"}
-            embedded.blocks["index"] = as_base64(packed_json(document))
+            # A page repeats what is known of all models: of many pages that is the most to compress.
+            embedded.blocks["index"] = as_base64(packed_json(document, quick=True))
             title = f"{part.index['title']}, items {blocks[0].first + 1} to {blocks[-1].last}"
             write_text(path, render_page("items.html.jinja", embedded.blocks, title=title, home=f"../{out.name}"))
             index["blocks"] += [[block.first, block.last, f"{folder.name}/{path.name}"] for block in blocks]

@@ -120,9 +120,9 @@ def deflated(raw: bytes, *, quick: bool = False) -> bytes:
     return packer.compress(raw) + packer.flush()
 
 
-def packed_json(value: Any) -> bytes:
+def packed_json(value: Any, *, quick: bool = False) -> bytes:
     """Encode as JSON and compress; numbers that JSON has no word for become null."""
-    return deflated(_encode(value))
+    return deflated(_encode(value), quick=quick)
 
 
 def as_base64(packed: bytes) -> str:
