@@ -245,7 +245,8 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "served-model-name": server.model_name,
         "host": "127.0.0.1",
         "port": str(server.port),
-        "dtype": served_dtype(checkpoint, options.dtype, server.device) or "auto",
+        # On a GPU vLLM's own choice stands: it serves float32 checkpoints in half of their memory.
+        "dtype": options.dtype,
         "seed": str(options.seed),
         # Sampling settings are sent with each request; the checkpoint's generation_config must not add its own.
         "generation-config": "vllm",
@@ -257,6 +258,7 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "middleware": "evalsuite.serving.scoring_endpoint.ScoringEndpoint",
     }
     if server.device.kind == "cpu":
+        flags["dtype"] = served_dtype(checkpoint, options.dtype, server.device) or "auto"
         # Only whole blocks are cached: with 128, the default there, short shared prefixes are lost.
         flags |= {"block-size": "32", "enforce-eager": "true", "max-num-seqs": str(_CPU_MAX_NUM_SEQS)}
         # vLLM 0.32 dies on a CPU when the prefill of a request with a seed is split ("CPU Generator

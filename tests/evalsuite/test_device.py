@@ -11,6 +11,7 @@ from evalsuite.serving import device as device_module
 from evalsuite.serving.device import Device, cpu_has_bf16, served_bytes, served_dtype
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import answer_identity
+from tests.evalsuite.test_security import command_of
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 CPU, CUDA = Device("cpu", "0"), Device("cuda", "0")
@@ -55,6 +56,13 @@ def test_auto_is_the_checkpoints_own_dtype_elsewhere(cpu_info, tmp_path):
     assert served_dtype(checkpoint(tmp_path / "2", dtype="float16"), "auto", CPU) == "float16"
     cpu_info(XEON_WITHOUT)
     assert served_dtype(checkpoint(tmp_path / "3", dtype="bfloat16", quantization_config={}), "auto", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("cpu", "float32"), ("cuda", "auto")])
+def test_only_a_cpu_is_told_its_dtype(cpu_info, tmp_path, monkeypatch, kind, dtype):
+    cpu_info(XEON_WITHOUT)
+    words = command_of(checkpoint(tmp_path, dtype="bfloat16"), tmp_path, monkeypatch, kind)
+    assert words[words.index("--dtype") + 1] == dtype
 
 
 def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path, monkeypatch):

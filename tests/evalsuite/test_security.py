@@ -108,8 +108,8 @@ def with_code(tmp_path, monkeypatch):
     return folder, target
 
 
-def command_of(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(server_module, "installed_vllm", lambda: Device("cpu", "0"))
+def command_of(checkpoint, tmp_path, monkeypatch, kind="cpu"):
+    monkeypatch.setattr(server_module, "installed_vllm", lambda: Device(kind, "0"))
     made = []
     original = server_module._command
 
