@@ -33,15 +33,18 @@ TIMES = frozenset(
     | {"peak_memory", "costs", "date", "total_evaluation_time_seconds"}
     # A study's record of a stage vouches for files that hold times.
     | {"finished_at", "measures", "proof"}
+    # How much of a prompt a server still had in its cache depends on what it was asked before.
+    | {"cached_tokens"}
 )
-"""Fields that a resumed run may have otherwise: times, and what this very process asked for (the rest came from the
-store)."""
+"""Fields that a resumed run may have otherwise: times, costs, and what this very process asked for (the rest came from
+the store)."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.002
 _STOP_S = 60.0
 _ADDRESS = re.compile(r"at 0x[0-9a-f]+")
 _SETTLE_S = 0.2
+_ABSENT = object()
 
 MOMENTS: Mapping[str, tuple[str, str, bool]] = {
     "before an answer is committed": ("evalsuite.store:Store", "put", True),
@@ -308,7 +311,8 @@ def contents(folder: Path) -> dict[str, Any]:
             found[name] = parquet.read_table(path).to_pylist()
         elif path.suffix == ".sqlite":
             with contextlib.closing(sqlite3.connect(path)) as db:
-                found[name] = dict(db.execute("SELECT key, value FROM completions"))
+                rows = db.execute("SELECT key, value FROM completions")
+                found[name] = {key: timeless(json.loads(value)) for key, value in rows}
         elif path.suffix == ".safetensors":
             found[name] = path.read_bytes()
     return found
@@ -326,9 +330,27 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
-def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """Name what one folder has otherwise than the other."""
-    return sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any], tolerance: float = 0.0) -> list[str]:
+    """Name what one folder has otherwise than the other: a file, and in it the first place; of numbers, beyond
+    ``tolerance``, which a real server needs, whose sums depend on what it computes beside.
+    """
+    pairs = {name: (expected.get(name, _ABSENT), found.get(name, _ABSENT)) for name in {*expected, *found}}
+    ways = {name: _first_difference(*pair, tolerance) for name, pair in pairs.items()}
+    return sorted(name + way for name, way in ways.items() if way is not None)
+
+
+def _first_difference(expected: Any, found: Any, tolerance: float) -> str | None:
+    """Return the way to the first difference of two documents; None where there is none."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        steps = [(f".{key}", expected.get(key, _ABSENT), found.get(key, _ABSENT)) for key in {**expected, **found}]
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        steps = [(f"[{n}]", *pair) for n, pair in enumerate(zip(expected, found, strict=True))]
+    elif isinstance(expected, float) and isinstance(found, float):
+        return None if expected == found or abs(expected - found) <= tolerance else ""
+    else:
+        return None if expected == found else ""
+    ways = ((step, _first_difference(*pair, tolerance)) for step, *pair in steps)
+    return next((step + way for step, way in ways if way is not None), None)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SERVER_WORDS = "api_server"
 _PATIENCE_S = 300.0
+_LOG_PROB_TOLERANCE = 1e-3
 _WORDS = ("run", "demo", "--data", "mini", "--suite", "mt_bench", "--dtype", "float32", "--limit", "3", "--results")
 
 
@@ -47,7 +48,7 @@ def bench_live(place: Path, tally: Tally) -> None:
     manifests = [read_json(path) for path in cut.glob("*/manifest.json")]
     restarts = [manifest["server_restarts"] for manifest in manifests]
     faults += [] if restarts == [1] else [f"the manifest tells of {restarts} restarts; expected one"]
-    faults += [f"{name} differs" for name in differences(contents(whole), contents(cut))]
+    faults += [f"{name} differs" for name in differences(contents(whole), contents(cut), _LOG_PROB_TOLERANCE)]
     faults += [f"left running: {one}" for one in orphans(())]
     tally.add(["kill -9 of vLLM in the middle of a run"], faults)
 

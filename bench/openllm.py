@@ -1,20 +1,22 @@
-"""Open LLM Leaderboard v2 on one server: through evalsuite and through lm-eval's own client.
+"""Open LLM Leaderboard v2 on one server: through evalsuite and through lm-eval's own client, part by part.
 
     EVALSUITE_MIRROR=... python bench/openllm.py [--limit 2] [--dtype float32] [--chat both] [--parts bbh,musr]
 
-Both ways run lm-eval's own tasks with the same seeds on the same vLLM, each from an empty prefix
-cache. Prints the seconds of both, what the server prefilled, and the parity: every metric that
-differs, the largest difference between two log-likelihoods, and how many answers differ.
+Both ways run lm-eval's own tasks with the same seeds on the same vLLM, each from an empty prefix cache. A row is
+printed as soon as both are through one part: the parity (metrics that are equal, the largest difference between two
+log-likelihoods, answers that are equal), the seconds of both and what the server prefilled. The last row of a mode is
+the group's.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.served import Served, served, versions
+from bench.served import Cost, Served, served, versions
 from evalsuite.suites.base import SuiteOptions
 from evalsuite.suites.harness_run import lm_eval_seeds, quiet_harness
 from evalsuite.suites.openllm import OPENLLM
@@ -47,31 +49,82 @@ def responses(samples: dict[str, Any]) -> dict[tuple[str, int], list[Any]]:
     return found
 
 
-def parity(ours: Any, theirs: dict[str, Any]) -> list[str]:
-    """Lines that say how far the two runs are apart."""
+@dataclass(slots=True)
+class Row:
+    """Both ways through one part, or through several together."""
+
+    n_documents: int = 0
+    n_metrics: int = 0
+    unequal: list[str] = field(default_factory=list)
+    n_values: int = 0
+    largest: float = 0.0
+    n_apart: int = 0
+    """Log-likelihoods of which the two ways differ by more than 1e-3."""
+    n_written: int = 0
+    n_other_words: int = 0
+    seconds: tuple[float, float] = (0.0, 0.0)
+    prefilled: tuple[int, int] = (0, 0)
+
+    def add(self, other: Row) -> None:
+        for name in ("n_documents", "n_metrics", "n_values", "n_apart", "n_written", "n_other_words", "unequal"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.largest = max(self.largest, other.largest)
+        self.seconds = (self.seconds[0] + other.seconds[0], self.seconds[1] + other.seconds[1])
+        self.prefilled = (self.prefilled[0] + other.prefilled[0], self.prefilled[1] + other.prefilled[1])
+
+    def cells(self) -> str:
+        metrics = f"{self.n_metrics - len(self.unequal)} of {self.n_metrics}"
+        apart = f"{self.n_values:,} | {self.largest:.1e} | {self.n_apart}" if self.n_values else "| |"
+        written = f"{self.n_written - self.n_other_words} of {self.n_written}" if self.n_written else ""
+        seconds = f"{self.seconds[0]:.1f} | {self.seconds[1]:.1f} | {self.seconds[1] / self.seconds[0]:.1f}×"
+        prefilled = f"{self.prefilled[0]:,} | {self.prefilled[1]:,}"
+        return f"{self.n_documents:,} | {metrics} | {apart} | {written} | {seconds} | {prefilled} |"
+
+
+def compared(ours: Any, cost: Cost, theirs: dict[str, Any], other: Cost) -> Row:
+    """Set one part's two runs side by side."""
     own, their = responses(ours.samples), responses(theirs["samples"])
     assert own.keys() == their.keys()
     scored = [key for key, values in own.items() if isinstance(values[0], float)]
     written = [key for key in own if key not in scored]
-    apart = max((abs(a - b) for key in scored for a, b in zip(own[key], their[key], strict=True)), default=math.nan)
-    n_values = sum(len(own[key]) for key in scored)
-    off = sum(abs(a - b) > 1e-3 for key in scored for a, b in zip(own[key], their[key], strict=True))
-    different = sum(own[key] != their[key] for key in written)
+    apart = [abs(a - b) for key in scored for a, b in zip(own[key], their[key], strict=True)]
     metrics = [
         (task, name, value, ours.results["results"][task][name])
         for task, row in theirs["results"].items()
         for name, value in row.items()
         if isinstance(value, float) and "stderr" not in name
     ]
-    unequal = [m for m in metrics if not math.isclose(m[2], m[3], abs_tol=1e-9)]
-    lines = [
-        f"metrics: {len(metrics) - len(unequal)} of {len(metrics)} equal",
-        f"log-likelihoods: {n_values} of {len(scored)} documents, largest difference {apart:.1e}, {off} beyond 1e-3",
-        f"written answers: {len(written) - different} of {len(written)} equal",
-    ]
-    return lines + [
-        f"  {task} {name}: lm-eval {theirs_:.4f}, evalsuite {ours_:.4f}" for task, name, theirs_, ours_ in unequal
-    ]
+    return Row(
+        n_documents=len(own),
+        n_metrics=len(metrics),
+        unequal=[
+            f"{task} {name}: lm-eval {theirs_:.4f}, evalsuite {ours_:.4f}"
+            for task, name, theirs_, ours_ in metrics
+            if not math.isclose(theirs_, ours_, abs_tol=1e-9)
+        ],
+        n_values=len(apart),
+        largest=max(apart, default=0.0),
+        n_apart=sum(difference > 1e-3 for difference in apart),
+        n_written=len(written),
+        n_other_words=sum(own[key] != their[key] for key in written),
+        seconds=(cost.seconds, other.seconds),
+        prefilled=(cost.prefilled, other.prefilled),
+    )
+
+
+def both_ways(bench: Served, options: SuiteOptions, concurrency: int) -> Row:
+    """Run one part through evalsuite, then through lm-eval."""
+    loaded = OPENLLM.load(options)
+    with bench.client() as client:
+        ours, cost = bench.cost_of(partial(OPENLLM.run, loaded, client, bench.thread.loop, options))
+    theirs, other = bench.cost_of(partial(theirs_on, bench, options, concurrency))
+    return compared(ours, cost, theirs, other)
+
+
+_HEAD = """
+| part | documents | metrics equal | log-likelihoods | largest difference | beyond 1e-3 | answers equal \
+| evalsuite, s | lm-eval, s | ratio | prefilled | by lm-eval |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 def main() -> None:
@@ -82,27 +135,26 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(part for part in PARTS if part != "gpqa"))
     parser.add_argument("--chat", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--data", choices=("full", "mini"), default="full")
-    parser.add_argument("--concurrency", type=int, default=8)
+    parser.add_argument("--concurrency", type=int, default=8, help="requests that lm-eval has in flight")
     arguments = parser.parse_args()
     with served(arguments.model, arguments.dtype) as bench:
-        print(f"{arguments.dtype}, --limit {arguments.limit} a task; {versions()}\n")
+        print(f"{arguments.dtype}, --limit {arguments.limit} a task; {versions()}")
         for chat in {"yes": (True,), "no": (False,), "both": (False, True)}[arguments.chat]:
-            options = SuiteOptions(
-                data=arguments.data,
-                limit=arguments.limit,
-                parts=tuple(arguments.parts.split(",")),
-                chat_template_on_openllm=chat,
-                fewshot_as_multiturn=chat,
-            )
-            with bench.client() as client:
-                loaded = OPENLLM.load(options)
-                ours, cost = bench.cost_of(partial(OPENLLM.run, loaded, client, bench.thread.loop, options))
-            theirs, other = bench.cost_of(partial(theirs_on, bench, options, arguments.concurrency))
-            print(f"{'with' if chat else 'without'} chat template, {len(loaded.tasks)} tasks")
-            ratio = other.seconds / cost.seconds
-            print(f"seconds: evalsuite {cost.seconds:.1f}, lm-eval {other.seconds:.1f}, {ratio:.1f} times")
-            print(f"prompt tokens prefilled: evalsuite {cost.prefilled:,}, lm-eval {other.prefilled:,}")
-            print("\n".join(parity(ours, theirs)), "\n", flush=True)
+            print(f"\n{'With' if chat else 'Without'} chat template:\n{_HEAD}", flush=True)
+            group = Row()
+            for part in arguments.parts.split(","):
+                options = SuiteOptions(
+                    data=arguments.data,
+                    limit=arguments.limit,
+                    parts=(part,),
+                    chat_template_on_openllm=chat,
+                    fewshot_as_multiturn=chat,
+                )
+                row = both_ways(bench, options, arguments.concurrency)
+                group.add(row)
+                print(f"| {part} | {row.cells()}", flush=True)
+            print(f"| **all** | {group.cells()}\n")
+            print("\n".join(group.unequal), flush=True)
 
 
 if __name__ == "__main__":

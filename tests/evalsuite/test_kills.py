@@ -61,5 +61,14 @@ def test_a_file_that_differs_in_more_than_times_is_seen():
         return timeless({"suites": {"mt_bench": {"score": value}}, "seconds": seconds})
 
     assert differences({"a": scores(5, 1)}, {"a": scores(5, 2)}) == []
-    assert differences({"a": scores(5, 1)}, {"a": scores(6, 1)}) == ["a"]
+    assert differences({"a": scores(5, 1)}, {"a": scores(6, 1)}) == ["a.suites.mt_bench.score"]
     assert differences({"a": 1}, {"a": 1, "b": 1}) == ["b"]
+    assert differences({"a": {"text": None}}, {"a": {}}) == ["a.text"]
+    assert differences({"a": [1, 2]}, {"a": [1]}) == ["a"]
+
+
+def test_only_numbers_may_differ_within_the_tolerance():
+    answer = {"text": "A", "log_probs": [-0.5]}
+    assert differences({"a": answer}, {"a": {**answer, "log_probs": [-0.5001]}}) == ["a.log_probs[0]"]
+    assert differences({"a": answer}, {"a": {**answer, "log_probs": [-0.5001]}}, tolerance=1e-3) == []
+    assert differences({"a": answer}, {"a": {"text": "B", "log_probs": [-0.502]}}, tolerance=1e-3) == ["a.text"]
