@@ -28,6 +28,7 @@ from evalsuite.serving.replies import (
     read_top_logprobs,
 )
 from evalsuite.serving.requests import Completion, Guide, Sampling
+from evalsuite.serving.slots import Slots
 from evalsuite.serving.wire import Endpoint, TryAgainError
 from evalsuite.store import Memory, content_key
 from judges.types import Message, Unscored
@@ -78,7 +79,7 @@ class Client:
         self.target = target
         self._connection = Connection(connect)
         self._store = store
-        self._slots = asyncio.Semaphore(in_flight)
+        self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
 
@@ -144,7 +145,7 @@ class Client:
         key = content_key(asked)
         if (known := self._store.get(key)) is not None:
             return bool(known["has"])
-        async with self._slots:
+        async with self._slots.held():
             try:
                 raw = await self._connection.exchange(path, body)
             except TryAgainError as error:
@@ -158,11 +159,13 @@ class Client:
     async def chat(
         self, messages: Sequence[Message], sampling: Sampling, guide: Guide | None = None
     ) -> Completion | Unscored:
-        """Answer a conversation; an open assistant turn at the end is continued."""
+        """Answer a conversation; an open assistant turn at the end is continued. Later turns go first."""
         if self.target.chat_format is None:
             return await self._remote_chat(messages, sampling, guide)
         prompt = self.target.chat_format.prompt_tokens(messages)
-        return await self.complete(prompt, sampling, guide=guide, stop=self.target.chat_format.stop)
+        return await self.complete(
+            prompt, sampling, guide=guide, stop=self.target.chat_format.stop, depth=_depth(messages)
+        )
 
     async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
         """Return the raw log-probability of each label as the next token; absent where the server hides it."""
@@ -184,8 +187,12 @@ class Client:
         guide: Guide | None = None,
         stop: Sequence[str] = (),
         skip_special_tokens: bool = True,
+        depth: int = 0,
     ) -> Completion | Unscored:
-        """Continue ``prompt`` (token ids); shortens the answer, never the prompt, to fit the context."""
+        """Continue ``prompt`` (token ids); shortens the answer, never the prompt, to fit the context.
+
+        ``depth`` is how many answers the prompt goes on from: the deepest questions go first (``Slots``).
+        """
         room = self.max_model_len - len(prompt)
         if room < 1:
             return Unscored("context_length", f"{len(prompt)} tokens, the context holds {self.max_model_len}")
@@ -199,7 +206,7 @@ class Client:
             # No alternatives: the chosen token's own.
             **({"logprobs": 0} if sampling.logprobs else {}),
         }
-        reply = await self._remembered("complete", "/completions", body, read_completion)
+        reply = await self._remembered("complete", "/completions", body, read_completion, depth)
         return reply if isinstance(reply, Unscored) else Completion(**reply)
 
     async def next_token_logprobs(self, prompt: Sequence[int], ids: Sequence[int]) -> NextToken | Unscored:
@@ -303,7 +310,7 @@ class Client:
             body["logprobs"] = True
         if messages and messages[-1].role == "assistant":
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        reply = await self._remembered("chat", "/chat/completions", body, read_chat)
+        reply = await self._remembered("chat", "/chat/completions", body, read_chat, _depth(messages))
         return reply if isinstance(reply, Unscored) else Completion(**reply)
 
     async def _remote_labels(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
@@ -320,7 +327,9 @@ class Client:
             return reply
         return {label: float(value) for label, value in reply["top"].items() if label in labels}
 
-    async def _remembered(self, kind: str, path: str, body: dict[str, Any], read: Reader) -> dict[str, Any] | Unscored:
+    async def _remembered(
+        self, kind: str, path: str, body: dict[str, Any], read: Reader, depth: int = 0
+    ) -> dict[str, Any] | Unscored:
         """Answer from the store, from the same question already under way, or from the server."""
         key = content_key({"kind": kind, "model": dict(self.target.identity), "question": body})
         if (known := self._store.get(key)) is not None:
@@ -330,7 +339,7 @@ class Client:
         future = asyncio.get_running_loop().create_future()
         self._pending[key] = future
         try:
-            answer = await self._asked_once(key, path, body, read)
+            answer = await self._asked_once(key, path, body, read, depth)
             future.set_result(answer)
         except BaseException as error:
             future.set_exception(error)
@@ -341,17 +350,19 @@ class Client:
             del self._pending[key]
         return answer
 
-    async def _asked_once(self, key: str, path: str, body: dict[str, Any], read: Reader) -> dict[str, Any] | Unscored:
+    async def _asked_once(
+        self, key: str, path: str, body: dict[str, Any], read: Reader, depth: int
+    ) -> dict[str, Any] | Unscored:
         """Ask the server, unless another process that shares the store does: then wait for its answer."""
         pause_s, longest_s = _ASKED_ELSEWHERE_S
         while True:
-            async with self._slots:
+            async with self._slots.held(depth):
                 if self._store.claim(key):
                     try:
                         # Waiting for a slot took its time: another process may have been here.
                         if (known := self._store.get(key)) is not None:
                             return known
-                        raw = await self._connection.ask(path, body)
+                        raw = await self._connection.ask(path, body, depth)
                         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
                         if not isinstance(answer, Unscored):
                             self._store.put(key, answer)
@@ -360,6 +371,11 @@ class Client:
                         self._store.release(key)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+
+
+def _depth(messages: Sequence[Message]) -> int:
+    """Count the answers that a conversation goes on from."""
+    return sum(message.role == "assistant" for message in messages)
 
 
 def _label_id(tokenizer: Any, label: str) -> int:

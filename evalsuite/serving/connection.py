@@ -60,17 +60,22 @@ class Connection:
         self._openai = None
         self._endpoint = None
 
-    async def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
-        """Send one request; what did not pass with patience is Unscored, and a server that is gone a ServerError."""
+    async def ask(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
+        """Send one request; what did not pass with patience is Unscored, and a server that is gone a ServerError.
+
+        A server that takes priorities is told to take the deepest question first.
+        """
         try:
-            return await self.exchange(path, body)
+            return await self.exchange(path, body, depth)
         except TryAgainError as error:
             await self.require_answers(error)
             return Unscored(error.reason, str(error))
 
-    async def exchange(self, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
+    async def exchange(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request, with patience; raises the last TryAgainError, and ServerError for a server that hangs."""
         connection, endpoint = await self._server()
+        if depth and endpoint.takes_priority:
+            body = {**body, "priority": -depth}
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=_MAX_WAIT_S),

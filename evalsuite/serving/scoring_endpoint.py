@@ -85,6 +85,9 @@ class _Engine:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        # What continues a context goes before other contexts, which would push it out of the cache.
+        scheduler = getattr(getattr(client, "vllm_config", None), "scheduler_config", None)
+        self._soon = {"priority": -1} if getattr(scheduler, "policy", None) == "priority" else {}
         self.usage: dict[str, Any] = {
             "prompt_tokens": 0,
             "completion_tokens": 0,
@@ -95,7 +98,7 @@ class _Engine:
         firsts = sorted({tokens[0] for tokens in continuations})
         if len(firsts) > MAX_FIRST_TOKENS:
             raise ValueError(f"{len(firsts)} different first tokens, {MAX_FIRST_TOKENS} are possible")
-        root = await self._generate(context, logprobs=len(firsts), logprob_token_ids=firsts)
+        root = await self._generate(context, {}, logprobs=len(firsts), logprob_token_ids=firsts)
         top, answers = root.outputs[0].token_ids[0], root.outputs[0].logprobs[0]
         beginnings = {token: (_finite(answers[token].logprob), token == top) for token in firsts}
         rests = await asyncio.gather(*(self._rest(context, tokens) for tokens in continuations))
@@ -106,21 +109,20 @@ class _Engine:
         if len(continuation) == 1:
             return []
         prompt, start = context + continuation, len(context) + 1
-        reply = await self._generate(prompt, prompt_logprobs=0, skip_reading_prefix_cache=False)
+        reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=False)
         # The log-probability of token i stands on position i - 1, which must have been computed.
         if (reply.num_cached_tokens or 0) > start - 1:
-            reply = await self._generate(prompt, prompt_logprobs=0, skip_reading_prefix_cache=True)
+            reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=True)
         entries = [reply.prompt_logprobs[i][prompt[i]] for i in range(start, len(prompt))]
         return [(_finite(entry.logprob), entry.rank == 1) for entry in entries]
 
-    async def _generate(self, prompt: Sequence[int], **settings: Any) -> Any:
+    async def _generate(self, prompt: Sequence[int], order: dict[str, int], **settings: Any) -> Any:
         from vllm import SamplingParams
 
         params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, **settings)
         prompt_tokens = {"prompt_token_ids": list(prompt)}
-        replies = [
-            reply async for reply in self._client.generate(prompt_tokens, params, f"evalsuite-{uuid.uuid4().hex}")
-        ]
+        name = f"evalsuite-{uuid.uuid4().hex}"
+        replies = [reply async for reply in self._client.generate(prompt_tokens, params, name, **order)]
         if not replies:
             raise ValueError("the engine gave no answer")
         final = replies[-1]

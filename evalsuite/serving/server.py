@@ -37,6 +37,7 @@ _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 
 # What vLLM says when it dies, and what its user can do about it. The first match counts.
+_PRIORITY = "priority"
 _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
     (
         r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",
@@ -127,6 +128,7 @@ class Server:
         self.model_name = f"{checkpoint.slug}-{secrets.token_hex(4)}"
         self.api_key = secrets.token_urlsafe(24)
         self.started_at = time.monotonic()
+        self.takes_priority = dict(options.vllm_args).get("scheduling_policy", _PRIORITY) == _PRIORITY
         self.port = _settle_port(options)
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.command = _command(self, checkpoint, options)
@@ -252,6 +254,8 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "generation-config": "vllm",
         "tensor-parallel-size": str(options.tensor_parallel_size),
         "data-parallel-size": str(options.data_parallel_size),
+        # Questions whose prompt's beginning is in the cache are taken first; see slots.
+        "scheduling-policy": _PRIORITY,
         "disable-uvicorn-access-log": "true",
         "enable-prompt-tokens-details": "true",
         # Several-token choices at the price of their own tokens; see scoring_endpoint.

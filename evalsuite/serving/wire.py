@@ -49,7 +49,8 @@ class Endpoint:
     """A server that is up: where, under which key and name; and what is wrong when it is not.
 
     ``diagnose`` returns why the server is dead, or None while it lives. ``end`` ends a server of
-    ours that hangs; None for one that somebody else runs.
+    ours that hangs; None for one that somebody else runs. ``takes_priority`` says that it serves
+    requests by their ``priority``; vLLM refuses the field unless it was started for it.
     """
 
     base_url: str
@@ -57,6 +58,7 @@ class Endpoint:
     model_name: str
     diagnose: Callable[[], str | None] = lambda: None
     end: Callable[[], None] | None = None
+    takes_priority: bool = False
 
     @property
     def shown(self) -> str:

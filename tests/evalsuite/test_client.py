@@ -61,12 +61,12 @@ async def _close_clients():
         await OPEN.pop().close()
 
 
-def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: None, **options):
+def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: None, takes_priority=False, **options):
     connected = []
 
     async def connect():
         connected.append(stub.url)
-        return Endpoint(stub.url, "key", "stub", diagnose)
+        return Endpoint(stub.url, "key", "stub", diagnose, takes_priority=takes_priority)
 
     target = Target("stub", {"weights": "w"}, max_model_len, chat_format, generation=options.pop("generation", {}))
     client = Client(target, connect, store, **options)
@@ -241,6 +241,31 @@ async def test_no_more_requests_are_in_flight_than_allowed(store):
         client = make(stub, store, in_flight=3)
         await asyncio.gather(*(client.chat([Message("user", str(i))], GREEDY) for i in range(20)))
     assert most[0] == 3
+
+
+SECOND_TURN = [*HELLO, Message("assistant", "hi"), Message("user", "and now?")]
+
+
+async def test_a_later_turn_is_asked_before_first_turns_that_have_waited_longer(store):
+    def last_words(body):
+        return body["messages"][-1]["content"]
+
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        client = make(stub, store, in_flight=1)
+        first_turns = [[Message("user", str(i))] for i in range(4)]
+        await asyncio.gather(*(client.chat(messages, GREEDY) for messages in [*first_turns, SECOND_TURN]))
+        assert [last_words(body) for _, body in stub.requests] == ["0", "and now?", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("chat_format", [None, PlainFormat()])
+async def test_a_priority_is_sent_only_to_a_server_that_takes_it_and_is_no_part_of_the_question(store, chat_format):
+    with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
+        await make(stub, store, chat_format=chat_format, takes_priority=True).chat(HELLO, GREEDY)
+        await make(stub, store, chat_format=chat_format, takes_priority=True).chat(SECOND_TURN, GREEDY)
+        await make(stub, store, chat_format=chat_format).chat(SECOND_TURN, GREEDY)
+        other = [*SECOND_TURN, Message("assistant", "yes"), Message("user", "why?")]
+        await make(stub, store, chat_format=chat_format).chat(other, GREEDY)
+    assert [body.get("priority") for _, body in stub.requests] == [None, -1, None], "the third was remembered"
 
 
 def next_token_reply(logprobs, top):

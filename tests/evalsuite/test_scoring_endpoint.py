@@ -27,13 +27,16 @@ class Engine:
         self.cached: set[tuple[int, ...]] = set()
         self.computed = 0
         self.lie = lie
+        self.priorities: list[int] = []
+        self.vllm_config: Any = None
 
     def logprob(self, prefix: tuple[int, ...], token: int) -> Any:
         logprobs = distribution(prefix, SIZE)
         rank = 1 + sum(value > logprobs[token] for value in logprobs)
         return SimpleNamespace(logprob=logprobs[token] if self.lie is None else self.lie, rank=rank)
 
-    async def generate(self, prompt: dict[str, list[int]], params: Any, request_id: str) -> Any:
+    async def generate(self, prompt: dict[str, list[int]], params: Any, request_id: str, priority: int = 0) -> Any:
+        self.priorities.append(priority)
         tokens = tuple(prompt["prompt_token_ids"])
         cached = 0
         if not getattr(params, "skip_reading_prefix_cache", False):
@@ -91,6 +94,16 @@ async def test_every_sum_is_the_direct_one_whatever_the_cache_holds(groups: Any)
             value, greedy = direct(context, continuation, SIZE)
             assert sum(step[0] for step in steps) == pytest.approx(value)
             assert all(step[1] for step in steps) == greedy
+
+
+@pytest.mark.parametrize(("policy", "later"), [("priority", -1), ("fcfs", 0)])
+async def test_what_continues_a_context_goes_before_other_contexts_where_the_server_takes_priorities(
+    policy: str, later: int
+) -> None:
+    engine = Engine()
+    engine.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(policy=policy))
+    await ask(engine, {"model": "m", "context": [1, 2], "continuations": [[3, 4], [5, 6]]})
+    assert engine.priorities == [0, later, later]
 
 
 @pytest.mark.parametrize("length", [BLOCK * 10, BLOCK * 10 + 1])
