@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from judges.preference import position_bias
-from judges.statistics import accuracy, bootstrap_ci, cohen_kappa, cohen_kappa_ci, mean_and_stderr, wilson_ci
+from judges.statistics import (
+    accuracy,
+    bootstrap_ci,
+    cohen_kappa,
+    cohen_kappa_ci,
+    mean_and_stderr,
+    proportion_ci,
+    wilson_ci,
+)
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, Winner, combine_orders, winner_of
 
@@ -91,7 +99,7 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
         figures |= {
             "accuracy": share,
             "ci95": list(interval),
-            "ci95_by_question": _listed(bootstrap_ci(right, questions)),
+            "ci95_by_question": _listed(proportion_ci(right, questions)),
             "kappa": cohen_kappa(said, people),
             "kappa_ci95": _listed(cohen_kappa_ci(said, people, questions)),
         }
@@ -127,7 +135,7 @@ def _single_order(scored: Sequence[JudgedPair]) -> Figures:
                 clusters.append(pair.pair.question)
     return {
         "accuracy": sum(points) / len(points),
-        "ci95": _listed(bootstrap_ci(points, clusters)),
+        "ci95": _listed(proportion_ci(points, clusters)),
         "n_games": len(points),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.statistics import Interval, bootstrap_ci, normal_ci
+from judges.statistics import Interval, normal_ci, proportion_ci
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, Winner
 
@@ -158,7 +158,7 @@ def position_bias(
     if not played:
         return None
     firsts = [1.0 if first > 0.5 else 0.0 if first < 0.5 else 0.5 for first, _ in played]
-    interval = bootstrap_ci(firsts, [name for _, name in played], seed=seed)
+    interval = proportion_ci(firsts, [name for _, name in played], seed=seed)
     n = len(played)
     return PositionBias(sum(firsts) / n, interval, sum(first for first, _ in played) / n, n)
 

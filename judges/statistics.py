@@ -111,12 +111,30 @@ def bootstrap_ci(
     The replicate means are weighted by the clusters' sizes. With fewer than two clusters there is
     nothing to draw from, and the result is None. The same seed gives the same draws, so the
     interval of ``-values`` is the mirrored one. Where all values are equal the interval has no
-    width: use :func:`wilson_ci` for a proportion of 0 or 1. Raises ValueError for no or
-    non-finite values, or n_boot < 1. Source: Efron and Tibshirani 1993, chapter 13; clusters as
-    in Field and Welsh 2007 (JRSS B 69, 369-390), the randomized cluster bootstrap.
+    width: see :func:`proportion_ci`. Raises ValueError for no or non-finite values, or n_boot < 1.
+    Source: Efron and Tibshirani 1993, chapter 13; clusters as in Field and Welsh 2007 (JRSS B 69,
+    369-390), the randomized cluster bootstrap.
     """
     array = _finite(values)
     return bootstrap_ratio_ci(array, np.ones_like(array), clusters, level=level, n_boot=n_boot, seed=seed)
+
+
+def proportion_ci(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95, seed: int = 0
+) -> Interval | None:
+    """Return the interval of a mean of values in [0, 1]: :func:`bootstrap_ci`, but never without a width at an edge.
+
+    Where all values are 0, or all are 1, there is nothing to resample, and Wilson's interval of that many clusters
+    stands in. None with fewer than two clusters. Raises ValueError for no or non-finite values, and for one outside
+    of [0, 1].
+    """
+    array = _finite(values)
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(f"values from {array.min()} to {array.max()}; expected 0 to 1")
+    n = int(_cluster_numbers(array.size, clusters).max()) + 1
+    if n > 1 and array.min() == array.max() and array[0] in (0.0, 1.0):
+        return wilson_ci(int(array[0]) * n, n, level=level)
+    return bootstrap_ci(values, clusters, level=level, seed=seed)
 
 
 def bootstrap_ratio_ci(

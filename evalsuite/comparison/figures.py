@@ -15,7 +15,7 @@ from judges.preference import (
     position_bias,
     win_table,
 )
-from judges.statistics import bootstrap_ci, holm_correction, sign_test_exact, wilson_ci
+from judges.statistics import holm_correction, proportion_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, swap_pair
 
@@ -81,7 +81,7 @@ def _pair_figures(given: Verdicted, pair: Pair) -> Figures:
         "position_flips": sum(verdict.position_flip for verdict in scored) if judged else None,
         "identical": sum(verdict.identical for verdict in scored) if judged else None,
         "preference_a": sum(preferences) / len(preferences) if preferences else None,
-        "preference_ci95_a": _listed(bootstrap_ci(preferences, ids)) if preferences else None,
+        "preference_ci95_a": _listed(proportion_ci(preferences, ids)) if preferences else None,
         "position_bias": _bias(given, [pair]),
         "p_value": sign_test_exact(counts.wins_a, counts.wins_b),
         "categories": _by_category(given, verdicts),
@@ -110,13 +110,9 @@ def _rates(given: Verdicted, verdicts: Verdicts, ids: Sequence[str]) -> Figures:
 
 
 def _rate_interval(cases: Sequence[tuple[float, str]]) -> list[float] | None:
-    """Return the bootstrap interval of a rate; where all prompts agree it has no width, and Wilson's stands in."""
     if not cases:
         return None
-    wins = [won for won, _ in cases]
-    if len(set(wins)) == 1:
-        return list(wilson_ci(round(sum(wins)), len(wins)))
-    return _listed(bootstrap_ci(wins, [prompt for _, prompt in cases]))
+    return _listed(proportion_ci([won for won, _ in cases], [prompt for _, prompt in cases]))
 
 
 def _by_category(given: Verdicted, verdicts: Verdicts) -> Figures | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from judges.statistics import wilson_ci
 
 _Z95 = 1.959963984540054
 
@@ -117,7 +119,11 @@ def _openllm(name: str, key: str = "score") -> Callable[[Mapping[str, Any]], Fig
         part = suite.get(name)
         if not isinstance(part, Mapping):
             return Figure(reason=str((suite.get("unscored") or {}).get(name) or f"openllm:{name} was not run"))
-        return _scored(part, key)
+        figure = _scored(part, key)
+        # lm-eval's standard error of documents that are all right or all wrong is 0, which is no certainty.
+        if figure.stderr == 0 and figure.value in (0.0, 1.0) and figure.n:
+            return replace(figure, ci95=wilson_ci(int(figure.value) * figure.n, figure.n))
+        return figure
 
     return read
 

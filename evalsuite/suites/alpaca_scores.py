@@ -47,13 +47,13 @@ def score_comparisons(
     for every row after a missing one (the published text_davinci_001, 803 rows, has 9.03; with each
     instruction's own difficulty it is 6.48). Ours uses the instruction's position, ``as_published`` row numbers.
     """
-    from judges.statistics import bootstrap_ci
+    from judges.statistics import proportion_ci
 
     scored = [item for item in comparisons if isinstance(item.preference, Preference)]
-    percents = [(_value(item) - 1) * 100 for item in scored]
+    preferences = [_value(item) - 1 for item in scored]
     lengths = [len(item.output) for item in comparisons if item.output is not None]
     figures = win_rates([_value(item) for item in scored])
-    interval = bootstrap_ci(percents) if percents else None
+    interval = proportion_ci(preferences) if preferences else None
     reason = lc_reason or _lc_obstacle(comparisons, n_scored=len(scored), as_published=as_published)
     lc: dict[str, Any] = {"C": None, "reason": reason, "warning": None}
     lc_win_rate = lc_standard_error = None
@@ -63,7 +63,7 @@ def score_comparisons(
         lc |= {"C": fit.inverse_regularisation, "warning": fit.warning}
     return {
         **figures,
-        "ci95": None if interval is None else list(interval),
+        "ci95": None if interval is None else [100 * bound for bound in interval],
         "lc_win_rate": lc_win_rate,
         "lc_standard_error": lc_standard_error,
         "lc": lc,

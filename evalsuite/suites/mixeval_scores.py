@@ -126,10 +126,10 @@ def scores_of(marks: Sequence[Mark], options: SuiteOptions) -> Scores:
 
 def _overall(marks: Sequence[Mark]) -> dict[str, Any]:
     # scipy comes with it, and the command line must start without scipy.
-    from judges.statistics import bootstrap_ci, mean_and_stderr
+    from judges.statistics import mean_and_stderr, proportion_ci
 
     values = _values(marks)
-    interval = bootstrap_ci(values) if values else None
+    interval = proportion_ci(values) if values else None
     return {
         "score": combined(_values([mark for mark in marks if mark.split == split]) for split in SPLITS),
         "score_unrounded": _mean(values),

@@ -23,7 +23,7 @@ from evalsuite.cli import app
 from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report.build import build_report
-from evalsuite.report.columns import Figure
+from evalsuite.report.columns import COLUMNS, Figure
 from evalsuite.report.packing import packed_marks
 from evalsuite.report.page import template_folder
 from evalsuite.report.reading import lineage_of, read_results_folder
@@ -249,6 +249,14 @@ def test_a_missing_part_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     assert '<abbr title="the data could not be had">–</abbr>' in page
     assert "<b>BBH</b>: the data could not be had" in page
     assert "<b>MixEval</b>: mixeval was not run" in page
+
+
+def test_nothing_right_is_no_certainty() -> None:
+    part = {"score": 0.0, "stderr": 0.0, "n": 10, "unscored": {}}
+    ifeval = next(column for column in COLUMNS if column.key == "ifeval")
+    assert ifeval.read({"openllm": {"ifeval": part}}).ci95 == pytest.approx((0.0, 0.277533), abs=1e-6)
+    some = ifeval.read({"openllm": {"ifeval": {**part, "score": 0.5, "stderr": 0.1}}})
+    assert some.ci95 == pytest.approx((0.304, 0.696), abs=1e-3)
 
 
 def test_the_csv_holds_the_same_figures_unrounded(tmp_path: Path) -> None:

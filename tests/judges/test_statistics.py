@@ -19,6 +19,7 @@ from judges.statistics import (
     mcnemar_exact,
     mean_and_stderr,
     normal_ci,
+    proportion_ci,
     sign_test_exact,
     wilson_ci,
 )
@@ -139,6 +140,26 @@ def test_bootstrap_is_repeatable_and_mirrors(values, seed):
     assert (low, high) == bootstrap_ci(values, n_boot=50, seed=seed)
     assert bootstrap_ci([-v for v in values], n_boot=50, seed=seed) == pytest.approx((-high, -low), abs=1e-9)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+@pytest.mark.parametrize(("value", "bounds"), [(0.0, (0.0, 0.277533)), (1.0, (0.722467, 1.0))])
+def test_a_proportion_at_an_edge_has_wilsons_interval_of_its_clusters(value, bounds):
+    # 10 of 10: 1 / (1 + z^2 / 10) = 0.722467 (Wilson 1927).
+    assert proportion_ci([value] * 10) == pytest.approx(bounds, abs=1e-6)
+    assert proportion_ci([value] * 20, [i // 2 for i in range(20)]) == pytest.approx(bounds, abs=1e-6)
+
+
+def test_a_proportion_elsewhere_has_the_bootstraps():
+    values = [0.0, 0.0, 1.0, 0.5, 1.0]
+    assert proportion_ci(values, seed=3) == bootstrap_ci(values, seed=3)
+    assert proportion_ci([0.5, 0.5]) == (0.5, 0.5)
+    assert proportion_ci([1.0]) is None
+
+
+@pytest.mark.parametrize("values", [[], [1.5, 0.0], [-0.1], [float("nan")]])
+def test_what_is_no_proportion_is_refused(values):
+    with pytest.raises(ValueError, match="value"):
+        proportion_ci(values)
 
 
 def test_bootstrap_needs_two_clusters():
