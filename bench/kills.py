@@ -272,6 +272,9 @@ def phase_of(endpoint: ScriptedEndpoint | None, from_byte: int, folder: Path) ->
         return "training, some of it saved"
     if not asked and next(folder.rglob("plan.json"), None) is not None:
         return "training, nothing saved yet"
+    stages = len(list(folder.glob("studies/*/done/*.json")))
+    if not asked and stages:
+        return f"after stage {stages}"
     if not asked:
         return "starting or resuming"
     last = asked[-1]
@@ -325,8 +328,10 @@ def _placeless(path: Path, folder: Path) -> str:
 
 
 def timeless(value: Any) -> Any:
+    """Return a document without the fields in ``TIMES``; what a study did before the kill it keeps after it."""
     if isinstance(value, dict):
-        return {key: timeless(inner) for key, inner in value.items() if key not in TIMES}
+        known = {key: timeless(inner) for key, inner in value.items() if key not in TIMES}
+        return known | {"status": "done"} if known.get("status") == "kept" else known
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 

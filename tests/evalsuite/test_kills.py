@@ -63,6 +63,7 @@ def test_a_file_that_differs_in_more_than_times_is_seen():
     assert differences({"a": scores(5, 1)}, {"a": scores(5, 2)}) == []
     assert differences({"a": scores(5, 1)}, {"a": scores(6, 1)}) == ["a.suites.mt_bench.score"]
     assert differences({"a": 1}, {"a": 1, "b": 1}) == ["b"]
+    assert timeless([{"status": "kept"}, {"status": "failed"}]) == [{"status": "done"}, {"status": "failed"}]
     assert differences({"a": {"text": None}}, {"a": {}}) == ["a.text"]
     assert differences({"a": [1, 2]}, {"a": [1]}) == ["a"]
 
