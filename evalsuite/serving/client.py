@@ -334,13 +334,21 @@ class Client:
         key = content_key({"kind": kind, "model": dict(self.target.identity), "question": body})
         if (known := self._store.get(key)) is not None:
             return known
-        if (pending := self._pending.get(key)) is not None:
-            return await asyncio.shield(pending)
+        while (pending := self._pending.get(key)) is not None:
+            try:
+                return await asyncio.shield(pending)
+            except asyncio.CancelledError:
+                if not pending.cancelled() or _is_cancelled():
+                    raise
+                # Who asked was cancelled; this one still wants to know.
         future = asyncio.get_running_loop().create_future()
         self._pending[key] = future
         try:
             answer = await self._asked_once(key, path, body, read, depth)
             future.set_result(answer)
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
         except BaseException as error:
             future.set_exception(error)
             # Nobody may be waiting for the twin; then its exception is this one's alone.
@@ -371,6 +379,11 @@ class Client:
                         self._store.release(key)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _depth(messages: Sequence[Message]) -> int:

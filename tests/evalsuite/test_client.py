@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 
 import pytest
 import tenacity
@@ -224,8 +225,6 @@ async def test_a_prompt_that_does_not_fit_is_never_sent_and_one_that_nearly_fits
 
 
 async def test_no_more_requests_are_in_flight_than_allowed(store):
-    import threading
-
     lock, now, most = threading.Lock(), [0], [0]
 
     def slow(path, body):
@@ -266,6 +265,28 @@ async def test_a_priority_is_sent_only_to_a_server_that_takes_it_and_is_no_part_
         other = [*SECOND_TURN, Message("assistant", "yes"), Message("user", "why?")]
         await make(stub, store, chat_format=chat_format).chat(other, GREEDY)
     assert [body.get("priority") for _, body in stub.requests] == [None, -1, None], "the third was remembered"
+
+
+async def test_a_twin_of_a_cancelled_question_still_gets_its_answer(store):
+    release, arrived, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    def answer(path, body):
+        loop.call_soon_threadsafe(arrived.set)
+        release.wait(5)
+        return 200, text_reply("hi")
+
+    with StubEndpoint(answer) as stub:
+        client = make(stub, store)
+        asker = asyncio.create_task(client.chat(HELLO, GREEDY))
+        twins = [asyncio.create_task(client.chat(HELLO, GREEDY)) for _ in range(3)]
+        await arrived.wait()
+        asker.cancel()
+        twins[2].cancel()
+        release.set()
+        answers = await asyncio.gather(asker, *twins, return_exceptions=True)
+    assert [type(answer).__name__ for answer in (answers[0], answers[3])] == ["CancelledError"] * 2
+    assert [answer.text for answer in answers[1:3]] == ["hi", "hi"]
+    assert len(stub.requests) == 2, "once by the one that was cancelled, once for the two that were not"
 
 
 def next_token_reply(logprobs, top):
