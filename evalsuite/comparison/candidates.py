@@ -72,7 +72,15 @@ def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple
         raise DataError(f"the recorded answers have no prompt of {prompts.name} in common; give answers to one set")
     if len(kept) == len(prompts.questions):
         return prompts, []
-    note = f"the models have different prompts: {len(kept)} of {len(prompts.questions)} are compared"
+    counts = (
+        f"{candidate.name} {sum(question.id in candidate.source.answers for question in prompts.questions)}"
+        for candidate in candidates
+        if isinstance(candidate.source, Recorded)
+    )
+    note = (
+        f"not every model has an answer to every prompt: {len(kept)} of {len(prompts.questions)} are compared "
+        f"(recorded: {', '.join(counts)})"
+    )
     return replace(prompts, questions=tuple(kept)), [note]
 
 

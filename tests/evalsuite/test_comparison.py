@@ -280,7 +280,8 @@ def test_recorded_answers_are_compared_on_the_prompts_that_all_have(tmp_path):
         [pair] = outcome.document["pairs"]
         assert len(stubs["plain"].requests) == 3
     assert outcome.document["models"] == ["plain", "old"]
-    assert outcome.document["notes"] == ["the models have different prompts: 3 of 5 are compared"]
+    [note] = outcome.document["notes"]
+    assert note == "not every model has an answer to every prompt: 3 of 5 are compared (recorded: old 3)"
     assert (pair["wins_b"], pair["ties"], pair["unscored_reasons"]) == (1, 1, {"recorded_failure": 1})
 
 
