@@ -80,9 +80,8 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[di
             method=config.method,
             template=config.template,
             max_new_tokens=config.max_judge_tokens,
+            progress=progress,
         )
-        for note in judge.notes:
-            progress.say(f"judge {judge.name}: {note}")
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
     card = _card(judge, pairs, pin, played)

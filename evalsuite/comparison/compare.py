@@ -134,9 +134,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
                 template=config.template,
                 margin=config.margin,
                 max_new_tokens=config.max_judge_tokens,
+                progress=progress,
             )
-            for note in judge.notes:
-                progress.say(f"judge {judge.name}: {note}")
             judged.append((judge, _judge_all(judge, candidates, prompts, answers, servers, progress)))
         usage = dict(servers.usage)
     document = comparison_document(

@@ -105,8 +105,9 @@ def settle_judge(
     template: Path | None,
     margin: float = 0.0,
     max_new_tokens: int | None = None,
+    progress: Progress,
 ) -> Judge:
-    """Settle how a judge is asked: one that hides its probabilities falls from ``verdict`` to ``reasoned``."""
+    """Settle how a judge is asked and say its notes; one that hides its probabilities falls to ``reasoned``."""
     notes = [TOO_SMALL_TO_BELIEVE] if checkpoint.name == "demo" else []
     if method == "verdict" and (why := why_no_probabilities(checkpoint, servers, LABELS)):
         method = "reasoned"
@@ -116,6 +117,8 @@ def settle_judge(
             template = None
     usual = MINI_MAX_NEW_TOKENS if config.data == "mini" else FULL_MAX_NEW_TOKENS
     how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin)
+    for note in notes:
+        progress.say(f"judge {checkpoint.name}: {note}")
     return Judge(checkpoint.name, checkpoint, how, tuple(notes))
 
 
