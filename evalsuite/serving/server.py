@@ -35,9 +35,9 @@ _GIB = 2**30
 _CPU_MAX_NUM_SEQS = 64
 _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
+_PRIORITY = "priority"
 
 # What vLLM says when it dies, and what its user can do about it. The first match counts.
-_PRIORITY = "priority"
 _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
     (
         r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",

@@ -24,8 +24,15 @@ from evalsuite.store import Memory
 
 _IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
 _WITHOUT_EFFECT_ON_ANSWERS = frozenset(
-    {"port", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "block_size"}
-    | {"scheduling_policy"}
+    {
+        "port",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "block_size",
+        "scheduling_policy",
+    }
 )
 _MAX_RESTARTS = 2
 

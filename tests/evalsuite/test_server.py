@@ -187,6 +187,21 @@ def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, mo
     assert words[words.index("--trust-remote-code") + 1 :][:1] != ["true"]
 
 
+@pytest.mark.parametrize(("chosen", "policy"), [((), "priority"), ((("scheduling_policy", "fcfs"),), "fcfs")])
+def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, tmp_path, monkeypatch, chosen, policy):
+    made = []
+    command = server_module._command
+
+    def keep(*given):
+        made.append(dict(pairwise(command(*given))))
+        return [sys.executable, "-c", "pass"]
+
+    monkeypatch.setattr(server_module, "_command", keep)
+    with Server(checkpoint, ServeOptions(vllm_args=chosen), tmp_path / "log") as server:
+        assert server.takes_priority == (policy == "priority")
+    assert made[0]["--scheduling-policy"] == policy
+
+
 def test_the_context_is_bounded_unless_asked(checkpoint, tmp_path):
     assert context_length(checkpoint, ServeOptions()) == 2048
     long = resolve(str(write_checkpoint(tmp_path / "long", context=131072)))
