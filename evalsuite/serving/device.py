@@ -18,6 +18,8 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_BF16_CAPABILITY = 8.0
+"""The compute capability from which on a GPU multiplies in bfloat16 (Ampere)."""
 _GIB = 2**30
 
 
@@ -54,21 +56,37 @@ def cpu_has_bf16() -> bool:
     return found is not None and not _BF16_FLAGS.isdisjoint(found[1].split())
 
 
+@lru_cache(maxsize=1)
+def gpus_have_bf16() -> bool:
+    """Whether every GPU multiplies in bfloat16, or nvidia-smi does not say otherwise."""
+    try:
+        return all(float(capability) >= _BF16_CAPABILITY for capability in _told_of_gpus("compute_cap"))
+    except ValueError:
+        return True
+
+
 def own_dtype(checkpoint: Checkpoint) -> str | None:
     """Return the dtype that the checkpoint's config names, None where it names none."""
     config = checkpoint.config or {}
-    value = config.get("dtype") or config.get("torch_dtype")
-    return str(value) if value else None
+    for named in (config, config.get("text_config")):
+        if isinstance(named, dict) and (value := named.get("dtype") or named.get("torch_dtype")):
+            return str(value)
+    return None
 
 
 def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | None:
-    """Return the dtype that we serve in: ``asked``, or for "auto" the checkpoint's own; None leaves it to vLLM.
+    """Return the dtype that vLLM is told to serve in: ``asked``, or for "auto" what suits checkpoint and device.
 
-    A CPU that can only imitate bfloat16 serves such checkpoints in float32: three times as fast there, and exact.
+    That is the checkpoint's own, but for what vLLM's "auto" does on a GPU too (vllm-project/vllm@v0.32.0
+    vllm/config/model.py ``_resolve_auto_dtype``: float32 is served in 16 bits, bfloat16 in float16 where the GPU
+    lacks it), and but for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
+    None where the checkpoint names none: vLLM then decides.
     """
     own = own_dtype(checkpoint)
     if asked != "auto":
         return asked
+    if device.kind == "cuda" and own in ("float32", "bfloat16"):
+        return "bfloat16" if gpus_have_bf16() else "float16"
     imitated = own == "bfloat16" and device.kind == "cpu" and not cpu_has_bf16()
     # Quantised weights are unpacked to the dtype that their kernels know.
     quantised = "quantization_config" in (checkpoint.config or {})

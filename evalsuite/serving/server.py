@@ -78,6 +78,11 @@ _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
+        r"The model type '([^']+)' does not support float16",
+        "{0} overflows in float16; pass --dtype bfloat16, or float32 where the device has no bfloat16",
+        True,
+    ),
+    (
         r"(?:RuntimeError|ValueError|KeyError): (.*(?:size mismatch|not found in|shape).*)",
         "the weights do not fit the config ({0}); save the checkpoint again",
         True,
@@ -247,8 +252,8 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "served-model-name": server.model_name,
         "host": "127.0.0.1",
         "port": str(server.port),
-        # On a GPU vLLM's own choice stands: it serves float32 checkpoints in half of their memory.
-        "dtype": options.dtype,
+        # Never "auto" where we can tell: what is recorded is what vLLM was told.
+        "dtype": served_dtype(checkpoint, options.dtype, server.device) or "auto",
         "seed": str(options.seed),
         # Sampling settings are sent with each request; the checkpoint's generation_config must not add its own.
         "generation-config": "vllm",
@@ -262,7 +267,6 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "middleware": "evalsuite.serving.scoring_endpoint.ScoringEndpoint",
     }
     if server.device.kind == "cpu":
-        flags["dtype"] = served_dtype(checkpoint, options.dtype, server.device) or "auto"
         # Only whole blocks are cached: with 128, the default there, short shared prefixes are lost.
         flags |= {"block-size": "32", "enforce-eager": "true", "max-num-seqs": str(_CPU_MAX_NUM_SEQS)}
         # vLLM 0.32 dies on a CPU when the prefill of a request with a seed is split ("CPU Generator

@@ -8,7 +8,7 @@ import pytest
 
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.serving import device as device_module
-from evalsuite.serving.device import Device, cpu_has_bf16, served_bytes, served_dtype
+from evalsuite.serving.device import Device, cpu_has_bf16, gpus_have_bf16, own_dtype, served_bytes, served_dtype
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import answer_identity
 from tests.evalsuite.test_security import command_of
@@ -58,11 +58,52 @@ def test_auto_is_the_checkpoints_own_dtype_elsewhere(cpu_info, tmp_path):
     assert served_dtype(checkpoint(tmp_path / "3", dtype="bfloat16", quantization_config={}), "auto", CPU) == "bfloat16"
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("cpu", "float32"), ("cuda", "auto")])
-def test_only_a_cpu_is_told_its_dtype(cpu_info, tmp_path, monkeypatch, kind, dtype):
+@pytest.fixture
+def gpus(monkeypatch):
+    """Sets what nvidia-smi says of the GPUs' compute capabilities."""
+
+    def say(*capabilities: str) -> None:
+        gpus_have_bf16.cache_clear()
+        monkeypatch.setattr(device_module, "_told_of_gpus", lambda field: list(capabilities))
+
+    yield say
+    gpus_have_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("own", "capabilities", "served"),
+    [
+        ("float32", ["9.0"], "bfloat16"),
+        ("float32", ["8.0", "7.5"], "float16"),
+        ("bfloat16", ["9.0", "9.0"], "bfloat16"),
+        ("bfloat16", ["7.0"], "float16"),
+        ("float16", ["9.0"], "float16"),
+        ("float32", [], "bfloat16"),
+        ("float32", ["[N/A]"], "bfloat16"),
+    ],
+)
+def test_auto_on_a_gpu_is_what_vllm_makes_of_it(gpus, tmp_path, own, capabilities, served):
+    gpus(*capabilities)
+    assert served_dtype(checkpoint(tmp_path, dtype=own), "auto", CUDA) == served
+
+
+def test_the_dtype_of_a_nested_config_is_found(tmp_path):
+    assert own_dtype(checkpoint(tmp_path, dtype=None, text_config={"dtype": "bfloat16"})) == "bfloat16"
+    assert own_dtype(checkpoint(tmp_path / "2", dtype=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "dtype"),
+    [("cpu", "bfloat16", "float32"), ("cuda", "bfloat16", "bfloat16"), ("cuda", "float32", "bfloat16")],
+)
+def test_vllm_is_told_the_dtype_that_is_recorded(cpu_info, gpus, tmp_path, monkeypatch, kind, own, dtype):
     cpu_info(XEON_WITHOUT)
-    words = command_of(checkpoint(tmp_path, dtype="bfloat16"), tmp_path, monkeypatch, kind)
+    gpus("9.0")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device(kind, "0"))
+    one = checkpoint(tmp_path, dtype=own)
+    words = command_of(one, tmp_path, monkeypatch, kind)
     assert words[words.index("--dtype") + 1] == dtype
+    assert answer_identity(one, ServeOptions(), None, attached=False)["dtype"] == dtype
 
 
 def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path, monkeypatch):
