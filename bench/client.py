@@ -1,9 +1,10 @@
 """How fast the client alone is: requests per second against a stub that answers at once, and its memory.
 
-    python bench/client.py [--requests 20000] [--in-flight 256]
+    python bench/client.py [--requests 20000] [--in-flight 256] [--whose another]
 
 The stub runs in its own process. Each request is a new question, so each also writes one row to
-the store. Goal (docs): at least 1,500 requests a second on one core, flat memory.
+the store. A server of ours is asked straight over loopback, somebody else's by the OpenAI SDK.
+Goal (docs): at least 1,500 requests a second on one core, flat memory.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def serve(pipe: Pipe) -> None:
     asyncio.run(forever())
 
 
-async def measure(url: str, folder: Path, n_requests: int, in_flight: int) -> None:
+async def measure(url: str, folder: Path, n_requests: int, in_flight: int, *, is_ours: bool = True) -> None:
     async def connect() -> Endpoint:
-        return Endpoint(url, "key", "stub")
+        return Endpoint(url, "key", "stub", end=(lambda: None) if is_ours else None)
 
     with Store(folder / "store.sqlite") as store:
         client = Client(Target("stub", {"weights": "w"}), connect, store, in_flight=in_flight)
@@ -74,13 +75,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--whose", choices=("ours", "another"), default="ours", help="whose server it is taken for")
     arguments = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
     stub = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
     stub.start()
     with tempfile.TemporaryDirectory() as folder:
         url = f"http://127.0.0.1:{ours.recv()}/v1"
-        asyncio.run(measure(url, Path(folder), arguments.requests, arguments.in_flight))
+        is_ours = arguments.whose == "ours"
+        asyncio.run(measure(url, Path(folder), arguments.requests, arguments.in_flight, is_ours=is_ours))
     stub.terminate()
 
 

@@ -92,7 +92,7 @@ def barriered(
     arguments: argparse.Namespace, server: Server, target: Target, prompts: Sequence[Sequence[list[int]]], folder: Path
 ) -> float:
     async def connect() -> Endpoint:
-        return Endpoint(server.base_url, server.api_key, server.model_name)
+        return Endpoint(server.base_url, server.api_key, server.model_name, end=server.stop)
 
     async def ask_all() -> int:
         tokens = 0

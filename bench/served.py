@@ -55,7 +55,7 @@ class Served:
         self._stores += 1
         server = self.session.server
         assert server is not None
-        endpoint = Endpoint(server.base_url, server.api_key, server.model_name)
+        endpoint = Endpoint(server.base_url, server.api_key, server.model_name, end=server.stop)
         with Store(self._folder / f"store-{self._stores}.sqlite") as store:
 
             async def connect() -> Any:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import openai
 
 from evalsuite.errors import ServerError, UsageError, unknown
 from evalsuite.redaction import without_secrets
+from evalsuite.serving.transport import NoReplyError, RefusedError, Transport
 from judges.types import Unscored
 
 _BUSY = frozenset({408, 409, 425, 429, 503, 504})
@@ -61,30 +61,29 @@ class Endpoint:
     takes_priority: bool = False
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this process started the server and may end it."""
+        return self.end is not None
+
+    @property
     def shown(self) -> str:
         """The URL as it may be written."""
         return without_secrets(self.base_url)
 
 
 async def post(
-    connection: openai.AsyncOpenAI, endpoint: Endpoint, path: str, body: Mapping[str, Any]
+    transport: Transport, endpoint: Endpoint, path: str, body: Mapping[str, Any]
 ) -> dict[str, Any] | Unscored:
     """Send one request once; raises TryAgainError for what may pass and ServerError for what will not."""
-    # cast_to=object: the plain JSON, without a model class for every token of the reply. Untyped,
-    # because the SDK's overloads leave the stream type open.
-    send: Any = connection.post
     try:
-        reply: object = await send(path, cast_to=object, body={"model": endpoint.model_name, **body})
-    except openai.APIConnectionError as error:
+        reply = await transport.send(path, {"model": endpoint.model_name, **body})
+    except NoReplyError as error:
         if (cause := endpoint.diagnose()) is not None:
             raise ServerError(cause) from error
-        # The SDK calls a refused connection a timeout too; only its cause tells the two apart.
-        cause_of = error.__cause__ or error
-        late = type(cause_of).__name__ == "ReadTimeout"
-        raise TryAgainError(str(cause_of), "timeout" if late else "request_failed", unanswered=True) from error
-    except openai.APIStatusError as error:
+        raise TryAgainError(str(error), "timeout" if error.late else "request_failed", unanswered=True) from error
+    except RefusedError as error:
         return _refused(error, endpoint)
-    except (openai.APIResponseValidationError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise TryAgainError(f"the reply is not JSON: {error}", "malformed_reply") from error
     if not isinstance(reply, dict):
         return Unscored("malformed_reply", "the reply is not a JSON object")
@@ -108,12 +107,12 @@ def answered_by(asked: str, answered: Any) -> bool:
     return other == own or (other.startswith(own) and _SNAPSHOT.fullmatch(other[len(own) :]) is not None)
 
 
-def _refused(error: openai.APIStatusError, endpoint: Endpoint) -> Unscored:
+def _refused(error: RefusedError, endpoint: Endpoint) -> Unscored:
     """Tell a busy server, a denied one and a bad request apart."""
     words = without_secrets(str(error))
-    if error.status_code in _DENIED:
-        raise ServerError(f"{endpoint.shown} answers {error.status_code}; set EVALSUITE_API_KEY to its key") from error
-    if error.status_code in _BUSY or error.status_code >= 500:
+    if error.status in _DENIED:
+        raise ServerError(f"{endpoint.shown} answers {error.status}; set EVALSUITE_API_KEY to its key") from error
+    if error.status in _BUSY or error.status >= 500:
         raise TryAgainError(words) from error
     if any(phrase in words for phrase in _CONTEXT_WORDS):
         return Unscored("context_length", words)

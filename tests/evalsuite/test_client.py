@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 
 import pytest
 import tenacity
@@ -53,6 +54,13 @@ class PlainFormat:
 
 
 OPEN: list[Client] = []
+END: list[Callable[[], None] | None] = [None]
+
+
+@pytest.fixture(params=["ours", "another's"], autouse=True)
+def _whose_server(request):
+    """Each test asks both: a server of ours, straight over loopback, and somebody else's, by the SDK."""
+    END[0] = (lambda: None) if request.param == "ours" else None
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +75,7 @@ def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: N
 
     async def connect():
         connected.append(stub.url)
-        return Endpoint(stub.url, "key", "stub", diagnose, takes_priority=takes_priority)
+        return Endpoint(stub.url, "key", "stub", diagnose, END[0], takes_priority=takes_priority)
 
     target = Target("stub", {"weights": "w"}, max_model_len, chat_format, generation=options.pop("generation", {}))
     client = Client(target, connect, store, **options)

@@ -14,6 +14,7 @@ from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.runner import run
 from evalsuite.serving import connection as connection_module
+from evalsuite.serving import transport as transport_module
 from evalsuite.serving import wire
 from evalsuite.serving.wire import Endpoint, Pulse, TryAgainError, answered_by
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
@@ -25,7 +26,7 @@ LATE_S = 1.5
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
-    monkeypatch.setattr(connection_module, "_READ_TIMEOUT_S", LATE_S)
+    monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
 
 
 def healthy(path, body):
