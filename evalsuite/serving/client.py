@@ -18,6 +18,7 @@ from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection, Usage
 from evalsuite.serving.continuations import NextToken
 from evalsuite.serving.replies import (
+    FEATURE_IDS,
     read_chat,
     read_completion,
     read_continuations,
@@ -36,6 +37,8 @@ from judges.types import Message, Unscored
 _ASKED_ELSEWHERE_S = (0.05, 1.0)
 """The shortest and the longest pause before looking again for an answer that another process waits for."""
 _TOP_LOGPROBS = 20
+_PROBE_CONTEXT_TOKENS = 64
+_PROBE_FIRST_TOKENS = 24
 _SCORING = "/evalsuite/loglikelihoods"
 Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
 _HF_DEFAULT_TOP_K = 50
@@ -50,7 +53,8 @@ class Target:
     ``identity`` goes into every key of the store: fingerprints of weights, tokenizer and
     template, and the dtype. ``generation`` are the checkpoint's own sampling settings, used
     where a ``Sampling`` leaves a field to the model. ``chat_format`` is None for a server whose
-    tokenizer is out of sight: conversations then go to its chat endpoint.
+    tokenizer is out of sight: conversations then go to its chat endpoint. ``server`` says which
+    software or URL answers, and ``is_ours`` whether this process starts it.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Target:
     chat_format: ChatFormat | None = None
     generation: Mapping[str, Any] | None = None
     server: str = ""
+    is_ours: bool = False
 
 
 class Client:
@@ -121,29 +126,37 @@ class Client:
         self._connection.reconnect()
 
     async def detect_features(self) -> None:
-        """Find out what the server can do by asking, not by its version; the store remembers it."""
+        """Find out what the server can do by asking, not by its version; the store remembers it of our own."""
         if self._features is not None:
             return
         if self.target.chat_format is None:
             self._features = frozenset()
             return
         question = {"max_tokens": 1, "temperature": 0, "logprobs": 1, "return_tokens_as_token_ids": True}
+        # Long enough for the prefix cache, and more first tokens than vLLM allows unless it is told to.
+        context = [0] * min(_PROBE_CONTEXT_TOKENS, (self.target.max_model_len or _PROBE_CONTEXT_TOKENS) // 2)
+        continuations = [(first,) for first in range(_PROBE_FIRST_TOKENS)] + [(0, 1)]
         probes: dict[str, tuple[str, dict[str, Any], Reader]] = {
-            "logprob_token_ids": ("/completions", {"prompt": [0], "logprob_token_ids": [0], **question}, read_features),
+            "logprob_token_ids": (
+                "/completions",
+                {"prompt": [0], "logprob_token_ids": list(FEATURE_IDS), **question},
+                read_features,
+            ),
             "continuations": (
                 _SCORING,
-                {"context": [0], "continuations": [[0], [1, 0]]},
-                lambda raw: {"has": not isinstance(read_continuations(raw, [(0,), (1, 0)]), Unscored)},
+                {"context": context, "continuations": [list(tokens) for tokens in continuations]},
+                lambda raw: {"has": not isinstance(read_continuations(raw, continuations), Unscored)},
             ),
         }
         found = {name: await self._has(name, *probe) for name, probe in probes.items()}
         self._features = frozenset(name for name, has in found.items() if has)
 
     async def _has(self, name: str, path: str, body: dict[str, Any], read: Reader) -> bool:
-        """Whether the server answers a probe; a refusal is an answer too and is remembered."""
+        """Whether the server answers a probe; a refusal by a server of ours is an answer too and is remembered."""
         asked = {"kind": f"feature {name}", "model": dict(self.target.identity), "server": self.target.server}
-        key = content_key(asked)
-        if (known := self._store.get(key)) is not None:
+        # Another server may stand at the same address tomorrow; one of ours can do what its version can.
+        key = content_key(asked) if self.target.is_ours else None
+        if key is not None and (known := self._store.get(key)) is not None:
             return bool(known["has"])
         async with self._slots.held():
             try:
@@ -153,7 +166,8 @@ class Client:
                 return False  # what may have been a bad moment is not remembered
         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
         has = not isinstance(answer, Unscored) and bool(answer["has"])
-        self._store.put(key, {"has": has})
+        if key is not None:
+            self._store.put(key, {"has": has})
         return has
 
     async def chat(

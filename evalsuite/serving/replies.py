@@ -16,6 +16,9 @@ from judges.types import Unscored
 
 _BROKEN_OFF = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
 """Words of servers for an answer that does not end where the model ended it."""
+_MINUS_INFINITY = -9999.0
+FEATURE_IDS = (0, 1, 2)
+"""The tokens whose log-probabilities are asked for to see whether a server can be asked by token id."""
 
 
 def _first(reply: Mapping[str, Any], *path: str) -> Any:
@@ -83,6 +86,11 @@ def token_counts(raw: Mapping[str, Any]) -> tuple[int, int, int]:
     return prompt, completion, cached
 
 
+def _is_logprob(value: float) -> bool:
+    """Whether a value is a log-probability: vLLM writes -9999 for minus infinity, which JSON has no word for."""
+    return math.isfinite(value) and value > _MINUS_INFINITY
+
+
 def read_completion(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     return _completion(_first(raw, "text"), raw)
 
@@ -94,14 +102,15 @@ def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
 def read_next_token(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     top = _first(raw, "logprobs", "top_logprobs")[0]
     logprobs = {key.removeprefix("token_id:"): float(value) for key, value in top.items()}
-    if not all(math.isfinite(value) for value in logprobs.values()):
+    if not all(map(_is_logprob, logprobs.values())):
         return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")
     return {"logprobs": logprobs, "top_id": int(_first(raw, "logprobs", "tokens")[0].removeprefix("token_id:"))}
 
 
 def read_features(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     top = (_first(raw, "logprobs", "top_logprobs") or [{}])[0]
-    return {"has": isinstance(top, dict) and "token_id:0" in top}
+    # One of them may be there unasked, as the likeliest and the one that was drawn; not all three.
+    return {"has": isinstance(top, dict) and all(f"token_id:{token}" in top for token in FEATURE_IDS)}
 
 
 def read_top_logprobs(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
@@ -121,7 +130,7 @@ def read_prompt_logprobs(raw: dict[str, Any], tokens: Sequence[int]) -> dict[str
     for token, entry in zip(tokens[1:], entries[1:], strict=True):
         own = entry[str(token)]
         value = float(own["logprob"])
-        if not math.isfinite(value):
+        if not _is_logprob(value):
             return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")
         read.append((value, own["rank"] == 1))
     return {"tokens": read}

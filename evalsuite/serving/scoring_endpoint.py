@@ -12,10 +12,11 @@ One POST to ``PATH`` answers all continuations of one context:
     -> {"results": [[[logprob, is_greedy], ...], ...], "usage": {...}}
 
 First the context alone is asked for the log-probabilities of all first tokens; that also leaves it
-in the cache. Then each longer continuation is prefilled behind it. vLLM fills in log-probabilities
-only for positions that it computed: where the cache reached into the continuation itself (a
-sibling shares its first tokens, or the same was asked before), that continuation is asked once
-more past the cache.
+in the cache. Then each longer continuation is prefilled behind it. vLLM has log-probabilities only
+for positions that it computed: those before them hold garbage (its first model runner, on a CPU) or
+are left out of the list (its second, on a GPU). Where the cache reached into the continuation itself
+(a sibling shares its first tokens, or the same was asked before), that continuation is asked once more
+past the cache.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 
 PATH = "/v1/evalsuite/loglikelihoods"
 MAX_FIRST_TOKENS = 128
-"""vLLM's bound on ``logprob_token_ids`` in one request."""
+"""vLLM's bound on ``logprob_token_ids`` in one request; its ``--max-logprobs`` must be as large."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -74,9 +75,10 @@ class ScoringEndpoint:
         engine = _Engine(state.engine_client)
         try:
             results = await engine.score(context, continuations)
-        except (ValueError, TypeError) as error:
-            # TypeError: an older vLLM that does not know one of the settings.
-            return 400, _error(str(error), 400)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # TypeError: an older vLLM that does not know one of the settings. The rest: one whose replies look
+            # otherwise. A refusal sends the client the longer way; what the engine itself dies of is not caught.
+            return 400, _error(f"{type(error).__name__}: {error}", 400)
         return 200, {"results": results, "usage": engine.usage}
 
 
@@ -111,9 +113,12 @@ class _Engine:
         prompt, start = context + continuation, len(context) + 1
         reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=False)
         # The log-probability of token i stands on position i - 1, which must have been computed.
-        if (reply.num_cached_tokens or 0) > start - 1:
+        if max(reply.num_cached_tokens or 0, _left_out(reply, prompt)) > start - 1:
             reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=True)
-        entries = [reply.prompt_logprobs[i][prompt[i]] for i in range(start, len(prompt))]
+        left_out = _left_out(reply, prompt)
+        if left_out > start - 1:
+            raise ValueError(f"the engine gave {len(prompt) - left_out} of {len(prompt)} log-probabilities")
+        entries = [reply.prompt_logprobs[i - left_out][prompt[i]] for i in range(start, len(prompt))]
         return [(_finite(entry.logprob), entry.rank == 1) for entry in entries]
 
     async def _generate(self, prompt: Sequence[int], order: dict[str, int], **settings: Any) -> Any:
@@ -130,6 +135,11 @@ class _Engine:
         self.usage["completion_tokens"] += 1
         self.usage["prompt_tokens_details"]["cached_tokens"] += final.num_cached_tokens or 0
         return final
+
+
+def _left_out(reply: Any, prompt: Sequence[int]) -> int:
+    """Return how many positions at the beginning are missing from the list of log-probabilities."""
+    return len(prompt) - len(reply.prompt_logprobs or ())
 
 
 def _finite(value: float) -> float | None:

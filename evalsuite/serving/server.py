@@ -28,6 +28,7 @@ from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
 from evalsuite.serving.guarded import Guarded
+from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
 from evalsuite.serving.server_log import ServerLog
 
 _POLL_S = 0.5
@@ -263,7 +264,9 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         "scheduling-policy": _PRIORITY,
         "disable-uvicorn-access-log": "true",
         "enable-prompt-tokens-details": "true",
-        # Several-token choices at the price of their own tokens; see scoring_endpoint.
+        # Several-token choices at the price of their own tokens; see scoring_endpoint. They may begin with as many
+        # different tokens as vLLM reads out at most; its default is 20.
+        "max-logprobs": str(MAX_FIRST_TOKENS),
         "middleware": "evalsuite.serving.scoring_endpoint.ScoringEndpoint",
     }
     if server.device.kind == "cpu":

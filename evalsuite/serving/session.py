@@ -32,6 +32,7 @@ _WITHOUT_EFFECT_ON_ANSWERS = frozenset(
         "enforce_eager",
         "block_size",
         "scheduling_policy",
+        "max_logprobs",
     }
 )
 _MAX_RESTARTS = 2
@@ -86,6 +87,7 @@ class Session:
             chat_format=self.chat_format,
             generation=_generation_config(checkpoint),
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
+            is_ours=not self._url,
         )
         self.in_flight = in_flight or _IN_FLIGHT[self.kind]
         self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)

@@ -76,7 +76,10 @@ async def group_loglikelihoods(server: TokenServer, group: ContextGroup) -> list
     """
     questions = questions_for(group.continuations)
     if server.scores_continuations and len(questions) > 1 and len(questions[0].ids) < MAX_IDS_PER_QUESTION:
-        return await _by_endpoint(server, group)
+        answered = await _by_endpoint(server, group)
+        if not _refused(answered):
+            return answered
+        # What the endpoint does not take is no fault of the item's: the ways of any server are left.
     if server.has_logprob_token_ids and asking_is_cheaper(len(group.context), group.continuations, questions):
         answers = await gather_or_cancel(
             server.next_token_logprobs(group.context + question.path, question.ids) for question in questions
@@ -97,6 +100,10 @@ async def _by_endpoint(server: TokenServer, group: ContextGroup) -> list[Loglike
     else:
         by_tokens |= dict(zip(distinct, map(summed, steps), strict=True))
     return [by_tokens[continuation] for continuation in group.continuations]
+
+
+def _refused(answered: Sequence[Loglikelihood | Unscored]) -> bool:
+    return any(isinstance(answer, Unscored) and answer.reason == "request_failed" for answer in answered)
 
 
 async def _ordinary(server: TokenServer, context: Tokens, continuation: Tokens) -> Loglikelihood | Unscored:

@@ -21,9 +21,13 @@ GARBAGE = {SIZE + 1: SimpleNamespace(logprob=-1e9, rank=1)}
 
 
 class Engine:
-    """Log-probabilities of the toy distribution; whole blocks are cached, and cached positions hold garbage."""
+    """Log-probabilities of the toy distribution; whole blocks are cached, and cached positions hold garbage.
 
-    def __init__(self, lie: float | None = None) -> None:
+    ``leaves_out`` is vLLM's second model runner: its list begins at the first position that was computed.
+    """
+
+    def __init__(self, lie: float | None = None, *, leaves_out: bool = False) -> None:
+        self.leaves_out = leaves_out
         self.cached: set[tuple[int, ...]] = set()
         self.computed = 0
         self.lie = lie
@@ -50,6 +54,7 @@ class Engine:
             prompt_logprobs = [None] + [
                 {tokens[i]: self.logprob(tokens[:i], tokens[i])} if i - 1 >= cached else GARBAGE
                 for i in range(1, len(tokens))
+                if i - 1 >= cached or not self.leaves_out
             ]
         last = distribution(tokens, SIZE)
         top = max(range(SIZE), key=last.__getitem__)
@@ -83,10 +88,11 @@ async def ask(engine: Engine, body: Any, path: str = PATH, key: str = "") -> htt
 tokens = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=11)
 
 
+@pytest.mark.parametrize("leaves_out", [False, True])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(tokens, st.lists(tokens, min_size=1, max_size=5)), min_size=1, max_size=4))
-async def test_every_sum_is_the_direct_one_whatever_the_cache_holds(groups: Any) -> None:
-    engine = Engine()
+async def test_every_sum_is_the_direct_one_whatever_the_cache_holds(leaves_out: bool, groups: Any) -> None:
+    engine = Engine(leaves_out=leaves_out)
     for context, continuations in groups * 2:
         reply = await ask(engine, {"model": "m", "context": context, "continuations": continuations})
         assert reply.status_code == 200, reply.text
@@ -150,6 +156,19 @@ async def test_the_servers_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
     assert (await ask(Engine(), question)).status_code == 401
     assert (await ask(Engine(), question, key="wrong")).status_code == 401
     assert (await ask(Engine(), question, key="right")).status_code == 200
+
+
+async def test_an_engine_whose_replies_look_otherwise_is_a_refusal_and_no_score() -> None:
+    class Short(Engine):
+        async def generate(self, *words: Any, **settings: Any) -> Any:
+            async for reply in super().generate(*words, **settings):
+                if reply.prompt_logprobs is not None:
+                    reply.prompt_logprobs = reply.prompt_logprobs[-1:]
+                yield reply
+
+    reply = await ask(Short(), {"model": "m", "context": [1, 2], "continuations": [[3, 4, 5]]})
+    assert reply.status_code == 400
+    assert "log-probabilities" in reply.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("lie", [math.nan, -math.inf])
