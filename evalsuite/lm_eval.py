@@ -15,7 +15,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import sys
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,22 +91,27 @@ class ServedLM(EvalsuiteLM):
         self.close()
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        return self._complete(super().loglikelihood(requests, disable_tqdm))
+        return self._complete(lambda: super(ServedLM, self).loglikelihood(requests, disable_tqdm))
+
+    def _loglikelihood_tokens(self, requests: list[Any], **kwargs: Any) -> list[tuple[float, bool]]:
+        return self._complete(lambda: super(ServedLM, self)._loglikelihood_tokens(requests, **kwargs))
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        return self._complete(super().loglikelihood_rolling(requests, disable_tqdm))
+        return self._complete(lambda: super(ServedLM, self).loglikelihood_rolling(requests, disable_tqdm))
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        return self._complete(super().generate_until(requests, disable_tqdm))
+        return self._complete(lambda: super(ServedLM, self).generate_until(requests, disable_tqdm))
 
-    def _complete(self, values: list[Any]) -> list[Any]:
-        if not self.unscored:
+    def _complete(self, answer: Callable[[], list[Any]]) -> list[Any]:
+        """Answer all requests of one call, or raise DataError."""
+        self.faults.clear()
+        values = answer()
+        if not self.faults:
             return values
-        reasons = Counter(fault.reason for fault in self.unscored.values())
-        words = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        words = ", ".join(f"{reason} {count}" for reason, count in sorted(self.faults.items()))
         raise DataError(
-            f"{len(self.unscored)} documents are unscored ({words}), for which lm-eval has no word; "
-            "`evalsuite run MODEL --suite lm_eval:TASK` leaves them out and counts them"
+            f"{self.faults.total()} of {len(values)} requests are unscored ({words}), for which lm-eval has no word; "
+            "`evalsuite run MODEL --suite lm_eval:TASK` leaves their documents out and counts them"
         )
 
 

@@ -122,9 +122,14 @@ def refuse_mixing(
     limit: int | None,
     judge: Mapping[str, Any] | None,
     pins: Mapping[str, Mapping[str, Any]],
+    model: Mapping[str, Any],
 ) -> None:
-    """Raise UsageError when new figures would stand beside ones from other data, limit or judge."""
+    """Raise UsageError when new figures would stand beside ones from other data, limit, judge, dtype or template."""
     differences = []
+    for key, word in (("dtype", "dtype"), ("chat_template_sha256", "chat template")):
+        old, new = stored["model"].get(key), model.get(key)
+        if old is not None and new is not None and old != new:
+            differences.append(f"{word} {str(old)[:12]} (now {new[:12]})")
     if stored.get("data") != data:
         differences.append(f"data {stored.get('data')} (now {data})")
     if stored.get("limit") != limit:
@@ -207,16 +212,16 @@ def unscored_share(suites: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
     """Return (unscored items, all items) over the suites of a scores.json."""
     unscored = items = 0
     for suite in suites.values():
-        parts = [suite] if "n" in suite or "n_total" in suite else [p for p in suite.values() if isinstance(p, Mapping)]
-        for part in parts:
-            counts = part.get("unscored")
-            if not isinstance(counts, Mapping):
-                continue
-            missing = sum(value for value in counts.values() if isinstance(value, int))
-            unscored += missing
-            items += int(part.get("n") or part.get("n_total") or 0) + (
-                missing if "n_total" in part or "normalized" in part else 0
-            )
+        # What lm-eval drives counts its documents apart from its figures: a part that has none lost all of its own.
+        documents = suite.get("documents")
+        counted = documents if isinstance(documents, Mapping) else suite
+        counts = counted.get("unscored")
+        if not isinstance(counts, Mapping):
+            continue
+        missing = sum(value for value in counts.values() if isinstance(value, int))
+        unscored += missing
+        scored_only = counted is documents or "n_total" in counted
+        items += int(counted.get("n") or counted.get("n_total") or 0) + (missing if scored_only else 0)
     return unscored, items
 
 
@@ -355,6 +360,10 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {"serve": 0.0, "generate": 0.0, "judge": 0.0, "score": 0.0}
+        self._since = time.monotonic()
+
+    def resume(self) -> None:
+        """Let go of the time since the last lap, which went to other models."""
         self._since = time.monotonic()
 
     def lap(self, phase: str) -> None:

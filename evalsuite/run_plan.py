@@ -12,8 +12,9 @@ from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.doctor import Asked
 from evalsuite.progress import Progress
-from evalsuite.results import Stopwatch, exclusive, refuse_mixing, reusable, set_aside, stored_manifest, stored_scores
-from evalsuite.serving.session import answer_identity
+from evalsuite.redaction import without_secrets
+from evalsuite.results import Stopwatch, refuse_mixing, reusable, stored_manifest, stored_scores
+from evalsuite.serving.session import answer_identity, effective_dtype
 from evalsuite.store import content_key
 from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
 
@@ -86,13 +87,12 @@ def plan_of(
         on_step=progress.step,
     )
     folder = config.results / checkpoint.slug
-    if config.fresh:
-        with exclusive(folder):
-            set_aside(folder)
-    stored, manifest = stored_scores(folder), stored_manifest(folder)
-    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=bool(config.base_url))
-    runs = [_suite_run(spec, config, judge, identity) for spec in config.suites]
-    refuse_other_figures(folder, stored, manifest, config, judge, runs)
+    # With --fresh the old figures are set aside when new ones are there to be written.
+    stored, manifest = (None, {}) if config.fresh else (stored_scores(folder), stored_manifest(folder))
+    attached = without_secrets(config.base_url) if config.base_url else None
+    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
+    runs = [_with_stored_parts(spec, config, judge, identity, stored, manifest) for spec in config.suites]
+    refuse_other_figures(folder, stored, manifest, config, checkpoint, judge, runs)
     todo = [suite for suite in runs if not reusable(stored, manifest, suite.spec.key, suite.run_key)]
     return ModelRun(checkpoint, folder, stored, manifest, todo)
 
@@ -102,10 +102,12 @@ def refuse_other_figures(
     stored: Mapping[str, Any] | None,
     manifest: Mapping[str, Any],
     config: RunConfig,
+    checkpoint: Checkpoint,
     judge: Checkpoint | None,
     runs: Sequence[SuiteRun],
 ) -> None:
     if stored is not None:
+        dtype = effective_dtype(checkpoint, config.serve_options(), attached=bool(config.base_url))
         refuse_mixing(
             folder,
             stored,
@@ -114,7 +116,33 @@ def refuse_other_figures(
             limit=config.limit,
             judge=None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint},
             pins={suite.spec.key: suite.pins for suite in runs},
+            model={"dtype": dtype, "chat_template_sha256": checkpoint.chat_template_sha256},
         )
+
+
+def _with_stored_parts(
+    spec: SuiteSpec,
+    config: RunConfig,
+    judge: Checkpoint | None,
+    identity: Mapping[str, Any],
+    stored: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any],
+) -> SuiteRun:
+    """Plan a suite together with those parts of it whose figures stand and answer the same question.
+
+    One file holds all parts of a suite, so the new ones are scored with the old, whose answers are in the store.
+    """
+    asked = _suite_run(spec, config, judge, identity)
+    entry = manifest.get("suites", {}).get(spec.key, {}) if asked.by_item is None and stored is not None else {}
+    parts = (entry.get("options") or {}).get("parts")
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        return asked
+    earlier = spec.model_copy(update={"parts": tuple(parts)})
+    if earlier == spec or _suite_run(earlier, config, judge, identity).run_key != entry.get("run_key"):
+        return asked
+    # No parts are all of them.
+    both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts and spec.parts else ()
+    return _suite_run(spec.model_copy(update={"parts": both}), config, judge, identity)
 
 
 def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, identity: Mapping[str, Any]) -> SuiteRun:
@@ -124,7 +152,7 @@ def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, ide
         "suite": spec.model_dump(),
         "options": asdict(options),
         "model": dict(identity),
-        "judge": None if judge is None else judge.fingerprint,
+        "judge": None if judge is None else answer_identity(judge, config.serve_options(), None, attached=None),
         "pins": {name: pin["sha256"] for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }

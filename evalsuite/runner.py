@@ -18,7 +18,7 @@ from evalsuite.config import RunConfig
 from evalsuite.doctor import preflight
 from evalsuite.errors import CheckpointError
 from evalsuite.progress import Progress, Silence
-from evalsuite.results import exclusive, stored_manifest, stored_scores, unscored_share, write_results
+from evalsuite.results import exclusive, set_aside, stored_manifest, stored_scores, unscored_share, write_results
 from evalsuite.run_documents import manifest_document, scores_document
 from evalsuite.run_plan import (
     ModelRun,
@@ -121,13 +121,15 @@ class _Runner:
         return (
             judge is not None
             and not self.config.base_url
+            # Of FastChat's formats neither checkpoint knows; it is for the candidates alone.
+            and not (self.config.chat_template or "").startswith("fastchat:")
             and judge.fingerprint == checkpoint.fingerprint
             and judge.chat_template == checkpoint.chat_template
         )
 
     def _generate(self, plan: ModelRun) -> None:
         """Answer everything, and judge along the way where the candidate is its own judge."""
-        plan.watch.lap("score")
+        plan.watch.resume()
         with self._session(plan.checkpoint, "candidate") as session:
             plan.chat_source = session.chat_format.source if session.chat_format else "server"
             _require_chat_format(plan, session)
@@ -200,7 +202,7 @@ class _Runner:
 
     def _judge(self, plan: ModelRun, session: Session) -> None:
         """Judge the recorded answers of one model with a judge that is another model."""
-        plan.watch.lap("score")
+        plan.watch.resume()
         owed = [suite for suite in plan.todo if self._owes_verdicts(suite)]
 
         async def one(suite: SuiteRun, position: int, records: list[Record]) -> None:
@@ -221,9 +223,10 @@ class _Runner:
             for suite, records in places:
                 suite.records, suite.judged = records, True
 
-        before = session.serve_seconds
+        before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
-        plan.usage["judge"] = asdict(session.client.usage)
+        # The judge serves all models of the run: this one's share is what came on top.
+        plan.usage["judge"] = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
         started = session.serve_seconds - before
         plan.watch.lap("judge")
         plan.watch.seconds["serve"] += started
@@ -231,13 +234,17 @@ class _Runner:
 
     def _finish(self, plan: ModelRun) -> None:
         """Score, export, and write scores.json and then manifest.json, beside what others wrote meanwhile."""
+        plan.watch.resume()
         with exclusive(plan.folder):
+            if self.config.fresh:
+                set_aside(plan.folder)
             plan.stored, plan.manifest = stored_scores(plan.folder), stored_manifest(plan.folder)
-            refuse_other_figures(plan.folder, plan.stored, plan.manifest, self.config, self.judge, plan.todo)
+            refuse_other_figures(
+                plan.folder, plan.stored, plan.manifest, self.config, plan.checkpoint, self.judge, plan.todo
+            )
             self._write(plan)
 
     def _write(self, plan: ModelRun) -> None:
-        plan.watch.lap("score")
         suites: dict[str, Any] = dict((plan.stored or {}).get("suites", {}))
         suites_manifest: dict[str, Any] = dict(plan.manifest.get("suites", {}))
         for suite in plan.todo:

@@ -21,7 +21,7 @@ from evalsuite.store import Store
 def identity_of(checkpoint: Checkpoint, config: RunConfig, *, candidate: bool) -> dict[str, Any]:
     """Return what decides a model's answers: the same words as in ``evalsuite run``, so that its answers are found."""
     word = config.chat_template if candidate else None
-    return answer_identity(checkpoint, config.serve_options(), word, attached=False)
+    return answer_identity(checkpoint, config.serve_options(), word, attached=None)
 
 
 class Servers:

@@ -153,7 +153,9 @@ def _alone(folder: Path, config: GenerateConfig) -> Iterator[None]:
 
 def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
     """Find out what stands already; refuses to mix answers of different settings before anything is started."""
-    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=bool(config.base_url))
+    # Not its address: a job that goes on at another node keeps its settings.
+    attached = "--base-url" if config.base_url else None
+    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     settings = settings_of(config, rows, identity)
     part = config.shard.word
     if config.fresh:

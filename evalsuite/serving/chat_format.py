@@ -25,13 +25,15 @@ class ChatFormat:
     """A checkpoint's tokenizer with its way of writing a conversation.
 
     ``source`` says where the way comes from: "checkpoint", "fastchat:<name>", or None for a
-    base model, which has none. ``stop`` are extra stop strings that the format needs.
+    base model, which has none. ``stop`` are extra stop strings that the format needs. ``named``
+    says that the user chose one of FastChat's, which the tokenizer knows nothing of.
     """
 
     tokenizer: Any
     source: str | None
     template: str | None = None
     stop: tuple[str, ...] = ()
+    named: bool = False
     _control_words: tuple[str, ...] = field(default=(), repr=False)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -46,6 +48,11 @@ class ChatFormat:
             ids = self._guarded_tokens(turns)
             return ids + (self._plain_tokens(opened) if opened else [])
         return self.encode(self.render(turns) + opened)
+
+    def prompt_text(self, messages: Sequence[Message]) -> str:
+        """Return the prompt as text; the assistant's last message is left open. For lm-eval, which tokenises itself."""
+        turns, opened = _split_open_turn(messages)
+        return self.render(turns) + opened
 
     def conversation_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Return the token ids of a whole conversation, whose last turn is closed: what training reads.
@@ -134,7 +141,7 @@ def load_chat_format(checkpoint: Checkpoint, template_word: str | None = None) -
     words = tuple(sorted({str(token) for token in tokenizer.all_special_tokens} | _added_control_words(tokenizer)))
     if template_word and template_word.startswith("fastchat:"):
         name = template_word.removeprefix("fastchat:")
-        return ChatFormat(tokenizer, f"fastchat:{name}", stop=_fastchat_stops(name), _control_words=words)
+        return ChatFormat(tokenizer, f"fastchat:{name}", stop=_fastchat_stops(name), named=True, _control_words=words)
     if checkpoint.chat_template is not None:
         # lm-eval asks the tokenizer itself; an overridden template must reach it there too.
         tokenizer.chat_template = checkpoint.chat_template

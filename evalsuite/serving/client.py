@@ -113,6 +113,12 @@ class Client:
         return self._format().tokenizer
 
     @property
+    def named_format(self) -> ChatFormat | None:
+        """The conversation format that the user named and the tokenizer does not know of, None without one."""
+        chat_format = self.target.chat_format
+        return chat_format if chat_format is not None and chat_format.named else None
+
+    @property
     def max_model_len(self) -> int:
         if self.target.max_model_len is None:
             raise UsageError(f"{self.target.name} does not tell its context length; pass --max-model-len")

@@ -154,7 +154,7 @@ class Server:
         Raises CheckpointError or ServerError, with the tail of the log, when it dies first.
         """
         deadline = self.started_at + self.options.start_timeout_s
-        while not self._answers():
+        while not self.answers():
             if self._guarded.process.poll() is not None:
                 raise self._death()
             seconds = time.monotonic() - self.started_at
@@ -182,7 +182,7 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Whether this very server is up: it must list the name drawn for this start."""
         try:
             reply = httpx.get(f"{self.base_url}/models", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=5)

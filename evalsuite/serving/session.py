@@ -19,7 +19,7 @@ from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.device import installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
-from evalsuite.serving.wire import Endpoint, check_endpoint
+from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer
 from evalsuite.store import Memory
 
 _IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
@@ -80,9 +80,11 @@ class Session:
             name, served = check_endpoint(self._url, api_key(), checkpoint.name if checkpoint.endpoint else None)
             self._attached = Endpoint(self._url, api_key(), name)
             length = min((known for known in (length, served) if known is not None), default=None)
+            if self.chat_format is not None:
+                check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
         self.target = Target(
             name=checkpoint.name,
-            identity=answer_identity(checkpoint, options, template_word, attached=bool(base_url)),
+            identity=answer_identity(checkpoint, options, template_word, attached=base_url and self._served_name()),
             max_model_len=length,
             chat_format=self.chat_format,
             generation=_generation_config(checkpoint),
@@ -91,6 +93,9 @@ class Session:
         )
         self.in_flight = in_flight or _IN_FLIGHT[self.kind]
         self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)
+
+    def _served_name(self) -> str | None:
+        return None if self._attached is None else self._attached.model_name
 
     @property
     def is_up(self) -> bool:
@@ -104,8 +109,13 @@ class Session:
             self.server = None
 
     def restart_allowed(self) -> bool:
-        """Whether a dead server of ours may be started once more; counts it as started anew."""
-        if self._url or self.server is None or self.server.alive() or self.restarts >= _MAX_RESTARTS:
+        """Whether a dead server of ours may be started once more; counts it as started anew.
+
+        One whose engine has died stops listening some seconds before its process ends: it is dead too.
+        """
+        if self._url or self.server is None or self.restarts >= _MAX_RESTARTS:
+            return False
+        if self.server.alive() and self.server.answers():
             return False
         self.server.stop()
         self.server = None
@@ -167,19 +177,23 @@ def effective_dtype(checkpoint: Checkpoint, options: ServeOptions, *, attached: 
 
 
 def answer_identity(
-    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: bool
+    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: str | None
 ) -> dict[str, Any]:
-    """Return everything but the question that decides an answer: part of every key of the store."""
+    """Return everything but the question that decides an answer: part of every key of the store.
+
+    ``attached`` names the server that somebody else runs for a checkpoint at hand, None for one of ours.
+    """
     named = template_word if template_word and template_word.startswith("fastchat:") else None
     return {
         "weights": checkpoint.fingerprint,
         "tokenizer": checkpoint.tokenizer_sha256,
         "chat_template": named or checkpoint.chat_template_sha256,
-        "dtype": effective_dtype(checkpoint, options, attached=attached),
+        "dtype": effective_dtype(checkpoint, options, attached=attached is not None),
         "max_model_len": context_length(checkpoint, options),
         "vllm_args": {key: value for key, value in options.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS},
-        # A server that somebody else runs may serve other weights than the folder's.
-        "attached": attached,
+        # A server that somebody else runs may serve other weights than the folder's. Its name outlives its address:
+        # a job that goes on at another node finds its answers.
+        "attached": attached or False,
     }
 
 

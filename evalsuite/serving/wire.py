@@ -201,6 +201,30 @@ class Pulse:
             raise ServerError(words)
 
 
+_PROBE_TEXT = "The quick (brown) fox, 12345 times: na\u00efve \u6771\u4eac \U0001f600\n\tdef f(x): return x**2  # "
+"""Letters, digits, marks, code and three scripts: two tokenizers that split all of it alike are one for our purpose."""
+
+
+def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
+    """Raise UsageError when a server splits a text otherwise than the checkpoint's tokenizer: its answers to our
+    token ids would be finite, plausible and wrong.
+
+    Asked of vLLM's ``/tokenize``; a server without it is believed.
+    """
+    url = endpoint.base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
+    asked = {"model": endpoint.model_name, "prompt": _PROBE_TEXT, "add_special_tokens": False}
+    try:
+        reply = httpx.post(url, json=asked, headers=_authorization(endpoint.api_key), timeout=_PROBE_TIMEOUT_S)
+        theirs = reply.json()["tokens"] if reply.status_code == httpx.codes.OK else None
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if theirs is not None and theirs != tokenizer.encode(_PROBE_TEXT, add_special_tokens=False):
+        raise UsageError(
+            f"{endpoint.shown} serves {endpoint.model_name} with another tokenizer than {name}'s; give the checkpoint "
+            "that is served there, or NAME@URL to leave the tokenizer to the server"
+        )
+
+
 def check_endpoint(base_url: str, api_key: str, model_name: str | None) -> tuple[str, int | None]:
     """Ask a server that somebody else runs what it serves: (served name, context length or None).
 

@@ -30,6 +30,7 @@ from lm_eval.models.utils import handle_stop_sequences, maybe_truncate, normaliz
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evalsuite.errors import UsageError
+from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.continuations import (
     MAX_IDS_PER_QUESTION,
     ContextGroup,
@@ -48,7 +49,7 @@ from evalsuite.serving.requests import Sampling, derive_seed
 from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.harness_tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness_window import Window
-from judges.types import Unscored
+from judges.types import Message, Unscored
 
 __all__ = ["EvalsuiteLM", "NextToken", "TokenServer", "group_loglikelihoods"]
 
@@ -123,7 +124,8 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     ``loop`` must run in another thread than the one that calls. ``open_contexts`` bounds the
     contexts (or generations) that are under way; it should exceed the number of requests that
     the server's client keeps in flight. ``unscored`` maps (task, document number) to what went
-    wrong; ``truncated`` counts, by task, the requests whose context was cut on the left.
+    wrong, ``faults`` counts by reason the requests that failed, whether or not they name a document;
+    ``truncated`` counts, by task, the requests whose context was cut on the left.
     """
 
     def __init__(
@@ -138,7 +140,9 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         self.server = server
         self.tokenizer = server.tokenizer
+        self._named: ChatFormat | None = getattr(server, "named_format", None)
         self.unscored: dict[tuple[str, int], Unscored] = {}
+        self.faults: Counter[str] = Counter()
         self.truncated: Counter[str] = Counter()
         self._loop = loop
         self._on_progress = on_progress
@@ -185,9 +189,13 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Render a conversation; a template that refuses a system turn is tried again without it.
 
-        Source: lm-eval 0.4.13 lm_eval/models/vllm_causallms.py ``VLLM.apply_chat_template``.
+        Source: lm-eval 0.4.13 lm_eval/models/vllm_causallms.py ``VLLM.apply_chat_template``. A format of
+        FastChat's that the user named (``--chat-template fastchat:NAME``) is written here as everywhere else.
         """
         from jinja2 import TemplateError
+
+        if self._named is not None:
+            return self._named.prompt_text([Message(turn["role"], turn["content"]) for turn in chat_history])  # type: ignore[arg-type]
 
         def rendered(turns: list[dict[str, str]]) -> str:
             return str(
@@ -203,6 +211,18 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
             return rendered(chat_history)
         except TemplateError:
             return rendered([turn for turn in chat_history if turn["role"] != "system"])
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """Return what is recorded as the template: the tokenizer's, or the name of FastChat's."""
+        if self._named is not None:
+            return self._named.source
+        own: str | None = super().chat_template(chat_template)
+        return own
+
+    @property
+    def writes_conversations(self) -> bool:
+        """Whether there is a way to write conversations."""
+        return self._named is not None or bool(getattr(self.tokenizer, "chat_template", None))
 
     # Tokenising ------------------------------------------------------------------------------
 
@@ -310,7 +330,8 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         repeated draws of one document have seeds of their own.
         """
         results = _Results(self, requests, "")
-        plans = [_generation_plan(request.args[1], self._eos, self.max_gen_toks) for request in requests]
+        ends = () if self._named is None else self._named.stop
+        plans = [_generation_plan(request.args[1], self._eos, self.max_gen_toks, ends) for request in requests]
         order = sorted(range(len(requests)), key=lambda p: (-plans[p].max_new_tokens, -len(requests[p].args[0])))
         draws: Counter[tuple[Any, ...]] = Counter()
         with Window(self._loop, self._open_contexts) as window:
@@ -351,8 +372,10 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     def note(self, task: str, doc_id: int | None, fault: Unscored | None) -> None:
         """Note that one request of ``task`` is answered, or failed with ``fault``."""
         with self._lock:
-            if fault is not None and doc_id is not None:
-                self.unscored.setdefault((task, doc_id), fault)
+            if fault is not None:
+                self.faults[fault.reason] += 1
+                if doc_id is not None:
+                    self.unscored.setdefault((task, doc_id), fault)
             self._answered[task] += 1
             answered, asked = self._answered[task], self._asked[task]
         if self._on_progress is not None:
@@ -396,14 +419,16 @@ class _Plan:
         return Sampling(self.max_new_tokens, self.temperature, self.top_p, self.top_k, seed, self.stop)
 
 
-def _generation_plan(settings: Mapping[str, Any], eos: str, default_max_new_tokens: int) -> _Plan:
+def _generation_plan(
+    settings: Mapping[str, Any], eos: str, default_max_new_tokens: int, ends: Sequence[str] = ()
+) -> _Plan:
     """Read a task's generation settings; raises UsageError for one that would change the answers unheard."""
     left = dict(normalize_gen_kwargs(dict(settings), default_max_gen_toks=default_max_new_tokens))
     left.pop("do_sample", None)
     stop = handle_stop_sequences(left.pop("until", None), eos=eos)
     plan = _Plan(
         max_new_tokens=int(left.pop("max_gen_toks")),
-        stop=tuple(word for word in stop if word),
+        stop=tuple(word for word in dict.fromkeys([*stop, *ends]) if word),
         temperature=float(left.pop("temperature", 0.0)),
         top_p=float(left.pop("top_p", 1.0)),
         top_k=int(left.pop("top_k", 0)),

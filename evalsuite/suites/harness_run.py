@@ -117,7 +117,7 @@ def run_tasks(
     from evalsuite.suites.harness_lm import EvalsuiteLM
 
     lm = EvalsuiteLM(server, loop, on_progress=_by_part(loaded, on_progress), seed=options.seed)
-    chat = options.chat_template_on_openllm and bool(getattr(server.tokenizer, "chat_template", None))
+    chat = options.chat_template_on_openllm and lm.writes_conversations
     turns = chat and options.fewshot_as_multiturn
     started = time.time()
     for task in loaded.tasks.values():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from evalsuite.serving.continuations import TokenServer
 from evalsuite.suites.base import Scores, SuiteOptions
 from evalsuite.suites.harness_run import HarnessLoaded, HarnessResult, OnProgress, load_tasks, run_tasks
 from evalsuite.suites.openllm_files import own_notes, read_results, write_results
-from evalsuite.suites.openllm_scores import PARTS, part_scores, task_rows
+from evalsuite.suites.openllm_scores import PARTS, document_counts, part_scores, task_rows
 
 __all__ = ["LM_EVAL", "OPENLLM", "HarnessLoaded", "HarnessResult", "LmEvalTasks", "OpenLLM"]
 
@@ -137,14 +136,14 @@ class LmEvalTasks(_Harness):
 
     def score(self, result: HarnessResult) -> Scores:
         """Return lm-eval's rows under "tasks", and the documents left out under "unscored"; pure."""
-        counts: Counter[str] = Counter()
-        for own in result.unscored.values():
-            counts.update(own)
-        return {"tasks": task_rows(result.results), "unscored": dict(sorted(counts.items()))}
+        documents = document_counts(result.results, result.unscored)
+        return {"tasks": task_rows(result.results), "documents": documents, "unscored": documents["unscored"]}
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:  # noqa: ARG002
         """Return the rows of a recorded lm-eval results document."""
-        return {"tasks": task_rows(read_results(path)), "unscored": {}}
+        document = read_results(path)
+        documents = document_counts(document, own_notes(document)[1])
+        return {"tasks": task_rows(document), "documents": documents, "unscored": documents["unscored"]}
 
 
 OPENLLM = OpenLLM()

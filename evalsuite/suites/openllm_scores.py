@@ -69,7 +69,8 @@ def part_scores(
     task and reason. Each part is {"score" (0-1), "stderr", "n" (documents that count),
     "normalized" (0-100), "unscored": {reason: documents}}, MuSR also "mean_of_subtasks" (the
     paper's figure; lm-eval weighs by size) and IFEval "inst_level_strict_acc"; a part that has
-    no figure is None, with its reason under "unscored". "tasks" holds every row of the document.
+    no figure is None, with its reason under "unscored". "tasks" holds every row of the document, and
+    "documents" counts those of all tasks, with those of a part of which none was answered.
     Rule for chance: huggingface.co/docs/leaderboards/open_llm_leaderboard/normalization.
     """
     rows = results.get("results", {})
@@ -81,7 +82,21 @@ def part_scores(
         scores[name] = figures
         if figures is None:
             reasons[name] = missing.get(name) or _why_no_figure(part, task)
-    return {**scores, "tasks": task_rows(results), "unscored": reasons}
+    return {
+        **scores,
+        "tasks": task_rows(results),
+        "documents": document_counts(results, unscored),
+        "unscored": reasons,
+    }
+
+
+def document_counts(results: Mapping[str, Any], unscored: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return {"n": documents that count, "unscored": {reason: documents left out}} over all tasks of a document."""
+    counts: Counter[str] = Counter()
+    for own in unscored.values():
+        counts.update(own)
+    leaves = [task for task in results.get("results", {}) if leaf_tasks(results, task) == (task,)]
+    return {"n": _documents(results, leaves), "unscored": dict(sorted(counts.items()))}
 
 
 def task_rows(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

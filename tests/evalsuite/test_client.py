@@ -77,7 +77,8 @@ def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: N
         connected.append(stub.url)
         return Endpoint(stub.url, "key", "stub", diagnose, END[0], takes_priority=takes_priority)
 
-    target = Target("stub", {"weights": "w"}, max_model_len, chat_format, generation=options.pop("generation", {}))
+    own = {"generation": options.pop("generation", {}), "is_ours": options.pop("is_ours", False)}
+    target = Target("stub", {"weights": "w"}, max_model_len, chat_format, **own)
     client = Client(target, connect, store, **options)
     client.connected = connected
     OPEN.append(client)
@@ -322,13 +323,37 @@ async def test_labels_are_asked_for_by_id_where_the_server_can(store):
     def answer(path, body):
         if path.endswith("/loglikelihoods"):
             return 404, {"error": {"message": "no such path"}}
-        ids = body["logprob_token_ids"]
-        return 200, next_token_reply({token: -float(token) for token in ids} | {0: -1.0}, 0)
+        return 200, next_token_reply({token: -float(token) for token in body["logprob_token_ids"]}, 0)
 
     with StubEndpoint(answer) as stub:
         labels = await make(stub, store, chat_format=PlainFormat()).label_logprobs(HELLO, ("m", "M"))
     assert labels == {"m": -float(ord("m")), "M": -float(ord("M"))}
     assert len(stub.requests) == 3, "two questions find out what the server can do, one asks"
+
+
+async def test_minus_infinity_is_known_by_the_number_that_vllm_writes_for_it(store):
+    with StubEndpoint(lambda path, body: (200, next_token_reply({5: -9999.0, 6: -9998.0}, 5))) as stub:
+        answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1], [5])
+    assert answer.reason == "non_finite_logprob"
+
+
+@pytest.mark.parametrize(("ids", "has"), [((0, 1, 2), True), ((0, 29), False), ((0,), False)])
+async def test_a_server_that_ignores_the_ids_asked_for_is_seen_through(store, ids, has):
+    """Its top token and the one it drew may happen to be among those asked for; all of them cannot."""
+    reply = next_token_reply(dict.fromkeys(ids, -1.0), 0)
+    with StubEndpoint(lambda path, body: (404, {}) if "context" in body else (200, reply)) as stub:
+        client = make(stub, store, chat_format=PlainFormat())
+        await client.detect_features()
+    assert client.has_logprob_token_ids is has
+
+
+@pytest.mark.parametrize(("is_ours", "asked"), [(True, 2), (False, 4)])
+async def test_what_a_strangers_server_can_do_is_found_out_anew(store, is_ours, asked):
+    with StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}})) as stub:
+        for _ in range(2):
+            client = make(stub, store, chat_format=PlainFormat(), is_ours=is_ours)
+            await client.detect_features()
+        assert len(stub.requests) == asked
 
 
 async def test_labels_come_from_the_top_log_probabilities_elsewhere(store):

@@ -103,13 +103,13 @@ def test_vllm_is_told_the_dtype_that_is_recorded(cpu_info, gpus, tmp_path, monke
     one = checkpoint(tmp_path, dtype=own)
     words = command_of(one, tmp_path, monkeypatch, kind)
     assert words[words.index("--dtype") + 1] == dtype
-    assert answer_identity(one, ServeOptions(), None, attached=False)["dtype"] == dtype
+    assert answer_identity(one, ServeOptions(), None, attached=None)["dtype"] == dtype
 
 
 def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path, monkeypatch):
     cpu_info(XEON_WITHOUT)
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
     own = checkpoint(tmp_path, dtype="bfloat16")
-    here = answer_identity(own, ServeOptions(), None, attached=False)
-    there = answer_identity(own, ServeOptions(), None, attached=True)
+    here = answer_identity(own, ServeOptions(), None, attached=None)
+    there = answer_identity(own, ServeOptions(), None, attached="somebody's")
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")

@@ -29,7 +29,15 @@ def toy_server(path: str, body: dict[str, Any]) -> tuple[int, Any]:
             for tokens in body["continuations"]
         ]
         return 200, {"results": results, "usage": usage}
-    logprobs = distribution(tuple(body["prompt"]), SIZE)
+    prompt = body["prompt"]
+    if "prompt_logprobs" in body:
+        steps = [direct(prompt[:at], prompt[at : at + 1], SIZE) for at in range(1, len(prompt))]
+        entries = [
+            {str(token): {"logprob": value, "rank": 1 if greedy else 2}}
+            for token, (value, greedy) in zip(prompt[1:], steps, strict=True)
+        ]
+        return 200, {"choices": [{"text": "", "prompt_logprobs": [None, *entries]}], "usage": usage}
+    logprobs = distribution(tuple(prompt), SIZE)
     top = max(range(SIZE), key=logprobs.__getitem__)
     answers = {f"token_id:{token}": logprobs[token] for token in body["logprob_token_ids"]}
     return 200, {"choices": [{"text": "x", "logprobs": {"tokens": [f"token_id:{top}"], "top_logprobs": [answers]}}]}
@@ -65,7 +73,9 @@ def test_what_is_unscored_never_becomes_a_score(tmp_path: Path) -> None:
     from evalsuite.lm_eval import ServedLM
 
     def refuses_one(path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        if len(body.get("context", [])) > 5:
+        asked = body.get("context") or body["prompt"]
+        # The probe asks for zeros.
+        if len(asked) > 7 and any(asked):
             return 400, {"error": {"message": "no"}}
         return toy_server(path, body)
 
@@ -73,9 +83,32 @@ def test_what_is_unscored_never_becomes_a_score(tmp_path: Path) -> None:
     with (
         StubEndpoint(refuses_one) as stub,
         ServedLM(str(checkpoint), base_url=stub.url, results=str(tmp_path / "results")) as model,
-        pytest.raises(DataError, match="request_failed 1"),
     ):
-        model.loglikelihood([request("one", " ab"), request("much longer", " ab")])
+        with pytest.raises(DataError, match=r"1 of 2 requests are unscored \(request_failed 1\)"):
+            model.loglikelihood([request("one", " ab"), request("much longer", " ab")])
+        assert len(model.loglikelihood([request("one", " ab")])) == 1, "an earlier call's failure is over"
+        nameless = [((None, None), model.tok_encode("much longer"), model.tok_encode(" ab"))]
+        with pytest.raises(DataError, match="request_failed 1"):
+            model._loglikelihood_tokens(nameless)
+
+
+def test_a_server_whose_endpoint_refuses_a_group_is_asked_as_any_other(tmp_path: Path) -> None:
+    from evalsuite.lm_eval import ServedLM
+
+    def no_long_context(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if any(body.get("context", [])):
+            return 400, {"error": {"message": "IndexError: list index out of range"}}
+        return toy_server(path, body)
+
+    checkpoint = write_checkpoint(tmp_path / "ckpt")
+    with (
+        StubEndpoint(no_long_context) as stub,
+        ServedLM(str(checkpoint), base_url=stub.url, results=str(tmp_path / "results")) as model,
+    ):
+        assert model.server.scores_continuations
+        (got,) = model.loglikelihood([request("one", " ab")])
+        expected = direct(model.tok_encode("one"), model.tok_encode(" ab"), SIZE)
+    assert got == pytest.approx(expected)
 
 
 def test_an_unknown_model_argument_is_named() -> None:

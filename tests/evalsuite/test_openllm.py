@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evalsuite.errors import DataError, UsageError
+from evalsuite.results import reusable, unscored_share
 from evalsuite.suites import openllm as module
 from evalsuite.suites.base import SuiteOptions
 from evalsuite.suites.harness_run import HarnessResult, load_tasks, run_tasks
@@ -198,6 +199,9 @@ def test_a_failed_document_leaves_the_metrics_and_is_counted(
     # the one right answer is the one that is lost: 0 of 5, not 0 of 6 and not 1 of 6
     assert scores["math"]["score"] == 0.0
     assert scores["gpqa"] == whole["gpqa"]
+    n = scores["documents"]["n"]
+    assert unscored_share({"openllm": scores}) == (2, n + 2)
+    assert n + 2 == whole["documents"]["n"]
     [lost] = [row for row in sample_rows(partial, "mini_math") if row["metrics"] == []]
     assert lost["unscored"] == "malformed_reply"
     assert "exact_match" not in lost
@@ -215,6 +219,13 @@ def test_a_part_whose_every_document_failed_is_null_with_a_reason(
     assert "no document" in scores["unscored"]["gpqa"]
     assert scores["unscored"]["bbh"] == "not asked for"
     assert dead.unscored == {"mini_gpqa": {"request_failed": 6}, "mini_math": {"request_failed": 6}}
+    assert scores["documents"] == {"n": 0, "unscored": {"request_failed": 12}}
+    assert unscored_share({"openllm": scores}) == (12, 12), "what has no figure is missing all the same"
+    by_name = LM_EVAL.score(dead)
+    assert unscored_share({"lm_eval": by_name}) == (12, 12)
+    assert not reusable({"suites": {"openllm": scores}}, {"suites": {"openllm": {"run_key": "k"}}}, "openllm", "k"), (
+        "the next run asks again"
+    )
     OPENLLM.export(dead, tmp_path)
 
 

@@ -121,6 +121,39 @@ def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_
     assert starts.read_text() == "x"
 
 
+def test_a_server_that_no_longer_listens_is_dead_although_its_process_lives(checkpoint, tmp_path, monkeypatch):
+    """An engine that dies takes its server's socket along seconds before the process ends."""
+    deaf = SERVES.replace("http.server.HTTPServer", "server = http.server.HTTPServer").replace(
+        ".serve_forever()", "\nserver.timeout = 0.2\nwhile not os.path.exists(sys.argv[3]): server.handle_request()\n"
+    )
+    monkeypatch.setattr(
+        server_module,
+        "_command",
+        lambda server, checkpoint, options: [
+            sys.executable,
+            "-c",
+            deaf + "server.server_close(); time.sleep(60)",
+            str(server.port),
+            server.model_name,
+            str(tmp_path / "dies"),
+        ],
+    )
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        session._start()
+        assert not session.restart_allowed(), "it lives and listens"
+        (tmp_path / "dies").touch()
+        deadline = time.monotonic() + 10
+        while session.server.answers() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert session.server.alive()
+        assert session.restart_allowed()
+        assert session.restarts == 1
+
+
 def test_a_server_that_dies_while_answering_is_started_anew_and_the_work_goes_on(checkpoint, tmp_path, monkeypatch):
     starts = tmp_path / "starts"
     reply = {"choices": [{"text": "back again", "finish_reason": "stop"}], "usage": {}}

@@ -163,7 +163,8 @@ def _resume(folder: Path) -> Any:
     if stored is None:
         return None
     judge = {"name": "j", "fingerprint": "f" * 64}
-    refuse_mixing(folder, stored, manifest, data="full", limit=None, judge=judge, pins={"mt_bench": {"a": {}}})
+    model, pins = {"dtype": "float32", "chat_template_sha256": "0" * 64}, {"mt_bench": {"a": {}}}
+    refuse_mixing(folder, stored, manifest, data="full", limit=None, judge=judge, pins=pins, model=model)
     if all(reusable(stored, manifest, suite, "") for suite in ("mt_bench", "mixeval")):
         unscored_share(stored["suites"])
     print_models(Console(file=io.StringIO(), width=100), [stored])

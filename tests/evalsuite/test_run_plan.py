@@ -1,0 +1,159 @@
+"""What a run takes over, what it does again, and what it refuses to put side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalsuite.checkpoint import resolve
+from evalsuite.config import parse_suite, read_config
+from evalsuite.errors import CheckpointError, ServerError, UsageError
+from evalsuite.run_plan import _suite_run, _with_stored_parts
+from evalsuite.runner import _Runner, run
+from evalsuite.serving.server import ServeOptions
+from evalsuite.serving.session import Session
+from evalsuite.store import Store
+from tests.evalsuite.stub_endpoint import StubEndpoint
+from tests.evalsuite.test_runner import config, folder_of, obliging
+from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
+
+IDENTITY = {"weights": "w"}
+
+
+def suite_of(word: str, **changes):
+    return _suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), None, IDENTITY)
+
+
+def planned(asked: str, stored: str | None, **changes):
+    """Plan ``asked`` where the figures of ``stored`` stand."""
+    settings = read_config({"models": ["m"], "data": "mini", **changes})
+    earlier = None if stored is None else suite_of(stored)
+    manifest = {}
+    if earlier is not None:
+        entry = {"run_key": earlier.run_key, "options": {"parts": list(earlier.spec.parts)}}
+        manifest = {"suites": {earlier.spec.key: entry}}
+    return _with_stored_parts(parse_suite(asked), settings, None, IDENTITY, {"suites": {}}, manifest), earlier
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "parts"),
+    [
+        ("openllm:musr", "openllm:ifeval", ("ifeval", "musr")),
+        ("openllm:musr", "openllm:musr", ("musr",)),
+        ("openllm:musr", "openllm", ()),
+        ("openllm", "openllm:musr", ()),
+        ("lm_eval:b", "lm_eval:a", ("a", "b")),
+        ("lm_eval:a", "lm_eval:a,b", ("a", "b")),
+        ("openllm:musr", None, ("musr",)),
+        ("mt_bench", "mt_bench", ()),
+    ],
+)
+def test_parts_that_stand_are_kept_beside_new_ones(asked, stored, parts):
+    suite, earlier = planned(asked, stored)
+    assert suite.spec.parts == suite.options.parts == parts
+    if earlier is not None and parts == earlier.spec.parts:
+        assert suite.run_key == earlier.run_key, "nothing is done again"
+
+
+def test_parts_of_another_question_are_not_taken_along():
+    assert planned("openllm:musr", "openllm:ifeval", seed=7)[0].spec.parts == ("musr",)
+
+
+def run_key(judge_folder: Path) -> str:
+    settings = read_config({"models": ["m"], "judge": str(judge_folder), "data": "mini"})
+    return _suite_run(parse_suite("mt_bench"), settings, resolve(str(judge_folder)), IDENTITY).run_key
+
+
+def test_verdicts_are_those_of_the_judge_with_its_template_and_tokenizer(tmp_path):
+    one = write_checkpoint(tmp_path / "one")
+    same = write_checkpoint(tmp_path / "same")
+    other = write_checkpoint(tmp_path / "other", template=TEMPLATE.replace("im_start", "im_begin"))
+    assert run_key(one) == run_key(same)
+    assert run_key(one) != run_key(other)
+
+
+@pytest.mark.parametrize(("changes", "own"), [({}, True), ({"chat_template": "fastchat:vicuna_v1.1"}, False)])
+def test_a_format_for_the_candidates_is_not_the_judges(tmp_path, changes, own):
+    folder = str(write_checkpoint(tmp_path / "ckpt"))
+    settings = read_config({"models": [folder], "judge": folder, **changes})
+    checkpoint = resolve(folder)
+    assert _Runner(settings, checkpoint, None, None, None)._is_own_judge(checkpoint) is own
+
+
+def test_fresh_keeps_the_old_figures_until_new_ones_are_there(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        settings = config(stub, tmp_path, suites=["mt_bench"], fresh=True)
+        run(settings)
+        before = (folder_of(tmp_path) / "scores.json").read_text()
+    with pytest.raises((ServerError, UsageError, CheckpointError)):
+        run(settings)
+    assert (folder_of(tmp_path) / "scores.json").read_text() == before
+    assert not list(folder_of(tmp_path).glob("replaced/*"))
+
+
+@pytest.mark.parametrize(("key", "word"), [("dtype", "dtype float16"), ("chat_template_sha256", "chat template 0000")])
+def test_figures_of_another_dtype_or_template_are_refused(tmp_path, monkeypatch, key, word):
+    monkeypatch.setattr("evalsuite.run_plan.effective_dtype", lambda *_, **__: "float32")
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mt_bench"]))
+        path = folder_of(tmp_path) / "scores.json"
+        scores = json.loads(path.read_text())
+        scores["model"][key] = {"dtype": "float16", "chat_template_sha256": "0" * 64}[key]
+        path.write_text(json.dumps(scores))
+        if key == "chat_template_sha256":
+            from evalsuite.checkpoint import Checkpoint
+
+            monkeypatch.setattr(Checkpoint, "chat_template_sha256", "1" * 64)
+        with pytest.raises(UsageError, match=word):
+            run(config(stub, tmp_path, suites=["mixeval"]))
+
+
+def test_each_model_is_charged_for_its_own_verdicts_alone(tmp_path):
+    with (
+        StubEndpoint(obliging) as one,
+        StubEndpoint(obliging, model="two") as two,
+        StubEndpoint(obliging, model="j") as judge,
+    ):
+        models = [f"stub@{one.url}", f"two@{two.url}"]
+        run(config(one, tmp_path, models=models, judge=f"j@{judge.url}", suites=["mt_bench"]))
+        asked = len(judge.requests)
+    used = [json.loads(path.read_text())["usage"]["judge"]["requests"] for path in tmp_path.glob("*/manifest.json")]
+    assert len(used) == 2
+    assert sum(used) == asked
+
+
+def tokenizing(ids):
+    def answer(path, body):
+        if path == "/tokenize":
+            return 200, {"tokens": ids if ids is not None else [9]}
+        return obliging(path, body)
+
+    return answer
+
+
+def test_a_server_with_another_tokenizer_is_refused_before_anything_is_asked(tmp_path):
+    from evalsuite.serving.chat_format import load_chat_format
+    from evalsuite.serving.wire import _PROBE_TEXT
+
+    checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
+    right = load_chat_format(checkpoint).tokenizer.encode(_PROBE_TEXT, add_special_tokens=False)
+    with Store(tmp_path / "store.sqlite") as store:
+        for ids in (right, None):
+            with StubEndpoint(tokenizing(ids)) as stub:
+                make = (checkpoint, store, ServeOptions(), tmp_path / "log")
+                if ids is right:
+                    assert Session(*make, base_url=stub.url).target.identity["attached"] == "stub"
+                else:
+                    with pytest.raises(UsageError, match="another tokenizer"):
+                        Session(*make, base_url=stub.url)
+
+
+def test_a_server_that_cannot_be_asked_about_its_tokenizer_is_believed(tmp_path):
+    checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}})) as stub,
+    ):
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log", base_url=stub.url)
