@@ -1,6 +1,7 @@
 """Open LLM Leaderboard v2 on one server: through evalsuite and through lm-eval's own client, part by part.
 
     EVALSUITE_MIRROR=... python bench/openllm.py [--limit 2] [--dtype float32] [--chat both] [--parts bbh,musr]
+    ... --parts bbh --by-task [--skip leaderboard_bbh_navigate,...]     # a long part, a row a task, in several sittings
 
 Both ways run lm-eval's own tasks with the same seeds on the same vLLM, each from an empty prefix cache. A row is
 printed as soon as both are through one part: the parity (metrics that are equal, the largest difference between two
@@ -12,21 +13,21 @@ from __future__ import annotations
 
 import argparse
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from bench.served import Cost, Served, served, versions
 from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.harness_run import lm_eval_seeds, quiet_harness
+from evalsuite.suites.harness_run import HarnessLoaded, lm_eval_seeds, quiet_harness
 from evalsuite.suites.openllm import OPENLLM
 from evalsuite.suites.openllm_scores import PARTS
 
 
-def theirs_on(bench: Served, options: SuiteOptions, concurrency: int) -> dict[str, Any]:
+def theirs_on(bench: Served, options: SuiteOptions, concurrency: int, task: str | None = None) -> dict[str, Any]:
     from lm_eval.evaluator import evaluate
 
-    loaded = OPENLLM.load(options)
+    loaded = load(options, task)
     with quiet_harness(), lm_eval_seeds():
         return evaluate(
             lm=bench.lm_eval_client(concurrency),
@@ -36,6 +37,14 @@ def theirs_on(bench: Served, options: SuiteOptions, concurrency: int) -> dict[st
             apply_chat_template=options.chat_template_on_openllm,
             fewshot_as_multiturn=options.chat_template_on_openllm,
         )
+
+
+def load(options: SuiteOptions, task: str | None) -> HarnessLoaded:
+    """The tasks of a part, or one of them, without the group's own row."""
+    loaded = OPENLLM.load(options)
+    if task is None:
+        return loaded
+    return replace(loaded, parts={options.parts[0]: (task,)}, tasks={task: loaded.tasks[task]}, groups={})
 
 
 def responses(samples: dict[str, Any]) -> dict[tuple[str, int], list[Any]]:
@@ -112,12 +121,12 @@ def compared(ours: Any, cost: Cost, theirs: dict[str, Any], other: Cost) -> Row:
     )
 
 
-def both_ways(bench: Served, options: SuiteOptions, concurrency: int) -> Row:
-    """Run one part through evalsuite, then through lm-eval."""
-    loaded = OPENLLM.load(options)
+def both_ways(bench: Served, options: SuiteOptions, concurrency: int, task: str | None = None) -> Row:
+    """Run one part, or one task of it, through evalsuite, then through lm-eval."""
+    loaded = load(options, task)
     with bench.client() as client:
         ours, cost = bench.cost_of(partial(OPENLLM.run, loaded, client, bench.thread.loop, options))
-    theirs, other = bench.cost_of(partial(theirs_on, bench, options, concurrency))
+    theirs, other = bench.cost_of(partial(theirs_on, bench, options, concurrency, task))
     return compared(ours, cost, theirs, other)
 
 
@@ -133,6 +142,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--limit", type=int, default=2, help="documents a task")
     parser.add_argument("--parts", default=",".join(part for part in PARTS if part != "gpqa"))
+    parser.add_argument("--by-task", action="store_true", help="a row a task, without the rows of groups")
+    parser.add_argument("--skip", default="", help="tasks to leave out, with --by-task")
     parser.add_argument("--chat", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--data", choices=("full", "mini"), default="full")
     parser.add_argument("--concurrency", type=int, default=8, help="requests that lm-eval has in flight")
@@ -150,9 +161,13 @@ def main() -> None:
                     chat_template_on_openllm=chat,
                     fewshot_as_multiturn=chat,
                 )
-                row = both_ways(bench, options, arguments.concurrency)
-                group.add(row)
-                print(f"| {part} | {row.cells()}", flush=True)
+                tasks = sorted(OPENLLM.load(options).tasks) if arguments.by_task else [None]
+                for task in tasks:
+                    if task in arguments.skip.split(","):
+                        continue
+                    row = both_ways(bench, options, arguments.concurrency, task)
+                    group.add(row)
+                    print(f"| {task or part} | {row.cells()}", flush=True)
             print(f"| **all** | {group.cells()}\n")
             print("\n".join(group.unequal), flush=True)
 
