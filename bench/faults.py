@@ -19,9 +19,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from bench.kills import (
     random_trigger,
 )
 from bench.scripted_endpoint import Behaviour, ScriptedEndpoint
+from bench.tally import Tally, print_table
 from evalsuite.files import write_jsonl
 
 IN_FLIGHT = 4
@@ -81,25 +81,6 @@ class Scenario:
     """Whether it deletes answers once they are in a finished file, so that its store does not tell what it has."""
     share: float = 1.0
     """How many of the kills it gets: training costs seconds a life."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """Faults by kind: tried, survived and lost, with a sentence for each loss."""
-
-    tried: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-    remarks: list[str] = field(default_factory=list)
-    asked: int = 0
-    repeated: int = 0
-    in_flight: int = 0
-    left_behind: int = 0
-
-    def add(self, kinds: Sequence[str], faults: Sequence[str]) -> None:
-        self.tried.update(kinds)
-        if faults:
-            self.lost.update(kinds)
-            self.remarks += faults
 
 
 def _run_words(url: str, inputs: Path, folder: Path) -> list[str]:  # noqa: ARG001
@@ -287,20 +268,6 @@ def bench_scenario(scenario: Scenario, place: Path, tally: Tally, plan: Plan) ->
                 how = draw.choice(signals)
                 done += disturb(scenario, endpoint, place, expected, triggers, tally, how=how, cold=cold)
             print(f"{scenario.name}: {done} struck", file=sys.stderr, flush=True)
-
-
-def print_table(tally: Tally) -> None:
-    print("| fault | tried | survived | lost |\n| --- | ---: | ---: | ---: |")
-    for kind, tried in sorted(tally.tried.items()):
-        print(f"| {kind} | {tried} | {tried - tally.lost[kind]} | {tally.lost[kind]} |")
-    total, lost = tally.tried.total(), tally.lost.total()
-    print(f"| **all** | **{total}** | **{total - lost}** | **{lost}** |")
-    print(
-        f"\n{tally.asked:,} questions reached the endpoint; {tally.repeated} of them a second time, where "
-        f"{tally.in_flight} were in flight at a kill. {tally.left_behind} temporary files were left behind."
-    )
-    for remark in tally.remarks:
-        print(f"LOST: {remark}")
 
 
 def main() -> None:

@@ -8,15 +8,13 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from bench.kills import NEVER, contents, differences, orphans, start
+from bench.tally import Tally
 from evalsuite.files import read_json
-
-if TYPE_CHECKING:
-    from bench.faults import Tally
 
 _SERVER_WORDS = "api_server"
 _PATIENCE_S = 300.0
