@@ -199,7 +199,7 @@ def bradley_terry(
     if not _everyone_is_linked_to_everyone(table):
         return None
     strengths = _most_likely_strengths(table)
-    covariance = np.linalg.pinv(_information(table, strengths), hermitian=True)
+    covariance = _pseudo_inverse(_information(table, strengths))
     stderrs = np.sqrt(np.diag(covariance))
     values, errors = strengths.tolist(), stderrs.tolist()
     intervals = [normal_ci(value, error, level=level) for value, error in zip(values, errors, strict=True)]
@@ -231,6 +231,20 @@ def _information(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> N
     return information
 
 
+def _pseudo_inverse(information: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Invert a connected Laplacian under the sum-to-zero constraint.
+
+    The one direction that it says nothing about is known, so it is filled and taken out again. A general
+    pseudo-inverse has to find it by the size of an eigenvalue, which rounding leaves at 1e-14 instead of
+    0, and inverts that.
+    """
+    n = len(information)
+    filling = np.full((n, n), np.trace(information) / n**2)
+    constant = 1 / np.trace(information)
+    inverse: NDArray[np.float64] = np.linalg.inv(information + filling) - constant
+    return inverse
+
+
 def _most_likely_strengths(wins: NDArray[np.float64]) -> NDArray[np.float64]:
     games = wins + wins.T
     strengths: NDArray[np.float64] = np.zeros(len(wins))
@@ -239,7 +253,7 @@ def _most_likely_strengths(wins: NDArray[np.float64]) -> NDArray[np.float64]:
         gradient = wins.sum(axis=1) - expected.sum(axis=1)
         if np.abs(gradient).max() <= 1e-10 * games.sum():
             break
-        step = np.linalg.pinv(_information(wins, strengths), hermitian=True) @ gradient
+        step = _pseudo_inverse(_information(wins, strengths)) @ gradient
         here = _log_likelihood(wins, strengths)
         scale = 1.0
         while scale > 1e-8 and _log_likelihood(wins, strengths + scale * step) < here:

@@ -130,6 +130,29 @@ def test_bradley_terry_standard_errors_cover():
     assert 0.92 <= hits / trials <= 0.98
 
 
+def table_of_ratings(rng, n_models, n_prompts=80):
+    """Wins, ties as halves, of whole ratings from 1 to 10: the table of ``score preferences``."""
+    rated = np.clip(np.round(7 + 2 * rng.normal(size=(n_models, n_prompts))), 1, 10)
+    above, equal = rated[:, None] > rated[None], rated[:, None] == rated[None]
+    return (above + equal / 2).sum(axis=2) * ~np.eye(n_models, dtype=bool)
+
+
+@pytest.mark.parametrize("n_models", [2, 5, 16, 20])
+def test_standard_errors_are_those_of_the_contrasts_with_one_model_held_fixed(n_models):
+    rng = np.random.default_rng(n_models)
+    for _ in range(50):
+        wins = table_of_ratings(rng, n_models)
+        result = bradley_terry(wins.tolist())
+        gaps = np.subtract.outer(result.strengths, result.strengths)
+        weights = (wins + wins.T) / (2 + 2 * np.cosh(gaps))
+        information = np.diag(weights.sum(axis=1)) - weights
+        held = np.zeros((n_models, n_models))
+        held[1:, 1:] = np.linalg.inv(information[1:, 1:])
+        centred = np.eye(n_models) - 1 / n_models
+        expected = np.sqrt(np.diag(centred @ held @ centred))
+        assert result.stderrs == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     "wins",
     [
