@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from judges.preference import (
-    Verdicts,
-    bradley_terry,
-    count_verdicts,
-    flip_count_of_verdicts,
-    position_bias,
-    win_table,
-)
+from judges.bradley_terry import rank_by_prompts
+from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, position_bias
 from judges.statistics import holm_correction, proportion_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, swap_pair
@@ -22,8 +16,6 @@ from judges.verdicts import Game, PairVerdict, swap_pair
 Pair = tuple[str, str]
 Games = tuple[Game | Unscored | None, ...]
 Figures = dict[str, Any]
-
-_LINKING_TIES = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,16 +173,13 @@ def flip_figures(given: Verdicted, lineage: Mapping[str, str]) -> list[Figures]:
 
 
 def _ranking(given: Verdicted) -> list[Figures]:
-    """Rank by Bradley-Terry strength; where a model never lost, a tie a pair is added and said so."""
-    table = win_table(given.models, given.verdicts)
-    result, ties = bradley_terry(table), 0.0
-    if result is None:
-        result, ties = bradley_terry(table, pseudo_ties=_LINKING_TIES), _LINKING_TIES
-    if result is None:
+    """Rank by Bradley-Terry strength; where a model never lost or never won, a tie a pair is added and said so."""
+    found = rank_by_prompts(given.models, given.verdicts)
+    if found is None:
         return [{"model": model, "bradley_terry": None, "ci95": None, "added_ties": 0.0} for model in given.models]
     rows: list[Figures] = [
-        {"model": model, "bradley_terry": strength, "ci95": list(interval), "added_ties": ties}
-        for model, strength, interval in zip(given.models, result.strengths, result.intervals, strict=True)
+        {"model": model, "bradley_terry": strength, "ci95": _listed(interval), "added_ties": found.added_ties}
+        for model, strength, interval in zip(given.models, found.strengths, found.intervals, strict=True)
     ]
     return sorted(rows, key=lambda row: -row["bradley_terry"])
 

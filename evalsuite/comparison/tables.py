@@ -153,7 +153,7 @@ def _print_ranking(console: Console, ranking: Sequence[Mapping[str, Any]]) -> No
         table.add_row(escape(row["model"]), _figure(row["bradley_terry"]), _ci(row["ci95"], percent=False))
     console.print(table)
     if any(row["added_ties"] for row in ranking):
-        console.print("a model never lost: one tie a pair was added to the ranking, so that it is finite")
+        console.print("a model never lost or never won: one tie a pair was added to the ranking, so that it is finite")
 
 
 def _print_categories(console: Console, pairs: Sequence[Mapping[str, Any]]) -> None:
