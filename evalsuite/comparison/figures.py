@@ -189,7 +189,8 @@ def _matrix(
 ) -> Figures:
     """Lay the rates out as Table 4 does: SFTs, then DGMs; row preferred over column, percent; FlipCt of each DGM.
 
-    A DGM's flips are by the other SFT; None on the diagonal and for models that are no DGM.
+    A DGM's flips are by its own SFT and then by the other one, since it may have several of its own;
+    None on the diagonal and for models that are no DGM.
     """
     order = dict.fromkeys([*lineage, *lineage.values(), *given.models])
     models = [model for model in order if model in given.models]
@@ -198,8 +199,15 @@ def _matrix(
     percent = [
         [None if (rate := rates.get((row, column))) is None else 100 * rate for column in models] for row in models
     ]
-    counts = [{flip["other"]: flip["count"] for flip in flips if flip["dgm"] == model} or None for model in models]
+    counts = [_flips_by_own([flip for flip in flips if flip["dgm"] == model]) or None for model in models]
     return {"models": models, "percent_row_over_column": percent, "flip_counts": counts}
+
+
+def _flips_by_own(flips: Sequence[Figures]) -> dict[str, dict[str, int]]:
+    return {
+        own: {flip["other"]: flip["count"] for flip in flips if flip["own"] == own}
+        for own in dict.fromkeys(flip["own"] for flip in flips)
+    }
 
 
 def csv_text(pairs: Sequence[Mapping[str, Any]]) -> str:

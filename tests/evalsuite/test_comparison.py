@@ -229,7 +229,7 @@ def test_lineage_counts_flips_and_lays_the_matrix_out_as_table_4(tmp_path):
     ]
     matrix = document["matrix"]
     assert matrix["models"] == ["own", "other", "dgm", "teacher"]
-    assert matrix["flip_counts"] == [None, None, {"other": 5}, {"own": 0}]
+    assert matrix["flip_counts"] == [None, None, {"own": {"other": 5}}, {"other": {"own": 0}}]
     assert matrix["percent_row_over_column"][2] == [100.0, 100.0, None, 100.0]
     assert len(document["pairs"]) == 6
     assert all(pair["p_value_holm"] == pytest.approx(min(1, 6 * 2 / 2**5)) for pair in document["pairs"])
