@@ -146,7 +146,7 @@ def _print_matrix(console: Console, matrix: Mapping[str, Any]) -> None:
 
 
 def _flip_cell(by_own: Mapping[str, Mapping[str, int]] | None) -> str:
-    """Write a DGM's flips, one number for each other SFT; a line for each of its own SFTs, named where there are several."""
+    """Write a DGM's flips, one number for each other SFT; a named line for each SFT of its own where it has several."""
     if not by_own:
         return _DASH
     lines = {own: ", ".join(str(count) for count in by_other.values()) for own, by_other in by_own.items()}
