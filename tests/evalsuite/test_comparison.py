@@ -372,6 +372,23 @@ def test_a_name_that_is_taken_by_another_comparison_is_refused(tmp_path):
             run(stubs, tmp_path, "umpire", name="mine", limit=2)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"dtype": "float16"},
+        {"max_model_len": 512},
+        {"vllm_args": (("quantization", "fp8"),)},
+        {"chat_template": "fastchat:vicuna_v1.1"},
+    ],
+)
+def test_models_served_in_another_way_are_another_comparison(tmp_path, setting):
+    with models_and(umpire=judge(prefers("good"))) as stubs:
+        plainly = run(stubs, tmp_path, "umpire", limit=1)
+        other = run(stubs, tmp_path, "umpire", limit=1, **setting)
+        assert run(stubs, tmp_path, "umpire", limit=1, in_flight=3).folder == plainly.folder
+    assert other.folder != plainly.folder
+
+
 def test_the_command_prints_one_json_document_and_a_table(tmp_path):
     with models_and(umpire=judge(prefers("good"))) as stubs:
         words = ["compare", word(stubs, "good"), word(stubs, "plain"), "--judge", word(stubs, "umpire")]
