@@ -38,9 +38,9 @@ class Verdicted:
 def preference_figures(given: Verdicted, lineage: Mapping[str, str] | None = None) -> Figures:
     """Return n_prompts, pairs, flips, ranking, matrix and position_bias of preferences.json, JSON-ready.
 
-    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Intervals are bootstraps
-    that draw whole prompts (Wilson's where all prompts agree); p-values are exact sign tests over
-    the decided prompts, Holm-corrected over the pairs.
+    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Rates have Wilson's
+    intervals, one prompt a trial; the others are bootstraps that draw whole prompts. p-values are
+    exact sign tests over the decided prompts, Holm-corrected over the pairs.
     """
     pairs = [_pair_figures(given, pair) for pair in given.verdicts]
     for figures, p in zip(pairs, holm_correction([each["p_value"] for each in pairs]), strict=True):
