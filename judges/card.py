@@ -75,7 +75,8 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
     a preference for one place cancels out and chance is one half; its interval is Wilson's, and
     ``ci95_by_question`` a bootstrap that draws whole questions, since several pairs may share one.
     ``kappa`` is Cohen's on the same pairs. ``both_orders`` counts the strict verdicts over all
-    scored pairs (chance is below one half there), ``single_order`` the games on their own.
+    scored pairs (chance is below one half there), ``single_order`` the games on their own; their
+    intervals go by question too.
     """
     decided = [(pair.choice, pair.pair.label) for pair in judged if pair.choice is not None]
     scored = [pair for pair in judged if isinstance(pair.verdict, PairVerdict)]
@@ -119,7 +120,11 @@ def _both_orders(scored: Sequence[JudgedPair]) -> Figures:
         "wrong": n - right - ties,
         "ties": ties,
         "accuracy": right / n,
-        "ci95": list(wilson_ci(right, n)),
+        "ci95": _listed(
+            proportion_ci(
+                [float(winner == people) for winner, people in winners], [pair.pair.question for pair in scored]
+            )
+        ),
     }
 
 
@@ -141,32 +146,36 @@ def _single_order(scored: Sequence[JudgedPair]) -> Figures:
 
 
 def position_figures(judged: Sequence[JudgedPair]) -> Figures | None:
-    """Return the rate at which the first place wins, and how often the verdict turns with the order."""
-    games = [game for pair in judged for game in (pair.straight, pair.turned)]
-    bias = position_bias(games, [pair.pair.question for pair in judged for _ in range(2)])
+    """Return the rate at which the first place wins, and how often the verdict turns with the order.
+
+    Over pairs with both orders judged, for a single game would bring the answers' quality into the
+    figure; intervals go by question. None without such a pair.
+    """
+    verdicts = [(verdict, pair) for pair in judged if isinstance(verdict := pair.verdict, PairVerdict)]
+    questions = [pair.pair.question for _, pair in verdicts]
+    games = [game for _, pair in verdicts for game in (pair.straight, pair.turned)]
+    bias = position_bias(games, [question for question in questions for _ in range(2)])
     if bias is None:
         return None
-    verdicts = [verdict for pair in judged if isinstance(verdict := pair.verdict, PairVerdict)]
-    flips = sum(verdict.position_flip for verdict in verdicts)
+    flips = [float(verdict.position_flip) for verdict, _ in verdicts]
     return {
         "first_rate": bias.first_rate,
         "ci95": _listed(bias.interval),
         "mean_first": bias.mean_first,
         "n_games": bias.n_games,
-        "position_flips": flips,
-        "flip_rate": flips / len(verdicts) if verdicts else None,
-        "flip_rate_ci95": list(wilson_ci(flips, len(verdicts))) if verdicts else None,
+        "position_flips": int(sum(flips)),
+        "flip_rate": sum(flips) / len(flips),
+        "flip_rate_ci95": _listed(proportion_ci(flips, questions)),
     }
 
 
 def length_figures(judged: Sequence[JudgedPair]) -> Figures | None:
     """Compare how often the judge and people prefer the longer output (characters); None without a case.
 
-    Over decided pairs of different lengths; ``difference`` is judge minus people, its interval a
-    bootstrap over pairs.
+    Over decided pairs of different lengths; ``difference`` is judge minus people. Intervals go by question.
     """
     cases = [
-        (_is_longer(pair.pair, pair.choice), _is_longer(pair.pair, pair.pair.label))
+        (_is_longer(pair.pair, pair.choice), _is_longer(pair.pair, pair.pair.label), pair.pair.question)
         for pair in judged
         if pair.choice is not None and len(pair.pair.output_1) != len(pair.pair.output_2)
     ]
@@ -179,7 +188,7 @@ def self_preference_figures(judged: Sequence[JudgedPair], judge_name: str) -> Fi
     for pair in judged:
         own = [number for number, author in ((1, pair.pair.author_1), (2, pair.pair.author_2)) if author == judge_name]
         if len(own) == 1 and pair.choice is not None:
-            cases.append((pair.choice == own[0], pair.pair.label == own[0]))
+            cases.append((pair.choice == own[0], pair.pair.label == own[0], pair.pair.question))
     return _against_people(cases)
 
 
@@ -187,19 +196,21 @@ def _is_longer(pair: LabelledPair, choice: Label) -> bool:
     return (len(pair.output_1) > len(pair.output_2)) == (choice == 1)
 
 
-def _against_people(cases: Sequence[tuple[bool, bool]]) -> Figures | None:
+def _against_people(cases: Sequence[tuple[bool, bool, str]]) -> Figures | None:
+    """Compare (the judge's choice, people's, question)."""
     if not cases:
         return None
     n = len(cases)
-    judge, people = sum(judge for judge, _ in cases), sum(people for _, people in cases)
-    differences = [float(judge) - float(people) for judge, people in cases]
+    judge, people = sum(judge for judge, _, _ in cases), sum(people for _, people, _ in cases)
+    differences = [float(judge) - float(people) for judge, people, _ in cases]
+    questions = [question for _, _, question in cases]
     return {
         "n": n,
         "judge_rate": judge / n,
-        "judge_ci95": list(wilson_ci(judge, n)),
+        "judge_ci95": _listed(proportion_ci([float(judge) for judge, _, _ in cases], questions)),
         "people_rate": people / n,
         "difference": (judge - people) / n,
-        "difference_ci95": _listed(bootstrap_ci(differences)),
+        "difference_ci95": _listed(bootstrap_ci(differences, questions)),
     }
 
 

@@ -1,14 +1,11 @@
-"""Who is preferred over whom: rates and flips as the paper defines them, and Bradley-Terry strengths."""
+"""Who is preferred over whom: rates and flips as the paper defines them."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from judges.statistics import Interval, normal_ci, proportion_ci
+from judges.statistics import Interval, proportion_ci
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, Winner
 
@@ -121,16 +118,6 @@ def flip_count_of_verdicts(dgm_over_other: Verdicts, other_over_own: Verdicts, d
     return sum(all(isinstance(v, PairVerdict) and v.winner == "a" for v in row) for row in zip(*lists, strict=True))
 
 
-def win_table(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts]) -> list[list[float]]:
-    """Return how often model i beat model j, ties as half a win each; rows and columns in the order of ``models``."""
-    table = [[0.0] * len(models) for _ in models]
-    for (a, b), verdicts in pairs.items():
-        counts, i, j = count_verdicts(verdicts), models.index(a), models.index(b)
-        table[i][j] += counts.wins_a + counts.ties / 2
-        table[j][i] += counts.wins_b + counts.ties / 2
-    return table
-
-
 @dataclass(frozen=True, slots=True)
 class PositionBias:
     """How far a judge prefers what stands first, over games in both orders; 0.5 is no bias.
@@ -161,88 +148,3 @@ def position_bias(
     interval = proportion_ci(firsts, [name for _, name in played], seed=seed)
     n = len(played)
     return PositionBias(sum(firsts) / n, interval, sum(first for first, _ in played) / n, n)
-
-
-@dataclass(frozen=True, slots=True)
-class BradleyTerry:
-    """Strengths on the log-odds scale, one a model in the order of the wins; their sum is 0.
-
-    Model i beats model j with probability ``1 / (1 + exp(strengths[j] - strengths[i]))``.
-    """
-
-    strengths: tuple[float, ...]
-    stderrs: tuple[float, ...]
-    intervals: tuple[Interval, ...]
-
-
-def bradley_terry(
-    wins: Sequence[Sequence[float]], *, level: float = 0.95, pseudo_ties: float = 0.0
-) -> BradleyTerry | None:
-    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals.
-
-    ``wins[i][j]`` says how often model i beat model j (a tie is half a win each; the diagonal is
-    ignored). ``pseudo_ties`` adds that many ties to every pair that met, which pulls the
-    strengths together. Standard errors come from the inverse Hessian under the sum-to-zero
-    constraint. None when no finite maximum exists: some group of models never lost to the
-    others, or never met them. Raises ValueError unless ``wins`` is square with at least two models
-    and finite entries of at least 0.
-    Source: Bradley and Terry 1952 (Biometrika 39, 324-345); existence by Ford 1957 (Amer. Math.
-    Monthly 64, 28-33); Newton's method on the log-strengths.
-    """
-    table = np.array(wins, dtype=np.float64)
-    if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
-        raise ValueError(f"wins of shape {table.shape}; expected a square table of two or more models")
-    if not np.isfinite(table).all() or (table < 0).any() or not 0 <= pseudo_ties < np.inf:
-        raise ValueError("a count of wins is negative or not finite; expected numbers of at least 0")
-    np.fill_diagonal(table, 0.0)
-    table += np.where(table + table.T > 0, pseudo_ties / 2, 0.0)
-    if not _everyone_is_linked_to_everyone(table):
-        return None
-    strengths = _most_likely_strengths(table)
-    covariance = np.linalg.pinv(_information(table, strengths), hermitian=True)
-    stderrs = np.sqrt(np.diag(covariance))
-    values, errors = strengths.tolist(), stderrs.tolist()
-    intervals = [normal_ci(value, error, level=level) for value, error in zip(values, errors, strict=True)]
-    return BradleyTerry(tuple(values), tuple(errors), tuple(each for each in intervals if each is not None))
-
-
-def _everyone_is_linked_to_everyone(wins: NDArray[np.float64]) -> bool:
-    """Say whether a chain of wins leads from each model to each other one."""
-    reached = (wins > 0) | np.eye(len(wins), dtype=bool)
-    for _ in range(len(wins).bit_length()):
-        reached = reached @ reached
-    return bool(reached.all())
-
-
-def _gaps(strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    return strengths[:, None] - strengths[None, :]
-
-
-def _log_likelihood(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> float:
-    return -float((wins * np.logaddexp(0.0, -_gaps(strengths))).sum())
-
-
-def _information(wins: NDArray[np.float64], strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the negative Hessian of the log-likelihood: a graph Laplacian, singular along (1, ..., 1)."""
-    gaps = _gaps(strengths)
-    variance = np.exp(-np.logaddexp(0.0, gaps) - np.logaddexp(0.0, -gaps))
-    weights = (wins + wins.T) * variance
-    information: NDArray[np.float64] = np.diag(weights.sum(axis=1)) - weights
-    return information
-
-
-def _most_likely_strengths(wins: NDArray[np.float64]) -> NDArray[np.float64]:
-    games = wins + wins.T
-    strengths: NDArray[np.float64] = np.zeros(len(wins))
-    for _ in range(200):
-        expected = games * np.exp(-np.logaddexp(0.0, -_gaps(strengths)))
-        gradient = wins.sum(axis=1) - expected.sum(axis=1)
-        if np.abs(gradient).max() <= 1e-10 * games.sum():
-            break
-        step = np.linalg.pinv(_information(wins, strengths), hermitian=True) @ gradient
-        here = _log_likelihood(wins, strengths)
-        scale = 1.0
-        while scale > 1e-8 and _log_likelihood(wins, strengths + scale * step) < here:
-            scale /= 2
-        strengths = np.asarray(strengths + scale * step)
-    return np.asarray(strengths - strengths.mean())

@@ -122,18 +122,21 @@ def bootstrap_ci(
 def proportion_ci(
     values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
-    """Return the interval of a mean of values in [0, 1]: :func:`bootstrap_ci`, but never without a width at an edge.
+    """Return the interval of a mean of values in [0, 1]: Wilson's for plain yes or no, else :func:`bootstrap_ci`.
 
-    Where all values are 0, or all are 1, there is nothing to resample, and Wilson's interval of that many clusters
-    stands in. None with fewer than two clusters. Raises ValueError for no or non-finite values, and for one outside
-    of [0, 1].
+    Values that are all 0 or 1, each its own cluster, are a binomial proportion. A bootstrap of few successes is
+    too narrow (4 % of 80: it holds the truth 87 times in 100, and one success has a lower upper end than none). Where
+    clusters share values and all are 0, or all are 1, there is nothing to resample, and Wilson's interval of that many
+    clusters stands in. None with fewer than two clusters. Raises ValueError for no or non-finite values, and for one
+    outside of [0, 1].
     """
     array = _finite(values)
     if array.min() < 0 or array.max() > 1:
         raise ValueError(f"values from {array.min()} to {array.max()}; expected 0 to 1")
     n = int(_cluster_numbers(array.size, clusters).max()) + 1
-    if n > 1 and array.min() == array.max() and array[0] in (0.0, 1.0):
-        return wilson_ci(int(array[0]) * n, n, level=level)
+    is_yes_or_no = bool(np.isin(array, (0.0, 1.0)).all())
+    if n > 1 and is_yes_or_no and (n == array.size or array.min() == array.max()):
+        return wilson_ci(round(float(array.mean()) * n), n, level=level)
     return bootstrap_ci(values, clusters, level=level, seed=seed)
 
 
@@ -260,12 +263,23 @@ def cohen_kappa_ci(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` gives none."""
+    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` gives none.
+
+    Raters that always agree have the kappa 1 in every draw. The lower end is then that of Wilson's interval for as
+    many clusters, corrected by the chance agreement that was found.
+    """
+    n = _paired(a, b)
 
     def kappa(drawn: NDArray[np.intp]) -> float | None:
         return cohen_kappa([a[i] for i in drawn], [b[i] for i in drawn])
 
-    return bootstrap_ci_of(kappa, _paired(a, b), clusters, level=level, n_boot=n_boot, seed=seed)
+    interval = bootstrap_ci_of(kappa, n, clusters, level=level, n_boot=n_boot, seed=seed)
+    if interval is None or any(x != y for x, y in zip(a, b, strict=True)):
+        return interval
+    n_clusters = n if clusters is None else len(set(clusters))
+    by_chance = sum(count**2 for count in Counter(a).values()) / n**2
+    lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
+    return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
 
 
 def sign_test_exact(wins: int, losses: int) -> float:

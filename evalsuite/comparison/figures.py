@@ -7,14 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from judges.preference import (
-    Verdicts,
-    bradley_terry,
-    count_verdicts,
-    flip_count_of_verdicts,
-    position_bias,
-    win_table,
-)
+from judges.bradley_terry import rank_by_prompts
+from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, position_bias
 from judges.statistics import holm_correction, proportion_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, swap_pair
@@ -22,8 +16,6 @@ from judges.verdicts import Game, PairVerdict, swap_pair
 Pair = tuple[str, str]
 Games = tuple[Game | Unscored | None, ...]
 Figures = dict[str, Any]
-
-_LINKING_TIES = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +38,9 @@ class Verdicted:
 def preference_figures(given: Verdicted, lineage: Mapping[str, str] | None = None) -> Figures:
     """Return n_prompts, pairs, flips, ranking, matrix and position_bias of preferences.json, JSON-ready.
 
-    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Intervals are bootstraps
-    that draw whole prompts (Wilson's where all prompts agree); p-values are exact sign tests over
-    the decided prompts, Holm-corrected over the pairs.
+    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Rates have Wilson's
+    intervals, one prompt a trial; the others are bootstraps that draw whole prompts. p-values are
+    exact sign tests over the decided prompts, Holm-corrected over the pairs.
     """
     pairs = [_pair_figures(given, pair) for pair in given.verdicts]
     for figures, p in zip(pairs, holm_correction([each["p_value"] for each in pairs]), strict=True):
@@ -181,16 +173,13 @@ def flip_figures(given: Verdicted, lineage: Mapping[str, str]) -> list[Figures]:
 
 
 def _ranking(given: Verdicted) -> list[Figures]:
-    """Rank by Bradley-Terry strength; where a model never lost, a tie a pair is added and said so."""
-    table = win_table(given.models, given.verdicts)
-    result, ties = bradley_terry(table), 0.0
-    if result is None:
-        result, ties = bradley_terry(table, pseudo_ties=_LINKING_TIES), _LINKING_TIES
-    if result is None:
+    """Rank by Bradley-Terry strength; where a model never lost or never won, a tie a pair is added and said so."""
+    found = rank_by_prompts(given.models, given.verdicts)
+    if found is None:
         return [{"model": model, "bradley_terry": None, "ci95": None, "added_ties": 0.0} for model in given.models]
     rows: list[Figures] = [
-        {"model": model, "bradley_terry": strength, "ci95": list(interval), "added_ties": ties}
-        for model, strength, interval in zip(given.models, result.strengths, result.intervals, strict=True)
+        {"model": model, "bradley_terry": strength, "ci95": _listed(interval), "added_ties": found.added_ties}
+        for model, strength, interval in zip(given.models, found.strengths, found.intervals, strict=True)
     ]
     return sorted(rows, key=lambda row: -row["bradley_terry"])
 
@@ -200,7 +189,8 @@ def _matrix(
 ) -> Figures:
     """Lay the rates out as Table 4 does: SFTs, then DGMs; row preferred over column, percent; FlipCt of each DGM.
 
-    A DGM's flips are by the other SFT; None on the diagonal and for models that are no DGM.
+    A DGM's flips are by its own SFT and then by the other one, since it may have several of its own;
+    None on the diagonal and for models that are no DGM.
     """
     order = dict.fromkeys([*lineage, *lineage.values(), *given.models])
     models = [model for model in order if model in given.models]
@@ -209,8 +199,15 @@ def _matrix(
     percent = [
         [None if (rate := rates.get((row, column))) is None else 100 * rate for column in models] for row in models
     ]
-    counts = [{flip["other"]: flip["count"] for flip in flips if flip["dgm"] == model} or None for model in models]
+    counts = [_flips_by_own([flip for flip in flips if flip["dgm"] == model]) or None for model in models]
     return {"models": models, "percent_row_over_column": percent, "flip_counts": counts}
+
+
+def _flips_by_own(flips: Sequence[Figures]) -> dict[str, dict[str, int]]:
+    return {
+        own: {flip["other"]: flip["count"] for flip in flips if flip["own"] == own}
+        for own in dict.fromkeys(flip["own"] for flip in flips)
+    }
 
 
 def csv_text(pairs: Sequence[Mapping[str, Any]]) -> str:

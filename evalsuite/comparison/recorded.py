@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.comparison.prompts import PromptSet, Texts, read_rows, user_turns
+from evalsuite.comparison.prompts import PromptSet, Question, Texts, read_rows, user_turns
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.fingerprint import files_sha256
@@ -31,20 +31,28 @@ def find_recorded(word: str, prompts: PromptSet) -> Recorded | None:
 
     It is ``[NAME=]FILE`` with a .json or .jsonl file in FastChat's (``question_id``, ``choices``),
     alpaca_eval's (``instruction``, ``output``) or a plain format (a prompt or an id, and ``answer``),
-    or a folder of results/ that holds such a file for this suite. Raises DataError in one sentence.
+    or a folder of results/ that holds such a file for this suite. A row belongs to the prompt whose
+    words it has, and without words to the one of its id. Raises DataError in one sentence.
     """
-    name, given, place = word.rpartition("=")
-    path = Path(place).expanduser()
+    name, path = _named_path(word)
     if path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
         export = path / _EXPORTS.get(prompts.name, "")
         if not export.is_file():
             return None
-        return _read(export, name if given else folder_name(path), prompts)
+        return _read(export, name or folder_name(path), prompts)
     if path.suffix not in {".json", ".jsonl"}:
         return None
     if not path.is_file():
         raise DataError(f"cannot read {path}: no such file; give a model, or a file of recorded answers")
-    return _read(path, name if given else None, prompts)
+    return _read(path, name, prompts)
+
+
+def _named_path(word: str) -> tuple[str | None, Path]:
+    """Split ``[NAME=]PATH`` at the first ``=`` behind which something exists; a word that exists itself has no name."""
+    splits = [position for position, letter in enumerate(word) if letter == "="]
+    choices = [(None, word), *((word[:at] or None, word[at + 1 :]) for at in splits)]
+    found = [(name, path) for name, place in choices if place and (path := Path(place).expanduser()).exists()]
+    return found[0] if found else (None, Path(word).expanduser())
 
 
 def folder_name(folder: Path) -> str:
@@ -62,27 +70,44 @@ def _read(path: Path, name: str | None, prompts: PromptSet) -> Recorded:
     authors = sorted({str(author) for row in rows if (author := row.get("model_id") or row.get("generator"))})
     if name is None and len(authors) > 1:
         raise DataError(f"{path} holds answers of {', '.join(authors[:3])}; give a file with those of one model")
-    n_turns = {question.id: len(question.turns) for question in prompts.questions}
-    by_text = {question.turns[0]: question.id for question in prompts.questions}
+    by_id = {question.id: question for question in prompts.questions}
+    by_text: dict[str, list[str]] = {}
+    for question in prompts.questions:
+        by_text.setdefault(question.turns[0], []).append(question.id)
     answers: dict[str, Texts] = {}
+    contradicted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        question = _question_of(row, n_turns, by_text)
-        if question is None:
+        turns = user_turns(row)
+        claimed = _id_of(row, by_id)
+        found = claimed if turns is None else _of_text(by_text.get(turns[0], []), claimed, answers)
+        if found is None:
+            if claimed is not None:
+                contradicted[claimed] = number
             continue
-        if question in answers:
-            raise DataError(f"{path} row {number} answers {question!r} a second time; keep one answer a prompt")
-        answers[question] = _texts_of(row, n_turns[question], f"{path} row {number}")
+        if found in answers:
+            raise DataError(f"{path} row {number} answers {found!r} a second time; keep one answer a prompt")
+        answers[found] = _texts_of(row, len(by_id[found].turns), f"{path} row {number}")
+    # Where another row answers the prompt in its words, the id was a number of the file's own.
+    for claimed, number in contradicted.items():
+        if claimed not in answers:
+            raise DataError(
+                f"{path} row {number} has the id {claimed!r} but not the prompt that {prompts.name} has under it; "
+                "give the prompt in its very words, or leave either out"
+            )
     if not answers:
         raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")
     return Recorded(name or (authors[0] if authors else path.stem), files_sha256([path]), path, answers)
 
 
-def _question_of(row: Mapping[str, Any], known: Mapping[str, int], by_text: Mapping[str, str]) -> str | None:
-    for key in ("id", "question_id"):
-        if str(row.get(key)) in known:
-            return str(row[key])
-    turns = user_turns(row)
-    return by_text.get(turns[0]) if turns else None
+def _id_of(row: Mapping[str, Any], by_id: Mapping[str, Question]) -> str | None:
+    return next((str(row[key]) for key in ("id", "question_id") if str(row.get(key)) in by_id), None)
+
+
+def _of_text(same: Sequence[str], claimed: str | None, answered: Mapping[str, Texts]) -> str | None:
+    """Choose among the questions with a row's words; its id may be a row number, and decides only ties."""
+    if claimed in same:
+        return claimed
+    return next((one for one in same if one not in answered), same[0] if same else None)
 
 
 def _texts_of(row: Mapping[str, Any], n_turns: int, where: str) -> Texts:

@@ -140,9 +140,17 @@ def _print_matrix(console: Console, matrix: Mapping[str, Any]) -> None:
     for number, model in enumerate(matrix["models"]):
         cells = [_DASH if value is None else f"{value:.2f}" for value in matrix["percent_row_over_column"][number]]
         if flips:
-            cells.append(", ".join(str(count) for count in (flips[number] or {}).values()) or _DASH)
+            cells.append(escape(_flip_cell(flips[number])))
         table.add_row(escape(model), *cells)
     console.print(table)
+
+
+def _flip_cell(by_own: Mapping[str, Mapping[str, int]] | None) -> str:
+    """Write a DGM's flips, one number for each other SFT; a named line for each SFT of its own where it has several."""
+    if not by_own:
+        return _DASH
+    lines = {own: ", ".join(str(count) for count in by_other.values()) for own, by_other in by_own.items()}
+    return "\n".join(lines.values() if len(lines) == 1 else [f"{own}: {counts}" for own, counts in lines.items()])
 
 
 def _print_ranking(console: Console, ranking: Sequence[Mapping[str, Any]]) -> None:
@@ -153,7 +161,7 @@ def _print_ranking(console: Console, ranking: Sequence[Mapping[str, Any]]) -> No
         table.add_row(escape(row["model"]), _figure(row["bradley_terry"]), _ci(row["ci95"], percent=False))
     console.print(table)
     if any(row["added_ties"] for row in ranking):
-        console.print("a model never lost: one tie a pair was added to the ranking, so that it is finite")
+        console.print("a model never lost or never won: one tie a pair was added to the ranking, so that it is finite")
 
 
 def _print_categories(console: Console, pairs: Sequence[Mapping[str, Any]]) -> None:

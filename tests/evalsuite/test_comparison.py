@@ -229,7 +229,7 @@ def test_lineage_counts_flips_and_lays_the_matrix_out_as_table_4(tmp_path):
     ]
     matrix = document["matrix"]
     assert matrix["models"] == ["own", "other", "dgm", "teacher"]
-    assert matrix["flip_counts"] == [None, None, {"other": 5}, {"own": 0}]
+    assert matrix["flip_counts"] == [None, None, {"own": {"other": 5}}, {"other": {"own": 0}}]
     assert matrix["percent_row_over_column"][2] == [100.0, 100.0, None, 100.0]
     assert len(document["pairs"]) == 6
     assert all(pair["p_value_holm"] == pytest.approx(min(1, 6 * 2 / 2**5)) for pair in document["pairs"])
@@ -292,6 +292,58 @@ def test_recorded_answers_without_a_common_prompt_are_refused(tmp_path):
         run(stubs, tmp_path, "umpire", models=(one, two))
 
 
+def prompt_file(tmp_path, *texts, first_id=0):
+    path = tmp_path / "prompts.jsonl"
+    rows = [{"id": number, "prompt": text} for number, text in enumerate(texts, first_id)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_prompts(str(path), SuiteOptions())
+
+
+def answers_in(tmp_path, prompts, *rows):
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps(rows))
+    return find_recorded(str(path), prompts).answers
+
+
+def test_recorded_answers_belong_to_the_prompt_whose_words_they_have(tmp_path):
+    prompts = prompt_file(tmp_path, "Zero?", "One?", "Two?")
+    # The file numbers its rows from 1, the prompts theirs from 0.
+    rows = [
+        {"id": n, "instruction": text, "output": f"to {text}"} for n, text in enumerate(("Zero?", "One?", "Two?"), 1)
+    ]
+    assert answers_in(tmp_path, prompts, *rows) == {"0": ("to Zero?",), "1": ("to One?",), "2": ("to Two?",)}
+    # Of fewer prompts than the file answers, the others are left out, whatever number they have.
+    [last] = prompt_file(tmp_path, "Two?", first_id=2).questions
+    fewer = answers_in(tmp_path, prompt_file(tmp_path, "Two?", first_id=2), *rows)
+    assert fewer == {last.id: ("to Two?",)}
+
+
+def test_an_id_counts_where_a_row_has_no_words_of_its_own_or_two_prompts_have_the_same(tmp_path):
+    prompts = prompt_file(tmp_path, "Again?", "Again?", "Other?")
+    assert answers_in(tmp_path, prompts, {"id": 2, "answer": "x"}) == {"2": ("x",)}
+    rows = [{"id": 1, "prompt": "Again?", "answer": "b"}, {"prompt": "Again?", "answer": "a"}]
+    assert answers_in(tmp_path, prompts, *rows) == {"1": ("b",), "0": ("a",)}
+
+
+def test_an_id_that_contradicts_its_rows_words_is_refused(tmp_path):
+    prompts = prompt_file(tmp_path, "Zero?", "One?")
+    rows = [{"id": 0, "prompt": "Zero?", "answer": "a"}, {"id": 1, "prompt": "One, or two?", "answer": "b"}]
+    with pytest.raises(DataError, match="row 2 has the id '1' but not the prompt that prompts has under it"):
+        answers_in(tmp_path, prompts, *rows)
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path):
+    prompts = prompt_file(tmp_path, "Zero?")
+    folder = tmp_path / "lr=1e-5"
+    folder.mkdir()
+    file = folder / "out=1.json"
+    file.write_text(json.dumps([{"prompt": "Zero?", "answer": "a"}]))
+    assert find_recorded(str(file), prompts).name == "out=1"
+    assert find_recorded(f"mine={file}", prompts).name == "mine"
+    with pytest.raises(DataError, match=r"cannot read .*lr=1e-5/gone\.json: no such file"):
+        find_recorded(str(folder / "gone.json"), prompts)
+
+
 @pytest.mark.parametrize(
     ("models", "options", "fault"),
     [
@@ -318,6 +370,23 @@ def test_a_name_that_is_taken_by_another_comparison_is_refused(tmp_path):
         run(stubs, tmp_path, "umpire", name="mine")
         with pytest.raises(UsageError, match="holds another comparison"):
             run(stubs, tmp_path, "umpire", name="mine", limit=2)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"dtype": "float16"},
+        {"max_model_len": 512},
+        {"vllm_args": (("quantization", "fp8"),)},
+        {"chat_template": "fastchat:vicuna_v1.1"},
+    ],
+)
+def test_models_served_in_another_way_are_another_comparison(tmp_path, setting):
+    with models_and(umpire=judge(prefers("good"))) as stubs:
+        plainly = run(stubs, tmp_path, "umpire", limit=1)
+        other = run(stubs, tmp_path, "umpire", limit=1, **setting)
+        assert run(stubs, tmp_path, "umpire", limit=1, in_flight=3).folder == plainly.folder
+    assert other.folder != plainly.folder
 
 
 def test_the_command_prints_one_json_document_and_a_table(tmp_path):

@@ -56,7 +56,7 @@ def test_flips_by_hand(tmp_path):
         {"dgm": "E", "own": "O", "other": "S", "count": 1},
     ]
     assert document["matrix"]["models"] == ["S", "O", "D", "E"]
-    assert document["matrix"]["flip_counts"] == [None, None, {"O": 2}, {"S": 1}]
+    assert document["matrix"]["flip_counts"] == [None, None, {"S": {"O": 2}}, {"O": {"S": 1}}]
 
 
 def test_every_other_sft_is_counted(tmp_path):
@@ -67,6 +67,19 @@ def test_every_other_sft_is_counted(tmp_path):
         ("D", "S", "P"): 1,
     }
     assert len(flips) == 6
+
+
+def test_two_sfts_of_one_dgm_keep_their_own_flips(tmp_path):
+    path = write(tmp_path, "question_id,D,S1,S2,O\n0,9,1,5,3\n1,9,1,5,3\n")
+    lineage = write(tmp_path, "S1: D\nS2: D\nO: E\n", "lineage.yaml")
+    document = evalsuite.score("preferences", path, lineage=lineage)
+    # D > S2 > S1 and D > O > S1 on both questions; nothing lies between D and S2.
+    assert document["matrix"]["models"] == ["S1", "S2", "O", "D"]
+    assert document["matrix"]["flip_counts"] == [None, None, None, {"S1": {"S2": 2, "O": 2}, "S2": {"S1": 0, "O": 0}}]
+    words = ["score", "preferences", "--from", str(path), "--lineage", str(lineage)]
+    shown = CliRunner().invoke(app, words).stdout
+    assert "S1: 2, 2" in shown
+    assert "S2: 0, 0" in shown
 
 
 def test_another_sft_counts_without_its_own_dgm(tmp_path):

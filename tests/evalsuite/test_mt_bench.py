@@ -451,6 +451,16 @@ def test_a_score_that_its_text_contradicts_is_not_believed(tmp_path):
     assert (scores["score"], scores["unscored"]) == (6, {"rating_out_of_range": 1})
 
 
+def test_a_footnote_that_fastchat_took_for_the_rating_is_no_rating(tmp_path):
+    rows = [row(9001, 1, 1.0, "For the proof see [1]. Rating: 7"), row(9002, 1, -1, "Rating: [[8/10]]")]
+    path = write(tmp_path / "j.jsonl", [*rows, row(9003, 1, 5, "A fair answer, I would say five.")])
+    scores = MT_BENCH.score_recorded(path, SuiteOptions())
+    assert (scores["n_scored"], scores["unscored"]) == (2, {"no_rating": 1})
+    # The number in brackets, and the recorded one whose text holds no number that either rule reads.
+    assert scores["score"] == pytest.approx((8 + 5) / 2)
+    assert MT_BENCH.score_recorded(path, SuiteOptions(as_published=True))["score"] == pytest.approx((1 + 5) / 2)
+
+
 def test_as_published_is_fastchats_own_arithmetic(tmp_path):
     path = write(tmp_path / "j.jsonl", RECORDED)
     scores = MT_BENCH.score_recorded(path, SuiteOptions(as_published=True))

@@ -73,8 +73,8 @@ def test_exchanging_the_outputs_changes_no_figure():
 
 def test_position_by_hand():
     figures = position_figures(PAIRS)
-    # first place wins: 1:(y n) 2:(n y) 3:(n y) 4:(y y) 5:(y y) 6:(- n)
-    assert figures["first_rate"] == 7 / 11
+    # first place wins: 1:(y n) 2:(n y) 3:(n y) 4:(y y) 5:(y y); the sixth was judged in one order alone
+    assert (figures["first_rate"], figures["n_games"]) == (7 / 10, 10)
     assert (figures["position_flips"], figures["flip_rate"]) == (2, 2 / 5)
 
 
@@ -90,6 +90,19 @@ def test_self_preference_needs_to_know_the_authors():
     own = [judged(1, 2, 0.9, 0.2, authors=("j", "x")), judged(2, 2, 0.3, 0.8, authors=("x", "j"))]
     figures = self_preference_figures([*own, judged(3, 1, 0.9, 0.1, authors=("j", "j"))], "j")
     assert (figures["n"], figures["judge_rate"], figures["people_rate"]) == (2, 1.0, 0.5)
+
+
+def test_pairs_of_one_question_are_no_more_than_one_observation():
+    # Ten pairs of each question, all alike: ten questions' worth of evidence, whatever the number of pairs.
+    once = [judged(n, 1, 0.9, *((0.6,) if n % 2 else (0.2,)), authors=("j", "x")) for n in range(10)]
+    often = [pair for pair in once for _ in range(10)]
+    by_pair = wilson_ci(50, 100)
+    for pairs in (once, often):
+        position, length, own = position_figures(pairs), length_figures(pairs), self_preference_figures(pairs, "j")
+        rates = [agreement(pairs)["both_orders"]["ci95"], position["flip_rate_ci95"]]
+        for low, high in rates:
+            assert high - low > 2 * (by_pair[1] - by_pair[0])
+        assert length["judge_ci95"] == own["judge_ci95"] == list(wilson_ci(10, 10))
 
 
 def test_repeats_and_failures():

@@ -156,6 +156,19 @@ def test_a_proportion_elsewhere_has_the_bootstraps():
     assert proportion_ci([1.0]) is None
 
 
+def test_few_successes_have_an_interval_that_holds_the_truth_as_often_as_it_says():
+    # Exact, by adding up the binomial probabilities of the counts whose interval holds the true rate.
+    n = 80
+    intervals = [proportion_ci([1.0] * k + [0.0] * (n - k)) for k in range(n + 1)]
+    for rate in (0.02, 0.04, 0.07, 0.5):
+        chance = stats.binom(n, rate).pmf(np.arange(n + 1))
+        held = sum(p for p, (low, high) in zip(chance, intervals, strict=True) if low <= rate <= high)
+        assert 0.93 <= held <= 0.99
+    for before, after in itertools.pairwise(intervals):
+        assert before[0] <= after[0]
+        assert before[1] <= after[1]
+
+
 @pytest.mark.parametrize("values", [[], [1.5, 0.0], [-0.1], [float("nan")]])
 def test_what_is_no_proportion_is_refused(values):
     with pytest.raises(ValueError, match="value"):
@@ -202,6 +215,14 @@ def test_kappa_of_a_known_table():
     # Fleiss, Cohen and Everitt's standard error of this table is 0.1270.
     assert low == pytest.approx(0.4 - 1.96 * 0.1270, abs=0.05)
     assert high == pytest.approx(0.4 + 1.96 * 0.1270, abs=0.05)
+
+
+def test_raters_that_always_agree_are_not_certain_to():
+    # 10 of 10: Wilson's lower end is 0.722467; half of the agreement is by chance.
+    expected = (0.722467 - 0.5) / 0.5
+    assert cohen_kappa_ci("ab" * 5, "ab" * 5) == pytest.approx((expected, 1.0), abs=1e-5)
+    assert cohen_kappa_ci("ab" * 10, "ab" * 10, [i // 2 for i in range(20)]) == pytest.approx((expected, 1.0), abs=1e-5)
+    assert cohen_kappa_ci("a" * 9, "a" * 9) is None
 
 
 def test_accuracy():

@@ -12,7 +12,6 @@ from judges.preference import (
     flip_count_of_verdicts,
     position_bias,
     verdicts_from_ratings,
-    win_table,
 )
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict
@@ -47,11 +46,6 @@ def test_a_flip_needs_all_three_verdicts():
         assert flip_count_of_verdicts([A], [A], [weak]) == 0
     with pytest.raises(ValueError, match="different questions"):
         flip_count_of_verdicts([A], [A, A], [A])
-
-
-def test_a_tie_is_half_a_win_each():
-    table = win_table(["x", "y", "z"], {("x", "y"): [A, T, U], ("z", "x"): [A, A, B]})
-    assert table == [[0, 1.5, 1], [0.5, 0, 0], [2, 0, 0]]
 
 
 def test_position_bias_by_hand():

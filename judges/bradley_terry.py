@@ -1,0 +1,228 @@
+"""Bradley-Terry strengths: from how often each model beat each other one to a ranking with intervals.
+
+Two sources of intervals, for two kinds of data. Counts of wins alone give normal intervals, which hold
+where every game stands for itself. Where it is known which prompt each game was about, prompts are drawn
+anew: all pairs answer the same prompts and one answer plays against every other model's, so the games go
+together, and intervals that take them for independent are too narrow (with ten models, two thirds of
+them hold the truth instead of 95 %).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judges.preference import Verdicts
+from judges.statistics import Interval, normal_ci
+from judges.verdicts import PairVerdict
+
+LINKING_TIES = 1.0
+"""Ties a pair that are added where a model never lost or never won, so that its strength is finite."""
+
+_CELLS_PER_CHUNK = 4_000_000
+_NO_WIDTH = 1e-9
+_Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BradleyTerry:
+    """Strengths on the log-odds scale, one a model in the order of the wins; their sum is 0.
+
+    Model i beats model j with probability ``1 / (1 + exp(strengths[j] - strengths[i]))``.
+    """
+
+    strengths: tuple[float, ...]
+    stderrs: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRanking:
+    """Strengths as in :class:`BradleyTerry` with intervals over prompts, None for a single prompt.
+
+    ``added_ties`` says how many ties a pair were needed for finite strengths.
+    """
+
+    strengths: tuple[float, ...]
+    intervals: tuple[Interval | None, ...]
+    added_ties: float
+
+
+def bradley_terry(
+    wins: Sequence[Sequence[float]], *, level: float = 0.95, pseudo_ties: float = 0.0
+) -> BradleyTerry | None:
+    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals of independent games.
+
+    ``wins[i][j]`` says how often model i beat model j (a tie is half a win each; the diagonal is
+    ignored). ``pseudo_ties`` adds that many ties to every pair that met, which pulls the
+    strengths together. Standard errors come from the inverse Hessian under the sum-to-zero
+    constraint. None when no finite maximum exists: some group of models never lost to the
+    others, or never met them. Raises ValueError unless ``wins`` is square with at least two models
+    and finite entries of at least 0.
+    Source: Bradley and Terry 1952 (Biometrika 39, 324-345); existence by Ford 1957 (Amer. Math.
+    Monthly 64, 28-33); Newton's method on the log-strengths.
+    """
+    table = np.array(wins, dtype=np.float64)
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
+        raise ValueError(f"wins of shape {table.shape}; expected a square table of two or more models")
+    if not np.isfinite(table).all() or (table < 0).any() or not 0 <= pseudo_ties < np.inf:
+        raise ValueError("a count of wins is negative or not finite; expected numbers of at least 0")
+    np.fill_diagonal(table, 0.0)
+    tables = _with_ties(table[None], pseudo_ties)
+    if not _linked(tables)[0]:
+        return None
+    strengths = _most_likely_strengths(tables, np.zeros(len(table)))
+    covariance = _pseudo_inverse(_information(tables, strengths))[0]
+    values, errors = strengths[0].tolist(), np.sqrt(np.diag(covariance)).tolist()
+    intervals = [normal_ci(value, error, level=level) for value, error in zip(values, errors, strict=True)]
+    return BradleyTerry(tuple(values), tuple(errors), tuple(each for each in intervals if each is not None))
+
+
+def rank_by_prompts(
+    models: Sequence[str],
+    pairs: Mapping[tuple[str, str], Verdicts],
+    *,
+    level: float = 0.95,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> PromptRanking | None:
+    """Rank models by Bradley-Terry strength, a tie as half a win each, with intervals over prompts.
+
+    ``pairs`` holds each pair's verdicts by prompt, all in one order. Where the wins have no finite
+    maximum, :data:`LINKING_TIES` are added to every pair that met; None where even that does not
+    link all models. The intervals are percentiles of ``n_boot`` estimates on prompts drawn with
+    replacement, each by the same rule, ties included; draws that link no longer are left out. They
+    are None with fewer than two prompts that have a verdict. A model that always won or lost has no
+    spread to draw from, as proportions at an edge have none: where ties were added, or all draws
+    agree, an interval also covers the normal one of :func:`bradley_terry`.
+    Source: Efron and Tibshirani 1993, chapter 13; prompts as clusters as in Field and Welsh 2007
+    (JRSS B 69, 369-390).
+    """
+    by_prompt = wins_by_prompt(models, pairs)
+    total = by_prompt.sum(axis=0)
+    ties = 0.0
+    estimate = bradley_terry(total.tolist())
+    if estimate is None:
+        estimate, ties = bradley_terry(total.tolist(), level=level, pseudo_ties=LINKING_TIES), LINKING_TIES
+    if estimate is None:
+        return None
+    strengths = np.array(estimate.strengths)
+    draws = list(_draws(by_prompt, strengths, ties, n_boot=n_boot, seed=seed)) if len(by_prompt) > 1 else []
+    drawn = np.concatenate(draws) if draws else np.empty((0, len(models)))
+    if not len(drawn):
+        return PromptRanking(estimate.strengths, (None,) * len(models), ties)
+    ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0).T.tolist()
+    intervals = [
+        (min(low, normal[0]), max(high, normal[1])) if ties or high - low < _NO_WIDTH else (low, high)
+        for (low, high), normal in zip(ends, estimate.intervals, strict=True)
+    ]
+    return PromptRanking(estimate.strengths, tuple(intervals), ties)
+
+
+def wins_by_prompt(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts]) -> _Table:
+    """Return, for every prompt with a verdict, how often model i beat model j, a tie as half a win each."""
+    n_prompts = max((len(verdicts) for verdicts in pairs.values()), default=0)
+    wins = np.zeros((n_prompts, len(models), len(models)))
+    for (a, b), verdicts in pairs.items():
+        i, j = models.index(a), models.index(b)
+        for prompt, verdict in enumerate(verdicts):
+            if isinstance(verdict, PairVerdict):
+                share = {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner]
+                wins[prompt, i, j] += share
+                wins[prompt, j, i] += 1 - share
+    return wins[wins.any(axis=(1, 2))]
+
+
+def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: int) -> Iterator[_Table]:
+    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit the memory."""
+    n_prompts, n_models = len(by_prompt), by_prompt.shape[1]
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CELLS_PER_CHUNK // n_models**2)
+    flat = by_prompt.reshape(n_prompts, -1)
+    for begin in range(0, n_boot, rows):
+        times = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=min(rows, n_boot - begin))
+        tables = _with_ties((times @ flat).reshape(-1, n_models, n_models), ties)
+        if not ties:
+            tables = np.where(_linked(tables)[:, None, None], tables, _with_ties(tables, LINKING_TIES))
+        tables = tables[_linked(tables)]
+        yield _most_likely_strengths(tables, start)
+
+
+# What follows works on a stack of tables: wins (b, n, n), strengths (b, n).
+
+
+def _with_ties(wins: _Table, ties: float) -> _Table:
+    """Add ``ties`` to every pair that met."""
+    return np.asarray(wins + np.where(wins + wins.swapaxes(1, 2) > 0, ties / 2, 0.0))
+
+
+def _linked(wins: _Table) -> NDArray[np.bool_]:
+    """Say of each table whether a chain of wins leads from each model to each other one."""
+    reached = ((wins > 0) | np.eye(wins.shape[1], dtype=bool)).astype(np.float32)
+    for _ in range(wins.shape[1].bit_length()):
+        # As numbers, because numpy multiplies those much faster than truth values.
+        reached = (reached @ reached > 0).astype(np.float32)
+    linked: NDArray[np.bool_] = reached.all(axis=(1, 2))
+    return linked
+
+
+def _gaps(strengths: _Table) -> _Table:
+    return strengths[:, :, None] - strengths[:, None, :]
+
+
+def _log_likelihood(wins: _Table, strengths: _Table) -> _Table:
+    return -np.asarray((wins * np.logaddexp(0.0, -_gaps(strengths))).sum(axis=(1, 2)))
+
+
+def _win_chances(strengths: _Table) -> _Table:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -_gaps(strengths))))
+
+
+def _information(wins: _Table, strengths: _Table) -> _Table:
+    """Return the negative Hessians of the log-likelihood: graph Laplacians, singular along (1, ..., 1)."""
+    chances = _win_chances(strengths)
+    weights = (wins + wins.swapaxes(1, 2)) * chances * chances.swapaxes(1, 2)
+    return np.asarray(np.eye(wins.shape[1]) * weights.sum(axis=2)[:, None] - weights)
+
+
+def _pseudo_inverse(information: _Table) -> _Table:
+    """Invert connected Laplacians under the sum-to-zero constraint.
+
+    The one direction that they say nothing about is known, so it is filled and taken out again. A general
+    pseudo-inverse has to find it by the size of an eigenvalue, which rounding leaves at 1e-14 instead of
+    0, and inverts that.
+    """
+    traces = np.trace(information, axis1=1, axis2=2)[:, None, None]
+    return np.asarray(np.linalg.inv(information + traces / information.shape[1] ** 2) - 1 / traces)
+
+
+def _most_likely_strengths(wins: _Table, start: _Table) -> _Table:
+    """Climb from ``start`` (n) to each table's maximum by Newton's method; a step that leads down is halved."""
+    strengths = np.tile(start, (len(wins), 1))
+    games = wins.sum(axis=(1, 2))
+    open_ = np.arange(len(wins))
+    for _ in range(200):
+        expected = (wins[open_] + wins[open_].swapaxes(1, 2)) * _win_chances(strengths[open_])
+        gradient = wins[open_].sum(axis=2) - expected.sum(axis=2)
+        rising = np.abs(gradient).max(axis=1, initial=0.0) > 1e-10 * games[open_]
+        open_, gradient = open_[rising], gradient[rising]
+        if not open_.size:
+            break
+        strengths[open_] += _uphill(wins[open_], strengths[open_], gradient)
+    return np.asarray(strengths - strengths.mean(axis=1, keepdims=True))
+
+
+def _uphill(wins: _Table, strengths: _Table, gradient: _Table) -> _Table:
+    step = (_pseudo_inverse(_information(wins, strengths)) @ gradient[:, :, None])[:, :, 0]
+    here = _log_likelihood(wins, strengths)
+    # At the top, rounding alone makes the next place look lower.
+    enough = here - 1e-12 * np.abs(here)
+    for _ in range(27):
+        lower = _log_likelihood(wins, strengths + step) < enough
+        if not lower.any():
+            break
+        step[lower] /= 2
+    return np.asarray(step)
