@@ -30,8 +30,7 @@ from evalsuite.comparison.games import PairRecord, judge_pair, pair_template
 from evalsuite.comparison.judging import Judge, resolve_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, Turns, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
-from evalsuite.comparison.recorded import Recorded
-from evalsuite.comparison.servers import Servers, identity_of
+from evalsuite.comparison.servers import Servers, identity_of, source_identity
 from evalsuite.config import RunConfig, SuiteSpec, read_config
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import read_json
@@ -216,11 +215,6 @@ def _arguments(config: CompareConfig) -> dict[str, Any]:
     }
 
 
-def _identity(source: Checkpoint | Recorded, config: RunConfig, *, candidate: bool) -> dict[str, Any] | None:
-    """Return what decides a model's answers or verdicts; recorded answers are what they are."""
-    return None if isinstance(source, Recorded) else identity_of(source, config, candidate=candidate)
-
-
 def _folder(
     config: CompareConfig, prompts: PromptSet, candidates: Sequence[Candidate], judges: Sequence[Checkpoint]
 ) -> tuple[Path, str]:
@@ -229,10 +223,10 @@ def _folder(
     key = content_key(
         {
             "models": [
-                [candidate.name, candidate.fingerprint, _identity(candidate.source, config.run, candidate=True)]
+                [candidate.name, candidate.fingerprint, source_identity(candidate.source, config.run)]
                 for candidate in candidates
             ],
-            "judges": [_identity(judge, config.run, candidate=False) for judge in judges],
+            "judges": [identity_of(judge, config.run, candidate=False) for judge in judges],
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
             "how": [config.method, template.sha256, config.margin, config.max_judge_tokens],

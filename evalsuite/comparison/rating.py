@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import evalsuite
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
 from evalsuite.comparison.games import load_template, template_faults
 from evalsuite.comparison.judging import card_summary, resolve_judges, why_no_probabilities
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, Turns, load_prompts
-from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.servers import Servers, identity_of, source_identity
 from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.progress import Progress, Silence
 from evalsuite.results import SCHEMA, environment
 from evalsuite.serving.requests import Chat, Guide, Sampling
-from evalsuite.store import Store
+from evalsuite.store import Store, content_key
 from judges.factors import (
     FACTORS,
     NEEDED_VARIABLES,
@@ -109,7 +111,9 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
         **factor_figures(ratings, [question.id for question in asked], config.factors),
         "notes": notes,
     }
-    return document, _write(config, candidate, judge.slug, prompts, document, ratings)
+    folder = _folder(config, candidate, judge, prompts, template)
+    _write(folder, prompts, document, ratings)
+    return document, folder
 
 
 async def _rate(
@@ -150,15 +154,25 @@ def _mean_figures(rows: Sequence[tuple[str, Rating | Unscored]]) -> dict[str, An
     }
 
 
-def _write(
-    config: RateConfig,
-    candidate: Candidate,
-    judge_slug: str,
-    prompts: PromptSet,
-    document: Mapping[str, Any],
-    ratings: Ratings,
+def _folder(
+    config: RateConfig, candidate: Candidate, judge: Checkpoint, prompts: PromptSet, template: JudgeTemplate
 ) -> Path:
-    folder = config.run.results / "ratings" / f"{candidate.slug}-by-{judge_slug}-{prompts.name}"
+    """Return the folder of these very ratings: others of the same model and judge have folders of their own."""
+    key = content_key(
+        {
+            "model": [candidate.fingerprint, source_identity(candidate.source, config.run)],
+            "judge": identity_of(judge, config.run, candidate=False),
+            "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
+            "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
+            "how": [template.sha256, list(config.factors)],
+            "asked": [config.run.seed, config.run.data],
+            "evalsuite": evalsuite.__version__,
+        }
+    )
+    return config.run.results / "ratings" / f"{candidate.slug}-by-{judge.slug}-{prompts.name}-{key[:8]}"
+
+
+def _write(folder: Path, prompts: PromptSet, document: Mapping[str, Any], ratings: Ratings) -> None:
     rows = [
         {
             "prompt_id": question,
@@ -171,4 +185,3 @@ def _write(
     ]
     write_jsonl(folder / "ratings.jsonl", rows)
     write_json(folder / "factors.json", {**document, "data_pins": dict(prompts.pins), "made_with": environment()})
-    return folder

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.comparison.recorded import Recorded
 from evalsuite.config import RunConfig
 from evalsuite.progress import Progress
 from evalsuite.serving.loop import LoopThread
@@ -22,6 +23,11 @@ def identity_of(checkpoint: Checkpoint, config: RunConfig, *, candidate: bool) -
     """Return what decides a model's answers: the same words as in ``evalsuite run``, so that its answers are found."""
     word = config.chat_template if candidate else None
     return answer_identity(checkpoint, config.serve_options(), word, attached=None)
+
+
+def source_identity(source: Checkpoint | Recorded, config: RunConfig) -> dict[str, Any] | None:
+    """Return what decides a candidate's answers; None for recorded ones, which are what they are."""
+    return None if isinstance(source, Recorded) else identity_of(source, config, candidate=True)
 
 
 class Servers:

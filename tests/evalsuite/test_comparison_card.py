@@ -189,6 +189,16 @@ def test_ratings_are_expectations_over_the_scale(tmp_path):
     assert {row["likeliest"] for row in rows if row["factor"] == "conciseness"} == {"J"}
 
 
+def test_ratings_made_otherwise_do_not_write_over_each_other(tmp_path):
+    with serving(writer=speaker(lambda _: "an answer"), rater=probes(rates)) as stubs:
+        words = ["rate", word(stubs, "writer"), "--judge", word(stubs, "rater"), "--data", "mini"]
+        for factor in ("conciseness", "factuality", "conciseness"):
+            result = CliRunner().invoke(app, [*words, "--factors", factor, "--results", str(tmp_path / "one")])
+            assert result.exit_code == 0, result.output
+    found = [json.loads(path.read_text())["factors"] for path in (tmp_path / "one" / "ratings").glob("*/factors.json")]
+    assert sorted(map(list, found)) == [["conciseness"], ["factuality"]]
+
+
 def test_a_rater_without_probabilities_chooses_a_letter(tmp_path):
     def silent(path, body):
         return 200, text_reply("D" if body.get("structured_outputs") else "Hm.")
