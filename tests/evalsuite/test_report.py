@@ -198,6 +198,34 @@ def test_texts_beyond_the_limit_go_into_pages_beside(tmp_path: Path) -> None:
     assert not (tmp_path / "leaderboard_items").exists()
 
 
+def test_only_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    write_synthetic(results, 3, 300)
+    folder, foreign = tmp_path / "data_items", {"notes.txt": "mine", "page-1.html": "<title>my page</title>"}
+    folder.mkdir()
+    for name, text in foreign.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert build_report(results, tmp_path / "data.html", limit_bytes=500_000).pages
+    assert not build_report(results, tmp_path / "data.html", limit_bytes=50_000_000).pages
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == foreign
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data_items/{page}"])
+def test_a_file_that_no_report_wrote_is_never_replaced(tmp_path: Path, name: str) -> None:
+    results = tmp_path / "results"
+    write_synthetic(results, 3, 300)
+    page = build_report(results, limit_bytes=500_000).pages[0].name
+    foreign = tmp_path / name.format(page=page)
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("years,of,work\n", encoding="utf-8")
+    words = ["report", "--results", str(results), "--out", str(tmp_path / "data.html"), "--max-mb", "0.5"]
+    done = runner.invoke(app, words)
+    assert done.exit_code == 2
+    assert str(foreign) in done.stderr.replace("\n", "")
+    assert foreign.read_text(encoding="utf-8") == "years,of,work\n"
+    assert not (tmp_path / "data.html").exists()
+
+
 def test_the_policy_allows_the_inlined_scripts_by_hash_and_nothing_else(tmp_path: Path) -> None:
     write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
     page = build_report(tmp_path).html.read_text(encoding="utf-8")
