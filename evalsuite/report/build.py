@@ -191,15 +191,19 @@ class _Page:
         remove_old_pages(folder)
         for part, index, pages in planned:
             for page in pages:
-                self._write_page(part, page, out)
+                self._write_page(part, page, pages, out)
                 index["blocks"] += [[one.first, one.last, f"{folder.name}/{page.path.name}"] for one in page.blocks]
         return [page.path for _, _, pages in planned for page in pages]
 
-    def _write_page(self, part: PackedPart, page: ItemPage, out: Path) -> None:
-        """Write one page that works by itself."""
+    def _write_page(self, part: PackedPart, page: ItemPage, pages: Sequence[ItemPage], out: Path) -> None:
+        """Write one page that works by itself, and knows which of its neighbours ``pages`` holds the other items."""
         embedded = _Embedded()
         own = _marks_only(part, embedded)
-        own["blocks"] = [[block.first, block.last, embedded.add(block.packed)] for block in page.blocks]
+        for other in pages:
+            if other is page:
+                own["blocks"] += [[block.first, block.last, embedded.add(block.packed)] for block in page.blocks]
+            else:
+                own["blocks"].append([other.first, other.last, other.path.name])
         document = {**self._document([own], light=True), "home": f"../{out.name}"}
         # A page repeats what is known of all models: of many pages that is the most to compress.
         embedded.blocks["index"] = as_base64(packed_json(document, quick=True))

@@ -22,6 +22,7 @@ from tests.evalsuite.report_results import (
     mixeval_scores,
     mt_bench_scores,
     write_free_form,
+    write_many_pages,
     write_model,
 )
 
@@ -280,6 +281,20 @@ def test_item_pages_beside_the_file_work_by_themselves(tmp_path: Path, visit: Vi
     page.locator("#view article h3 a").first.click()
     page.wait_for_selector("#view h2:has-text('B0')")
     assert page.url.split("#")[0].endswith("leaderboard.html")
+
+
+def test_next_leads_into_the_neighbouring_page(tmp_path: Path, visit: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = write_many_pages(tmp_path, monkeypatch).pages[:2]
+    last = index_of(second)["parts"][0]["blocks"][0][1] - 1
+    page = visit().open(first, f"view=item&part=mixeval%2Ffree_form&item={last}")
+    page.get_by_role("link", name="Next →").click()
+    page.wait_for_selector(f"#view h2:has-text('item {last + 1}')")
+    assert page.url.split("#")[0].endswith(second.name)
+    assert page.locator("#view h2").inner_text() == f"MixEval, free-form, item {last + 1}"
+    page.get_by_role("link", name="← Previous").click()
+    page.wait_for_selector(f"#view h2:has-text('item {last}')")
+    assert page.url.split("#")[0].endswith(first.name)
+    assert page.locator("#view .side-by-side article").count() == 1
 
 
 def test_an_empty_report_opens(tmp_path: Path, visit: Visits) -> None:

@@ -37,6 +37,7 @@ from tests.evalsuite.report_results import (
     mt_bench_scores,
     unpack,
     write_free_form,
+    write_many_pages,
     write_model,
     write_mt_bench,
 )
@@ -196,6 +197,17 @@ def test_texts_beyond_the_limit_go_into_pages_beside(tmp_path: Path) -> None:
     smaller = build_report(tmp_path, limit_bytes=50_000_000)
     assert not smaller.pages
     assert not (tmp_path / "leaderboard_items").exists()
+
+
+def test_every_item_page_knows_where_the_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = write_many_pages(tmp_path, monkeypatch)
+    assert len(report.pages) > 2
+    for page in report.pages:
+        part = index_of(page)["parts"][0]
+        ends = [(first, last) for first, last, _ in part["blocks"]]
+        assert [item for first, last in ends for item in range(first, last)] == list(range(part["n"]))
+        named = {block for *_, block in part["blocks"] if block.endswith(".html")}
+        assert named == {other.name for other in report.pages if other != page}
 
 
 def test_only_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
