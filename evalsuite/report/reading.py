@@ -10,6 +10,7 @@ from typing import Any
 
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, read_jsonl
+from evalsuite.report.protocol import Protocol, protocol_of
 from evalsuite.results import stored_manifest, stored_scores
 
 _MAKING = re.compile(r"^(?P<sft>.+?) : (?P<dgm>.+)$")
@@ -59,14 +60,9 @@ class ModelResult:
         return judge
 
     @property
-    def data_pins(self) -> dict[str, str]:
-        """Asset name to SHA-256, over all suites; empty for results whose data nobody recorded."""
-        pins: dict[str, str] = {}
-        for suite in (self.manifest.get("suites") or {}).values():
-            for name, pin in ((suite or {}).get("data_pins") or {}).items():
-                if isinstance(pin, Mapping) and isinstance(pin.get("sha256"), str):
-                    pins[name] = pin["sha256"]
-        return pins
+    def protocol(self) -> Protocol:
+        """How the figures came about: data pins and deciding options; empty where nobody recorded them."""
+        return protocol_of(self.suites, self.manifest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ async function compareView(query) {
   const head = [h("h2", {}, "Compare two models"), h("div", { class: "controls" }, pick("a", a), pick("b", b))];
   if (a < 0 || b < 0 || a === b) return [...head, h("p", {}, "Choose two different models.")];
   const tab = index.tabs.find((one) => one.members.includes(a) && one.members.includes(b));
-  const warning = tab ? null : h("p", { class: "note" }, "These two stand in different tabs (other data, limit or judge): only answers to the same items can be compared here, and their marks do not rank.");
+  const warning = tab ? null : h("p", { class: "note" }, "These two stand in different tabs (other data, limit, protocol or judge): only answers to the same items can be compared here, and their marks do not rank.");
   const { rows, items } = await differences(a, b);
   const models = [a, b].map((p) => index.models[p].slug).join(",");
   return [...head, warning,

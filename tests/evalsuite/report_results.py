@@ -34,6 +34,7 @@ def write_model(
     data: str = "full",
     limit: int | None = None,
     pins: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Path:
@@ -48,8 +49,12 @@ def write_model(
         "limit": limit,
     }
     scores |= {"suites": dict(suites), "average": averages(suites), "seconds": {"generate": 1.5}, "tokens": {}, **more}
-    data_pins = {asset: {"sha256": sha256, "source": "hub", "pinned": True} for asset, sha256 in (pins or {}).items()}
-    manifest = {"schema": 1, "model": {**model, "training": training}, "suites": {"any": {"data_pins": data_pins}}}
+    entries: dict[str, Any] = {suite: {"data_pins": {}, "options": dict(options or {})} for suite in suites}
+    for asset, sha256 in (pins or {}).items():
+        # An asset's name begins with its suite's.
+        entry = entries.setdefault(asset.partition("/")[0], {"data_pins": {}})
+        entry["data_pins"][asset] = {"sha256": sha256, "source": "hub", "pinned": True}
+    manifest = {"schema": 1, "model": {**model, "training": training}, "suites": entries}
     write_json(folder / "scores.json", scores)
     write_json(folder / "manifest.json", manifest)
     return folder

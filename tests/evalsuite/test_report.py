@@ -79,6 +79,65 @@ def test_another_version_of_the_data_is_another_tab(tmp_path: Path) -> None:
     assert "another version of the benchmark data" in tabs[0].reason
 
 
+MT_BENCH = {"mt_bench": mt_bench_scores(6.0)}
+OPENLLM = {"openllm": {"bbh": {"score": 0.4, "stderr": 0.01, "n": 10, "normalized": 40.0, "unscored": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            {"suites": {"mixeval": mixeval_scores(0.6)}, "pins": {f"mixeval/2024-06-01/mixeval/{n}": n for n in "ab"}},
+            {"suites": {"mixeval": mixeval_scores(0.7)}, "pins": {f"mixeval/2024-08-11/mixeval/{n}": n for n in "ab"}},
+        ),
+        (
+            {"suites": {"mixeval": mixeval_scores(0.6, parser="judge")}},
+            {"suites": {"mixeval": mixeval_scores(0.5, parser="rule")}, "judge": None},
+        ),
+        (
+            {"suites": MT_BENCH, "pins": {"mt_bench/question": "q", "mt_bench/reference_gpt4_0125": "1"}},
+            {"suites": MT_BENCH, "pins": {"mt_bench/question": "q", "mt_bench/reference_gpt4": "2"}},
+        ),
+        (
+            {"suites": MT_BENCH, "options": {"as_published": True}},
+            {"suites": MT_BENCH, "options": {"as_published": False}},
+        ),
+        (
+            {"suites": OPENLLM, "judge": None, "options": {"chat_template_on_openllm": True}},
+            {"suites": OPENLLM, "judge": None, "options": {"chat_template_on_openllm": False}},
+        ),
+    ],
+    ids=["data version", "parser", "references", "as published", "chat template"],
+)
+def test_another_protocol_is_another_tab(tmp_path: Path, one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, written in (("a", one), ("b", other), ("c", one)):
+        write_model(tmp_path, name, **written)
+    tabs = tabs_of(read_results_folder(tmp_path).models)
+    assert [tab.members for tab in tabs] == [[0, 2], [1]]
+    assert all("another version" in tab.reason or "another protocol" in tab.reason for tab in tabs)
+
+
+def test_what_does_not_change_a_suites_figures_keeps_no_model_apart(tmp_path: Path) -> None:
+    """Seed and parts, options of other suites, and assets that one of two lacks."""
+    options = {"seed": 1, "parts": ["ifeval"], "mixeval_parser": "rule", "as_published": False}
+    write_model(tmp_path, "a", MT_BENCH | OPENLLM, pins={"openllm/ifeval": "1"}, options=options)
+    other = {"seed": 2, "parts": [], "mixeval_parser": "judge", "as_published": False}
+    write_model(tmp_path, "b", MT_BENCH | OPENLLM, pins={"openllm/bbh": "2", "mt_bench/question": "q"}, options=other)
+    write_model(tmp_path, "nothing recorded", MT_BENCH)
+    assert titles(tmp_path) == [("full data · judge judge-x", 3)]
+
+
+def test_tabs_that_are_else_alike_say_their_protocol(tmp_path: Path) -> None:
+    for parser in ("judge", "rule"):
+        write_model(tmp_path, parser, {"mixeval": mixeval_scores(0.5, parser=parser)})
+    assert titles(tmp_path) == [
+        ("full data · judge judge-x · mixeval parser judge", 1),
+        ("full data · judge judge-x · mixeval parser rule", 1),
+    ]
+    reason = tabs_of(read_results_folder(tmp_path).models)[1].reason
+    assert "another protocol (here: mixeval parser rule)" in reason
+
+
 def test_figures_without_a_judge_stand_in_every_tab_that_fits(tmp_path: Path) -> None:
     part = {"score": 0.4, "stderr": 0.01, "n": 10, "normalized": 40.0, "unscored": {}}
     write_model(tmp_path, "judged", {"mixeval": mixeval_scores(0.5)})
