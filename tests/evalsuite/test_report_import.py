@@ -15,6 +15,8 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, write_json, write_jsonl
 from evalsuite.report.build import build_report
 from evalsuite.report.importing import import_results
+from evalsuite.report.reading import read_results_folder
+from evalsuite.report.tabs import tabs_of
 
 runner = CliRunner()
 
@@ -106,6 +108,108 @@ def test_lm_eval_samples_come_along_without_any_text_of_gpqa(tmp_path: Path) -> 
     assert gpqa["acc_norm"] == 1.0
     assert "CANARY" not in kept["samples_leaderboard_gpqa_main.jsonl"]
     assert build_report(results).items == 2
+
+
+STAMP = "2024-09-0{day}T10-00-00.000000"
+
+
+def lm_eval_results(folder: Path, day: int = 1, **more: Any) -> Path:
+    """Write one model's lm-eval results on IFEval, dated the ``day`` of a month, and return the file."""
+    row = {"prompt_level_strict_acc,none": 0.3, "prompt_level_strict_acc_stderr,none": 0.02}
+    document = {"results": {"leaderboard_ifeval": row}, "config": {"limit": None}, "model_name": "org/A", **more}
+    path = folder / f"results_{STAMP.format(day=day)}.json"
+    write_json(path, document)
+    return path
+
+
+def ifeval_samples(folder: Path, day: int, doc_hash: str) -> None:
+    write_jsonl(
+        folder / f"samples_leaderboard_ifeval_{STAMP.format(day=day)}.jsonl",
+        [{"doc_id": 0, "doc": {}, "target": "", "doc_hash": doc_hash, "prompt_level_strict_acc": 1.0}],
+    )
+
+
+def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
+    lm_eval_results(tmp_path / "lm/org__A", 1)
+    lm_eval_results(tmp_path / "lm/org__B", 2, model_name="org/B")
+    with pytest.raises(DataError, match=r"2 models \(org/A, org/B\); give the folder or the file of one"):
+        import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    _, scores = import_results("openllm", tmp_path / "lm/org__A", "A", tmp_path / "results")
+    assert scores["suites"]["openllm"]["ifeval"]["score"] == 0.3
+
+
+def test_samples_are_those_of_the_results_own_folder_and_date(tmp_path: Path) -> None:
+    lm_eval_results(tmp_path / "lm/org__A", 2)
+    for day in (1, 2, 3):
+        ifeval_samples(tmp_path / "lm/org__A", day, f"A{day}")
+    ifeval_samples(tmp_path / "lm/org__B", 2, "B2")
+    folder, _ = import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    kept = (folder / "openllm/samples_leaderboard_ifeval.jsonl").read_text(encoding="utf-8")
+    assert json.loads(kept)["doc_hash"] == "A2"
+    ifeval_samples(tmp_path / "other/deeper", 2, "deeper")
+    folder, _ = import_results("openllm", lm_eval_results(tmp_path / "other"), "B", tmp_path / "results")
+    assert [path.name for path in (folder / "openllm").iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes", "expected", "share"),
+    [
+        # lm-eval rounds a share of a task up: 0.1 of 541 documents are 55.
+        (0.1, [(55, 541)], 55, 0),
+        (0.1, [(55, 541), (120, 1200)], 120, 0.1),
+        (0.5, [(5, 10), (5, 9)], 5, 0),
+        (7, [(7, 541), (7, 1200)], 7, 0),
+        (None, [(541, 541)], None, 0),
+    ],
+)
+def test_a_share_as_limit_is_no_limit_of_one(
+    tmp_path: Path, limit: float | None, sizes: list[tuple[int, int]], expected: int | None, share: float
+) -> None:
+    counts = {f"task_{n}": {"effective": own, "original": whole} for n, (own, whole) in enumerate(sizes)}
+    source = lm_eval_results(tmp_path, config={"limit": limit}, **{"n-samples": counts})
+    folder, scores = import_results("openllm", source, "m", tmp_path / "results")
+    assert scores["limit"] == expected
+    assert read_json(folder / "manifest.json")["suites"]["openllm"]["options"]["limit_fraction"] == share
+
+
+def test_a_share_as_limit_without_counts_is_refused(tmp_path: Path) -> None:
+    source = lm_eval_results(tmp_path, config={"limit": 0.1})
+    with pytest.raises(DataError, match="whole number as limit"):
+        import_results("openllm", source, "m", tmp_path / "results")
+
+
+def test_the_chat_template_of_lm_eval_keeps_figures_apart(tmp_path: Path) -> None:
+    templates: dict[str, dict[str, Any]] = {
+        "with": {"chat_template": "x"},
+        "without": {"chat_template": None},
+        "old": {},
+    }
+    for name, more in templates.items():
+        source = lm_eval_results(tmp_path / name, fewshot_as_multiturn=False, **more)
+        import_results("openllm", source, name, tmp_path / "results")
+    tabs = tabs_of(read_results_folder(tmp_path / "results").models)
+    assert sorted(len(tab.members) for tab in tabs) == [1, 2]
+
+
+def test_a_nan_in_a_recorded_file_is_a_missing_figure(tmp_path: Path) -> None:
+    row = {"prompt_level_strict_acc,none": 0.3, "weird": [float("nan")], "alias": "x"}
+    path = tmp_path / "lm/results.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"results": {"leaderboard_ifeval": row}}), encoding="utf-8")
+    (tmp_path / "lm/samples_leaderboard_ifeval.jsonl").write_text(
+        '{"doc_id": 0, "doc": {}, "prompt_level_strict_acc": NaN}\n', encoding="utf-8"
+    )
+    done = runner.invoke(app, ["score", "openllm", "--from", str(path.parent), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["tasks"]["leaderboard_ifeval"]["weird"] == [None]
+    folder, _ = import_results("openllm", path.parent, "m", tmp_path / "results")
+    sample = json.loads((folder / "openllm/samples_leaderboard_ifeval.jsonl").read_text(encoding="utf-8"))
+    assert sample["prompt_level_strict_acc"] is None
+    rows = read_json(annotations(tmp_path / "annotations.json", "m", count=805))
+    rows[0]["preference"] = float("nan")
+    (tmp_path / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
+    _, scores = import_results("alpaca_eval", tmp_path / "annotations.json", "n", tmp_path / "results")
+    assert scores["suites"]["alpaca_eval"]["unscored"] == {"recorded_failure": 1}
 
 
 def test_a_part_of_a_set_gets_a_limit_and_so_its_own_tab(tmp_path: Path) -> None:
