@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evalsuite.progress import Progress
 
 TOO_MANY_UNSCORED = 1
+UNREADABLE = 2
 INTERRUPTED = 130
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds all results and the store.")]
@@ -53,6 +54,12 @@ def answering() -> Iterator[None]:
             tell(without_secrets(error.log_tail))
         tell(without_secrets(f"evalsuite: {error}"))
         raise typer.Exit(error.exit_code) from error
+    except PermissionError as error:
+        # A folder may close itself to us at any place that looks at a path; what was asked for cannot be read.
+        if os.environ.get("EVALSUITE_DEBUG") or error.filename is None:
+            raise
+        tell(without_secrets(f"evalsuite: cannot read {error.filename}: {error.strerror}; change its access rights"))
+        raise typer.Exit(UNREADABLE) from error
     except KeyboardInterrupt as error:
         tell(_GO_ON)
         raise typer.Exit(INTERRUPTED) from error

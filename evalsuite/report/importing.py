@@ -9,14 +9,15 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evalsuite.config import SuiteSpec, parse_suite
 from evalsuite.errors import DataError, StoreError, UsageError, unknown
-from evalsuite.files import read_json, read_jsonl, write_json, write_jsonl
+from evalsuite.files import read_json, read_jsonl, reading_recorded, write_json, write_jsonl
 from evalsuite.report.items import openllm_part
 from evalsuite.results import SCHEMA, averages, environment, stored_manifest, stored_scores, write_results
 from evalsuite.suites.base import Scores, SuiteOptions, finite_number
@@ -29,6 +30,8 @@ _ENOUGH = 0.99
 """Published files lack a few rows; such a file still counts as the whole set, with what is missing unscored."""
 
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT.*))?\.jsonl")
+_RECORDED_BY, _NOT_RECORDED = "recorded by ", "not recorded"
+_UNNAMED = "its file does not name it, so it is taken for no other; name it with evalsuite import --judge NAME --fresh"
 _PROTECTED_KEYS = frozenset({"doc_id", "doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "filtered_resps"})
 
 
@@ -51,19 +54,34 @@ def import_results(
     """
     spec = _spec(suite)
     source = source.expanduser()
-    if not source.exists():
-        raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")
     if not model.strip():
         raise UsageError("--model is empty; give the name that the model shall have in the table")
     options = SuiteOptions(data=_kind(data), parts=spec.parts, mixeval_parser=_parser(mixeval_parser))
-    results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=results) as staging:
-        staged = Path(staging) / spec.key
+    with reading_recorded(source):
+        if not source.exists():
+            raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")
+    with _staging(results) as staging:
+        staged = staging / spec.key
         staged.mkdir()
-        path = _stage(spec, source, model, staged, options)
-        scores = _scorer(spec.name).score_recorded(path, options)
+        with reading_recorded(source):
+            path = _stage(spec, source, model, staged, options)
+            scores = _scorer(spec.name).score_recorded(path, options)
         judge_name = judge or _recorded_judge(spec, staged, options)
         return _join(results, spec, options, scores, staged, source, model, judge_name, fresh=fresh)
+
+
+@contextmanager
+def _staging(results: Path) -> Iterator[Path]:
+    """Make a folder inside ``results`` that is gone afterwards; raises StoreError where none can be made."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(prefix=".import-", dir=results)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write in {results}: {error.strerror or error}; give a writable folder with --results"
+        ) from error
+    with staging as name:
+        yield Path(name)
 
 
 def _spec(suite: str) -> SuiteSpec:
@@ -196,11 +214,12 @@ def _recorded_judge(spec: SuiteSpec, staged: Path, options: SuiteOptions) -> str
     if spec.name == "mt_bench":
         row: Mapping[str, Any] = read_jsonl(staged / "model_judgment.jsonl")[0]
         named = row["judge"]
-        return str(named[0] if isinstance(named, list) and named else named)
+        named = named[0] if isinstance(named, list) and named else named
+        return str(named or _NOT_RECORDED)
     if spec.name == "alpaca_eval":
         row = read_json(staged / "annotations.json")[0]
-        return str(row.get("annotator") or "not recorded")
-    return "not recorded"
+        return str(row.get("annotator") or _NOT_RECORDED)
+    return _NOT_RECORDED
 
 
 def _join(
@@ -230,7 +249,9 @@ def _join(
         )
     suites = {**(stored or {}).get("suites", {}), spec.key: scores}
     recorded_options = _recorded_options(spec, options, staged)
-    document = _document(model, sha256, stored, suites, _judges(stored, spec.key, judge), options.data, limit)
+    files = {key: one["recorded"]["sha256"] for key, one in (manifest.get("suites") or {}).items()}
+    judges = _judges(stored, spec.key, judge, {**files, spec.key: sha256})
+    document = _document(model, sha256, stored, suites, judges, options.data, limit)
     target = folder / spec.key
     try:
         shutil.rmtree(target, ignore_errors=True)
@@ -311,16 +332,38 @@ def _recorded_options(spec: SuiteSpec, options: SuiteOptions, staged: Path) -> d
     return known
 
 
-def _judges(stored: Mapping[str, Any] | None, key: str, judge: str | None) -> dict[str, Any] | None:
-    """Name the judges of all imported suites together: other judges anywhere make other figures."""
+def _judges(
+    stored: Mapping[str, Any] | None, key: str, judge: str | None, files: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Name the judges of all imported suites together: other judges anywhere make other figures.
+
+    In the order of the suites, whatever was imported first. ``files`` is the recorded files' SHA-256 by suite: a
+    judge that nobody named is known by its file only, and so is the same as no other.
+    """
     by_suite = dict(((stored or {}).get("judge") or {}).get("methods") or {})
     by_suite.pop(key, None)
     if judge is not None:
-        by_suite[key] = f"recorded by {judge}"
+        by_suite[key] = _RECORDED_BY + judge
     if not by_suite:
         return None
-    name = ", ".join(dict.fromkeys(words.removeprefix("recorded by ") for words in by_suite.values()))
-    return {"name": name, "fingerprint": f"recorded:{name}", "methods": by_suite}
+    by_suite = {suite: by_suite[suite] for suite in sorted(by_suite, key=_place_of)}
+    names = {suite: words.removeprefix(_RECORDED_BY) for suite, words in by_suite.items()}
+    known = {
+        suite: f"{name} ({files.get(suite, '')})" if name == _NOT_RECORDED else name for suite, name in names.items()
+    }
+    same = len(set(known.values())) == 1
+    told = next(iter(known.values())) if same else "; ".join(f"{suite}: {name}" for suite, name in known.items())
+    judges = {
+        "name": ", ".join(dict.fromkeys(names.values())),
+        "fingerprint": f"recorded:{told}",
+        "methods": by_suite,
+    }
+    return judges | {"note": _UNNAMED} if _NOT_RECORDED in names.values() else judges
+
+
+def _place_of(suite: str) -> tuple[int, str]:
+    order = list(FULL_COUNTS)
+    return (order.index(suite) if suite in order else len(order)), suite
 
 
 def _document(

@@ -187,7 +187,15 @@ def _rating_words(judgment: _Judgment) -> str:
 
 
 def _optional(path: Path, kind: type[Any]) -> list[Any]:
-    return _lines(path, kind) if path.is_file() else []
+    return _lines(path, kind) if is_there(path) else []
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there, or may be: of one that cannot be looked at, reading says what is wrong."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def alpaca_rows(folder: Path) -> list[ItemRow]:

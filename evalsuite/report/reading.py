@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,16 +87,42 @@ class Results:
 
 def read_results_folder(results: Path) -> Results:
     """Read models, comparisons and judge cards; raises DataError when the folder does not exist."""
-    if not results.is_dir():
+    try:
+        found = results.is_dir()
+    except OSError as error:
+        raise DataError(f"cannot read {results}: {error.strerror or error}; give another --results") from error
+    if not found:
         raise DataError(f"{results} does not exist; run `evalsuite run demo --data mini` first, or give --results DIR")
     faults: list[str] = []
     models = []
-    for folder in sorted(path.parent for path in results.glob("*/scores.json")):
+    for path in _files(results, "scores.json", faults):
         try:
-            models.append(_model(folder))
+            models.append(_model(path.parent))
         except DataError as error:
             faults.append(str(error))
     return Results(models, _comparisons(results, faults), _cards(results, faults), faults)
+
+
+def _files(parent: Path, name: str, faults: list[str]) -> list[Path]:
+    """Return ``name`` of every folder in ``parent`` that has it; a folder that cannot be looked into is a fault."""
+    try:
+        folders = sorted(Path(entry.path) for entry in os.scandir(parent) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        faults.append(f"cannot read {parent}: {error.strerror or error}")
+        return []
+    found = []
+    for path in (folder / name for folder in folders):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            faults.append(f"cannot read {path}: {error.strerror or error}")
+        else:
+            found.append(path)
+    return found
 
 
 def _model(folder: Path) -> ModelResult:
@@ -143,7 +170,7 @@ def _words(value: Any) -> str | None:
 
 def _comparisons(results: Path, faults: list[str]) -> list[Comparison]:
     found = []
-    for path in sorted(results.glob("comparisons/*/preferences.json")):
+    for path in _files(results / "comparisons", "preferences.json", faults):
         try:
             document = read_json(path)
             if not isinstance(document, dict) or not isinstance(document.get("pairs"), list):
@@ -157,7 +184,7 @@ def _comparisons(results: Path, faults: list[str]) -> list[Comparison]:
 
 def _cards(results: Path, faults: list[str]) -> dict[str, Mapping[str, Any]]:
     cards: dict[str, Mapping[str, Any]] = {}
-    for path in sorted(results.glob("judges/*/card.json")):
+    for path in _files(results / "judges", "card.json", faults):
         try:
             card = read_json(path)
         except DataError as error:

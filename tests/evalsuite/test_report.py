@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -14,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.synthetic_results import write_synthetic
 from evalsuite.cli import app
+from evalsuite.commands.console import answering
 from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report.build import build_report
@@ -463,6 +466,34 @@ def test_broken_scores_are_named_skipped_and_exit_1(tmp_path: Path, content: str
     assert "bad-00000000" in done.stderr
     assert json.loads(done.stdout)["models"] == 1
     assert "bad-00000000" in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(tmp_path: Path) -> None:
+    """A link to itself fails like a closed folder, for the superuser too."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "scores.json").symlink_to("scores.json")
+    write_model(tmp_path, "m", {"mixeval": mixeval_scores(0.5)})
+    report = build_report(tmp_path)
+    assert report.models == 1
+    assert [fault for fault in report.faults if str(closed / "scores.json") in fault]
+    done = runner.invoke(app, ["report", "--results", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "left out" in done.stderr
+    for other in tmp_path.glob("m-*/scores.json"):
+        other.unlink()
+    alone = runner.invoke(app, ["report", "--results", str(tmp_path)])
+    assert alone.exit_code == 1
+    assert "no results yet" not in alone.stderr
+
+
+def test_a_closed_folder_anywhere_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, answering():
+        raise PermissionError(errno.EACCES, "Permission denied", "somewhere/file")
+    assert left.value.exit_code == 2
+    assert capsys.readouterr().err == (
+        "evalsuite: cannot read somewhere/file: Permission denied; change its access rights\n"
+    )
 
 
 def test_a_broken_items_file_leaves_the_figures(tmp_path: Path) -> None:

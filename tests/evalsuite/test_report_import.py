@@ -265,6 +265,51 @@ def test_bad_files_are_one_sentence_and_leave_nothing_behind(tmp_path: Path) -> 
     assert not results.exists() or not list(results.iterdir())
 
 
+def test_what_cannot_be_looked_at_or_written_is_one_sentence(tmp_path: Path) -> None:
+    source = str(judgments(tmp_path / "j.jsonl", {"x": 7.0}))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    # A name that no file system takes fails like a closed folder, for the superuser too.
+    unreadable = str(tmp_path / ("x" * 300) / "model_judgment.jsonl")
+    commands = [
+        ["import", "mt_bench", source, "--model", "m", "--results", str(tmp_path / "file")],
+        ["import", "mt_bench", source, "--model", "m", "--results", str(tmp_path / "file" / "below")],
+        ["import", "mt_bench", unreadable, "--model", "m", "--results", str(tmp_path / "r")],
+        *(["score", suite, "--from", unreadable] for suite in ("mt_bench", "alpaca_eval", "openllm", "mixeval")),
+        ["score", "preferences", "--from", unreadable],
+    ]
+    for words in commands:
+        done = runner.invoke(app, words)
+        assert done.exit_code == 2, words
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "cannot" in done.stderr
+
+
+def test_the_order_of_imports_makes_no_other_judge(tmp_path: Path) -> None:
+    rated, annotated = judgments(tmp_path / "j.jsonl", {"x": 7.0}), annotations(tmp_path / "annotations.json", "m")
+    for model, order in (("a", (0, 1)), ("b", (1, 0))):
+        for place in order:
+            suite, source = (("mt_bench", rated), ("alpaca_eval", annotated))[place]
+            import_results(suite, source, model, tmp_path / "results")
+    judges = [model.judge for model in read_results_folder(tmp_path / "results").models]
+    assert judges[0] == judges[1]
+    assert [len(tab.members) for tab in tabs_of(read_results_folder(tmp_path / "results").models)] == [2]
+
+
+def test_judges_that_nobody_named_are_not_the_same(tmp_path: Path) -> None:
+    for name, count in (("a", 805), ("b", 804)):
+        source = annotations(tmp_path / f"{name}.json", name, count)
+        rows = [{key: value for key, value in row.items() if key != "annotator"} for row in read_json(source)]
+        write_json(source, rows)
+        import_results("alpaca_eval", source, name, tmp_path / "results")
+        import_results("alpaca_eval", source, f"{name} named", tmp_path / "results", judge="gpt-4")
+    tabs = tabs_of(read_results_folder(tmp_path / "results").models)
+    assert sorted((tab.title, len(tab.members)) for tab in tabs) == [
+        ("full data · judge gpt-4", 2),
+        ("full data · judge not recorded", 1),
+        ("full data · judge not recorded", 1),
+    ]
+
+
 def test_the_command_prints_the_document(tmp_path: Path) -> None:
     source = judgments(tmp_path / "j.jsonl", {"x": 7.0})
     words = ["import", "mt_bench", str(source), "--model", "M", "--results", str(tmp_path / "r"), "--json"]
