@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.synthetic_results import write_synthetic
+from evalsuite.api import score
 from evalsuite.cli import app
 from evalsuite.commands.console import answering
 from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report.build import build_report
 from evalsuite.report.columns import COLUMNS, Figure
+from evalsuite.report.item_files import mt_bench_rows
 from evalsuite.report.packing import packed_marks
 from evalsuite.report.page import template_folder
 from evalsuite.report.reading import lineage_of, read_results_folder
@@ -260,6 +262,23 @@ def test_an_item_stands_in_the_page_with_every_answer(tmp_path: Path) -> None:
     assert items[0]["a"]["1"]["unscored"] == "no_rating"
     marks = read_marks(part["marks"], zlib.compress(unpack(page, part["marks"]["id"]))[2:-4], (2, 2))
     np.testing.assert_array_equal(marks, [[1.0, 0.5], [math.nan, 0.5]])
+
+
+def test_a_recorded_judgment_is_rated_as_the_figures_are(tmp_path: Path) -> None:
+    """Published judgments write -1 beside a rating that their own pattern missed; ours reads it again."""
+    judgments = [("[[8/10]]", -1), ("no verdict", -1), ("Rating: [[3]]", 3)]
+    rows = [
+        {"question_id": 81 + number, "turn": 1, "judgment": text, "score": score, "model": "m", "judge": ["j", "p"]}
+        for number, (text, score) in enumerate(judgments)
+    ]
+    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(5.5)})
+    write_jsonl(folder / "mt_bench" / "model_judgment.jsonl", rows)
+    shown = mt_bench_rows(folder / "mt_bench", {})
+    assert [row.value for row in shown] == [8.0, None, 3.0]
+    assert [row.answer["judge"][0]["mark"] for row in shown] == ["8 of 10", "unscored: no_rating", "3 of 10"]
+    scored = score("mt_bench", folder / "mt_bench")
+    assert scored["score"] == 5.5  # of 8 and 3
+    assert scored["unscored"] == {"no_rating": 1}
 
 
 def test_no_text_of_gpqa_is_in_the_page(tmp_path: Path) -> None:
