@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -74,6 +74,19 @@ def showing_progress() -> Iterator[Progress]:
             yield moving
     else:
         yield PlainLines()
+
+
+def require_scored(suites: Mapping[str, Mapping[str, Any]], max_unscored: float) -> None:
+    """Leave with exit code 1 when a larger share of the items of ``suites`` is unscored than is allowed."""
+    from evalsuite.results import unscored_share
+
+    n_unscored, n_items = unscored_share(suites)
+    if n_items and n_unscored / n_items > max_unscored:
+        tell(
+            f"{n_unscored} of {n_items} items are unscored, more than --max-unscored {max_unscored:g} allows; "
+            "the figures give the reasons"
+        )
+        raise typer.Exit(TOO_MANY_UNSCORED)
 
 
 def print_json(document: Any) -> None:

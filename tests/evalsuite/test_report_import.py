@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from evalsuite.api import score
+from evalsuite.assets import hub, wheels
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, write_json, write_jsonl
@@ -17,6 +19,7 @@ from evalsuite.report.build import build_report
 from evalsuite.report.importing import import_results
 from evalsuite.report.reading import read_results_folder
 from evalsuite.report.tabs import tabs_of
+from tests.evalsuite.assets_env import empty_machine
 
 runner = CliRunner()
 
@@ -308,6 +311,44 @@ def test_judges_that_nobody_named_are_not_the_same(tmp_path: Path) -> None:
         ("full data · judge not recorded", 1),
         ("full data · judge not recorded", 1),
     ]
+
+
+@pytest.mark.parametrize("command", ["score", "import"])
+@pytest.mark.parametrize(("allowed", "code"), [("0.01", 1), ("0.05", 0)])
+def test_too_many_unscored_items_are_exit_code_1(tmp_path: Path, command: str, allowed: str, code: int) -> None:
+    """4 of 100 judgments failed: more than 1 %, less than 5 %."""
+    source = judgments(tmp_path / "j.jsonl", {"x": 7.0}, questions=50)
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    write_jsonl(source, [{**row, "judgment": "", "score": -1} if n < 4 else row for n, row in enumerate(rows)])
+    words = {"score": ["score", "mt_bench", "--from", str(source)], "import": ["import", "mt_bench", str(source)]}
+    more = ["--results", str(tmp_path / "results"), "--max-unscored", allowed, "--json"]
+    more += ["--model", "m"] if command == "import" else []
+    done = runner.invoke(app, [*words[command], *more])
+    assert done.exit_code == code
+    assert json.loads(done.stdout)
+    assert ("4 of 100 items are unscored" in done.stderr) == bool(code)
+    assert (tmp_path / "results").exists() == (command == "import")
+
+
+def test_scoring_recorded_files_never_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_machine(monkeypatch, tmp_path / "machine")
+    monkeypatch.delenv("EVALSUITE_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+
+    def asked(*words: object) -> None:
+        raise AssertionError(f"the network was asked for {words}")
+
+    for module, name in ((hub, "fetch_files"), (hub, "fetch_snapshot"), (wheels, "fetched_path")):
+        monkeypatch.setattr(module, name, asked)
+    judged = judgments(tmp_path / "j.jsonl", {"x": 7.0})
+    rows = [json.loads(line) for line in judged.read_text(encoding="utf-8").splitlines()]
+    write_jsonl(judged, [{key: value for key, value in row.items() if key != "category"} for row in rows])
+    assert score("mt_bench", judged)["score"] == 7.0
+    whole = score("alpaca_eval", annotations(tmp_path / "annotations.json", "m"))
+    assert whole["win_rate"] == pytest.approx(100 * 603 / 805)
+    assert "evalsuite data pull alpaca_eval/df_gamed" in whole["lc"]["reason"]
+    part = score("alpaca_eval", annotations(tmp_path / "annotations.json", "m", 10))
+    assert "evalsuite data pull alpaca_eval/baseline" in part["lc"]["reason"]
 
 
 def test_the_command_prints_the_document(tmp_path: Path) -> None:
