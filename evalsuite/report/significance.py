@@ -9,13 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.report.columns import Figure
+from evalsuite.report.columns import NO_SPREAD, Figure
 from judges.statistics import sign_test_exact
 
 Z95 = 1.959963984540054
-_NO_SPREAD = 1e-9
-"""Below this, differences of marks differ by rounding only."""
-
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
 """Part name to model place to one mark an item."""
 
@@ -69,8 +66,8 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Differe
         return None
     differences = a[both] - b[both]
     mean = float(differences.mean())
-    if np.ptp(differences) <= _NO_SPREAD:
-        return Difference(mean if abs(mean) > _NO_SPREAD else 0.0, 0.0, n, n - 1)
+    if np.ptp(differences) <= NO_SPREAD:
+        return Difference(mean if abs(mean) > NO_SPREAD else 0.0, 0.0, n, n - 1)
     return Difference(mean, float(differences.std(ddof=1) / math.sqrt(n)), n, n - 1)
 
 
@@ -97,7 +94,7 @@ def column_difference(
 
 def _stderr(figure: Figure) -> float | None:
     """Return a figure's standard error; where all its items are alike, one as wide as its interval, else None."""
-    if figure.stderr is None or figure.stderr > 0:
+    if figure.stderr is None or figure.stderr > NO_SPREAD:
         return figure.stderr
     low, high = figure.ci95 or (0.0, 0.0)
     return (high - low) / 2 / Z95 if high > low else None

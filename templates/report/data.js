@@ -91,7 +91,7 @@ function spread(mean, stderr, n, df) {
 
 // Not paired: from two figures [value, stderr, ci95, n]; null where one has no doubt that could be counted.
 function figureDifference(x, y) {
-  const errors = [x, y].map(([, stderr, ci95]) => stderr === 0 ? (ci95 && ci95[1] > ci95[0] ? (ci95[1] - ci95[0]) / 2 / Z95 : null) : stderr);
+  const errors = [x, y].map(([, stderr, ci95]) => stderr !== null && stderr <= 1e-9 ? (ci95 && ci95[1] > ci95[0] ? (ci95[1] - ci95[0]) / 2 / Z95 : null) : stderr);
   if (errors.includes(null)) return null;
   const df = x[3] === null || y[3] === null ? null : Math.max(1, Math.min(x[3], y[3]) - 1);
   return spread(x[0] - y[0], Math.hypot(...errors), null, df);

@@ -194,6 +194,15 @@ def test_two_figures_without_spread_claim_nothing() -> None:
     assert clear_best({0: few, 1: Figure(0.3, 0.02, n=500)}, {}, "") is None
 
 
+@pytest.mark.parametrize("more", [{}, {"ci95": [1.0, 1.0]}])
+def test_an_interval_without_a_width_is_not_shown(tmp_path: Path, more: dict[str, Any]) -> None:
+    write_model(tmp_path, "m", {"mixeval": {**mixeval_scores(1.0, 0.0, n=2), **more}})
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    cell = re.search(r'<td data-column="mixeval"[^>]*>(.*?)</td>', page, re.DOTALL)
+    assert cell is not None
+    assert cell[1] == '<span title="n = 2">1.000</span>'
+
+
 def test_the_page_has_the_quantiles_of_students_t() -> None:
     script = (template_folder() / "data.js").read_text(encoding="utf-8")
     found = re.search(r"const T95 = \[([^\]]*)\]", script)
