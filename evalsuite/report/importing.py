@@ -249,7 +249,7 @@ def _join(
         )
     suites = {**(stored or {}).get("suites", {}), spec.key: scores}
     recorded_options = _recorded_options(spec, options, staged)
-    files = {key: one["recorded"]["sha256"] for key, one in (manifest.get("suites") or {}).items()}
+    files = {key: str((one.get("recorded") or {}).get("sha256")) for key, one in (manifest.get("suites") or {}).items()}
     judges = _judges(stored, spec.key, judge, {**files, spec.key: sha256})
     document = _document(model, sha256, stored, suites, judges, options.data, limit)
     target = folder / spec.key
