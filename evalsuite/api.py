@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.config import parse_suite, read_config
 from evalsuite.errors import UsageError, unknown
+from evalsuite.files import reading_recorded
 from evalsuite.results import load_results
 from evalsuite.suites.base import Scores, SuiteOptions
 
@@ -56,8 +57,14 @@ def score(suite: str, source: str | Path, **options: Any) -> Scores:
     reads a CSV of ratings instead, and takes ``lineage`` (a YAML file) and ``as_published``. Raises
     DataError or UsageError.
     """
-    if suite == "preferences":
-        return _score_preferences(source, **options)
+    source = Path(source).expanduser()
+    with reading_recorded(source):
+        if suite == "preferences":
+            return _score_preferences(source, **options)
+        return _score_suite(suite, source, **options)
+
+
+def _score_suite(suite: str, source: Path, **options: Any) -> Scores:
     from evalsuite.suites.registry import HARNESS, SUITES
 
     try:
@@ -67,16 +74,16 @@ def score(suite: str, source: str | Path, **options: Any) -> Scores:
     scorer = SUITES.get(spec.name) or HARNESS.get(spec.name)
     if scorer is None:
         raise UsageError(unknown("suite", suite, [*SUITES, *HARNESS]))
-    return scorer.score_recorded(Path(source).expanduser(), SuiteOptions(parts=spec.parts, **options))
+    return scorer.score_recorded(source, SuiteOptions(parts=spec.parts, **options))
 
 
 def _score_preferences(
-    source: str | Path, *, lineage: str | Path | None = None, as_published: bool = False, **_: Any
+    source: Path, *, lineage: str | Path | None = None, as_published: bool = False, **_: Any
 ) -> Scores:
     from evalsuite.comparison.ratings import read_lineage, score_preferences
 
     return score_preferences(
-        Path(source).expanduser(),
+        source,
         lineage=None if lineage is None else read_lineage(Path(lineage).expanduser()),
         as_published=as_published,
     )

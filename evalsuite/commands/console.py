@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evalsuite.progress import Progress
 
 TOO_MANY_UNSCORED = 1
+UNREADABLE = 2
 INTERRUPTED = 130
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds all results and the store.")]
@@ -53,6 +54,12 @@ def answering() -> Iterator[None]:
             tell(without_secrets(error.log_tail))
         tell(without_secrets(f"evalsuite: {error}"))
         raise typer.Exit(error.exit_code) from error
+    except PermissionError as error:
+        # A folder may close itself to us at any place that looks at a path; what was asked for cannot be read.
+        if os.environ.get("EVALSUITE_DEBUG") or error.filename is None:
+            raise
+        tell(without_secrets(f"evalsuite: cannot read {error.filename}: {error.strerror}; change its access rights"))
+        raise typer.Exit(UNREADABLE) from error
     except KeyboardInterrupt as error:
         tell(_GO_ON)
         raise typer.Exit(INTERRUPTED) from error
@@ -67,6 +74,19 @@ def showing_progress() -> Iterator[Progress]:
             yield moving
     else:
         yield PlainLines()
+
+
+def require_scored(suites: Mapping[str, Mapping[str, Any]], max_unscored: float) -> None:
+    """Leave with exit code 1 when a larger share of the items of ``suites`` is unscored than is allowed."""
+    from evalsuite.results import unscored_share
+
+    n_unscored, n_items = unscored_share(suites)
+    if n_items and n_unscored / n_items > max_unscored:
+        tell(
+            f"{n_unscored} of {n_items} items are unscored, more than --max-unscored {max_unscored:g} allows; "
+            "the figures give the reasons"
+        )
+        raise typer.Exit(TOO_MANY_UNSCORED)
 
 
 def print_json(document: Any) -> None:

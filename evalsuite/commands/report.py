@@ -41,7 +41,7 @@ def report(
         size = f"{written.html_bytes / 1e6:.1f} MB"
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
-    if written.is_empty:
+    if written.is_empty and not written.faults:
         tell("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)

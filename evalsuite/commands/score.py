@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from evalsuite.commands.console import JsonOption, answering, print_json
+from evalsuite.commands.console import JsonOption, answering, print_json, require_scored
+from evalsuite.commands.options import MaxUnscoredOption
 from evalsuite.errors import UsageError
 
 
@@ -24,9 +25,15 @@ def score(
     lineage: Annotated[
         Path | None, typer.Option("--lineage", help="preferences: YAML of 'sft: dgm', for flip counts.")
     ] = None,
+    max_unscored: MaxUnscoredOption = 0.01,
+    results: Annotated[  # noqa: ARG001
+        Path | None, typer.Option("--results", help="Taken like everywhere; score needs nothing there and writes none.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score recorded answers or judgments with no model and no network.
+
+    Exits with 1 when more items are unscored than --max-unscored allows; the figures are printed all the same.
 
     mt_bench: model_judgment.jsonl · alpaca_eval: annotations.json · openllm: lm-eval's results*.json ·
     mixeval: a folder or file of response JSONL (with --mixeval-parser rule) ·
@@ -55,3 +62,5 @@ def score(
             from evalsuite.tables import print_suite
 
             print_suite(Console(), "mixeval" if suite.startswith("mixeval") else suite.partition(":")[0], scores)
+        if suite != "preferences":
+            require_scored({suite: scores}, max_unscored)

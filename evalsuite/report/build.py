@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import StoreError
+from evalsuite.errors import UsageError
 from evalsuite.files import write_text
 from evalsuite.report.analyses import ShownAnalysis, read_analyses
 from evalsuite.report.charts import charts_of, judge_words, preference_chart
 from evalsuite.report.columns import AVERAGES, Figure
-from evalsuite.report.packing import Block, PackedPart, as_base64, packed_json, packed_parts
+from evalsuite.report.item_pages import ItemPage, page_title, pages_of, refuse_foreign, remove_old_pages
+from evalsuite.report.packing import PackedPart, as_base64, packed_json, packed_parts
 from evalsuite.report.page import render_page
 from evalsuite.report.reading import ModelResult, Results, read_results_folder
 from evalsuite.report.tables import ALL_COLUMNS, TabTable, csv_of, figures_of, table_of
@@ -22,8 +22,6 @@ from evalsuite.report.tabs import tabs_of
 from evalsuite.report.texts import without_folders
 
 DEFAULT_LIMIT_BYTES = 5_000_000
-PAGE_BYTES = 12_000_000
-"""About how large an item page beside the main file gets."""
 
 _TAGS_BYTES = 90
 """A little more than an embedded block's element takes."""
@@ -84,10 +82,15 @@ def build_report(results: Path, out: Path | None = None, *, limit_bytes: int = D
 
     The main file stays below ``limit_bytes``: items whose texts do not fit stand in pages in the folder
     ``<name>_items`` beside it; every mark stays inside. Broken results are left out and named in ``faults``.
-    Raises DataError without a results folder and StoreError when nothing can be written.
+    Raises DataError without a results folder, StoreError when nothing can be written, and UsageError where a
+    table or a page would replace a file that no report wrote; nothing is written then.
     """
-    found = read_results_folder(results)
     out = out or results / "leaderboard.html"
+    csv_path = out.with_suffix(".csv")
+    if csv_path == out:
+        raise UsageError(f"--out {out} is where the CSV goes; give the name of an HTML file")
+    found = read_results_folder(results)
+    refuse_foreign([csv_path])
     faults = list(found.faults)
     found, figures = _with_figures(found, faults)
     read = packed_parts(found.models)
@@ -97,7 +100,6 @@ def build_report(results: Path, out: Path | None = None, *, limit_bytes: int = D
     tables = [table_of(tab, found.models, figures, marks) for tab in tabs_of(found.models)]
     page = _Page(found, figures, tables, parts, faults, read_analyses(results, faults))
     pages = page.write(out, limit_bytes)
-    csv_path = out.with_suffix(".csv")
     write_text(csv_path, csv_of(tables, figures))
     items = sum(len(part.index["models"]) * part.index["n"] for part in parts)
     return Report(
@@ -157,13 +159,6 @@ class _Page:
         self.made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def write(self, out: Path, limit_bytes: int) -> list[Path]:
-        folder = out.with_name(f"{out.stem}_items")
-        if folder.is_dir():
-            # Pages of an earlier report would show answers that the new one does not know.
-            try:
-                shutil.rmtree(folder)
-            except OSError as error:
-                raise StoreError(f"cannot replace {folder}: {error.strerror or error}; give another --out") from error
         embedded = _Embedded()
         core = [_marks_only(part, embedded) for part in self.parts]
         frame = len(self._html(_Embedded(), pages=[]).encode("utf-8")) + embedded.size + _TAGS_BYTES * len(core)
@@ -183,32 +178,37 @@ class _Page:
                 index["blocks"] = [[block.first, block.last, embedded.add(block.packed)] for block in part.blocks]
             else:
                 beside.append((part, index))
-        pages = [path for part, index in beside for path in self._write_pages(part, index, folder, out)]
+        pages = self._write_pages(beside, out)
         embedded.blocks["index"] = as_base64(packed_json(self._document(core)))
         write_text(out, self._html(embedded, pages=[path.name for path in pages]))
         return pages
 
-    def _write_pages(self, part: PackedPart, index: dict[str, Any], folder: Path, out: Path) -> list[Path]:
-        """Write a part's texts as pages that work by themselves; ``index`` learns which item stands where."""
-        written: list[Path] = []
-        pages: list[list[Block]] = [[]]
-        for block in part.blocks:
-            if pages[-1] and sum(one.base64_size for one in pages[-1]) + block.base64_size > PAGE_BYTES:
-                pages.append([])
-            pages[-1].append(block)
-        for number, blocks in enumerate(pages, 1):
-            path = folder / f"{part.index['name'].replace('/', '-')}-{number}.html"
-            embedded = _Embedded()
-            own = _marks_only(part, embedded)
-            own["blocks"] = [[block.first, block.last, embedded.add(block.packed)] for block in blocks]
-            document = {**self._document([own], light=True), "home": f"../{out.name}"}
-            # A page repeats what is known of all models: of many pages that is the most to compress.
-            embedded.blocks["index"] = as_base64(packed_json(document, quick=True))
-            title = f"{part.index['title']}, items {blocks[0].first + 1} to {blocks[-1].last}"
-            write_text(path, render_page("items.html.jinja", embedded.blocks, title=title, home=f"../{out.name}"))
-            index["blocks"] += [[block.first, block.last, f"{folder.name}/{path.name}"] for block in blocks]
-            written.append(path)
-        return written
+    def _write_pages(self, beside: Sequence[tuple[PackedPart, dict[str, Any]]], out: Path) -> list[Path]:
+        """Write the texts of the parts that do not fit as pages; each part's index learns what stands where."""
+        folder = out.with_name(f"{out.stem}_items")
+        planned = [(part, index, pages_of(part, folder)) for part, index in beside]
+        refuse_foreign(page.path for _, _, pages in planned for page in pages)
+        remove_old_pages(folder)
+        for part, index, pages in planned:
+            for page in pages:
+                self._write_page(part, page, pages, out)
+                index["blocks"] += [[one.first, one.last, f"{folder.name}/{page.path.name}"] for one in page.blocks]
+        return [page.path for _, _, pages in planned for page in pages]
+
+    def _write_page(self, part: PackedPart, page: ItemPage, pages: Sequence[ItemPage], out: Path) -> None:
+        """Write one page that works by itself, and knows which of its neighbours ``pages`` holds the other items."""
+        embedded = _Embedded()
+        own = _marks_only(part, embedded)
+        for other in pages:
+            if other is page:
+                own["blocks"] += [[block.first, block.last, embedded.add(block.packed)] for block in page.blocks]
+            else:
+                own["blocks"].append([other.first, other.last, other.path.name])
+        document = {**self._document([own], light=True), "home": f"../{out.name}"}
+        # A page repeats what is known of all models: of many pages that is the most to compress.
+        embedded.blocks["index"] = as_base64(packed_json(document, quick=True))
+        title = page_title(part.index["title"], page)
+        write_text(page.path, render_page("items.html.jinja", embedded.blocks, title=title, home=f"../{out.name}"))
 
     def _embed_verdicts(self, embedded: _Embedded, room: int) -> int:
         """Embed the verdicts of each comparison that fits, and return the room they took."""

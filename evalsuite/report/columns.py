@@ -9,6 +9,8 @@ from typing import Any
 from judges.statistics import wilson_ci
 
 _Z95 = 1.959963984540054
+NO_SPREAD = 1e-9
+"""Below this, marks and figures differ by rounding only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,13 @@ class Column:
 def _interval(part: Mapping[str, Any], value: float | None, stderr: float | None) -> tuple[float, float] | None:
     ci95 = part.get("ci95")
     if isinstance(ci95, list) and len(ci95) == 2 and all(isinstance(end, int | float) for end in ci95):
-        return float(ci95[0]), float(ci95[1])
-    return None if value is None or stderr is None else (value - _Z95 * stderr, value + _Z95 * stderr)
+        low, high = float(ci95[0]), float(ci95[1])
+    elif value is None or stderr is None:
+        return None
+    else:
+        low, high = value - _Z95 * stderr, value + _Z95 * stderr
+    # Items that are all alike have no spread to make an interval of; one without a width would claim certainty.
+    return (low, high) if high - low > NO_SPREAD else None
 
 
 def _number(value: Any) -> float | None:

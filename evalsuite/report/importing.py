@@ -9,17 +9,19 @@ import hashlib
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from evalsuite.config import SuiteSpec, parse_suite
 from evalsuite.errors import DataError, StoreError, UsageError, unknown
-from evalsuite.files import read_json, read_jsonl, write_json, write_jsonl
+from evalsuite.files import read_json, read_jsonl, reading_recorded, write_json, write_jsonl
 from evalsuite.report.items import openllm_part
 from evalsuite.results import SCHEMA, averages, environment, stored_manifest, stored_scores, write_results
-from evalsuite.suites.base import Scores, SuiteOptions
+from evalsuite.suites.base import Scores, SuiteOptions, finite_number
+from evalsuite.suites.openllm_files import date_of, read_results, results_file, without_nan
 
 FULL_COUNTS: Mapping[str, int] = {"mt_bench": 160, "alpaca_eval": 805, "mixeval": 4000, "mixeval_hard": 1000}
 """Observations of a whole set: MT-Bench's judgments, AlpacaEval's instructions, MixEval's items."""
@@ -28,7 +30,8 @@ _ENOUGH = 0.99
 """Published files lack a few rows; such a file still counts as the whole set, with what is missing unscored."""
 
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT.*))?\.jsonl")
-_RESULTS = re.compile(r"results_(?P<date>\d{4}-\d\d-\d\dT.*)\.json")
+_RECORDED_BY, _NOT_RECORDED = "recorded by ", "not recorded"
+_UNNAMED = "its file does not name it, so it is taken for no other; name it with evalsuite import --judge NAME --fresh"
 _PROTECTED_KEYS = frozenset({"doc_id", "doc_hash", "prompt_hash", "target_hash", "filter", "metrics", "filtered_resps"})
 
 
@@ -51,19 +54,34 @@ def import_results(
     """
     spec = _spec(suite)
     source = source.expanduser()
-    if not source.exists():
-        raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")
     if not model.strip():
         raise UsageError("--model is empty; give the name that the model shall have in the table")
     options = SuiteOptions(data=_kind(data), parts=spec.parts, mixeval_parser=_parser(mixeval_parser))
-    results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=results) as staging:
-        staged = Path(staging) / spec.key
+    with reading_recorded(source):
+        if not source.exists():
+            raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")
+    with _staging(results) as staging:
+        staged = staging / spec.key
         staged.mkdir()
-        path = _stage(spec, source, model, staged, options)
-        scores = _scorer(spec.name).score_recorded(path, options)
+        with reading_recorded(source):
+            path = _stage(spec, source, model, staged, options)
+            scores = _scorer(spec.name).score_recorded(path, options)
         judge_name = judge or _recorded_judge(spec, staged, options)
         return _join(results, spec, options, scores, staged, source, model, judge_name, fresh=fresh)
+
+
+@contextmanager
+def _staging(results: Path) -> Iterator[Path]:
+    """Make a folder inside ``results`` that is gone afterwards; raises StoreError where none can be made."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(prefix=".import-", dir=results)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write in {results}: {error.strerror or error}; give a writable folder with --results"
+        ) from error
+    with staging as name:
+        yield Path(name)
 
 
 def _spec(suite: str) -> SuiteSpec:
@@ -117,27 +135,27 @@ def _only(rows: Sequence[Mapping[str, Any]], key: str, model: str, path: Path) -
 
 def _stage_mt_bench(source: Path, model: str, staged: Path) -> Path:
     path = source / "model_judgment.jsonl" if source.is_dir() else source
-    rows = read_jsonl(path)
+    rows = _rows(path)
     own = _only(rows, "model", model, path)
     write_jsonl(staged / "model_judgment.jsonl", own)
     beside = [path.with_name("model_answer.jsonl"), *(path.parent.parent / "model_answer").glob("*.jsonl")]
     names = {str(row.get("model")) for row in own}
     for answers in beside:
         if answers.is_file() and (answers.stem in names or answers.name == "model_answer.jsonl"):
-            write_jsonl(staged / "model_answer.jsonl", (a for a in read_jsonl(answers) if a.get("model_id") in names))
+            write_jsonl(staged / "model_answer.jsonl", (a for a in _rows(answers) if a.get("model_id") in names))
             break
     return staged if len(own) != len(rows) else path
 
 
 def _stage_alpaca(source: Path, model: str, staged: Path) -> Path:
     path = source / "annotations.json" if source.is_dir() else source
-    rows = read_json(path)
+    rows = without_nan(read_json(path))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return path  # the scorer says what is wrong with it
     own = _only(rows, "generator_2", model, path)
     write_json(staged / "annotations.json", own)
     if (outputs := path.with_name("model_outputs.json")).is_file() and len(own) == len(rows):
-        write_json(staged / outputs.name, read_json(outputs))
+        write_json(staged / outputs.name, without_nan(read_json(outputs)))
     return staged if len(own) != len(rows) else path
 
 
@@ -146,34 +164,31 @@ def _stage_mixeval(source: Path, staged: Path, options: SuiteOptions) -> Path:
 
     records = recorded_records(source, options)
     for kind, split in (("free-form", "free_form"), ("multiple-choice", "multiple_choice")):
-        rows = [dict(record.item.data) for record in records if record.item.data["problem_type"] == kind]
+        rows = [without_nan(dict(record.item.data)) for record in records if record.item.data["problem_type"] == kind]
         if rows:
             write_jsonl(staged / f"{split}.jsonl", rows)
     return source
 
 
 def _stage_openllm(source: Path, staged: Path) -> Path:
-    from evalsuite.suites.openllm_files import read_results
-
-    document = read_results(source)
-    write_json(staged / "results.json", document)
-    folder, wanted = (source.parent, _date_of(source)) if source.is_file() else (source, None)
-    newest: dict[str, tuple[str, Path]] = {}
-    for path in folder.rglob("samples_*.jsonl"):
+    """Stage a results document with its samples: those of its own folder and date, as lm-eval writes them."""
+    file = results_file(source)
+    write_json(staged / "results.json", read_results(file))
+    for path in sorted(file.parent.glob("samples_*.jsonl")):
         match = _SAMPLES.fullmatch(path.name)
-        if match is None or openllm_part(match["task"]) is None or (wanted and match["date"] not in (None, wanted)):
+        if match is None or openllm_part(match["task"]) is None or match["date"] != date_of(file):
             continue
-        newest[match["task"]] = max(newest.get(match["task"], ("", path)), (match["date"] or "", path))
-    for task, (_, path) in newest.items():
-        rows = read_jsonl(path)
-        protected = openllm_part(task) == "gpqa"
-        write_jsonl(staged / f"samples_{task}.jsonl", (_without_text(row) for row in rows) if protected else rows)
-    return source
+        rows = _rows(path)
+        protected = openllm_part(match["task"]) == "gpqa"
+        write_jsonl(
+            staged / f"samples_{match['task']}.jsonl", (_without_text(row) for row in rows) if protected else rows
+        )
+    return file
 
 
-def _date_of(path: Path) -> str | None:
-    match = _RESULTS.fullmatch(path.name)
-    return match["date"] if match else None
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a NaN, which Python's json writes and JSON has no word for, is null."""
+    return [without_nan(row) for row in read_jsonl(path)]
 
 
 def _without_text(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,11 +214,12 @@ def _recorded_judge(spec: SuiteSpec, staged: Path, options: SuiteOptions) -> str
     if spec.name == "mt_bench":
         row: Mapping[str, Any] = read_jsonl(staged / "model_judgment.jsonl")[0]
         named = row["judge"]
-        return str(named[0] if isinstance(named, list) and named else named)
+        named = named[0] if isinstance(named, list) and named else named
+        return str(named or _NOT_RECORDED)
     if spec.name == "alpaca_eval":
         row = read_json(staged / "annotations.json")[0]
-        return str(row.get("annotator") or "not recorded")
-    return "not recorded"
+        return str(row.get("annotator") or _NOT_RECORDED)
+    return _NOT_RECORDED
 
 
 def _join(
@@ -232,7 +248,10 @@ def _join(
             f"{options.data}, limit {limit}: import them under another --model"
         )
     suites = {**(stored or {}).get("suites", {}), spec.key: scores}
-    document = _document(model, sha256, stored, suites, _judges(stored, spec.key, judge), options.data, limit)
+    recorded_options = _recorded_options(spec, options, staged)
+    files = {key: str((one.get("recorded") or {}).get("sha256")) for key, one in (manifest.get("suites") or {}).items()}
+    judges = _judges(stored, spec.key, judge, {**files, spec.key: sha256})
+    document = _document(model, sha256, stored, suites, judges, options.data, limit)
     target = folder / spec.key
     try:
         shutil.rmtree(target, ignore_errors=True)
@@ -240,7 +259,7 @@ def _join(
         staged.rename(target)
     except OSError as error:
         raise StoreError(f"cannot write {target}: {error.strerror or error}; give another --results") from error
-    entry = {"recorded": {"file": source.name, "sha256": sha256}, "options": asdict(options), "data_pins": {}}
+    entry = {"recorded": {"file": source.name, "sha256": sha256}, "options": recorded_options, "data_pins": {}}
     suites_manifest = {**(manifest.get("suites") or {}), spec.key: entry}
     write_results(folder, document, {**_manifest(document), "suites": suites_manifest})
     return folder, document
@@ -266,9 +285,7 @@ def _folder(results: Path, model: str, sha256: str) -> Path:
 def _limit(spec: SuiteSpec, scores: Scores, staged: Path) -> int | None:
     """Return the ``--limit`` that would give so small a set (items; per split for MixEval), None for a whole one."""
     if spec.name == "openllm":
-        document = read_json(staged / "results.json")
-        limit = (document.get("config") or {}).get("limit")
-        return None if not limit else max(1, int(limit))
+        return _openllm_limit(read_json(staged / "results.json"))[0]
     n = scores.get("n") or (scores.get("n_total") or 0) + sum((scores.get("unscored") or {}).values())
     if n >= _ENOUGH * FULL_COUNTS[spec.key]:
         return None
@@ -279,16 +296,74 @@ def _limit(spec: SuiteSpec, scores: Scores, staged: Path) -> int | None:
     return int(n)
 
 
-def _judges(stored: Mapping[str, Any] | None, key: str, judge: str | None) -> dict[str, Any] | None:
-    """Name the judges of all imported suites together: other judges anywhere make other figures."""
+def _openllm_limit(document: Mapping[str, Any]) -> tuple[int | None, float | None]:
+    """Return (limit, share): a run's ``--limit``, and the share of each task where no whole number says the same.
+
+    lm-eval takes a limit below 1 as a share of every task, rounded up. The documents are those of ``--limit N`` only
+    where all tasks got min(N, their size); else N is the most that a task got, and the share keeps the figures apart.
+    Raises DataError where the document does not count its documents.
+    """
+    limit = finite_number((document.get("config") or {}).get("limit"))
+    if not limit or limit < 0:
+        return None, None
+    if limit >= 1:
+        return int(limit), None
+    counts = list((document.get("n-samples") or {}).values())
+    if not counts or not all(finite_number(count.get(key)) for count in counts for key in ("effective", "original")):
+        raise DataError(
+            f"the results have limit {limit:g}, a share of each task, and no n-samples that say how many documents "
+            "that are; give results of lm-eval 0.4.3 or newer, or of a run with a whole number as limit"
+        )
+    most = int(max(count["effective"] for count in counts))
+    exact = all(count["effective"] == min(most, count["original"]) for count in counts)
+    return most, None if exact else limit
+
+
+def _recorded_options(spec: SuiteSpec, options: SuiteOptions, staged: Path) -> dict[str, Any]:
+    """Return the options as far as a recorded file tells them; None where it does not."""
+    known = {**asdict(options), "mixeval_version": None, "chat_template_on_openllm": None, "fewshot_as_multiturn": None}
+    if spec.name != "openllm":
+        return known
+    document = read_json(staged / "results.json")
+    known["limit_fraction"] = _openllm_limit(document)[1] or 0
+    if "chat_template" in document:
+        known["chat_template_on_openllm"] = bool(document["chat_template"])
+        known["fewshot_as_multiturn"] = bool(document.get("fewshot_as_multiturn"))
+    return known
+
+
+def _judges(
+    stored: Mapping[str, Any] | None, key: str, judge: str | None, files: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Name the judges of all imported suites together: other judges anywhere make other figures.
+
+    In the order of the suites, whatever was imported first. ``files`` is the recorded files' SHA-256 by suite: a
+    judge that nobody named is known by its file only, and so is the same as no other.
+    """
     by_suite = dict(((stored or {}).get("judge") or {}).get("methods") or {})
     by_suite.pop(key, None)
     if judge is not None:
-        by_suite[key] = f"recorded by {judge}"
+        by_suite[key] = _RECORDED_BY + judge
     if not by_suite:
         return None
-    name = ", ".join(dict.fromkeys(words.removeprefix("recorded by ") for words in by_suite.values()))
-    return {"name": name, "fingerprint": f"recorded:{name}", "methods": by_suite}
+    by_suite = {suite: by_suite[suite] for suite in sorted(by_suite, key=_place_of)}
+    names = {suite: words.removeprefix(_RECORDED_BY) for suite, words in by_suite.items()}
+    known = {
+        suite: f"{name} ({files.get(suite, '')})" if name == _NOT_RECORDED else name for suite, name in names.items()
+    }
+    same = len(set(known.values())) == 1
+    told = next(iter(known.values())) if same else "; ".join(f"{suite}: {name}" for suite, name in known.items())
+    judges = {
+        "name": ", ".join(dict.fromkeys(names.values())),
+        "fingerprint": f"recorded:{told}",
+        "methods": by_suite,
+    }
+    return judges | {"note": _UNNAMED} if _NOT_RECORDED in names.values() else judges
+
+
+def _place_of(suite: str) -> tuple[int, str]:
+    order = list(FULL_COUNTS)
+    return (order.index(suite) if suite in order else len(order)), suite
 
 
 def _document(

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from evalsuite.errors import DataError
+from evalsuite.suites.mt_bench_files import recorded_rating
+from judges.types import Rating, Unscored
 
 GPQA_WORDS = "GPQA's authors ask that no text of it is published: ids, log-probabilities and marks only"
 
@@ -57,8 +59,13 @@ class _Judgment(msgspec.Struct, gc=False):
     score: float
     judgment: Any = None
     category: str | None = None
-    unscored: Any = None
+    unscored: Any = msgspec.UNSET
     user_prompt: Any = None
+
+    def rating(self) -> Rating | Unscored:
+        """Read the rating by the rule that the figures follow, which asks whether the field ``unscored`` is there."""
+        row = {"question_id": self.question_id, "turn": self.turn, "score": self.score, "judgment": self.judgment}
+        return recorded_rating(row if self.unscored is msgspec.UNSET else {**row, "unscored": self.unscored})
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -149,22 +156,23 @@ def _mt_bench_row(
     key: str, answer: _Answer | None, judgments: list[_Judgment], known: Mapping[str, Any] | None
 ) -> ItemRow:
     judgments = sorted(judgments, key=lambda judgment: judgment.turn)
-    ratings = [judgment.score for judgment in judgments if not judgment.unscored and 1 <= judgment.score <= 10]
+    read = [judgment.rating() for judgment in judgments]
+    ratings = [rating.value for rating in read if isinstance(rating, Rating)]
     turns = answer.choices[0].turns if answer is not None and answer.choices else []
     entry: dict[str, Any] = {
         "turns": turns,
         "judge": [
             {
                 "label": f"turn {judgment.turn}",
-                "mark": _rating_words(judgment),
+                "mark": f"{rating.value:g} of 10" if isinstance(rating, Rating) else f"unscored: {rating.reason}",
                 "text": judgment.judgment if isinstance(judgment.judgment, str) else "",
             }
-            for judgment in judgments
+            for judgment, rating in zip(judgments, read, strict=True)
         ],
     }
-    reasons = [judgment.unscored for judgment in judgments if judgment.unscored]
+    reasons = [rating.reason for rating in read if isinstance(rating, Unscored)]
     if reasons:
-        entry["unscored"] = ", ".join(dict.fromkeys(map(str, reasons)))
+        entry["unscored"] = ", ".join(dict.fromkeys(reasons))
 
     def question() -> dict[str, Any]:
         category = next((judgment.category for judgment in judgments if judgment.category), None)
@@ -180,14 +188,16 @@ def _mt_bench_row(
     return ItemRow(key, key, sum(ratings) / len(ratings) if ratings else None, entry, question)
 
 
-def _rating_words(judgment: _Judgment) -> str:
-    if judgment.unscored or not 1 <= judgment.score <= 10:
-        return f"unscored: {judgment.unscored or 'recorded_failure'}"
-    return f"{judgment.score:g} of 10"
-
-
 def _optional(path: Path, kind: type[Any]) -> list[Any]:
-    return _lines(path, kind) if path.is_file() else []
+    return _lines(path, kind) if is_there(path) else []
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there, or may be: of one that cannot be looked at, reading says what is wrong."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def alpaca_rows(folder: Path) -> list[ItemRow]:

@@ -20,6 +20,7 @@ from evalsuite.report.item_files import (
     ItemRow,
     alpaca_rows,
     first_line,
+    is_there,
     mixeval_rows,
     mt_bench_rows,
     sample_rows,
@@ -91,7 +92,11 @@ class PartFiles:
 
 
 def _bytes_of(path: Path) -> int:
-    return sum(_bytes_of(own) for own in path.iterdir()) if path.is_dir() else path.stat().st_size
+    try:
+        return sum(_bytes_of(own) for own in path.iterdir()) if path.is_dir() else path.stat().st_size
+    except OSError:
+        # Reading it says what is wrong.
+        return 0
 
 
 def read_part(files: PartFiles) -> tuple[Part, list[str]]:
@@ -111,9 +116,9 @@ def part_files(models: Sequence[ModelResult]) -> list[PartFiles]:
     tasks: dict[str, list[Source]] = {}
     for place, model in enumerate(models):
         folder = model.folder
-        if any((folder / "mt_bench" / name).is_file() for name in ("model_answer.jsonl", "model_judgment.jsonl")):
+        if any(is_there(folder / "mt_bench" / name) for name in ("model_answer.jsonl", "model_judgment.jsonl")):
             found["mt_bench"].append(Source(place, model, folder / "mt_bench"))
-        if (folder / "alpaca_eval" / "annotations.json").is_file():
+        if is_there(folder / "alpaca_eval" / "annotations.json"):
             found["alpaca_eval"].append(Source(place, model, folder / "alpaca_eval"))
         for key, path in _mixeval_files(model):
             found.setdefault(f"{key}/{path.stem}", []).append(Source(place, model, path, key))
@@ -137,8 +142,16 @@ def _mixeval_files(model: ModelResult) -> Iterator[tuple[str, Path]]:
         if folder is None or (folder.name != key and not shared):
             continue
         for split in _SPLITS:
-            if (path := folder / f"{split}.jsonl").is_file() and path.stat().st_size:
+            path = folder / f"{split}.jsonl"
+            if is_there(path) and not _is_empty(path):
                 yield key, path
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not path.stat().st_size
+    except OSError:
+        return False
 
 
 def openllm_part(task: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, read_jsonl
+from evalsuite.report.protocol import Protocol, protocol_of
 from evalsuite.results import stored_manifest, stored_scores
 
 _MAKING = re.compile(r"^(?P<sft>.+?) : (?P<dgm>.+)$")
@@ -59,14 +61,9 @@ class ModelResult:
         return judge
 
     @property
-    def data_pins(self) -> dict[str, str]:
-        """Asset name to SHA-256, over all suites; empty for results whose data nobody recorded."""
-        pins: dict[str, str] = {}
-        for suite in (self.manifest.get("suites") or {}).values():
-            for name, pin in ((suite or {}).get("data_pins") or {}).items():
-                if isinstance(pin, Mapping) and isinstance(pin.get("sha256"), str):
-                    pins[name] = pin["sha256"]
-        return pins
+    def protocol(self) -> Protocol:
+        """How the figures came about: data pins and deciding options; empty where nobody recorded them."""
+        return protocol_of(self.suites, self.manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +87,42 @@ class Results:
 
 def read_results_folder(results: Path) -> Results:
     """Read models, comparisons and judge cards; raises DataError when the folder does not exist."""
-    if not results.is_dir():
+    try:
+        found = results.is_dir()
+    except OSError as error:
+        raise DataError(f"cannot read {results}: {error.strerror or error}; give another --results") from error
+    if not found:
         raise DataError(f"{results} does not exist; run `evalsuite run demo --data mini` first, or give --results DIR")
     faults: list[str] = []
     models = []
-    for folder in sorted(path.parent for path in results.glob("*/scores.json")):
+    for path in _files(results, "scores.json", faults):
         try:
-            models.append(_model(folder))
+            models.append(_model(path.parent))
         except DataError as error:
             faults.append(str(error))
     return Results(models, _comparisons(results, faults), _cards(results, faults), faults)
+
+
+def _files(parent: Path, name: str, faults: list[str]) -> list[Path]:
+    """Return ``name`` of every folder in ``parent`` that has it; a folder that cannot be looked into is a fault."""
+    try:
+        folders = sorted(Path(entry.path) for entry in os.scandir(parent) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        faults.append(f"cannot read {parent}: {error.strerror or error}")
+        return []
+    found = []
+    for path in (folder / name for folder in folders):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            faults.append(f"cannot read {path}: {error.strerror or error}")
+        else:
+            found.append(path)
+    return found
 
 
 def _model(folder: Path) -> ModelResult:
@@ -147,7 +170,7 @@ def _words(value: Any) -> str | None:
 
 def _comparisons(results: Path, faults: list[str]) -> list[Comparison]:
     found = []
-    for path in sorted(results.glob("comparisons/*/preferences.json")):
+    for path in _files(results / "comparisons", "preferences.json", faults):
         try:
             document = read_json(path)
             if not isinstance(document, dict) or not isinstance(document.get("pairs"), list):
@@ -161,7 +184,7 @@ def _comparisons(results: Path, faults: list[str]) -> list[Comparison]:
 
 def _cards(results: Path, faults: list[str]) -> dict[str, Mapping[str, Any]]:
     cards: dict[str, Mapping[str, Any]] = {}
-    for path in sorted(results.glob("judges/*/card.json")):
+    for path in _files(results / "judges", "card.json", faults):
         try:
             card = read_json(path)
         except DataError as error:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.report.columns import Figure
+from evalsuite.report.columns import NO_SPREAD, Figure
+from judges.statistics import sign_test_exact
 
 Z95 = 1.959963984540054
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
@@ -18,16 +19,40 @@ Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A minus b with its standard error; ``n`` counts the items that both were marked on (None: not paired)."""
+    """A minus b with its standard error.
+
+    ``n`` counts the items that both were marked on (None: not paired), ``df`` the degrees of freedom behind
+    the standard error (None: many). A paired difference that is the same on all items has ``stderr`` 0.
+    """
 
     value: float
     stderr: float
     n: int | None
+    df: int | None = None
 
     @property
     def significant(self) -> bool:
-        """Whether 0 lies outside the two-sided 95 % interval."""
-        return abs(self.value) > Z95 * self.stderr
+        """Whether 0 lies outside the two-sided 95 % interval of Student's t.
+
+        Without any spread there is no interval: then the exact sign test decides at 5 %.
+        """
+        if self.stderr > 0:
+            return abs(self.value) > t95(self.df) * self.stderr
+        return self.n is not None and self.value != 0 and sign_test_exact(self.n, 0) < 0.05
+
+
+def t95(df: int | None) -> float:
+    """Return the two-sided 95 % point of Student's t; of the normal distribution where ``df`` is None.
+
+    >>> round(t95(1), 3), round(t95(10), 3)
+    (12.706, 2.228)
+    """
+    if df is None:
+        return Z95
+    # Importing scipy costs a second, which only a report pays.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(df, 0.975))
 
 
 def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference | None:
@@ -40,7 +65,10 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Differe
     if n < 2:
         return None
     differences = a[both] - b[both]
-    return Difference(float(differences.mean()), float(differences.std(ddof=1) / math.sqrt(n)), n)
+    mean = float(differences.mean())
+    if np.ptp(differences) <= NO_SPREAD:
+        return Difference(mean if abs(mean) > NO_SPREAD else 0.0, 0.0, n, n - 1)
+    return Difference(mean, float(differences.std(ddof=1) / math.sqrt(n)), n, n - 1)
 
 
 def column_difference(
@@ -48,7 +76,8 @@ def column_difference(
 ) -> Difference | None:
     """Compare two models in one column: paired by item where items are there, else by their standard errors.
 
-    ``pairs`` holds both models' marks part by part. None where neither way is open.
+    ``pairs`` holds both models' marks part by part. None where neither way is open. Not paired, the
+    degrees of freedom are those of the smaller set, which claims too little rather than too much.
     """
     if pairs:
         joined = paired_difference(
@@ -56,9 +85,19 @@ def column_difference(
         )
         if joined is not None:
             return joined
-    if a.value is None or b.value is None or a.stderr is None or b.stderr is None:
+    a_error, b_error = _stderr(a), _stderr(b)
+    if a.value is None or b.value is None or a_error is None or b_error is None:
         return None
-    return Difference(a.value - b.value, math.hypot(a.stderr, b.stderr), None)
+    df = None if a.n is None or b.n is None else max(1, min(a.n, b.n) - 1)
+    return Difference(a.value - b.value, math.hypot(a_error, b_error), None, df)
+
+
+def _stderr(figure: Figure) -> float | None:
+    """Return a figure's standard error; where all its items are alike, one as wide as its interval, else None."""
+    if figure.stderr is None or figure.stderr > NO_SPREAD:
+        return figure.stderr
+    low, high = figure.ci95 or (0.0, 0.0)
+    return (high - low) / 2 / Z95 if high > low else None
 
 
 def clear_best(figures: Mapping[int, Figure], marks: Marks, prefix: str) -> int | None:

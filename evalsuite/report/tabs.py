@@ -5,32 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evalsuite.report.protocol import Protocol
 from evalsuite.report.reading import ModelResult
 
 
 @dataclass(slots=True)
 class Tab:
-    """Models on the same data, limit, data pins and judge. ``members`` are places in the list of models."""
+    """Models on the same data, limit, protocol and judge.
+
+    ``members`` are places in the list of models, ``apart`` the settings in which tabs that are else alike differ.
+    """
 
     data: str
     limit: int | None
     judge_key: str | None
     judge: Mapping[str, object] | None
-    pins: dict[str, str] = field(default_factory=dict)
+    protocol: Protocol = field(default_factory=Protocol)
     members: list[int] = field(default_factory=list)
     reason: str = ""
+    apart: Sequence[str] = ()
 
     @property
     def title(self) -> str:
         words = [f"{self.data} data" if self.limit is None else f"{self.data} data, limit {self.limit}"]
         words.append(f"judge {self.judge.get('name')}" if self.judge else "no judge")
-        return " · ".join(words)
+        return " · ".join([*words, *self.apart])
 
 
 def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     """Group models so that all figures in a tab answer the same questions, judged by the same judge.
 
-    A model joins a tab with its data kind, limit and judge whose data pins do not contradict its own.
+    A model joins a tab with its data kind, limit and judge whose protocol (data pins and settings of each suite,
+    such as MixEval's parser) does not contradict its own.
     Results without any judged figure need no judge: they stand in every tab that fits otherwise. The full
     data come first, larger tabs before smaller ones.
     """
@@ -47,6 +53,7 @@ def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     tabs.sort(key=lambda tab: (tab.data != "full", tab.limit is not None, -len(tab.members)))
     for tab in tabs:
         tab.members.sort()
+        tab.apart = _apart(tab, tabs)
         tab.reason = _reason(tab, tabs)
     return tabs
 
@@ -70,12 +77,21 @@ def _fits(tab: Tab, model: ModelResult, *, any_judge: bool) -> bool:
         return False
     if not any_judge and tab.judge_key != judge_key(model):
         return False
-    return all(tab.pins.get(name, sha256) == sha256 for name, sha256 in model.data_pins.items())
+    return tab.protocol.fits(model.protocol)
 
 
 def _add(tab: Tab, place: int, model: ModelResult) -> None:
     tab.members.append(place)
-    tab.pins |= model.data_pins
+    tab.protocol = tab.protocol.joined(model.protocol)
+
+
+def _apart(tab: Tab, tabs: Sequence[Tab]) -> list[str]:
+    """Say the settings that keep this tab apart from those with the same data, limit and judge."""
+    alike = [
+        other for other in tabs if (other.data, other.limit, other.judge_key) == (tab.data, tab.limit, tab.judge_key)
+    ]
+    keys = dict.fromkeys(key for other in alike for key in tab.protocol.differing(other.protocol))
+    return [tab.protocol.words(key) for key in sorted(keys)]
 
 
 def _reason(tab: Tab, tabs: Sequence[Tab]) -> str:
@@ -91,6 +107,10 @@ def _reason(tab: Tab, tabs: Sequence[Tab]) -> str:
     if any(other.judge_key != tab.judge_key for other in others):
         differences.append("another judge (ratings of different judges do not compare)")
     same = [other for other in others if (other.data, other.limit) == (tab.data, tab.limit)]
-    if any(other.pins.get(name, sha) != sha for other in same for name, sha in tab.pins.items()):
+    if not all(tab.protocol.same_data(other.protocol) for other in same):
         differences.append("another version of the benchmark data")
+    keys = dict.fromkeys(key for other in same for key in tab.protocol.differing(other.protocol))
+    if keys:
+        here = ", ".join(tab.protocol.words(key) for key in sorted(keys))
+        differences.append(f"another protocol (here: {here})")
     return "Not ranked against the other tabs: they have " + "; ".join(differences) + "."

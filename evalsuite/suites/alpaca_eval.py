@@ -183,10 +183,13 @@ def template_text() -> str:
     raise DataError(f"the package alpaca-eval has no {TEMPLATE}; install alpaca-eval 0.6.6 with pip")
 
 
-def find_df_gamed() -> tuple[Path | None, str | None, Mapping[str, Any] | None]:
-    """Find the regression's data: (path, None, its pin), or (None, the one-line reason, None)."""
+def find_df_gamed(*, fetch: bool = True) -> tuple[Path | None, str | None, Mapping[str, Any] | None]:
+    """Find the regression's data: (path, None, its pin), or (None, the one-line reason, None).
+
+    ``fetch=False`` keeps to this machine.
+    """
     try:
-        found = assets.find("alpaca_eval/df_gamed")
+        found = assets.find("alpaca_eval/df_gamed", fetch=fetch)
     except DataError as error:
         return None, str(error), None
     return found.path, None, assets.data_pin(found)

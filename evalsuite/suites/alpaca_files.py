@@ -48,9 +48,9 @@ def score_annotation_file(path: Path, *, as_published: bool = False) -> Scores:
     """Score an annotations.json, or the folder that holds one.
 
     The file must be about one model. Rows are put into canonical order by their instruction where the
-    baseline can be had; without it 805 rows are taken to be in order. A preference that is null,
-    NaN or outside [1, 2] is ``recorded_failure`` (0, an old word for a tie, is 1.5). The
-    length-controlled win rate is null, with its reason, where the set or the baseline is not
+    baseline is on this machine (nothing is fetched); without it 805 rows are taken to be in order. A
+    preference that is null, NaN or outside [1, 2] is ``recorded_failure`` (0, an old word for a tie, is
+    1.5). The length-controlled win rate is null, with its reason, where the set or the baseline is not
     AlpacaEval 2's; 805 rows with none of its instructions (texts taken out) are taken in the file's order,
     with a warning in ``lc``. ``as_published`` keeps the file's order and row numbers, as the package does.
 
@@ -61,7 +61,7 @@ def score_annotation_file(path: Path, *, as_published: bool = False) -> Scores:
     places, reason, warning = _places(rows, as_published=as_published)
     df_gamed = None
     if reason is None:
-        df_gamed, reason, pin = find_df_gamed()
+        df_gamed, reason, pin = find_df_gamed(fetch=False)
         if pin is not None and not pin["pinned"]:
             warning = warning or f"df_gamed.csv is not the pinned file (SHA-256 {pin['sha256'][:12]}...)"
     comparisons = [
@@ -142,10 +142,11 @@ def _places(rows: Sequence[Mapping[str, Any]], *, as_published: bool) -> _Places
     if baseline != CANONICAL_BASELINE:
         return {}, f"the regression was made for the baseline {CANONICAL_BASELINE}; this one is {baseline}", None
     try:
-        canonical = assets.records("alpaca_eval/baseline")[0]
+        canonical = assets.records("alpaca_eval/baseline", fetch=False)[0]
     except DataError as error:
         if len(rows) == CANONICAL_SIZE:
-            return in_file_order, None, "the rows are taken in the file's order: the baseline cannot be had"
+            why = "the rows are taken in the file's order: the baseline is not on this machine"
+            return in_file_order, None, f"{why} (evalsuite data pull alpaca_eval/baseline)"
         return {}, f"{len(rows)} rows cannot be put into canonical order without the baseline: {error}", None
     places = {row["instruction"]: number for number, row in enumerate(canonical)}
     unknown = sum(instruction not in places for instruction in in_file_order)

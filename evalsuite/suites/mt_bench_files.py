@@ -211,14 +211,14 @@ def _storable(text: str) -> str:
 
 
 def _categories(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Look the rows' categories up by question id, where the questions can be had."""
+    """Look the rows' categories up by question id, where the questions are on this machine."""
     if all(_category(row) for row in rows):
         return {}
     questions = mini_rows("mt_bench_question.jsonl")[0]
     known = {str(question["question_id"]): str(question["category"]) for question in questions}
     if any(str(row["question_id"]) not in known for row in rows):
         try:
-            questions = assets.records("mt_bench/question")[0]
+            questions = assets.records("mt_bench/question", fetch=False)[0]
         except DataError:
             # Categories are a detail of the figures; the file's own scores need no asset.
             return known

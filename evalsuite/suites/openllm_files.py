@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -67,10 +67,11 @@ def sample_rows(result: HarnessResult, task: str) -> Iterator[dict[str, Any]]:
 def read_results(path: Path) -> dict[str, Any]:
     """Read an lm-eval results document: the file, or the newest results*.json in a folder.
 
-    "Newest" goes by the date that lm-eval writes into the name, else by the file's time.
-    Raises DataError when there is none or it is not lm-eval's.
+    "Newest" goes by the date that lm-eval writes into the name, else by the file's time. A figure that is no number
+    (NaN, infinite) is None. Raises DataError when there is none, when the folder holds results of several models,
+    or when it is not lm-eval's.
     """
-    file = path if path.is_file() else _newest(path)
+    file = results_file(path)
     document = read_json(file)
     if not isinstance(document, dict) or not isinstance(document.get("results"), dict):
         raise DataError(f"{file} is not an lm-eval results document: it has no object 'results'")
@@ -78,7 +79,19 @@ def read_results(path: Path) -> dict[str, Any]:
         if not isinstance(row, dict):
             raise DataError(f"{file}: results[{task!r}] is not an object of metrics; give lm-eval's own results*.json")
     _check_shapes(document, file)
-    return document
+    finite: dict[str, Any] = without_nan(document)
+    return finite
+
+
+def results_file(path: Path) -> Path:
+    """Return the results document that ``path`` means: itself, or the newest in the folder; see ``read_results``."""
+    return path if path.is_file() else _newest(path)
+
+
+def date_of(file: Path) -> str | None:
+    """Return the date in the name of a results document, which its samples share; None where it has none."""
+    match = _DATED.fullmatch(file.name)
+    return match[1] if match else None
 
 
 def _check_shapes(document: Mapping[str, Any], file: Path) -> None:
@@ -113,14 +126,15 @@ def json_ready(value: Any) -> Any:
     """Return ``value`` in JSON's own types: NaN and infinities become None, foreign objects text (as in lm-eval)."""
     from lm_eval.utils import handle_non_serializable
 
-    return _finite(json.loads(json.dumps(value, default=handle_non_serializable)))
+    return without_nan(json.loads(json.dumps(value, default=handle_non_serializable)))
 
 
-def _finite(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return a JSON document in which NaN and infinities, which JSON has no word for, are None."""
     if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: without_nan(own) for key, own in value.items()}
     if isinstance(value, list):
-        return [_finite(own) for own in value]
+        return [without_nan(own) for own in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -134,8 +148,30 @@ def _newest(folder: Path) -> Path:
     found = sorted(folder.rglob("results*.json"))
     if not found:
         raise DataError(f"{folder} holds no results*.json; give the folder that lm_eval --output_path wrote to")
-    dated = {match[1]: file for file in found if (match := _DATED.fullmatch(file.name))}
+    if len(found) > 1:
+        _refuse_several_models(folder, found)
+    dated = {date: file for file in found if (date := date_of(file))}
     return dated[max(dated)] if dated else max(found, key=lambda file: file.stat().st_mtime)
+
+
+def _refuse_several_models(folder: Path, files: Sequence[Path]) -> None:
+    """Raise DataError where files are about different models: the newest would speak for all of them."""
+    folders: dict[str, Path] = {}
+    for file in files:
+        try:
+            document = read_json(file)
+        except DataError:
+            # An unreadable older file is no reason to refuse the newest, which is read again and speaks for itself.
+            continue
+        name = document.get("model_name") if isinstance(document, dict) else None
+        if isinstance(name, str) and name:
+            folders.setdefault(name, file.parent)
+    if len(folders) > 1:
+        example = next(iter(folders.values()))
+        raise DataError(
+            f"{folder} holds results of {len(folders)} models ({', '.join(sorted(folders))}); "
+            f"give the folder or the file of one, such as {example}"
+        )
 
 
 def own_notes(document: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, int]]]:

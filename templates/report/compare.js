@@ -11,12 +11,12 @@ async function compareView(query) {
   const head = [h("h2", {}, "Compare two models"), h("div", { class: "controls" }, pick("a", a), pick("b", b))];
   if (a < 0 || b < 0 || a === b) return [...head, h("p", {}, "Choose two different models.")];
   const tab = index.tabs.find((one) => one.members.includes(a) && one.members.includes(b));
-  const warning = tab ? null : h("p", { class: "note" }, "These two stand in different tabs (other data, limit or judge): only answers to the same items can be compared here, and their marks do not rank.");
+  const warning = tab ? null : h("p", { class: "note" }, "These two stand in different tabs (other data, limit, protocol or judge): only answers to the same items can be compared here, and their marks do not rank.");
   const { rows, items } = await differences(a, b);
   const models = [a, b].map((p) => index.models[p].slug).join(",");
   return [...head, warning,
     tab ? plainTable(["figure", nameOf(a), nameOf(b), "A − B", "95 % interval", "n", "how"], rows, "Differences") : null,
-    tab ? h("p", { class: "legend" }, "Bold: 0 lies outside the interval. Paired: the mean difference over items that both were marked on (Miller 2024). Not paired: from the two standard errors.") : null,
+    tab ? h("p", { class: "legend" }, "Bold: 0 lies outside the interval (Student's t), or the exact sign test says so where all items differ alike. Paired: the mean difference over items that both were marked on (Miller 2024). Not paired: from the two standard errors.") : null,
     h("h3", {}, "Items where they differ most"),
     items.length ? plainTable(["part", "item", "question", nameOf(a), nameOf(b)], items.map(({ part, item, x, y }) =>
       [part.title, h("a", { href: itemAddress(part, item, [a, b]) }, part.labels[item]), h("span", { class: "question" }, part.titles[item] || ""), markWords(x, part), markWords(y, part)])) : h("p", {}, "No item was marked differently."),
@@ -35,17 +35,17 @@ async function differences(a, b) {
     }
   }
   for (const column of index.columns) {
-    const [x, xError] = index.models[a].figures[column.key], [y, yError] = index.models[b].figures[column.key];
+    const own = index.models[a].figures[column.key], other = index.models[b].figures[column.key], [x] = own, [y] = other;
     if (x === null || y === null) continue;
     const parts = [...marks.keys()].filter((part) => column.items && (column.items.endsWith("/") ? part.name.startsWith(column.items) : part.name === column.items));
     const join = (place) => Float64Array.from(parts.flatMap((part) => [...marks.get(part)[place]]));
     let difference = parts.length ? pairedDifference(join(a), join(b)) : null, how = "paired";
-    if (!difference && xError !== null && yError !== null) [difference, how] = [spread(x - y, Math.hypot(xError, yError), null), "not paired"];
-    const clear = difference && (difference.low > 0 || difference.high < 0);
+    if (!difference) [difference, how] = [figureDifference(own, other), "not paired"];
+    const clear = difference && difference.clear, bounded = difference && difference.low !== null;
     const words = figure(difference ? difference.mean : x - y, column.digits);
     rows.push([column.title, figure(x, column.digits), figure(y, column.digits), clear ? h("b", {}, words) : words,
-      difference ? figure(difference.low, column.digits) + " to " + figure(difference.high, column.digits) : "–",
-      difference && difference.n ? String(difference.n) : "", difference ? how : "no interval"]);
+      bounded ? figure(difference.low, column.digits) + " to " + figure(difference.high, column.digits) : "–",
+      difference && difference.n ? String(difference.n) : "", bounded ? how : difference ? how + ", the same on every item" : "no interval"]);
   }
   items.sort((one, other) => other.gap - one.gap);
   return { rows, items: items.slice(0, 50) };

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from scipy.special import stdtrit
 
 from bench.synthetic_results import write_synthetic
 from evalsuite.files import write_json, write_jsonl
@@ -22,6 +23,7 @@ from tests.evalsuite.report_results import (
     mixeval_scores,
     mt_bench_scores,
     write_free_form,
+    write_many_pages,
     write_model,
 )
 
@@ -174,8 +176,31 @@ def test_the_browser_computes_the_same_difference(synthetic: Report, visit: Visi
     cells = page.locator("#view table").first.locator("tr", has_text="AlpacaEval 2 WR").locator("td").all_inner_texts()
     assert float(cells[2]) == pytest.approx(mean, abs=0.01)
     low, high = (float(end) for end in cells[3].split(" to "))
-    assert (low, high) == (pytest.approx(mean - 1.96 * error, abs=0.02), pytest.approx(mean + 1.96 * error, abs=0.02))
+    half = stdtrit(len(gaps) - 1, 0.975) * error
+    assert (low, high) == (pytest.approx(mean - half, abs=0.02), pytest.approx(mean + half, abs=0.02))
     assert cells[4] == str(len(gaps))
+
+
+def test_the_browser_knows_students_t(synthetic: Report, visit: Visits) -> None:
+    """Published two-sided 5 % points (Fisher and Yates): 2.042 for 30, 2.000 for 60, 1.980 for 120 items less one."""
+    page = visit().open(synthetic.html)
+    points = page.evaluate("[1, 2, 10, 21, 30, 60, 120, null].map(t95)")
+    assert points == pytest.approx([12.7062, 4.3027, 2.2281, 2.0796, 2.0423, 2.0003, 1.9799, 1.96], abs=1e-4)
+    assert page.evaluate("pairedDifference([0.7, 0.3], [0.6, 0.2]).clear") is False
+    assert page.evaluate("pairedDifference(Array(6).fill(1), Array(6).fill(0)).clear") is True
+
+
+def test_no_interval_is_shown_where_all_items_differ_alike(tmp_path: Path, visit: Visits) -> None:
+    for name, mark in (("good", 1.0), ("bad", 0.0)):
+        folder = write_model(tmp_path, name, {"mixeval": mixeval_scores(mark, 0.0, n=2)}, limit=2)
+        write_free_form(folder, [("1", "x", mark), ("2", "x", mark)])
+    report = build_report(tmp_path)
+    assert "significantly best" not in report.html.read_text("utf-8")
+    one, two = slugs(report)
+    page = visit().open(report.html, f"view=compare&a={one}&b={two}")
+    row = page.locator("#view table").first.locator("tr", has_text="MixEval")
+    assert row.locator("td").all_inner_texts()[3] == "–"
+    assert row.locator("b").count() == 0
 
 
 def column_values(page: Any, column: str) -> list[float]:
@@ -280,6 +305,20 @@ def test_item_pages_beside_the_file_work_by_themselves(tmp_path: Path, visit: Vi
     page.locator("#view article h3 a").first.click()
     page.wait_for_selector("#view h2:has-text('B0')")
     assert page.url.split("#")[0].endswith("leaderboard.html")
+
+
+def test_next_leads_into_the_neighbouring_page(tmp_path: Path, visit: Visits, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = write_many_pages(tmp_path, monkeypatch).pages[:2]
+    last = index_of(second)["parts"][0]["blocks"][0][1] - 1
+    page = visit().open(first, f"view=item&part=mixeval%2Ffree_form&item={last}")
+    page.get_by_role("link", name="Next →").click()
+    page.wait_for_selector(f"#view h2:has-text('item {last + 1}')")
+    assert page.url.split("#")[0].endswith(second.name)
+    assert page.locator("#view h2").inner_text() == f"MixEval, free-form, item {last + 1}"
+    page.get_by_role("link", name="← Previous").click()
+    page.wait_for_selector(f"#view h2:has-text('item {last}')")
+    assert page.url.split("#")[0].endswith(first.name)
+    assert page.locator("#view .side-by-side article").count() == 1
 
 
 def test_an_empty_report_opens(tmp_path: Path, visit: Visits) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evalsuite.files import write_json, write_jsonl
+from evalsuite.report import item_pages, packing
+from evalsuite.report.build import Report, build_report
 from evalsuite.results import averages
 
 JUDGE = {"name": "judge-x", "fingerprint": "f" * 64, "methods": {"mt_bench": "single_answer_rating_1_to_10"}}
@@ -29,6 +34,7 @@ def write_model(
     data: str = "full",
     limit: int | None = None,
     pins: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Path:
@@ -43,8 +49,12 @@ def write_model(
         "limit": limit,
     }
     scores |= {"suites": dict(suites), "average": averages(suites), "seconds": {"generate": 1.5}, "tokens": {}, **more}
-    data_pins = {asset: {"sha256": sha256, "source": "hub", "pinned": True} for asset, sha256 in (pins or {}).items()}
-    manifest = {"schema": 1, "model": {**model, "training": training}, "suites": {"any": {"data_pins": data_pins}}}
+    entries: dict[str, Any] = {suite: {"data_pins": {}, "options": dict(options or {})} for suite in suites}
+    for asset, sha256 in (pins or {}).items():
+        # An asset's name begins with its suite's.
+        entry = entries.setdefault(asset.partition("/")[0], {"data_pins": {}})
+        entry["data_pins"][asset] = {"sha256": sha256, "source": "hub", "pinned": True}
+    manifest = {"schema": 1, "model": {**model, "training": training}, "suites": entries}
     write_json(folder / "scores.json", scores)
     write_json(folder / "manifest.json", manifest)
     return folder
@@ -74,6 +84,16 @@ def write_free_form(folder: Path, answers: Sequence[tuple[str, str, float | None
             for item, answer, score in answers
         ),
     )
+
+
+def write_many_pages(results: Path, monkeypatch: pytest.MonkeyPatch, count: int = 40) -> Report:
+    """Build a report whose answers, which do not compress, need several pages for one part."""
+    monkeypatch.setattr(packing, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(item_pages, "PAGE_BYTES", 60_000)
+    folder = write_model(results, "m", {"mixeval": mixeval_scores(0.5, n=count)})
+    noise = random.Random(0)
+    write_free_form(folder, [(str(n), noise.randbytes(4000).hex(), 0.5) for n in range(count)])
+    return build_report(results, limit_bytes=1)
 
 
 def write_mt_bench(folder: Path, turns: Sequence[str], judgment: str = "Rating: [[7]]", score: float = 7) -> None:

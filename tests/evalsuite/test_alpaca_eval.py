@@ -62,12 +62,12 @@ def fake_full_assets(monkeypatch, *, df_gamed: Path | None = None, instructions=
         for i, text in enumerate(instructions)
     ]
 
-    def find(name):
+    def find(name, **_):
         if df_gamed is None:
             raise DataError(f"{name} cannot be had; type evalsuite data pull")
         return assets.Found(name, df_gamed, "mirror", "0" * 64, True)
 
-    monkeypatch.setattr(assets, "records", lambda name: (rows, name))
+    monkeypatch.setattr(assets, "records", lambda name, **_: (rows, name))
     monkeypatch.setattr(assets, "data_pin", lambda _: {"sha256": "0" * 64, "source": "mirror", "pinned": True})
     monkeypatch.setattr(assets, "find", find)
 

@@ -96,7 +96,7 @@ def fake_full_assets(monkeypatch, references=range(101, 131)) -> list[str]:
     }
     asked = []
 
-    def records(name):
+    def records(name, **_):
         asked.append(name)
         return copy.deepcopy(rows[name]), name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -14,20 +15,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from bench.synthetic_results import write_synthetic
+from evalsuite.api import score
 from evalsuite.cli import app
+from evalsuite.commands.console import answering
 from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report.build import build_report
 from evalsuite.report.columns import COLUMNS, Figure
+from evalsuite.report.item_files import mt_bench_rows
 from evalsuite.report.packing import packed_marks
 from evalsuite.report.page import template_folder
 from evalsuite.report.reading import lineage_of, read_results_folder
-from evalsuite.report.significance import clear_best, paired_difference
+from evalsuite.report.significance import clear_best, paired_difference, t95
 from evalsuite.report.tabs import tabs_of
 from evalsuite.report.texts import visible, without_folders
 from tests.evalsuite.report_results import (
@@ -37,6 +42,7 @@ from tests.evalsuite.report_results import (
     mt_bench_scores,
     unpack,
     write_free_form,
+    write_many_pages,
     write_model,
     write_mt_bench,
 )
@@ -78,6 +84,65 @@ def test_another_version_of_the_data_is_another_tab(tmp_path: Path) -> None:
     assert "another version of the benchmark data" in tabs[0].reason
 
 
+MT_BENCH = {"mt_bench": mt_bench_scores(6.0)}
+OPENLLM = {"openllm": {"bbh": {"score": 0.4, "stderr": 0.01, "n": 10, "normalized": 40.0, "unscored": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            {"suites": {"mixeval": mixeval_scores(0.6)}, "pins": {f"mixeval/2024-06-01/mixeval/{n}": n for n in "ab"}},
+            {"suites": {"mixeval": mixeval_scores(0.7)}, "pins": {f"mixeval/2024-08-11/mixeval/{n}": n for n in "ab"}},
+        ),
+        (
+            {"suites": {"mixeval": mixeval_scores(0.6, parser="judge")}},
+            {"suites": {"mixeval": mixeval_scores(0.5, parser="rule")}, "judge": None},
+        ),
+        (
+            {"suites": MT_BENCH, "pins": {"mt_bench/question": "q", "mt_bench/reference_gpt4_0125": "1"}},
+            {"suites": MT_BENCH, "pins": {"mt_bench/question": "q", "mt_bench/reference_gpt4": "2"}},
+        ),
+        (
+            {"suites": MT_BENCH, "options": {"as_published": True}},
+            {"suites": MT_BENCH, "options": {"as_published": False}},
+        ),
+        (
+            {"suites": OPENLLM, "judge": None, "options": {"chat_template_on_openllm": True}},
+            {"suites": OPENLLM, "judge": None, "options": {"chat_template_on_openllm": False}},
+        ),
+    ],
+    ids=["data version", "parser", "references", "as published", "chat template"],
+)
+def test_another_protocol_is_another_tab(tmp_path: Path, one: dict[str, Any], other: dict[str, Any]) -> None:
+    for name, written in (("a", one), ("b", other), ("c", one)):
+        write_model(tmp_path, name, **written)
+    tabs = tabs_of(read_results_folder(tmp_path).models)
+    assert [tab.members for tab in tabs] == [[0, 2], [1]]
+    assert all("another version" in tab.reason or "another protocol" in tab.reason for tab in tabs)
+
+
+def test_what_does_not_change_a_suites_figures_keeps_no_model_apart(tmp_path: Path) -> None:
+    """Seed and parts, options of other suites, and assets that one of two lacks."""
+    options = {"seed": 1, "parts": ["ifeval"], "mixeval_parser": "rule", "as_published": False}
+    write_model(tmp_path, "a", MT_BENCH | OPENLLM, pins={"openllm/ifeval": "1"}, options=options)
+    other = {"seed": 2, "parts": [], "mixeval_parser": "judge", "as_published": False}
+    write_model(tmp_path, "b", MT_BENCH | OPENLLM, pins={"openllm/bbh": "2", "mt_bench/question": "q"}, options=other)
+    write_model(tmp_path, "nothing recorded", MT_BENCH)
+    assert titles(tmp_path) == [("full data · judge judge-x", 3)]
+
+
+def test_tabs_that_are_else_alike_say_their_protocol(tmp_path: Path) -> None:
+    for parser in ("judge", "rule"):
+        write_model(tmp_path, parser, {"mixeval": mixeval_scores(0.5, parser=parser)})
+    assert titles(tmp_path) == [
+        ("full data · judge judge-x · mixeval parser judge", 1),
+        ("full data · judge judge-x · mixeval parser rule", 1),
+    ]
+    reason = tabs_of(read_results_folder(tmp_path).models)[1].reason
+    assert "another protocol (here: mixeval parser rule)" in reason
+
+
 def test_figures_without_a_judge_stand_in_every_tab_that_fits(tmp_path: Path) -> None:
     part = {"score": 0.4, "stderr": 0.01, "n": 10, "normalized": 40.0, "unscored": {}}
     write_model(tmp_path, "judged", {"mixeval": mixeval_scores(0.5)})
@@ -94,7 +159,7 @@ def test_paired_difference_is_the_textbook_one() -> None:
     assert difference.value == pytest.approx(2 / 3)
     assert difference.stderr == pytest.approx(1 / 3)
     assert difference.n == 3
-    assert difference.significant  # 0.667 > 1.96 * 0.333
+    assert not difference.significant  # 0.667 < 4.303 * 0.333, Student's t with 2 degrees of freedom
     swapped = paired_difference(b, a)
     assert swapped is not None
     assert swapped.value == -difference.value
@@ -102,6 +167,50 @@ def test_paired_difference_is_the_textbook_one() -> None:
 
 def test_fewer_than_two_common_items_say_nothing() -> None:
     assert paired_difference(np.array([1.0, np.nan]), np.array([0.0, 1.0])) is None
+
+
+@pytest.mark.parametrize(("n", "clear"), [(2, False), (5, False), (6, True)])
+def test_the_same_difference_on_all_items_is_clear_by_the_sign_test(n: int, clear: bool) -> None:
+    """n wins of n have the two-sided p-value 2 / 2^n: 0.0625 for five, 0.03125 for six."""
+    good, bad = np.full(n, 0.7), np.full(n, 0.6)
+    figures = {0: Figure(0.7, 0.0, n=n), 1: Figure(0.6, 0.0, n=n)}
+    assert clear_best(figures, {"mt_bench": {0: good, 1: bad}}, "mt_bench") == (0 if clear else None)
+
+
+def test_a_few_items_need_a_larger_difference() -> None:
+    """Mean 1 and standard error 0.333 over 3 items: t is 3, beyond 1.96 but not beyond 4.303."""
+    marks = {"mt_bench": {0: np.array([3.0, 4.0, 4.0]), 1: np.array([2.0, 3.0, 3.0])}}
+    marks["mt_bench"][0] += np.array([0.57735, -0.57735, 0.0])
+    difference = paired_difference(marks["mt_bench"][0], marks["mt_bench"][1])
+    assert difference is not None
+    assert difference.value / difference.stderr == pytest.approx(3.0, abs=1e-4)
+    assert not difference.significant
+
+
+def test_two_figures_without_spread_claim_nothing() -> None:
+    assert clear_best({0: Figure(1.0, 0.0, n=2), 1: Figure(0.0, 0.0, n=2)}, {}, "") is None
+    # Two of two right: Wilson's interval is [0.34, 1], which does not tell it from 0.3.
+    few = Figure(1.0, 0.0, (0.342, 1.0), n=2)
+    assert clear_best({0: few, 1: Figure(0.3, 0.02, n=500)}, {}, "") is None
+
+
+@pytest.mark.parametrize("more", [{}, {"ci95": [1.0, 1.0]}])
+def test_an_interval_without_a_width_is_not_shown(tmp_path: Path, more: dict[str, Any]) -> None:
+    write_model(tmp_path, "m", {"mixeval": {**mixeval_scores(1.0, 0.0, n=2), **more}})
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    cell = re.search(r'<td data-column="mixeval"[^>]*>(.*?)</td>', page, re.DOTALL)
+    assert cell is not None
+    assert cell[1] == '<span title="n = 2">1.000</span>'
+
+
+def test_the_page_has_the_quantiles_of_students_t() -> None:
+    script = (template_folder() / "data.js").read_text(encoding="utf-8")
+    found = re.search(r"const T95 = \[([^\]]*)\]", script)
+    assert found is not None
+    table = [float(number) for number in found[1].split(",")]
+    # Published: Fisher and Yates, Statistical Tables, P = 0.05.
+    assert [round(table[df - 1], 3) for df in (1, 2, 5, 10, 20)] == [12.706, 4.303, 2.571, 2.228, 2.086]
+    assert table == pytest.approx([t95(df) for df in range(1, len(table) + 1)], abs=1e-6)
 
 
 @pytest.mark.parametrize(("stderr", "winner"), [(0.01, 0), (0.08, None)])
@@ -164,6 +273,23 @@ def test_an_item_stands_in_the_page_with_every_answer(tmp_path: Path) -> None:
     np.testing.assert_array_equal(marks, [[1.0, 0.5], [math.nan, 0.5]])
 
 
+def test_a_recorded_judgment_is_rated_as_the_figures_are(tmp_path: Path) -> None:
+    """Published judgments write -1 beside a rating that their own pattern missed; ours reads it again."""
+    judgments = [("[[8/10]]", -1), ("no verdict", -1), ("Rating: [[3]]", 3)]
+    rows = [
+        {"question_id": 81 + number, "turn": 1, "judgment": text, "score": score, "model": "m", "judge": ["j", "p"]}
+        for number, (text, score) in enumerate(judgments)
+    ]
+    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(5.5)})
+    write_jsonl(folder / "mt_bench" / "model_judgment.jsonl", rows)
+    shown = mt_bench_rows(folder / "mt_bench", {})
+    assert [row.value for row in shown] == [8.0, None, 3.0]
+    assert [row.answer["judge"][0]["mark"] for row in shown] == ["8 of 10", "unscored: no_rating", "3 of 10"]
+    scored = score("mt_bench", folder / "mt_bench")
+    assert scored["score"] == 5.5  # of 8 and 3
+    assert scored["unscored"] == {"no_rating": 1}
+
+
 def test_no_text_of_gpqa_is_in_the_page(tmp_path: Path) -> None:
     part = {"score": 0.4, "stderr": 0.01, "n": 1, "normalized": 40.0, "unscored": {}}
     folder = write_model(tmp_path, "m", {"openllm": {"gpqa": part, "unscored": {}}}, judge=None)
@@ -196,6 +322,45 @@ def test_texts_beyond_the_limit_go_into_pages_beside(tmp_path: Path) -> None:
     smaller = build_report(tmp_path, limit_bytes=50_000_000)
     assert not smaller.pages
     assert not (tmp_path / "leaderboard_items").exists()
+
+
+def test_every_item_page_knows_where_the_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = write_many_pages(tmp_path, monkeypatch)
+    assert len(report.pages) > 2
+    for page in report.pages:
+        part = index_of(page)["parts"][0]
+        ends = [(first, last) for first, last, _ in part["blocks"]]
+        assert [item for first, last in ends for item in range(first, last)] == list(range(part["n"]))
+        named = {block for *_, block in part["blocks"] if block.endswith(".html")}
+        assert named == {other.name for other in report.pages if other != page}
+
+
+def test_only_pages_of_an_earlier_report_are_removed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    write_synthetic(results, 3, 300)
+    folder, foreign = tmp_path / "data_items", {"notes.txt": "mine", "page-1.html": "<title>my page</title>"}
+    folder.mkdir()
+    for name, text in foreign.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert build_report(results, tmp_path / "data.html", limit_bytes=500_000).pages
+    assert not build_report(results, tmp_path / "data.html", limit_bytes=50_000_000).pages
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == foreign
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data_items/{page}"])
+def test_a_file_that_no_report_wrote_is_never_replaced(tmp_path: Path, name: str) -> None:
+    results = tmp_path / "results"
+    write_synthetic(results, 3, 300)
+    page = build_report(results, limit_bytes=500_000).pages[0].name
+    foreign = tmp_path / name.format(page=page)
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("years,of,work\n", encoding="utf-8")
+    words = ["report", "--results", str(results), "--out", str(tmp_path / "data.html"), "--max-mb", "0.5"]
+    done = runner.invoke(app, words)
+    assert done.exit_code == 2
+    assert str(foreign) in done.stderr.replace("\n", "")
+    assert foreign.read_text(encoding="utf-8") == "years,of,work\n"
+    assert not (tmp_path / "data.html").exists()
 
 
 def test_the_policy_allows_the_inlined_scripts_by_hash_and_nothing_else(tmp_path: Path) -> None:
@@ -329,6 +494,34 @@ def test_broken_scores_are_named_skipped_and_exit_1(tmp_path: Path, content: str
     assert "bad-00000000" in done.stderr
     assert json.loads(done.stdout)["models"] == 1
     assert "bad-00000000" in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(tmp_path: Path) -> None:
+    """A link to itself fails like a closed folder, for the superuser too."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "scores.json").symlink_to("scores.json")
+    write_model(tmp_path, "m", {"mixeval": mixeval_scores(0.5)})
+    report = build_report(tmp_path)
+    assert report.models == 1
+    assert [fault for fault in report.faults if str(closed / "scores.json") in fault]
+    done = runner.invoke(app, ["report", "--results", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "left out" in done.stderr
+    for other in tmp_path.glob("m-*/scores.json"):
+        other.unlink()
+    alone = runner.invoke(app, ["report", "--results", str(tmp_path)])
+    assert alone.exit_code == 1
+    assert "no results yet" not in alone.stderr
+
+
+def test_a_closed_folder_anywhere_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, answering():
+        raise PermissionError(errno.EACCES, "Permission denied", "somewhere/file")
+    assert left.value.exit_code == 2
+    assert capsys.readouterr().err == (
+        "evalsuite: cannot read somewhere/file: Permission denied; change its access rights\n"
+    )
 
 
 def test_a_broken_items_file_leaves_the_figures(tmp_path: Path) -> None:

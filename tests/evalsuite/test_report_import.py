@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from evalsuite.api import score
+from evalsuite.assets import hub, wheels
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, write_json, write_jsonl
 from evalsuite.report.build import build_report
 from evalsuite.report.importing import import_results
+from evalsuite.report.reading import read_results_folder
+from evalsuite.report.tabs import tabs_of
+from tests.evalsuite.assets_env import empty_machine
 
 runner = CliRunner()
 
@@ -108,6 +113,108 @@ def test_lm_eval_samples_come_along_without_any_text_of_gpqa(tmp_path: Path) -> 
     assert build_report(results).items == 2
 
 
+STAMP = "2024-09-0{day}T10-00-00.000000"
+
+
+def lm_eval_results(folder: Path, day: int = 1, **more: Any) -> Path:
+    """Write one model's lm-eval results on IFEval, dated the ``day`` of a month, and return the file."""
+    row = {"prompt_level_strict_acc,none": 0.3, "prompt_level_strict_acc_stderr,none": 0.02}
+    document = {"results": {"leaderboard_ifeval": row}, "config": {"limit": None}, "model_name": "org/A", **more}
+    path = folder / f"results_{STAMP.format(day=day)}.json"
+    write_json(path, document)
+    return path
+
+
+def ifeval_samples(folder: Path, day: int, doc_hash: str) -> None:
+    write_jsonl(
+        folder / f"samples_leaderboard_ifeval_{STAMP.format(day=day)}.jsonl",
+        [{"doc_id": 0, "doc": {}, "target": "", "doc_hash": doc_hash, "prompt_level_strict_acc": 1.0}],
+    )
+
+
+def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
+    lm_eval_results(tmp_path / "lm/org__A", 1)
+    lm_eval_results(tmp_path / "lm/org__B", 2, model_name="org/B")
+    with pytest.raises(DataError, match=r"2 models \(org/A, org/B\); give the folder or the file of one"):
+        import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    _, scores = import_results("openllm", tmp_path / "lm/org__A", "A", tmp_path / "results")
+    assert scores["suites"]["openllm"]["ifeval"]["score"] == 0.3
+
+
+def test_samples_are_those_of_the_results_own_folder_and_date(tmp_path: Path) -> None:
+    lm_eval_results(tmp_path / "lm/org__A", 2)
+    for day in (1, 2, 3):
+        ifeval_samples(tmp_path / "lm/org__A", day, f"A{day}")
+    ifeval_samples(tmp_path / "lm/org__B", 2, "B2")
+    folder, _ = import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    kept = (folder / "openllm/samples_leaderboard_ifeval.jsonl").read_text(encoding="utf-8")
+    assert json.loads(kept)["doc_hash"] == "A2"
+    ifeval_samples(tmp_path / "other/deeper", 2, "deeper")
+    folder, _ = import_results("openllm", lm_eval_results(tmp_path / "other"), "B", tmp_path / "results")
+    assert [path.name for path in (folder / "openllm").iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes", "expected", "share"),
+    [
+        # lm-eval rounds a share of a task up: 0.1 of 541 documents are 55.
+        (0.1, [(55, 541)], 55, 0),
+        (0.1, [(55, 541), (120, 1200)], 120, 0.1),
+        (0.5, [(5, 10), (5, 9)], 5, 0),
+        (7, [(7, 541), (7, 1200)], 7, 0),
+        (None, [(541, 541)], None, 0),
+    ],
+)
+def test_a_share_as_limit_is_no_limit_of_one(
+    tmp_path: Path, limit: float | None, sizes: list[tuple[int, int]], expected: int | None, share: float
+) -> None:
+    counts = {f"task_{n}": {"effective": own, "original": whole} for n, (own, whole) in enumerate(sizes)}
+    source = lm_eval_results(tmp_path, config={"limit": limit}, **{"n-samples": counts})
+    folder, scores = import_results("openllm", source, "m", tmp_path / "results")
+    assert scores["limit"] == expected
+    assert read_json(folder / "manifest.json")["suites"]["openllm"]["options"]["limit_fraction"] == share
+
+
+def test_a_share_as_limit_without_counts_is_refused(tmp_path: Path) -> None:
+    source = lm_eval_results(tmp_path, config={"limit": 0.1})
+    with pytest.raises(DataError, match="whole number as limit"):
+        import_results("openllm", source, "m", tmp_path / "results")
+
+
+def test_the_chat_template_of_lm_eval_keeps_figures_apart(tmp_path: Path) -> None:
+    templates: dict[str, dict[str, Any]] = {
+        "with": {"chat_template": "x"},
+        "without": {"chat_template": None},
+        "old": {},
+    }
+    for name, more in templates.items():
+        source = lm_eval_results(tmp_path / name, fewshot_as_multiturn=False, **more)
+        import_results("openllm", source, name, tmp_path / "results")
+    tabs = tabs_of(read_results_folder(tmp_path / "results").models)
+    assert sorted(len(tab.members) for tab in tabs) == [1, 2]
+
+
+def test_a_nan_in_a_recorded_file_is_a_missing_figure(tmp_path: Path) -> None:
+    row = {"prompt_level_strict_acc,none": 0.3, "weird": [float("nan")], "alias": "x"}
+    path = tmp_path / "lm/results.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"results": {"leaderboard_ifeval": row}}), encoding="utf-8")
+    (tmp_path / "lm/samples_leaderboard_ifeval.jsonl").write_text(
+        '{"doc_id": 0, "doc": {}, "prompt_level_strict_acc": NaN}\n', encoding="utf-8"
+    )
+    done = runner.invoke(app, ["score", "openllm", "--from", str(path.parent), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["tasks"]["leaderboard_ifeval"]["weird"] == [None]
+    folder, _ = import_results("openllm", path.parent, "m", tmp_path / "results")
+    sample = json.loads((folder / "openllm/samples_leaderboard_ifeval.jsonl").read_text(encoding="utf-8"))
+    assert sample["prompt_level_strict_acc"] is None
+    rows = read_json(annotations(tmp_path / "annotations.json", "m", count=805))
+    rows[0]["preference"] = float("nan")
+    (tmp_path / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
+    _, scores = import_results("alpaca_eval", tmp_path / "annotations.json", "n", tmp_path / "results")
+    assert scores["suites"]["alpaca_eval"]["unscored"] == {"recorded_failure": 1}
+
+
 def test_a_part_of_a_set_gets_a_limit_and_so_its_own_tab(tmp_path: Path) -> None:
     results = tmp_path / "results"
     whole = judgments(tmp_path / "whole.jsonl", {"x": 7.0})
@@ -159,6 +266,89 @@ def test_bad_files_are_one_sentence_and_leave_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(UsageError, match="--model"):
         import_results("mt_bench", tmp_path / "bad.json", " ", results)
     assert not results.exists() or not list(results.iterdir())
+
+
+def test_what_cannot_be_looked_at_or_written_is_one_sentence(tmp_path: Path) -> None:
+    source = str(judgments(tmp_path / "j.jsonl", {"x": 7.0}))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    # A name that no file system takes fails like a closed folder, for the superuser too.
+    unreadable = str(tmp_path / ("x" * 300) / "model_judgment.jsonl")
+    commands = [
+        ["import", "mt_bench", source, "--model", "m", "--results", str(tmp_path / "file")],
+        ["import", "mt_bench", source, "--model", "m", "--results", str(tmp_path / "file" / "below")],
+        ["import", "mt_bench", unreadable, "--model", "m", "--results", str(tmp_path / "r")],
+        *(["score", suite, "--from", unreadable] for suite in ("mt_bench", "alpaca_eval", "openllm", "mixeval")),
+        ["score", "preferences", "--from", unreadable],
+    ]
+    for words in commands:
+        done = runner.invoke(app, words)
+        assert done.exit_code == 2, words
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "cannot" in done.stderr
+
+
+def test_the_order_of_imports_makes_no_other_judge(tmp_path: Path) -> None:
+    rated, annotated = judgments(tmp_path / "j.jsonl", {"x": 7.0}), annotations(tmp_path / "annotations.json", "m")
+    for model, order in (("a", (0, 1)), ("b", (1, 0))):
+        for place in order:
+            suite, source = (("mt_bench", rated), ("alpaca_eval", annotated))[place]
+            import_results(suite, source, model, tmp_path / "results")
+    judges = [model.judge for model in read_results_folder(tmp_path / "results").models]
+    assert judges[0] == judges[1]
+    assert [len(tab.members) for tab in tabs_of(read_results_folder(tmp_path / "results").models)] == [2]
+
+
+def test_judges_that_nobody_named_are_not_the_same(tmp_path: Path) -> None:
+    for name, count in (("a", 805), ("b", 804)):
+        source = annotations(tmp_path / f"{name}.json", name, count)
+        rows = [{key: value for key, value in row.items() if key != "annotator"} for row in read_json(source)]
+        write_json(source, rows)
+        import_results("alpaca_eval", source, name, tmp_path / "results")
+        import_results("alpaca_eval", source, f"{name} named", tmp_path / "results", judge="gpt-4")
+    tabs = tabs_of(read_results_folder(tmp_path / "results").models)
+    assert sorted((tab.title, len(tab.members)) for tab in tabs) == [
+        ("full data · judge gpt-4", 2),
+        ("full data · judge not recorded", 1),
+        ("full data · judge not recorded", 1),
+    ]
+
+
+@pytest.mark.parametrize("command", ["score", "import"])
+@pytest.mark.parametrize(("allowed", "code"), [("0.01", 1), ("0.05", 0)])
+def test_too_many_unscored_items_are_exit_code_1(tmp_path: Path, command: str, allowed: str, code: int) -> None:
+    """4 of 100 judgments failed: more than 1 %, less than 5 %."""
+    source = judgments(tmp_path / "j.jsonl", {"x": 7.0}, questions=50)
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    write_jsonl(source, [{**row, "judgment": "", "score": -1} if n < 4 else row for n, row in enumerate(rows)])
+    words = {"score": ["score", "mt_bench", "--from", str(source)], "import": ["import", "mt_bench", str(source)]}
+    more = ["--results", str(tmp_path / "results"), "--max-unscored", allowed, "--json"]
+    more += ["--model", "m"] if command == "import" else []
+    done = runner.invoke(app, [*words[command], *more])
+    assert done.exit_code == code
+    assert json.loads(done.stdout)
+    assert ("4 of 100 items are unscored" in done.stderr) == bool(code)
+    assert (tmp_path / "results").exists() == (command == "import")
+
+
+def test_scoring_recorded_files_never_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_machine(monkeypatch, tmp_path / "machine")
+    monkeypatch.delenv("EVALSUITE_OFFLINE")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+
+    def asked(*words: object) -> None:
+        raise AssertionError(f"the network was asked for {words}")
+
+    for module, name in ((hub, "fetch_files"), (hub, "fetch_snapshot"), (wheels, "fetched_path")):
+        monkeypatch.setattr(module, name, asked)
+    judged = judgments(tmp_path / "j.jsonl", {"x": 7.0})
+    rows = [json.loads(line) for line in judged.read_text(encoding="utf-8").splitlines()]
+    write_jsonl(judged, [{key: value for key, value in row.items() if key != "category"} for row in rows])
+    assert score("mt_bench", judged)["score"] == 7.0
+    whole = score("alpaca_eval", annotations(tmp_path / "annotations.json", "m"))
+    assert whole["win_rate"] == pytest.approx(100 * 603 / 805)
+    assert "evalsuite data pull alpaca_eval/df_gamed" in whole["lc"]["reason"]
+    part = score("alpaca_eval", annotations(tmp_path / "annotations.json", "m", 10))
+    assert "evalsuite data pull alpaca_eval/baseline" in part["lc"]["reason"]
 
 
 def test_the_command_prints_the_document(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from evalsuite.comparison.ratings import read_lineage, score_preferences
 from evalsuite.comparison.recorded import find_recorded
 from evalsuite.report import item_files
 from evalsuite.report.reading import read_results_folder
+from evalsuite.report.tabs import tabs_of
 from evalsuite.results import load_results, refuse_mixing, reusable, stored_manifest, stored_scores, unscored_share
 from evalsuite.store import Store
 from evalsuite.suites.base import SuiteOptions
@@ -152,7 +153,8 @@ def scores_files(draw: Random, place: Path) -> None:
     found = survives(lambda: read_results_folder(place), object)
     for model in found.models:
         assert model.name
-        dict(model.data_pins)
+        assert model.protocol.fits(model.protocol)
+    tabs_of(found.models)
     survives(lambda: load_results(place), object)
     survives(lambda: _resume(folder), object, type(None))
 
