@@ -23,8 +23,9 @@ from typing import Any
 from evalsuite import assets
 from evalsuite.errors import DataError
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
-from evalsuite.suites.alpaca_scores import CANONICAL_SIZE, Comparison, score_comparisons
-from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions
+from evalsuite.suites import alpaca_files
+from evalsuite.suites.alpaca_scores import CANONICAL_SIZE, comparison_of, score_comparisons
+from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions, no_answer
 from evalsuite.suites.mini_data import mini_rows
 from judges.pairwise import IDENTICAL_PREFERENCE, LABELS, comparison_messages, is_switched
 from judges.parse import preference_from_logprobs
@@ -80,7 +81,7 @@ class AlpacaEval:
             positions = [i * len(rows) // options.limit for i in range(options.limit)]
         df_gamed, reason = None, partial_reason(len(positions))
         if reason is None:
-            df_gamed, reason, pin = find_df_gamed()
+            df_gamed, reason, pin = alpaca_files.find_df_gamed()
             pins |= {"alpaca_eval/df_gamed": pin} if pin is not None else {}
         max_new_tokens = MINI_MAX_NEW_TOKENS if options.data == "mini" else FULL_MAX_NEW_TOKENS
         return Loaded(
@@ -112,7 +113,7 @@ class AlpacaEval:
     ) -> Preference | Unscored:
         """Compare one answer with the baseline's; equal texts are a tie without a question."""
         if isinstance(answer, Unscored):
-            return _no_answer(answer)
+            return no_answer(answer)
         instruction, baseline = item.data["instruction"], item.data["output"]
         if answer.text == baseline:
             return Preference(IDENTICAL_PREFERENCE)
@@ -142,34 +143,16 @@ class AlpacaEval:
         judge: str | None,
     ) -> None:
         """Write alpaca_eval's model_outputs.json and, with a judge, annotations.json."""
-        from evalsuite.suites import alpaca_files
-
         alpaca_files.write_model_outputs(records, folder, model=model)
         if judge is not None:
             alpaca_files.write_annotations(records, folder, model=model, judge=judge)
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
         """Score an annotations.json; see :func:`alpaca_files.score_annotation_file`."""
-        from evalsuite.suites import alpaca_files
-
         return alpaca_files.score_annotation_file(path, as_published=options.as_published)
 
 
 ALPACA_EVAL = AlpacaEval()
-
-
-def comparison_of(record: Record) -> Comparison:
-    """Return what the scores need of one record, also where there is no answer or nobody judged."""
-    answer = record.answer if record.answer is not None else Unscored("no_answer")
-    verdict = record.verdict
-    if verdict is None:
-        verdict = _no_answer(answer) if isinstance(answer, Unscored) else Unscored("no_judge")
-    return Comparison(
-        position=int(record.item.id),
-        baseline_output=record.item.data["output"],
-        output=None if isinstance(answer, Unscored) else answer.text,
-        preference=verdict,
-    )
 
 
 def template_text() -> str:
@@ -183,29 +166,11 @@ def template_text() -> str:
     raise DataError(f"the package alpaca-eval has no {TEMPLATE}; install alpaca-eval 0.6.6 with pip")
 
 
-def find_df_gamed(*, fetch: bool = True) -> tuple[Path | None, str | None, Mapping[str, Any] | None]:
-    """Find the regression's data: (path, None, its pin), or (None, the one-line reason, None).
-
-    ``fetch=False`` keeps to this machine.
-    """
-    try:
-        found = assets.find("alpaca_eval/df_gamed", fetch=fetch)
-    except DataError as error:
-        return None, str(error), None
-    return found.path, None, assets.data_pin(found)
-
-
 def partial_reason(n_items: int) -> str | None:
     """Say why ``n_items`` instructions cannot give a length-controlled win rate; None when they can."""
     if n_items == CANONICAL_SIZE:
         return None
     return f"the length-controlled win rate is defined on all {CANONICAL_SIZE} instructions; these are {n_items}"
-
-
-def _no_answer(cause: Unscored) -> Unscored:
-    if cause.reason == "no_answer":
-        return cause
-    return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
 
 
 def _template_pin(text: str) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from evalsuite import assets
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, write_json
-from evalsuite.suites.alpaca_eval import comparison_of, find_df_gamed
-from evalsuite.suites.alpaca_scores import CANONICAL_SIZE, Comparison, score_comparisons
+from evalsuite.suites.alpaca_scores import CANONICAL_SIZE, Comparison, comparison_of, score_comparisons
 from evalsuite.suites.base import Record, Scores, finite_number, recorded_reason
 from judges.types import Preference, Unscored
 
@@ -42,6 +41,18 @@ def write_annotations(records: Sequence[Record], folder: Path, *, model: str, ju
     ``output_2`` is "" because its metrics need a text, and ``unscored`` is "no_answer".
     """
     write_json(folder / ANNOTATION_FILE, [_annotation(record, model, judge) for record in records])
+
+
+def find_df_gamed(*, fetch: bool = True) -> tuple[Path | None, str | None, Mapping[str, Any] | None]:
+    """Find the regression's data: (path, None, its pin), or (None, the one-line reason, None).
+
+    ``fetch=False`` keeps to this machine.
+    """
+    try:
+        found = assets.find("alpaca_eval/df_gamed", fetch=fetch)
+    except DataError as error:
+        return None, str(error), None
+    return found.path, None, assets.data_pin(found)
 
 
 def score_annotation_file(path: Path, *, as_published: bool = False) -> Scores:

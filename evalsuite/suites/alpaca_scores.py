@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.suites.alpaca_package import length_controlled_win_rate, win_rates
-from evalsuite.suites.base import Scores, count_unscored
+from evalsuite.suites.base import Record, Scores, count_unscored, no_answer
 from judges.types import Preference, Unscored
 
 CANONICAL_SIZE = 805
@@ -30,6 +30,20 @@ class Comparison:
     baseline_output: str
     output: str | None
     preference: Preference | Unscored
+
+
+def comparison_of(record: Record) -> Comparison:
+    """Return what the scores need of one record, also where there is no answer or nobody judged."""
+    answer = record.answer if record.answer is not None else Unscored("no_answer")
+    verdict = record.verdict
+    if verdict is None:
+        verdict = no_answer(answer) if isinstance(answer, Unscored) else Unscored("no_judge")
+    return Comparison(
+        position=int(record.item.id),
+        baseline_output=record.item.data["output"],
+        output=None if isinstance(answer, Unscored) else answer.text,
+        preference=verdict,
+    )
 
 
 def score_comparisons(

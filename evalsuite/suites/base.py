@@ -127,6 +127,13 @@ def recorded_reason(value: Any) -> Unscored:
     return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure")
 
 
+def no_answer(cause: Unscored) -> Unscored:
+    """Say of a verdict that there was nothing to judge, with the answer's own reason in the detail."""
+    if cause.reason == "no_answer":
+        return cause
+    return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
+
+
 def count_unscored(values: Sequence[Any]) -> dict[str, int]:
     """Count the Unscored among ``values`` by reason, in alphabetical order."""
     counts: dict[str, int] = {}

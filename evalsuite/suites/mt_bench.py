@@ -14,21 +14,31 @@ guided output; a rating outside 1-10 is unscored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evalsuite import assets
 from evalsuite.errors import DataError
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
 from evalsuite.serving.together import gather_or_cancel
-from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions
+from evalsuite.suites import mt_bench_files
+from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions, no_answer
 from evalsuite.suites.judging import reason_then_choose
 from evalsuite.suites.mini_data import mini_rows
-from evalsuite.suites.mt_bench_scores import Judgment, score_judgments
+from evalsuite.suites.mt_bench_scores import score_judgments
+from evalsuite.suites.mt_bench_turns import (
+    TURNS,
+    MtBenchAnswer,
+    MtBenchContext,
+    MtBenchVerdict,
+    Turn,
+    judgments_of,
+    messages_to_judge,
+)
 from judges.parse import parse_rating
-from judges.pointwise import RATING_CHOICES, RATING_LEAD_IN, judge_messages, needs_reference, prompt_name
+from judges.pointwise import RATING_CHOICES, RATING_LEAD_IN, needs_reference, prompt_name
 from judges.types import Message, Rating, Unscored
 
 TEMPERATURES: Mapping[str, float] = {
@@ -49,32 +59,6 @@ OTHER_TEMPERATURE = 0.7
 FULL_MAX_NEW_TOKENS, FULL_JUDGE_MAX_NEW_TOKENS = 1024, 2048
 MINI_MAX_NEW_TOKENS, MINI_JUDGE_MAX_NEW_TOKENS = 96, 128
 """Short caps, so that the mini data is done in a minute on two CPU cores."""
-
-Turn = Literal[1, 2]
-
-
-@dataclass(frozen=True, slots=True)
-class MtBenchContext:
-    """What the questions need besides themselves; references are by item id, one text a turn."""
-
-    prompts: Mapping[str, Mapping[str, Any]]
-    references: Mapping[str, tuple[str, ...]]
-    max_new_tokens: int
-    judge_max_new_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class MtBenchAnswer:
-    """The model's two turns; the second is ``Unscored("no_answer")`` when the first is missing."""
-
-    turns: tuple[Completion | Unscored, Completion | Unscored]
-
-
-@dataclass(frozen=True, slots=True)
-class MtBenchVerdict:
-    """The judge's rating of each turn."""
-
-    turns: tuple[Rating | Unscored, Rating | Unscored]
 
 
 class MtBench:
@@ -112,7 +96,7 @@ class MtBench:
         first_user, second_user = (Message("user", text) for text in item.data["turns"][:2])
         first = await _ask(model, [first_user], item, 1, loaded.context, options)
         if isinstance(first, Unscored):
-            return MtBenchAnswer((first, _no_answer(first)))
+            return MtBenchAnswer((first, no_answer(first)))
         history = [first_user, Message("assistant", first.text), second_user]
         return MtBenchAnswer((first, await _ask(model, history, item, 2, loaded.context, options)))
 
@@ -131,20 +115,15 @@ class MtBench:
 
     def export(self, records: Sequence[Record], loaded: Loaded, folder: Path, *, model: str, judge: str | None) -> None:
         """Write FastChat's model_answer.jsonl and, with a judge, model_judgment.jsonl."""
-        from evalsuite.suites import mt_bench_files
-
         mt_bench_files.write_answers(records, folder, model=model)
         if judge is not None:
             mt_bench_files.write_judgments(records, loaded.context, folder, model=model, judge=judge)
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
         """Score a model_judgment.jsonl; see :func:`mt_bench_files.score_judgment_file`."""
-        from evalsuite.suites import mt_bench_files
-
         return mt_bench_files.score_judgment_file(path, as_published=options.as_published)
 
 
-TURNS: tuple[Turn, Turn] = (1, 2)
 MT_BENCH = MtBench()
 
 
@@ -158,32 +137,6 @@ def spread(questions: Sequence[Mapping[str, Any]], limit: int | None) -> list[Ma
         rounds.append((seen.get(question["category"], 0), position))
         seen[question["category"]] = seen.get(question["category"], 0) + 1
     return [questions[position] for position in sorted(position for _, position in sorted(rounds)[:limit])]
-
-
-def messages_to_judge(item: Item, answer: MtBenchAnswer, turn: Turn, context: MtBenchContext) -> list[Message]:
-    """Ask the judge for the rating of one turn; every answer up to that turn must be there."""
-    texts = [reply.text for reply in answer.turns[:turn] if isinstance(reply, Completion)]
-    reference = context.references.get(item.id) if needs_reference(item.data["category"]) else None
-    return judge_messages(context.prompts, item.data["turns"], texts, reference, turn=turn)
-
-
-def judgments_of(record: Record) -> list[Judgment]:
-    """Return one judgment a turn, also where there is no answer or nobody judged."""
-    judgments = []
-    for turn in TURNS:
-        reply = record.answer.turns[turn - 1] if record.answer is not None else Unscored("no_answer")
-        if record.verdict is not None:
-            rating = record.verdict.turns[turn - 1]
-        else:
-            rating = _no_answer(reply) if isinstance(reply, Unscored) else Unscored("no_judge")
-        judgments.append(Judgment(record.item.id, record.item.data["category"], turn, rating))
-    return judgments
-
-
-def _no_answer(cause: Unscored) -> Unscored:
-    if cause.reason == "no_answer":
-        return cause
-    return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
 
 
 async def _ask(
@@ -203,7 +156,7 @@ async def _rate(
 ) -> Rating | Unscored:
     reply = answer.turns[turn - 1]
     if isinstance(reply, Unscored):
-        return _no_answer(reply)
+        return no_answer(reply)
     messages = messages_to_judge(item, answer, turn, context)
     sampling = Sampling(max_new_tokens=context.judge_max_new_tokens, temperature=0.0)
     if not as_published:

@@ -20,8 +20,8 @@ from evalsuite.serving.requests import Completion
 from evalsuite.suites.base import Record, Scores, finite_number, recorded_reason
 from evalsuite.suites.borrowing import replaced
 from evalsuite.suites.mini_data import mini_rows
-from evalsuite.suites.mt_bench import TURNS, MtBenchContext, judgments_of, messages_to_judge
 from evalsuite.suites.mt_bench_scores import Judgment, score_judgments
+from evalsuite.suites.mt_bench_turns import TURNS, MtBenchContext, judgments_of, messages_to_judge
 from judges.parse import parse_rating
 from judges.pointwise import needs_reference, prompt_name
 from judges.types import Rating, Unscored

@@ -20,8 +20,9 @@ from evalsuite.errors import DataError
 from evalsuite.serving.requests import Completion, derive_seed
 from evalsuite.suites import mt_bench
 from evalsuite.suites.base import Record, SuiteOptions
-from evalsuite.suites.mt_bench import MT_BENCH, MtBenchAnswer, MtBenchVerdict, spread
+from evalsuite.suites.mt_bench import MT_BENCH, spread
 from evalsuite.suites.mt_bench_files import fastchat_means
+from evalsuite.suites.mt_bench_turns import MtBenchAnswer, MtBenchVerdict
 from judges.pointwise import RATING_CHOICES
 from judges.types import Message, Rating, Unscored
 from tests.evalsuite.scripted_chat import ScriptedChat, completion

@@ -12,7 +12,8 @@ from evalsuite.errors import ServerError
 from evalsuite.serving.requests import Completion
 from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.mt_bench import MtBench, MtBenchAnswer
+from evalsuite.suites.mt_bench import MtBench
+from evalsuite.suites.mt_bench_turns import MtBenchAnswer
 
 
 class DyingJudge:
