@@ -176,6 +176,8 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
                 "mix": study.mix.model_dump(mode="json", exclude={"add"}),
                 "add": [_added(source) for source in study.mix.add],
                 "data": [identities[word] for word in mix_words(study)],
+                # What a mix and its checkpoints say of their contamination was measured against this data.
+                "contamination": study.run.data,
                 "seed": study.seed,
             },
             words={"recorded": {dgm: study.place(answers) for dgm, answers in recorded.items()}},
