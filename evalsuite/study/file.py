@@ -18,6 +18,7 @@ A study is DGMs x targets x sizes x blends. Sections that another command has to
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,8 +33,10 @@ from evalsuite.sft.training_config import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _Name = Annotated[str, pydantic.Field(min_length=1, max_length=40)]
-_Count = Annotated[int, pydantic.Field(ge=1)]
-_Amount = Annotated[float, pydantic.Field(gt=0)]
+_Count = Annotated[int, pydantic.Field(ge=1, le=10**12)]
+_Amount = Annotated[float, pydantic.Field(ge=1e-9, le=1e12)]
+_LARGEST = 1e12
+"""Above this a number of a training is a slip, and what is projected from it would be no number any more."""
 AnalysisKind = Literal["style", "similarity", "keywords", "efficiency", "contamination"]
 ANALYSES: tuple[AnalysisKind, ...] = ("style", "similarity", "keywords", "efficiency", "contamination")
 
@@ -50,7 +53,12 @@ def _training_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check an ``sft`` section by itself; the study sets its base."""
     if "base" in settings:
         raise ValueError("base is the target's model; drop it")
-    if faults := _faults_of(TrainingConfig, {**settings, "base": "x"}):
+    faults = [
+        f"{key} {reprlib.repr(value)} is no number to reckon with; give one below {_LARGEST:.0e}"
+        for key, value in settings.items()
+        if isinstance(value, int | float) and not abs(value) <= _LARGEST
+    ]
+    if faults := faults or _faults_of(TrainingConfig, {**settings, "base": "x"}):
         raise ValueError("; ".join(faults))
     return settings
 
@@ -64,11 +72,11 @@ def _words(fault: Any) -> str:
         return f"{where}: missing; add it"
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
-    return f"{where} {fault.get('input')!r}: {str(fault['msg']).removeprefix('Input ').lower()}"
+    return f"{where} {reprlib.repr(fault.get('input'))}: {str(fault['msg']).removeprefix('Input ').lower()}"
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Serving(_Section):
@@ -265,6 +273,7 @@ class Study(_Section):
     @pydantic.model_validator(mode="after")
     def _check_together(self) -> Self:
         faults = [*self._name_faults(), *self._blend_faults(), *self._section_faults()]
+        faults += () if faults else self.shortages()
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -314,6 +323,41 @@ class Study(_Section):
             for name, target in self.targets.items()
             for fault in _faults_of(TrainingConfig, {**self.sft, **target.sft, "base": target.model})
         ]
+
+    def shortages(self, held: Mapping[str, int] | None = None) -> list[str]:
+        """Name each limit and source that cannot give what a mix asks of its DGMs; ``held`` are sources' rows by word.
+
+        A row gives one conversation at most, and filters and duplicates only take some away, so no run would do.
+        """
+        if self.mix.allow_fewer:
+            return []
+        wanted = self._conversations_wanted()
+        asked = {name: count for name, count in wanted.items() if self.dgms[name].is_asked}
+        limits = [] if self.generate is None else [("generate.limit", self.generate.limit or None, asked)]
+        if self.generate is not None and held:
+            limits.append((self.generate.prompts, held.get(self.generate.prompts), asked))
+        for name, count in wanted.items():
+            if held and (answers := self.dgms[name].answers):
+                limits.append((answers, held.get(answers), {name: count}))
+        return [
+            f"{what} gives {there} conversations, and the mixes need {max(of.values())} of {', '.join(of)}; give more, "
+            "ask for smaller sizes, or set mix.allow_fewer"
+            for what, there, all_of in limits
+            if there is not None and (of := {name: count for name, count in all_of.items() if count > there})
+        ]
+
+    def _conversations_wanted(self) -> dict[str, int]:
+        """The most conversations that any mix takes from each DGM's source.
+
+        A blend takes equal shares, and each prompt from one DGM only: those that are asked share out one source.
+        """
+        wanted = dict.fromkeys(self.dgms, max(self.sizes))
+        for blend in self.blends:
+            share = self.size_of(blend) // len(blend.dgms)
+            asked = [name for name in blend.dgms if self.dgms[name].is_asked]
+            own = self.size_of(blend) if len(asked) == len(blend.dgms) else share * len(asked)
+            wanted |= {name: max(wanted[name], own if name in asked else share) for name in blend.dgms}
+        return wanted
 
     def size_of(self, blend: Blend) -> int:
         """The size of a blend in conversations."""

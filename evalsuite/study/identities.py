@@ -14,10 +14,11 @@ from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.hub import one_line
 from evalsuite.assets.places import no_hub, snapshots_of
 from evalsuite.checkpoint import resolve
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import DataError, EvalsuiteError, UsageError
+from evalsuite.files import read_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.study.file import Study
-from evalsuite.study.plan import UNRESOLVED, Identities, template_words, words_of
+from evalsuite.study.plan import UNRESOLVED, Identities, conversation_words, template_words, words_of
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_DATA = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?P<rest>(:[^@:]+)?(@[\w.-]+)?)")
@@ -52,6 +53,41 @@ def find_identities(
     if faults:
         raise UsageError("; ".join(dict.fromkeys(faults)))
     return found, tuple(notes)
+
+
+def count_rows(study: Study) -> dict[str, int]:
+    """Return how many rows each source of conversations holds, by its word; those of the hub are not counted.
+
+    Raises DataError for a source that cannot be read.
+    """
+    counts = {word: _n_rows(study.place(word)) for word in conversation_words(study)}
+    return {word: count for word, count in counts.items() if count is not None}
+
+
+def _n_rows(word: str) -> int | None:
+    from evalsuite.conversations.files import find_files, parquet_schema
+    from evalsuite.conversations.source import CHAT_SUITES, open_source
+
+    if word in CHAT_SUITES:
+        return open_source(word).n_rows
+    path = Path(word).expanduser()
+    if not path.exists():
+        return None
+    files = find_files(path)
+    if files[0].suffix == ".parquet":
+        return sum(parquet_schema(files)[1])
+    if files[0].suffix == ".json":
+        return sum(len(read_json(file)) for file in files)
+    # Lines are counted without being parsed: a source may be many gigabytes, and the plan should not take minutes.
+    return sum(_n_lines(file) for file in files)
+
+
+def _n_lines(file: Path) -> int:
+    try:
+        with file.open("rb") as lines:
+            return sum(bool(line.strip()) for line in lines)
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:

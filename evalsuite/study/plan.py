@@ -85,11 +85,16 @@ def words_of(study: Study) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words for models and for data that the study takes from outside; their content enters the keys."""
     models = [study.judge, *(target.model for target in study.targets.values())]
     models += [dgm.model for dgm in study.dgms.values() if dgm.model]
+    sources = [*conversation_words(study), *mix_words(study)]
+    return tuple(dict.fromkeys(models)), tuple(dict.fromkeys(sources))
+
+
+def conversation_words(study: Study) -> list[str]:
+    """The data in which the DGMs' conversations stand: recorded answers, and the prompts that the others answer."""
     sources = [dgm.answers for dgm in study.dgms.values() if dgm.answers]
     if study.generate is not None and any(dgm.is_asked for dgm in study.dgms.values()):
         sources.append(study.generate.prompts)
-    sources += mix_words(study)
-    return tuple(dict.fromkeys(models)), tuple(dict.fromkeys(sources))
+    return sources
 
 
 def template_words(study: Study) -> list[str]:
@@ -103,11 +108,14 @@ def mix_words(study: Study) -> list[str]:
     return [data for source in study.mix.add for data, _, _ in source.members]
 
 
-def plan_study(study: Study, identities: Identities) -> tuple[Stage, ...]:
-    """Return every stage in an order in which each stands after what it rests on; pure."""
+def plan_study(study: Study, identities: Identities, held: Mapping[str, int] | None = None) -> tuple[Stage, ...]:
+    """Return every stage in an order in which each stands after what it rests on; pure.
+
+    ``held`` are the rows of each source by its word, for the projection alone.
+    """
     models = trained_models(study)
     stages = [
-        *_generates(study, identities),
+        *_generates(study, identities, held or {}),
         *_mixes(study, models, identities),
         *_trainings(study, models, identities),
     ]
@@ -140,8 +148,17 @@ def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
     )
 
 
-def _generates(study: Study, identities: Identities) -> Iterator[Stage]:
+def n_to_answer(study: Study, held: Mapping[str, int]) -> int | None:
+    """How many conversations each DGM is asked, None where neither a limit nor the source's rows tell."""
+    if study.generate is None:
+        return None
+    told = (study.generate.limit, held.get(study.generate.prompts))
+    return min((count for count in told if count is not None), default=None)
+
+
+def _generates(study: Study, identities: Identities, held: Mapping[str, int]) -> Iterator[Stage]:
     how = study.generate
+    count = n_to_answer(study, held) or max(study.sizes)
     for name, dgm in study.dgms.items():
         if not dgm.is_asked or dgm.model is None or how is None:
             continue
@@ -159,7 +176,7 @@ def _generates(study: Study, identities: Identities) -> Iterator[Stage]:
             },
             words={"model": study.place(dgm.model), "prompts": study.place(how.prompts), "serve": serve},
             devices=serve.devices,
-            work={"conversations": how.limit or max(study.sizes), "max_new_tokens": how.max_new_tokens or 2048},
+            work={"conversations": count, "max_new_tokens": how.max_new_tokens or 2048},
         )
 
 

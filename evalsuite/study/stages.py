@@ -66,7 +66,9 @@ def mix(task: Task, bench: Bench) -> Made:
     document = mix_recipe(task, bench)
     recipe = recipe_of(document, f"the mix {task.stage.cell}")
     write_text(out.with_suffix(".yaml"), yaml.safe_dump(document, sort_keys=False))
-    made = build_mix(recipe, out, bench.progress, contamination=ContaminationConfig(task.stage.settings["contamination"]))
+    made = build_mix(
+        recipe, out, bench.progress, contamination=ContaminationConfig(task.stage.settings["contamination"])
+    )
     notes = [
         f"{source['name']} gave {source['taken']} of {source['asked']} conversations"
         for source in made["sources"]

@@ -18,8 +18,8 @@ from evalsuite.study.identities import find_identities
 from evalsuite.study.pages import draw_answers
 from evalsuite.study.plan import key_of, n_items, plan_study, trained_models
 from evalsuite.study.projection import plan_document, recorded_speeds
-from evalsuite.study.run import plan_only
-from tests.evalsuite.study_toys import DOCUMENT, toy_study, write_models, write_study
+from evalsuite.study.run import plan_only, run_study
+from tests.evalsuite.study_toys import DOCUMENT, chats, toy_study, write_models, write_study
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -62,6 +62,25 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"sft": {"batch_size": 3}, "targets": {"T": {"model": "m", "sft": {"micro_batch_size": 2}}}}, "no multiple"),
         ({"targets": {"A": {"model": "models/t"}}}, "rename one of them"),
         ({"judge": None}, "judge"),
+        (
+            {"generate": {"prompts": "p", "limit": 3}},
+            r"limit gives 3 conversations, and the mixes need 4 of A",
+        ),
+        ({"generate": {"prompts": "p", "limit": 4}, "blends": [{"dgms": ["A", "B"], "size": 10}]}, "need 5 of A"),
+        (
+            {
+                "dgms": {"A": {"model": "a"}, "C": {"model": "c"}},
+                "blends": [{"dgms": ["A", "C"], "size": 6}],
+                "generate": {"prompts": "p", "limit": 4},
+            },
+            "need 6 of A, C",
+        ),
+        ({"sft": {"epochs": float("inf")}}, "epochs inf is no number to reckon with"),
+        ({"targets": {"T": {"model": "m", "sft": {"max_steps": 10**400}}}}, "max_steps .* is no number to reckon with"),
+        ({"sizes": [10**400]}, "sizes"),
+        ({"assumptions": {"answer_tokens_per_second": float("inf")}}, "finite number"),
+        ({"assumptions": {"answer_tokens_per_second": 1e-320}}, "answer_tokens_per_second"),
+        ({"generate": {"prompts": "p", "temperature": float("nan")}}, "finite number"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path, changes, words):
@@ -181,6 +200,39 @@ def test_without_earlier_runs_the_projection_is_assumed_or_stated(tmp_path):
     assert rows["mix A-2"]["hours"] is None
     assert document["device"] == "H100"
     assert document["servers_started"] == 1 + 7 + 1 + 1  # generate, seven models, their judge, the comparison's judge
+
+
+def test_without_a_limit_the_hours_are_for_the_whole_source(tmp_path):
+    write_models(tmp_path)
+    stated = {
+        "answer_tokens_per_second": 10,
+        "tokens_per_answer": 100,
+        "turns_per_conversation": 2,
+        "serve_start_s": 40,
+    }
+    study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, assumptions=stated)
+    (tmp_path / "prompts.jsonl").write_text(chats(30, None) + "\n")
+    document = plan_document(study, plan_only(study, tmp_path / "results"), tmp_path / "results")
+    hours = {row["stage"]: row["hours"] for row in document["stages"]}
+    assert hours["generate A"] == pytest.approx((40 + 30 * 2 * 100 / 10) / 3600)
+    assert document["notes"] == []
+
+
+def test_a_source_of_unknown_length_is_noted(tmp_path):
+    study = toy_study(tmp_path, generate={"prompts": "nobody/chats"})
+    document = plan_document(study, plan_only(study, tmp_path / "results"), tmp_path / "results")
+    assert any("how many conversations nobody/chats holds is not known" in note for note in document["notes"])
+
+
+@pytest.mark.parametrize(("file", "name"), [("prompts.jsonl", "A"), ("b.jsonl", "B")])
+def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, file, name):
+    study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"})
+    (tmp_path / file).write_text(chats(3, "Yes" if name == "B" else None))
+    for begin in (plan_only, run_study):
+        with pytest.raises(UsageError, match=rf"{file} gives 3 conversations, and the mixes need 4 of {name}"):
+            begin(study, tmp_path / "results")
+    fewer = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, mix={"allow_fewer": True})
+    assert plan_only(fewer, tmp_path / "results").exit_code == 0
 
 
 def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
