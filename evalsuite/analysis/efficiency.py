@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def efficiency_analysis(
     """
     if conversations < 1:
         raise UsageError(f"--conversations {conversations}: give at least 1")
-    if dollars_per_hour is not None and dollars_per_hour < 0:
-        raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give 0 or more")
+    if dollars_per_hour is not None and not 0 <= dollars_per_hour < math.inf:
+        raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give a number of dollars, 0 or more")
     paths = [path for word in words for path in find_manifests(word, results)]
     read = [(path, _read(path)) for path in paths]
     rows = [efficiency_row(manifest, conversations, dollars_per_hour) for _, manifest in read]
@@ -62,7 +63,7 @@ def efficiency_analysis(
     charts = [Chart("speed", "Output tokens a second", "bars", table.id, "model", ["tokens_out_per_s"])]
     return Analysis(
         kind="efficiency",
-        name=name or analysis_name([str(row["model"]) for row in rows]),
+        name=analysis_name((name,) if name else [str(row["model"]) for row in rows]),
         title="Efficiency",
         about="Speed, memory and start time of each model, from recorded runs, and a projection to "
         f"{conversations:,} conversations.",

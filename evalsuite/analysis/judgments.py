@@ -97,7 +97,9 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     if not file.is_file():
         raise DataError(f"cannot find the verdicts of {place!r}; give a folder of {results / 'comparisons'}")
     rows = read_jsonl(file)
-    pairs = sorted({(str(row.get("a")), str(row.get("b"))) for row in rows})
+    for number, row in enumerate(rows, 1):
+        _check_verdict(row, f"{file} row {number}")
+    pairs = sorted({(row["a"], row["b"]) for row in rows})
     wanted = set(models)
     fitting = [pair for pair in pairs if not wanted or wanted == set(pair)]
     if len(fitting) != 1:
@@ -107,7 +109,7 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     sides: dict[str, list[Judgment]] = {"a": [], "b": []}
     without = 0
     for row in rows:
-        if (row.get("a"), row.get("b")) != (a, b) or row.get("winner") not in sides:
+        if (row["a"], row["b"]) != (a, b) or row.get("winner") not in sides:
             continue
         texts = [game["text"] for game in (row.get("a_first"), row.get("b_first")) if game and game.get("text")]
         without += not texts
@@ -122,3 +124,14 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
         Judgments(f"{a} preferred", hashed, tuple(sides["a"]), without),
         Judgments(f"{b} preferred", hashed, tuple(sides["b"])),
     )
+
+
+def _check_verdict(row: Mapping[str, Any], where: str) -> None:
+    """Raise DataError for a verdict of another form than ``evalsuite compare`` writes."""
+    names = all(isinstance(row.get(side), str) for side in ("a", "b"))
+    games = [row.get("a_first"), row.get("b_first")]
+    texts = [game.get("text") for game in games if isinstance(game, Mapping)]
+    whole = all(game is None or isinstance(game, Mapping) for game in games)
+    words = all(text is None or isinstance(text, str) for text in texts)
+    if not (names and whole and words and isinstance(row.get("winner"), str | None)):
+        raise DataError(f"{where} is no verdict of 'evalsuite compare' (a, b, winner, a_first, b_first); compare again")

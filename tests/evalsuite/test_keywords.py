@@ -167,6 +167,28 @@ def test_verdicts_without_words_are_refused(tmp_path):
         read_verdicts("c", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"a_first": "a text"},
+        {"winner": ["a"]},
+        {"winner": {}},
+        {"a": None},
+        {"b_first": 3},
+        {"a_first": {"text": ["several", "words"]}},
+    ],
+)
+def test_verdicts_of_another_form_are_refused_in_one_sentence(tmp_path, damage):
+    folder = tmp_path / "comparisons" / "c"
+    folder.mkdir(parents=True)
+    rows = [verdict_row("a", GOOD), verdict_row("b", BAD, "p2") | damage]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["analyze", "keywords", "--comparison", "c", "--results", str(tmp_path)]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 2, told.output
+    assert "verdicts.jsonl row 2 is no verdict" in told.stderr
+
+
 def test_judgments_without_words_are_refused_or_counted(tmp_path):
     rows = judgment_rows("m", "[[5]]", [5, 6])
     write_model(tmp_path, "m", rows)
