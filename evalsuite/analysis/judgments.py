@@ -18,6 +18,7 @@ MT_BENCH_FILE, ALPACA_FILE = "mt_bench/model_judgment.jsonl", "alpaca_eval/annot
 _FORMS = "a model's folder in results/ or a model_judgment.jsonl in FastChat's form"
 _FAILED = -1
 _SEVERAL_WORDS = 5
+_LARGEST_RATING = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,14 @@ def _judgment(row: Mapping[str, Any]) -> Judgment | None:
     if not isinstance(text, str) or len(text.split()) < _SEVERAL_WORDS or row.get("unscored"):
         return None
     score = row.get("score", row.get("preference"))
-    rating = float(score) if isinstance(score, int | float) and score != _FAILED else None
+    # A number that is none, or beyond all scales, is no rating either.
+    rated = (
+        isinstance(score, int | float)
+        and not isinstance(score, bool)
+        and score != _FAILED
+        and abs(score) <= _LARGEST_RATING
+    )
+    rating = float(score) if rated else None
     prompt = row.get("instruction") or f"MT-Bench question {row.get('question_id')}, turn {row.get('turn', 1)}"
     return Judgment(item, text, rating, str(prompt))
 

@@ -132,6 +132,12 @@ def test_one_file_of_several_models_is_picked_by_name(tmp_path):
         read_judgments(str(path), tmp_path)
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 10**400, True])
+def test_a_score_that_is_no_rating_is_left_out(tmp_path, score):
+    write_model(tmp_path, "m", judgment_rows("m", GOOD, [score, 7]))
+    assert [judgment.rating for judgment in read_judgments("m", tmp_path).judgments] == [None, 7.0]
+
+
 def verdict_row(winner, text, prompt="p1"):
     game = {"preference_first": 0.9, "text": text}
     return {
