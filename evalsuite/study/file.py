@@ -28,11 +28,12 @@ import pydantic
 from evalsuite.config import RunConfig
 from evalsuite.conversations.formats import Format
 from evalsuite.errors import DataError, UsageError
-from evalsuite.sft.recipe import Duplicates, Filters, Source
+from evalsuite.sft.recipe import Duplicates, Filters, Mix, Source
 from evalsuite.sft.training_config import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _Name = Annotated[str, pydantic.Field(min_length=1, max_length=40)]
+_Word = Annotated[str, pydantic.Field(min_length=1)]
 _Count = Annotated[int, pydantic.Field(ge=1, le=10**12)]
 _Amount = Annotated[float, pydantic.Field(ge=1e-9, le=1e12)]
 _LARGEST = 1e12
@@ -100,8 +101,8 @@ class Dgm(_Section):
     With both, the recorded answers are mixed and the model is only evaluated.
     """
 
-    model: str | None = None
-    answers: str | None = None
+    model: _Word | None = None
+    answers: _Word | None = None
     system: str | None = None
     serve: Serving | None = None
 
@@ -123,7 +124,7 @@ class Dgm(_Section):
 class Target(_Section):
     """A base model to be trained; ``sft`` overrides the study's own training settings for it."""
 
-    model: str
+    model: _Word
     sft: Mapping[str, Any] = {}
     serve: Serving | None = None
 
@@ -143,7 +144,7 @@ class Blend(_Section):
 class Generate(_Section):
     """What the DGMs answer; the options of ``evalsuite generate``. ``limit`` None is the whole source."""
 
-    prompts: str
+    prompts: _Word
     limit: _Count | None = None
     language: str | None = None
     policy: Literal["own", "teacher-forced"] = "own"
@@ -164,7 +165,7 @@ class StudyMix(_Section):
     add: tuple[Source, ...] = ()
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
-    tokenizer: str | None = None
+    tokenizer: _Word | None = None
 
 
 class Run(_Section):
@@ -237,7 +238,7 @@ class Study(_Section):
     """A whole study; names become folder names, so they are letters, digits, dots and underscores."""
 
     name: _Name
-    judge: str
+    judge: _Word
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
     dgms: Mapping[str, Dgm] = pydantic.Field(min_length=1)
     targets: Mapping[str, Target] = pydantic.Field(min_length=1)
@@ -297,6 +298,13 @@ class Study(_Section):
         ]
         if any(dgm.is_asked for dgm in self.dgms.values()) and self.generate is None:
             faults.append("a dgm with model needs the section generate with its prompts; add generate: {prompts: ...}")
+        faults += [
+            f"assumptions.by_model names {name!r}, no dgm or target of the study; correct its spelling or drop it"
+            for name in self.assumptions.by_model
+            if name not in {*self.dgms, *self.targets}
+        ]
+        if len(set(self.analyze)) < len(self.analyze):
+            faults.append(f"analyze {list(self.analyze)} names one twice; name each once")
         return faults
 
     def _blend_faults(self) -> list[str]:
@@ -318,10 +326,21 @@ class Study(_Section):
 
     def _section_faults(self) -> list[str]:
         # Settings that are right by themselves may contradict each other once they are put together.
-        return [
+        trainings = [
             f"target {name}: {fault}"
             for name, target in self.targets.items()
             for fault in _faults_of(TrainingConfig, {**self.sft, **target.sft, "base": target.model})
+        ]
+        return trainings + self._mix_faults()
+
+    def _mix_faults(self) -> list[str]:
+        # A recipe's own rules; mixes are drawn after hours of generating, too late to be told of them.
+        if any(source.fraction is not None for source in self.mix.add):
+            return ["mix.add: fraction is of a total, which a study has not; give count"]
+        drawn = {"name": "conversations", "data": "x", "count": 1, "filters": self.mix.filters.model_dump(mode="json")}
+        added = [source.model_dump(mode="json") for source in self.mix.add]
+        return [
+            f"mix: {fault}" for fault in _faults_of(Mix, {"sources": [drawn, *added], "tokenizer": self.mix.tokenizer})
         ]
 
     def shortages(self, held: Mapping[str, int] | None = None) -> list[str]:

@@ -37,7 +37,9 @@ def find_identities(
     found: dict[str, str] = {}
     faults: list[str] = []
     notes: list[str] = []
-    for words, identify in ((models, _model_identity), (sources, _source_identity)):
+    templates = [word for word in template_words(study) if word not in models]
+    kinds = ((models, _model_identity), (sources, _source_identity), (templates, _template_identity))
+    for words, identify in kinds:
         for word in words:
             try:
                 found[word] = identify(study.place(word), fetch, on_step)
@@ -46,10 +48,6 @@ def find_identities(
                 continue
             if found[word].startswith(UNRESOLVED):
                 notes.append(f"{word} is not here yet; the key of what rests on it is settled when it is")
-    for word in template_words(study):
-        file = Path(study.place(word)).expanduser()
-        # A model whose template is taken is known by its word; a file by its content.
-        found.setdefault(word, file_sha256(file) if file.is_file() else word)
     if faults:
         raise UsageError("; ".join(dict.fromkeys(faults)))
     return found, tuple(notes)
@@ -96,6 +94,16 @@ def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> s
     if _HUB_ID.fullmatch(word) and not Path(word).expanduser().exists() and not word.startswith(("./", "../")):
         return _hub_identity(word, _cached_models(word), "model", fetch)
     return resolve(word, on_step=on_step).fingerprint
+
+
+def _template_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
+    """A file is known by its content, a model whose template is taken by its own identity."""
+    file = Path(word).expanduser()
+    if file.is_file():
+        return file_sha256(file)
+    if file.suffix in {".jinja", ".j2"}:
+        raise UsageError(f"there is no chat template {word}; give a Jinja file or a model whose template to take")
+    return _model_identity(word, fetch, on_step)
 
 
 def _source_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:

@@ -98,7 +98,8 @@ def mix_recipe(task: Task, bench: Bench) -> dict[str, Any]:
     }
     conversations |= members[0] if len(members) == 1 else {"blend": members}
     added = [_source(source.model_dump(mode="json"), bench) for source in own.add]
-    settings = own.model_dump(mode="json", include={"duplicates", "shuffle", "tokenizer"})
+    settings = own.model_dump(mode="json", include={"duplicates", "shuffle"})
+    settings["tokenizer"] = None if own.tokenizer is None else study.place(own.tokenizer)
     return {
         "name": stage.cell,
         "seed": study.seed,

@@ -19,7 +19,11 @@ from evalsuite.study.pages import draw_answers
 from evalsuite.study.plan import key_of, n_items, plan_study, trained_models
 from evalsuite.study.projection import plan_document, recorded_speeds
 from evalsuite.study.run import plan_only, run_study
+from evalsuite.study.stages import mix_recipe
+from evalsuite.study.state import State
+from evalsuite.study.tasks import Bench, Task
 from tests.evalsuite.study_toys import DOCUMENT, chats, toy_study, write_models, write_study
+from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -78,6 +82,12 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"sft": {"epochs": float("inf")}}, "epochs inf is no number to reckon with"),
         ({"targets": {"T": {"model": "m", "sft": {"max_steps": 10**400}}}}, "max_steps .* is no number to reckon with"),
         ({"sizes": [10**400]}, "sizes"),
+        ({"judge": ""}, "judge '': string should have at least 1 character"),
+        ({"analyze": ["style", "style"]}, "analyze .* names one twice"),
+        ({"assumptions": {"by_model": {"Q": 5}}}, "by_model names 'Q', no dgm or target"),
+        ({"mix": {"filters": {"max_tokens": 9}}}, "mix: max_tokens needs a tokenizer"),
+        ({"mix": {"add": [{"data": "b.jsonl", "name": "conversations"}]}}, "mix: .*'conversations'"),
+        ({"mix": {"add": [{"data": "b.jsonl", "fraction": 0.5}]}}, "fraction is of a total"),
         ({"assumptions": {"answer_tokens_per_second": float("inf")}}, "finite number"),
         ({"assumptions": {"answer_tokens_per_second": 1e-320}}, "answer_tokens_per_second"),
         ({"generate": {"prompts": "p", "temperature": float("nan")}}, "finite number"),
@@ -170,6 +180,28 @@ def test_a_chat_template_file_enters_the_key_by_its_content(tmp_path):
     (tmp_path / "t.jinja").write_text("two")
     after = planned(toy_study(tmp_path, sft={"chat_template": "t.jinja"}))["sft T-A-2"]
     assert key_of(before, {}) != key_of(after, {})
+
+
+def test_a_chat_template_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    for word in ("no.jinja", "./models/nobody"):
+        with pytest.raises(UsageError, match=word):
+            find_identities(toy_study(tmp_path, sft={"chat_template": word}), fetch=False)
+
+
+def test_a_model_whose_template_is_taken_enters_the_key_by_its_content(tmp_path):
+    write_models(tmp_path)
+    write_checkpoint(tmp_path / "models" / "other", context=1234)
+    before = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
+    write_checkpoint(tmp_path / "models" / "other", context=1235)
+    after = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
+    assert key_of(before, {}) != key_of(after, {})
+
+
+def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
+    study = toy_study(tmp_path, mix={"tokenizer": "models/t"})
+    bench = Bench(study, tmp_path / "results", State(tmp_path / "results"), Silence())
+    recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), bench)
+    assert recipe["mix"]["tokenizer"] == str(tmp_path / "models" / "t")
 
 
 def test_the_number_of_questions_follows_suites_and_limit(tmp_path):
