@@ -122,8 +122,8 @@ def plan_study(study: Study, identities: Identities, held: Mapping[str, int] | N
     runs = list(_runs(study, models, identities))
     stages += runs
     if study.compare is not None:
-        stages += _comparisons(study, models, identities, [stage.name for stage in runs])
-    stages += _analyses(study, models, identities, stages)
+        stages += _with_enough(_comparisons(study, models, identities, [stage.name for stage in runs]))
+    stages += _with_enough(_analyses(study, models, identities, stages))
     done_so_far = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", study.name, {"labels": labels_of(study, models)}, uses=done_so_far, at_least=1))
     if study.paper is not None:
@@ -133,6 +133,11 @@ def plan_study(study: Study, identities: Identities, held: Mapping[str, int] | N
         known = tuple(stage.name for stage in stages)
         stages.append(Stage("report", study.name, {}, uses=known, at_least=1))
     return tuple(stages)
+
+
+def _with_enough(stages: Iterator[Stage]) -> list[Stage]:
+    """Leave out what no outcome could satisfy, as a comparison of one model: the study would never end with 0."""
+    return [stage for stage in stages if len(stage.uses) >= stage.at_least]
 
 
 def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
@@ -302,7 +307,7 @@ def _comparisons(
     study: Study, models: Sequence[Trained], identities: Identities, runs: Sequence[str]
 ) -> Iterator[Stage]:
     """Compare as Table 4 does: the SFTs at the largest size and the DGMs; one comparison a target."""
-    if study.compare is None or study.compare.prompts not in {suite.partition(":")[0] for suite in study.run.suites}:
+    if study.compare is None or study.compare.prompts not in _suites(study):
         return
     dgms = [stage for dgm in study.dgms if (stage := _run_of(study, dgm)) is not None and stage in runs]
     for target in study.targets:
@@ -345,7 +350,10 @@ def _analyses(
     labels = labels_of(study, models)
     largest = {target: _largest(study, models, target) for target in study.targets}
     for kind in study.analyze:
-        if kind == "style":
+        if kind in _READS and not _READS[kind] & _suites(study):
+            # No run leaves what it reads; what the DGMs have generated is compared all the same.
+            yield from _dgm_similarity(study, identities, names["generate"]) if kind == "similarity" else ()
+        elif kind == "style":
             lineage = {sft: dgm for target in study.targets for sft, dgm in lineage_of(study, models, target).items()}
             told = {"labels": labels, "lineage": lineage}
             yield Stage("analyze", kind, told, uses=tuple(names["run"]), at_least=1)
@@ -363,6 +371,38 @@ def _analyses(
         else:
             mixes = dict.fromkeys(f"mix {m.mix}" for own in largest.values() for m in own)
             yield Stage("analyze", kind, {"data": study.run.data}, uses=tuple(mixes), at_least=1)
+
+
+_READS: Mapping[str, frozenset[str]] = {
+    "style": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
+    "similarity": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
+    "keywords": frozenset({"mt_bench"}),
+}
+"""The suites whose answers, or for keywords judgments in words, an analysis of runs reads: any of them will do."""
+
+
+def _suites(study: Study) -> set[str]:
+    return {suite.partition(":")[0] for suite in study.run.suites}
+
+
+def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
+    """Say which comparisons and analyses the file asks for have no stage, and why."""
+    there = {stage.name for stage in stages}
+    reads = {f"analyze {kind}": (kind, _READS[kind]) for kind in study.analyze if kind in _READS}
+    if study.compare is not None:
+        reads["compare"] = ("compare", frozenset({study.compare.prompts}))
+    notes = []
+    for stage, (kind, suites) in reads.items():
+        if not suites & _suites(study):
+            read = " or ".join(sorted(suites))
+            notes.append(f"{stage} is left out: it reads the answers to {read}, which run.suites does not name")
+            continue
+        cells = {"compare": list(study.targets), "keywords": [f"keywords-{target}" for target in study.targets]}
+        names = [f"{stage.partition(' ')[0]} {cell}" for cell in cells.get(kind, [kind])]
+        notes += [
+            f"{name} is left out: it is between two models, and fewer are run" for name in names if name not in there
+        ]
+    return notes
 
 
 def _dgm_similarity(study: Study, identities: Identities, generates: Sequence[str]) -> Iterator[Stage]:

@@ -13,7 +13,7 @@ from evalsuite.progress import Progress, Silence
 from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
 from evalsuite.study.identities import count_rows, find_identities
-from evalsuite.study.plan import KINDS, UNRESOLVED, Kind, Stage, key_of, n_to_answer, plan_study
+from evalsuite.study.plan import KINDS, UNRESOLVED, Kind, Stage, key_of, left_out, n_to_answer, plan_study
 from evalsuite.study.state import Failed, Made, State
 from evalsuite.study.tasks import Adapter, Bench, Task
 
@@ -130,7 +130,7 @@ def plan_only(study: Study, results: Path, *, only: Sequence[str] = ()) -> Outco
         study.name,
         walk.state.folder,
         tuple(walk.cells[stage.name] for stage in stages),
-        (*notes, *_open_counts(study, held)),
+        (*notes, *left_out(study, stages), *_open_counts(study, held)),
     )
 
 
@@ -189,7 +189,12 @@ def run_study(
             if tasks:
                 _carry_out(tasks, chosen[tasks[0].stage.kind], walk, bench, stages)
         progress.step("")
-        outcome = Outcome(study.name, state.folder, tuple(walk.cells[stage.name] for stage in stages), notes)
+        outcome = Outcome(
+            study.name,
+            state.folder,
+            tuple(walk.cells[stage.name] for stage in stages),
+            (*notes, *left_out(study, stages)),
+        )
         state.remember([cell.as_json() for cell in outcome.cells])
     return outcome
 

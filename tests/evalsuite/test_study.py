@@ -204,6 +204,35 @@ def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
     assert recipe["mix"]["tokenizer"] == str(tmp_path / "models" / "t")
 
 
+@pytest.mark.parametrize(
+    ("changes", "gone", "note"),
+    [
+        (
+            {"run": {"suites": ["openllm"]}},
+            "analyze style",
+            "analyze style is left out: it reads the answers to alpaca_eval",
+        ),
+        ({"run": {"suites": ["alpaca_eval"]}}, "compare T", "compare is left out: it reads the answers to mt_bench"),
+        ({"run": {"suites": ["alpaca_eval"]}}, "analyze keywords-T", "analyze keywords is left out"),
+        (
+            {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
+            "compare T",
+            "compare T is left out: it is between two models",
+        ),
+        (
+            {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
+            "analyze similarity",
+            "analyze similarity is left out: it is between two models",
+        ),
+    ],
+)
+def test_what_could_never_be_done_is_left_out_and_told(tmp_path, changes, gone, note):
+    outcome = plan_only(toy_study(tmp_path, **changes), tmp_path / "results")
+    assert gone not in {cell.stage.name for cell in outcome.cells}
+    assert any(note in told for told in outcome.notes)
+    assert not [told for told in plan_only(toy_study(tmp_path), tmp_path / "results").notes if "left out" in told]
+
+
 def test_the_number_of_questions_follows_suites_and_limit(tmp_path):
     full = toy_study(tmp_path, run={"data": "full", "suites": ["mt_bench", "openllm:ifeval,musr"]}).run
     assert n_items(full) == 160 + 541 + 756
