@@ -59,7 +59,8 @@ def _training_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
         for key, value in settings.items()
         if isinstance(value, int | float) and not abs(value) <= _LARGEST
     ]
-    if faults := faults or _faults_of(TrainingConfig, {**settings, "base": "x"}):
+    faults = faults or [*_faults_of(TrainingConfig, {**settings, "base": "x"})]
+    if faults:
         raise ValueError("; ".join(faults))
     return settings
 

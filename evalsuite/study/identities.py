@@ -54,7 +54,7 @@ def find_identities(
 
 
 def count_rows(study: Study) -> dict[str, int]:
-    """Return how many rows each source of conversations holds, by its word; those of the hub are not counted.
+    """Return how many rows each source of conversations holds, by its word; what is not here is not counted.
 
     Raises DataError for a source that cannot be read.
     """
@@ -67,7 +67,7 @@ def _n_rows(word: str) -> int | None:
     from evalsuite.conversations.source import CHAT_SUITES, open_source
 
     if word in CHAT_SUITES:
-        return open_source(word).n_rows
+        return open_source(word).n_rows if _suite_is_here(word) else None
     path = Path(word).expanduser()
     if not path.exists():
         return None
@@ -111,9 +111,18 @@ def _source_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:
     if match and not Path(word).expanduser().exists() and not word.startswith(("./", "../")):
         cached = (snapshot.name for _, _, snapshot in snapshots_of(match["repo"]))
         return _hub_identity(match["repo"], cached, "dataset", fetch) + match["rest"]
-    from evalsuite.conversations.source import open_source
+    from evalsuite.conversations.source import CHAT_SUITES, open_source
 
+    if word in CHAT_SUITES and not fetch and not _suite_is_here(word):
+        return UNRESOLVED + word
     return open_source(word).fingerprint
+
+
+def _suite_is_here(suite: str) -> bool:
+    """Whether all of a suite's data are on this machine, so that opening it fetches nothing."""
+    from evalsuite.assets import list_assets
+
+    return all(row["state"].startswith("found") for row in list_assets([suite]))
 
 
 def _cached_models(repo: str) -> Iterable[str]:

@@ -388,7 +388,9 @@ def _suites(study: Study) -> set[str]:
 def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
     """Say which comparisons and analyses the file asks for have no stage, and why."""
     there = {stage.name for stage in stages}
-    reads = {f"analyze {kind}": (kind, _READS[kind]) for kind in study.analyze if kind in _READS}
+    reads: dict[str, tuple[str, frozenset[str]]] = {
+        f"analyze {kind}": (kind, _READS[kind]) for kind in study.analyze if kind in _READS
+    }
     if study.compare is not None:
         reads["compare"] = ("compare", frozenset({study.compare.prompts}))
     notes = []

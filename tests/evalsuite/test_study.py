@@ -285,6 +285,18 @@ def test_a_source_of_unknown_length_is_noted(tmp_path):
     assert any("how many conversations nobody/chats holds is not known" in note for note in document["notes"])
 
 
+def test_a_plan_fetches_no_suite_whose_prompts_are_asked(tmp_path, monkeypatch):
+    def forbidden(_word):
+        raise AssertionError("the suite was opened")
+
+    monkeypatch.setattr("evalsuite.conversations.source._suite", forbidden)
+    monkeypatch.setattr(
+        "evalsuite.assets.list_assets", lambda _words: [{"state": "found: wheel"}, {"state": "missing"}]
+    )
+    outcome = plan_only(toy_study(tmp_path, generate={"prompts": "alpaca_eval"}), tmp_path / "results")
+    assert any("alpaca_eval is not here yet" in note for note in outcome.notes)
+
+
 @pytest.mark.parametrize(("file", "name"), [("prompts.jsonl", "A"), ("b.jsonl", "B")])
 def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, file, name):
     study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"})
