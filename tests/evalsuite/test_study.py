@@ -332,6 +332,29 @@ def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
     assert "50 tokens/s measured; start 30 s measured" in rows["generate A"]["basis"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"seconds": {"serve": "long", "generate": 20}},
+        {"seconds": {"serve": 1, "generate": "long"}},
+        {"seconds": {"serve": -1, "generate": -1}},
+        {"usage": 3, "costs": 4, "server_restarts": None},
+        {"model": {"fingerprint": "f", "training": 3}},
+        {"model": {"fingerprint": "f", "training": {"tokens_per_second": "fast", "base_fingerprint": [1]}}},
+    ],
+)
+def test_a_damaged_record_of_an_earlier_run_is_passed_over(tmp_path, damage):
+    whole = {"model": {"fingerprint": "f"}, "seconds": {"serve": 30.0, "generate": 20.0}, "server_restarts": 0}
+    whole |= {"usage": {"candidate": {"completion_tokens": 1000}}}
+    write_json(tmp_path / "a-1" / "manifest.json", whole)
+    write_json(tmp_path / "b-1" / "manifest.json", whole | damage)
+    write_json(tmp_path / "studies" / "s" / "sft" / "k" / "T" / "training.json", {"tokens_per_second": [1]})
+    speeds = recorded_speeds(tmp_path)
+    assert speeds.answering == {"f": 50.0}
+    assert speeds.start_s in (30.0, 15.5)  # a record whose start alone is whole still tells it
+    assert speeds.training == {}
+
+
 def test_draws_of_two_models_are_of_the_same_prompts(tmp_path):
     rows = [(f"Question {number}?", f"Answer {number}.") for number in range(40)]
 
