@@ -131,9 +131,17 @@ def _reason_words(reason: object) -> str:
 def split_name(word: str) -> tuple[str | None, str]:
     """Split ``NAME=PLACE``; a place that exists as it stands has no name in front."""
     name, given, place = word.partition("=")
-    if not given or Path(word).expanduser().exists():
+    if not given or _exists(Path(word).expanduser()):
         return None, word
     return name.strip() or None, place
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a path; what is too long to be one is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def read_answers(word: str, results: Path) -> Answers:
@@ -166,9 +174,9 @@ def read_answers(word: str, results: Path) -> Answers:
 def find_place(place: str, results: Path) -> Path:
     """Return the path that a word means; raises DataError where there is none."""
     path = Path(place).expanduser()
-    if path.exists():
+    if _exists(path):
         return path
-    if (results / place).is_dir():
+    if _exists(results / place) and (results / place).is_dir():
         return results / place
     named = [file.parent for file in sorted(results.glob("*/scores.json")) if folder_name(file.parent) == place]
     if len(named) == 1:

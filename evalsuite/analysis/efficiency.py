@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from evalsuite.generation.manifest import manifests_in, read_manifest
 
 PAPER = "WILDCHAT-50M, efficiency"
 DEFAULT_CONVERSATIONS = 1_000_000
+_MOST = 10**12
+_TEXTS = {"model", "device"}
 _NOT_OURS = "the server is somebody else's"
 _NOT_ASKED = "everything came from the store: nothing was measured"
 _NO_CONVERSATIONS = "a run of benchmarks counts items, not conversations"
@@ -44,13 +48,13 @@ def efficiency_analysis(
     A word is a ``generate`` folder (of one model or several), a model's folder in ``results`` or
     its name there. Raises DataError where there is no manifest, UsageError for senseless numbers.
     """
-    if conversations < 1:
-        raise UsageError(f"--conversations {conversations}: give at least 1")
-    if dollars_per_hour is not None and dollars_per_hour < 0:
-        raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give 0 or more")
+    if not 1 <= conversations <= _MOST:
+        raise UsageError(f"--conversations {reprlib.repr(conversations)}: give a number from 1 to {_MOST:,}")
+    if dollars_per_hour is not None and not 0 <= dollars_per_hour <= _MOST:
+        raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give a number from 0 to {_MOST:,}")
     paths = [path for word in words for path in find_manifests(word, results)]
     read = [(path, _read(path)) for path in paths]
-    rows = [efficiency_row(manifest, conversations, dollars_per_hour) for _, manifest in read]
+    rows = [_checked_row(path, manifest, conversations, dollars_per_hour) for path, manifest in read]
     table = Table(
         id="efficiency",
         title="What answering costs",
@@ -62,7 +66,7 @@ def efficiency_analysis(
     charts = [Chart("speed", "Output tokens a second", "bars", table.id, "model", ["tokens_out_per_s"])]
     return Analysis(
         kind="efficiency",
-        name=name or analysis_name([str(row["model"]) for row in rows]),
+        name=analysis_name((name,) if name else [str(row["model"]) for row in rows]),
         title="Efficiency",
         about="Speed, memory and start time of each model, from recorded runs, and a projection to "
         f"{conversations:,} conversations.",
@@ -100,6 +104,26 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not known:
         raise DataError(f"{path} is not a manifest of 'evalsuite run'; run the model again")
     return dict(document)
+
+
+def _checked_row(
+    path: Path, manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None
+) -> dict[str, Any]:
+    """Compute a row; raises DataError for a manifest that lacks something or holds what cannot be."""
+    try:
+        row = efficiency_row(manifest, conversations, dollars_per_hour)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{path} is no whole manifest ({type(error).__name__}: {error}); run the model again"
+        ) from error
+    for key, value in row.items():
+        if key not in _TEXTS and not key.endswith("_why") and value is not None and not _is_amount(value):
+            raise DataError(f"{path} is no whole manifest ({key} comes out as {value!r}); run the model again")
+    return row
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ MT_BENCH_FILE, ALPACA_FILE = "mt_bench/model_judgment.jsonl", "alpaca_eval/annot
 _FORMS = "a model's folder in results/ or a model_judgment.jsonl in FastChat's form"
 _FAILED = -1
 _SEVERAL_WORDS = 5
+_LARGEST_RATING = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,14 @@ def _judgment(row: Mapping[str, Any]) -> Judgment | None:
     if not isinstance(text, str) or len(text.split()) < _SEVERAL_WORDS or row.get("unscored"):
         return None
     score = row.get("score", row.get("preference"))
-    rating = float(score) if isinstance(score, int | float) and score != _FAILED else None
+    # A number that is none, or beyond all scales, is no rating either.
+    rated = (
+        isinstance(score, int | float)
+        and not isinstance(score, bool)
+        and score != _FAILED
+        and abs(score) <= _LARGEST_RATING
+    )
+    rating = float(score) if rated else None
     prompt = row.get("instruction") or f"MT-Bench question {row.get('question_id')}, turn {row.get('turn', 1)}"
     return Judgment(item, text, rating, str(prompt))
 
@@ -97,7 +105,9 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     if not file.is_file():
         raise DataError(f"cannot find the verdicts of {place!r}; give a folder of {results / 'comparisons'}")
     rows = read_jsonl(file)
-    pairs = sorted({(str(row.get("a")), str(row.get("b"))) for row in rows})
+    for number, row in enumerate(rows, 1):
+        _check_verdict(row, f"{file} row {number}")
+    pairs = sorted({(row["a"], row["b"]) for row in rows})
     wanted = set(models)
     fitting = [pair for pair in pairs if not wanted or wanted == set(pair)]
     if len(fitting) != 1:
@@ -107,7 +117,7 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     sides: dict[str, list[Judgment]] = {"a": [], "b": []}
     without = 0
     for row in rows:
-        if (row.get("a"), row.get("b")) != (a, b) or row.get("winner") not in sides:
+        if (row["a"], row["b"]) != (a, b) or row.get("winner") not in sides:
             continue
         texts = [game["text"] for game in (row.get("a_first"), row.get("b_first")) if game and game.get("text")]
         without += not texts
@@ -122,3 +132,14 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
         Judgments(f"{a} preferred", hashed, tuple(sides["a"]), without),
         Judgments(f"{b} preferred", hashed, tuple(sides["b"])),
     )
+
+
+def _check_verdict(row: Mapping[str, Any], where: str) -> None:
+    """Raise DataError for a verdict of another form than ``evalsuite compare`` writes."""
+    names = all(isinstance(row.get(side), str) for side in ("a", "b"))
+    games = [row.get("a_first"), row.get("b_first")]
+    texts = [game.get("text") for game in games if isinstance(game, Mapping)]
+    whole = all(game is None or isinstance(game, Mapping) for game in games)
+    words = all(text is None or isinstance(text, str) for text in texts)
+    if not (names and whole and words and isinstance(row.get("winner"), str | None)):
+        raise DataError(f"{where} is no verdict of 'evalsuite compare' (a, b, winner, a_first, b_first); compare again")

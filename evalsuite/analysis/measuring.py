@@ -72,16 +72,19 @@ def clusters_of(one: Measured, prompts: Sequence[str]) -> list[str]:
 def token_counter(tokenizer: str | None) -> TokenCounter:
     """Return a counter of the tokenizer's tokens, or without one of words (:func:`count_words`).
 
-    Raises UsageError when the tokenizer cannot be loaded.
+    ``tokenizer`` is a model's folder, a hub id or ``demo``, as in a mix. Raises UsageError when it cannot be loaded.
     """
     if tokenizer is None:
         return TokenCounter("words (a Chinese or Japanese character is one)", count_words)
-    from transformers import AutoTokenizer
+    from evalsuite.assets import demo_checkpoint
 
+    folder = str(demo_checkpoint()) if tokenizer == "demo" and not Path("demo").exists() else tokenizer
     try:
-        loaded = AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+        from transformers import AutoTokenizer
+
+        loaded = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # the hub, the file system and the tokenizer's code each have their own errors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"cannot load the tokenizer {tokenizer} ({reason}); give a checkpoint folder") from error
 
     def count(text: str) -> int:

@@ -23,7 +23,8 @@ def analyze_style(
         Path | None, typer.Option("--lineage", help="YAML 'sft: dgm': the paper's Table 3 and inheritance scores.")
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Checkpoint whose tokens are counted; words without one.")
+        str | None,
+        typer.Option("--tokenizer", help="Model, or demo, whose tokens are counted; words without one."),
     ] = None,
     source: Annotated[
         list[str] | None, typer.Option("--source", help="Only answers of this suite or file, such as mt_bench.")

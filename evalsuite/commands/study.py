@@ -130,5 +130,7 @@ def _print_outcome(console: Console, outcome: Outcome) -> None:
     for cell in outcome.cells:
         if cell.status == "failed":
             tell(f"evalsuite: {cell.stage.name} failed: {cell.reason}")
+    for note in outcome.notes:
+        console.print(note, highlight=False)
     counts = [f"{outcome.counted(status)} {status}" for status in ("done", "kept", "failed", "skipped", "left out")]
     console.print(f"{', '.join(counts)}; the state is in {outcome.folder}/", highlight=False)

@@ -18,6 +18,7 @@ A study is DGMs x targets x sizes x blends. Sections that another command has to
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,13 +28,16 @@ import pydantic
 from evalsuite.config import RunConfig
 from evalsuite.conversations.formats import Format
 from evalsuite.errors import DataError, UsageError
-from evalsuite.sft.recipe import Duplicates, Filters, Source
+from evalsuite.sft.recipe import Duplicates, Filters, Mix, Source
 from evalsuite.sft.training_config import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _Name = Annotated[str, pydantic.Field(min_length=1, max_length=40)]
-_Count = Annotated[int, pydantic.Field(ge=1)]
-_Amount = Annotated[float, pydantic.Field(gt=0)]
+_Word = Annotated[str, pydantic.Field(min_length=1)]
+_Count = Annotated[int, pydantic.Field(ge=1, le=10**12)]
+_Amount = Annotated[float, pydantic.Field(ge=1e-9, le=1e12)]
+_LARGEST = 1e12
+"""Above this a number of a training is a slip, and what is projected from it would be no number any more."""
 AnalysisKind = Literal["style", "similarity", "keywords", "efficiency", "contamination"]
 ANALYSES: tuple[AnalysisKind, ...] = ("style", "similarity", "keywords", "efficiency", "contamination")
 
@@ -50,7 +54,13 @@ def _training_settings(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Check an ``sft`` section by itself; the study sets its base."""
     if "base" in settings:
         raise ValueError("base is the target's model; drop it")
-    if faults := _faults_of(TrainingConfig, {**settings, "base": "x"}):
+    faults = [
+        f"{key} {reprlib.repr(value)} is no number to reckon with; give one below {_LARGEST:.0e}"
+        for key, value in settings.items()
+        if isinstance(value, int | float) and not abs(value) <= _LARGEST
+    ]
+    faults = faults or [*_faults_of(TrainingConfig, {**settings, "base": "x"})]
+    if faults:
         raise ValueError("; ".join(faults))
     return settings
 
@@ -64,11 +74,11 @@ def _words(fault: Any) -> str:
         return f"{where}: missing; add it"
     if fault["type"] == "value_error":
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
-    return f"{where} {fault.get('input')!r}: {str(fault['msg']).removeprefix('Input ').lower()}"
+    return f"{where} {reprlib.repr(fault.get('input'))}: {str(fault['msg']).removeprefix('Input ').lower()}"
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Serving(_Section):
@@ -92,8 +102,8 @@ class Dgm(_Section):
     With both, the recorded answers are mixed and the model is only evaluated.
     """
 
-    model: str | None = None
-    answers: str | None = None
+    model: _Word | None = None
+    answers: _Word | None = None
     system: str | None = None
     serve: Serving | None = None
 
@@ -115,7 +125,7 @@ class Dgm(_Section):
 class Target(_Section):
     """A base model to be trained; ``sft`` overrides the study's own training settings for it."""
 
-    model: str
+    model: _Word
     sft: Mapping[str, Any] = {}
     serve: Serving | None = None
 
@@ -135,7 +145,7 @@ class Blend(_Section):
 class Generate(_Section):
     """What the DGMs answer; the options of ``evalsuite generate``. ``limit`` None is the whole source."""
 
-    prompts: str
+    prompts: _Word
     limit: _Count | None = None
     language: str | None = None
     policy: Literal["own", "teacher-forced"] = "own"
@@ -156,7 +166,7 @@ class StudyMix(_Section):
     add: tuple[Source, ...] = ()
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
-    tokenizer: str | None = None
+    tokenizer: _Word | None = None
 
 
 class Run(_Section):
@@ -229,7 +239,7 @@ class Study(_Section):
     """A whole study; names become folder names, so they are letters, digits, dots and underscores."""
 
     name: _Name
-    judge: str
+    judge: _Word
     seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
     dgms: Mapping[str, Dgm] = pydantic.Field(min_length=1)
     targets: Mapping[str, Target] = pydantic.Field(min_length=1)
@@ -265,6 +275,7 @@ class Study(_Section):
     @pydantic.model_validator(mode="after")
     def _check_together(self) -> Self:
         faults = [*self._name_faults(), *self._blend_faults(), *self._section_faults()]
+        faults += () if faults else self.shortages()
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -288,6 +299,13 @@ class Study(_Section):
         ]
         if any(dgm.is_asked for dgm in self.dgms.values()) and self.generate is None:
             faults.append("a dgm with model needs the section generate with its prompts; add generate: {prompts: ...}")
+        faults += [
+            f"assumptions.by_model names {name!r}, no dgm or target of the study; correct its spelling or drop it"
+            for name in self.assumptions.by_model
+            if name not in {*self.dgms, *self.targets}
+        ]
+        if len(set(self.analyze)) < len(self.analyze):
+            faults.append(f"analyze {list(self.analyze)} names one twice; name each once")
         return faults
 
     def _blend_faults(self) -> list[str]:
@@ -309,11 +327,57 @@ class Study(_Section):
 
     def _section_faults(self) -> list[str]:
         # Settings that are right by themselves may contradict each other once they are put together.
-        return [
+        trainings = [
             f"target {name}: {fault}"
             for name, target in self.targets.items()
             for fault in _faults_of(TrainingConfig, {**self.sft, **target.sft, "base": target.model})
         ]
+        return trainings + self._mix_faults()
+
+    def _mix_faults(self) -> list[str]:
+        # A recipe's own rules; mixes are drawn after hours of generating, too late to be told of them.
+        if any(source.fraction is not None for source in self.mix.add):
+            return ["mix.add: fraction is of a total, which a study has not; give count"]
+        drawn = {"name": "conversations", "data": "x", "count": 1, "filters": self.mix.filters.model_dump(mode="json")}
+        added = [source.model_dump(mode="json") for source in self.mix.add]
+        return [
+            f"mix: {fault}" for fault in _faults_of(Mix, {"sources": [drawn, *added], "tokenizer": self.mix.tokenizer})
+        ]
+
+    def shortages(self, held: Mapping[str, int] | None = None) -> list[str]:
+        """Name each limit and source that cannot give what a mix asks of its DGMs; ``held`` are sources' rows by word.
+
+        A row gives one conversation at most, and filters and duplicates only take some away, so no run would do.
+        """
+        if self.mix.allow_fewer:
+            return []
+        wanted = self._conversations_wanted()
+        asked = {name: count for name, count in wanted.items() if self.dgms[name].is_asked}
+        limits = [] if self.generate is None else [("generate.limit", self.generate.limit or None, asked)]
+        if self.generate is not None and held:
+            limits.append((self.generate.prompts, held.get(self.generate.prompts), asked))
+        for name, count in wanted.items():
+            if held and (answers := self.dgms[name].answers):
+                limits.append((answers, held.get(answers), {name: count}))
+        return [
+            f"{what} gives {there} conversations, and the mixes need {max(of.values())} of {', '.join(of)}; give more, "
+            "ask for smaller sizes, or set mix.allow_fewer"
+            for what, there, all_of in limits
+            if there is not None and (of := {name: count for name, count in all_of.items() if count > there})
+        ]
+
+    def _conversations_wanted(self) -> dict[str, int]:
+        """The most conversations that any mix takes from each DGM's source.
+
+        A blend takes equal shares, and each prompt from one DGM only: those that are asked share out one source.
+        """
+        wanted = dict.fromkeys(self.dgms, max(self.sizes))
+        for blend in self.blends:
+            share = self.size_of(blend) // len(blend.dgms)
+            asked = [name for name in blend.dgms if self.dgms[name].is_asked]
+            own = self.size_of(blend) if len(asked) == len(blend.dgms) else share * len(asked)
+            wanted |= {name: max(wanted[name], own if name in asked else share) for name in blend.dgms}
+        return wanted
 
     def size_of(self, blend: Blend) -> int:
         """The size of a blend in conversations."""

@@ -14,10 +14,11 @@ from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.hub import one_line
 from evalsuite.assets.places import no_hub, snapshots_of
 from evalsuite.checkpoint import resolve
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import DataError, EvalsuiteError, UsageError
+from evalsuite.files import read_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.study.file import Study
-from evalsuite.study.plan import UNRESOLVED, Identities, template_words, words_of
+from evalsuite.study.plan import UNRESOLVED, Identities, conversation_words, template_words, words_of
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_DATA = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?P<rest>(:[^@:]+)?(@[\w.-]+)?)")
@@ -36,7 +37,9 @@ def find_identities(
     found: dict[str, str] = {}
     faults: list[str] = []
     notes: list[str] = []
-    for words, identify in ((models, _model_identity), (sources, _source_identity)):
+    templates = [word for word in template_words(study) if word not in models]
+    kinds = ((models, _model_identity), (sources, _source_identity), (templates, _template_identity))
+    for words, identify in kinds:
         for word in words:
             try:
                 found[word] = identify(study.place(word), fetch, on_step)
@@ -45,13 +48,44 @@ def find_identities(
                 continue
             if found[word].startswith(UNRESOLVED):
                 notes.append(f"{word} is not here yet; the key of what rests on it is settled when it is")
-    for word in template_words(study):
-        file = Path(study.place(word)).expanduser()
-        # A model whose template is taken is known by its word; a file by its content.
-        found.setdefault(word, file_sha256(file) if file.is_file() else word)
     if faults:
         raise UsageError("; ".join(dict.fromkeys(faults)))
     return found, tuple(notes)
+
+
+def count_rows(study: Study) -> dict[str, int]:
+    """Return how many rows each source of conversations holds, by its word; what is not here is not counted.
+
+    Raises DataError for a source that cannot be read.
+    """
+    counts = {word: _n_rows(study.place(word)) for word in conversation_words(study)}
+    return {word: count for word, count in counts.items() if count is not None}
+
+
+def _n_rows(word: str) -> int | None:
+    from evalsuite.conversations.files import find_files, parquet_schema
+    from evalsuite.conversations.source import CHAT_SUITES, open_source
+
+    if word in CHAT_SUITES:
+        return open_source(word).n_rows if _suite_is_here(word) else None
+    path = Path(word).expanduser()
+    if not path.exists():
+        return None
+    files = find_files(path)
+    if files[0].suffix == ".parquet":
+        return sum(parquet_schema(files)[1])
+    if files[0].suffix == ".json":
+        return sum(len(read_json(file)) for file in files)
+    # Lines are counted without being parsed: a source may be many gigabytes, and the plan should not take minutes.
+    return sum(_n_lines(file) for file in files)
+
+
+def _n_lines(file: Path) -> int:
+    try:
+        with file.open("rb") as lines:
+            return sum(bool(line.strip()) for line in lines)
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
 
 
 def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
@@ -62,14 +96,33 @@ def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> s
     return resolve(word, on_step=on_step).fingerprint
 
 
+def _template_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
+    """A file is known by its content, a model whose template is taken by its own identity."""
+    file = Path(word).expanduser()
+    if file.is_file():
+        return file_sha256(file)
+    if file.suffix in {".jinja", ".j2"}:
+        raise UsageError(f"there is no chat template {word}; give a Jinja file or a model whose template to take")
+    return _model_identity(word, fetch, on_step)
+
+
 def _source_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:
     match = _HUB_DATA.fullmatch(word)
     if match and not Path(word).expanduser().exists() and not word.startswith(("./", "../")):
         cached = (snapshot.name for _, _, snapshot in snapshots_of(match["repo"]))
         return _hub_identity(match["repo"], cached, "dataset", fetch) + match["rest"]
-    from evalsuite.conversations.source import open_source
+    from evalsuite.conversations.source import CHAT_SUITES, open_source
 
+    if word in CHAT_SUITES and not fetch and not _suite_is_here(word):
+        return UNRESOLVED + word
     return open_source(word).fingerprint
+
+
+def _suite_is_here(suite: str) -> bool:
+    """Whether all of a suite's data are on this machine, so that opening it fetches nothing."""
+    from evalsuite.assets import list_assets
+
+    return all(row["state"].startswith("found") for row in list_assets([suite]))
 
 
 def _cached_models(repo: str) -> Iterable[str]:

@@ -85,11 +85,16 @@ def words_of(study: Study) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words for models and for data that the study takes from outside; their content enters the keys."""
     models = [study.judge, *(target.model for target in study.targets.values())]
     models += [dgm.model for dgm in study.dgms.values() if dgm.model]
+    sources = [*conversation_words(study), *mix_words(study)]
+    return tuple(dict.fromkeys(models)), tuple(dict.fromkeys(sources))
+
+
+def conversation_words(study: Study) -> list[str]:
+    """The data in which the DGMs' conversations stand: recorded answers, and the prompts that the others answer."""
     sources = [dgm.answers for dgm in study.dgms.values() if dgm.answers]
     if study.generate is not None and any(dgm.is_asked for dgm in study.dgms.values()):
         sources.append(study.generate.prompts)
-    sources += mix_words(study)
-    return tuple(dict.fromkeys(models)), tuple(dict.fromkeys(sources))
+    return sources
 
 
 def template_words(study: Study) -> list[str]:
@@ -103,19 +108,22 @@ def mix_words(study: Study) -> list[str]:
     return [data for source in study.mix.add for data, _, _ in source.members]
 
 
-def plan_study(study: Study, identities: Identities) -> tuple[Stage, ...]:
-    """Return every stage in an order in which each stands after what it rests on; pure."""
+def plan_study(study: Study, identities: Identities, held: Mapping[str, int] | None = None) -> tuple[Stage, ...]:
+    """Return every stage in an order in which each stands after what it rests on; pure.
+
+    ``held`` are the rows of each source by its word, for the projection alone.
+    """
     models = trained_models(study)
     stages = [
-        *_generates(study, identities),
+        *_generates(study, identities, held or {}),
         *_mixes(study, models, identities),
         *_trainings(study, models, identities),
     ]
     runs = list(_runs(study, models, identities))
     stages += runs
     if study.compare is not None:
-        stages += _comparisons(study, models, identities, [stage.name for stage in runs])
-    stages += _analyses(study, models, identities, stages)
+        stages += _with_enough(_comparisons(study, models, identities, [stage.name for stage in runs]))
+    stages += _with_enough(_analyses(study, models, identities, stages))
     done_so_far = tuple(stage.name for stage in stages)
     stages.append(Stage("tables", study.name, {"labels": labels_of(study, models)}, uses=done_so_far, at_least=1))
     if study.paper is not None:
@@ -125,6 +133,11 @@ def plan_study(study: Study, identities: Identities) -> tuple[Stage, ...]:
         known = tuple(stage.name for stage in stages)
         stages.append(Stage("report", study.name, {}, uses=known, at_least=1))
     return tuple(stages)
+
+
+def _with_enough(stages: Iterator[Stage]) -> list[Stage]:
+    """Leave out what no outcome could satisfy, as a comparison of one model: the study would never end with 0."""
+    return [stage for stage in stages if len(stage.uses) >= stage.at_least]
 
 
 def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
@@ -140,8 +153,17 @@ def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
     )
 
 
-def _generates(study: Study, identities: Identities) -> Iterator[Stage]:
+def n_to_answer(study: Study, held: Mapping[str, int]) -> int | None:
+    """How many conversations each DGM is asked, None where neither a limit nor the source's rows tell."""
+    if study.generate is None:
+        return None
+    told = (study.generate.limit, held.get(study.generate.prompts))
+    return min((count for count in told if count is not None), default=None)
+
+
+def _generates(study: Study, identities: Identities, held: Mapping[str, int]) -> Iterator[Stage]:
     how = study.generate
+    count = n_to_answer(study, held) or max(study.sizes)
     for name, dgm in study.dgms.items():
         if not dgm.is_asked or dgm.model is None or how is None:
             continue
@@ -159,7 +181,7 @@ def _generates(study: Study, identities: Identities) -> Iterator[Stage]:
             },
             words={"model": study.place(dgm.model), "prompts": study.place(how.prompts), "serve": serve},
             devices=serve.devices,
-            work={"conversations": how.limit or max(study.sizes), "max_new_tokens": how.max_new_tokens or 2048},
+            work={"conversations": count, "max_new_tokens": how.max_new_tokens or 2048},
         )
 
 
@@ -176,6 +198,8 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
                 "mix": study.mix.model_dump(mode="json", exclude={"add"}),
                 "add": [_added(source) for source in study.mix.add],
                 "data": [identities[word] for word in mix_words(study)],
+                # What a mix and its checkpoints say of their contamination was measured against this data.
+                "contamination": study.run.data,
                 "seed": study.seed,
             },
             words={"recorded": {dgm: study.place(answers) for dgm, answers in recorded.items()}},
@@ -283,7 +307,7 @@ def _comparisons(
     study: Study, models: Sequence[Trained], identities: Identities, runs: Sequence[str]
 ) -> Iterator[Stage]:
     """Compare as Table 4 does: the SFTs at the largest size and the DGMs; one comparison a target."""
-    if study.compare is None or study.compare.prompts not in {suite.partition(":")[0] for suite in study.run.suites}:
+    if study.compare is None or study.compare.prompts not in _suites(study):
         return
     dgms = [stage for dgm in study.dgms if (stage := _run_of(study, dgm)) is not None and stage in runs]
     for target in study.targets:
@@ -326,7 +350,10 @@ def _analyses(
     labels = labels_of(study, models)
     largest = {target: _largest(study, models, target) for target in study.targets}
     for kind in study.analyze:
-        if kind == "style":
+        if kind in _READS and not _READS[kind] & _suites(study):
+            # No run leaves what it reads; what the DGMs have generated is compared all the same.
+            yield from _dgm_similarity(study, identities, names["generate"]) if kind == "similarity" else ()
+        elif kind == "style":
             lineage = {sft: dgm for target in study.targets for sft, dgm in lineage_of(study, models, target).items()}
             told = {"labels": labels, "lineage": lineage}
             yield Stage("analyze", kind, told, uses=tuple(names["run"]), at_least=1)
@@ -344,6 +371,40 @@ def _analyses(
         else:
             mixes = dict.fromkeys(f"mix {m.mix}" for own in largest.values() for m in own)
             yield Stage("analyze", kind, {"data": study.run.data}, uses=tuple(mixes), at_least=1)
+
+
+_READS: Mapping[str, frozenset[str]] = {
+    "style": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
+    "similarity": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
+    "keywords": frozenset({"mt_bench"}),
+}
+"""The suites whose answers, or for keywords judgments in words, an analysis of runs reads: any of them will do."""
+
+
+def _suites(study: Study) -> set[str]:
+    return {suite.partition(":")[0] for suite in study.run.suites}
+
+
+def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
+    """Say which comparisons and analyses the file asks for have no stage, and why."""
+    there = {stage.name for stage in stages}
+    reads: dict[str, tuple[str, frozenset[str]]] = {
+        f"analyze {kind}": (kind, _READS[kind]) for kind in study.analyze if kind in _READS
+    }
+    if study.compare is not None:
+        reads["compare"] = ("compare", frozenset({study.compare.prompts}))
+    notes = []
+    for stage, (kind, suites) in reads.items():
+        if not suites & _suites(study):
+            read = " or ".join(sorted(suites))
+            notes.append(f"{stage} is left out: it reads the answers to {read}, which run.suites does not name")
+            continue
+        cells = {"compare": list(study.targets), "keywords": [f"keywords-{target}" for target in study.targets]}
+        names = [f"{stage.partition(' ')[0]} {cell}" for cell in cells.get(kind, [kind])]
+        notes += [
+            f"{name} is left out: it is between two models, and fewer are run" for name in names if name not in there
+        ]
+    return notes
 
 
 def _dgm_similarity(study: Study, identities: Identities, generates: Sequence[str]) -> Iterator[Stage]:

@@ -7,7 +7,8 @@ the whole machine where there is none; hours are of the clock, device-hours are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -49,19 +50,17 @@ def recorded_speeds(results: Path) -> Speeds:
     paths = [*results.glob("*/manifest.json"), *results.glob(f"{FOLDER}/*/generate/*/_manifest.json")]
     read = [document for path in paths if (document := _read(path)) is not None]
     for document in read:
-        own = _answering(document)
+        own = _told(_answering, document)
         if own is not None:
             answering.setdefault(own[0], []).append(own[1])
-        serve = float(document["seconds"].get("serve") or 0)
-        n_starts = (document.get("costs") or {}).get("starts", 1 + document.get("server_restarts", 0))
-        starts += [serve / n_starts] if serve and n_starts else []
-        made = document["model"].get("training") or {}
-        if made.get("tokens_per_second") and made.get("base_fingerprint"):
-            training.setdefault(made["base_fingerprint"], []).append(float(made["tokens_per_second"]))
-    for path in results.glob(f"{FOLDER}/*/sft/*/*/training.json"):
-        made = _read(path, needs=()) or {}
-        if made.get("tokens_per_second") and made.get("base_fingerprint"):
-            training.setdefault(made["base_fingerprint"], []).append(float(made["tokens_per_second"]))
+        start = _told(_start_s, document)
+        starts += [start[1]] if start is not None else []
+    trainings = [document["model"].get("training") for document in read]
+    trainings += [_read(path, needs=()) for path in results.glob(f"{FOLDER}/*/sft/*/*/training.json")]
+    for made in trainings:
+        trained = _told(_training, made) if isinstance(made, dict) else None
+        if trained is not None:
+            training.setdefault(trained[0], []).append(trained[1])
     return Speeds(
         {model: median(found) for model, found in answering.items()},
         {base: median(found) for base, found in training.items()},
@@ -79,12 +78,36 @@ def _read(path: Path, needs: Sequence[str] = ("model", "seconds")) -> dict[str, 
     return document if whole else None
 
 
+def _told(
+    measure: Callable[[Mapping[str, Any]], tuple[str, float] | None], document: Mapping[str, Any]
+) -> tuple[str, float] | None:
+    """What a document tells, None where it tells nothing or its figures are none: then others are asked."""
+    try:
+        found = measure(document)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+    return found if found is not None and 0 < found[1] < math.inf else None
+
+
 def _answering(document: Mapping[str, Any]) -> tuple[str, float] | None:
     """Fingerprint and answer tokens a second, None where everything came from the store."""
     usage = (document.get("costs") or {}).get("usage") or (document.get("usage") or {}).get("candidate") or {}
     tokens, seconds = usage.get("completion_tokens") or 0, document["seconds"].get("generate") or 0
     fingerprint = document["model"].get("fingerprint")
     return (str(fingerprint), tokens / seconds) if tokens and seconds and fingerprint else None
+
+
+def _start_s(document: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Mean seconds of one start of the server, None where none was started."""
+    serve = float(document["seconds"].get("serve") or 0)
+    n_starts = (document.get("costs") or {}).get("starts", 1 + document.get("server_restarts", 0))
+    return ("start", serve / n_starts) if serve and n_starts else None
+
+
+def _training(made: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The base's fingerprint and the tokens a second of a training on it."""
+    speed, base = made.get("tokens_per_second"), made.get("base_fingerprint")
+    return (str(base), float(speed)) if speed and base else None
 
 
 def project(study: Study, outcome: Outcome, results: Path) -> dict[str, Projected]:

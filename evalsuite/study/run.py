@@ -12,8 +12,8 @@ from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.progress import Progress, Silence
 from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
-from evalsuite.study.identities import find_identities
-from evalsuite.study.plan import KINDS, UNRESOLVED, Kind, Stage, key_of, plan_study
+from evalsuite.study.identities import count_rows, find_identities
+from evalsuite.study.plan import KINDS, UNRESOLVED, Kind, Stage, key_of, left_out, n_to_answer, plan_study
 from evalsuite.study.state import Failed, Made, State
 from evalsuite.study.tasks import Adapter, Bench, Task
 
@@ -121,11 +121,40 @@ class _Walk:
 def plan_only(study: Study, results: Path, *, only: Sequence[str] = ()) -> Outcome:
     """Tell what is up to date and what is to be done, and start nothing; nothing is downloaded either."""
     identities, notes = find_identities(study, fetch=False)
-    stages = plan_study(study, identities)
+    held = _counted(study)
+    stages = plan_study(study, identities, held)
     walk = _Walk(State(results / FOLDER / study.name), _checked(only, stages))
     for stage in stages:
         walk.look(stage, planning=True)
-    return Outcome(study.name, walk.state.folder, tuple(walk.cells[stage.name] for stage in stages), notes)
+    return Outcome(
+        study.name,
+        walk.state.folder,
+        tuple(walk.cells[stage.name] for stage in stages),
+        (*notes, *left_out(study, stages), *_open_counts(study, held)),
+    )
+
+
+def _counted(study: Study) -> Mapping[str, int]:
+    """Count the conversations that are here; raises UsageError where they are too few for a mix."""
+    held = count_rows(study)
+    if shortages := study.shortages(held):
+        raise UsageError("; ".join(shortages))
+    return held
+
+
+def _open_counts(study: Study, held: Mapping[str, int]) -> list[str]:
+    """Say where the hours of generating rest on a number of conversations that is not known."""
+    how = study.generate
+    if how is None or not any(dgm.is_asked for dgm in study.dgms.values()):
+        return []
+    if n_to_answer(study, held) is None:
+        return [
+            f"how many conversations {how.prompts} holds is not known before it is read; all of them are answered, and "
+            f"the hours are for {max(study.sizes):,}, the largest size: set generate.limit for a figure that holds"
+        ]
+    if how.limit is None and how.language is not None:
+        return [f"the hours of generating are for all of {how.prompts}; those in {how.language} are fewer"]
+    return []
 
 
 def run_study(
@@ -152,7 +181,7 @@ def run_study(
                 f"{', '.join(open_words)} cannot be had: not in the local caches, and the hub must not be asked; "
                 "give a folder, or allow the network"
             )
-        stages = plan_study(study, identities)
+        stages = plan_study(study, identities, _counted(study))
         walk = _Walk(state, _checked(only, stages))
         bench = Bench(study, results, state, progress, command)
         for batch in _batches(stages):
@@ -160,7 +189,12 @@ def run_study(
             if tasks:
                 _carry_out(tasks, chosen[tasks[0].stage.kind], walk, bench, stages)
         progress.step("")
-        outcome = Outcome(study.name, state.folder, tuple(walk.cells[stage.name] for stage in stages), notes)
+        outcome = Outcome(
+            study.name,
+            state.folder,
+            tuple(walk.cells[stage.name] for stage in stages),
+            (*notes, *left_out(study, stages)),
+        )
         state.remember([cell.as_json() for cell in outcome.cells])
     return outcome
 

@@ -66,7 +66,9 @@ def mix(task: Task, bench: Bench) -> Made:
     document = mix_recipe(task, bench)
     recipe = recipe_of(document, f"the mix {task.stage.cell}")
     write_text(out.with_suffix(".yaml"), yaml.safe_dump(document, sort_keys=False))
-    made = build_mix(recipe, out, bench.progress, contamination=ContaminationConfig(bench.study.run.data))
+    made = build_mix(
+        recipe, out, bench.progress, contamination=ContaminationConfig(task.stage.settings["contamination"])
+    )
     notes = [
         f"{source['name']} gave {source['taken']} of {source['asked']} conversations"
         for source in made["sources"]
@@ -96,7 +98,8 @@ def mix_recipe(task: Task, bench: Bench) -> dict[str, Any]:
     }
     conversations |= members[0] if len(members) == 1 else {"blend": members}
     added = [_source(source.model_dump(mode="json"), bench) for source in own.add]
-    settings = own.model_dump(mode="json", include={"duplicates", "shuffle", "tokenizer"})
+    settings = own.model_dump(mode="json", include={"duplicates", "shuffle"})
+    settings["tokenizer"] = None if own.tokenizer is None else study.place(own.tokenizer)
     return {
         "name": stage.cell,
         "seed": study.seed,

@@ -138,3 +138,10 @@ def test_other_layouts_of_chats_are_read(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(rows), encoding="utf-8")
     found = read_answers(str(tmp_path / "s.json"), tmp_path)
     assert (found.answers[0].prompt_hash, found.answers[0].text) == (prompt_hash([TEA]), "Yes")
+
+
+def test_a_name_too_long_for_a_path_is_a_name(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "q", "answer": "hi"}\n')
+    assert read_answers(f"{'x' * 300}={tmp_path / 'a.jsonl'}", tmp_path).name == "x" * 300
+    with pytest.raises(DataError, match="cannot find the answers"):
+        read_answers("x" * 300, tmp_path)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from evalsuite import assets
 from evalsuite.assets import hub, wheels
 from evalsuite.assets.asset import InWheel
 from evalsuite.assets.pins import PINS
 from evalsuite.assets.rows import rows_sha256
+from evalsuite.cli import app
 from evalsuite.errors import DataError
 from tests.evalsuite.assets_env import empty_machine, write_jsonl, write_snapshot
 
@@ -189,6 +192,45 @@ def test_verify_never_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, function, forbidden)
     assert {row["state"] for row in assets.verify(["mt_bench", "alpaca_eval", "mixeval", "openllm/bbh"])} == {"missing"}
     assert assets.list_assets(["openllm"])
+
+
+def told(*words: str) -> tuple[int, str]:
+    ran = CliRunner().invoke(app, ["data", *words])
+    return ran.exit_code, ran.stderr
+
+
+def test_pulling_fails_where_something_asked_for_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, words = told("pull", "mt_bench")
+    assert code == 2
+    assert "missing: mt_bench/question, mt_bench/reference_gpt4" in words
+    write_jsonl(extracted(QUESTION), [question("q")])
+    code, words = told("pull", QUESTION)
+    assert (code, "other content than its pin: mt_bench/question" in words) == (2, True)
+    with monkeypatch.context() as patched:
+        rows = [{key: value for key, value in question("q").items() if key != "not_used"}]
+        patched.setitem(PINS, QUESTION, replace(PINS[QUESTION], sha256=rows_sha256(rows)))
+        assert told("pull", QUESTION)[0] == 0
+
+
+def test_gated_data_are_a_fault_only_where_they_are_named() -> None:
+    for name in ("openllm:gpqa", "openllm:bbh,gpqa", "openllm/gpqa"):
+        code, words = told("pull", name)
+        assert (code, "openllm/gpqa" in words.splitlines()[-1]) == (2, True)
+    for words in (["pull"], ["pull", "openllm"]):
+        lines = told(*words)[1].splitlines()
+        assert any("gated and not fetched: openllm/gpqa" in line for line in lines)
+        assert "openllm/bbh" in lines[-1]
+        assert "openllm/gpqa" not in lines[-1]
+
+
+def test_verifying_fails_for_what_differs_or_is_named_and_missing() -> None:
+    code, words = told("verify")
+    assert code == 0
+    assert f"{len(PINS)} of {len(PINS)} are not on this machine" in words
+    assert told("verify", "mt_bench")[0] == 2
+    write_jsonl(extracted(QUESTION), [question("q")])
+    code, words = told("verify")
+    assert (code, "other content than its pin: mt_bench/question" in words) == (2, True)
 
 
 def test_nltk_finds_the_splitter_of_the_mirror(monkeypatch: pytest.MonkeyPatch, mirror: Path) -> None:

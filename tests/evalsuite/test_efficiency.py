@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from typer.testing import CliRunner
@@ -115,6 +116,40 @@ def test_what_is_no_run_is_told(tmp_path):
         efficiency_analysis(["nowhere"], tmp_path)
     with pytest.raises(UsageError, match="--conversations 0"):
         efficiency_analysis(["x"], tmp_path, conversations=0)
+    for price in (math.nan, math.inf, -1.0, 1e308):
+        with pytest.raises(UsageError, match="--dollars-per-hour"):
+            efficiency_analysis(["x"], tmp_path, dollars_per_hour=price)
+    with pytest.raises(UsageError, match="--conversations 1000"):
+        efficiency_analysis(["x"], tmp_path, conversations=10**400)
     (tmp_path / "_manifest.json").write_text("{}")
     with pytest.raises(DataError, match="is not a manifest of schema 1"):
         efficiency_analysis([str(tmp_path)], tmp_path)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("a/b", "efficiency-a-b"), ("..", "efficiency-x")])
+def test_a_name_that_is_no_folder_is_made_one(tmp_path, name, folder):
+    (tmp_path / "_manifest.json").write_text(json.dumps(manifest()))
+    ran = CliRunner().invoke(app, ["analyze", "efficiency", str(tmp_path), "--results", str(tmp_path), "--name", name])
+    assert ran.exit_code == 0, ran.output
+    assert [path.name for path in (tmp_path / "analyses").iterdir()] == [folder]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"model": 1},
+        {"counts": {}},
+        {"hardware": {"gpus": 5}},
+        {"seconds": {}},
+        {"seconds": {"serve": 1.0, "generate": math.inf}},
+        {"seconds": {"serve": 1.0, "generate": -5.0}},
+        {"costs": {"usage": {"completion_tokens": "many"}, "starts": 1}},
+        {"peak_memory": 3},
+        {"peak_memory": {"gib": "much"}},
+    ],
+)
+def test_a_damaged_manifest_is_named_in_one_sentence(tmp_path, damage):
+    (tmp_path / "_manifest.json").write_text(json.dumps(manifest(**damage)))
+    ran = CliRunner().invoke(app, ["analyze", "efficiency", str(tmp_path), "--results", str(tmp_path)])
+    assert ran.exit_code == 2, ran.output
+    assert "_manifest.json is no whole manifest" in ran.stderr

@@ -132,6 +132,12 @@ def test_one_file_of_several_models_is_picked_by_name(tmp_path):
         read_judgments(str(path), tmp_path)
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 10**400, True])
+def test_a_score_that_is_no_rating_is_left_out(tmp_path, score):
+    write_model(tmp_path, "m", judgment_rows("m", GOOD, [score, 7]))
+    assert [judgment.rating for judgment in read_judgments("m", tmp_path).judgments] == [None, 7.0]
+
+
 def verdict_row(winner, text, prompt="p1"):
     game = {"preference_first": 0.9, "text": text}
     return {
@@ -165,6 +171,28 @@ def test_verdicts_without_words_are_refused(tmp_path):
     (folder / "verdicts.jsonl").write_text(json.dumps(verdict_row("a", None)) + "\n")
     with pytest.raises(DataError, match="1 verdicts hold no words; words need `compare --method reasoned`"):
         read_verdicts("c", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"a_first": "a text"},
+        {"winner": ["a"]},
+        {"winner": {}},
+        {"a": None},
+        {"b_first": 3},
+        {"a_first": {"text": ["several", "words"]}},
+    ],
+)
+def test_verdicts_of_another_form_are_refused_in_one_sentence(tmp_path, damage):
+    folder = tmp_path / "comparisons" / "c"
+    folder.mkdir(parents=True)
+    rows = [verdict_row("a", GOOD), verdict_row("b", BAD, "p2") | damage]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["analyze", "keywords", "--comparison", "c", "--results", str(tmp_path)]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 2, told.output
+    assert "verdicts.jsonl row 2 is no verdict" in told.stderr
 
 
 def test_judgments_without_words_are_refused_or_counted(tmp_path):

@@ -18,8 +18,12 @@ from evalsuite.study.identities import find_identities
 from evalsuite.study.pages import draw_answers
 from evalsuite.study.plan import key_of, n_items, plan_study, trained_models
 from evalsuite.study.projection import plan_document, recorded_speeds
-from evalsuite.study.run import plan_only
-from tests.evalsuite.study_toys import DOCUMENT, toy_study, write_models, write_study
+from evalsuite.study.run import plan_only, run_study
+from evalsuite.study.stages import mix_recipe
+from evalsuite.study.state import State
+from evalsuite.study.tasks import Bench, Task
+from tests.evalsuite.study_toys import DOCUMENT, chats, toy_study, write_models, write_study
+from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -62,6 +66,31 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"sft": {"batch_size": 3}, "targets": {"T": {"model": "m", "sft": {"micro_batch_size": 2}}}}, "no multiple"),
         ({"targets": {"A": {"model": "models/t"}}}, "rename one of them"),
         ({"judge": None}, "judge"),
+        (
+            {"generate": {"prompts": "p", "limit": 3}},
+            r"limit gives 3 conversations, and the mixes need 4 of A",
+        ),
+        ({"generate": {"prompts": "p", "limit": 4}, "blends": [{"dgms": ["A", "B"], "size": 10}]}, "need 5 of A"),
+        (
+            {
+                "dgms": {"A": {"model": "a"}, "C": {"model": "c"}},
+                "blends": [{"dgms": ["A", "C"], "size": 6}],
+                "generate": {"prompts": "p", "limit": 4},
+            },
+            "need 6 of A, C",
+        ),
+        ({"sft": {"epochs": float("inf")}}, "epochs inf is no number to reckon with"),
+        ({"targets": {"T": {"model": "m", "sft": {"max_steps": 10**400}}}}, "max_steps .* is no number to reckon with"),
+        ({"sizes": [10**400]}, "sizes"),
+        ({"judge": ""}, "judge '': string should have at least 1 character"),
+        ({"analyze": ["style", "style"]}, "analyze .* names one twice"),
+        ({"assumptions": {"by_model": {"Q": 5}}}, "by_model names 'Q', no dgm or target"),
+        ({"mix": {"filters": {"max_tokens": 9}}}, "mix: max_tokens needs a tokenizer"),
+        ({"mix": {"add": [{"data": "b.jsonl", "name": "conversations"}]}}, "mix: .*'conversations'"),
+        ({"mix": {"add": [{"data": "b.jsonl", "fraction": 0.5}]}}, "fraction is of a total"),
+        ({"assumptions": {"answer_tokens_per_second": float("inf")}}, "finite number"),
+        ({"assumptions": {"answer_tokens_per_second": 1e-320}}, "answer_tokens_per_second"),
+        ({"generate": {"prompts": "p", "temperature": float("nan")}}, "finite number"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path, changes, words):
@@ -153,6 +182,57 @@ def test_a_chat_template_file_enters_the_key_by_its_content(tmp_path):
     assert key_of(before, {}) != key_of(after, {})
 
 
+def test_a_chat_template_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    for word in ("no.jinja", "./models/nobody"):
+        with pytest.raises(UsageError, match=word):
+            find_identities(toy_study(tmp_path, sft={"chat_template": word}), fetch=False)
+
+
+def test_a_model_whose_template_is_taken_enters_the_key_by_its_content(tmp_path):
+    write_models(tmp_path)
+    write_checkpoint(tmp_path / "models" / "other", context=1234)
+    before = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
+    write_checkpoint(tmp_path / "models" / "other", context=1235)
+    after = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
+    assert key_of(before, {}) != key_of(after, {})
+
+
+def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
+    study = toy_study(tmp_path, mix={"tokenizer": "models/t"})
+    bench = Bench(study, tmp_path / "results", State(tmp_path / "results"), Silence())
+    recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), bench)
+    assert recipe["mix"]["tokenizer"] == str(tmp_path / "models" / "t")
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone", "note"),
+    [
+        (
+            {"run": {"suites": ["openllm"]}},
+            "analyze style",
+            "analyze style is left out: it reads the answers to alpaca_eval",
+        ),
+        ({"run": {"suites": ["alpaca_eval"]}}, "compare T", "compare is left out: it reads the answers to mt_bench"),
+        ({"run": {"suites": ["alpaca_eval"]}}, "analyze keywords-T", "analyze keywords is left out"),
+        (
+            {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
+            "compare T",
+            "compare T is left out: it is between two models",
+        ),
+        (
+            {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
+            "analyze similarity",
+            "analyze similarity is left out: it is between two models",
+        ),
+    ],
+)
+def test_what_could_never_be_done_is_left_out_and_told(tmp_path, changes, gone, note):
+    outcome = plan_only(toy_study(tmp_path, **changes), tmp_path / "results")
+    assert gone not in {cell.stage.name for cell in outcome.cells}
+    assert any(note in told for told in outcome.notes)
+    assert not [told for told in plan_only(toy_study(tmp_path), tmp_path / "results").notes if "left out" in told]
+
+
 def test_the_number_of_questions_follows_suites_and_limit(tmp_path):
     full = toy_study(tmp_path, run={"data": "full", "suites": ["mt_bench", "openllm:ifeval,musr"]}).run
     assert n_items(full) == 160 + 541 + 756
@@ -183,6 +263,51 @@ def test_without_earlier_runs_the_projection_is_assumed_or_stated(tmp_path):
     assert document["servers_started"] == 1 + 7 + 1 + 1  # generate, seven models, their judge, the comparison's judge
 
 
+def test_without_a_limit_the_hours_are_for_the_whole_source(tmp_path):
+    write_models(tmp_path)
+    stated = {
+        "answer_tokens_per_second": 10,
+        "tokens_per_answer": 100,
+        "turns_per_conversation": 2,
+        "serve_start_s": 40,
+    }
+    study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, assumptions=stated)
+    (tmp_path / "prompts.jsonl").write_text(chats(30, None) + "\n")
+    document = plan_document(study, plan_only(study, tmp_path / "results"), tmp_path / "results")
+    hours = {row["stage"]: row["hours"] for row in document["stages"]}
+    assert hours["generate A"] == pytest.approx((40 + 30 * 2 * 100 / 10) / 3600)
+    assert document["notes"] == []
+
+
+def test_a_source_of_unknown_length_is_noted(tmp_path):
+    study = toy_study(tmp_path, generate={"prompts": "nobody/chats"})
+    document = plan_document(study, plan_only(study, tmp_path / "results"), tmp_path / "results")
+    assert any("how many conversations nobody/chats holds is not known" in note for note in document["notes"])
+
+
+def test_a_plan_fetches_no_suite_whose_prompts_are_asked(tmp_path, monkeypatch):
+    def forbidden(_word):
+        raise AssertionError("the suite was opened")
+
+    monkeypatch.setattr("evalsuite.conversations.source._suite", forbidden)
+    monkeypatch.setattr(
+        "evalsuite.assets.list_assets", lambda _words: [{"state": "found: wheel"}, {"state": "missing"}]
+    )
+    outcome = plan_only(toy_study(tmp_path, generate={"prompts": "alpaca_eval"}), tmp_path / "results")
+    assert any("alpaca_eval is not here yet" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize(("file", "name"), [("prompts.jsonl", "A"), ("b.jsonl", "B")])
+def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, file, name):
+    study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"})
+    (tmp_path / file).write_text(chats(3, "Yes" if name == "B" else None))
+    for begin in (plan_only, run_study):
+        with pytest.raises(UsageError, match=rf"{file} gives 3 conversations, and the mixes need 4 of {name}"):
+            begin(study, tmp_path / "results")
+    fewer = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, mix={"allow_fewer": True})
+    assert plan_only(fewer, tmp_path / "results").exit_code == 0
+
+
 def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
     study = toy_study(tmp_path, assumptions={"by_model": {"A": 7}})
     identities, _ = find_identities(study, fetch=False)
@@ -205,6 +330,29 @@ def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
     document = plan_document(study, plan_only(study, results), results)
     rows = {row["stage"]: row for row in document["stages"]}
     assert "50 tokens/s measured; start 30 s measured" in rows["generate A"]["basis"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"seconds": {"serve": "long", "generate": 20}},
+        {"seconds": {"serve": 1, "generate": "long"}},
+        {"seconds": {"serve": -1, "generate": -1}},
+        {"usage": 3, "costs": 4, "server_restarts": None},
+        {"model": {"fingerprint": "f", "training": 3}},
+        {"model": {"fingerprint": "f", "training": {"tokens_per_second": "fast", "base_fingerprint": [1]}}},
+    ],
+)
+def test_a_damaged_record_of_an_earlier_run_is_passed_over(tmp_path, damage):
+    whole = {"model": {"fingerprint": "f"}, "seconds": {"serve": 30.0, "generate": 20.0}, "server_restarts": 0}
+    whole |= {"usage": {"candidate": {"completion_tokens": 1000}}}
+    write_json(tmp_path / "a-1" / "manifest.json", whole)
+    write_json(tmp_path / "b-1" / "manifest.json", whole | damage)
+    write_json(tmp_path / "studies" / "s" / "sft" / "k" / "T" / "training.json", {"tokens_per_second": [1]})
+    speeds = recorded_speeds(tmp_path)
+    assert speeds.answering == {"f": 50.0}
+    assert speeds.start_s in (30.0, 15.5)  # a record whose start alone is whole still tells it
+    assert speeds.training == {}
 
 
 def test_draws_of_two_models_are_of_the_same_prompts(tmp_path):

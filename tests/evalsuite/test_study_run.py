@@ -58,7 +58,8 @@ def test_all_models_are_run_in_one_call(tmp_path):
         ({"compare": {"method": "reasoned"}}, {"compare"}, {"generate", "mix", "sft", "run", "analyze"}),
         ({"sft": {"learning_rate": 1e-4}}, {"sft", "run", "compare"}, {"generate", "mix"}),
         ({"mix": {"filters": {"max_turns": 3}}}, {"mix", "sft", "run", "compare"}, {"generate"}),
-        ({"generate": {"prompts": "prompts.jsonl", "limit": 3}}, {"generate"}, set()),
+        ({"generate": {"prompts": "prompts.jsonl", "limit": 4, "max_new_tokens": 9}}, {"generate"}, set()),
+        ({"run": {"data": "full", "limit": 2}}, {"mix", "sft", "run"}, {"generate"}),
         ({"analyze": ["style"]}, {"tables", "paper", "report"}, {"generate", "mix", "sft", "run", "compare"}),
         (
             {"assumptions": {"answer_tokens_per_second": 1}},

@@ -99,9 +99,23 @@ def test_tokens_of_a_tokenizer_and_a_tokenizer_that_is_not_there(tmp_path: Path)
     # A byte-level tokenizer without merges has one token a byte.
     assert table(analysis, "rates")[0]["tokens"] == len("abc é".encode())
     assert analysis.provenance["tokens"] == f"tokens of {tmp_path.name}"
-    with pytest.raises(UsageError, match="cannot load the tokenizer") as caught:
-        style_analysis([answers], tmp_path, StyleOptions(tokenizer=str(tmp_path / "gone")))
-    assert "\n" not in str(caught.value)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tokenizer.json").write_text('{"version": 3}')
+    for name in ("gone", "broken"):
+        with pytest.raises(UsageError, match="cannot load the tokenizer") as caught:
+            style_analysis([answers], tmp_path, StyleOptions(tokenizer=str(tmp_path / name)))
+        assert "\n" not in str(caught.value)
+
+
+def test_the_demo_model_is_a_tokenizer_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    write_tokenizer(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("evalsuite.assets.demo_checkpoint", lambda: tmp_path / "model")
+    answers = write_answers(tmp_path, "a", {"p": "abc é"})
+    analysis = style_analysis([answers], tmp_path, StyleOptions(tokenizer="demo"))
+    assert table(analysis, "rates")[0]["tokens"] == len("abc é".encode())
+    assert analysis.provenance["tokens"] == "tokens of demo"
 
 
 def test_whole_pages_meet_the_paper(shared: Path, tmp_path: Path) -> None:
