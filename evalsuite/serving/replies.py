@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from evalsuite.serving.requests import Completion
 from judges.types import Unscored
 
 _BROKEN_OFF = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
@@ -48,16 +46,15 @@ def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     if not text and not completion_tokens:
         # A model may answer with nothing, but its end token is a token.
         return Unscored("empty_reply", "the server counts no token for its empty answer")
-    return asdict(
-        Completion(
-            text=text,
-            finish_reason=reason,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cached_tokens=cached_tokens,
-            cumulative_logprob=cumulative_logprob(_first(raw, "logprobs")),
-        )
-    )
+    # The fields of a Completion.
+    return {
+        "text": text,
+        "finish_reason": reason,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "cached_tokens": cached_tokens,
+        "cumulative_logprob": cumulative_logprob(_first(raw, "logprobs")),
+    }
 
 
 def cumulative_logprob(logprobs: Any) -> float | None:
