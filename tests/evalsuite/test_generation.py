@@ -17,6 +17,7 @@ from evalsuite.conversations.formats import conversation_of, detect_format
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.generation import shards as shards_module
+from evalsuite.generation.feed import Seen
 from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.requests import derive_seed
@@ -112,6 +113,35 @@ def test_a_second_call_asks_nothing_and_a_damaged_file_is_made_anew(stub, chats,
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == content
     again = Counter(body["messages"][0]["content"].partition(".")[0] for _, body in stub.requests[n_asked:])
     assert set(again) == {f"question {number}" for number in [*range(20, 30), *range(40, 50)]}
+
+
+@pytest.mark.parametrize("lost", [[1], [0], [2], [0, 2]])
+def test_a_file_made_anew_holds_the_same_rows_where_the_source_repeats_itself(stub, tmp_path, lost):
+    chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    # Without the second A there are six conversations, two a file.
+    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    (first,) = generate(config(stub, chats, out, shard_size=2)).manifests
+    whole = rows_of(out)
+    assert [row["prompt"] for row in whole] == list("ABCDEF")
+    for number in lost:
+        (out / f"part-{number:05d}.parquet").unlink()
+    (again,) = generate(config(stub, chats, out, shard_size=2)).manifests
+    assert rows_of(out) == whole
+    assert (again["counts"], again["shards"]) == (first["counts"], first["shards"])
+
+
+def test_an_interrupted_mending_still_knows_the_earlier_rows(stub, tmp_path):
+    chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    generate(config(stub, chats, out, shard_size=2))
+    whole = rows_of(out)
+    (out / "part-00001.parquet").unlink()
+    # What a kill before the first row leaves: a store of seen conversations that knows none of them.
+    seen = Seen(out / "_unfinished" / "seen.sqlite")
+    seen.commit(0)
+    seen.close()
+    generate(config(stub, chats, out, shard_size=2))
+    assert rows_of(out) == whole
 
 
 def test_shards_of_several_machines_merge_to_the_whole(stub, chats, tmp_path):
