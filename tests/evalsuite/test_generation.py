@@ -246,6 +246,21 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     assert rows[2]["messages"] == "Hi"
 
 
+def test_columns_of_the_source_survive_where_ours_have_their_names(stub, tmp_path):
+    path = tmp_path / "in.jsonl"
+    starts = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hi"}]
+    rows = [{"conversation_hash": 17, "language": "French", "messages": starts}]
+    rows.append({"conversation_hash": 18, "language": "French", "messages": [{"role": "user", "content": "Hi"}]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    generate(config(stub, path, tmp_path / "out"))
+    found = rows_of(tmp_path / "out")
+    assert [row["unscored"] for row in found] == ["starts_with_assistant", None]
+    assert [row["language"] for row in found] == ["French", "French"]
+    # Numbers are no hashes of ours, and are kept as the source has them.
+    assert [row["source_conversation_hash"] for row in found] == [17, 18]
+    assert all(len(row["conversation_hash"]) == 32 for row in found)
+
+
 def test_only_the_language_asked_for(stub, chats, tmp_path):
     (manifest,) = generate(config(stub, chats, tmp_path / "out", language="french", limit=5)).manifests
     assert [row["extra"]["number"] for row in rows_of(tmp_path / "out")] == [0, 4, 8, 12, 16]
@@ -310,6 +325,7 @@ def test_rows_keep_their_arrow_types(stub, tmp_path):
         ({"top_p": 0.9, "temperature": None}, "--top-p without --temperature"),
         ({"system": " "}, "--system is empty"),
         ({"limit": 0, "shard_size": 0}, "--limit 0.*--shard-size 0"),
+        ({"temperature": float("inf")}, "--temperature inf.* finite number"),
     ],
 )
 def test_faults_of_the_command_line_are_told_together(changes, words, tmp_path):
