@@ -134,6 +134,14 @@ class Duplicates(_Part):
     near: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
     on: Text = "conversation"
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_on(cls, values: Any) -> Any:
+        # YAML reads a bare on as a truth value, keys included.
+        if isinstance(values, Mapping) and True in values and "on" not in values:
+            return {"on" if key is True else key: value for key, value in values.items()}
+        return values
+
 
 class Mix(_Part):
     """What a mix is made of. ``total`` is what the sources' fractions are fractions of."""

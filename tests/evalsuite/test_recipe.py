@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import UsageError
-from evalsuite.sft.recipe import read_recipe, recipe_of
+from evalsuite.sft.recipe import Duplicates, read_recipe, recipe_of
+from evalsuite.study.file import read_study
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -115,6 +116,22 @@ def test_one_word_stands_for_a_list_of_one():
     mix = mix_of(sources=[{"data": "x", "filters": {"language": "English", "finish_reason": "stop"}}])
     assert mix.sources[0].filters.language == ("English",)
     assert mix.sources[0].filters.finish_reason == ("stop",)
+
+
+def test_the_word_on_is_a_key_as_the_documentation_writes_it(tmp_path):
+    recipe = read(
+        tmp_path,
+        "name: r\nmix:\n  duplicates: {exact: true, near: 0.8, on: prompts}\n  sources: [{data: x}]\n",
+    )
+    assert recipe.mix.duplicates == Duplicates(exact=True, near=0.8, on="prompts")
+    message = fault(tmp_path, "name: r\nmix: {duplicates: {on: answers}, sources: [{data: x}]}\n")
+    assert "mix.duplicates.on: 'answers' should be 'conversation' or 'prompts'" in message
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "name: s\njudge: demo\nsizes: [4]\ndgms: {a: {answers: chats.jsonl}}\ntargets: {t: {model: demo}}\n"
+        "mix: {duplicates: {exact: false, on: prompts}}\n"
+    )
+    assert read_study(study).mix.duplicates == Duplicates(exact=False, on="prompts")
 
 
 def test_re_wild_is_stated_as_in_the_papers_table_1():
