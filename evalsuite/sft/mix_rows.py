@@ -147,8 +147,11 @@ def failed_rule(conversation: Conversation, filters: Filters, count_tokens: Toke
 
 
 def plain(text: str) -> str:
-    """Return a text without regard to case, white space and Unicode spelling, for comparing."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text without regard to case, white space and how marks are composed, for comparing.
+
+    Characters that only look alike stay different: 2³ is not 23.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def whole_text(conversation: Conversation) -> str:

@@ -207,6 +207,15 @@ def test_duplicates_go_within_and_across_sources(tmp_path):
     assert [source["taken"] for source in kept["sources"]] == [3, 3]
 
 
+def test_texts_are_equal_but_for_case_white_space_and_composed_marks(tmp_path):
+    texts = ["Is 2³ prime?", "Is 23 prime?", "Caf\u00e9 or tea", "cafe\u0301  OR tea"]
+    rows = [{"messages": [{"role": "user", "content": text}, chat(0)["messages"][1]]} for text in texts]
+    word = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": word}])
+    assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
+    assert {"Is 2³ prime?", "Is 23 prime?"} <= set(first_prompts(tmp_path / "out"))
+
+
 def test_near_duplicates_are_drawn_once(tmp_path):
     words = [f"word{number}" for number in range(200)]
     long = {"role": "assistant", "content": " ".join(words)}
