@@ -4,7 +4,8 @@
     DIR/mix.json                      what was asked, available, taken and dropped, tokens, hashes, contamination
 
 Every source is read twice (once for its numbers, once for the rows that were drawn), and a third time
-where near-duplicates or contaminated rows are turned down. No more texts are held than one shard's.
+where near-duplicates or contaminated rows are turned down; should too many be, it is read again, each time
+for twice as many (a blend never is). No more texts are held than one shard's.
 """
 
 from __future__ import annotations

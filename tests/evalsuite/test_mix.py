@@ -20,6 +20,7 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Silence
 from evalsuite.sft import mix as mix_module
 from evalsuite.sft.mix import ContaminationConfig, build_mix
+from evalsuite.sft.mix_rows import Stream
 from evalsuite.sft.recipe import recipe_of
 
 NOTHING = ContaminationConfig(data=None)
@@ -189,8 +190,60 @@ def test_a_blend_draws_equal_numbers_and_no_conversation_twice(tmp_path):
     prompts = first_prompts(tmp_path / "out")
     assert len(set(prompts)) == 36
     assert document["dgms"] == ["A", "B", "C"]
-    with pytest.raises(DataError, match=r"for 42 conversations and it can give 39 in equal shares"):
+    # Of the 40 conversations that somebody has, each can give 13, and one of them one more.
+    with pytest.raises(DataError, match=r"for 42 conversations and it can give 40 in equal shares"):
         build(tmp_path / "more", [{"name": "mixed", "blend": blend, "count": 42}])
+    every = build(tmp_path / "all", [{"name": "mixed", "blend": blend}])
+    assert [member["taken"] for member in every["sources"][0]["members"]] == [13, 13, 13]
+
+
+@pytest.mark.parametrize(("members", "small", "large"), [(2, 101, 200), (3, 100, 200), (3, 25, 50), (3, 390, 399)])
+def test_a_larger_blend_holds_the_smaller_one_with_its_answers(tmp_path, members, small, large):
+    blend = []
+    for dgm in "ABC"[:members]:
+        # The first DGM has every other prompt only.
+        rows = [chat(number, dgm=dgm) for number in range(0, 400, 2 if dgm == "A" else 1)]
+        blend.append({"data": write(tmp_path / f"{dgm}.jsonl", rows), "dgm": dgm})
+    drawn = []
+    for count in (small, large):
+        document = build(tmp_path / "out", [{"name": "s", "blend": blend, "count": count}], shuffle=False)
+        shares = [member["taken"] for member in document["sources"][0]["members"]]
+        assert sum(shares) == count
+        assert max(shares) - min(shares) <= 1
+        drawn.append(
+            [(row["messages"][0]["content"], row["messages"][1]["content"]) for row in rows_of(tmp_path / "out")]
+        )
+    assert set(drawn[0]) < set(drawn[1])
+
+
+def test_the_order_of_rows_changes_nothing_in_a_blend_either(tmp_path):
+    a = [chat(number, answer=answer, dgm="a") for number in range(12) for answer in ("answer", "ANSWER", "other")]
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(12)])
+    for on in ("conversation", "prompts"):
+        built = []
+        for name, rows in (("f", a), ("r", a[::-1])):
+            word = write(tmp_path / "a.jsonl", rows)
+            blend = [{"data": word, "dgm": "A"}, {"data": b, "dgm": "B"}]
+            build(tmp_path / name, [{"name": "s", "blend": blend, "count": 11}], duplicates={"on": on})
+            built.append((tmp_path / name / "mix-00000-of-00001.parquet").read_bytes())
+        assert built[0] == built[1]
+
+
+def test_a_source_is_read_three_times_at_most_in_a_blend(tmp_path, monkeypatch):
+    reads = []
+    whole = Stream.conversations
+
+    def counted(self, *words):
+        reads.append(self.dgm)
+        return whole(self, *words)
+
+    monkeypatch.setattr(Stream, "conversations", counted)
+    a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(600)])
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(5)])
+    blend = [{"data": a, "dgm": "A"}, {"data": b, "dgm": "B"}]
+    source = {"name": "s", "blend": blend, "count": 20, "allow_fewer": True}
+    build(tmp_path / "out", [source], duplicates={"near": 0.95})
+    assert sorted(reads) == ["A"] * 3 + ["B"] * 3
 
 
 def test_duplicates_go_within_and_across_sources(tmp_path):
