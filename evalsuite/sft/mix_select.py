@@ -216,8 +216,12 @@ def too_few(chosen: Chosen) -> str:
     n_rows = sum(pool.n_rows for pool in chosen.pools)
     asked = "at least one conversation" if chosen.asked is None else f"{chosen.asked:,} conversations"
     equal = " in equal shares" if source.blend else ""
+    remedy = (
+        "lower its count, loosen its filters, or set allow_fewer: true"
+        if chosen.n_taken
+        else "loosen its filters, give other data, or drop the source"
+    )
     return (
         f"the recipe asks source {source.name!r} for {asked} and it can give {chosen.n_taken:,}{equal} "
-        f"(of {n_rows:,} rows were left out: {rules or 'none'}); lower its count, loosen its filters, "
-        "or set allow_fewer: true"
+        f"(of {n_rows:,} rows were left out: {rules or 'none'}); {remedy}"
     )

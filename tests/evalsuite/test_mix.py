@@ -151,6 +151,15 @@ def test_too_few_rows_are_an_error_that_says_where_they_went(tmp_path):
     assert member["n_rows"] == member["taken"] + sum(member["dropped"].values())
 
 
+@pytest.mark.parametrize("more", [{}, {"count": 3}, {"count": 3, "allow_fewer": True}])
+def test_a_source_that_gives_nothing_is_no_case_for_fewer(tmp_path, more):
+    word = write(tmp_path / "c.jsonl", [chat(number, language="French") for number in range(4)])
+    source = {"data": word, "filters": {"language": "English"}, **more}
+    with pytest.raises(DataError, match=r"it can give 0 .*language 4\); loosen its filters, give other data") as caught:
+        build(tmp_path / "out", [source])
+    assert "allow_fewer" not in str(caught.value)
+
+
 FILTERED = [
     ({"min_turns": 2}, {2, 3}),
     ({"max_turns": 1}, {0, 1}),
