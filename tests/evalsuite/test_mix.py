@@ -22,6 +22,7 @@ from evalsuite.sft import mix as mix_module
 from evalsuite.sft.mix import ContaminationConfig, build_mix
 from evalsuite.sft.mix_rows import Stream
 from evalsuite.sft.recipe import recipe_of
+from evalsuite.sft.training_data import open_training_data
 
 NOTHING = ContaminationConfig(data=None)
 
@@ -358,6 +359,66 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     word = write(tmp_path / "c.jsonl", [chat(1)])
     with pytest.raises(UsageError, match="holds files that are no mix"):
         build(tmp_path / "out", [{"data": word}])
+
+
+def test_nothing_but_a_mix_is_ever_replaced(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    build(out, [{"data": word, "count": 3}])
+    (out / "model.safetensors").write_text("weights of a week")
+    with pytest.raises(UsageError, match=r"holds model.safetensors beside a mix; move it away, or give --out a new"):
+        build(out, [{"data": word, "count": 4}])
+    assert (out / "model.safetensors").read_text() == "weights of a week"
+    assert len(rows_of(out)) == 3
+
+
+def test_what_appears_while_a_mix_is_built_stays(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=2))
+    build(out, [{"data": word, "count": 5}])
+    real = mix_module.write_shards
+
+    def meanwhile(*words):
+        (out / "notes.txt").write_text("mine")
+        return real(*words)
+
+    monkeypatch.setattr(mix_module, "write_shards", meanwhile)
+    build(out, [{"data": word, "count": 4}])
+    assert {path.name for path in out.iterdir()} == {
+        "mix.json", "mix-00000-of-00002.parquet", "mix-00001-of-00002.parquet", "notes.txt",
+    }  # fmt: skip
+    assert len(rows_of(out)) == 4
+
+
+def test_a_mix_goes_through_a_link_and_into_the_present_folder(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for count in (3, 4):
+        build(tmp_path / "link", [{"data": word, "count": count}])
+        assert (tmp_path / "link").is_symlink()
+        assert len(rows_of(tmp_path / "disk")) == count
+    monkeypatch.chdir(tmp_path / "disk")
+    build(Path(), [{"data": word, "count": 5}])
+    assert len(rows_of(Path())) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "disk", "link"]
+
+
+def test_a_replacement_that_was_killed_is_no_mix_and_is_mended(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out, new = tmp_path / "out", tmp_path / "new"
+    build(out, [{"data": word, "count": 3}])
+    document = build(new, [{"data": word, "count": 4}])
+    # What a kill leaves before the new mix.json comes, and what one leaves before an old shard goes.
+    (new / "mix-00000-of-00001.parquet").replace(out / "mix-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"is not as its mix\.json has it"):
+        open_training_data(str(out))
+    assert build(out, [{"data": word, "count": 4}]) == document
+    (out / "mix-00001-of-00002.parquet").write_bytes(b"old")
+    assert build(out, [{"data": word, "count": 4}]) == document
+    assert [sample.messages[0].content for sample in open_training_data(str(out))] == first_prompts(out)
+    assert {path.name for path in out.iterdir()} == {"mix.json", "mix-00000-of-00001.parquet"}
 
 
 def test_the_command_prints_one_document_or_one_sentence(tmp_path):

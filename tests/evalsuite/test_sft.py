@@ -311,6 +311,38 @@ def test_a_mix_is_trained_on_only_as_its_document_has_it(tmp_path, change, words
         open_training_data(str(folder))
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, base, mix):
+    recipe = write_recipe(tmp_path / "r.yaml", base)
+    (tmp_path / "file").write_text("x")
+    for out in (Path("/proc/ckpt"), tmp_path / "file" / "ckpt"):
+        words = ["sft", str(recipe), "--data", str(mix), "--out", str(out)]
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 2, refused.output
+        assert f"cannot write {out}: " in refused.stderr
+        assert "give --out a writable folder" in refused.stderr
+
+
+def test_a_chat_template_that_is_no_text_is_one_sentence(tmp_path, base, mix):
+    (tmp_path / "latin.jinja").write_bytes("{# für #}".encode("latin-1"))
+    recipe = write_recipe(tmp_path / "r.yaml", base, chat_template=str(tmp_path / "latin.jinja"))
+    with pytest.raises(UsageError, match=r"latin\.jinja: it is not UTF-8 text; give a Jinja file"):
+        train(recipe, tmp_path / "out", data=str(mix))
+
+
+def test_the_present_folder_and_a_link_are_places_like_any_other(tmp_path, base, mix, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text("".join(json.dumps({"messages": conversation(i)}) + "\n" for i in range(6)))
+    recipe.write_text(recipe.read_text() + f"mix: {{sources: [{{data: {chats}}}]}}\n")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    monkeypatch.chdir(tmp_path / "disk")
+    assert not train(recipe, Path(), contamination="off").taken_over
+    assert train(recipe, tmp_path / "link", contamination="off").taken_over
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk.mix" / "mix.json").is_file()
+
+
 def test_fresh_sets_aside_and_loses_nothing(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
     (tmp_path / "out").mkdir()
