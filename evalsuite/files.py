@@ -104,12 +104,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     number = 0
     try:
-        with path.open(encoding="utf-8") as lines:
+        # Line by line from bytes: a text file decodes ahead, so that a fault would be found lines before its own.
+        with path.open("rb") as lines:
             for line in lines:
                 number += 1
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8"))
                 if not isinstance(row, dict):
                     raise DataError(f"{path} line {number} is not a JSON object")
                 rows.append(row)

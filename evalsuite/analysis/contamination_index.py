@@ -6,9 +6,9 @@ holds too. ``OverlapRule(13, 0.0)`` is GPT-3's (arXiv 2005.14165, appendix C): a
 words are runs of letters and digits without case (there: spaCy tokens); the letters in front of options
 do not count as words; a prompt that is too short for an n-gram is overlapped only where a user's turn is
 that prompt and nothing else; a multiple-choice question below 32 words is looked for together with its
-options, since half of it is soon a common phrase; n-grams of more than ten items ("which of the following
-is an example of", the instructions of a BBH subtask) tell nothing about any one of them and count neither
-as covered nor as words.
+options, since half of it is soon a common phrase; n-grams of more than ten different items ("which of the
+following is an example of", the instructions of a BBH subtask) tell nothing about any one of them and count
+neither as covered nor as words.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"\w+")
 _LABEL = re.compile(r"^\s*\(?[A-Z][.):]\s+", re.MULTILINE)
 FORMULA_ITEMS = 10
-"""An n-gram that more items than this hold is a formula; a narrative or passage has at most ten questions."""
+"""An n-gram that more different texts than this hold is a formula; a passage has at most ten questions."""
 
 ALONE_NGRAMS = 4
 """A multiple-choice question of fewer words than so many n-grams is looked for together with its options."""
@@ -74,14 +74,21 @@ class BenchmarkIndex:
 
         self.rule = rule
         self._vocabulary: dict[str, int] = {}
-        self._pieces: list[BenchmarkItem] = []
-        self._whole: dict[tuple[str, ...], list[int]] = {}
+        self._items = tuple(items)
+        # A piece is one text with n-grams, or one short prompt; the items that hold it, by number.
+        self._pieces: list[list[int]] = []
+        self._whole: dict[tuple[str, ...], int] = {}
+        known: dict[bytes, int] = {}
         grams, owners, places = [], [], []
-        for item in items:
-            for piece in self._read(item):
+        for number, item in enumerate(items):
+            for piece in self._read(number, item):
                 own = self._grams(piece)
-                owner = len(self._pieces)
-                self._pieces.append(item)
+                owner = known.setdefault(own.tobytes(), len(self._pieces))
+                if owner < len(self._pieces):
+                    # A copy, as MixEval-Hard's are of MixEval's: one holder, or its own words would seem a formula.
+                    self._pieces[owner].append(number)
+                    continue
+                self._pieces.append([number])
                 grams.append(own)
                 owners.append(np.full(len(own), owner, dtype=np.int32))
                 places.append(np.arange(len(own), dtype=np.int32))
@@ -96,7 +103,7 @@ class BenchmarkIndex:
         self._ends = np.r_[self._starts[1:], len(found)]
         self._lengths = self._covered_words(self._owners, self._places)
 
-    def _read(self, item: BenchmarkItem) -> Iterable[NDArray[np.int64]]:
+    def _read(self, number: int, item: BenchmarkItem) -> Iterable[NDArray[np.int64]]:
         """Give words their numbers and yield an item's turns that hold n-grams; a short first turn is kept whole."""
         import numpy as np
 
@@ -109,8 +116,10 @@ class BenchmarkIndex:
                 yield np.array(numbers, dtype=np.int64)
             elif turn == 0 and words:
                 # A later turn alone ("Why?") says nothing about where it comes from.
-                self._whole.setdefault(tuple(words), []).append(len(self._pieces))
-                self._pieces.append(item)
+                piece = self._whole.setdefault(tuple(words), len(self._pieces))
+                if piece == len(self._pieces):
+                    self._pieces.append([])
+                self._pieces[piece].append(number)
 
     def _grams(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
         import numpy as np
@@ -133,7 +142,8 @@ class BenchmarkIndex:
         for turn in user_turns:
             words = words_of(turn)
             if len(words) < self.rule.n:
-                shares |= dict.fromkeys(self._whole.get(tuple(words), ()), 1.0)
+                if (piece := self._whole.get(tuple(words))) is not None:
+                    shares[piece] = 1.0
                 continue
             numbers = np.array([self._vocabulary.get(word, 0) for word in words], dtype=np.int64)
             whole = np.lib.stride_tricks.sliding_window_view(numbers, self.rule.n).min(axis=1) > 0
@@ -144,8 +154,9 @@ class BenchmarkIndex:
         if hits:
             shares |= self._covered(np.unique(np.concatenate(hits)))
         best: dict[tuple[str, str], Overlap] = {}
-        for piece, share in sorted(shares.items()):
-            item = self._pieces[piece]
+        by_item = ((number, share) for piece, share in shares.items() for number in self._pieces[piece])
+        for number, share in sorted(by_item):
+            item = self._items[number]
             if (item.suite, item.id) not in best or best[item.suite, item.id].share < share:
                 best[item.suite, item.id] = Overlap(item, share)
         return list(best.values())

@@ -115,20 +115,19 @@ def json_rows(files: Sequence[Path], start: int = 0) -> Iterator[dict[str, Any]]
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
     number = 0
     try:
-        with file.open(encoding="utf-8") as lines:
+        # Line by line from bytes: a text file decodes ahead, so that a fault would be found lines before its own.
+        with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8"))
                 if not isinstance(row, dict):
                     raise DataError(f"{file} line {number} is no JSON object; give one object a line")
                 yield row
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{file} line {number + 1 if isinstance(error, UnicodeError) else number} is not JSON ({error})"
-        ) from error
+        raise DataError(f"{file} line {number} is not JSON ({error}); correct it there, in UTF-8") from error
 
 
 def _list(file: Path) -> Iterator[dict[str, Any]]:

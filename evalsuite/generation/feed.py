@@ -48,7 +48,10 @@ class Prompted:
 
 
 class Seen:
-    """Which conversations the source has shown, on disk: memory stays flat however many there are."""
+    """Which conversations the source has shown, on disk: memory stays flat however many there are.
+
+    ``rows`` says from how many rows, counted from the source's first, every one is known here.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create; raises StoreError where the folder cannot be written."""
@@ -58,6 +61,8 @@ class Seen:
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
+            self._db.execute("CREATE TABLE IF NOT EXISTS reading (rows INTEGER)")
+            self.rows: int = self._db.execute("SELECT COALESCE(MAX(rows), 0) FROM reading").fetchone()[0]
         except (OSError, sqlite3.Error) as error:
             raise _unwritable(path, error) from error
 
@@ -72,8 +77,12 @@ class Seen:
             raise _unwritable(self._path, error) from error
         return first >= row
 
-    def commit(self) -> None:
+    def commit(self, rows: int) -> None:
+        """Keep what was asked about; every row of the source up to number ``rows`` was."""
+        self.rows = max(self.rows, rows)
         try:
+            self._db.execute("DELETE FROM reading")
+            self._db.execute("INSERT INTO reading VALUES (?)", (self.rows,))
             self._db.commit()
         except sqlite3.Error as error:
             raise _unwritable(self._path, error) from error
@@ -133,7 +142,7 @@ class Feed:
 
     def _read_some(self) -> list[Prompted]:
         some = list(islice(self._reading, _READ_AT_ONCE))
-        self._seen.commit()
+        self._seen.commit(self.mark.rows)
         return some
 
     def _read(self) -> Iterator[Prompted]:

@@ -299,6 +299,9 @@ class _Work:
     def _feed(self, book: ShardBook) -> Feed:
         first = book.first_open
         mark = book.written[first - 1].mark if first else Mark()
+        if self._seen.rows < mark.rows:
+            # A finished folder has forgotten what its rows were; only reading them again tells what repeats them.
+            first, mark = 0, Mark()
         return Feed(
             self._rows,
             self._seen,

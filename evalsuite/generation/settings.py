@@ -41,7 +41,7 @@ class GenerateConfig(RunConfig):
     out: Path
     policy: Policy = "own"
     max_new_tokens: int = pydantic.Field(default=2048, ge=1)
-    temperature: float | None = pydantic.Field(default=None, ge=0)
+    temperature: float | None = pydantic.Field(default=None, ge=0, allow_inf_nan=False)
     top_p: float | None = pydantic.Field(default=None, gt=0, le=1)
     system: str | None = None
     language: str | None = None

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.conversations.files import as_text
+from evalsuite.conversations.formats import language_of
 from evalsuite.errors import StoreError
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.feed import Mark, Prompted
 from evalsuite.generation.turns import Turn, storable
-from judges.types import Unscored
 
 _ROW_GROUP = 1000
 _TAKEN = ("conversation_hash", "language")
-"""Source columns that are the same as ours."""
+"""Source columns that are the same as ours where they are text."""
 _OURS = ("conversation_hash", "model", "language", "conversation", "policy", "unscored")
 
 
@@ -64,7 +64,7 @@ class Columns:
         self._model, self._policy = model, policy
         self._names: dict[str, str] = {}
         for name in source.names:
-            if name not in _TAKEN:
+            if name not in _TAKEN or not _is_text(source.field(name).type):
                 self._names[name] = _free_name(name, {*_OURS, *source.names} - {name}, taken=name in _OURS)
         turn = pa.struct(
             [
@@ -88,16 +88,21 @@ class Columns:
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _record(self, row: Row) -> dict[str, Any]:
-        conversation = row.prompted.conversation
         record: dict[str, Any] = {
             "conversation_hash": row.prompted.hash,
             "model": self._model,
-            "language": None if isinstance(conversation, Unscored) else conversation.language,
+            "language": language_of(row.prompted.row),
             "conversation": [asdict(turn) for turn in row.turns],
             "policy": self._policy,
             "unscored": row.unscored,
         }
         return record | {new: row.prompted.row.get(old) for old, new in self._names.items()}
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _free_name(name: str, others: Collection[str], *, taken: bool) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import TOKENIZER_FILES
-from evalsuite.errors import UsageError
+from evalsuite.errors import StoreError, UsageError
 from evalsuite.files import read_json, write_json, write_text
 
 WORK = ".training"
@@ -96,9 +96,16 @@ def identity_of(out: Path) -> str | None:
 def claim(out: Path, identity: str, *, fresh: bool) -> None:
     """Make sure that ``out`` is empty, new, or this very run's; with ``fresh`` what is there is set aside.
 
-    Raises UsageError when it holds something else.
+    Raises UsageError when it holds something else, and StoreError when it cannot be written.
     """
-    if out.is_file():
+    try:
+        _claim(out, identity, fresh=fresh)
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
+
+
+def _claim(out: Path, identity: str, *, fresh: bool) -> None:
+    if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder with --out")
     found = identity_of(out)
     entries = [entry for entry in out.iterdir() if entry.name != WORK] if out.is_dir() else []

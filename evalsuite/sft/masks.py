@@ -22,7 +22,7 @@ DROP_REASONS: dict[str, str] = {
     "too_long": "it is longer than the window",
     "template_refused": "the chat template refused it",
     "boundary_merges": "the template writes no answer of it where it would be asked for it",
-    "mask_mismatch": "the tokens of an answer do not read as the answer",
+    "mask_mismatch": "the tokens of its last answer do not read as the answer",
 }
 """Why a conversation is not trained on, in words."""
 
@@ -97,7 +97,8 @@ def control_ids(form: ChatFormat) -> frozenset[int]:
 def mark_answers(form: ChatFormat, messages: Sequence[Message], end_id: int) -> Marked | Dropped:
     """Tokenise a conversation exactly as it would be served and find every answer in it.
 
-    ``end_id`` is ``end_of_turn(form)``. Turns after the last answer are left out.
+    ``end_id`` is ``end_of_turn(form)``. Turns after the last answer are left out. An earlier answer that the
+    template rewrites in hindsight (without its reasoning, say) is read without loss, as it is when served.
     """
     places = [place for place, message in enumerate(messages) if message.role == "assistant"]
     if not places:
@@ -115,9 +116,10 @@ def mark_answers(form: ChatFormat, messages: Sequence[Message], end_id: int) -> 
         if ids[:start] != prompt or end_id not in ids[start:]:
             continue
         end = ids.index(end_id, start) + 1
-        if not _reads_as(form, ids[start : end - 1], messages[place].content):
+        if _reads_as(form, ids[start : end - 1], messages[place].content):
+            answers.append((start, end))
+        elif place == places[-1]:
             return Dropped("mask_mismatch", messages[place].content[:80])
-        answers.append((start, end))
     if not answers:
         return Dropped("boundary_merges", messages[places[0]].content[:80])
     # What the template writes after the last end-of-turn token is never generated: it is left out.

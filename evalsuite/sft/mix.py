@@ -4,13 +4,15 @@
     DIR/mix.json                      what was asked, available, taken and dropped, tokens, hashes, contamination
 
 Every source is read twice (once for its numbers, once for the rows that were drawn), and a third time
-where near-duplicates or contaminated rows are turned down. No more texts are held than one shard's.
+where near-duplicates or contaminated rows are turned down; should too many be, it is read again, each time
+for twice as many (a blend never is). No more texts are held than one shard's.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FILE = "mix.json"
+SHARD = re.compile(r"mix-\d{5,}-of-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +63,22 @@ def build_mix(
     """Build a recipe's mix in the folder ``out`` and return mix.json.
 
     A mix of the same recipe and data that stands there whole is kept as it is, unless ``fresh``; another
-    mix is replaced at once when the new one is ready. Raises UsageError when the recipe has no mix section
-    or ``out`` holds something else, and DataError when a source cannot be read or gives too few rows.
+    mix is replaced when the new one is ready. Raises UsageError when the recipe has no mix section or
+    ``out`` holds anything but a mix, and DataError when a source cannot be read or gives too few rows.
     """
     if recipe.mix is None:
         raise UsageError(f"the recipe {recipe.name!r} has no mix section; add one with its sources")
     contamination = contamination or ContaminationConfig()
     if contamination.drop and contamination.data is None:
         raise UsageError("dropping contaminated rows needs benchmark data; choose full or mini")
+    # A link stays one, and "." has a name.
+    out, word = out.resolve(), out
     _check_folder(out)
     streams = _open_all(recipe.mix)
     identity = _identity(recipe, recipe.mix, streams, contamination)
     kept = None if fresh else _whole_mix(out, identity)
     if kept is not None:
-        progress.say(f"{out} holds this mix already; nothing to do (--fresh builds it again)")
+        progress.say(f"{word} holds this mix already; nothing to do (--fresh builds it again)")
         return kept
     meter = _meter(contamination, progress)
     count_tokens, tokenizer = (None, None) if recipe.mix.tokenizer is None else tokenizer_counter(recipe.mix.tokenizer)
@@ -244,11 +249,14 @@ def _identity(
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to write where something else stands."""
-    if out.is_file():
+    """Refuse to write where something else stands, be it beside a mix."""
+    if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give --out a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / FILE).is_file():
-        raise UsageError(f"{out} holds files that are no mix; give --out a new folder")
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if names and FILE not in names:
+        raise UsageError(f"{out} holds files that are no mix ({names[0]}); give --out a new folder")
+    if other := [name for name in names if name != FILE and not SHARD.fullmatch(name)]:
+        raise UsageError(f"{out} holds {other[0]} beside a mix; move it away, or give --out a new folder")
 
 
 def _whole_mix(out: Path, identity: str) -> dict[str, Any] | None:
@@ -263,11 +271,14 @@ def _whole_mix(out: Path, identity: str) -> dict[str, Any] | None:
         return None
     if _more_to_find(document.get("contamination_detail")):
         return None
-    for shard in document["shards"]:
-        path = out / shard["file"]
-        if not path.is_file() or file_sha256(path) != shard["sha256"]:
-            return None
+    listed = {shard["file"]: shard["sha256"] for shard in document["shards"]}
+    if _shards_in(out) != listed.keys() or any(file_sha256(out / name) != listed[name] for name in listed):
+        return None
     return dict(document)
+
+
+def _shards_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)}
 
 
 def _more_to_find(detail: Mapping[str, Any] | None) -> bool:
@@ -281,7 +292,12 @@ def _more_to_find(detail: Mapping[str, Any] | None) -> bool:
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give a scratch folder beside ``out`` that takes its place when all went well, and is removed otherwise."""
+    """Give a scratch folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+
+    Where ``out`` is there already its files are replaced, mix.json after the shards that it lists: in between,
+    or after a kill there, the shards are not those of the old one, which whoever reads the mix notices.
+    Nothing is deleted but shards of an older mix.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -290,12 +306,14 @@ def _replacing(out: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o755)
-        old = out.with_name(f"{scratch.name}.old") if out.exists() else None
-        if old is not None:
-            out.rename(old)
-        scratch.rename(out)
-        if old is not None:
-            shutil.rmtree(old)
+        if not out.exists():
+            scratch.rename(out)
+            return
+        new = _shards_in(scratch)
+        for name in [*sorted(new), FILE]:
+            (scratch / name).replace(out / name)
+        for name in _shards_in(out) - new:
+            (out / name).unlink()
     except OSError as error:
         raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
     finally:

@@ -2,7 +2,7 @@
 
 Every conversation has a rank, a 64-bit number mixed from the seed and its key, and the lowest ranks are
 drawn. So a sample does not depend on the order of a source's rows, and a larger sample with the same seed
-holds the smaller one whole.
+holds the smaller one whole. In a blend this holds for the answers too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from evalsuite.sft.mix_rows import Pool, key_of
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+Offer = tuple[int, Sequence[int]]
+"""A conversation's key, and the members of a blend that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,9 @@ def candidates_of(pools: Sequence[Pool], seed: int, *, exact: bool) -> Candidate
     texts = np.zeros((len(keys), len(pools)), dtype=np.uint64)
     repeated_each = []
     for member, pool in enumerate(pools):
-        # Of a member's rows with the same prompts the one with the smallest text key stands: order-free.
-        order = np.lexsort((pool.places, pool.texts, pool.keys))
+        # Of a member's rows with the same prompts the one with the smallest keys stands, wherever it lies: rows of
+        # one text may still differ in case and white space, so that only the content tells them apart.
+        order = np.lexsort((pool.places, pool.contents, pool.texts, pool.keys))
         own, first = np.unique(pool.keys[order], return_index=True)
         at = np.searchsorted(keys, own)
         places[at, member] = pool.places[order][first]
@@ -98,96 +103,122 @@ def _single(pool: Pool, seed: int, *, exact: bool) -> tuple[NDArray[np.uint64], 
     return keys, pool.texts[order], pool.places[order]
 
 
-def quotas(asked: int, members: int) -> tuple[int, ...]:
-    """Split a number into equal shares; the first ones are larger by one where it does not divide.
-
-    >>> quotas(7, 3)
-    (3, 2, 2)
-    """
-    return tuple(asked // members + (member < asked % members) for member in range(members))
-
-
-def share_out(offers: Sequence[tuple[int, Sequence[int]]], shares: Sequence[int]) -> list[int] | None:
+def share_out(offers: Sequence[Offer], shares: Sequence[int]) -> list[int] | None:
     """Give each conversation to one member until every share is full; None when that cannot be.
 
     ``offers`` are (key, members that have it) in the order of drawing. Returns the member for each offer,
     -1 where it is not drawn. Takes the earliest offers that can be taken together: where a member that
     is full blocks a conversation, earlier ones are moved to other members (augmenting paths).
     """
-    taken = [-1] * len(offers)
-    room = list(shares)
-    movable: dict[tuple[int, int], list[int]] = {}
-    hopeless: set[frozenset[int]] = set()
+    sharing = _Sharing(offers, len(shares))
+    sharing.fill(shares)
+    return None if any(sharing.room) else sharing.taken
 
-    def put(offer: int, member: int) -> None:
-        taken[offer] = member
-        room[member] -= 1
-        for other in offers[offer][1]:
+
+class _Sharing:
+    """Offers on their way to members: ``taken`` is the member for each offer, ``room`` what each may still get."""
+
+    def __init__(self, offers: Sequence[Offer], members: int) -> None:
+        self.taken = [-1] * len(offers)
+        self.room = [0] * members
+        self._offers = offers
+        self._movable: dict[tuple[int, int], list[int]] = {}
+
+    def fill(self, more: Sequence[int]) -> None:
+        """Give every member that many more, as far as offers reach; what a member has, it keeps in number."""
+        self.room = [old + new for old, new in zip(self.room, more, strict=True)]
+        hopeless: set[frozenset[int]] = set()
+        for offer, (key, members) in enumerate(self._offers):
+            if not any(self.room):
+                break
+            if self.taken[offer] >= 0 or frozenset(members) in hopeless:
+                continue
+            free = [member for member in members if self.room[member] > 0]
+            if free:
+                most = max(self.room[member] for member in free)
+                best = [member for member in free if self.room[member] == most]
+                self._put(offer, best[key % len(best)])
+            elif (path := self._path_to_room(members)) is not None:
+                self._hand_on(path)
+                self._put(offer, path[0])
+            else:
+                hopeless.add(frozenset(members))
+
+    def _put(self, offer: int, member: int) -> None:
+        self.taken[offer] = member
+        self.room[member] -= 1
+        for other in self._offers[offer][1]:
             if other != member:
-                movable.setdefault((member, other), []).append(offer)
+                self._movable.setdefault((member, other), []).append(offer)
 
-    for offer, (key, members) in enumerate(offers):
-        if not any(room):
-            break
-        free = [member for member in members if room[member] > 0]
-        if free:
-            most = max(room[member] for member in free)
-            best = [member for member in free if room[member] == most]
-            put(offer, best[key % len(best)])
-            continue
-        if frozenset(members) in hopeless:
-            continue
-        path = _path_to_room(members, room, movable, taken)
-        if path is None:
-            hopeless.add(frozenset(members))
-            continue
+    def _hand_on(self, path: Sequence[int]) -> None:
+        """Let each member of a path give one conversation to the next, so that the first has room."""
         for full, other in reversed(list(pairwise(path))):
-            moved = movable[full, other].pop()
-            room[full] += 1
-            put(moved, other)
-        put(offer, path[0])
-    return None if any(room) else taken
+            moved = self._movable[full, other].pop()
+            self.room[full] += 1
+            self._put(moved, other)
+
+    def _path_to_room(self, starts: Sequence[int]) -> list[int] | None:
+        """Find members m0 (in ``starts``), m1, ... where each can hand one conversation on and the last has room."""
+        came: dict[int, int | None] = dict.fromkeys(starts)
+        queue = deque(starts)
+        while queue:
+            member = queue.popleft()
+            if self.room[member] > 0:
+                path = [member]
+                while (before := came[path[-1]]) is not None:
+                    path.append(before)
+                return path[::-1]
+            for other in range(len(self.room)):
+                waiting = self._movable.get((member, other), [])
+                while waiting and self.taken[waiting[-1]] != member:
+                    waiting.pop()
+                if waiting and other not in came:
+                    came[other] = member
+                    queue.append(other)
+        return None
 
 
-def _path_to_room(
-    starts: Sequence[int], room: Sequence[int], movable: dict[tuple[int, int], list[int]], taken: Sequence[int]
-) -> list[int] | None:
-    """Find members m0 (in ``starts``), m1, ... where each can hand one conversation on and the last has room."""
-    came: dict[int, int | None] = dict.fromkeys(starts)
-    queue = deque(starts)
-    while queue:
-        member = queue.popleft()
-        if room[member] > 0:
-            path = [member]
-            while (before := came[path[-1]]) is not None:
-                path.append(before)
-            return path[::-1]
-        for other in range(len(room)):
-            waiting = movable.get((member, other), [])
-            while waiting and taken[waiting[-1]] != member:
-                waiting.pop()
-            if waiting and other not in came:
-                came[other] = member
-                queue.append(other)
-    return None
+def blend_order(offers: Sequence[Offer], members: int) -> list[tuple[int, int]]:
+    """Return (offer, member) in the order in which a blend is drawn; whatever number is drawn is its beginning.
+
+    In every round each member gives one more conversation, the earliest offer first, so that shares differ
+    by one at most and a larger draw holds a smaller one whole. All offers are shared out at once and not
+    for the number asked: where a member is short, the others leave it what only it needs. The last round is
+    of those members that have one left.
+    """
+    sharing = _largest_equal(offers, members)
+    sharing.fill([1] * members)
+    given = [0] * members
+    rounds = []
+    for offer, member in enumerate(sharing.taken):
+        if member >= 0:
+            rounds.append((given[member], offer, member))
+            given[member] += 1
+    return [(offer, member) for _, offer, member in sorted(rounds)]
 
 
-def largest_equal(offers: Sequence[tuple[int, Sequence[int]]], members: int, most: int) -> list[int]:
-    """Share out as many conversations as can be shared equally, at most ``most`` in all."""
-    low, high = 0, min(most, len(offers)) // members
-    best = [-1] * len(offers)
+def _largest_equal(offers: Sequence[Offer], members: int) -> _Sharing:
+    """Share out as many offers as can be shared equally."""
+    have = [sum(member in own for _, own in offers) for member in range(members)]
+    low, high = 0, min(len(offers) // members, *have)
+    best = _Sharing(offers, members)
+    middle = high  # it is all of them where no member's lack bears on another's
     while low < high:
-        middle = (low + high + 1) // 2
-        found = share_out(offers, [middle] * members)
-        if found is None:
+        sharing = _Sharing(offers, members)
+        sharing.fill([middle] * members)
+        if any(sharing.room):
             high = middle - 1
         else:
-            low, best = middle, found
+            low, best = middle, sharing
+        middle = (low + high + 1) // 2
     return best
 
 
 def batches(n_candidates: int, wanted: int | None) -> Iterator[range]:
-    """Yield ranges of candidates to look at: at first a tenth more than wanted, then the rest in such steps."""
+    """Yield ranges of candidates to look at: at first a tenth more than wanted, then each time twice as many."""
     step = n_candidates if wanted is None else wanted + wanted // 10 + 64
-    for start in range(0, n_candidates, max(step, 1)):
+    start = 0
+    while start < n_candidates:
         yield range(start, min(start + step, n_candidates))
+        start, step = start + step, 2 * step

@@ -1,7 +1,8 @@
 """The rows of a mix's sources: read, filtered, and known by numbers instead of by their texts.
 
 A conversation is kept in memory as three 64-bit numbers: the key it is drawn by, the key of the text that
-makes it a duplicate, and its place in the source. With a million rows the chance that any two different
+makes it a duplicate, and its place in the source; in a blend, where it is drawn by its prompts, the key of its
+content too. With a million rows the chance that any two different
 ones share a 64-bit key is below one in ten million.
 """
 
@@ -56,15 +57,18 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """What one member has to offer after the filters: three arrays of one length, in the source's order.
+    """What one member has to offer after the filters: arrays of one length, in the source's order.
 
-    ``dropped`` counts the other rows by the rule that dropped them.
+    ``keys`` order the draw, ``texts`` tell duplicates, ``contents`` cover everything of a conversation that
+    the mix holds (in a source that is no blend they are the keys). ``dropped`` counts the other rows by the
+    rule that dropped them.
     """
 
     n_rows: int
     dropped: Mapping[str, int]
     keys: NDArray[np.uint64]
     texts: NDArray[np.uint64]
+    contents: NDArray[np.uint64]
     places: NDArray[np.int64]
 
 
@@ -86,7 +90,7 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
     import numpy as np
 
     dropped: Counter[str] = Counter()
-    keys, texts, places = array("Q"), array("Q"), array("q")
+    keys, texts, contents, places = array("Q"), array("Q"), array("Q"), array("q")
     n_rows = 0
     example = ""
     for place, conversation in stream.conversations(progress, f"reading {source.name}"):
@@ -99,7 +103,9 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
         if rule is not None:
             dropped[rule] += 1
             continue
-        keys.append(key_of(content(conversation)) if not source.blend else prompts_key(conversation))
+        contents.append(key_of(content(conversation)))
+        if source.blend:
+            keys.append(prompts_key(conversation))
         texts.append(prompts_key(conversation) if on == "prompts" else key_of(plain(whole_text(conversation))))
         places.append(place)
     if n_rows and dropped["malformed_row"] == n_rows:
@@ -107,11 +113,13 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
             f"no row of {stream.rows.word} reads as {stream.layout} ({example}); its columns are "
             f"{', '.join(stream.rows.columns)}: give another format, or none to have it detected"
         )
+    whole = np.array(contents, dtype=np.uint64)
     return Pool(
         n_rows,
         dict(sorted(dropped.items())),
-        np.array(keys, dtype=np.uint64),
+        np.array(keys, dtype=np.uint64) if source.blend else whole,
         np.array(texts, dtype=np.uint64),
+        whole,
         np.array(places, dtype=np.int64),
     )
 
@@ -147,8 +155,11 @@ def failed_rule(conversation: Conversation, filters: Filters, count_tokens: Toke
 
 
 def plain(text: str) -> str:
-    """Return a text without regard to case, white space and Unicode spelling, for comparing."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text without regard to case, white space and how marks are composed, for comparing.
+
+    Characters that only look alike stay different: 2³ is not 23.
+    """
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def whole_text(conversation: Conversation) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import DataError
 from evalsuite.progress import Progress
-from evalsuite.sft.mix_draw import Candidates, batches, candidates_of, largest_equal, quotas, share_out
+from evalsuite.sft.mix_draw import Candidates, batches, blend_order, candidates_of
 from evalsuite.sft.mix_duplicates import NearDuplicates, sketch_of
 from evalsuite.sft.mix_rows import Pool, Stream, TokenCount, compared_text, scan
 from evalsuite.sft.recipe import Duplicates, Source
@@ -82,11 +82,9 @@ class Selector:
         pools = tuple(scan(stream, source, on, count_tokens, self._progress) for stream in streams)
         candidates = candidates_of(pools, self._seed, exact=self._duplicates.exact)
         refused: Counter[str] = Counter()
-        offers, shares = self._draw(source, streams, candidates, asked, refused)
+        drawn = self._draw(source, streams, candidates, asked, refused)
         places: list[dict[int, tuple[int, int]]] = [{} for _ in streams]
-        for number, (offer, member) in enumerate(zip(offers, shares, strict=True)):
-            if member < 0:
-                continue
+        for number, (offer, member) in enumerate(drawn):
             at = offer.candidate
             places[member][int(candidates.places[at, member])] = (int(candidates.keys[at]), number)
             if self._duplicates.exact:
@@ -115,13 +113,16 @@ class Selector:
         candidates: Candidates,
         asked: int | None,
         refused: Counter[str],
-    ) -> tuple[list[_Offer], list[int]]:
-        """Return the offers looked at and for each the member that gives it, -1 for none."""
+    ) -> list[tuple[_Offer, int]]:
+        """Return the offers that are drawn, each with the member that gives it, in the order of drawing."""
         members = len(streams)
         single = members == 1
         near = _Near(self._near, self._duplicates.near)
         offers: list[_Offer] = []
-        for batch in batches(len(candidates), asked):
+        # What a blend's members get depends on all that they have, so that it is the same for every number asked.
+        for batch in batches(len(candidates), asked if single else None):
+            if single and len(offers) == asked:
+                break
             seen = self._look(source, streams, candidates, batch)
             for at in batch:
                 if single and len(offers) == asked:
@@ -129,14 +130,12 @@ class Selector:
                 offer = self._offer(candidates, at, members, seen, near, refused)
                 if offer is not None:
                     offers.append(offer)
-            if asked is not None and len(offers) >= asked:
-                shares = share_out(_keyed(offers, candidates), quotas(asked, members))
-                if shares is not None:
-                    return offers, shares
         if single:
-            return offers, [0] * len(offers)
-        most = len(offers) if asked is None else asked
-        return offers, largest_equal(_keyed(offers, candidates), members, most)
+            return [(offer, 0) for offer in offers]
+        order = blend_order(_keyed(offers, candidates), members)
+        # All of a blend are whole rounds, so that its shares are equal.
+        wanted = len(order) // members * members if asked is None else asked
+        return [(offers[number], member) for number, member in order[:wanted]]
 
     def _offer(
         self,
@@ -180,10 +179,10 @@ class Selector:
             wanted = set(candidates.places[batch.start : batch.stop, member].tolist())
             for place, conversation in stream.conversations(self._progress, f"comparing {source.name}"):
                 if place in wanted and not isinstance(conversation, Unscored):
-                    seen[member, place] = _Seen(
-                        sketch_of(compared_text(conversation, self._duplicates.on)) if self._near else None,
-                        bool(self._meter and self._meter.overlaps(conversation)),
-                    )
+                    sketch = sketch_of(compared_text(conversation, self._duplicates.on)) if self._near else None
+                    contaminated = bool(self._meter and self._meter.overlaps(conversation))
+                    if sketch is not None or contaminated:
+                        seen[member, place] = _Seen(sketch, contaminated)
         return seen
 
 
@@ -202,8 +201,8 @@ class _Near:
                 own.add(sketch)
 
 
-def _keyed(offers: Sequence[_Offer], candidates: Candidates) -> list[tuple[int, list[int]]]:
-    return [(int(candidates.keys[offer.candidate]), list(offer.sketches)) for offer in offers]
+def _keyed(offers: Sequence[_Offer], candidates: Candidates) -> list[tuple[int, tuple[int, ...]]]:
+    return [(int(candidates.keys[offer.candidate]), tuple(offer.sketches)) for offer in offers]
 
 
 def too_few(chosen: Chosen) -> str:
@@ -217,8 +216,12 @@ def too_few(chosen: Chosen) -> str:
     n_rows = sum(pool.n_rows for pool in chosen.pools)
     asked = "at least one conversation" if chosen.asked is None else f"{chosen.asked:,} conversations"
     equal = " in equal shares" if source.blend else ""
+    remedy = (
+        "lower its count, loosen its filters, or set allow_fewer: true"
+        if chosen.n_taken
+        else "loosen its filters, give other data, or drop the source"
+    )
     return (
         f"the recipe asks source {source.name!r} for {asked} and it can give {chosen.n_taken:,}{equal} "
-        f"(of {n_rows:,} rows were left out: {rules or 'none'}); lower its count, loosen its filters, "
-        "or set allow_fewer: true"
+        f"(of {n_rows:,} rows were left out: {rules or 'none'}); {remedy}"
     )

@@ -34,7 +34,9 @@ from evalsuite.sft.training_config import TrainingConfig
 Text = Literal["conversation", "prompts"]
 
 _Word = Annotated[str, pydantic.Field(min_length=1)]
-_Limit = Annotated[int, pydantic.Field(ge=0)]
+_Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
+_Limit = Annotated[int, pydantic.Field(ge=0, strict=True)]
+_Share = Annotated[float, pydantic.Field(gt=0, le=1, strict=True)]
 _FRACTIONS_SUM = 1e-6
 
 
@@ -91,8 +93,8 @@ class Source(_Part):
     blend: tuple[Member, ...] = ()
     format: Format | None = None
     dgm: _Word | None = None
-    count: Annotated[int, pydantic.Field(ge=1)] | None = None
-    fraction: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
+    count: _Count | None = None
+    fraction: _Share | None = None
     allow_fewer: bool = False
     filters: Filters = Filters()
 
@@ -131,15 +133,23 @@ class Duplicates(_Part):
     """
 
     exact: bool = True
-    near: Annotated[float, pydantic.Field(gt=0, le=1)] | None = None
+    near: _Share | None = None
     on: Text = "conversation"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_on(cls, values: Any) -> Any:
+        # YAML reads a bare on as a truth value, keys included.
+        if isinstance(values, Mapping) and True in values and "on" not in values:
+            return {"on" if key is True else key: value for key, value in values.items()}
+        return values
 
 
 class Mix(_Part):
     """What a mix is made of. ``total`` is what the sources' fractions are fractions of."""
 
     sources: tuple[Source, ...] = pydantic.Field(min_length=1)
-    total: Annotated[int, pydantic.Field(ge=1)] | None = None
+    total: _Count | None = None
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
     tokenizer: _Word | None = None
@@ -190,7 +200,7 @@ class Recipe(_Part):
     """A whole recipe; a section that is not there is None."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]{0,79}$")
-    seed: int = pydantic.Field(default=0, ge=0, lt=2**63)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**63, strict=True)
     mix: Mix | None = None
     sft: TrainingConfig | None = None
 

@@ -74,16 +74,18 @@ def train(
     """
     progress = progress or Silence()
     _check_loggers(log_to)
+    # A link stays one, and "." has a name.
+    out, word = out.resolve(), out
     prepared = open_recipe(recipe_path, out, data, contamination, progress)
     if is_finished(out) and identity_of(out) == prepared.identity and not fresh:
         shutil.rmtree(out / WORK, ignore_errors=True)
-        return Outcome(out, read_json(out / "training.json"), taken_over=True)
+        return Outcome(word, read_json(out / "training.json"), taken_over=True)
     claim(out, prepared.identity, fresh=fresh)
     with _sole(out / WORK):
         if not (out / WORK / "finished" / "training.json").is_file():
             _train(prepared, out, tuple(log_to), progress)
         publish(out / WORK / "finished", out)
-    return Outcome(out, read_json(out / "training.json"), taken_over=False)
+    return Outcome(word, read_json(out / "training.json"), taken_over=False)
 
 
 def open_recipe(path: Path, out: Path, data: str | None, contamination: Contamination, progress: Progress) -> Prepared:
@@ -93,7 +95,8 @@ def open_recipe(path: Path, out: Path, data: str | None, contamination: Contamin
     if data is None:
         if recipe.mix is None:
             raise UsageError(f"{path} has no mix section; add one, or give the data with --data")
-        data = _build_mix(recipe, out.with_name(f"{out.name}.mix"), contamination, progress)
+        place = out.resolve()
+        data = _build_mix(recipe, place.with_name(f"{place.name}.mix"), contamination, progress)
     return prepare(recipe, config, data, progress)
 
 
@@ -316,7 +319,11 @@ def _template(word: str, progress: Progress) -> str:
     """Read a Jinja file, or take the template of another checkpoint."""
     path = Path(word).expanduser()
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise UsageError(f"cannot read the chat template {word}: {reason}; give a Jinja file in UTF-8") from error
     if path.suffix in {".jinja", ".j2"}:
         raise UsageError(f"there is no chat template {word}; give a Jinja file or a model whose template to take")
     found = resolve(word, on_step=progress.step).chat_template

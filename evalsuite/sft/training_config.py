@@ -6,7 +6,18 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
-_Count = Annotated[int, pydantic.Field(ge=1)]
+_Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
+_CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
+
+
+def _no_truth_value(value: object) -> object:
+    # YAML reads yes as a truth value, and a float takes that for 1.
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is no number")
+    return value
+
+
+_Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value), pydantic.Field(allow_inf_nan=False)]
 
 
 class LoraConfig(pydantic.BaseModel):
@@ -20,7 +31,7 @@ class LoraConfig(pydantic.BaseModel):
 
     rank: _Count = 16
     alpha: _Count = 32
-    dropout: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    dropout: _Number = pydantic.Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     merge: bool = False
 
@@ -45,20 +56,20 @@ class TrainingConfig(pydantic.BaseModel):
     method: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
 
-    learning_rate: float | None = pydantic.Field(default=None, gt=0, le=1)
+    learning_rate: _Number | None = pydantic.Field(default=None, gt=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = pydantic.Field(default=100, ge=0)
-    epochs: float = pydantic.Field(default=1.0, gt=0)
+    warmup_steps: _CountFromZero = 100
+    epochs: _Number = pydantic.Field(default=1.0, gt=0)
     max_steps: _Count | None = None
-    weight_decay: float = pydantic.Field(default=0.0, ge=0)
-    max_grad_norm: float = pydantic.Field(default=1.0, gt=0)
+    weight_decay: _Number = pydantic.Field(default=0.0, ge=0)
+    max_grad_norm: _Number = pydantic.Field(default=1.0, gt=0)
     batch_size: _Count = 64
     micro_batch_size: _Count = 2
 
-    max_length: int = pydantic.Field(default=8192, ge=16)
+    max_length: int = pydantic.Field(default=8192, ge=16, strict=True)
     packing: bool = True
     too_long: Literal["drop", "cut_at_turn"] = "drop"
-    held_out: int = pydantic.Field(default=0, ge=0)
+    held_out: _CountFromZero = 0
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"

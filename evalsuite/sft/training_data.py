@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import files_sha256
@@ -59,19 +60,42 @@ class TokenCounts:
 def open_training_data(word: str) -> TrainingData:
     """Open what ``evalsuite mix`` wrote, or any other source of conversations.
 
-    Raises DataError when nothing of the kind is there.
+    Raises DataError when nothing of the kind is there, and for a mix whose files are not those of its mix.json.
     """
     folder = Path(word).expanduser()
     if (folder / "mix.json").is_file():
         mix = read_json(folder / "mix.json")
-        files = tuple(sorted(folder.glob("*.parquet")))
-        if not files or not isinstance(mix, dict):
-            raise DataError(f"{folder} has mix.json but no *.parquet; build the mix again with evalsuite mix")
+        files = _mix_files(folder, mix)
         _check_columns(files[0])
         return TrainingData(word, files_sha256(files), mix, files)
     from evalsuite.conversations.source import open_source
 
     return TrainingData(word, open_source(word).fingerprint)
+
+
+def _mix_files(folder: Path, mix: Any) -> tuple[Path, ...]:
+    """Return the files that mix.json lists, in its order; raises DataError unless they are all there, whole and alone.
+
+    mix.json's hash and counts go into the checkpoint's own document, so they must be those of what is trained on.
+    """
+    again = "build the mix again with evalsuite mix, or give its files alone as a source"
+    shards = mix.get("shards") if isinstance(mix, dict) else None
+    if not isinstance(shards, list) or not shards or not all(_is_shard(shard) for shard in shards):
+        raise DataError(f"{folder / 'mix.json'} lists no shards; {again}")
+    listed = {shard["file"]: shard["sha256"] for shard in shards}
+    there = {path.name for path in folder.glob("*.parquet")}
+    if missing := sorted(listed.keys() - there):
+        raise DataError(f"{folder} lacks {missing[0]}, which its mix.json lists; {again}")
+    if more := sorted(there - listed.keys()):
+        raise DataError(f"{folder} holds {more[0]}, which its mix.json does not list; {again}")
+    for name, sha256 in listed.items():
+        if file_sha256(folder / name) != sha256:
+            raise DataError(f"{folder / name} is not as its mix.json has it; {again}")
+    return tuple(folder / name for name in listed)
+
+
+def _is_shard(shard: Any) -> bool:
+    return isinstance(shard, dict) and isinstance(shard.get("file"), str) and isinstance(shard.get("sha256"), str)
 
 
 def write_tokens(
@@ -117,10 +141,17 @@ def write_tokens(
         n_read, train.n_rows, aside.n_rows, n_cut, n_without, n_tokens, n_loss, longest, dict(sorted(dropped.items()))
     )
     if not counts.n_trained:
-        why = ", ".join(f"{reason} {n}" for reason, n in counts.dropped.items()) or "the source is empty"
-        raise DataError(f"no conversation is left to train on ({why}); change max_length, held_out or the sources")
+        raise DataError(_nothing_left(counts, held_out))
     write_json(folder / "tokens.json", asdict(counts))
     return counts
+
+
+def _nothing_left(counts: TokenCounts, held_out: int) -> str:
+    reasons = [f"{reason} {n:,}" for reason, n in counts.dropped.items()]
+    if counts.n_held_out:
+        reasons.append(f"held out {counts.n_held_out:,} of the {held_out:,} that held_out asks for")
+    remedy = "lower held_out" if counts.n_held_out else "change max_length or the sources"
+    return f"no conversation is left to train on ({', '.join(reasons) or 'the source is empty'}); {remedy}"
 
 
 def read_counts(folder: Path) -> TokenCounts | None:
@@ -189,13 +220,17 @@ def _check_columns(file: Path) -> None:
 
 
 def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(_ROWS_A_BATCH, columns=list(_MIX_COLUMNS)):
-            for row in batch.to_pylist():
-                turns = [Message(turn["role"], turn["content"] or "") for turn in row["messages"] or []]
-                yield Sample(str(row["conversation_hash"]), turns)
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_A_BATCH, columns=list(_MIX_COLUMNS)):
+                for row in batch.to_pylist():
+                    turns = [Message(turn["role"], turn["content"] or "") for turn in row["messages"] or []]
+                    yield Sample(str(row["conversation_hash"]), turns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{file} cannot be read ({error}); build the mix again with evalsuite mix") from error
 
 
 def _source_samples(word: str) -> Iterator[Sample]:

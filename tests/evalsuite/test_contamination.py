@@ -82,6 +82,35 @@ def test_what_many_items_share_tells_nothing_about_one():
     assert found(items, items[3].turns[0]) == {"3": 1.0}
 
 
+def test_copies_of_an_item_are_no_formula():
+    text = words(0, 20)
+    copies = [BenchmarkItem(suite, str(n), (text,)) for suite in ("a", "b") for n in range(6)]
+    overlaps = BenchmarkIndex(copies, OverlapRule()).overlaps([text])
+    assert [(one.item.suite, one.item.id, one.share) for one in overlaps] == [
+        (suite, str(n), 1.0) for suite in ("a", "b") for n in range(6)
+    ]
+    # Eleven different items share the beginning of the copies, which so tells nothing; their own end still does.
+    others = [item(f"{words(0, 10)} {words(100 * n, 100 * n + 30)}", id=f"o{n}") for n in range(1, 12)]
+    assert found([item(text), item(text, id="2"), *others], words(0, 10)) == {}
+    assert found([item(text), item(text, id="2"), *others], text) == {"1": 1.0, "2": 1.0}
+
+
+@pytest.mark.parametrize("suite", ["mixeval", "mixeval_hard"])
+def test_every_item_of_mixeval_is_found_in_its_own_words(shared, monkeypatch, suite):
+    """MixEval asks some items several times over, and MixEval-Hard's are items of MixEval."""
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(shared / "mirror"))
+    items = load_benchmarks("full", ["mixeval", "mixeval_hard"]).items
+    index = BenchmarkIndex(items, OverlapRule())
+    own = [one for one in items if one.suite == suite]
+    asked = [("\n".join([*one.turns, *one.options]), *one.turns) for one in own]
+    missed = [
+        one.id
+        for one, turns in zip(own, asked, strict=True)
+        if (one.suite, one.id) not in {(found.item.suite, found.item.id) for found in index.overlaps(turns)}
+    ]
+    assert (len(own), missed) == ({"mixeval": 4000, "mixeval_hard": 1000}[suite], [])
+
+
 def test_alpaca_evals_252_self_instruct_prompts_are_all_found(shared, monkeypatch):
     """AlpacaEval took its 252 self-instruct prompts from self-instruct's user-oriented instructions."""
     from evalsuite.conversations.formats import conversation_of

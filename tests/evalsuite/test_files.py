@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from evalsuite.errors import StoreError
-from evalsuite.files import write_pieces, write_text
+from evalsuite.errors import DataError, StoreError
+from evalsuite.files import read_jsonl, write_pieces, write_text
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -56,3 +56,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     with pytest.raises(StoreError, match="No space left"):
         write_pieces(path, pieces())
     assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "before")]
+
+
+@pytest.mark.parametrize("fault", [b'{"a": "f\xfcr"}', b'{"a": '], ids=["latin-1", "cut"])
+def test_a_fault_in_json_lines_is_named_by_its_own_line(tmp_path, fault):
+    path = tmp_path / "rows.jsonl"
+    good = b'{"a": "\xc3\xbc"}\r\n\n{"a": 2}\n'
+    path.write_bytes(good + fault + b'\n{"a": 3}\n')
+    with pytest.raises(DataError, match=r"rows.jsonl line 4 is not JSON"):
+        read_jsonl(path)
+    path.write_bytes(good)
+    assert read_jsonl(path) == [{"a": "ü"}, {"a": 2}]

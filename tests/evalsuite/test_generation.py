@@ -17,6 +17,7 @@ from evalsuite.conversations.formats import conversation_of, detect_format
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.generation import shards as shards_module
+from evalsuite.generation.feed import Seen
 from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.requests import derive_seed
@@ -112,6 +113,35 @@ def test_a_second_call_asks_nothing_and_a_damaged_file_is_made_anew(stub, chats,
     assert {path.name: path.read_bytes() for path in out.glob("*.parquet")} == content
     again = Counter(body["messages"][0]["content"].partition(".")[0] for _, body in stub.requests[n_asked:])
     assert set(again) == {f"question {number}" for number in [*range(20, 30), *range(40, 50)]}
+
+
+@pytest.mark.parametrize("lost", [[1], [0], [2], [0, 2]])
+def test_a_file_made_anew_holds_the_same_rows_where_the_source_repeats_itself(stub, tmp_path, lost):
+    chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    # Without the second A there are six conversations, two a file.
+    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    (first,) = generate(config(stub, chats, out, shard_size=2)).manifests
+    whole = rows_of(out)
+    assert [row["prompt"] for row in whole] == list("ABCDEF")
+    for number in lost:
+        (out / f"part-{number:05d}.parquet").unlink()
+    (again,) = generate(config(stub, chats, out, shard_size=2)).manifests
+    assert rows_of(out) == whole
+    assert (again["counts"], again["shards"]) == (first["counts"], first["shards"])
+
+
+def test_an_interrupted_mending_still_knows_the_earlier_rows(stub, tmp_path):
+    chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
+    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    generate(config(stub, chats, out, shard_size=2))
+    whole = rows_of(out)
+    (out / "part-00001.parquet").unlink()
+    # What a kill before the first row leaves: a store of seen conversations that knows none of them.
+    seen = Seen(out / "_unfinished" / "seen.sqlite")
+    seen.commit(0)
+    seen.close()
+    generate(config(stub, chats, out, shard_size=2))
+    assert rows_of(out) == whole
 
 
 def test_shards_of_several_machines_merge_to_the_whole(stub, chats, tmp_path):
@@ -216,6 +246,21 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     assert rows[2]["messages"] == "Hi"
 
 
+def test_columns_of_the_source_survive_where_ours_have_their_names(stub, tmp_path):
+    path = tmp_path / "in.jsonl"
+    starts = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hi"}]
+    rows = [{"conversation_hash": 17, "language": "French", "messages": starts}]
+    rows.append({"conversation_hash": 18, "language": "French", "messages": [{"role": "user", "content": "Hi"}]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    generate(config(stub, path, tmp_path / "out"))
+    found = rows_of(tmp_path / "out")
+    assert [row["unscored"] for row in found] == ["starts_with_assistant", None]
+    assert [row["language"] for row in found] == ["French", "French"]
+    # Numbers are no hashes of ours, and are kept as the source has them.
+    assert [row["source_conversation_hash"] for row in found] == [17, 18]
+    assert all(len(row["conversation_hash"]) == 32 for row in found)
+
+
 def test_only_the_language_asked_for(stub, chats, tmp_path):
     (manifest,) = generate(config(stub, chats, tmp_path / "out", language="french", limit=5)).manifests
     assert [row["extra"]["number"] for row in rows_of(tmp_path / "out")] == [0, 4, 8, 12, 16]
@@ -280,6 +325,7 @@ def test_rows_keep_their_arrow_types(stub, tmp_path):
         ({"top_p": 0.9, "temperature": None}, "--top-p without --temperature"),
         ({"system": " "}, "--system is empty"),
         ({"limit": 0, "shard_size": 0}, "--limit 0.*--shard-size 0"),
+        ({"temperature": float("inf")}, "--temperature inf.* finite number"),
     ],
 )
 def test_faults_of_the_command_line_are_told_together(changes, words, tmp_path):

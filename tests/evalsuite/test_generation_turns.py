@@ -162,7 +162,7 @@ async def test_a_straggler_holds_back_what_lies_beyond_reach_and_nothing_else(tm
 def test_a_conversation_is_the_first_of_its_kind_however_often_its_row_is_read(tmp_path):
     seen = Seen(tmp_path / "seen.sqlite")
     assert [seen.is_first("x", 1), seen.is_first("y", 2), seen.is_first("x", 3)] == [True, True, False]
-    seen.commit()
+    seen.commit(2)
     seen.close()
     again = Seen(tmp_path / "seen.sqlite")
     assert [again.is_first("x", 1), again.is_first("y", 2), again.is_first("x", 3)] == [True, True, False]

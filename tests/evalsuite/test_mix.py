@@ -20,7 +20,9 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Silence
 from evalsuite.sft import mix as mix_module
 from evalsuite.sft.mix import ContaminationConfig, build_mix
+from evalsuite.sft.mix_rows import Stream
 from evalsuite.sft.recipe import recipe_of
+from evalsuite.sft.training_data import open_training_data
 
 NOTHING = ContaminationConfig(data=None)
 
@@ -150,6 +152,15 @@ def test_too_few_rows_are_an_error_that_says_where_they_went(tmp_path):
     assert member["n_rows"] == member["taken"] + sum(member["dropped"].values())
 
 
+@pytest.mark.parametrize("more", [{}, {"count": 3}, {"count": 3, "allow_fewer": True}])
+def test_a_source_that_gives_nothing_is_no_case_for_fewer(tmp_path, more):
+    word = write(tmp_path / "c.jsonl", [chat(number, language="French") for number in range(4)])
+    source = {"data": word, "filters": {"language": "English"}, **more}
+    with pytest.raises(DataError, match=r"it can give 0 .*language 4\); loosen its filters, give other data") as caught:
+        build(tmp_path / "out", [source])
+    assert "allow_fewer" not in str(caught.value)
+
+
 FILTERED = [
     ({"min_turns": 2}, {2, 3}),
     ({"max_turns": 1}, {0, 1}),
@@ -189,8 +200,60 @@ def test_a_blend_draws_equal_numbers_and_no_conversation_twice(tmp_path):
     prompts = first_prompts(tmp_path / "out")
     assert len(set(prompts)) == 36
     assert document["dgms"] == ["A", "B", "C"]
-    with pytest.raises(DataError, match=r"for 42 conversations and it can give 39 in equal shares"):
+    # Of the 40 conversations that somebody has, each can give 13, and one of them one more.
+    with pytest.raises(DataError, match=r"for 42 conversations and it can give 40 in equal shares"):
         build(tmp_path / "more", [{"name": "mixed", "blend": blend, "count": 42}])
+    every = build(tmp_path / "all", [{"name": "mixed", "blend": blend}])
+    assert [member["taken"] for member in every["sources"][0]["members"]] == [13, 13, 13]
+
+
+@pytest.mark.parametrize(("members", "small", "large"), [(2, 101, 200), (3, 100, 200), (3, 25, 50), (3, 390, 399)])
+def test_a_larger_blend_holds_the_smaller_one_with_its_answers(tmp_path, members, small, large):
+    blend = []
+    for dgm in "ABC"[:members]:
+        # The first DGM has every other prompt only.
+        rows = [chat(number, dgm=dgm) for number in range(0, 400, 2 if dgm == "A" else 1)]
+        blend.append({"data": write(tmp_path / f"{dgm}.jsonl", rows), "dgm": dgm})
+    drawn = []
+    for count in (small, large):
+        document = build(tmp_path / "out", [{"name": "s", "blend": blend, "count": count}], shuffle=False)
+        shares = [member["taken"] for member in document["sources"][0]["members"]]
+        assert sum(shares) == count
+        assert max(shares) - min(shares) <= 1
+        drawn.append(
+            [(row["messages"][0]["content"], row["messages"][1]["content"]) for row in rows_of(tmp_path / "out")]
+        )
+    assert set(drawn[0]) < set(drawn[1])
+
+
+def test_the_order_of_rows_changes_nothing_in_a_blend_either(tmp_path):
+    a = [chat(number, answer=answer, dgm="a") for number in range(12) for answer in ("answer", "ANSWER", "other")]
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(12)])
+    for on in ("conversation", "prompts"):
+        built = []
+        for name, rows in (("f", a), ("r", a[::-1])):
+            word = write(tmp_path / "a.jsonl", rows)
+            blend = [{"data": word, "dgm": "A"}, {"data": b, "dgm": "B"}]
+            build(tmp_path / name, [{"name": "s", "blend": blend, "count": 11}], duplicates={"on": on})
+            built.append((tmp_path / name / "mix-00000-of-00001.parquet").read_bytes())
+        assert built[0] == built[1]
+
+
+def test_a_source_is_read_three_times_at_most_in_a_blend(tmp_path, monkeypatch):
+    reads = []
+    whole = Stream.conversations
+
+    def counted(self, *words):
+        reads.append(self.dgm)
+        return whole(self, *words)
+
+    monkeypatch.setattr(Stream, "conversations", counted)
+    a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(600)])
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(5)])
+    blend = [{"data": a, "dgm": "A"}, {"data": b, "dgm": "B"}]
+    source = {"name": "s", "blend": blend, "count": 20, "allow_fewer": True}
+    build(tmp_path / "out", [source], duplicates={"near": 0.95})
+    assert sorted(reads) == ["A"] * 3 + ["B"] * 3
 
 
 def test_duplicates_go_within_and_across_sources(tmp_path):
@@ -205,6 +268,15 @@ def test_duplicates_go_within_and_across_sources(tmp_path):
     assert [source["taken"] for source in by_prompts["sources"]] == [2, 1]
     kept = build(tmp_path / "kept", [{"data": a}, {"data": b}], duplicates={"exact": False})
     assert [source["taken"] for source in kept["sources"]] == [3, 3]
+
+
+def test_texts_are_equal_but_for_case_white_space_and_composed_marks(tmp_path):
+    texts = ["Is 2³ prime?", "Is 23 prime?", "Caf\u00e9 or tea", "cafe\u0301  OR tea"]
+    rows = [{"messages": [{"role": "user", "content": text}, chat(0)["messages"][1]]} for text in texts]
+    word = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": word}])
+    assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
+    assert {"Is 2³ prime?", "Is 23 prime?"} <= set(first_prompts(tmp_path / "out"))
 
 
 def test_near_duplicates_are_drawn_once(tmp_path):
@@ -287,6 +359,66 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     word = write(tmp_path / "c.jsonl", [chat(1)])
     with pytest.raises(UsageError, match="holds files that are no mix"):
         build(tmp_path / "out", [{"data": word}])
+
+
+def test_nothing_but_a_mix_is_ever_replaced(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    build(out, [{"data": word, "count": 3}])
+    (out / "model.safetensors").write_text("weights of a week")
+    with pytest.raises(UsageError, match=r"holds model.safetensors beside a mix; move it away, or give --out a new"):
+        build(out, [{"data": word, "count": 4}])
+    assert (out / "model.safetensors").read_text() == "weights of a week"
+    assert len(rows_of(out)) == 3
+
+
+def test_what_appears_while_a_mix_is_built_stays(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=2))
+    build(out, [{"data": word, "count": 5}])
+    real = mix_module.write_shards
+
+    def meanwhile(*words):
+        (out / "notes.txt").write_text("mine")
+        return real(*words)
+
+    monkeypatch.setattr(mix_module, "write_shards", meanwhile)
+    build(out, [{"data": word, "count": 4}])
+    assert {path.name for path in out.iterdir()} == {
+        "mix.json", "mix-00000-of-00002.parquet", "mix-00001-of-00002.parquet", "notes.txt",
+    }  # fmt: skip
+    assert len(rows_of(out)) == 4
+
+
+def test_a_mix_goes_through_a_link_and_into_the_present_folder(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for count in (3, 4):
+        build(tmp_path / "link", [{"data": word, "count": count}])
+        assert (tmp_path / "link").is_symlink()
+        assert len(rows_of(tmp_path / "disk")) == count
+    monkeypatch.chdir(tmp_path / "disk")
+    build(Path(), [{"data": word, "count": 5}])
+    assert len(rows_of(Path())) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "disk", "link"]
+
+
+def test_a_replacement_that_was_killed_is_no_mix_and_is_mended(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out, new = tmp_path / "out", tmp_path / "new"
+    build(out, [{"data": word, "count": 3}])
+    document = build(new, [{"data": word, "count": 4}])
+    # What a kill leaves before the new mix.json comes, and what one leaves before an old shard goes.
+    (new / "mix-00000-of-00001.parquet").replace(out / "mix-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"is not as its mix\.json has it"):
+        open_training_data(str(out))
+    assert build(out, [{"data": word, "count": 4}]) == document
+    (out / "mix-00001-of-00002.parquet").write_bytes(b"old")
+    assert build(out, [{"data": word, "count": 4}]) == document
+    assert [sample.messages[0].content for sample in open_training_data(str(out))] == first_prompts(out)
+    assert {path.name for path in out.iterdir()} == {"mix.json", "mix-00000-of-00001.parquet"}
 
 
 def test_the_command_prints_one_document_or_one_sentence(tmp_path):

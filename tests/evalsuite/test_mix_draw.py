@@ -6,11 +6,10 @@ from collections import Counter
 from itertools import combinations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalsuite.sft.mix_draw import batches, candidates_of, largest_equal, quotas, ranks, share_out
+from evalsuite.sft.mix_draw import batches, blend_order, candidates_of, ranks, share_out
 from evalsuite.sft.mix_rows import Pool, key_of
 
 OFFERS = st.lists(st.sets(st.integers(0, 2), min_size=1).map(sorted), max_size=14).map(
@@ -19,12 +18,13 @@ OFFERS = st.lists(st.sets(st.integers(0, 2), min_size=1).map(sorted), max_size=1
 SHARES = st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 
 
-def pool(keys, texts=None, places=None) -> Pool:
+def pool(keys, texts=None, places=None, contents=None) -> Pool:
     return Pool(
         len(keys),
         {},
         np.array(keys, dtype=np.uint64),
         np.array(keys if texts is None else texts, dtype=np.uint64),
+        np.array(keys if contents is None else contents, dtype=np.uint64),
         np.array(range(len(keys)) if places is None else places, dtype=np.int64),
     )
 
@@ -91,6 +91,16 @@ def test_a_blend_lines_up_the_members_rows_of_one_conversation():
     assert both.repeated == (0, 1)
 
 
+def test_of_rows_with_one_text_the_content_decides_and_not_the_place():
+    rows = [(10, 7, 501), (10, 7, 500), (20, 8, 502)]
+    other = pool([30])
+    for order in (rows, rows[::-1]):
+        keys, texts, contents = zip(*order, strict=True)
+        drawn = candidates_of([pool(keys, texts, contents=contents), other], 0, exact=True)
+        places = dict(zip(drawn.keys.tolist(), drawn.places[:, 0].tolist(), strict=True))
+        assert {key: contents[at] for key, at in places.items() if at >= 0} == {10: 500, 20: 502}
+
+
 @settings(max_examples=200, deadline=None)
 @given(OFFERS, SHARES)
 def test_shares_are_filled_exactly_when_that_is_possible(offers, shares):
@@ -132,15 +142,35 @@ def test_a_full_member_hands_a_conversation_on():
     assert taken == [1, 0, 0]
 
 
-def test_too_few_are_still_shared_equally():
-    offers = [(number, [0]) for number in range(5)] + [(number, [1]) for number in range(3)]
-    taken = largest_equal(offers, 2, 100)
-    assert Counter(taken) == {0: 3, 1: 3, -1: 2}
+@settings(max_examples=300, deadline=None)
+@given(OFFERS)
+def test_a_blend_is_drawn_in_rounds_as_many_as_there_can_be(offers):
+    order = blend_order(offers, 3)
+    assert len({offer for offer, _ in order}) == len(order)
+    assert all(member in offers[offer][1] for offer, member in order)
+    # Whatever number is drawn, it is the beginning of this: at each length the shares must be equal but for one.
+    given = Counter({0: 0, 1: 0, 2: 0})
+    for _, member in order:
+        given[member] += 1
+        assert max(given.values()) - min(given.values()) <= 1
+    whole = len(order) // 3
+    assert can_be_shared(offers, (whole,) * 3)
+    assert not can_be_shared(offers, (whole + 1,) * 3)
 
 
-@pytest.mark.parametrize(("asked", "members", "expected"), [(6, 3, (2, 2, 2)), (7, 3, (3, 2, 2)), (2, 3, (1, 1, 0))])
-def test_quotas_differ_by_one_at_most(asked, members, expected):
-    assert quotas(asked, members) == expected
+@given(st.integers(2, 5), st.lists(st.integers(0, 2**64 - 1), unique=True, max_size=40))
+def test_where_every_member_has_everything_the_first_are_drawn(members, keys):
+    order = blend_order([(key, range(members)) for key in keys], members)
+    for n in range(len(keys) + 1):
+        assert {offer for offer, _ in order[:n]} == set(range(n))
+
+
+def test_a_short_member_is_left_what_only_it_needs():
+    # Member 1 has three of eight, and all of these it must give for three rounds.
+    offers = [(number, [0, 1] if number < 3 else [0]) for number in range(8)]
+    order = blend_order(offers, 2)
+    assert {offer for offer, member in order if member == 1} == {0, 1, 2}
+    assert Counter(member for _, member in order) == {0: 4, 1: 3}
 
 
 @settings(deadline=None, max_examples=50)

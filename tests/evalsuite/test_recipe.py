@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import UsageError
-from evalsuite.sft.recipe import read_recipe, recipe_of
+from evalsuite.sft.recipe import Duplicates, read_recipe, recipe_of
+from evalsuite.study.file import read_study
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -91,6 +92,30 @@ def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, text, words):
     assert words in fault(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mix: {sources: [{data: a, count: yes}]}", "mix.sources[1].count: True should be a valid integer"),
+        ("mix: {total: yes, sources: [{data: a, fraction: 1}]}", "mix.total: True should be a valid integer"),
+        ("mix: {duplicates: {near: yes}, sources: [{data: a}]}", "mix.duplicates.near: True should be a valid number"),
+        ("mix: {sources: [{data: a, filters: {min_turns: no}}]}", "min_turns: False should be a valid integer"),
+        ("sft: {base: b, held_out: yes}", "sft.held_out: True should be a valid integer"),
+        ("sft: {base: b, epochs: yes}", "sft.epochs: True is no number"),
+        ("sft: {base: b, epochs: .inf}", "sft.epochs: inf should be a finite number"),
+        ("sft: {base: b, weight_decay: .inf}", "sft.weight_decay: inf should be a finite number"),
+    ],
+)
+def test_a_number_is_a_finite_number_and_no_truth_value(tmp_path, text, words):
+    assert words in fault(tmp_path, f"name: r\n{text}\n")
+
+
+def test_numbers_are_read_as_yaml_writes_them(tmp_path):
+    # YAML 1.1 reads 2e-5, which has no point, as a text.
+    recipe = read(tmp_path, "name: r\nsft: {base: b, learning_rate: 2e-5, epochs: 2, max_grad_norm: 0.5}\n")
+    assert (recipe.sft.learning_rate, recipe.sft.epochs, recipe.sft.max_grad_norm) == (2e-5, 2.0, 0.5)
+    assert mix_of(total=10, sources=[{"data": "x", "fraction": 1}]).asked() == [10]
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read the recipe .*gone\.yaml: No such file"):
         read_recipe(tmp_path / "gone.yaml")
@@ -115,6 +140,22 @@ def test_one_word_stands_for_a_list_of_one():
     mix = mix_of(sources=[{"data": "x", "filters": {"language": "English", "finish_reason": "stop"}}])
     assert mix.sources[0].filters.language == ("English",)
     assert mix.sources[0].filters.finish_reason == ("stop",)
+
+
+def test_the_word_on_is_a_key_as_the_documentation_writes_it(tmp_path):
+    recipe = read(
+        tmp_path,
+        "name: r\nmix:\n  duplicates: {exact: true, near: 0.8, on: prompts}\n  sources: [{data: x}]\n",
+    )
+    assert recipe.mix.duplicates == Duplicates(exact=True, near=0.8, on="prompts")
+    message = fault(tmp_path, "name: r\nmix: {duplicates: {on: answers}, sources: [{data: x}]}\n")
+    assert "mix.duplicates.on: 'answers' should be 'conversation' or 'prompts'" in message
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "name: s\njudge: demo\nsizes: [4]\ndgms: {a: {answers: chats.jsonl}}\ntargets: {t: {model: demo}}\n"
+        "mix: {duplicates: {exact: false, on: prompts}}\n"
+    )
+    assert read_study(study).mix.duplicates == Duplicates(exact=False, on="prompts")
 
 
 def test_re_wild_is_stated_as_in_the_papers_table_1():

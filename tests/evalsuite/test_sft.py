@@ -20,6 +20,7 @@ from evalsuite.errors import CheckpointError, DataError, TrainingError, UsageErr
 from evalsuite.progress import Silence
 from evalsuite.sft.checkpoint_out import WORK
 from evalsuite.sft.training import train
+from evalsuite.sft.training_data import open_training_data
 from tests.evalsuite.tiny_training import conversation, write_mix, write_recipe, write_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -246,7 +247,8 @@ def test_inspect_shows_the_mask_and_trains_nothing(tmp_path, base, mix):
         ({"max_length": 513}, UsageError, "more than the 512 tokens of context"),
         ({"devices": 3}, UsageError, "does not divide"),
         ({"chat_template": "missing.jinja"}, UsageError, "no chat template missing.jinja"),
-        ({"held_out": 14}, DataError, "no conversation is left"),
+        ({"held_out": 50}, DataError, r"left to train on \(held out 14 of the 50 that held_out asks for\); lower held"),
+        ({"max_length": 16}, DataError, r"left to train on \(too_long 14\); change max_length"),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(tmp_path, base, mix, sft, error, words):
@@ -279,8 +281,66 @@ def test_wrong_places_and_loggers_are_one_sentence(tmp_path, base, mix, monkeypa
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "mix.json").write_text("{}")
-    with pytest.raises(DataError, match=r"no \*\.parquet"):
+    with pytest.raises(DataError, match="lists no shards"):
         train(recipe, tmp_path / "out", data=str(empty))
+
+
+def cut(folder: Path) -> None:
+    shard = folder / "mix-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (cut, r"mix-00001.parquet is not as its mix.json has it; build the mix again"),
+        (lambda folder: (folder / "mix-00001.parquet").unlink(), r"lacks mix-00001.parquet"),
+        (
+            lambda folder: (folder / "mix-00002.parquet").write_bytes((folder / "mix-00001.parquet").read_bytes()),
+            r"holds mix-00002.parquet, which its mix.json does not list",
+        ),
+        (lambda folder: (folder / "mix.json").write_text('{"shards": [1]}'), "lists no shards"),
+    ],
+    ids=["cut", "missing", "more", "list"],
+)
+def test_a_mix_is_trained_on_only_as_its_document_has_it(tmp_path, change, words):
+    folder = write_mix(tmp_path / "mix", [conversation(i) for i in range(6)], rows_a_shard=3)
+    assert [sample.hash for sample in open_training_data(str(folder))] == [f"{i:064x}" for i in range(6)]
+    change(folder)
+    with pytest.raises(DataError, match=words):
+        open_training_data(str(folder))
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, base, mix):
+    recipe = write_recipe(tmp_path / "r.yaml", base)
+    (tmp_path / "file").write_text("x")
+    for out in (Path("/proc/ckpt"), tmp_path / "file" / "ckpt"):
+        words = ["sft", str(recipe), "--data", str(mix), "--out", str(out)]
+        refused = CliRunner().invoke(app, words)
+        assert refused.exit_code == 2, refused.output
+        assert f"cannot write {out}: " in refused.stderr
+        assert "give --out a writable folder" in refused.stderr
+
+
+def test_a_chat_template_that_is_no_text_is_one_sentence(tmp_path, base, mix):
+    (tmp_path / "latin.jinja").write_bytes("{# für #}".encode("latin-1"))
+    recipe = write_recipe(tmp_path / "r.yaml", base, chat_template=str(tmp_path / "latin.jinja"))
+    with pytest.raises(UsageError, match=r"latin\.jinja: it is not UTF-8 text; give a Jinja file"):
+        train(recipe, tmp_path / "out", data=str(mix))
+
+
+def test_the_present_folder_and_a_link_are_places_like_any_other(tmp_path, base, mix, monkeypatch):
+    recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text("".join(json.dumps({"messages": conversation(i)}) + "\n" for i in range(6)))
+    recipe.write_text(recipe.read_text() + f"mix: {{sources: [{{data: {chats}}}]}}\n")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    monkeypatch.chdir(tmp_path / "disk")
+    assert not train(recipe, Path(), contamination="off").taken_over
+    assert train(recipe, tmp_path / "link", contamination="off").taken_over
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk.mix" / "mix.json").is_file()
 
 
 def test_fresh_sets_aside_and_loses_nothing(tmp_path, base, mix):

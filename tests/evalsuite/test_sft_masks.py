@@ -86,12 +86,41 @@ def test_what_cannot_be_learned_is_dropped_with_its_reason(form, messages, reaso
 def test_a_template_that_rewrites_earlier_answers_trains_the_last_one_only(tmp_path):
     rewriting = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
-        "{% if m['role'] == 'assistant' and not loop.last and messages[-1]['role'] == 'assistant' %}(old) {% endif %}"
+        "{% if m['role'] == 'assistant' and not loop.last %}(old) {% endif %}"
         "{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    marked = mark_answers(form_of(tmp_path / "m", rewriting), chat("One?", "Yes.", "Two?", "No."), END)
-    # The first answer no longer reads as it was given: nothing of the conversation is silently mislabelled.
-    assert marked == Dropped("mask_mismatch", "Yes.")
+    form = form_of(tmp_path / "m", rewriting)
+    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
+    assert masked_in(form, marked) == "No.<|im_end|>"
+    assert marked.n_without_loss == 1
+    assert "(old) Yes.<|im_end|>" in form.tokenizer.decode(marked.ids)
+    # Rewritten in hindsight only, the first answer is not what the second is asked behind.
+    hindsight = rewriting.replace("not loop.last", "not loop.last and messages[-1]['role'] == 'assistant'")
+    marked = mark_answers(form_of(tmp_path / "h", hindsight), chat("One?", "Yes.", "Two?", "No."), END)
+    assert marked == Dropped("boundary_merges", "Yes.")
+
+
+REASONING = (
+    "{% for m in messages %}{% set text = m['content'] %}{% if m['role'] == 'assistant' and not loop.last %}"
+    "{% set text = text.split('</think>')[-1].lstrip() %}{% endif %}"
+    "<|im_start|>{{ m['role'] }}\n{{ text }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_that_drops_earlier_reasoning_loses_no_conversation(tmp_path):
+    form = form_of(tmp_path / "m", REASONING)
+    thought = "<think>Two twos.</think>Four."
+    marked = mark_answers(form, chat("Two and two?", thought, "Sure?", "Yes.", "Why?", thought), END)
+    # The second answer has no reasoning to lose, and the last keeps its own.
+    assert masked_in(form, marked) == f"Yes.<|im_end|>{thought}<|im_end|>"
+    assert marked.n_without_loss == 1
+
+
+def test_a_last_answer_that_the_template_rewrites_is_dropped(tmp_path):
+    shouting = TEMPLATE.replace("m['content']", "(m['content'] | upper)")
+    dropped = mark_answers(form_of(tmp_path / "m", shouting), chat("One?", "Yes."), END)
+    assert dropped == Dropped("mask_mismatch", "Yes.")
 
 
 def test_a_template_that_drops_earlier_turns_counts_the_answers_without_loss(tmp_path):

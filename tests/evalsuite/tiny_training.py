@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def conversation(i: int, n_turns: int = 1, pad: str = "") -> list[dict[str, str]
     return turns
 
 
-def write_mix(folder: Path, conversations: list[list[dict[str, str]]], **mix: object) -> Path:
+def write_mix(folder: Path, conversations: list[list[dict[str, str]]], rows_a_shard: int = 100, **mix: object) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -53,8 +54,13 @@ def write_mix(folder: Path, conversations: list[list[dict[str, str]]], **mix: ob
         {"messages": turns, "conversation_hash": f"{i:064x}", "source": "tiny", "dgm": "Q72"}
         for i, turns in enumerate(conversations)
     ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "mix-00000.parquet")
-    document = {"hash": "f" * 64, "n_rows": len(rows), "dgms": ["Q72"], "contamination": {"mt_bench": 0.0}, **mix}
+    shards = []
+    for number, start in enumerate(range(0, len(rows), rows_a_shard)):
+        path = folder / f"mix-{number:05d}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows[start : start + rows_a_shard]), path)
+        shards.append({"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    document = {"hash": "f" * 64, "n_rows": len(rows), "dgms": ["Q72"], "contamination": {"mt_bench": 0.0}}
+    document |= {"shards": shards, **mix}
     (folder / "mix.json").write_text(json.dumps(document))
     return folder
 
