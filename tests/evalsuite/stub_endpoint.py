@@ -4,7 +4,7 @@
         stub.url, stub.requests
 
 A handler returns (status, JSON document) or (status, bytes); returning None cuts the
-connection without an answer.
+connection without an answer. Only with ``tokens`` it says how it splits a text (vLLM's ``/tokenize``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ Handler = Callable[[str, dict[str, Any]], "tuple[int, Any] | None"]
 
 
 class StubEndpoint:
-    def __init__(self, handler: Handler, *, model: str = "stub", max_model_len: int = 4096, status: int = 200) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        model: str = "stub",
+        max_model_len: int = 4096,
+        status: int = 200,
+        tokens: list[int] | None = None,
+    ) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
         outer = self
 
@@ -31,6 +39,9 @@ class StubEndpoint:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/tokenize":
+                    self._send(200 if tokens is not None else 404, {"tokens": tokens})
+                    return
                 outer.requests.append((self.path, body))
                 answer = handler(self.path, body)
                 if answer is None:

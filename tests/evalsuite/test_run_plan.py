@@ -124,15 +124,6 @@ def test_each_model_is_charged_for_its_own_verdicts_alone(tmp_path):
     assert sum(used) == asked
 
 
-def tokenizing(ids):
-    def answer(path, body):
-        if path == "/tokenize":
-            return 200, {"tokens": ids if ids is not None else [9]}
-        return obliging(path, body)
-
-    return answer
-
-
 def test_a_server_with_another_tokenizer_is_refused_before_anything_is_asked(tmp_path):
     from evalsuite.serving.chat_format import load_chat_format
     from evalsuite.serving.wire import _PROBE_TEXT
@@ -140,8 +131,8 @@ def test_a_server_with_another_tokenizer_is_refused_before_anything_is_asked(tmp
     checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
     right = load_chat_format(checkpoint).tokenizer.encode(_PROBE_TEXT, add_special_tokens=False)
     with Store(tmp_path / "store.sqlite") as store:
-        for ids in (right, None):
-            with StubEndpoint(tokenizing(ids)) as stub:
+        for ids in (right, [9]):
+            with StubEndpoint(obliging, tokens=ids) as stub:
                 make = (checkpoint, store, ServeOptions(), tmp_path / "log")
                 if ids is right:
                     assert Session(*make, base_url=stub.url).target.identity["attached"] == "stub"
