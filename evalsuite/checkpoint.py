@@ -295,7 +295,14 @@ def weight_bytes(checkpoint: Checkpoint) -> int:
     """Bytes of weights on disk, a lower bound for the memory that serving needs; 0 for an endpoint."""
     if checkpoint.path is None:
         return 0
-    return sum(file.stat().st_size for file in checkpoint.path.glob("*.safetensors"))
+    files = {file.name: file.stat().st_size for file in checkpoint.path.glob("*.safetensors")}
+    index = checkpoint.path / "model.safetensors.index.json"
+    if index.is_file():
+        listed = set(_read_config(index).get("weight_map", {}).values())
+    else:
+        # The same weights once more, as Mistral's own loader wants them.
+        listed = {name for name in files if not name.startswith("consolidated")}
+    return sum(size for name, size in files.items() if name in listed or not listed)
 
 
 def weights_hint(checkpoint: Checkpoint) -> str:

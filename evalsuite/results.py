@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+_SHOWN = 32
 _PACKAGES = (
     "evalsuite",
     "vllm",
@@ -113,6 +115,21 @@ def _is_manifest(document: Mapping[str, Any]) -> bool:
     )
 
 
+def other_model(stored: Mapping[str, Any], manifest: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    """Say in what a model was served otherwise than now; what is not known of either contradicts nothing.
+
+    ``model`` holds what is known of ``dtype``, ``chat_template_sha256`` and ``chat_format``.
+    """
+    recorded = {**stored["model"], "chat_format": (manifest.get("model") or {}).get("chat_format")}
+    words = {"dtype": "dtype", "chat_template_sha256": "chat template", "chat_format": "chat format"}
+    pairs = [(word, recorded.get(key), model.get(key)) for key, word in words.items()]
+    return [
+        f"{word} {str(old)[:_SHOWN]} (now {str(new)[:_SHOWN]})"
+        for word, old, new in pairs
+        if old is not None and new is not None and old != new
+    ]
+
+
 def refuse_mixing(
     folder: Path,
     stored: Mapping[str, Any],
@@ -125,11 +142,7 @@ def refuse_mixing(
     model: Mapping[str, Any],
 ) -> None:
     """Raise UsageError when new figures would stand beside ones from other data, limit, judge, dtype or template."""
-    differences = []
-    for key, word in (("dtype", "dtype"), ("chat_template_sha256", "chat template")):
-        old, new = stored["model"].get(key), model.get(key)
-        if old is not None and new is not None and old != new:
-            differences.append(f"{word} {str(old)[:12]} (now {new[:12]})")
+    differences = other_model(stored, manifest, model)
     if stored.get("data") != data:
         differences.append(f"data {stored.get('data')} (now {data})")
     if stored.get("limit") != limit:
@@ -167,6 +180,14 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def figures_sha256(folder: Path) -> str | None:
+    """Return the SHA-256 of a folder's scores.json, None where there is none to be read."""
+    try:
+        return hashlib.sha256((folder / "scores.json").read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def set_aside(folder: Path) -> None:

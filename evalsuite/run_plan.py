@@ -11,12 +11,15 @@ import evalsuite
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.doctor import Asked
+from evalsuite.errors import UsageError
 from evalsuite.progress import Progress
-from evalsuite.redaction import without_secrets
-from evalsuite.results import Stopwatch, refuse_mixing, reusable, stored_manifest, stored_scores
-from evalsuite.serving.session import answer_identity, effective_dtype
+from evalsuite.results import Stopwatch, figures_sha256, refuse_mixing, reusable, stored_manifest, stored_scores
+from evalsuite.serving.session import answer_identity, api_key, served_as
+from evalsuite.serving.wire import check_endpoint
 from evalsuite.store import content_key
 from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
+
+_HARNESS_OPTIONS = frozenset({"data", "limit", "parts", "seed", "chat_template_on_openllm", "fewshot_as_multiturn"})
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class ModelRun:
     watch: Stopwatch = field(default_factory=Stopwatch)
     usage: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
+    replaces: str | None = None
+    """SHA-256 of the scores.json that --fresh sets aside: another run's newer figures are not meant."""
     chat_source: str | None = None
 
     def line(self, suite: SuiteRun) -> str:
@@ -89,12 +94,15 @@ def plan_of(
     folder = config.results / checkpoint.slug
     # With --fresh the old figures are set aside when new ones are there to be written.
     stored, manifest = (None, {}) if config.fresh else (stored_scores(folder), stored_manifest(folder))
-    attached = without_secrets(config.base_url) if config.base_url else None
+    old = figures_sha256(folder) if config.fresh else None
+    # By its name, not its address: another server there is another model, and the same one may move.
+    served = check_endpoint(config.base_url, api_key(), None) if config.base_url and not checkpoint.endpoint else None
+    attached = served and served[0]
     identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     runs = [_with_stored_parts(spec, config, judge, identity, stored, manifest) for spec in config.suites]
     refuse_other_figures(folder, stored, manifest, config, checkpoint, judge, runs)
     todo = [suite for suite in runs if not reusable(stored, manifest, suite.spec.key, suite.run_key)]
-    return ModelRun(checkpoint, folder, stored, manifest, todo)
+    return ModelRun(checkpoint, folder, stored, manifest, todo, replaces=old)
 
 
 def refuse_other_figures(
@@ -107,7 +115,6 @@ def refuse_other_figures(
     runs: Sequence[SuiteRun],
 ) -> None:
     if stored is not None:
-        dtype = effective_dtype(checkpoint, config.serve_options(), attached=bool(config.base_url))
         refuse_mixing(
             folder,
             stored,
@@ -116,7 +123,7 @@ def refuse_other_figures(
             limit=config.limit,
             judge=None if judge is None else {"name": judge.name, "fingerprint": judge.fingerprint},
             pins={suite.spec.key: suite.pins for suite in runs},
-            model={"dtype": dtype, "chat_template_sha256": checkpoint.chat_template_sha256},
+            model=served_as(checkpoint, config.serve_options(), config.chat_template, attached=bool(config.base_url)),
         )
 
 
@@ -128,35 +135,62 @@ def _with_stored_parts(
     stored: Mapping[str, Any] | None,
     manifest: Mapping[str, Any],
 ) -> SuiteRun:
-    """Plan a suite together with those parts of it whose figures stand and answer the same question.
+    """Plan a suite together with those parts of it whose figures stand.
 
     One file holds all parts of a suite, so the new ones are scored with the old, whose answers are in the store.
+    Raises UsageError where the old ones were made with other settings of the suite.
     """
     asked = _suite_run(spec, config, judge, identity)
     entry = manifest.get("suites", {}).get(spec.key, {}) if asked.by_item is None and stored is not None else {}
     parts = (entry.get("options") or {}).get("parts")
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         return asked
-    earlier = spec.model_copy(update={"parts": tuple(parts)})
-    if earlier == spec or _suite_run(earlier, config, judge, identity).run_key != entry.get("run_key"):
-        return asked
     # No parts are all of them.
     both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts and spec.parts else ()
+    if both == spec.parts:
+        return asked
+    now, then = _that_matter(asked.options, harness=True), entry["options"]
+    if changed := [name for name in now if name not in ("parts", "limit", "data") and then.get(name) != now[name]]:
+        raise UsageError(
+            f"the figures of {spec.key} that stand there were made with another {', '.join(changed)}, "
+            "and one file holds all its parts; ask for all of them at once, give another folder with --results, "
+            "or pass --fresh"
+        )
     return _suite_run(spec.model_copy(update={"parts": both}), config, judge, identity)
+
+
+def refuse_lost_parts(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any], suite: SuiteRun) -> None:
+    """Raise UsageError when another run has written parts of a suite meanwhile that this one does not hold."""
+    stands = stored is not None and suite.by_item is None and suite.spec.key in stored["suites"]
+    entry = manifest.get("suites", {}).get(suite.spec.key, {}) if stands else {}
+    parts = (entry.get("options") or {}).get("parts")
+    if isinstance(parts, (list, tuple)) and suite.spec.parts and not (parts and set(parts) <= set(suite.spec.parts)):
+        raise UsageError(
+            f"another run wrote {', '.join(map(str, parts)) or 'all parts'} of {suite.spec.key} meanwhile; "
+            "run the same command again: every answer is remembered"
+        )
 
 
 def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, identity: Mapping[str, Any]) -> SuiteRun:
     options = config.suite_options(spec)
     loaded, pins = _load(spec, options)
+    judged = judge is not None and loaded is not None
     question = {
         "suite": spec.model_dump(),
-        "options": asdict(options),
+        "options": _that_matter(options, harness=loaded is None),
         "model": dict(identity),
-        "judge": None if judge is None else answer_identity(judge, config.serve_options(), None, attached=None),
+        # lm-eval's metrics know no judge, whoever was given for the other suites.
+        "judge": answer_identity(judge, config.serve_options(), None, attached=None) if judge and judged else None,
         "pins": {name: pin["sha256"] for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }
     return SuiteRun(spec, options, pins, content_key(question), loaded)
+
+
+def _that_matter(options: SuiteOptions, *, harness: bool) -> dict[str, Any]:
+    """Return the options that change a suite's figures; those of the item suites are not lm-eval's."""
+    own = asdict(options)
+    return {name: own[name] for name in own if not harness or name in _HARNESS_OPTIONS}
 
 
 def _load(spec: SuiteSpec, options: SuiteOptions) -> tuple[Loaded | None, Mapping[str, Mapping[str, Any]]]:

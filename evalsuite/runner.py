@@ -18,7 +18,15 @@ from evalsuite.config import RunConfig
 from evalsuite.doctor import preflight
 from evalsuite.errors import CheckpointError
 from evalsuite.progress import Progress, Silence
-from evalsuite.results import exclusive, set_aside, stored_manifest, stored_scores, unscored_share, write_results
+from evalsuite.results import (
+    exclusive,
+    figures_sha256,
+    set_aside,
+    stored_manifest,
+    stored_scores,
+    unscored_share,
+    write_results,
+)
 from evalsuite.run_documents import manifest_document, scores_document
 from evalsuite.run_plan import (
     ModelRun,
@@ -27,6 +35,7 @@ from evalsuite.run_plan import (
     judge_of,
     models_asked,
     plan_of,
+    refuse_lost_parts,
     refuse_other_figures,
 )
 from evalsuite.serving.client import Client
@@ -236,12 +245,14 @@ class _Runner:
         """Score, export, and write scores.json and then manifest.json, beside what others wrote meanwhile."""
         plan.watch.resume()
         with exclusive(plan.folder):
-            if self.config.fresh:
+            if plan.replaces is not None and figures_sha256(plan.folder) == plan.replaces:
                 set_aside(plan.folder)
             plan.stored, plan.manifest = stored_scores(plan.folder), stored_manifest(plan.folder)
             refuse_other_figures(
                 plan.folder, plan.stored, plan.manifest, self.config, plan.checkpoint, self.judge, plan.todo
             )
+            for suite in plan.todo:
+                refuse_lost_parts(plan.stored, plan.manifest, suite)
             self._write(plan)
 
     def _write(self, plan: ModelRun) -> None:
@@ -254,6 +265,7 @@ class _Runner:
                 "options": asdict(suite.options),
                 "data_pins": {name: dict(pin) for name, pin in suite.pins.items()},
                 "missing": dict(getattr(suite.loaded, "missing", {}) or {}),
+                **_applied(suite),
             }
         plan.watch.lap("score")
         document = scores_document(plan, suites, self.config, self.judge)
@@ -277,6 +289,19 @@ class _Runner:
             judge=judge_name if suite.needs_judge else None,
         )
         return by_item.score(suite.records, suite.loaded, suite.options)
+
+
+def _applied(suite: SuiteRun) -> dict[str, Any]:
+    """Say what lm-eval was given in the end: a model without a chat template gets none, whatever was asked."""
+    if suite.harness_result is None:
+        return {}
+    about = suite.harness_result.results
+    return {
+        "applied": {
+            "chat_template_on_openllm": about.get("chat_template") is not None,
+            "fewshot_as_multiturn": bool(about.get("fewshot_as_multiturn")),
+        }
+    }
 
 
 def _require_chat_format(plan: ModelRun, session: Session) -> None:

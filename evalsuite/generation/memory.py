@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from types import TracebackType
 from typing import Self
+
+from evalsuite.serving.device import told_of_gpus
 
 _EVERY_S = 1.0
 _MIB = 2**20
@@ -66,13 +67,6 @@ def children_bytes() -> int:
 def gpu_bytes() -> int:
     """Return the bytes in use on all visible GPUs, 0 where nvidia-smi does not tell."""
     try:
-        told = subprocess.run(
-            ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout
-        return sum(int(line) for line in told.split()) * _MIB
-    except (OSError, ValueError, subprocess.SubprocessError):
+        return sum(int(mib) for mib in told_of_gpus("memory.used")) * _MIB
+    except ValueError:
         return 0

@@ -72,8 +72,11 @@ def protocol_of(suites: Mapping[str, Any], manifest: Mapping[str, Any]) -> Proto
     for suite, names in SETTINGS.items():
         if suite not in suites:
             continue
-        options = (recorded.get(suite) or {}).get("options")
-        own = _settings(suite, options if isinstance(options, Mapping) else {}, suites[suite])
+        entry = recorded.get(suite) or {}
+        options, applied = entry.get("options"), entry.get("applied")
+        # What was asked, and over it what came of it: a base model has no chat template to apply.
+        asked = dict(options) if isinstance(options, Mapping) else {}
+        own = _settings(suite, asked | (dict(applied) if isinstance(applied, Mapping) else {}), suites[suite])
         settings |= {(suite, name): own[name] for name in names if own.get(name) is not None}
     return Protocol(settings, {suite: own for suite, own in pins.items() if own})
 

@@ -84,6 +84,7 @@ class Client:
         self.target = target
         self._connection = Connection(connect)
         self._store = store
+        self._in_flight = in_flight
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
@@ -111,6 +112,11 @@ class Client:
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer; raises UsageError for a server whose tokenizer is out of sight."""
         return self._format().tokenizer
+
+    @property
+    def in_flight(self) -> int:
+        """The most requests that are with the server at once."""
+        return self._in_flight
 
     @property
     def named_format(self) -> ChatFormat | None:
@@ -251,7 +257,8 @@ class Client:
         logprobs = {int(token): float(value) for token, value in reply["logprobs"].items()}
         if missing := [token for token in ids if token not in logprobs]:
             return Unscored("malformed_reply", f"no log-probability for {len(missing)} of the tokens asked for")
-        return NextToken(logprobs={token: logprobs[token] for token in ids}, top_id=int(reply["top_id"]))
+        top = int(reply["top_id"])
+        return NextToken({token: logprobs[token] for token in ids}, top, logprobs.get(top))
 
     async def continuation_steps(
         self, context: Sequence[int], continuations: Sequence[Sequence[int]]
@@ -276,11 +283,12 @@ class Client:
         """Return (log-probability, is it the likeliest) of each token from position ``start`` on.
 
         The ordinary way, which computes every position again and skips the prefix cache: for
-        rolling likelihoods, and for servers without next-token questions.
+        rolling likelihoods, and for servers without next-token questions. The likeliest token is
+        asked for too, since one that is as likely has rank 2.
         """
         if len(tokens) >= self.max_model_len:
             return Unscored("context_length", f"{len(tokens)} tokens, the context holds {self.max_model_len}")
-        body = {"prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, **_NEUTRAL}
+        body = {"prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1, **_NEUTRAL}
         reply = await self._remembered("prompt", "/completions", body, lambda raw: read_prompt_logprobs(raw, tokens))
         if isinstance(reply, Unscored):
             return reply

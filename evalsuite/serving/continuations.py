@@ -30,11 +30,18 @@ class NextToken:
     """The server's answer to one question.
 
     ``logprobs`` holds the raw log-probability (natural, over the whole vocabulary) of exactly
-    the ids that were asked for; ``top_id`` is the token that greedy decoding would take.
+    the ids that were asked for; ``top_id`` is the token that greedy decoding would take, and
+    ``top_logprob`` its log-probability where the server told it.
     """
 
     logprobs: Mapping[int, float]
     top_id: int
+    top_logprob: float | None = None
+
+    def is_top(self, token: int) -> bool:
+        """Whether no other token is likelier: in 16 bits several are often equally likely, and lm-eval counts each."""
+        tied = self.top_logprob is not None and self.logprobs[token] >= self.top_logprob
+        return token == self.top_id or tied
 
 
 class TokenServer(Protocol):
@@ -226,5 +233,5 @@ def _sum_along(
             return answer
         if token not in answer.logprobs:
             return Unscored("malformed_reply", f"the server gave no log-probability for token {token}")
-        steps.append((answer.logprobs[token], answer.top_id == token))
+        steps.append((answer.logprobs[token], answer.is_top(token)))
     return summed(steps)

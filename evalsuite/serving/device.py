@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from evalsuite.checkpoint import Checkpoint, weight_bytes
 from evalsuite.errors import UsageError
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+
+_NEVER_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
+"""Models that overflow in float16, for which vLLM chooses another dtype."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -60,7 +64,7 @@ def cpu_has_bf16() -> bool:
 def gpus_have_bf16() -> bool:
     """Whether every GPU multiplies in bfloat16, or nvidia-smi does not say otherwise."""
     try:
-        return all(float(capability) >= _BF16_CAPABILITY for capability in _told_of_gpus("compute_cap"))
+        return all(float(capability) >= _BF16_CAPABILITY for capability in told_of_gpus("compute_cap"))
     except ValueError:
         return True
 
@@ -85,12 +89,19 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     own = own_dtype(checkpoint)
     if asked != "auto":
         return asked
-    if device.kind == "cuda" and own in ("float32", "bfloat16"):
-        return "bfloat16" if gpus_have_bf16() else "float16"
+    if device.kind == "cuda":
+        return _as_vllm_chooses(own, str((checkpoint.config or {}).get("model_type")))
     imitated = own == "bfloat16" and device.kind == "cpu" and not cpu_has_bf16()
     # Quantised weights are unpacked to the dtype that their kernels know.
     quantised = "quantization_config" in (checkpoint.config or {})
     return "float32" if imitated and not quantised else own
+
+
+def _as_vllm_chooses(own: str | None, model_type: str) -> str | None:
+    wide = "bfloat16" if gpus_have_bf16() else "float32" if model_type in _NEVER_FLOAT16 else "float16"
+    if own in ("float32", "bfloat16") or (own == "float16" and model_type in _NEVER_FLOAT16):
+        return wide
+    return own if own == "float16" else None
 
 
 def served_bytes(checkpoint: Checkpoint, asked: str, device: Device) -> int:
@@ -106,20 +117,27 @@ def cpu_kv_cache_gib() -> int:
 
 def gpu_names() -> list[str]:
     """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
-    return _told_of_gpus("name")
+    return told_of_gpus("name")
 
 
 def gpu_memory() -> list[int]:
     """Return the bytes of each GPU's memory, none where there is no nvidia-smi or it does not say."""
-    told = _told_of_gpus("memory.total")
+    told = told_of_gpus("memory.total")
     return [int(mib) << 20 for mib in told] if all(mib.isdecimal() for mib in told) else []
 
 
-def _told_of_gpus(field: str) -> list[str]:
-    """Ask nvidia-smi for one figure of each GPU, without its unit."""
+def told_of_gpus(field: str) -> list[str]:
+    """Ask nvidia-smi for one figure of each GPU that this process sees, without its unit; none where it does not tell.
+
+    The tool itself knows nothing of CUDA_VISIBLE_DEVICES.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and not visible.strip():
+        return []
+    chosen = [f"--id={visible}"] if visible else []
     try:
         listed = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"],
+            ["nvidia-smi", *chosen, f"--query-gpu={field}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -129,7 +129,8 @@ def read_prompt_logprobs(raw: dict[str, Any], tokens: Sequence[int]) -> dict[str
         value = float(own["logprob"])
         if not _is_logprob(value):
             return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")
-        read.append((value, own["rank"] == 1))
+        tied = len(entry) > 1 and value >= max(float(other["logprob"]) for other in entry.values())
+        read.append((value, own["rank"] == 1 or tied))
     return {"tokens": read}
 
 

@@ -28,7 +28,8 @@ import math
 import os
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 PATH = "/v1/evalsuite/loglikelihoods"
@@ -90,6 +91,7 @@ class _Engine:
         # What continues a context goes before other contexts, which would push it out of the cache.
         scheduler = getattr(getattr(client, "vllm_config", None), "scheduler_config", None)
         self._soon = {"priority": -1} if getattr(scheduler, "policy", None) == "priority" else {}
+        self._n_engines = _engines_to_choose_from(getattr(client, "vllm_config", None))
         self.usage: dict[str, Any] = {
             "prompt_tokens": 0,
             "completion_tokens": 0,
@@ -97,12 +99,20 @@ class _Engine:
         }
 
     async def score(self, context: list[int], continuations: list[list[int]]) -> list[Steps]:
+        # vLLM hands each request to the engine with the least to do, which need not have the context in its cache.
+        home = (
+            {"data_parallel_rank": zlib.crc32(repr(context).encode()) % self._n_engines} if self._n_engines > 1 else {}
+        )
+        self._soon |= home
         firsts = sorted({tokens[0] for tokens in continuations})
         if len(firsts) > MAX_FIRST_TOKENS:
             raise ValueError(f"{len(firsts)} different first tokens, {MAX_FIRST_TOKENS} are possible")
-        root = await self._generate(context, {}, logprobs=len(firsts), logprob_token_ids=firsts)
+        root = await self._generate(context, home, logprobs=len(firsts), logprob_token_ids=firsts)
         top, answers = root.outputs[0].token_ids[0], root.outputs[0].logprobs[0]
-        beginnings = {token: (_finite(answers[token].logprob), token == top) for token in firsts}
+        best = answers[top].logprob if top in answers else math.inf
+        beginnings = {
+            token: (_finite(answers[token].logprob), token == top or answers[token].logprob >= best) for token in firsts
+        }
         rests = await asyncio.gather(*(self._rest(context, tokens) for tokens in continuations))
         return [[beginnings[tokens[0]], *rest] for tokens, rest in zip(continuations, rests, strict=True)]
 
@@ -111,15 +121,16 @@ class _Engine:
         if len(continuation) == 1:
             return []
         prompt, start = context + continuation, len(context) + 1
-        reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=False)
+        # The likeliest token is asked for too: one that is as likely has rank 2, and lm-eval counts both as greedy.
+        reply = await self._generate(prompt, self._soon, prompt_logprobs=1, skip_reading_prefix_cache=False)
         # The log-probability of token i stands on position i - 1, which must have been computed.
         if max(reply.num_cached_tokens or 0, _left_out(reply, prompt)) > start - 1:
-            reply = await self._generate(prompt, self._soon, prompt_logprobs=0, skip_reading_prefix_cache=True)
+            reply = await self._generate(prompt, self._soon, prompt_logprobs=1, skip_reading_prefix_cache=True)
         left_out = _left_out(reply, prompt)
         if left_out > start - 1:
             raise ValueError(f"the engine gave {len(prompt) - left_out} of {len(prompt)} log-probabilities")
-        entries = [reply.prompt_logprobs[i - left_out][prompt[i]] for i in range(start, len(prompt))]
-        return [(_finite(entry.logprob), entry.rank == 1) for entry in entries]
+        rows = [(reply.prompt_logprobs[i - left_out], prompt[i]) for i in range(start, len(prompt))]
+        return [(_finite(row[token].logprob), _is_top(row, token)) for row, token in rows]
 
     async def _generate(self, prompt: Sequence[int], order: dict[str, int], **settings: Any) -> Any:
         from vllm import SamplingParams
@@ -135,6 +146,19 @@ class _Engine:
         self.usage["completion_tokens"] += 1
         self.usage["prompt_tokens_details"]["cached_tokens"] += final.num_cached_tokens or 0
         return final
+
+
+def _engines_to_choose_from(config: Any) -> int:
+    """Return how many engines this process hands its requests to."""
+    parallel = getattr(config, "parallel_config", None)
+    if getattr(parallel, "data_parallel_external_lb", False) or getattr(parallel, "data_parallel_hybrid_lb", False):
+        return 1
+    return int(getattr(parallel, "data_parallel_size", 1) or 1)
+
+
+def _is_top(row: Mapping[int, Any], token: int) -> bool:
+    own = row[token]
+    return bool(own.rank == 1 or (len(row) > 1 and own.logprob >= max(entry.logprob for entry in row.values())))
 
 
 def _left_out(reply: Any, prompt: Sequence[int]) -> int:

@@ -66,6 +66,12 @@ _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
         "the memory left for the KV cache is too small; lower --max-model-len",
         False,
     ),
+    (
+        r"Free memory on device .* on startup",
+        "other processes hold the GPU's memory; end them, choose another GPU with CUDA_VISIBLE_DEVICES, "
+        "or pass --vllm-arg gpu_memory_utilization=0.5",
+        False,
+    ),
     (r"No space left on device", "the disk is full; free some space and run again", False),
     (
         r"(?:Address already in use|address already in use)",

@@ -18,6 +18,7 @@ from evalsuite.files import read_json
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.device import installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.open_files import room_for_connections
 from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer
 from evalsuite.store import Memory
@@ -91,7 +92,9 @@ class Session:
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
             is_ours=not self._url,
         )
-        self.in_flight = in_flight or _IN_FLIGHT[self.kind]
+        # vLLM's bound on a batch is each engine's own.
+        engines = options.data_parallel_size if self.kind == "cuda" else 1
+        self.in_flight = room_for_connections(in_flight or _IN_FLIGHT[self.kind] * engines)
         self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)
 
     def _served_name(self) -> str | None:
@@ -174,6 +177,19 @@ def effective_dtype(checkpoint: Checkpoint, options: ServeOptions, *, attached: 
     if attached or checkpoint.endpoint:
         return own_dtype(checkpoint) if options.dtype == "auto" else options.dtype
     return served_dtype(checkpoint, options.dtype, installed_vllm())
+
+
+def served_as(
+    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: bool
+) -> dict[str, str | None]:
+    """Return what is known before a start of how a model is served: its dtype and how conversations are written."""
+    named = template_word if template_word and template_word.startswith("fastchat:") else None
+    own = "checkpoint" if checkpoint.chat_template is not None else None
+    return {
+        "dtype": effective_dtype(checkpoint, options, attached=attached),
+        "chat_template_sha256": checkpoint.chat_template_sha256,
+        "chat_format": named or own,
+    }
 
 
 def answer_identity(

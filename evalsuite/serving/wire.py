@@ -128,7 +128,7 @@ async def _get(endpoint: Endpoint, url: str) -> httpx.Response | None:
     try:
         async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S) as probe:
             return await probe.get(url, headers=_authorization(endpoint.api_key))
-    except httpx.HTTPError:
+    except (httpx.HTTPError, OSError):
         return None
 
 
@@ -209,7 +209,7 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
     """Raise UsageError when a server splits a text otherwise than the checkpoint's tokenizer: its answers to our
     token ids would be finite, plausible and wrong.
 
-    Asked of vLLM's ``/tokenize``; a server without it is believed.
+    Asked of vLLM's ``/tokenize``; a server that does not answer it as vLLM does is believed.
     """
     url = endpoint.base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
     asked = {"model": endpoint.model_name, "prompt": _PROBE_TEXT, "add_special_tokens": False}
@@ -218,7 +218,10 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
         theirs = reply.json()["tokens"] if reply.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
         return
-    if theirs is not None and theirs != tokenizer.encode(_PROBE_TEXT, add_special_tokens=False):
+    if not isinstance(theirs, list) or not theirs or not all(type(token) is int for token in theirs):
+        # Another server's idea of the path: it has not split our text.
+        return
+    if theirs != tokenizer.encode(_PROBE_TEXT, add_special_tokens=False):
         raise UsageError(
             f"{endpoint.shown} serves {endpoint.model_name} with another tokenizer than {name}'s; give the checkpoint "
             "that is served there, or NAME@URL to leave the tokenizer to the server"

@@ -56,12 +56,13 @@ def choose_devices(config: TrainingConfig) -> Devices:
             f"batch_size {config.batch_size} does not divide into {n} device(s) times micro_batch_size "
             f"{config.micro_batch_size}; change one of them"
         )
+    bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and kind == "cuda")
     return Devices(
         kind=kind,
         n=n,
         name=torch.cuda.get_device_name(0) if n_gpus else "",
-        bfloat16=config.dtype == "bfloat16" or (config.dtype == "auto" and kind == "cuda"),
-        attention=_attention(config, kind),
+        bfloat16=bfloat16,
+        attention=_attention(config, kind, bfloat16=bfloat16),
         liger=_liger(config, kind),
     )
 
@@ -76,10 +77,13 @@ def training_flops(n_parameters: int, n_layers: int, hidden: int, n_tokens: int,
     return n_tokens * (6.0 * n_parameters + 6.0 * n_layers * hidden * mean_length)
 
 
-def _attention(config: TrainingConfig, kind: str) -> str:
-    present = kind == "cuda" and find_spec("flash_attn") is not None
+def _attention(config: TrainingConfig, kind: str, *, bfloat16: bool) -> str:
+    # It computes in 16 bits only.
+    present = kind == "cuda" and bfloat16 and find_spec("flash_attn") is not None
     if config.attention == "flash_attention_2" and not present:
-        raise UsageError("attention: flash_attention_2 needs a GPU and the package flash-attn; use auto or sdpa")
+        raise UsageError(
+            "attention: flash_attention_2 needs a GPU, bfloat16 and the package flash-attn; use auto or sdpa"
+        )
     if config.attention == "auto":
         return "flash_attention_2" if present else "sdpa"
     return config.attention

@@ -73,13 +73,13 @@ def build_mix(
         raise UsageError("dropping contaminated rows needs benchmark data; choose full or mini")
     # A link stays one, and "." has a name.
     out, word = out.resolve(), out
-    _check_folder(out)
     streams = _open_all(recipe.mix)
     identity = _identity(recipe, recipe.mix, streams, contamination)
     kept = None if fresh else _whole_mix(out, identity)
     if kept is not None:
         progress.say(f"{word} holds this mix already; nothing to do (--fresh builds it again)")
         return kept
+    _check_folder(out)
     meter = _meter(contamination, progress)
     count_tokens, tokenizer = (None, None) if recipe.mix.tokenizer is None else tokenizer_counter(recipe.mix.tokenizer)
     selector = Selector(recipe.mix.duplicates, recipe.seed, meter if contamination.drop else None, progress)

@@ -124,7 +124,7 @@ def training_arguments(plan: Plan) -> Any:
 
     config, devices = plan.config, plan.devices
     sharded = devices.kind == "cuda" and devices.n > 1
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(plan.checkpoints),
         per_device_train_batch_size=config.micro_batch_size,
         gradient_accumulation_steps=plan.accumulation,
@@ -158,6 +158,10 @@ def training_arguments(plan: Plan) -> Any:
         ddp_find_unused_parameters=False,
         ddp_backend="gloo" if devices.kind == "cpu" and devices.n > 1 else None,
     )
+    if devices.kind == "cuda" and devices.n == 1:
+        # Without a launcher transformers counts every GPU in sight, and trl refuses to spread over them unasked.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _rows(plan: Plan) -> Any:

@@ -17,7 +17,9 @@ import yaml
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.errors import EvalsuiteError
 from evalsuite.files import read_json, write_text
-from evalsuite.results import stored_scores, unscored_share
+from evalsuite.results import other_model, stored_manifest, stored_scores, unscored_share
+from evalsuite.serving.server import ServeOptions
+from evalsuite.serving.session import served_as
 from evalsuite.study.children import Ended, run_child
 from evalsuite.study.file import Serving
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
@@ -149,8 +151,9 @@ def run(tasks: Sequence[Task], bench: Bench) -> dict[str, Made | Failed]:
     for task in tasks:
         word = _model_word(task)
         try:
-            folder = bench.results / resolve(word, on_step=bench.progress.step).slug
-            fresh = folder in written and _holds_other_figures(folder, task)
+            checkpoint = resolve(word, on_step=bench.progress.step)
+            folder = bench.results / checkpoint.slug
+            fresh = folder in written and _holds_other_figures(folder, checkpoint, task)
         except EvalsuiteError as error:
             became[task.stage.name] = Failed(str(error), 3 if error.exit_code == 3 else 1)
             continue
@@ -160,11 +163,17 @@ def run(tasks: Sequence[Task], bench: Bench) -> dict[str, Made | Failed]:
     return became
 
 
-def _holds_other_figures(folder: Path, task: Task) -> bool:
-    """Whether this study's own earlier figures stand there on other data, limit or judge; they are set aside then."""
+def _holds_other_figures(folder: Path, checkpoint: Checkpoint, task: Task) -> bool:
+    """Whether this study's own earlier figures stand there on other data, limit, judge, dtype or template.
+
+    They are set aside then.
+    """
     stored = stored_scores(folder)
     if stored is None:
         return False
+    now = served_as(checkpoint, ServeOptions(dtype=task.stage.words["serve"].dtype), None, attached=False)
+    if other_model(stored, stored_manifest(folder), now):
+        return True
     options = task.stage.settings["options"]
     judge = (stored.get("judge") or {}).get("fingerprint")
     other_judge = judge is not None and judge != resolve(task.stage.words["judge"]).fingerprint

@@ -54,9 +54,9 @@ def score_judgment_file(path: Path, *, as_published: bool = False) -> Scores:
     """Score a model_judgment.jsonl, or the folder that holds one.
 
     The file must be about one model and one judge (their prompts may differ). Ours: the rating is read
-    again from the row's ``judgment`` with our parser; a text in which only the published rule finds a
-    number ("see [1]. Rating: 7") is unscored, and a row whose text holds none for either rule keeps its
-    recorded score if that lies in 1-10, else it is unscored. Rows with our own ``unscored`` field are
+    again from the row's ``judgment`` with our parser; a score that only the published rule finds in the
+    text ("see [1]. Rating: 7", scored 1) is unscored, and a row whose score stands in no rule's reading
+    of its text keeps it if it lies in 1-10, else it is unscored. Rows with our own ``unscored`` field are
     taken at their word. A question that lacks a turn which others have counts as
     ``recorded_failure``. ``as_published``: FastChat's own ``show_result`` computes the means (it drops
     -1, counts 11 as 11 and counts what is there).
@@ -90,9 +90,10 @@ def recorded_rating(row: Mapping[str, Any]) -> Rating | Unscored:
         return Rating(score, text)
     if text.strip() and text != FASTCHAT_FAILED_TEXT:
         read = parse_rating(text)
-        # Where the published rule alone finds a number, the recorded score is that number: a footnote, not a rating.
         settled = isinstance(read, Rating) or read.reason == "rating_out_of_range" or score == FASTCHAT_FAILED_SCORE
-        if settled or isinstance(parse_rating(text, as_published=True), Rating):
+        # A score that only the published rule reads from the text is a footnote, not a rating.
+        published = parse_rating(text, as_published=True)
+        if settled or (isinstance(published, Rating) and published.value == score):
             return read
     if score == FASTCHAT_FAILED_SCORE:
         return Unscored("recorded_failure", "score -1")

@@ -7,7 +7,7 @@ leaderboard's: ``(score - chance) / (1 - chance)``, not below 0, times 100.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,18 +85,29 @@ def part_scores(
     return {
         **scores,
         "tasks": task_rows(results),
-        "documents": document_counts(results, unscored),
+        "documents": document_counts(results, unscored, without=_leaves_of(results, missing)),
         "unscored": reasons,
     }
 
 
-def document_counts(results: Mapping[str, Any], unscored: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Return {"n": documents that count, "unscored": {reason: documents left out}} over all tasks of a document."""
+def document_counts(
+    results: Mapping[str, Any], unscored: Mapping[str, Mapping[str, int]], *, without: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return {"n": documents that count, "unscored": {reason: documents left out}} over all tasks but ``without``."""
     counts: Counter[str] = Counter()
-    for own in unscored.values():
-        counts.update(own)
-    leaves = [task for task in results.get("results", {}) if leaf_tasks(results, task) == (task,)]
+    for task, own in unscored.items():
+        if task not in without:
+            counts.update(own)
+    rows = results.get("results", {})
+    leaves = [task for task in rows if task not in without and leaf_tasks(results, task) == (task,)]
     return {"n": _documents(results, leaves), "unscored": dict(sorted(counts.items()))}
+
+
+def _leaves_of(results: Mapping[str, Any], parts: Iterable[str]) -> frozenset[str]:
+    """Return the tasks of parts that were not asked for, or could not be had."""
+    rows = results.get("results", {})
+    tasks = [task for name in parts if name in PARTS for task in (PARTS[name].task, PARTS[name].mini_task)]
+    return frozenset(leaf for task in tasks if task in rows for leaf in leaf_tasks(results, task))
 
 
 def task_rows(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from evalsuite.checkpoint import resolve
+from evalsuite.checkpoint import resolve, weight_bytes
 from evalsuite.errors import CheckpointError, EvalsuiteError, UsageError
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint, write_safetensors, write_tokenizer
 
@@ -149,3 +149,17 @@ def test_the_default_among_named_templates_is_taken(tmp_path):
     named = [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
     assert resolve(str(folder)).chat_template == "d"
+
+
+def test_weights_that_are_there_twice_count_once(tmp_path):
+    """Mistral's repositories hold them once more as consolidated.safetensors, for its own loader."""
+    folder = write_checkpoint(tmp_path / "one")
+    size = (folder / "model.safetensors").stat().st_size
+    write_safetensors(folder / "consolidated.safetensors")
+    assert weight_bytes(resolve(str(folder))) == size
+    index = {"weight_map": {"w": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert weight_bytes(resolve(str(folder))) == size
+    alone = write_checkpoint(tmp_path / "two")
+    (alone / "model.safetensors").rename(alone / "consolidated.safetensors")
+    assert weight_bytes(resolve(str(alone))) == size

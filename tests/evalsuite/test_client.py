@@ -312,6 +312,18 @@ async def test_next_token_logprobs_are_those_asked_for(store):
     assert stub.requests[0][1]["logprob_token_ids"] == [5, 6]
 
 
+async def test_tokens_as_likely_as_the_likeliest_are_all_greedy(store):
+    with StubEndpoint(lambda path, body: (200, next_token_reply({5: -1.0, 6: -1.0, 7: -2.0}, 5))) as stub:
+        answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1, 2], [6, 7])
+    assert (answer.is_top(6), answer.is_top(7)) == (True, False)
+    entries = [None, {"6": {"logprob": -1.0, "rank": 2}, "5": {"logprob": -1.0, "rank": 2}}]
+    entries.append({"7": {"logprob": -2.0, "rank": 2}, "5": {"logprob": -1.0, "rank": 1}})
+    reply = {"choices": [{"prompt_logprobs": entries}], "usage": {}}
+    with StubEndpoint(lambda path, body: (200, reply)) as stub:
+        steps = await make(stub, store, chat_format=PlainFormat()).prompt_logprobs([1, 6, 7], 1)
+    assert steps == [(-1.0, True), (-2.0, False)]
+
+
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
 async def test_a_log_probability_that_is_no_number_is_named(store, bad):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: bad}, 5))) as stub:

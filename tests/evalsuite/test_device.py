@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -64,7 +65,7 @@ def gpus(monkeypatch):
 
     def say(*capabilities: str) -> None:
         gpus_have_bf16.cache_clear()
-        monkeypatch.setattr(device_module, "_told_of_gpus", lambda field: list(capabilities))
+        monkeypatch.setattr(device_module, "told_of_gpus", lambda field: list(capabilities))
 
     yield say
     gpus_have_bf16.cache_clear()
@@ -78,6 +79,7 @@ def gpus(monkeypatch):
         ("bfloat16", ["9.0", "9.0"], "bfloat16"),
         ("bfloat16", ["7.0"], "float16"),
         ("float16", ["9.0"], "float16"),
+        ("float64", ["9.0"], None),
         ("float32", [], "bfloat16"),
         ("float32", ["[N/A]"], "bfloat16"),
     ],
@@ -85,6 +87,16 @@ def gpus(monkeypatch):
 def test_auto_on_a_gpu_is_what_vllm_makes_of_it(gpus, tmp_path, own, capabilities, served):
     gpus(*capabilities)
     assert served_dtype(checkpoint(tmp_path, dtype=own), "auto", CUDA) == served
+
+
+@pytest.mark.parametrize(
+    ("own", "capability", "served"),
+    [("float16", "9.0", "bfloat16"), ("bfloat16", "7.5", "float32"), ("float32", "7.5", "float32")],
+)
+def test_a_model_that_overflows_in_float16_is_never_served_in_it(gpus, tmp_path, own, capability, served):
+    """vllm-project/vllm@v0.32.0 vllm/config/model.py, _FLOAT16_NOT_SUPPORTED_MODELS."""
+    gpus(capability)
+    assert served_dtype(checkpoint(tmp_path, dtype=own, model_type="gemma2"), "auto", CUDA) == served
 
 
 def test_the_dtype_of_a_nested_config_is_found(tmp_path):
@@ -113,3 +125,22 @@ def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path
     here = answer_identity(own, ServeOptions(), None, attached=None)
     there = answer_identity(own, ServeOptions(), None, attached="somebody's")
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked"), [(None, ["nvidia-smi"]), ("2,3", ["nvidia-smi", "--id=2,3"]), ("", None), (" ", None)]
+)
+def test_only_gpus_in_sight_are_asked_about(monkeypatch, visible, asked):
+    """nvidia-smi itself knows nothing of CUDA_VISIBLE_DEVICES."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    words = []
+
+    def tool(command, **_):
+        words.append(command)
+        return subprocess.CompletedProcess(command, 0, "NVIDIA H100\n")
+
+    monkeypatch.setattr(device_module.subprocess, "run", tool)
+    assert device_module.told_of_gpus("name") == ([] if asked is None else ["NVIDIA H100"])
+    assert [command[:-2] for command in words] == ([] if asked is None else [asked])

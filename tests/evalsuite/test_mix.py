@@ -370,6 +370,7 @@ def test_nothing_but_a_mix_is_ever_replaced(tmp_path):
         build(out, [{"data": word, "count": 4}])
     assert (out / "model.safetensors").read_text() == "weights of a week"
     assert len(rows_of(out)) == 3
+    assert build(out, [{"data": word, "count": 3}])["n_rows"] == 3, "what is whole needs no writing"
 
 
 def test_what_appears_while_a_mix_is_built_stays(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from evalsuite.serving.requests import Completion, derive_seed
 from evalsuite.suites import mt_bench
 from evalsuite.suites.base import Record, SuiteOptions
 from evalsuite.suites.mt_bench import MT_BENCH, spread
-from evalsuite.suites.mt_bench_files import fastchat_means
+from evalsuite.suites.mt_bench_files import fastchat_means, recorded_rating
 from evalsuite.suites.mt_bench_turns import MtBenchAnswer, MtBenchVerdict
 from judges.pointwise import RATING_CHOICES
 from judges.types import Message, Rating, Unscored
@@ -450,6 +450,13 @@ def test_a_score_that_its_text_contradicts_is_not_believed(tmp_path):
     path = write(tmp_path / "j.jsonl", [row(9001, 1, 10, "Rating: [[11]]"), row(9002, 1, 4, "[[6]]")])
     scores = MT_BENCH.score_recorded(path, SuiteOptions())
     assert (scores["score"], scores["unscored"]) == (6, {"rating_out_of_range": 1})
+
+
+def test_a_score_that_another_parser_read_stands_beside_a_footnote():
+    """FastChat's rule would have read 1 from it; whoever recorded 7 did not take the footnote."""
+    recorded = {"score": 7, "judgment": "As shown in [1], it is accurate. Rating: 7"}
+    assert recorded_rating(recorded) == Rating(7, recorded["judgment"])
+    assert recorded_rating(recorded | {"score": 1}).reason == "no_rating"
 
 
 def test_a_footnote_that_fastchat_took_for_the_rating_is_no_rating(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from evalsuite.checkpoint import resolve
 from evalsuite.config import parse_suite, read_config
 from evalsuite.errors import CheckpointError, ServerError, UsageError
-from evalsuite.run_plan import _suite_run, _with_stored_parts
+from evalsuite.run_plan import _suite_run, _with_stored_parts, refuse_lost_parts
 from evalsuite.runner import _Runner, run
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
@@ -32,7 +33,7 @@ def planned(asked: str, stored: str | None, **changes):
     earlier = None if stored is None else suite_of(stored)
     manifest = {}
     if earlier is not None:
-        entry = {"run_key": earlier.run_key, "options": {"parts": list(earlier.spec.parts)}}
+        entry = {"run_key": earlier.run_key, "options": asdict(earlier.options)}
         manifest = {"suites": {earlier.spec.key: entry}}
     return _with_stored_parts(parse_suite(asked), settings, None, IDENTITY, {"suites": {}}, manifest), earlier
 
@@ -57,8 +58,39 @@ def test_parts_that_stand_are_kept_beside_new_ones(asked, stored, parts):
         assert suite.run_key == earlier.run_key, "nothing is done again"
 
 
-def test_parts_of_another_question_are_not_taken_along():
-    assert planned("openllm:musr", "openllm:ifeval", seed=7)[0].spec.parts == ("musr",)
+def test_parts_made_otherwise_are_neither_mixed_nor_wiped_out():
+    with pytest.raises(UsageError, match=r"another chat_template_on_openllm.*--fresh"):
+        planned("openllm:musr", "openllm:ifeval", openllm_chat_template=False)
+    assert planned("openllm:ifeval", "openllm:ifeval", openllm_chat_template=False)[0].spec.parts == ("ifeval",)
+
+
+def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
+    """A run of all suites has a judge, one of a part of openllm needs none."""
+    judge = resolve(str(write_checkpoint(tmp_path / "judge")))
+    settings = read_config({"models": ["m"], "data": "mini", "judge": str(judge.path), "as_published": True})
+    with_judge = _suite_run(parse_suite("openllm"), settings, judge, IDENTITY)
+    assert with_judge.run_key == suite_of("openllm").run_key
+
+
+@pytest.mark.parametrize(
+    ("stands", "asked", "refused"),
+    [
+        (["ifeval"], "openllm:musr", True),
+        ([], "openllm:musr", True),
+        (["musr"], "openllm:musr", False),
+        (["musr"], "openllm", False),
+        (None, "openllm:musr", False),
+    ],
+)
+def test_parts_that_another_run_wrote_meanwhile_are_not_lost(stands, asked, refused):
+    stored = {"suites": {} if stands is None else {"openllm": {}}}
+    manifest = {"suites": {"openllm": {"options": {"parts": stands}}}}
+    if refused:
+        with pytest.raises(UsageError, match="run the same command again"):
+            refuse_lost_parts(stored, manifest, suite_of(asked))
+    else:
+        refuse_lost_parts(stored, manifest, suite_of(asked))
+    refuse_lost_parts(None, manifest, suite_of(asked))
 
 
 def run_key(judge_folder: Path) -> str:
@@ -93,9 +125,30 @@ def test_fresh_keeps_the_old_figures_until_new_ones_are_there(tmp_path):
     assert not list(folder_of(tmp_path).glob("replaced/*"))
 
 
+def test_fresh_sets_aside_what_it_was_to_replace_and_nothing_newer(tmp_path):
+    """Two runs with --fresh, one suite each, in one folder: the later one keeps the other's new figures."""
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mt_bench", "mixeval"]))
+        settings = config(stub, tmp_path, suites=["mixeval"], fresh=True)
+        original = _Runner._finish
+
+        def after_another(self, plan):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(_Runner, "_finish", original)
+                run(config(stub, tmp_path, suites=["mt_bench"], fresh=True))
+            original(self, plan)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_Runner, "_finish", after_another)
+            run(settings)
+    scores = json.loads((folder_of(tmp_path) / "scores.json").read_text())
+    assert set(scores["suites"]) == {"mt_bench", "mixeval"}
+    assert len(list(folder_of(tmp_path).glob("replaced/*"))) == 1
+
+
 @pytest.mark.parametrize(("key", "word"), [("dtype", "dtype float16"), ("chat_template_sha256", "chat template 0000")])
 def test_figures_of_another_dtype_or_template_are_refused(tmp_path, monkeypatch, key, word):
-    monkeypatch.setattr("evalsuite.run_plan.effective_dtype", lambda *_, **__: "float32")
+    monkeypatch.setattr("evalsuite.serving.session.effective_dtype", lambda *_, **__: "float32")
     with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, suites=["mt_bench"]))
         path = folder_of(tmp_path) / "scores.json"
@@ -141,10 +194,11 @@ def test_a_server_with_another_tokenizer_is_refused_before_anything_is_asked(tmp
                         Session(*make, base_url=stub.url)
 
 
-def test_a_server_that_cannot_be_asked_about_its_tokenizer_is_believed(tmp_path):
+@pytest.mark.parametrize("tokens", [None, []], ids=["404", "another's idea of the path"])
+def test_a_server_that_cannot_be_asked_about_its_tokenizer_is_believed(tmp_path, tokens):
     checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
     with (
         Store(tmp_path / "store.sqlite") as store,
-        StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}})) as stub,
+        StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}}), tokens=tokens) as stub,
     ):
         Session(checkpoint, store, ServeOptions(), tmp_path / "log", base_url=stub.url)

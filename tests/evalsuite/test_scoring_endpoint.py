@@ -32,6 +32,7 @@ class Engine:
         self.computed = 0
         self.lie = lie
         self.priorities: list[int] = []
+        self.ranks: list[int | None] = []
         self.vllm_config: Any = None
 
     def logprob(self, prefix: tuple[int, ...], token: int) -> Any:
@@ -39,8 +40,16 @@ class Engine:
         rank = 1 + sum(value > logprobs[token] for value in logprobs)
         return SimpleNamespace(logprob=logprobs[token] if self.lie is None else self.lie, rank=rank)
 
-    async def generate(self, prompt: dict[str, list[int]], params: Any, request_id: str, priority: int = 0) -> Any:
+    async def generate(
+        self,
+        prompt: dict[str, list[int]],
+        params: Any,
+        request_id: str,
+        priority: int = 0,
+        data_parallel_rank: Any = None,
+    ) -> Any:
         self.priorities.append(priority)
+        self.ranks.append(data_parallel_rank)
         tokens = tuple(prompt["prompt_token_ids"])
         cached = 0
         if not getattr(params, "skip_reading_prefix_cache", False):
@@ -110,6 +119,45 @@ async def test_what_continues_a_context_goes_before_other_contexts_where_the_ser
     engine.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(policy=policy))
     await ask(engine, {"model": "m", "context": [1, 2], "continuations": [[3, 4], [5, 6]]})
     assert engine.priorities == [0, later, later]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "n_ranks"),
+    [({"data_parallel_size": 4}, 4), ({"data_parallel_size": 4, "data_parallel_external_lb": True}, 0), ({}, 0)],
+)
+async def test_all_of_a_context_goes_to_one_engine_and_contexts_to_all(parallel: Any, n_ranks: int) -> None:
+    engine, homes = Engine(), set()
+    engine.vllm_config = SimpleNamespace(parallel_config=SimpleNamespace(**parallel))
+    for first in range(40):
+        engine.ranks.clear()
+        reply = await ask(
+            engine, {"model": "m", "context": [first % SIZE, first // SIZE], "continuations": [[3, 4], [5, 6]]}
+        )
+        assert reply.status_code == 200
+        assert len(engine.ranks) == 3
+        assert len(set(engine.ranks)) == 1
+        homes.add(engine.ranks[0])
+    assert homes == (set(range(n_ranks)) if n_ranks else {None})
+
+
+async def test_a_token_as_likely_as_the_likeliest_is_greedy() -> None:
+    """In 16 bits several often share the first place; vLLM gives each the rank of the last, lm-eval counts all."""
+
+    class Ties(Engine):
+        async def generate(self, *words: Any, **settings: Any) -> Any:
+            async for reply in super().generate(*words, **settings):
+                tie = SimpleNamespace(logprob=-1.0, rank=2)
+                worse = SimpleNamespace(logprob=-1.5, rank=3)
+                reply.outputs[0].token_ids = [0]
+                reply.outputs[0].logprobs = [{0: tie, 3: tie, 4: worse}]
+                if reply.prompt_logprobs is not None:
+                    prompt = words[0]["prompt_token_ids"]
+                    last = {prompt[-1]: tie if prompt[-1] == 5 else worse, 0: tie}
+                    reply.prompt_logprobs = [None] * (len(prompt) - 1) + [last]
+                yield reply
+
+    reply = await ask(Ties(), {"model": "m", "context": [1, 2], "continuations": [[3, 5], [3, 6], [4]]})
+    assert reply.json()["results"] == [[[-1.0, True], [-1.0, True]], [[-1.0, True], [-1.5, False]], [[-1.5, False]]]
 
 
 @pytest.mark.parametrize("length", [BLOCK * 10, BLOCK * 10 + 1])

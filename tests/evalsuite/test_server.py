@@ -90,6 +90,11 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         ),
         ("torch.OutOfMemoryError: CUDA out of memory", ServerError, "--max-model-len"),
         ("ValueError: No available memory for the cache blocks", ServerError, "lower --max-model-len"),
+        (
+            "ValueError: Free memory on device cuda:0 (3.2/79.1 GiB) on startup is less than desired",
+            ServerError,
+            "CUDA_VISIBLE_DEVICES",
+        ),
         ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
         ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
         ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -137,6 +138,16 @@ def test_a_judge_that_fails_is_told_apart_from_the_models(tmp_path):
     (tmp_path / "models" / "judge" / "broken.txt").unlink()
     _, outcome, calls = carry_out(tmp_path, **SMALL)
     assert [call[0] for call in calls] == ["run"]
+    assert outcome.exit_code == 0
+
+
+def test_figures_of_another_dtype_make_room_too(tmp_path):
+    carry_out(tmp_path, **SMALL)
+    for path in (tmp_path / "results").glob("*/scores.json"):
+        scores = json.loads(path.read_text())
+        path.write_text(json.dumps(scores | {"model": scores["model"] | {"dtype": "float16"}}))
+    _, outcome, calls = carry_out(tmp_path, **{**SMALL, "serve": {"dtype": "float32"}})
+    assert "--fresh" in next(call for call in calls if call[0] == "run")
     assert outcome.exit_code == 0
 
 
