@@ -156,6 +156,16 @@ def config(stub, results):
     return read_config(words(stub, results, ["mt_bench", "alpaca_eval"]))
 
 
+def settled(stub):
+    """Return what was asked, once nothing more arrives: what was under way when the run ended may come late."""
+    seen, quiet_since = len(stub.requests), time.monotonic()
+    while time.monotonic() - quiet_since < 1.0:
+        time.sleep(0.05)
+        if len(stub.requests) != seen:
+            seen, quiet_since = len(stub.requests), time.monotonic()
+    return [json.dumps(body, sort_keys=True) for _, body in stub.requests]
+
+
 def test_a_full_disk_ends_the_run_with_one_sentence_and_nothing_is_lost(small_disk, monkeypatch):
     monkeypatch.setattr("evalsuite.doctor.room._LEAST_FREE", 0)
 
@@ -167,7 +177,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_nothing_is_lost(small_di
         with pytest.raises(StoreError, match=r"free some space") as error:
             run(config(stub, small_disk))
         assert "\n" not in str(error.value)
-        first = [json.dumps(body, sort_keys=True) for _, body in stub.requests]
+        first = settled(stub)
         remount(small_disk, "size=40m")
         with Store(small_disk / "store.sqlite") as store:
             store.check()
