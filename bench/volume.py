@@ -32,6 +32,8 @@ class AtOnce:
     max_model_len = 4096
     has_logprob_token_ids = True
     scores_continuations = False
+    max_in_flight = 128
+    named_format = None
 
     def __init__(self, tokenizer: object, store: Store) -> None:
         self.tokenizer = tokenizer

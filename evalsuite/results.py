@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import name_of_now, read_json, write_json
+from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.names import OPENLLM_PARTS
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _SHOWN = 32
+_FIGURES = ("scores.json", "manifest.json")
 _PACKAGES = (
     "evalsuite",
     "vllm",
@@ -183,16 +184,18 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def figures_sha256(folder: Path) -> str | None:
-    """Return the SHA-256 of a folder's scores.json, None where there is none to be read."""
+    """Return the SHA-256 of a folder's scores.json and manifest.json, whatever they hold; None without either."""
+    files = [path for name in _FIGURES if (path := folder / name).is_file()]
     try:
-        return hashlib.sha256((folder / "scores.json").read_bytes()).hexdigest()
+        return files_sha256(files) if files else None
     except OSError:
+        # Whoever reads them says what is wrong with them.
         return None
 
 
 def set_aside(folder: Path) -> None:
     """Move a folder's figures into a subfolder named after the time, so that --fresh loses nothing."""
-    if not any((folder / name).exists() for name in ("scores.json", "manifest.json")):
+    if not any((folder / name).exists() for name in _FIGURES):
         return
     aside = folder / "replaced" / name_of_now()
     try:

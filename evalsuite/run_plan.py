@@ -60,7 +60,7 @@ class ModelRun:
     usage: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
     replaces: str | None = None
-    """SHA-256 of the scores.json that --fresh sets aside: another run's newer figures are not meant."""
+    """SHA-256 of the figures that --fresh sets aside: another run's newer ones are not meant."""
     chat_source: str | None = None
 
     def line(self, suite: SuiteRun) -> str:
@@ -174,13 +174,15 @@ def refuse_lost_parts(stored: Mapping[str, Any] | None, manifest: Mapping[str, A
 def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, identity: Mapping[str, Any]) -> SuiteRun:
     options = config.suite_options(spec)
     loaded, pins = _load(spec, options)
-    judged = judge is not None and loaded is not None
+    # lm-eval's metrics know no judge, whoever was given for the other suites.
+    judged_by = None
+    if judge is not None and loaded is not None:
+        judged_by = answer_identity(judge, config.serve_options(), None, attached=None)
     question = {
         "suite": spec.model_dump(),
         "options": _that_matter(options, harness=loaded is None),
         "model": dict(identity),
-        # lm-eval's metrics know no judge, whoever was given for the other suites.
-        "judge": answer_identity(judge, config.serve_options(), None, attached=None) if judge and judged else None,
+        "judge": judged_by,
         "pins": {name: pin["sha256"] for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }

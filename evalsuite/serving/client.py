@@ -84,7 +84,7 @@ class Client:
         self.target = target
         self._connection = Connection(connect)
         self._store = store
-        self._in_flight = in_flight
+        self._max_in_flight = in_flight
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
@@ -114,9 +114,9 @@ class Client:
         return self._format().tokenizer
 
     @property
-    def in_flight(self) -> int:
+    def max_in_flight(self) -> int:
         """The most requests that are with the server at once."""
-        return self._in_flight
+        return self._max_in_flight
 
     @property
     def named_format(self) -> ChatFormat | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.requests import Completion, Sampling
 from judges.types import Unscored
 
@@ -73,6 +74,16 @@ class TokenServer(Protocol):
 
     @property
     def model_name(self) -> str: ...
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests that are with the server at once."""
+        ...
+
+    @property
+    def named_format(self) -> ChatFormat | None:
+        """The conversation format that the user named and the tokenizer does not know of, None without one."""
+        ...
 
     async def continuation_steps(
         self, context: Sequence[int], continuations: Sequence[Tokens]

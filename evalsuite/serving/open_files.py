@@ -20,4 +20,4 @@ def room_for_connections(wanted: int) -> int:
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    return max(1, min(wanted, soft - _OTHER_FILES if soft > 2 * _OTHER_FILES else soft // 2))
+    return min(wanted, max(soft // 2, soft - _OTHER_FILES))

@@ -99,7 +99,9 @@ class LoopbackTransport:
             async with self._session.post(self._base_url + path, data=data, allow_redirects=False) as reply:
                 status, raw = reply.status, await reply.read()
         except aiohttp.ClientError as error:
-            raise NoReplyError(_named(error), late=isinstance(error, aiohttp.SocketTimeoutError)) from error
+            # Some of aiohttp's errors have no words.
+            words = str(error) or type(error).__name__
+            raise NoReplyError(words, late=isinstance(error, aiohttp.SocketTimeoutError)) from error
         if status >= 400:
             raise RefusedError(status, f"Error code: {status} - {raw.decode(errors='replace')}")
         document: object = json.loads(raw)
@@ -107,8 +109,3 @@ class LoopbackTransport:
 
     async def close(self) -> None:
         await self._session.close()
-
-
-def _named(error: Exception) -> str:
-    """Say an error in words; some of aiohttp's have none."""
-    return str(error) or type(error).__name__

@@ -28,6 +28,8 @@ _CONTEXT_WORDS = ("maximum context length", "max_model_len", "context length", "
 _STALL_S = 900.0
 """No token in this time, with questions waiting: the longest prefill of one batch on a CPU takes minutes."""
 _PROBE_TIMEOUT_S = 10.0
+_PROBE_TEXT = "The quick (brown) fox, 12345 times: na\u00efve \u6771\u4eac \U0001f600\n\tdef f(x): return x**2  # "
+"""Words, digits, marks, code, another script: two tokenizers that split all of it alike are one for our purpose."""
 _SNAPSHOT = re.compile(r"[-@:]v?\d[\d.-]*")
 _TOKEN_COUNTERS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
@@ -199,10 +201,6 @@ class Pulse:
                 raise TryAgainError(words, "timeout", unanswered=True)
             await asyncio.get_running_loop().run_in_executor(None, endpoint.end)
             raise ServerError(words)
-
-
-_PROBE_TEXT = "The quick (brown) fox, 12345 times: na\u00efve \u6771\u4eac \U0001f600\n\tdef f(x): return x**2  # "
-"""Letters, digits, marks, code and three scripts: two tokenizers that split all of it alike are one for our purpose."""
 
 
 def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:

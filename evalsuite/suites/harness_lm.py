@@ -30,7 +30,6 @@ from lm_eval.models.utils import handle_stop_sequences, maybe_truncate, normaliz
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evalsuite.errors import UsageError
-from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.continuations import (
     MAX_IDS_PER_QUESTION,
     ContextGroup,
@@ -140,7 +139,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         super().__init__()
         self.server = server
         self.tokenizer = server.tokenizer
-        self._named: ChatFormat | None = getattr(server, "named_format", None)
+        self._named = server.named_format
         self.unscored: dict[tuple[str, int], Unscored] = {}
         self.faults: Counter[str] = Counter()
         self.truncated: Counter[str] = Counter()

@@ -117,7 +117,7 @@ def run_tasks(
     from evalsuite.suites.harness_lm import EvalsuiteLM
 
     # Always more contexts under way than requests in flight: some wait for the rest of a choice.
-    contexts = max(1024, 2 * getattr(server, "in_flight", 0))
+    contexts = max(1024, 2 * server.max_in_flight)
     lm = EvalsuiteLM(server, loop, on_progress=_by_part(loaded, on_progress), open_contexts=contexts, seed=options.seed)
     chat = options.chat_template_on_openllm and lm.writes_conversations
     turns = chat and options.fewshot_as_multiturn

@@ -13,6 +13,7 @@ from evalsuite.config import parse_suite, read_config
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.run_plan import _suite_run, _with_stored_parts, refuse_lost_parts
 from evalsuite.runner import _Runner, run
+from evalsuite.serving.device import Device
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
@@ -202,3 +203,27 @@ def test_a_server_that_cannot_be_asked_about_its_tokenizer_is_believed(tmp_path,
         StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}}), tokens=tokens) as stub,
     ):
         Session(checkpoint, store, ServeOptions(), tmp_path / "log", base_url=stub.url)
+
+
+@pytest.mark.parametrize(("engines", "in_flight"), [(1, 1024), (4, 4096)])
+def test_each_data_parallel_engine_gets_a_full_batch(tmp_path, monkeypatch, engines, in_flight):
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cuda", "0"))
+    monkeypatch.setattr("evalsuite.serving.session.room_for_connections", lambda wanted: wanted)
+    checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
+    with Store(tmp_path / "store.sqlite") as store:
+        options = ServeOptions(data_parallel_size=engines)
+        session = Session(checkpoint, store, options, tmp_path / "log")
+    assert session.in_flight == session.client.max_in_flight == in_flight
+
+
+def test_fresh_sets_aside_what_cannot_even_be_read(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        settings = config(stub, tmp_path, suites=["mt_bench"])
+        run(settings)
+        folder = folder_of(tmp_path)
+        (folder / "scores.json").unlink()
+        (folder / "manifest.json").write_text("{")
+        run(config(stub, tmp_path, suites=["mt_bench"], fresh=True))
+    assert json.loads((folder / "manifest.json").read_text())["suites"]
+    (aside,) = folder.glob("replaced/*/manifest.json")
+    assert aside.read_text() == "{"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalsuite.errors import UsageError
 from evalsuite.progress import Silence
 from evalsuite.sft.devices import Devices, training_flops
 from evalsuite.sft.launch import accelerate_config, launch_command
@@ -161,3 +162,23 @@ def test_held_out_loss_weighs_tokens_and_pairs_conversations():
     assert math.isclose(low, -1.5)
     assert math.isclose(high, -1.0)
     assert held_out_figures(None) is None
+
+
+def test_one_gpu_of_several_is_one_to_the_trainer(tmp_path):
+    """Without a launcher transformers takes every GPU in sight, and trl then refuses to start."""
+    from evalsuite.sft.worker import training_arguments
+
+    one = replace(H100, n=1, bfloat16=False, attention="sdpa", liger=False)
+    assert training_arguments(plan_of(tmp_path, devices=one)).n_gpu == 1
+
+
+@pytest.mark.parametrize(("dtype", "attention"), [("bfloat16", "flash_attention_2"), ("float32", "sdpa")])
+def test_flash_attention_is_for_16_bits_alone(monkeypatch, dtype, attention):
+    from evalsuite.sft import devices
+
+    monkeypatch.setattr(devices, "find_spec", lambda name: object())
+    config = TrainingConfig(base="b", dtype=dtype)
+    assert devices._attention(config, "cuda", bfloat16=dtype == "bfloat16") == attention
+    if dtype == "float32":
+        with pytest.raises(UsageError, match="bfloat16"):
+            devices._attention(config.model_copy(update={"attention": "flash_attention_2"}), "cuda", bfloat16=False)

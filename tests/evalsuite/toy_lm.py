@@ -74,6 +74,8 @@ class ToyServer:
     """A TokenServer over the toy distribution; ``fault`` may fail a prompt by its tokens."""
 
     model_name = "toy"
+    max_in_flight = 128
+    named_format = None
 
     def __init__(
         self,
