@@ -95,28 +95,31 @@ def rank_by_prompts(
     maximum, :data:`LINKING_TIES` are added to every pair that met; None where even that does not
     link all models. The intervals are percentiles of ``n_boot`` estimates on prompts drawn with
     replacement, each by the same rule, ties included; draws that link no longer are left out. They
-    are None with fewer than two prompts that have a verdict. A model that always won or lost has no
-    spread to draw from, as proportions at an edge have none: where ties were added, or all draws
-    agree, an interval also covers the normal one of :func:`bradley_terry`.
+    are None with fewer than two prompts that have a verdict. Near a clean sweep, as with proportions
+    near an edge, the draws are too narrow: one without the only loss ends at what its ties allow, and
+    a model that beat another in 79 of 80 games would have a lower upper end than one that beat it in
+    all. Where a draw or the estimate itself needed ties, or all draws agree, an interval therefore also
+    covers the normal one of :func:`bradley_terry`.
     Source: Efron and Tibshirani 1993, chapter 13; prompts as clusters as in Field and Welsh 2007
     (JRSS B 69, 369-390).
     """
     by_prompt = wins_by_prompt(models, pairs)
     total = by_prompt.sum(axis=0)
     ties = 0.0
-    estimate = bradley_terry(total.tolist())
+    estimate = bradley_terry(total.tolist(), level=level)
     if estimate is None:
         estimate, ties = bradley_terry(total.tolist(), level=level, pseudo_ties=LINKING_TIES), LINKING_TIES
     if estimate is None:
         return None
     strengths = np.array(estimate.strengths)
-    draws = list(_draws(by_prompt, strengths, ties, n_boot=n_boot, seed=seed)) if len(by_prompt) > 1 else []
-    drawn = np.concatenate(draws) if draws else np.empty((0, len(models)))
+    chunks = list(_draws(by_prompt, strengths, ties, n_boot=n_boot, seed=seed)) if len(by_prompt) > 1 else []
+    drawn = np.concatenate([chunk for chunk, _ in chunks]) if chunks else np.empty((0, len(models)))
     if not len(drawn):
         return PromptRanking(estimate.strengths, (None,) * len(models), ties)
+    too_narrow = ties > 0 or not all(linked for _, linked in chunks)
     ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0).T.tolist()
     intervals = [
-        (min(low, normal[0]), max(high, normal[1])) if ties or high - low < _NO_WIDTH else (low, high)
+        (min(low, normal[0]), max(high, normal[1])) if too_narrow or high - low < _NO_WIDTH else (low, high)
         for (low, high), normal in zip(ends, estimate.intervals, strict=True)
     ]
     return PromptRanking(estimate.strengths, tuple(intervals), ties)
@@ -136,8 +139,11 @@ def wins_by_prompt(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdic
     return wins[wins.any(axis=(1, 2))]
 
 
-def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: int) -> Iterator[_Table]:
-    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit the memory."""
+def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: int) -> Iterator[tuple[_Table, bool]]:
+    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit the memory.
+
+    Beside each chunk stands whether all of its tables linked the models by themselves.
+    """
     n_prompts, n_models = len(by_prompt), by_prompt.shape[1]
     rng = np.random.default_rng(seed)
     rows = max(1, _CELLS_PER_CHUNK // n_models**2)
@@ -145,10 +151,10 @@ def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: 
     for begin in range(0, n_boot, rows):
         times = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=min(rows, n_boot - begin))
         tables = _with_ties((times @ flat).reshape(-1, n_models, n_models), ties)
+        linked = _linked(tables)
         if not ties:
-            tables = np.where(_linked(tables)[:, None, None], tables, _with_ties(tables, LINKING_TIES))
-        tables = tables[_linked(tables)]
-        yield _most_likely_strengths(tables, start)
+            tables = np.where(linked[:, None, None], tables, _with_ties(tables, LINKING_TIES))
+        yield _most_likely_strengths(tables[_linked(tables)], start), bool(linked.all())
 
 
 # What follows works on a stack of tables: wins (b, n, n), strengths (b, n).

@@ -204,11 +204,23 @@ def test_a_model_that_always_wins_gets_ties_and_an_interval_of_its_own():
     assert ranking.intervals[0] == pytest.approx((ranking.strengths[0] - half, ranking.strengths[0] + half), abs=1e-6)
 
 
-def test_a_draw_without_a_loss_gets_the_same_ties():
-    # One loss in ten: a third of the draws have none, and count as 10.5 to 0.5 instead of infinity.
+def test_one_loss_does_not_end_the_interval_where_none_would_go_beyond():
+    # A third of the draws have no loss and end at 10.5 to 0.5; the normal interval has Var(logit) = 1/9 + 1/1.
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 9 + [B]})
     assert ranking.added_ties == 0.0
-    assert ranking.intervals[0][1] == pytest.approx(math.log(10.5 / 0.5) / 2)
+    assert ranking.intervals[0][1] == pytest.approx((math.log(9) + 1.959964 * math.sqrt(1 / 9 + 1)) / 2)
+    uppers = [rank_by_prompts(["x", "y"], {("x", "y"): [A] * k + [B] * (10 - k)}).intervals[0][1] for k in range(5, 11)]
+    assert uppers == sorted(uppers)
+
+
+@pytest.mark.parametrize(("n", "chance"), [(10, 0.97), (20, 0.98), (20, 0.6), (40, 0.9)])
+def test_intervals_hold_the_truth_near_a_clean_sweep_too(n, chance):
+    truth = math.log(chance / (1 - chance)) / 2
+    held = 0.0
+    for k in range(n + 1):
+        low, high = rank_by_prompts(["x", "y"], {("x", "y"): [A] * k + [B] * (n - k)}, n_boot=300).intervals[0]
+        held += binom(n, chance).pmf(k) * (low <= truth <= high)
+    assert held > 0.9
 
 
 def test_ties_throughout_are_no_certainty():
