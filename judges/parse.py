@@ -7,7 +7,7 @@ loses a verdict:
 
 1. the first ``[[x]]`` in the strict form, else
 2. the first ``[[ x ]]`` in a looser form (spaces, ``Rating:`` before, ``/10`` after), else
-3. the *last* ``[x]``, if it reads like a verdict: a word such as "rating" or "score" stands
+3. the *last* ``[x]`` that reads like a verdict: a word such as "rating" or "score" stands
    right before it, ``/10`` right after it, or it has the text's last line to itself.
 
 A footnote mark ("see [1]") is therefore never a rating, and a number outside the scale is
@@ -66,15 +66,12 @@ _OPTION = _grammar("[A-Z]", r"\(?([A-Z])\)?[.:]?", "option|answer|choice|choose|
 
 
 def _last_single(text: str, grammar: _Grammar) -> str | None:
-    """Return what the last ``[x]`` of ``text`` holds, if it reads like a verdict."""
-    candidates = list(grammar.single.finditer(text))
-    if not candidates:
-        return None
-    last = candidates[-1]
-    head = text[text.rfind("\n", 0, last.start()) + 1 : last.start()]
-    stands_alone = not head.strip(_ORNAMENTS) and not text[last.end() :].strip(_ORNAMENTS)
-    if stands_alone or grammar.before_single.search(head) or grammar.after_single.match(text, last.end()):
-        return last[1]
+    """Return what the last ``[x]`` of ``text`` holds that reads like a verdict, None where none does."""
+    for found in reversed(list(grammar.single.finditer(text))):
+        head = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+        stands_alone = not head.strip(_ORNAMENTS) and not text[found.end() :].strip(_ORNAMENTS)
+        if stands_alone or grammar.before_single.search(head) or grammar.after_single.match(text, found.end()):
+            return found[1]
     return None
 
 

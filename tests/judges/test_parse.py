@@ -47,7 +47,7 @@ RATINGS = [
     ("Good work.\n\n[7]", 7.0, 7.0),
     ("[7]", 7.0, 7.0),
     ("Rating: [12]", "rating_out_of_range", 12.0),
-    ("Rating: [7], as in [1]", "no_rating", 7.0),
+    ("Rating: [7], as in [1]", 7.0, 7.0),
     ("Rating: [7](https://example.org)", "no_rating", 7.0),
     ("[[rating]]", "no_rating", "no_rating"),
     ("[[-3]]", "no_rating", "no_rating"),
