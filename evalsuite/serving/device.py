@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
@@ -15,7 +16,8 @@ import psutil
 from evalsuite.checkpoint import Checkpoint, weight_bytes
 from evalsuite.errors import UsageError
 
-DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_OTHER_NAMES = {"half": "float16", "float": "float32"}
 
 _NEVER_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 """Models that overflow in float16, for which vLLM chooses another dtype."""
@@ -61,12 +63,13 @@ def cpu_has_bf16() -> bool:
 
 
 @lru_cache(maxsize=1)
-def gpus_have_bf16() -> bool:
-    """Whether every GPU multiplies in bfloat16, or nvidia-smi does not say otherwise."""
+def gpus_have_bf16() -> bool | None:
+    """Whether every GPU multiplies in bfloat16, None where nvidia-smi does not say."""
     try:
-        return all(float(capability) >= _BF16_CAPABILITY for capability in told_of_gpus("compute_cap"))
+        capabilities = [float(capability) for capability in told_of_gpus("compute_cap")]
     except ValueError:
-        return True
+        return None
+    return min(capabilities) >= _BF16_CAPABILITY if capabilities else None
 
 
 def own_dtype(checkpoint: Checkpoint) -> str | None:
@@ -84,11 +87,11 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     That is the checkpoint's own, but for what vLLM's "auto" does on a GPU too (vllm-project/vllm@v0.32.0
     vllm/config/model.py ``_resolve_auto_dtype``: float32 is served in 16 bits, bfloat16 in float16 where the GPU
     lacks it), and but for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
-    None where the checkpoint names none: vLLM then decides.
+    None where the checkpoint names none, or nothing is known of the GPU: vLLM then decides.
     """
     own = own_dtype(checkpoint)
     if asked != "auto":
-        return asked
+        return asked_dtype(asked)
     if device.kind == "cuda":
         return _as_vllm_chooses(own, str((checkpoint.config or {}).get("model_type")))
     imitated = own == "bfloat16" and device.kind == "cpu" and not cpu_has_bf16()
@@ -97,8 +100,15 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     return "float32" if imitated and not quantised else own
 
 
+def asked_dtype(word: str) -> str:
+    """Return the one name of a dtype that vLLM knows by two."""
+    return _OTHER_NAMES.get(word, word)
+
+
 def _as_vllm_chooses(own: str | None, model_type: str) -> str | None:
-    wide = "bfloat16" if gpus_have_bf16() else "float32" if model_type in _NEVER_FLOAT16 else "float16"
+    if (has_bf16 := gpus_have_bf16()) is None:
+        return None
+    wide = "bfloat16" if has_bf16 else "float32" if model_type in _NEVER_FLOAT16 else "float16"
     if own in ("float32", "bfloat16") or (own == "float16" and model_type in _NEVER_FLOAT16):
         return wide
     return own if own == "float16" else None
@@ -129,15 +139,14 @@ def gpu_memory() -> list[int]:
 def told_of_gpus(field: str) -> list[str]:
     """Ask nvidia-smi for one figure of each GPU that this process sees, without its unit; none where it does not tell.
 
-    The tool itself knows nothing of CUDA_VISIBLE_DEVICES.
+    The tool itself knows nothing of CUDA_VISIBLE_DEVICES, and its --id less than what may stand there.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and not visible.strip():
         return []
-    chosen = [f"--id={visible}"] if visible else []
     try:
         listed = subprocess.run(
-            ["nvidia-smi", *chosen, f"--query-gpu={field}", "--format=csv,noheader,nounits"],
+            ["nvidia-smi", f"--query-gpu=index,uuid,{field}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=10,
@@ -145,4 +154,19 @@ def told_of_gpus(field: str) -> list[str]:
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
+    rows = [tuple(cell.strip() for cell in line.split(",", 2)) for line in listed.stdout.splitlines()]
+    return [row[2] for row in _visible([row for row in rows if len(row) == 3], visible)]
+
+
+def _visible(rows: Sequence[tuple[str, ...]], words: str | None) -> Sequence[tuple[str, ...]]:
+    """Choose rows of (index, UUID, ...) as CUDA does: by index or a UUID's beginning, up to the first that names none."""
+    chosen: list[tuple[str, ...]] = []
+    for word in () if words is None else map(str.strip, words.split(",")):
+        if word.startswith("MIG-"):
+            # Which GPU a slice is of stands in no table: it may be any.
+            return rows
+        found = [row for row in rows if row[0] == word or (word.startswith("GPU-") and row[1].startswith(word))]
+        if not found:
+            break
+        chosen += found[:1]
+    return rows if words is None else chosen

@@ -17,7 +17,7 @@ from evalsuite.errors import DataError, ServerError
 from evalsuite.files import read_json
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
-from evalsuite.serving.device import installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.open_files import room_for_connections
 from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer
@@ -175,7 +175,7 @@ def _diagnosis(server: Server) -> str | None:
 def effective_dtype(checkpoint: Checkpoint, options: ServeOptions, *, attached: bool) -> str | None:
     """Return the dtype that answers come in, as far as it is known of a server that somebody else runs."""
     if attached or checkpoint.endpoint:
-        return own_dtype(checkpoint) if options.dtype == "auto" else options.dtype
+        return own_dtype(checkpoint) if options.dtype == "auto" else asked_dtype(options.dtype)
     return served_dtype(checkpoint, options.dtype, installed_vllm())
 
 

@@ -11,7 +11,7 @@ from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.serving import device as device_module
 from evalsuite.serving.device import Device, cpu_has_bf16, gpus_have_bf16, own_dtype, served_bytes, served_dtype
 from evalsuite.serving.server import ServeOptions
-from evalsuite.serving.session import answer_identity
+from evalsuite.serving.session import answer_identity, effective_dtype
 from tests.evalsuite.test_security import command_of
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
@@ -46,7 +46,6 @@ def test_auto_is_float32_where_the_cpu_only_imitates_bfloat16(cpu_info, tmp_path
     cpu_info(XEON_WITHOUT)
     own = checkpoint(tmp_path, dtype="bfloat16")
     assert served_dtype(own, "auto", CPU) == "float32"
-    assert served_dtype(own, "auto", CUDA) == "bfloat16"
     assert served_dtype(own, "bfloat16", CPU) == "bfloat16"
     assert served_bytes(own, "auto", CPU) == 2 * served_bytes(own, "auto", CUDA)
 
@@ -80,8 +79,8 @@ def gpus(monkeypatch):
         ("bfloat16", ["7.0"], "float16"),
         ("float16", ["9.0"], "float16"),
         ("float64", ["9.0"], None),
-        ("float32", [], "bfloat16"),
-        ("float32", ["[N/A]"], "bfloat16"),
+        ("bfloat16", [], None),
+        ("float32", ["[N/A]"], None),
     ],
 )
 def test_auto_on_a_gpu_is_what_vllm_makes_of_it(gpus, tmp_path, own, capabilities, served):
@@ -127,20 +126,33 @@ def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
 
 
+@pytest.mark.parametrize(("word", "name"), [("half", "float16"), ("float", "float32"), ("bfloat16", "bfloat16")])
+def test_a_dtype_has_one_name(tmp_path, word, name):
+    one = checkpoint(tmp_path, dtype="float32")
+    assert served_dtype(one, word, CUDA) == name
+    assert effective_dtype(one, ServeOptions(dtype=word), attached=True) == name
+
+
 @pytest.mark.parametrize(
-    ("visible", "asked"), [(None, ["nvidia-smi"]), ("2,3", ["nvidia-smi", "--id=2,3"]), ("", None), (" ", None)]
+    ("visible", "seen"),
+    [
+        (None, "ABC"),
+        ("2,1", "CB"),
+        ("GPU-22", "C"),
+        ("0,-1,2", "A"),
+        ("7", ""),
+        ("MIG-22ce", "ABC"),
+        ("", ""),
+        (" ", ""),
+    ],
 )
-def test_only_gpus_in_sight_are_asked_about(monkeypatch, visible, asked):
-    """nvidia-smi itself knows nothing of CUDA_VISIBLE_DEVICES."""
+def test_only_gpus_in_sight_are_asked_about(monkeypatch, visible, seen):
+    """nvidia-smi itself knows nothing of CUDA_VISIBLE_DEVICES, and cannot be asked by a part of an UUID."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    words = []
-
-    def tool(command, **_):
-        words.append(command)
-        return subprocess.CompletedProcess(command, 0, "NVIDIA H100\n")
-
-    monkeypatch.setattr(device_module.subprocess, "run", tool)
-    assert device_module.told_of_gpus("name") == ([] if asked is None else ["NVIDIA H100"])
-    assert [command[:-2] for command in words] == ([] if asked is None else [asked])
+    table = "0, GPU-00ab-1, A\n1, GPU-11cd-1, B\n2, GPU-22ce-1, C\n"
+    monkeypatch.setattr(
+        device_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, table)
+    )
+    assert "".join(device_module.told_of_gpus("name")) == seen
