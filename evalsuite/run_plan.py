@@ -11,14 +11,17 @@ import evalsuite
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.doctor import Asked
-from evalsuite.errors import UsageError
+from evalsuite.errors import DataError, ServerError, UsageError
 from evalsuite.progress import Progress
+from evalsuite.redaction import scrubbed
 from evalsuite.results import Stopwatch, figures_sha256, refuse_mixing, reusable, stored_manifest, stored_scores
 from evalsuite.serving.session import answer_identity, api_key, served_as
 from evalsuite.serving.wire import check_endpoint
 from evalsuite.store import content_key
 from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
+from evalsuite.suites.names import NOT_ASKED, OPENLLM_PARTS
 
+_SERVED = ("max_model_len", "vllm_args", "attached")
 _HARNESS_OPTIONS = frozenset({"data", "limit", "parts", "seed", "chat_template_on_openllm", "fewshot_as_multiturn"})
 
 
@@ -30,6 +33,8 @@ class SuiteRun:
     options: SuiteOptions
     pins: Mapping[str, Mapping[str, Any]]
     run_key: str
+    served: Mapping[str, Any]
+    """How the model is served, of what scores.json does not say: length, vLLM's arguments, whose server."""
     loaded: Any = None
     records: Sequence[Record] = ()
     harness_result: Any = None
@@ -95,14 +100,35 @@ def plan_of(
     # With --fresh the old figures are set aside when new ones are there to be written.
     stored, manifest = (None, {}) if config.fresh else (stored_scores(folder), stored_manifest(folder))
     old = figures_sha256(folder) if config.fresh else None
-    # By its name, not its address: another server there is another model, and the same one may move.
-    served = check_endpoint(config.base_url, api_key(), None) if config.base_url and not checkpoint.endpoint else None
-    attached = served and served[0]
+    attached, unreachable = _attached_server(checkpoint, config, manifest)
     identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     runs = [_with_stored_parts(spec, config, judge, identity, stored, manifest) for spec in config.suites]
     refuse_other_figures(folder, stored, manifest, config, checkpoint, judge, runs)
     todo = [suite for suite in runs if not reusable(stored, manifest, suite.spec.key, suite.run_key)]
+    if todo and unreachable is not None:
+        raise unreachable
     return ModelRun(checkpoint, folder, stored, manifest, todo, replaces=old)
+
+
+def _attached_server(
+    checkpoint: Checkpoint, config: RunConfig, manifest: Mapping[str, Any]
+) -> tuple[str | None, ServerError | None]:
+    """Name the server under --base-url that answers for a checkpoint at hand, None for one of ours.
+
+    By its name, not its address: another server there is another model, and the same one may move. Figures that
+    stand need no server: where it does not answer, they are taken for its own, and the error is handed back.
+    """
+    if not config.base_url or checkpoint.endpoint:
+        return None, None
+    try:
+        return check_endpoint(config.base_url, api_key(), None)[0], None
+    except ServerError as error:
+        entries = [manifest.get("suites", {}).get(spec.key, {}) for spec in config.suites]
+        names = {(entry.get("served") or {}).get("attached") or None for entry in entries}
+        name = names.pop() if len(names) == 1 else None
+        if name is None:
+            raise
+        return str(name), error
 
 
 def refuse_other_figures(
@@ -146,17 +172,42 @@ def _with_stored_parts(
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         return asked
     # No parts are all of them.
-    both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts and spec.parts else ()
-    if both == spec.parts:
+    every = set(OPENLLM_PARTS) if spec.name == "openllm" else set()
+    if not spec.parts or (parts and set(parts) <= set(spec.parts)) or set(spec.parts) == every:
         return asked
-    now, then = _that_matter(asked.options, harness=True), entry["options"]
-    if changed := [name for name in now if name not in ("parts", "limit", "data") and then.get(name) != now[name]]:
+    if changed := _made_otherwise(asked, entry):
         raise UsageError(
             f"the figures of {spec.key} that stand there were made with another {', '.join(changed)}, "
             "and one file holds all its parts; ask for all of them at once, give another folder with --results, "
             "or pass --fresh"
         )
+    both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts else ()
     return _suite_run(spec.model_copy(update={"parts": both}), config, judge, identity)
+
+
+def _made_otherwise(asked: SuiteRun, entry: Mapping[str, Any]) -> list[str]:
+    """Name what figures in a suite's manifest entry were made with that is otherwise now."""
+    now = _that_matter(asked.options, harness=True)
+    then, applied = entry["options"], entry.get("applied") or {}
+    # A model without a chat template is given none, so asking for none is the same.
+    options = [
+        name
+        for name in now
+        if name not in ("parts", "limit", "data") and now[name] not in (then.get(name), applied.get(name))
+    ]
+    served = entry.get("served") or asked.served
+    return options + [name for name in asked.served if served.get(name) != asked.served[name]]
+
+
+def refuse_unavailable_parts(stored: Mapping[str, Any] | None, suite: SuiteRun) -> None:
+    """Raise DataError when a loaded suite lacks data for a part whose figure stands: it would be wiped out."""
+    figures = ((stored or {}).get("suites") or {}).get(suite.spec.key) or {}
+    for part, why in (getattr(suite.loaded, "missing", None) or {}).items():
+        if why != NOT_ASKED and figures.get(part) is not None:
+            raise DataError(
+                f"{suite.spec.key} is scored as a whole, and of {part}, whose figure stands there, the data are gone "
+                f"({why}); bring them back, give another folder with --results, or pass --fresh to do without the figure"
+            )
 
 
 def refuse_lost_parts(stored: Mapping[str, Any] | None, manifest: Mapping[str, Any], suite: SuiteRun) -> None:
@@ -186,7 +237,8 @@ def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, ide
         "pins": {name: pin["sha256"] for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }
-    return SuiteRun(spec, options, pins, content_key(question), loaded)
+    served = scrubbed({name: identity.get(name) for name in _SERVED})
+    return SuiteRun(spec, options, pins, content_key(question), served, loaded)
 
 
 def _that_matter(options: SuiteOptions, *, harness: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.doctor import preflight
-from evalsuite.errors import CheckpointError
+from evalsuite.errors import CheckpointError, EvalsuiteError
 from evalsuite.progress import Progress, Silence
 from evalsuite.results import (
     exclusive,
@@ -37,6 +37,7 @@ from evalsuite.run_plan import (
     plan_of,
     refuse_lost_parts,
     refuse_other_figures,
+    refuse_unavailable_parts,
 )
 from evalsuite.serving.client import Client
 from evalsuite.serving.loop import LoopThread
@@ -104,9 +105,16 @@ class _Runner:
                         self._judge(plan, session)
                 finally:
                     self.loop.wait(session.client.close())
+        refused: EvalsuiteError | None = None
         for plan in plans:
             if plan.todo:
-                self._finish(plan)
+                try:
+                    self._finish(plan)
+                except EvalsuiteError as error:
+                    # Another run may have written in that model's folder meanwhile; the others' figures are good.
+                    refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _session(self, checkpoint: Checkpoint, role: str) -> Session:
         candidate = role == "candidate"
@@ -199,6 +207,7 @@ class _Runner:
         line = plan.line(suite)
         if suite.loaded is None:
             suite.loaded = harness.load(suite.options)
+            refuse_unavailable_parts(plan.stored, suite)
         totals: dict[str, tuple[int, int]] = {}
 
         def report(part: str, done: int, total: int) -> None:
@@ -264,6 +273,7 @@ class _Runner:
                 "run_key": suite.run_key,
                 "options": asdict(suite.options),
                 "data_pins": {name: dict(pin) for name, pin in suite.pins.items()},
+                "served": dict(suite.served),
                 "missing": dict(getattr(suite.loaded, "missing", {}) or {}),
                 **_applied(suite),
             }

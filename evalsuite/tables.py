@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evalsuite.suites.names import OPENLLM_PARTS
+from evalsuite.suites.names import NOT_ASKED, OPENLLM_PARTS
 
 _DASH = "–"
 _PART_TITLES = {
@@ -63,7 +63,7 @@ def _openllm_rows(part: Mapping[str, Any]) -> Iterator[Row]:
     for name in OPENLLM_PARTS:
         title, score = _PART_TITLES[name], _object(part, name)
         if not score:
-            if (reason := str(reasons.get(name, ""))) != "not asked for":
+            if (reason := str(reasons.get(name, ""))) != NOT_ASKED:
                 yield Row(title, _DASH, note=reason)
             continue
         error = _plus_minus(score.get("stderr"), 4)

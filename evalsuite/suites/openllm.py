@@ -13,13 +13,13 @@ from evalsuite.errors import DataError, EvalsuiteError, UsageError, unknown
 from evalsuite.serving.continuations import TokenServer
 from evalsuite.suites.base import Scores, SuiteOptions
 from evalsuite.suites.harness_run import HarnessLoaded, HarnessResult, OnProgress, load_tasks, run_tasks
+from evalsuite.suites.names import NOT_ASKED
 from evalsuite.suites.openllm_files import own_notes, read_results, write_results
 from evalsuite.suites.openllm_scores import PARTS, document_counts, part_scores, task_rows
 
 __all__ = ["LM_EVAL", "OPENLLM", "HarnessLoaded", "HarnessResult", "LmEvalTasks", "OpenLLM"]
 
 _MINI = Path(__file__).parent / "mini" / "openllm"
-_NOT_ASKED = "not asked for"
 
 
 class _Harness:
@@ -67,7 +67,7 @@ class OpenLLM(_Harness):
         the others run. Raises UsageError for an unknown part, DataError when none can be had.
         """
         chosen = _chosen(options)
-        missing = {part: _NOT_ASKED for part in PARTS if part not in chosen}
+        missing = {part: NOT_ASKED for part in PARTS if part not in chosen}
         found: dict[str, HarnessLoaded] = {}
         pins: dict[str, Mapping[str, Any]] = {}
         for part in chosen:
@@ -103,7 +103,7 @@ class OpenLLM(_Harness):
         missing, unscored = own_notes(document)
         if options.parts:
             chosen = _chosen(options)
-            missing = {**missing, **{part: _NOT_ASKED for part in PARTS if part not in chosen}}
+            missing = {**missing, **{part: NOT_ASKED for part in PARTS if part not in chosen}}
         scores = part_scores(document, missing, unscored)
         if all(scores[part] is None for part in PARTS):
             raise DataError(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from evalsuite.checkpoint import resolve
 from evalsuite.config import parse_suite, read_config
-from evalsuite.errors import CheckpointError, ServerError, UsageError
-from evalsuite.run_plan import _suite_run, _with_stored_parts, refuse_lost_parts
+from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
+from evalsuite.run_plan import _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
 from evalsuite.runner import _Runner, run
 from evalsuite.serving.device import Device
 from evalsuite.serving.server import ServeOptions
@@ -28,15 +29,15 @@ def suite_of(word: str, **changes):
     return _suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), None, IDENTITY)
 
 
-def planned(asked: str, stored: str | None, **changes):
+def planned(asked: str, stored: str | None, *, identity=IDENTITY, applied=None, **changes):
     """Plan ``asked`` where the figures of ``stored`` stand."""
     settings = read_config({"models": ["m"], "data": "mini", **changes})
     earlier = None if stored is None else suite_of(stored)
     manifest = {}
     if earlier is not None:
-        entry = {"run_key": earlier.run_key, "options": asdict(earlier.options)}
-        manifest = {"suites": {earlier.spec.key: entry}}
-    return _with_stored_parts(parse_suite(asked), settings, None, IDENTITY, {"suites": {}}, manifest), earlier
+        entry = {"run_key": earlier.run_key, "options": asdict(earlier.options), "served": earlier.served}
+        manifest = {"suites": {earlier.spec.key: entry | ({"applied": applied} if applied else {})}}
+    return _with_stored_parts(parse_suite(asked), settings, None, identity, {"suites": {}}, manifest), earlier
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,81 @@ def test_parts_made_otherwise_are_neither_mixed_nor_wiped_out():
     with pytest.raises(UsageError, match=r"another chat_template_on_openllm.*--fresh"):
         planned("openllm:musr", "openllm:ifeval", openllm_chat_template=False)
     assert planned("openllm:ifeval", "openllm:ifeval", openllm_chat_template=False)[0].spec.parts == ("ifeval",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [
+        ("openllm:ifeval,bbh", "openllm:ifeval"),
+        ("openllm:bbh,ifeval", "openllm:ifeval"),
+        ("openllm:bbh,gpqa,math,musr,ifeval,mmlu_pro", "openllm"),
+        ("lm_eval:b,a", "lm_eval:a"),
+    ],
+)
+def test_all_that_stands_may_be_asked_for_again_with_other_settings(asked, stored):
+    suite, _ = planned(asked, stored, seed=1)
+    assert suite.spec == parse_suite(asked)
+
+
+@pytest.mark.parametrize(
+    ("identity", "word"),
+    [
+        ({"max_model_len": 8192}, "max_model_len"),
+        ({"vllm_args": {"kv_cache_dtype": "fp8"}}, "vllm_args"),
+        ({"attached": "somebody's"}, "attached"),
+    ],
+)
+def test_parts_nobody_asked_for_are_not_done_again_because_the_server_is_another(identity, word):
+    identity = IDENTITY | identity
+    with pytest.raises(UsageError, match=f"another {word}"):
+        planned("openllm:musr", "openllm:ifeval,bbh", identity=identity)
+    assert planned("openllm:ifeval,bbh", "openllm:ifeval,bbh", identity=identity)[0].spec.parts == ("ifeval", "bbh")
+
+
+def test_a_model_without_a_template_was_given_none_whatever_was_asked():
+    without = {"chat_template_on_openllm": False, "fewshot_as_multiturn": False}
+    suite, _ = planned("openllm:bbh", "openllm:ifeval", applied=without, openllm_chat_template=False)
+    assert suite.spec.parts == ("ifeval", "bbh")
+
+
+def test_a_part_whose_data_are_gone_keeps_its_figure():
+    stored = {"suites": {"openllm": {"gpqa": {"score": 0.3}, "math": None}}}
+    suite = suite_of("openllm")
+    suite.loaded = SimpleNamespace(missing={"math": "no network", "musr": "not asked for"})
+    refuse_unavailable_parts(stored, suite)
+    refuse_unavailable_parts(None, suite)
+    suite.loaded = SimpleNamespace(missing={"gpqa": "gpqa is gated"})
+    with pytest.raises(DataError, match=r"of gpqa, whose figure stands.*gpqa is gated.*--fresh"):
+        refuse_unavailable_parts(stored, suite)
+
+
+def test_what_stands_needs_no_server_any_more(tmp_path):
+    folder = str(write_checkpoint(tmp_path / "ckpt"))
+    with StubEndpoint(obliging) as stub:
+        settings = config(stub, tmp_path / "results", models=[folder], suites=["mt_bench"], base_url=stub.url)
+        before = run(settings)
+        more = config(stub, tmp_path / "results", models=[folder], suites=["mt_bench", "mixeval"], base_url=stub.url)
+    assert run(settings).models == before.models
+    for asked in (more, settings.model_copy(update={"seed": 7})):
+        with pytest.raises(ServerError, match="does not answer"):
+            run(asked)
+
+
+def test_figures_that_cannot_be_written_keep_no_other_models_back(tmp_path, monkeypatch):
+    with StubEndpoint(obliging) as one, StubEndpoint(obliging, model="two") as two:
+        models = [f"stub@{one.url}", f"two@{two.url}"]
+        original = _Runner._finish
+
+        def with_a_clash(self, plan):
+            if plan.checkpoint.name == "stub":
+                raise UsageError("another run was there")
+            original(self, plan)
+
+        monkeypatch.setattr(_Runner, "_finish", with_a_clash)
+        with pytest.raises(UsageError, match="another run"):
+            run(config(one, tmp_path, models=models, suites=["mt_bench"]))
+    (scores,) = tmp_path.glob("*/scores.json")
+    assert json.loads(scores.read_text())["model"]["name"] == "two"
 
 
 def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
