@@ -206,7 +206,7 @@ def refuse_unavailable_parts(stored: Mapping[str, Any] | None, suite: SuiteRun) 
         if why != NOT_ASKED and figures.get(part) is not None:
             raise DataError(
                 f"{suite.spec.key} is scored as a whole, and of {part}, whose figure stands there, the data are gone "
-                f"({why}); bring them back, give another folder with --results, or pass --fresh to do without the figure"
+                f"({why}); bring them back, give another folder with --results, or pass --fresh to do without it"
             )
 
 

@@ -159,7 +159,7 @@ def told_of_gpus(field: str) -> list[str]:
 
 
 def _visible(rows: Sequence[tuple[str, ...]], words: str | None) -> Sequence[tuple[str, ...]]:
-    """Choose rows of (index, UUID, ...) as CUDA does: by index or a UUID's beginning, up to the first that names none."""
+    """Choose rows of (index, UUID, ...) as CUDA does: by index or a UUID's beginning, until one names none."""
     chosen: list[tuple[str, ...]] = []
     for word in () if words is None else map(str.strip, words.split(",")):
         if word.startswith("MIG-"):
