@@ -16,9 +16,18 @@ from evalsuite.assets.places import no_hub, snapshots_of
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import DataError, EvalsuiteError, UsageError
 from evalsuite.files import read_json
-from evalsuite.fingerprint import file_sha256
+from evalsuite.fingerprint import file_sha256, text_sha256
+from evalsuite.store import content_key
 from evalsuite.study.file import Study
-from evalsuite.study.plan import UNRESOLVED, Identities, conversation_words, template_words, words_of
+from evalsuite.study.plan import (
+    TEMPLATE_OF,
+    UNRESOLVED,
+    WEIGHTS_AND_WORDS,
+    Identities,
+    conversation_words,
+    template_words,
+    words_of,
+)
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_DATA = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?P<rest>(:[^@:]+)?(@[\w.-]+)?)")
@@ -37,20 +46,23 @@ def find_identities(
     found: dict[str, str] = {}
     faults: list[str] = []
     notes: list[str] = []
-    templates = [word for word in template_words(study) if word not in models]
-    kinds = ((models, _model_identity), (sources, _source_identity), (templates, _template_identity))
-    for words, identify in kinds:
+    kinds = (
+        ("", models, _model_identity),
+        ("", sources, _source_identity),
+        (TEMPLATE_OF, template_words(study), _template_identity),
+    )
+    for of, words, identify in kinds:
         for word in words:
             try:
-                found[word] = identify(study.place(word), fetch, on_step)
+                found[of + word] = identify(study.place(word), fetch, on_step)
             except EvalsuiteError as error:
                 faults.append(str(error))
                 continue
-            if found[word].startswith(UNRESOLVED):
+            if found[of + word].startswith(UNRESOLVED):
                 notes.append(f"{word} is not here yet; the key of what rests on it is settled when it is")
     if faults:
         raise UsageError("; ".join(dict.fromkeys(faults)))
-    return found, tuple(notes)
+    return found, tuple(dict.fromkeys(notes))
 
 
 def count_rows(study: Study) -> dict[str, int]:
@@ -89,21 +101,36 @@ def _n_lines(file: Path) -> int:
 
 
 def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
+    """Weights and config, and what a model is asked with: its tokenizer and chat template decide the answers too."""
+    if (elsewhere := _not_a_folder(word, fetch)) is not None:
+        return elsewhere
+    model = resolve(word, on_step=on_step)
+    asked_with = content_key({"tokenizer": model.tokenizer_sha256, "chat_template": model.chat_template_sha256})
+    return f"{model.fingerprint}{WEIGHTS_AND_WORDS}{asked_with}"
+
+
+def _not_a_folder(word: str, fetch: bool) -> str | None:
+    """The identity of a model that is not here yet or is the hub's, None for one whose files are read."""
     if word == "demo" and not Path(word).exists() and not fetch and not any(demo_folder().glob("*.safetensors")):
         return UNRESOLVED + word
     if _HUB_ID.fullmatch(word) and not Path(word).expanduser().exists() and not word.startswith(("./", "../")):
         return _hub_identity(word, _cached_models(word), "model", fetch)
-    return resolve(word, on_step=on_step).fingerprint
+    return None
 
 
 def _template_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
-    """A file is known by its content, a model whose template is taken by its own identity."""
+    """A template is known by its content, be it in a file or taken from a model; one of the hub by its revision."""
     file = Path(word).expanduser()
     if file.is_file():
         return file_sha256(file)
     if file.suffix in {".jinja", ".j2"}:
         raise UsageError(f"there is no chat template {word}; give a Jinja file or a model whose template to take")
-    return _model_identity(word, fetch, on_step)
+    if (elsewhere := _not_a_folder(word, fetch)) is not None:
+        return elsewhere
+    template = resolve(word, on_step=on_step).chat_template
+    if template is None:
+        raise UsageError(f"{word} has no chat template to take; give a Jinja file or another model")
+    return text_sha256(template)
 
 
 def _source_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:

@@ -28,6 +28,12 @@ Identities = Mapping[str, str]
 UNRESOLVED = "unresolved:"
 """Begins the identity of a model or source that is not here yet and was not asked for."""
 
+TEMPLATE_OF = "the chat template of "
+"""Stands before a word for which only its chat template is taken; that has an identity of its own."""
+
+WEIGHTS_AND_WORDS = "+"
+"""Stands in a local model's identity between its weights' fingerprint and the hash of tokenizer and chat template."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -101,6 +107,11 @@ def template_words(study: Study) -> list[str]:
     """The chat templates that trainings name: files, or models whose template is taken."""
     named = [study.sft.get("chat_template"), *(target.sft.get("chat_template") for target in study.targets.values())]
     return [str(word) for word in dict.fromkeys(named) if word]
+
+
+def weights_of(identity: str) -> str:
+    """Return the fingerprint of a local model's weights, under which speeds are recorded; of others the identity."""
+    return identity.partition(WEIGHTS_AND_WORDS)[0]
 
 
 def mix_words(study: Study) -> list[str]:
@@ -224,7 +235,7 @@ def _trainings(study: Study, models: Sequence[Trained], identities: Identities) 
             {
                 "base": identities[target.model],
                 "sft": settings,
-                "template": identities.get(str(settings.get("chat_template"))),
+                "template": identities.get(f"{TEMPLATE_OF}{settings.get('chat_template')}"),
                 "seed": study.seed,
             },
             words={

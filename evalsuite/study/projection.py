@@ -17,7 +17,7 @@ from typing import Any
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.study.file import Assumptions, Study
-from evalsuite.study.plan import Stage
+from evalsuite.study.plan import Stage, weights_of
 from evalsuite.study.run import FOLDER, Cell, Outcome
 
 _HOUR_S = 3600.0
@@ -140,7 +140,7 @@ def _project_one(stage: Stage, study: Study, speeds: Speeds, stated: Assumptions
         speed, basis = _answer_speed(stage, study, speeds)
         return _of(stage, start + work["items"] * stated.tokens_per_item / speed, f"{basis}; {start_basis}")
     if stage.kind == "sft":
-        measured = speeds.training.get(str(stage.settings["base"]))
+        measured = speeds.training.get(weights_of(stage.settings["base"]))
         conversations = min(work["conversations"], work.get("at_most_conversations", work["conversations"]))
         seconds = conversations * stated.tokens_per_conversation / (measured or stated.train_tokens_per_second)
         basis = f"{measured:.0f} tokens/s measured" if measured else _said("train_tokens_per_second", stated)
@@ -159,8 +159,8 @@ def _answer_speed(stage: Stage, study: Study, speeds: Speeds) -> tuple[float, st
     if model is None:
         # A checkpoint answers as fast as its base; the plan knows the base by the training's settings.
         model = stage.words.get("base_identity")
-    if model in speeds.answering:
-        speed = speeds.answering[str(model)]
+    speed = speeds.answering.get(weights_of(str(model)))
+    if speed is not None:
         return speed, f"{speed:.0f} tokens/s measured{' on its base' if trained else ''}"
     if name in stated.by_model:
         return stated.by_model[name], f"{stated.by_model[name]:g} tokens/s stated"

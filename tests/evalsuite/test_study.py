@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import write_json
@@ -23,7 +25,7 @@ from evalsuite.study.stages import mix_recipe
 from evalsuite.study.state import State
 from evalsuite.study.tasks import Bench, Task
 from tests.evalsuite.study_toys import DOCUMENT, chats, toy_study, write_models, write_study
-from tests.evalsuite.tiny_checkpoint import write_checkpoint
+from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -188,13 +190,33 @@ def test_a_chat_template_that_is_not_there_is_told_before_anything_starts(tmp_pa
             find_identities(toy_study(tmp_path, sft={"chat_template": word}), fetch=False)
 
 
-def test_a_model_whose_template_is_taken_enters_the_key_by_its_content(tmp_path):
+def test_of_a_model_whose_template_is_taken_only_that_enters_the_key(tmp_path):
     write_models(tmp_path)
-    write_checkpoint(tmp_path / "models" / "other", context=1234)
-    before = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
-    write_checkpoint(tmp_path / "models" / "other", context=1235)
-    after = planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"]
-    assert key_of(before, {}) != key_of(after, {})
+    other = tmp_path / "models" / "other"
+
+    def key_with(**written):
+        write_checkpoint(other, **written)
+        return key_of(planned(toy_study(tmp_path, sft={"chat_template": "models/other"}))["sft T-A-2"], {})
+
+    first = key_with(context=1234)
+    assert key_with(context=1235) == first
+    assert key_with(context=1234, template=TEMPLATE + " ") != first
+    with pytest.raises(UsageError, match="models/other has no chat template to take"):
+        key_with(template=None)
+
+
+def test_a_models_template_and_tokenizer_enter_the_keys_of_what_asks_and_trains_it(tmp_path):
+    keys = [{name: key_of(stage, {}) for name, stage in planned(toy_study(tmp_path)).items()}]
+    for name in ("a", "t"):
+        folder = tmp_path / "models" / name
+        (folder / "chat_template.jinja").write_text(TEMPLATE + " ")
+        keys.append({name: key_of(stage, {}) for name, stage in planned(toy_study(tmp_path)).items()})
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 9}))
+        keys.append({name: key_of(stage, {}) for name, stage in planned(toy_study(tmp_path)).items()})
+    changed = [{name for name in old if old[name] != new[name]} for old, new in pairwise(keys)]
+    assert changed[0] == changed[1] == {"generate A", "run A"}
+    assert changed[2] == changed[3] == {"run T", *(f"sft T-{mix}" for mix in ("A-2", "A-4", "B-2", "B-4", "A-and-B-4"))}
 
 
 def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
@@ -310,9 +332,9 @@ def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, 
 
 def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
     study = toy_study(tmp_path, assumptions={"by_model": {"A": 7}})
-    identities, _ = find_identities(study, fetch=False)
+    fingerprint = resolve(str(tmp_path / "models" / "a")).fingerprint
     manifest = {
-        "model": {"name": "a", "fingerprint": identities["models/a"], "training": None},
+        "model": {"name": "a", "fingerprint": fingerprint, "training": None},
         "seconds": {"serve": 30.0, "generate": 20.0},
         "usage": {"candidate": {"completion_tokens": 1000}},
         "server_restarts": 0,
@@ -325,11 +347,15 @@ def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
     (results / "c-1").mkdir()
     (results / "c-1" / "manifest.json").write_text("{")
     speeds = recorded_speeds(results)
-    assert speeds.answering == {identities["models/a"]: 50.0}
+    assert speeds.answering == {fingerprint: 50.0}
     assert speeds.start_s == 30.0
     document = plan_document(study, plan_only(study, results), results)
     rows = {row["stage"]: row for row in document["stages"]}
     assert "50 tokens/s measured; start 30 s measured" in rows["generate A"]["basis"]
+    trained = {"base_fingerprint": resolve(str(tmp_path / "models" / "t")).fingerprint, "tokens_per_second": 30.0}
+    write_json(results / "studies" / "s" / "sft" / "k" / "T" / "training.json", trained)
+    document = plan_document(study, plan_only(study, results), results)
+    assert {row["basis"] for row in document["stages"] if row["stage"].startswith("sft ")} == {"30 tokens/s measured"}
 
 
 @pytest.mark.parametrize(
