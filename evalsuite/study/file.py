@@ -95,6 +95,10 @@ class Serving(_Section):
     def devices(self) -> int:
         return self.tensor_parallel_size * self.data_parallel_size
 
+    def that_matters(self) -> dict[str, Any]:
+        """What of serving may change an answer; how many requests are in flight does not."""
+        return self.model_dump(exclude={"in_flight"})
+
 
 class Dgm(_Section):
     """A data generating model: ``model`` is served and asked, unless ``answers`` are conversations it has answered.
@@ -297,6 +301,7 @@ class Study(_Section):
             for name in sorted(self.dgms.keys() & self.targets.keys())
             if self.dgms[name].model != self.targets[name].model
         ]
+        faults += self._serving_faults()
         if any(dgm.is_asked for dgm in self.dgms.values()) and self.generate is None:
             faults.append("a dgm with model needs the section generate with its prompts; add generate: {prompts: ...}")
         faults += [
@@ -306,6 +311,24 @@ class Study(_Section):
         ]
         if len(set(self.analyze)) < len(self.analyze):
             faults.append(f"analyze {list(self.analyze)} names one twice; name each once")
+        return faults
+
+    def untrained(self) -> list[tuple[str, Dgm | Target]]:
+        """The targets and DGMs that are evaluated as they are, by name."""
+        bases = list(self.targets.items()) if self.run.bases else []
+        return bases + [(name, dgm) for name, dgm in self.dgms.items() if dgm.model and self.run.dgms]
+
+    def _serving_faults(self) -> list[str]:
+        # Its figures have one folder: those of one serving would set those of the other aside, for ever.
+        first: dict[str, tuple[str, Dgm | Target]] = {}
+        faults = []
+        for name, entry in self.untrained():
+            other, alike = first.setdefault(str(entry.model), (name, entry))
+            if self.serving_of(entry).that_matters() != self.serving_of(alike).that_matters():
+                faults.append(
+                    f"{entry.model} is evaluated as {other} and as {name} under different serve settings, and its "
+                    "figures have one place; give both the same serve, or set run.bases or run.dgms to false"
+                )
         return faults
 
     def _blend_faults(self) -> list[str]:

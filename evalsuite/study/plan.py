@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import evalsuite
 from evalsuite.sft.recipe import Source
 from evalsuite.store import content_key
-from evalsuite.study.file import Dgm, Run, Serving, Study, Target
+from evalsuite.study.file import Dgm, Run, Study, Target
 
 Kind = Literal["generate", "mix", "sft", "run", "compare", "analyze", "tables", "paper", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -188,7 +188,7 @@ def _generates(study: Study, identities: Identities, held: Mapping[str, int]) ->
                 **how.model_dump(exclude={"prompts"}),
                 "system": dgm.system,
                 "seed": study.seed,
-                "serve": _serving(serve),
+                "serve": serve.that_matters(),
             },
             words={"model": study.place(dgm.model), "prompts": study.place(how.prompts), "serve": serve},
             devices=serve.devices,
@@ -267,7 +267,7 @@ def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> It
         yield Stage(
             "run",
             name,
-            {**shared, "model": identities[word], "serve": _serving(serve)},
+            {**shared, "model": identities[word], "serve": serve.that_matters()},
             words={"model": study.place(word), "serve": serve, "judge": study.place(study.judge)},
             devices=serve.devices,
             work={"items": n_items(study.run)},
@@ -277,7 +277,7 @@ def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> It
         yield Stage(
             "run",
             model.name,
-            {**shared, "serve": _serving(serve)},
+            {**shared, "serve": serve.that_matters()},
             words={
                 "serve": serve,
                 "judge": study.place(study.judge),
@@ -289,27 +289,21 @@ def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> It
         )
 
 
-def _untrained(study: Study) -> Iterator[tuple[str, Dgm | Target]]:
-    if study.run.bases:
-        yield from study.targets.items()
-    if study.run.dgms:
-        yield from ((name, dgm) for name, dgm in study.dgms.items() if dgm.model)
-
-
 def _evaluated(study: Study) -> Iterator[tuple[str, Dgm | Target]]:
     """The untrained models, each once: one that is a target and a DGM goes by its first name."""
-    seen: list[tuple[str | None, Serving]] = []
-    for name, entry in _untrained(study):
-        if (own := (entry.model, study.serving_of(entry))) not in seen:
-            seen.append(own)
+    seen: set[str | None] = set()
+    for name, entry in study.untrained():
+        if entry.model not in seen:
+            seen.add(entry.model)
             yield name, entry
 
 
 def _run_of(study: Study, dgm: str) -> str | None:
     """The run stage that evaluates a DGM, None where none does."""
     own = study.dgms[dgm]
+    served = study.serving_of(own).that_matters()
     for name, entry in _evaluated(study):
-        if own.model is not None and (entry.model, study.serving_of(entry)) == (own.model, study.serving_of(own)):
+        if own.model == entry.model and served == study.serving_of(entry).that_matters():
             return f"run {name}"
     return None
 
@@ -333,7 +327,7 @@ def _comparisons(
                 "judge": identities[study.judge],
                 "seed": study.seed,
                 "lineage": lineage_of(study, models, target),
-                "serve": _serving(study.serve),
+                "serve": study.serve.that_matters(),
             },
             words={"judge": study.place(study.judge), "serve": study.serve},
             uses=members,
@@ -474,8 +468,3 @@ def _n_prompts(study: Study) -> int:
     prompts = study.compare.prompts if study.compare else "mt_bench"
     size = _MINI_ITEMS // 2 if study.run.data == "mini" else {"mt_bench": 80, "alpaca_eval": 805}[prompts]
     return min(size, study.run.limit or size)
-
-
-def _serving(serve: Serving) -> dict[str, Any]:
-    """What of serving may change an answer; how many requests are in flight does not."""
-    return serve.model_dump(exclude={"in_flight"})

@@ -67,6 +67,22 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"sft": {"base": "demo"}}, "base is the target's model"),
         ({"sft": {"batch_size": 3}, "targets": {"T": {"model": "m", "sft": {"micro_batch_size": 2}}}}, "no multiple"),
         ({"targets": {"A": {"model": "models/t"}}}, "rename one of them"),
+        (
+            {
+                "dgms": {"A": {"model": "models/a", "serve": {"dtype": "float32"}}},
+                "targets": {"T": {"model": "models/a"}},
+                "blends": [],
+            },
+            "models/a is evaluated as T and as A under different serve settings.* give both the same serve",
+        ),
+        (
+            {
+                "dgms": {"A": {"model": "a", "serve": {"max_model_len": 64}}},
+                "targets": {"A": {"model": "a"}},
+                "blends": [],
+            },
+            "a is evaluated as A and as A under different serve settings",
+        ),
         ({"judge": None}, "judge"),
         (
             {"generate": {"prompts": "p", "limit": 3}},
@@ -145,6 +161,20 @@ def test_a_model_that_is_a_target_and_a_dgm_is_evaluated_once(tmp_path):
     assert "run T" in stages
     assert "run A" not in stages
     assert stages["compare T"].settings["lineage"] == {"run T-A-4": "run T", "run T-B-4": "B"}
+
+
+@pytest.mark.parametrize(
+    ("run", "serve", "evaluated"),
+    [
+        ({"data": "mini"}, {"in_flight": 3}, {"run T"}),
+        ({"data": "mini", "bases": False}, {"dtype": "float32"}, {"run A"}),
+        ({"data": "mini", "dgms": False}, {"dtype": "float32"}, {"run T"}),
+    ],
+)
+def test_of_servings_only_those_that_would_share_a_folder_must_agree(tmp_path, run, serve, evaluated):
+    dgms = {"A": {"model": "models/a", "serve": serve}}
+    stages = planned(toy_study(tmp_path, dgms=dgms, targets={"T": {"model": "models/a"}}, blends=[], run=run))
+    assert {name for name in ("run T", "run A") if name in stages} == evaluated
 
 
 def test_a_dgm_with_model_and_answers_is_evaluated_and_not_asked(tmp_path):
