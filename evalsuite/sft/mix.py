@@ -27,7 +27,7 @@ from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import Progress
 from evalsuite.sft.mix_draw import ranks
-from evalsuite.sft.mix_rows import Stream, TokenCount, open_streams, tokenizer_counter
+from evalsuite.sft.mix_rows import Stream, TokenCount, open_streams, tokenizer_counter, tokenizer_sha256
 from evalsuite.sft.mix_select import Chosen, Selector
 from evalsuite.sft.mix_write import Counts, Spool, row_of, write_shards
 from evalsuite.sft.recipe import Mix, Recipe
@@ -237,11 +237,12 @@ def _versions() -> dict[str, str]:
 def _identity(
     recipe: Recipe, mix: Mix, streams: Sequence[tuple[Stream, ...]], contamination: ContaminationConfig
 ) -> str:
-    """Hash everything that a mix depends on: recipe, data, contamination check, and the versions that make it."""
+    """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check, and versions."""
     rule = contamination.rule
     parts = {
         "recipe": [recipe.name, recipe.seed, mix.model_dump(mode="json")],
         "data": [[stream.rows.fingerprint for stream in own] for own in streams],
+        "tokenizer": None if mix.tokenizer is None else tokenizer_sha256(mix.tokenizer),
         "contamination": [contamination.data, contamination.drop, [rule.n, rule.share] if rule else None],
         "versions": _versions(),
     }

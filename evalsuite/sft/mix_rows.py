@@ -15,11 +15,16 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.assets import demo_checkpoint
+from evalsuite.assets.hub import one_line
+from evalsuite.checkpoint import TOKENIZER_FILES
 from evalsuite.conversations.formats import Conversation, Format, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import files_sha256
 from evalsuite.progress import Progress
 from evalsuite.sft.recipe import Filters, Source, Text
 from judges.types import Unscored
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TELL_EVERY = 500
+_TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken")
 
 TokenCount = Callable[[Conversation], int]
 """Tokens of a conversation's texts, without a chat template."""
@@ -190,25 +196,47 @@ def key_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
+def tokenizer_sha256(word: str) -> str:
+    """Hash the files of a model's tokenizer (a folder, a hub id or ``demo``): under others ``max_tokens`` differs.
+
+    Those of the hub are fetched. Raises DataError in one sentence when there are none.
+    """
+    try:
+        folder = _tokenizer_folder(word)
+    except Exception as error:  # as below
+        raise _no_tokenizer(word, one_line(error)) from error
+    files = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
+    if not files:
+        raise _no_tokenizer(word, "it has no tokenizer files")
+    return files_sha256(files)
+
+
+def _tokenizer_folder(word: str) -> Path:
+    folder = Path(word).expanduser()
+    if folder.is_dir():
+        return folder
+    if word == "demo":
+        return demo_checkpoint()
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(word, allow_patterns=[*_TOKENIZER_FILES, "config.json"]))
+
+
+def _no_tokenizer(word: str, reason: str) -> DataError:
+    return DataError(f"the tokenizer {word!r} cannot be loaded ({reason}); name a model under mix.tokenizer")
+
+
 def tokenizer_counter(word: str) -> tuple[TokenCount, dict[str, Any]]:
     """Load the tokenizer of a model (a folder, a hub id or ``demo``) and return a counter and what it is.
 
     Raises DataError in one sentence when it cannot be loaded.
     """
-    from pathlib import Path
-
-    from evalsuite.assets import demo_checkpoint
-
-    folder = str(demo_checkpoint()) if word == "demo" and not Path("demo").exists() else word
     try:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(word))
     except Exception as error:  # the hub, the file system and the tokenizer's code each have their own errors
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"the tokenizer {word!r} cannot be loaded ({first}); name a model under mix.tokenizer"
-        ) from error
+        raise _no_tokenizer(word, one_line(error)) from error
 
     def count(conversation: Conversation) -> int:
         texts = [message.content for message in conversation.messages]

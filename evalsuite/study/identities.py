@@ -21,6 +21,7 @@ from evalsuite.store import content_key
 from evalsuite.study.file import Study
 from evalsuite.study.plan import (
     TEMPLATE_OF,
+    TOKENIZER_OF,
     UNRESOLVED,
     WEIGHTS_AND_WORDS,
     Identities,
@@ -50,6 +51,7 @@ def find_identities(
         ("", models, _model_identity),
         ("", sources, _source_identity),
         (TEMPLATE_OF, template_words(study), _template_identity),
+        (TOKENIZER_OF, [study.mix.tokenizer] if study.mix.tokenizer else [], _tokenizer_identity),
     )
     for of, words, identify in kinds:
         for word in words:
@@ -131,6 +133,16 @@ def _template_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -
     if template is None:
         raise UsageError(f"{word} has no chat template to take; give a Jinja file or another model")
     return text_sha256(template)
+
+
+def _tokenizer_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:
+    if (elsewhere := _not_a_folder(word, fetch)) is not None:
+        return elsewhere
+    if word != "demo" and not Path(word).expanduser().is_dir():
+        raise UsageError(f"there is no tokenizer {word!r}; name a folder, a hub id org/name or demo as mix.tokenizer")
+    from evalsuite.sft.mix_rows import tokenizer_sha256
+
+    return tokenizer_sha256(word)
 
 
 def _source_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str:

@@ -30,6 +30,8 @@ UNRESOLVED = "unresolved:"
 
 TEMPLATE_OF = "the chat template of "
 """Stands before a word for which only its chat template is taken; that has an identity of its own."""
+TOKENIZER_OF = "the tokenizer of "
+"""As TEMPLATE_OF, for the tokenizer by which a mix counts."""
 
 WEIGHTS_AND_WORDS = "+"
 """Stands in a local model's identity between its weights' fingerprint and the hash of tokenizer and chat template."""
@@ -206,7 +208,8 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
             {
                 "dgms": {dgm: identities[recorded[dgm]] if dgm in recorded else None for dgm in model.dgms},
                 "size": model.size,
-                "mix": study.mix.model_dump(mode="json", exclude={"add"}),
+                "mix": study.mix.model_dump(mode="json", exclude={"add", "tokenizer"}),
+                "tokenizer": identities.get(f"{TOKENIZER_OF}{study.mix.tokenizer}"),
                 "add": [_added(source) for source in study.mix.add],
                 "data": [identities[word] for word in mix_words(study)],
                 # What a mix and its checkpoints say of their contamination was measured against this data.

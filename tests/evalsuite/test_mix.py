@@ -23,6 +23,7 @@ from evalsuite.sft.mix import ContaminationConfig, build_mix
 from evalsuite.sft.mix_rows import Stream
 from evalsuite.sft.recipe import recipe_of
 from evalsuite.sft.training_data import open_training_data
+from tests.evalsuite.tiny_checkpoint import write_tokenizer
 
 NOTHING = ContaminationConfig(data=None)
 
@@ -35,6 +36,10 @@ def chat(number: int, *, answer: str = "answer", dgm: str = "", turns: int = 1, 
             {"role": "assistant", "content": f"{answer} {number} {dgm}".strip()},
         ]
     return {"messages": messages, **extra}
+
+
+def chat_of(question: str, answer: str):
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
 
 
 def write(path: Path, rows) -> str:
@@ -306,6 +311,32 @@ def test_a_mix_that_stands_whole_is_kept_and_a_damaged_one_is_built_again(tmp_pa
     shard.write_bytes(shard.read_bytes()[:-1])
     assert build(out, [{"data": word, "count": 5}]) == first
     assert hashlib.sha256(shard.read_bytes()).hexdigest() == first["shards"][0]["sha256"]
+
+
+def test_other_tokenizer_files_under_the_same_name_are_another_mix(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    # Row n has n words of ten letters, and "yes".
+    rows = [chat_of(" ".join(["abcdefghij"] * number), "yes") for number in range(1, 6)]
+    sources = [{"data": write(tmp_path / "c.jsonl", rows), "filters": {"max_tokens": 24}}]
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    write_tokenizer(folder)  # a token a letter
+    built = build(tmp_path / "out", sources, tokenizer=str(folder))
+    assert (built["n_rows"], built["tokens"]) == (2, (10 + 3) + (21 + 3))
+    by_words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    by_words.pre_tokenizer = pre_tokenizers.Whitespace()
+    by_words.save(str(folder / "tokenizer.json"))
+    built = build(tmp_path / "out", sources, tokenizer=str(folder))
+    assert (built["n_rows"], built["tokens"]) == (5, sum(number + 1 for number in range(1, 6)))
+
+
+def test_a_tokenizer_that_is_not_there_is_one_sentence(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(1)])
+    for name in (str(tmp_path), "./nobody"):
+        with pytest.raises(DataError, match=r"cannot be loaded .*; name a model under mix.tokenizer") as error:
+            build(tmp_path / "out", [{"data": word}], tokenizer=name)
+        assert "\n" not in str(error.value)
 
 
 def test_a_failure_leaves_the_old_mix_as_it_was(tmp_path, monkeypatch):

@@ -249,6 +249,26 @@ def test_a_models_template_and_tokenizer_enter_the_keys_of_what_asks_and_trains_
     assert changed[2] == changed[3] == {"run T", *(f"sft T-{mix}" for mix in ("A-2", "A-4", "B-2", "B-4", "A-and-B-4"))}
 
 
+def test_a_mix_has_its_tokenizers_files_in_its_key(tmp_path):
+    def keys():
+        stages = planned(toy_study(tmp_path, mix={"tokenizer": "models/t", "filters": {"max_tokens": 50}}))
+        return {name: key_of(stage, {}) for name, stage in stages.items() if name.startswith("mix ")}
+
+    before = keys()
+    write_checkpoint(tmp_path / "models" / "t", context=777)
+    assert keys() == before
+    with (tmp_path / "models" / "t" / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    assert not before.items() & keys().items()
+
+
+def test_a_tokenizer_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for word, words in (("./no", "there is no tokenizer './no'; name a folder"), ("empty", "has no tokenizer files")):
+        with pytest.raises(UsageError, match=words):
+            find_identities(toy_study(tmp_path, mix={"tokenizer": word}), fetch=False)
+
+
 def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
     study = toy_study(tmp_path, mix={"tokenizer": "models/t"})
     bench = Bench(study, tmp_path / "results", State(tmp_path / "results"), Silence())
