@@ -368,19 +368,37 @@ class Study(_Section):
         ]
 
     def shortages(self, held: Mapping[str, int] | None = None) -> list[str]:
-        """Name each limit and source that cannot give what a mix asks of its DGMs; ``held`` are sources' rows by word.
+        """Name each limit and source that cannot give what a mix asks of it; ``held`` are sources' rows by word.
 
         A row gives one conversation at most, and filters and duplicates only take some away, so no run would do.
         """
+        return self._dgm_shortages(held or {}) + self._added_shortages(held or {})
+
+    def _added_shortages(self, held: Mapping[str, int]) -> list[str]:
+        asked = [
+            # Members of a blend give equally many, but for one.
+            (word, source.count // len(source.members))
+            for source in self.mix.add
+            if source.count is not None and not source.allow_fewer
+            for word, _, _ in source.members
+        ]
+        return [
+            f"{word} gives {held[word]} conversations, and mix.add takes {count} of it; give more, lower its count, or "
+            "set its allow_fewer"
+            for word, count in asked
+            if word in held and held[word] < count
+        ]
+
+    def _dgm_shortages(self, held: Mapping[str, int]) -> list[str]:
         if self.mix.allow_fewer:
             return []
         wanted = self._conversations_wanted()
         asked = {name: count for name, count in wanted.items() if self.dgms[name].is_asked}
         limits = [] if self.generate is None else [("generate.limit", self.generate.limit or None, asked)]
-        if self.generate is not None and held:
+        if self.generate is not None:
             limits.append((self.generate.prompts, held.get(self.generate.prompts), asked))
         for name, count in wanted.items():
-            if held and (answers := self.dgms[name].answers):
+            if answers := self.dgms[name].answers:
                 limits.append((answers, held.get(answers), {name: count}))
         return [
             f"{what} gives {there} conversations, and the mixes need {max(of.values())} of {', '.join(of)}; give more, "

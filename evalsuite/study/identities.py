@@ -26,6 +26,7 @@ from evalsuite.study.plan import (
     WEIGHTS_AND_WORDS,
     Identities,
     conversation_words,
+    mix_words,
     template_words,
     words_of,
 )
@@ -72,7 +73,7 @@ def count_rows(study: Study) -> dict[str, int]:
 
     Raises DataError for a source that cannot be read.
     """
-    counts = {word: _n_rows(study.place(word)) for word in conversation_words(study)}
+    counts = {word: _n_rows(study.place(word)) for word in (*conversation_words(study), *mix_words(study))}
     return {word: count for word, count in counts.items() if count is not None}
 
 
@@ -131,7 +132,10 @@ def _template_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -
         return elsewhere
     template = resolve(word, on_step=on_step).chat_template
     if template is None:
-        raise UsageError(f"{word} has no chat template to take; give a Jinja file or another model")
+        raise UsageError(
+            f"{word} has no chat template to train with; name a Jinja file, or a model that has one, as chat_template "
+            "under sft"
+        )
     return text_sha256(template)
 
 

@@ -106,9 +106,13 @@ def conversation_words(study: Study) -> list[str]:
 
 
 def template_words(study: Study) -> list[str]:
-    """The chat templates that trainings name: files, or models whose template is taken."""
-    named = [study.sft.get("chat_template"), *(target.sft.get("chat_template") for target in study.targets.values())]
-    return [str(word) for word in dict.fromkeys(named) if word]
+    """The chat templates of the trainings: files, or models whose template is taken."""
+    return list(dict.fromkeys(_template_word(study, target) for target in study.targets.values()))
+
+
+def _template_word(study: Study, target: Target) -> str:
+    """The file or model that gives a training's chat template: by default the target's own model."""
+    return str({**study.sft, **target.sft}.get("chat_template") or target.model)
 
 
 def weights_of(identity: str) -> str:
@@ -238,7 +242,7 @@ def _trainings(study: Study, models: Sequence[Trained], identities: Identities) 
             {
                 "base": identities[target.model],
                 "sft": settings,
-                "template": identities.get(f"{TEMPLATE_OF}{settings.get('chat_template')}"),
+                "template": identities[TEMPLATE_OF + _template_word(study, target)],
                 "seed": study.seed,
             },
             words={

@@ -231,8 +231,22 @@ def test_of_a_model_whose_template_is_taken_only_that_enters_the_key(tmp_path):
     first = key_with(context=1234)
     assert key_with(context=1235) == first
     assert key_with(context=1234, template=TEMPLATE + " ") != first
-    with pytest.raises(UsageError, match="models/other has no chat template to take"):
+    with pytest.raises(UsageError, match="models/other has no chat template to train with"):
         key_with(template=None)
+
+
+def test_a_target_without_a_chat_template_needs_one_for_its_training(tmp_path):
+    write_models(tmp_path)
+    write_checkpoint(tmp_path / "models" / "t", template=None)
+    with pytest.raises(
+        UsageError, match=r"models/t has no chat template to train with; name .* chat_template under sft"
+    ):
+        plan_only(toy_study(tmp_path), tmp_path / "results")
+    for changes in (
+        {"sft": {"chat_template": "models/a"}},
+        {"targets": {"T": {"model": "models/t", "sft": {"chat_template": "models/a"}}}},
+    ):
+        assert plan_only(toy_study(tmp_path, **changes), tmp_path / "results").counted("to do")
 
 
 def test_a_models_template_and_tokenizer_enter_the_keys_of_what_asks_and_trains_it(tmp_path):
@@ -378,6 +392,29 @@ def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, 
             begin(study, tmp_path / "results")
     fewer = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, mix={"allow_fewer": True})
     assert plan_only(fewer, tmp_path / "results").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "short"),
+    [
+        ({"data": "few.jsonl", "count": 4}, True),
+        ({"data": "few.jsonl", "count": 3}, False),
+        ({"data": "few.jsonl", "count": 4, "allow_fewer": True}, False),
+        ({"data": "few.jsonl"}, False),
+        ({"blend": [{"data": "few.jsonl", "dgm": "X"}, {"data": "b.jsonl", "dgm": "Y"}], "count": 7}, False),
+        ({"blend": [{"data": "few.jsonl", "dgm": "X"}, {"data": "b.jsonl", "dgm": "Y"}], "count": 8}, True),
+    ],
+)
+def test_an_added_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, source, short):
+    # The DGMs may give fewer; what is said of them does not hold for what is added.
+    study = toy_study(tmp_path, mix={"add": [{"name": "more", **source}], "allow_fewer": True})
+    (tmp_path / "few.jsonl").write_text(chats(3, "Yes"))
+    if not short:
+        assert plan_only(study, tmp_path / "results").counted("to do")
+        return
+    words = "few.jsonl gives 3 conversations, and mix.add takes 4 of it; give more, lower its count, or set its"
+    with pytest.raises(UsageError, match=words):
+        plan_only(study, tmp_path / "results")
 
 
 def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
