@@ -59,6 +59,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return document
 
 
+def served_name_in(folder: Path, part: str) -> str | None:
+    """Return the name of the server under --base-url that gave a folder's answers, None where none is recorded."""
+    path = folder / manifest_name(part)
+    model = read_manifest(path)["settings"].get("model") if path.is_file() else None
+    name = model.get("attached") if isinstance(model, dict) else None
+    return name if isinstance(name, str) else None
+
+
 def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that decides the content of the shards; ``identity`` is the model's (``answer_identity``)."""
     return {

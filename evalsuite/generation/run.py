@@ -21,7 +21,7 @@ import filelock
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
-from evalsuite.errors import CheckpointError, DataError, StoreError, UsageError
+from evalsuite.errors import CheckpointError, DataError, ServerError, StoreError, UsageError
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Feed, Mark, Prompted, Seen
 from evalsuite.generation.manifest import (
@@ -32,6 +32,7 @@ from evalsuite.generation.manifest import (
     manifests_in,
     read_manifest,
     refuse_other_settings,
+    served_name_in,
     set_answers_aside,
     settings_of,
     unfinished_folder,
@@ -45,8 +46,9 @@ from evalsuite.progress import Progress, Silence
 from evalsuite.redaction import without_secrets
 from evalsuite.run_plan import chat_template_file
 from evalsuite.serving.loop import LoopThread
-from evalsuite.serving.session import Session, answer_identity, effective_dtype
+from evalsuite.serving.session import Session, answer_identity, api_key, effective_dtype
 from evalsuite.serving.together import gather_or_cancel
+from evalsuite.serving.wire import check_endpoint
 from evalsuite.serving.work import with_restarts
 from judges.types import Message, Unscored
 
@@ -153,8 +155,7 @@ def _alone(folder: Path, config: GenerateConfig) -> Iterator[None]:
 
 def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
     """Find out what stands already; refuses to mix answers of different settings before anything is started."""
-    # Not its address: a job that goes on at another node keeps its settings.
-    attached = "--base-url" if config.base_url else None
+    attached, silence = _server(config, checkpoint, folder)
     identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     settings = settings_of(config, rows, identity)
     part = config.shard.word
@@ -168,7 +169,26 @@ def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Pa
         plan.written, bad = verified_shards(folder, plan.old, part)
         for name in bad:
             progress.say(f"{folder / name} is missing or not as it was written; it is made anew")
+    if silence is not None and not plan.is_complete:
+        raise silence
     return plan
+
+
+def _server(config: GenerateConfig, checkpoint: Checkpoint, folder: Path) -> tuple[str | None, ServerError | None]:
+    """Return the served name under --base-url, None without; where it is silent the folder's, and the error.
+
+    What is finished needs no server; anything else does, and raises the ServerError.
+    """
+    if not config.base_url or checkpoint.endpoint:
+        return None, None
+    try:
+        # Not its address: a job that goes on at another node keeps its settings.
+        return check_endpoint(config.base_url, api_key(), None)[0], None
+    except ServerError as error:
+        name = None if config.fresh else served_name_in(folder, config.shard.word)
+        if name is None:
+            raise
+        return name, error
 
 
 def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress) -> dict[str, Any]:

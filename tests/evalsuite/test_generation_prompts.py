@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from evalsuite.errors import CheckpointError, DataError
+from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
 from evalsuite.generation.run import generate
 from evalsuite.serving.replies import cumulative_logprob
 from tests.evalsuite.generation_endpoint import answering, config, write_chats
@@ -80,6 +80,39 @@ def test_a_turn_that_does_not_fit_is_not_asked_and_never_cut(stub, tmp_path):
     assert len(stub.requests) == 1
     answers = [turn["finish_reason"] for row in rows_of(tmp_path / "out") for turn in row["conversation"][1::2]]
     assert answers == ["context_length", "length", "context_length", "context_length"]
+
+
+def two_questions(tmp_path):
+    return write_rows(tmp_path / "in.jsonl", [("user", "One?")], [("user", "Two?")])
+
+
+def test_a_folder_goes_on_at_the_same_server_elsewhere_and_not_at_another_one(stub, tmp_path):
+    prompts = two_questions(tmp_path)
+    generate(local(stub, prompts, tmp_path, shard_size=1))
+    lost = tmp_path / "out" / "part-00001.parquet"
+    lost.unlink()
+    with StubEndpoint(completing, model="another", max_model_len=256) as other:
+        with pytest.raises(UsageError, match="holds answers with another model; give another --out"):
+            generate(local(other, prompts, tmp_path, shard_size=1))
+        assert other.requests == []
+    with StubEndpoint(completing, max_model_len=256) as moved:
+        generate(local(moved, prompts, tmp_path, shard_size=1))
+    assert lost.is_file()
+
+
+def test_what_is_finished_needs_no_server(tmp_path):
+    prompts = two_questions(tmp_path)
+    with StubEndpoint(completing, max_model_len=256) as down:
+        first = generate(local(down, prompts, tmp_path, shard_size=1))
+    assert generate(local(down, prompts, tmp_path, shard_size=1)).manifests == first.manifests
+    with pytest.raises(UsageError, match="--max-new-tokens"):
+        generate(local(down, prompts, tmp_path, shard_size=1, max_new_tokens=3))
+    with pytest.raises(ServerError, match="does not answer"):
+        generate(local(down, prompts, tmp_path, shard_size=1, fresh=True))
+    assert len(rows_of(tmp_path / "out")) == 2
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    with pytest.raises(ServerError, match="does not answer"):
+        generate(local(down, prompts, tmp_path, shard_size=1))
 
 
 def test_a_model_without_a_system_role_reads_the_system_text_with_the_first_turn(stub, tmp_path):
