@@ -282,7 +282,9 @@ class _Work:
         )
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
         self._before = Costs.before(plan.old)
-        self._began = self._noted = time.monotonic()
+        # From the first conversation that is to be answered on: before it, a folder that is mended is only read.
+        self._began: float | None = None
+        self._noted = time.monotonic()
         self._written = plan.written
         self._mark = max((shard.mark for shard in plan.written.values()), key=lambda mark: mark.rows, default=Mark())
         self._line = f"{plan.checkpoint.name} conversations"
@@ -343,6 +345,8 @@ class _Work:
         while (prompted := await feed.next(book.room_for)) is not None:
             if book.number_of(prompted.index) in book.written:
                 continue
+            if self._began is None:
+                self._began = time.monotonic()
             self._store.open_shard(book.number_of(prompted.index))
             row = await self._row(prompted)
             self._take(book, await book.place(row))
@@ -369,7 +373,8 @@ class _Work:
         serve = self._session.serve_seconds
         usage = asdict(self._session.client.usage)
         # What was remembered costs the server nothing, and reading it is no generation.
-        generate = max(0.0, time.monotonic() - self._began - serve) if usage["requests"] else 0.0
+        began = self._began if usage["requests"] else None
+        generate = 0.0 if began is None else max(0.0, time.monotonic() - began - serve)
         return self._before.plus(
             serve=serve,
             generate=generate,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from evalsuite.config import read_as
 from evalsuite.conversations.formats import conversation_of, detect_format
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
+from evalsuite.generation import feed as feed_module
 from evalsuite.generation import shards as shards_module
 from evalsuite.generation.feed import Seen
 from evalsuite.generation.run import generate
@@ -128,6 +130,22 @@ def test_a_file_made_anew_holds_the_same_rows_where_the_source_repeats_itself(st
     (again,) = generate(config(stub, chats, out, shard_size=2)).manifests
     assert rows_of(out) == whole
     assert (again["counts"], again["shards"]) == (first["counts"], first["shards"])
+
+
+def test_reading_the_source_again_is_no_time_of_generation(stub, tmp_path, monkeypatch):
+    chats, out = write_chats(tmp_path / "chats.jsonl", 30), tmp_path / "out"
+    (before,) = generate(config(stub, chats, out)).manifests
+    (out / "part-00002.parquet").unlink()
+    read = feed_module.prompts_of
+
+    def slowly(row, layout):
+        time.sleep(0.1)
+        return read(row, layout)
+
+    monkeypatch.setattr(feed_module, "prompts_of", slowly)
+    (after,) = generate(config(stub, chats, out)).manifests
+    # The thirty rows take three seconds to read, the ten that are asked again much less to answer.
+    assert 0 < after["seconds"]["generate"] - before["seconds"]["generate"] < 3
 
 
 def test_an_interrupted_mending_still_knows_the_earlier_rows(stub, tmp_path):
