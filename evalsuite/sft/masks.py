@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evalsuite.errors import CheckpointError
 from evalsuite.serving.chat_format import ChatFormat
@@ -35,12 +35,13 @@ class Marked:
     """A conversation in tokens: ``answers`` are (start, end) of each answer with its end-of-turn token.
 
     ``n_without_loss`` answers are read but not trained on, since the template writes them
-    differently in hindsight than where they would be asked for.
+    differently in hindsight than where they would be asked for. ``is_cut`` says that later turns were left out.
     """
 
     ids: Sequence[int]
     answers: Sequence[tuple[int, int]]
     n_without_loss: int = 0
+    is_cut: bool = False
 
     def labels(self) -> list[int]:
         """Return one label a token: its id inside an answer, else IGNORED."""
@@ -126,18 +127,37 @@ def mark_answers(form: ChatFormat, messages: Sequence[Message], end_id: int) -> 
     return Marked(ids[: answers[-1][1]], answers, len(places) - len(answers))
 
 
-def fit(marked: Marked, max_length: int, *, cut: bool) -> Marked | Dropped:
-    """Return the conversation where it fits into ``max_length`` tokens.
+def mark_fitting(
+    form: ChatFormat, messages: Sequence[Message], end_id: int, max_length: int, *, cut: bool
+) -> Marked | Dropped:
+    """Mark a conversation's answers where it fits into ``max_length`` tokens, as ``mark_answers`` does.
 
-    A longer one is dropped, or with ``cut`` ended after the last answer that fits: never inside
-    a turn.
+    A longer one is dropped, or with ``cut`` ended after the last answer with which it fits, as if nothing had come
+    behind that one: never inside a turn.
     """
-    if len(marked.ids) <= max_length:
-        return marked
-    fitting = [(start, end) for start, end in marked.answers if end <= max_length]
-    if not cut or not fitting:
-        return Dropped("too_long", f"{len(marked.ids):,} tokens")
-    return Marked(marked.ids[: fitting[-1][1]], fitting, marked.n_without_loss)
+    whole = mark_answers(form, messages, end_id)
+    if isinstance(whole, Dropped) or len(whole.ids) <= max_length:
+        return whole
+    beginning = _beginning(form, messages, end_id, whole, max_length) if cut else None
+    return beginning or Dropped("too_long", f"{len(whole.ids):,} tokens")
+
+
+def _beginning(
+    form: ChatFormat, messages: Sequence[Message], end_id: int, whole: Marked, max_length: int
+) -> Marked | None:
+    if not whole.n_without_loss:
+        # Every answer stands as it was given, so what ends with it is the beginning of what is marked already.
+        fitting = [(start, end) for start, end in whole.answers if end <= max_length]
+        return Marked(whole.ids[: fitting[-1][1]], fitting, is_cut=True) if fitting else None
+    places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    for place in reversed(places[:-1]):
+        if len(form.prompt_tokens(messages[:place])) >= max_length:
+            continue
+        # What the template left out of an answer in hindsight stands there when it is the last one.
+        marked = mark_answers(form, messages[: place + 1], end_id)
+        if isinstance(marked, Marked) and len(marked.ids) <= max_length:
+            return replace(marked, is_cut=True)
+    return None
 
 
 def _reads_as(form: ChatFormat, ids: Sequence[int], content: str) -> bool:

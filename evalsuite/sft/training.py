@@ -155,13 +155,10 @@ def tokenise(prepared: Prepared, folder: Path, progress: Progress) -> TokenCount
 
 def left_out(counts: TokenCounts, config: TrainingConfig) -> list[str]:
     """Say in a line each what of the data is not trained on, and why."""
+    remedy = " (too_long: cut_at_turn keeps their first turns)" if config.too_long == "drop" else ""
     lines = [
         f"{n:,} of {counts.n_read:,} conversations dropped: {DROP_REASONS.get(reason) or REASONS.get(reason, reason)}"
-        + (
-            f" of {config.max_length:,} tokens (too_long: cut_at_turn keeps their first turns)"
-            if reason == "too_long"
-            else ""
-        )
+        + (f" of {config.max_length:,} tokens{remedy}" if reason == "too_long" else "")
         for reason, n in counts.dropped.items()
     ]
     if counts.n_cut:

@@ -13,7 +13,7 @@ from evalsuite.errors import DataError
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import files_sha256
 from evalsuite.serving.chat_format import ChatFormat
-from evalsuite.sft.masks import Dropped, Marked, end_of_turn, fit, mark_answers
+from evalsuite.sft.masks import Dropped, Marked, end_of_turn, mark_fitting
 from judges.types import Message
 
 _ROWS_A_BATCH = 1000
@@ -121,8 +121,10 @@ def write_tokens(
     with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as aside:
         for sample in samples:
             n_read += 1
-            whole = Dropped(sample.fault) if sample.fault else mark_answers(form, sample.messages, end_id)
-            marked = whole if isinstance(whole, Dropped) else fit(whole, max_length, cut=cut)
+            if sample.fault:
+                marked: Marked | Dropped = Dropped(sample.fault)
+            else:
+                marked = mark_fitting(form, sample.messages, end_id, max_length, cut=cut)
             if on_count is not None:
                 on_count(n_read)
             if isinstance(marked, Dropped):
@@ -132,7 +134,7 @@ def write_tokens(
                 aside.add(sample.hash, marked)
                 continue
             train.add(sample.hash, marked)
-            n_cut += marked is not whole
+            n_cut += marked.is_cut
             n_without += marked.n_without_loss
             n_tokens += len(marked.ids)
             n_loss += marked.n_loss_tokens

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format
-from evalsuite.sft.masks import DROP_REASONS, IGNORED, Dropped, Marked, end_of_turn, fit, mark_answers
+from evalsuite.sft.masks import DROP_REASONS, IGNORED, Dropped, Marked, end_of_turn, mark_answers, mark_fitting
+from evalsuite.sft.training import left_out
+from evalsuite.sft.training_config import TrainingConfig
+from evalsuite.sft.training_data import Sample, TokenCounts, write_tokens
 from judges.types import Message
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
@@ -154,11 +157,54 @@ def test_the_end_of_turn_is_found_and_its_lack_is_one_sentence(tmp_path, form):
 
 
 def test_too_long_is_dropped_or_ends_after_an_earlier_answer_never_inside_a_turn(form):
-    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
+    messages = chat("One?", "Yes.", "Two?", "No.")
+    marked = mark_answers(form, messages, END)
     first_end = marked.answers[0][1]
-    assert fit(marked, len(marked.ids), cut=False) is marked
-    assert fit(marked, len(marked.ids) - 1, cut=False).reason == "too_long"
-    cut = fit(marked, len(marked.ids) - 1, cut=True)
+
+    def fitting(max_length, *, cut):
+        return mark_fitting(form, messages, END, max_length, cut=cut)
+
+    assert fitting(len(marked.ids), cut=False) == marked
+    assert fitting(len(marked.ids) - 1, cut=False).reason == "too_long"
+    cut = fitting(len(marked.ids) - 1, cut=True)
     assert masked_in(form, cut) == "Yes.<|im_end|>"
     assert len(cut.ids) == first_end
-    assert fit(marked, first_end - 1, cut=True).reason == "too_long"
+    assert fitting(first_end - 1, cut=True).reason == "too_long"
+
+
+@pytest.mark.parametrize("n_turns", [3, 2, 1])
+def test_what_is_cut_is_trained_on_as_if_nothing_had_come_behind(tmp_path, form, n_turns):
+    thought = "<think>Two twos.</think>Four."
+    messages = chat("Two and two?", thought, "Sure?", "Yes.", "And now?", thought, "Why?", thought)
+    for own in (form, form_of(tmp_path / "m", REASONING)):
+        beginning = mark_answers(own, messages[: 2 * n_turns], END)
+        longer = mark_answers(own, messages[: 2 * n_turns + 2], END)
+        cut = mark_fitting(own, messages, END, len(longer.ids) - 1, cut=True)
+        assert (cut.ids, cut.answers, cut.n_without_loss) == (
+            beginning.ids,
+            beginning.answers,
+            beginning.n_without_loss,
+        )
+        assert cut.is_cut
+        assert masked_in(own, cut).endswith(f"{messages[2 * n_turns - 1].content}<|im_end|>")
+        too_small = len(mark_answers(own, messages[:2], END).ids) - 1
+        assert mark_fitting(own, messages, END, too_small, cut=True).reason == "too_long"
+
+
+def test_only_what_is_trained_on_counts_as_read_without_loss(tmp_path):
+    form = form_of(tmp_path / "m", REASONING)
+    thought = "<think>Two twos.</think>Four."
+    samples = [Sample("h", chat("Two and two?", thought, "Sure?", thought, "Why?", thought))]
+    window = len(mark_answers(form, samples[0].messages[:4], END).ids)
+    counts = write_tokens(samples, form, tmp_path / "tokens", max_length=window, cut=True)
+    assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 1, {})
+    counts = write_tokens(samples, form, tmp_path / "tokens", max_length=window - 1, cut=True)
+    assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 0, {})
+
+
+@pytest.mark.parametrize(("too_long", "advised"), [("drop", True), ("cut_at_turn", False)])
+def test_what_is_set_already_is_not_advised(too_long, advised):
+    config = TrainingConfig(base="x", max_length=64, too_long=too_long)
+    (line,) = left_out(TokenCounts(n_read=3, n_trained=1, dropped={"too_long": 2}), config)
+    assert line.startswith("2 of 3 conversations dropped: it is longer than the window of 64 tokens")
+    assert ("cut_at_turn" in line) == advised
