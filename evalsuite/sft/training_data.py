@@ -143,17 +143,29 @@ def write_tokens(
         n_read, train.n_rows, aside.n_rows, n_cut, n_without, n_tokens, n_loss, longest, dict(sorted(dropped.items()))
     )
     if not counts.n_trained:
-        raise DataError(_nothing_left(counts, held_out))
+        raise DataError(_nothing_left(counts, held_out, cut=cut))
     write_json(folder / "tokens.json", asdict(counts))
     return counts
 
 
-def _nothing_left(counts: TokenCounts, held_out: int) -> str:
+def _nothing_left(counts: TokenCounts, held_out: int, *, cut: bool) -> str:
     reasons = [f"{reason} {n:,}" for reason, n in counts.dropped.items()]
     if counts.n_held_out:
         reasons.append(f"held out {counts.n_held_out:,} of the {held_out:,} that held_out asks for")
-    remedy = "lower held_out" if counts.n_held_out else "change max_length or the sources"
-    return f"no conversation is left to train on ({', '.join(reasons) or 'the source is empty'}); {remedy}"
+    told = ", ".join(reasons) or "the source is empty"
+    return f"no conversation is left to train on ({told}); {_remedy(counts, cut=cut)}"
+
+
+def _remedy(counts: TokenCounts, *, cut: bool) -> str:
+    """Name what would give most conversations back."""
+    if counts.n_held_out > sum(counts.dropped.values()):
+        return "lower held_out"
+    remedies = dict.fromkeys(("template_refused", "boundary_merges", "mask_mismatch"), "give another chat_template")
+    remedies["too_long"] = "raise max_length" if cut else "raise max_length, or set too_long: cut_at_turn"
+    losses: Counter[str] = Counter()
+    for reason, n in counts.dropped.items():
+        losses[remedies.get(reason, "change the sources")] += n
+    return max(losses, key=losses.__getitem__, default="change the sources")
 
 
 def read_counts(folder: Path) -> TokenCounts | None:

@@ -248,7 +248,7 @@ def test_inspect_shows_the_mask_and_trains_nothing(tmp_path, base, mix):
         ({"devices": 3}, UsageError, "does not divide"),
         ({"chat_template": "missing.jinja"}, UsageError, "no chat template missing.jinja"),
         ({"held_out": 50}, DataError, r"left to train on \(held out 14 of the 50 that held_out asks for\); lower held"),
-        ({"max_length": 16}, DataError, r"left to train on \(too_long 14\); change max_length"),
+        ({"max_length": 16}, DataError, r"left to train on \(too_long 14\); raise max_length, or set too_long"),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(tmp_path, base, mix, sft, error, words):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import CheckpointError
+from evalsuite.errors import CheckpointError, DataError
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format
 from evalsuite.sft.masks import DROP_REASONS, IGNORED, Dropped, Marked, end_of_turn, mark_answers, mark_fitting
 from evalsuite.sft.training import left_out
@@ -200,6 +200,31 @@ def test_only_what_is_trained_on_counts_as_read_without_loss(tmp_path):
     assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 1, {})
     counts = write_tokens(samples, form, tmp_path / "tokens", max_length=window - 1, cut=True)
     assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 0, {})
+
+
+LONG = chat("x" * 99, "Yes.")
+STRICT = TEMPLATE + "{% if messages | length > 3 %}{{ raise_exception('too many turns') }}{% endif %}"
+SHOUTING = STRICT.replace("m['content']", "(m['content'] | replace('b', 'B'))")
+
+
+@pytest.mark.parametrize(
+    ("template", "talks", "options", "remedy"),
+    [
+        (TEMPLATE, [chat("a", "b"), LONG, LONG], {"held_out": 1}, "raise max_length, or set too_long: cut_at_turn"),
+        (TEMPLATE, [LONG], {"cut": True}, "raise max_length"),
+        (TEMPLATE, [chat("a", "b"), chat("c", "d"), LONG], {"held_out": 2}, "lower held_out"),
+        (TEMPLATE, [chat("a", "b"), LONG], {"held_out": 1, "cut": True}, "raise max_length"),
+        # Two faults of the template have one remedy.
+        (SHOUTING, [LONG, chat("a", "b"), chat("a", "c", "d", "e")], {}, "give another chat_template"),
+        (TEMPLATE, [LONG, chat("a"), chat("b")], {}, "change the sources"),
+        (TEMPLATE, [], {}, "change the sources"),
+    ],
+)
+def test_where_nothing_is_left_the_largest_loss_says_what_to_change(tmp_path, template, talks, options, remedy):
+    form, samples = form_of(tmp_path / "m", template), [Sample("h", messages) for messages in talks]
+    with pytest.raises(DataError, match="no conversation is left to train on") as error:
+        write_tokens(samples, form, tmp_path / "tokens", **{"max_length": 64, "cut": False} | options)
+    assert str(error.value).endswith(f"); {remedy}")
 
 
 @pytest.mark.parametrize(("too_long", "advised"), [("drop", True), ("cut_at_turn", False)])
