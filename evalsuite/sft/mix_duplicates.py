@@ -44,6 +44,10 @@ class NearDuplicates:
         """Whether a near-duplicate was taken before."""
         return sketch is not None and bool(self._seen.is_duplicate(f"?{self._count}", sketch))
 
+    def alike(self, sketch: Any) -> list[int]:
+        """Return which of the sketches that were added, counted from 0, are near-duplicates of one."""
+        return [int(number) for number in self._seen.get_duplicates(sketch)]
+
     def add(self, sketch: Any | None) -> None:
         if sketch is not None:
             self._seen.add(str(self._count), sketch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +49,18 @@ class _Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
-    """A conversation that may be drawn: its candidate's number, and its sketches by member."""
+class _Row:
+    """A candidate's row in one member: the candidate's number, and the sketch of its text."""
 
     candidate: int
-    sketches: Mapping[int, Any | None]
+    sketch: Any | None
+
+
+_Offer = dict[int, _Row]
+"""What may be drawn once: the row of each member that may give it.
+
+The rows are of one candidate, or of near-duplicates: then whichever member has need of it gives its own.
+"""
 
 
 class Selector:
@@ -85,12 +92,12 @@ class Selector:
         drawn = self._draw(source, streams, candidates, asked, refused)
         places: list[dict[int, tuple[int, int]]] = [{} for _ in streams]
         for number, (offer, member) in enumerate(drawn):
-            at = offer.candidate
+            at = offer[member].candidate
             places[member][int(candidates.places[at, member])] = (int(candidates.keys[at]), number)
             if self._duplicates.exact:
                 self._texts.add(int(candidates.texts[at, member]))
             if self._near is not None:
-                self._near.add(offer.sketches[member])
+                self._near.add(offer[member].sketch)
         chosen = Chosen(
             source,
             streams,
@@ -117,40 +124,36 @@ class Selector:
         """Return the offers that are drawn, each with the member that gives it, in the order of drawing."""
         members = len(streams)
         single = members == 1
-        near = _Near(self._near, self._duplicates.near)
-        offers: list[_Offer] = []
+        offers = _Offers(self._duplicates.near, members)
         # What a blend's members get depends on all that they have, so that it is the same for every number asked.
         for batch in batches(len(candidates), asked if single else None):
-            if single and len(offers) == asked:
+            if single and len(offers.all) == asked:
                 break
             seen = self._look(source, streams, candidates, batch)
             for at in batch:
-                if single and len(offers) == asked:
+                if single and len(offers.all) == asked:
                     break
-                offer = self._offer(candidates, at, members, seen, near, refused)
-                if offer is not None:
-                    offers.append(offer)
+                if (rule := self._offer(candidates, at, seen, offers)) is not None:
+                    refused[rule] += 1
         if single:
-            return [(offer, 0) for offer in offers]
-        order = blend_order(_keyed(offers, candidates), members)
+            return [(offer, 0) for offer in offers.all]
+        order = blend_order(_keyed(offers.all, candidates), members)
         # All of a blend are whole rounds, so that its shares are equal.
         wanted = len(order) // members * members if asked is None else asked
-        return [(offers[number], member) for number, member in order[:wanted]]
+        return [(offers.all[number], member) for number, member in order[:wanted]]
 
     def _offer(
         self,
         candidates: Candidates,
         at: int,
-        members: int,
         seen: Mapping[tuple[int, int], _Seen],
-        near: _Near,
-        refused: Counter[str],
-    ) -> _Offer | None:
-        """Return a candidate with the members that may give it, None (and the rule counted) when none may."""
-        sketches: dict[int, Any | None] = {}
+        offers: _Offers,
+    ) -> str | None:
+        """Offer a candidate with the members that may give it; return the rule by which none may."""
+        new: _Offer = {}
+        alike: _Offer = {}
         rule = ""
-        for member in range(members):
-            place = int(candidates.places[at, member])
+        for member, place in enumerate(candidates.places[at].tolist()):
             if place < 0:
                 continue
             look = seen.get((member, place), _Seen())
@@ -158,15 +161,18 @@ class Selector:
                 rule = "duplicate_of_earlier_source"
             elif look.contaminated:
                 rule = "contaminated"
-            elif near.knows(look.sketch):
+            elif self._near is not None and self._near.knows(look.sketch):
                 rule = "near_duplicate"
+            elif offers.like(look.sketch):
+                rule = "near_duplicate"
+                alike[member] = _Row(at, look.sketch)
             else:
-                sketches[member] = look.sketch
-        if not sketches:
-            refused[rule] += 1
+                new[member] = _Row(at, look.sketch)
+        if new:
+            offers.add(new)
             return None
-        near.add(sketches.values())
-        return _Offer(at, sketches)
+        offers.join(alike)
+        return rule
 
     def _look(
         self, source: Source, streams: tuple[Stream, ...], candidates: Candidates, batch: range
@@ -186,23 +192,50 @@ class Selector:
         return seen
 
 
-class _Near:
-    """What earlier sources gave and what this one has offered so far, drawn in the end or not."""
+class _Offers:
+    """What a source has offered so far, drawn in the end or not; no row is a near-duplicate of another offer's."""
 
-    def __init__(self, earlier: NearDuplicates | None, threshold: float | None) -> None:
-        self._sets = [] if earlier is None or threshold is None else [earlier, NearDuplicates(threshold)]
+    def __init__(self, threshold: float | None, members: int) -> None:
+        self.all: list[_Offer] = []
+        # A set holds no two that are alike, as two members' rows of one offer may be.
+        self._near = [] if threshold is None else [NearDuplicates(threshold) for _ in range(members)]
+        self._offer_of: list[list[int]] = [[] for _ in range(members)]
 
-    def knows(self, sketch: Any | None) -> bool:
-        return any(own.knows(sketch) for own in self._sets)
+    def like(self, sketch: Any | None) -> set[int]:
+        """Return the numbers of the offers of which a text is a near-duplicate."""
+        if sketch is None:
+            return set()
+        return {
+            offer_of[number]
+            for near, offer_of in zip(self._near, self._offer_of, strict=False)
+            for number in near.alike(sketch)
+        }
 
-    def add(self, sketches: Iterable[Any | None]) -> None:
-        for own in self._sets[1:]:
-            for sketch in sketches:
-                own.add(sketch)
+    def add(self, rows: _Offer) -> None:
+        self.all.append({})
+        self._put(len(self.all) - 1, rows)
+
+    def join(self, rows: _Offer) -> None:
+        """Let the members of near-duplicates give these in the place of an offer that they do not have.
+
+        Rows that are like several offers could stand for none of them without being like another one.
+        """
+        like = set().union(*(self.like(row.sketch) for row in rows.values()))
+        if len(like) == 1:
+            (number,) = like
+            self._put(number, {member: row for member, row in rows.items() if member not in self.all[number]})
+
+    def _put(self, number: int, rows: _Offer) -> None:
+        self.all[number] |= rows
+        for member, row in rows.items():
+            if self._near and row.sketch is not None:
+                self._near[member].add(row.sketch)
+                self._offer_of[member].append(number)
 
 
 def _keyed(offers: Sequence[_Offer], candidates: Candidates) -> list[tuple[int, tuple[int, ...]]]:
-    return [(int(candidates.keys[offer.candidate]), tuple(offer.sketches)) for offer in offers]
+    """Return each offer's key, that of the candidate with which it began, and its members."""
+    return [(int(candidates.keys[next(iter(offer.values())).candidate]), tuple(sorted(offer))) for offer in offers]
 
 
 def too_few(chosen: Chosen) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from functools import partial
@@ -298,6 +299,54 @@ def test_near_duplicates_are_drawn_once(tmp_path):
     assert sum(document["sources"][1]["refused"].values()) == 1
     without = build(tmp_path / "all", [{"data": a}, {"data": b}])
     assert [source["taken"] for source in without["sources"]] == [4, 1]
+
+
+def words_from(generator: random.Random, count: int) -> list[str]:
+    return [f"w{generator.randrange(10**6)}" for _ in range(count)]
+
+
+def test_in_a_blend_a_member_with_plenty_leaves_near_duplicates_to_the_scarce_one(tmp_path):
+    generator = random.Random(0)
+    plenty = [" ".join(words_from(generator, 40)) for _ in range(60)]
+    # 36 five-grams of 37 in common: Jaccard 0.97.
+    scarce = [f"{prompts} more" for prompts in plenty[:6]]
+    built = []
+    for step, count in ((1, 12), (-1, 12), (1, 8)):
+        members = (("A", plenty[::step]), ("B", scarce[::step]))
+        blend = [
+            {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(one, f"I am {dgm}") for one in prompts]), "dgm": dgm}
+            for dgm, prompts in members
+        ]
+        source = {"name": "s", "blend": blend, "count": count}
+        document = build(tmp_path / "out", [source], duplicates={"near": 0.8, "on": "prompts"})
+        assert [member["taken"] for member in document["sources"][0]["members"]] == [count // 2] * 2
+        assert document["sources"][0]["refused"] == {"near_duplicate": 6}
+        drawn = first_prompts(tmp_path / "out")
+        assert len({one.removesuffix(" more") for one in drawn}) == count
+        built.append(drawn)
+    assert built[0] == built[1]
+    assert set(built[2]) < set(built[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_joins_an_offer_keeps_its_own_near_duplicates_out(tmp_path, seed):
+    generator = random.Random(0)
+    texts: list[list[str]] = [[], [], []]
+    for _ in range(12):
+        words = words_from(generator, 70)
+        # Moved by five words: 51 five-grams of 61 in common, by ten 46 of 66. So 0.84 for neighbours, else 0.70.
+        for member in range(3):
+            texts[member].append(" ".join(words[5 * member : 5 * member + 60]))
+    blend = [
+        {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(one, "yes") for one in own]), "dgm": dgm}
+        for dgm, own in zip("ABC", texts, strict=True)
+    ]
+    source = {"name": "s", "blend": blend}
+    build(tmp_path / "out", [source], duplicates={"near": 0.77, "on": "prompts"}, seed=seed)
+    drawn = set(first_prompts(tmp_path / "out"))
+    assert drawn
+    assert not [chain for chain in zip(*texts, strict=True) if {chain[0], chain[1]} <= drawn]
+    assert not [chain for chain in zip(*texts, strict=True) if {chain[1], chain[2]} <= drawn]
 
 
 def test_a_mix_that_stands_whole_is_kept_and_a_damaged_one_is_built_again(tmp_path):
