@@ -323,10 +323,11 @@ class Study(_Section):
         first: dict[str, tuple[str, Dgm | Target]] = {}
         faults = []
         for name, entry in self.untrained():
-            other, alike = first.setdefault(str(entry.model), (name, entry))
+            called = f"{type(entry).__name__.lower()} {name}"
+            other, alike = first.setdefault(str(entry.model), (called, entry))
             if self.serving_of(entry).that_matters() != self.serving_of(alike).that_matters():
                 faults.append(
-                    f"{entry.model} is evaluated as {other} and as {name} under different serve settings, and its "
+                    f"{entry.model} is evaluated as {other} and as {called} under different serve settings, and its "
                     "figures have one place; give both the same serve, or set run.bases or run.dgms to false"
                 )
         return faults

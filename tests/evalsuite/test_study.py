@@ -73,7 +73,7 @@ def test_all_faults_are_told_at_once(tmp_path):
                 "targets": {"T": {"model": "models/a"}},
                 "blends": [],
             },
-            "models/a is evaluated as T and as A under different serve settings.* give both the same serve",
+            "models/a is evaluated as target T and as dgm A under different serve settings.* give both the same serve",
         ),
         (
             {
@@ -81,7 +81,7 @@ def test_all_faults_are_told_at_once(tmp_path):
                 "targets": {"A": {"model": "a"}},
                 "blends": [],
             },
-            "a is evaluated as A and as A under different serve settings",
+            "a is evaluated as target A and as dgm A under different serve settings",
         ),
         ({"judge": None}, "judge"),
         (
