@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import CheckpointError, UsageError
+from evalsuite.errors import CheckpointError, DataError, UsageError
+from evalsuite.files import read_json
 from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.redaction import without_secrets
 
@@ -303,6 +304,21 @@ def weight_bytes(checkpoint: Checkpoint) -> int:
         # The same weights once more, as Mistral's own loader wants them.
         listed = {name for name in files if not name.startswith("consolidated")}
     return sum(size for name, size in files.items() if name in listed or not listed)
+
+
+def generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """Return the checkpoint's own generation settings, empty where it has none; None for an endpoint."""
+    if checkpoint.path is None:
+        return None
+    for folder in (checkpoint.adapter or checkpoint.path, checkpoint.path):
+        path = folder / "generation_config.json"
+        if path.is_file():
+            try:
+                settings = read_json(path)
+            except DataError:
+                return {}
+            return settings if isinstance(settings, dict) else {}
+    return {}
 
 
 def weights_hint(checkpoint: Checkpoint) -> str:

@@ -21,7 +21,7 @@ from evalsuite.store import content_key
 from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
 from evalsuite.suites.names import NOT_ASKED, OPENLLM_PARTS
 
-_SERVED = ("max_model_len", "vllm_args", "attached")
+_SERVED = ("generation_config", "max_model_len", "vllm_args", "attached")
 _HARNESS_OPTIONS = frozenset({"data", "limit", "parts", "seed", "chat_template_on_openllm", "fewshot_as_multiturn"})
 
 
@@ -34,7 +34,7 @@ class SuiteRun:
     pins: Mapping[str, Mapping[str, Any]]
     run_key: str
     served: Mapping[str, Any]
-    """How the model is served, of what scores.json does not say: length, vLLM's arguments, whose server."""
+    """How the model is asked, of what scores.json does not say: its own settings, length, arguments, whose server."""
     loaded: Any = None
     records: Sequence[Record] = ()
     harness_result: Any = None

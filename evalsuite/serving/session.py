@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 import time
@@ -12,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from evalsuite import __version__
-from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import DataError, ServerError
-from evalsuite.files import read_json
+from evalsuite.checkpoint import Checkpoint, generation_config
+from evalsuite.errors import ServerError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
@@ -88,7 +89,7 @@ class Session:
             identity=answer_identity(checkpoint, options, template_word, attached=base_url and self._served_name()),
             max_model_len=length,
             chat_format=self.chat_format,
-            generation=_generation_config(checkpoint),
+            generation=generation_config(checkpoint),
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
             is_ours=not self._url,
         )
@@ -204,6 +205,8 @@ def answer_identity(
         "weights": checkpoint.fingerprint,
         "tokenizer": checkpoint.tokenizer_sha256,
         "chat_template": named or checkpoint.chat_template_sha256,
+        # Where an answer ends stands there too, not only how it is sampled.
+        "generation_config": text_sha256(json.dumps(generation_config(checkpoint), sort_keys=True)),
         "dtype": effective_dtype(checkpoint, options, attached=attached is not None),
         "max_model_len": context_length(checkpoint, options),
         "vllm_args": {key: value for key, value in options.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS},
@@ -211,19 +214,3 @@ def answer_identity(
         # a job that goes on at another node finds its answers.
         "attached": attached or False,
     }
-
-
-def _generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """The checkpoint's own sampling settings; an empty mapping means transformers' defaults (greedy)."""
-    if checkpoint.path is None:
-        return None
-    folder = checkpoint.adapter or checkpoint.path
-    for place in (folder, checkpoint.path):
-        path = place / "generation_config.json"
-        if path.is_file():
-            try:
-                settings: dict[str, Any] = read_json(path)
-            except DataError:
-                return {}
-            return settings
-    return {}

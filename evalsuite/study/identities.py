@@ -13,7 +13,7 @@ from pathlib import Path
 from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.hub import one_line
 from evalsuite.assets.places import no_hub, snapshots_of
-from evalsuite.checkpoint import resolve
+from evalsuite.checkpoint import generation_config, resolve
 from evalsuite.errors import DataError, EvalsuiteError, UsageError
 from evalsuite.files import read_json
 from evalsuite.fingerprint import file_sha256, text_sha256
@@ -104,12 +104,16 @@ def _n_lines(file: Path) -> int:
 
 
 def _model_identity(word: str, fetch: bool, on_step: Callable[[str], None]) -> str:
-    """Weights and config, and what a model is asked with: its tokenizer and chat template decide the answers too."""
+    """Weights and config, and what a model is asked with, which decides the answers too."""
     if (elsewhere := _not_a_folder(word, fetch)) is not None:
         return elsewhere
     model = resolve(word, on_step=on_step)
-    asked_with = content_key({"tokenizer": model.tokenizer_sha256, "chat_template": model.chat_template_sha256})
-    return f"{model.fingerprint}{WEIGHTS_AND_WORDS}{asked_with}"
+    asked_with = {
+        "tokenizer": model.tokenizer_sha256,
+        "chat_template": model.chat_template_sha256,
+        "generation_config": generation_config(model),
+    }
+    return f"{model.fingerprint}{WEIGHTS_AND_WORDS}{content_key(asked_with)}"
 
 
 def _not_a_folder(word: str, fetch: bool) -> str | None:

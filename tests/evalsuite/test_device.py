@@ -126,6 +126,17 @@ def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
 
 
+def test_answers_under_two_generation_configs_are_never_taken_for_each_other(tmp_path, monkeypatch):
+    """They decide how an answer is sampled where that is left to the model, and where it ends."""
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
+    own = checkpoint(tmp_path, dtype="float32")
+    found = []
+    for text in ('{"eos_token_id": [1, 2]}', '{"eos_token_id": [1]}', "[]", "{"):
+        (own.path / "generation_config.json").write_text(text)
+        found.append(answer_identity(own, ServeOptions(), None, attached=None))
+    assert found[0] != found[1] != found[2] == found[3]
+
+
 @pytest.mark.parametrize(("word", "name"), [("half", "float16"), ("float", "float32"), ("bfloat16", "bfloat16")])
 def test_a_dtype_has_one_name(tmp_path, word, name):
     one = checkpoint(tmp_path, dtype="float32")
