@@ -6,6 +6,7 @@ The figures are computed here from the recorded file; the items are copied in th
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from evalsuite.report.items import openllm_part
 from evalsuite.results import SCHEMA, averages, environment, stored_manifest, stored_scores, write_results
 from evalsuite.suites.base import Scores, SuiteOptions, finite_number
 from evalsuite.suites.openllm_files import date_of, read_results, results_file, without_nan
+
+log = logging.getLogger("evalsuite")
 
 FULL_COUNTS: Mapping[str, int] = {"mt_bench": 160, "alpaca_eval": 805, "mixeval": 4000, "mixeval_hard": 1000}
 """Observations of a whole set: MT-Bench's judgments, AlpacaEval's instructions, MixEval's items."""
@@ -171,19 +174,37 @@ def _stage_mixeval(source: Path, staged: Path, options: SuiteOptions) -> Path:
 
 
 def _stage_openllm(source: Path, staged: Path) -> Path:
-    """Stage a results document with its samples: those of its own folder and date, as lm-eval writes them."""
+    """Stage a results document with its samples."""
     file = results_file(source)
     write_json(staged / "results.json", read_results(file))
-    for path in sorted(file.parent.glob("samples_*.jsonl")):
-        match = _SAMPLES.fullmatch(path.name)
-        if match is None or openllm_part(match["task"]) is None or match["date"] != date_of(file):
-            continue
+    for path, task in _samples_of(file):
         rows = _rows(path)
-        protected = openllm_part(match["task"]) == "gpqa"
-        write_jsonl(
-            staged / f"samples_{match['task']}.jsonl", (_without_text(row) for row in rows) if protected else rows
-        )
+        protected = openllm_part(task) == "gpqa"
+        write_jsonl(staged / f"samples_{task}.jsonl", (_without_text(row) for row in rows) if protected else rows)
     return file
+
+
+def _samples_of(file: Path) -> list[tuple[Path, str]]:
+    """Return the samples of a results document, each with its task: those of its own folder and date.
+
+    A document whose name has no date has the samples without one, as evalsuite writes them, or else was renamed: then
+    the samples are its own where they are all of one date. A warning says so where none of those beside it fits.
+    """
+    matches = [(path, _SAMPLES.fullmatch(path.name)) for path in sorted(file.parent.glob("samples_*.jsonl"))]
+    beside = [(path, match["task"], match["date"]) for path, match in matches if match and openllm_part(match["task"])]
+    date, dates = date_of(file), {date for _, _, date in beside}
+    if date is None and len(dates) == 1:
+        [date] = dates
+    own = [(path, task) for path, task, of in beside if of == date]
+    if beside and not own:
+        log.warning(
+            "%s: none of the %d sample files beside it belongs to it by the date in its name (%s), so no items come "
+            "along; give the results file the date of its samples",
+            file,
+            len(beside),
+            date or "none",
+        )
+    return own
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

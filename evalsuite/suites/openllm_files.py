@@ -22,7 +22,8 @@ _PROTECTED = re.compile(r"gpqa", re.IGNORECASE)
 _FREE_OF_TEXT = frozenset(
     {"doc_id", "resps", "filtered_resps", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash"}
 )
-_DATED = re.compile(r"results_(\d{4}-\d\d-\d\dT.*)\.json")
+_DATED = re.compile(r".*_(\d{4}-\d\d-\d\dT[\d:.-]+)\.json")
+"""``results_<date>.json``, and ``llama_<date>.json`` where lm-eval was given ``--output_path llama.json``."""
 
 
 def write_results(result: HarnessResult, folder: Path) -> None:

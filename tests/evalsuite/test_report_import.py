@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,11 @@ def lm_eval_results(folder: Path, day: int = 1, **more: Any) -> Path:
     return path
 
 
-def ifeval_samples(folder: Path, day: int, doc_hash: str) -> None:
-    write_jsonl(
-        folder / f"samples_leaderboard_ifeval_{STAMP.format(day=day)}.jsonl",
-        [{"doc_id": 0, "doc": {}, "target": "", "doc_hash": doc_hash, "prompt_level_strict_acc": 1.0}],
-    )
+def ifeval_samples(folder: Path, day: int, doc_hash: str) -> Path:
+    path = folder / f"samples_leaderboard_ifeval_{STAMP.format(day=day)}.jsonl"
+    row = {"doc_id": 0, "doc": {}, "target": "", "doc_hash": doc_hash, "prompt_level_strict_acc": 1.0}
+    write_jsonl(path, [row])
+    return path
 
 
 def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
@@ -152,6 +153,34 @@ def test_samples_are_those_of_the_results_own_folder_and_date(tmp_path: Path) ->
     ifeval_samples(tmp_path / "other/deeper", 2, "deeper")
     folder, _ = import_results("openllm", lm_eval_results(tmp_path / "other"), "B", tmp_path / "results")
     assert [path.name for path in (folder / "openllm").iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "kept"),
+    [
+        # lm-eval 0.4.13 writes llama_<date>.json for --output_path llama.json.
+        (f"llama_{STAMP}.json", (1, 2), "1"),
+        (f"results_v2_{STAMP}.json", (1, 2), "1"),
+        ("results.json", (2,), "2"),
+        ("results.json", (None, 1, 2), "None"),
+        ("results.json", (1, 2), None),
+        (f"results_{STAMP}.json", (2,), None),
+        ("results.json", (), None),
+    ],
+)
+def test_samples_come_along_whatever_the_results_file_is_called(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, days: Sequence[int | None], kept: str | None
+) -> None:
+    source = lm_eval_results(tmp_path / "lm").rename(tmp_path / "lm" / name.format(day=1))
+    for day in days:
+        path = ifeval_samples(tmp_path / "lm", day or 9, str(day))
+        if day is None:
+            path.rename(tmp_path / "lm/samples_leaderboard_ifeval.jsonl")
+    folder, _ = import_results("openllm", source, "m", tmp_path / "results")
+    samples = folder / "openllm/samples_leaderboard_ifeval.jsonl"
+    assert (json.loads(samples.read_text(encoding="utf-8"))["doc_hash"] if samples.exists() else None) == kept
+    lost = [record.getMessage() for record in caplog.records if "no items come along" in record.getMessage()]
+    assert len(lost) == (bool(days) and kept is None)
 
 
 @pytest.mark.parametrize(
