@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from evalsuite.errors import DataError
+from evalsuite.suites.mixeval_prompts import Split
+from evalsuite.suites.mixeval_recorded import recorded_verdict
 from evalsuite.suites.mt_bench_files import recorded_rating
-from judges.types import Rating, Unscored
+from judges.types import Choice, Rating, Unscored
 
 GPQA_WORDS = "GPQA's authors ask that no text of it is published: ids, log-probabilities and marks only"
 
@@ -91,7 +93,19 @@ class _MixEvalRow(msgspec.Struct, gc=False):
     judge_response: Any = None
     judge_score: Any = None
     judge_option: Any = None
-    unscored: Any = None
+    unscored: Any = msgspec.UNSET
+
+    def verdict(self) -> Rating | Choice | Unscored:
+        """Read the verdict by the rule that the figures follow, which asks whether the field ``unscored`` is there."""
+        row = {
+            "response": self.response,
+            "options": self.options if isinstance(self.options, list) else [],
+            "judge_response": self.judge_response,
+            "judge_score": self.judge_score,
+            "judge_option": self.judge_option,
+        }
+        split: Split = "free_form" if self.problem_type == "free-form" else "multiple_choice"
+        return recorded_verdict(row if self.unscored is msgspec.UNSET else {**row, "unscored": self.unscored}, split)
 
 
 class _Sample(msgspec.Struct, gc=False):
@@ -228,28 +242,35 @@ def _alpaca_row(row: _Annotation, number: int) -> ItemRow:
     return ItemRow((row.instruction, row.output_1), str(number), value, answer, question)
 
 
-def mixeval_rows(path: Path, rule_marks: Mapping[str, float | None] | None) -> list[ItemRow]:
+def mixeval_rows(path: Path, rule_marks: Mapping[str, float | Unscored] | None) -> list[ItemRow]:
     """Read one split's JSON lines; marks come from the judge's verdicts, or from ``rule_marks`` by id."""
     return [_mixeval_row(row, rule_marks) for row in _lines(path, _MixEvalRow)]
 
 
-def _mixeval_row(row: _MixEvalRow, rule_marks: Mapping[str, float | None] | None) -> ItemRow:
-    free = row.problem_type == "free-form"
-    verdict = row.judge_score if free else row.judge_option
-    value = _mixeval_value(row, verdict, free=free) if rule_marks is None else rule_marks.get(str(row.id))
+def _mixeval_row(row: _MixEvalRow, rule_marks: Mapping[str, float | Unscored] | None) -> ItemRow:
     entry: dict[str, Any] = {"turns": [row.response or ""]}
-    if value is None:
-        reason = row.unscored.get("reason") if isinstance(row.unscored, dict) else row.unscored
-        entry["unscored"] = str(reason or "recorded_failure")
     if rule_marks is None:
-        entry["judge"] = [{"label": "judge", "mark": verdict, "text": row.judge_response or ""}]
+        verdict = row.verdict()
+        mark = _mixeval_mark(row, verdict)
+        entry["judge"] = [{"label": "judge", "mark": _words_of(verdict), "text": row.judge_response or ""}]
+    else:
+        mark = rule_marks.get(str(row.id), Unscored("recorded_failure"))
+    if isinstance(mark, Unscored):
+        entry["unscored"] = mark.reason
+    value = None if isinstance(mark, Unscored) else mark
     return ItemRow((_key(row.id), row.prompt), str(row.id), value, entry, partial(_mixeval_question, row))
 
 
-def _mixeval_value(row: _MixEvalRow, verdict: Any, *, free: bool) -> float | None:
-    if free:
-        return float(verdict) if type(verdict) in (int, float) and 0 <= verdict <= 1 else None
-    return float(verdict == _letter(row.target)) if isinstance(verdict, str) and row.response is not None else None
+def _mixeval_mark(row: _MixEvalRow, verdict: Rating | Choice | Unscored) -> float | Unscored:
+    if isinstance(verdict, Choice):
+        return float(verdict.letter == _letter(row.target))
+    return verdict.value if isinstance(verdict, Rating) else verdict
+
+
+def _words_of(verdict: Rating | Choice | Unscored) -> float | str:
+    if isinstance(verdict, Choice):
+        return verdict.letter
+    return verdict.value if isinstance(verdict, Rating) else f"unscored: {verdict.reason}"
 
 
 def _mixeval_question(row: _MixEvalRow) -> dict[str, Any]:

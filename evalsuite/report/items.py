@@ -26,6 +26,7 @@ from evalsuite.report.item_files import (
     sample_rows,
 )
 from evalsuite.report.reading import ModelResult
+from judges.types import Unscored
 
 _SPLITS = ("free_form", "multiple_choice")
 _SPLIT_WORDS = {"free_form": "free-form", "multiple_choice": "multiple choice"}
@@ -185,7 +186,7 @@ def _read(name: str, source: Source) -> list[ItemRow]:
     return sample_rows(source.path, _METRICS[source.key], protected=source.key == "gpqa")
 
 
-def _rule_marks(source: Source) -> dict[str, float | None] | None:
+def _rule_marks(source: Source) -> dict[str, float | Unscored] | None:
     """Mark one split by MixEval's rule parser where the recorded figures come from it; None otherwise."""
     if source.model.suites[source.key].get("parser") != "rule":
         return None
@@ -195,10 +196,7 @@ def _rule_marks(source: Source) -> dict[str, float | None] | None:
 
     records = recorded_records(source.path, SuiteOptions(mixeval_parser="rule"))
     marks = marks_by_rule(records, as_published=False)
-    return {
-        str(record.item.data["id"]): mark.value if isinstance(mark.value, float) else None
-        for record, mark in zip(records, marks, strict=True)
-    }
+    return {str(record.item.data["id"]): mark.value for record, mark in zip(records, marks, strict=True)}
 
 
 def mt_bench_questions(data: str) -> dict[str, dict[str, Any]]:

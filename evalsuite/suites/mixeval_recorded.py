@@ -112,17 +112,24 @@ def _record(row: Mapping[str, Any], split: Split, options: SuiteOptions) -> Reco
     answer = Completion(row["response"], "stop", 0, 0)
     if options.mixeval_parser == "rule":
         return Record(item, answer)
-    return Record(item, answer, _verdict(row, split, options))
+    return Record(item, answer, recorded_verdict(row, split, as_published=options.as_published))
 
 
-def _verdict(row: Mapping[str, Any], split: Split, options: SuiteOptions) -> Rating | Choice | Unscored:
+def recorded_verdict(row: Mapping[str, Any], split: Split, *, as_published: bool = False) -> Rating | Choice | Unscored:
+    """Read one recorded row's verdict: what the judge's words or evalsuite's own field ``unscored`` bear out.
+
+    A verdict that MixEval drew at random, and one that is no option or no number in 0..1, is Unscored; without an
+    answer there is none. ``as_published`` believes drawn ones.
+    """
+    if row["response"] is None:
+        return _recorded_reason(row, "no_answer")
     value = row[JUDGE_FIELD[split]]
     if value is None:
         return _recorded_reason(row, "no_rating" if split == "free_form" else "no_option")
     words = row.get("judge_response")
     # After ten rounds MixEval writes a random verdict beside a judgment that holds none. Rows with
     # our own field "unscored" never do, and their judgment may end in a guided closing.
-    if isinstance(words, str) and "unscored" not in row and not options.as_published:
+    if isinstance(words, str) and "unscored" not in row and not as_published:
         drawn = _drawn_at_random(words, split, len(row.get("options", ())))
         if drawn is not None:
             return drawn

@@ -10,6 +10,7 @@ import json
 import math
 import re
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report.build import build_report
 from evalsuite.report.columns import COLUMNS, Figure
-from evalsuite.report.item_files import mt_bench_rows
+from evalsuite.report.item_files import mixeval_rows, mt_bench_rows
 from evalsuite.report.packing import packed_marks
 from evalsuite.report.page import template_folder
 from evalsuite.report.reading import lineage_of, read_results_folder
 from evalsuite.report.significance import clear_best, paired_difference, t95
 from evalsuite.report.tabs import tabs_of
 from evalsuite.report.texts import visible, without_folders
+from tests.evalsuite.mixeval_rows import choice_row, free_row, write_rows
 from tests.evalsuite.report_results import (
     JUDGE,
     index_of,
@@ -288,6 +290,29 @@ def test_a_recorded_judgment_is_rated_as_the_figures_are(tmp_path: Path) -> None
     scored = score("mt_bench", folder / "mt_bench")
     assert scored["score"] == 5.5  # of 8 and 3
     assert scored["unscored"] == {"no_rating": 1}
+
+
+def test_a_recorded_verdict_of_mixeval_counts_as_it_does_in_the_figures(tmp_path: Path) -> None:
+    """Where a judgment holds no verdict MixEval writes one that it drew at random."""
+    free = [("[[1.0]]", 1.0), ("I cannot say.", 0.0), ("[[0.5]]", 0.5), ("[[0.0]]", 7), ("[[1.0]]", None)]
+    choices = [("[[B]]", "B"), ("None of them.", "A"), ("[[A]]", "A"), ("[[B]]", "Z")]
+    rows = [
+        free_row(str(n), response="a", judge_response=words, judge_score=own) for n, (words, own) in enumerate(free)
+    ]
+    rows += [
+        choice_row(str(n), response="a", judge_response=words, judge_option=own)
+        for n, (words, own) in enumerate(choices)
+    ]
+    rows += [free_row("none", response=None, judge_score=None)]
+    path = write_rows(tmp_path / "judged.jsonl", rows)
+    shown = mixeval_rows(path, None)
+    # The right option of a row is B.
+    assert [row.value for row in shown] == [1.0, None, 0.5, None, None, 1.0, None, 0.0, None, None]
+    reasons = [row.answer["unscored"] for row in shown if row.value is None]
+    assert reasons == ["no_rating", "rating_out_of_range", "no_rating", "no_option", "no_option", "no_answer"]
+    assert [row.answer["judge"][0]["mark"] for row in shown[:2]] == [1.0, "unscored: no_rating"]
+    assert shown[5].answer["judge"][0]["mark"] == "B"
+    assert score("mixeval", path)["unscored"] == Counter(reasons)
 
 
 def test_no_text_of_gpqa_is_in_the_page(tmp_path: Path) -> None:
