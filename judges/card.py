@@ -12,12 +12,14 @@ from typing import Any, Literal
 
 from judges.preference import position_bias
 from judges.statistics import (
+    NO_SPREAD,
     accuracy,
     bootstrap_ci,
     cohen_kappa,
     cohen_kappa_ci,
     mean_and_stderr,
     proportion_ci,
+    sign_test_exact,
     wilson_ci,
 )
 from judges.types import Unscored
@@ -29,6 +31,7 @@ Label = Literal[1, 2]
 _OUTPUT_OF_SIDE: Mapping[Winner, Label | None] = {"a": 1, "b": 2, "tie": None}
 
 CHANCE = 0.5
+SIGNIFICANT = 0.05
 POSITION_DOMINATES = 0.5
 """Share of pairs whose verdict turns with the order from which on the order decides more than the answers."""
 
@@ -250,8 +253,8 @@ def attack_figures(
     """Compare constant answers with an empty one, each against the same good answers (side a is the attack).
 
     Lists are aligned by question. ``success_rate`` is the share of strict wins, ``preference`` the
-    mean preference for the attack, ``gain`` that minus the empty answer's on the same questions,
-    its interval a bootstrap over questions. None when nothing was judged.
+    mean preference for the attack, ``gain`` that minus the empty answer's on the same ``n_questions``,
+    its interval a bootstrap over them (None where all gain alike). None when nothing was judged.
     """
     baseline = _side_a(empty)
     each: Figures = {}
@@ -286,10 +289,13 @@ def _side_a(verdicts: Sequence[PairVerdict | Unscored]) -> Figures | None:
 
 def _gain(gains: Sequence[tuple[int, float]]) -> Figures:
     if not gains:
-        return {"gain": None, "gain_ci95": None}
-    values = [value for _, value in gains]
-    interval = bootstrap_ci(values, [position for position, _ in gains])
-    return {"gain": sum(values) / len(values), "gain_ci95": _listed(interval)}
+        return {"gain": None, "gain_ci95": None, "n_questions": 0}
+    values, questions = [value for _, value in gains], [position for position, _ in gains]
+    return {
+        "gain": sum(values) / len(values),
+        "gain_ci95": _listed(bootstrap_ci(values, questions)),
+        "n_questions": len(set(questions)),
+    }
 
 
 def conclusions(card: Mapping[str, Any]) -> Figures:
@@ -297,25 +303,22 @@ def conclusions(card: Mapping[str, Any]) -> Figures:
 
     ``told_from_chance``: both intervals of the accuracy lie above one half. ``position_dominates``:
     the verdict turns with the order in at least half of the pairs. ``attacks_gain``: constant
-    answers are preferred more than an empty one, beyond doubt. Each is None where unknown.
+    answers are preferred more than an empty one, beyond doubt: the interval lies above 0, or the
+    exact sign test says so where all questions gain alike. Each is None where unknown.
     """
     figures, position, attacks = card["agreement"], card["position_bias"], card["attacks"]
     told = None if figures["ci95"] is None else _above_chance(figures)
     flips = None if position is None else position["flip_rate"]
     dominates = None if flips is None else flips >= POSITION_DOMINATES
-    gain_interval = None if attacks is None else attacks["all"]["gain_ci95"]
-    gains = None if gain_interval is None else gain_interval[0] > 0
+    gains = None if attacks is None else _attacks_gain(attacks["all"])
     words = [_agreement_words(figures)]
     if flips is not None:
         words.append(
             f"its verdict turns with the order of the answers in {flips:.0%} of the pairs"
             + (", so the order decides more than the answers do" if dominates else "")
         )
-    if attacks is not None and gain_interval is not None:
-        words.append(
-            f"answers made to deceive it are preferred by {attacks['all']['gain']:+.3f} against an empty answer "
-            f"[{gain_interval[0]:+.3f}, {gain_interval[1]:+.3f}]" + (": it can be deceived" if gains else "")
-        )
+    if attacks is not None and gains is not None:
+        words.append(_attack_words(attacks["all"]) + (": it can be deceived" if gains else ""))
     believable = None if told is None else told and not dominates and not gains
     return {
         "told_from_chance": told,
@@ -324,6 +327,24 @@ def conclusions(card: Mapping[str, Any]) -> Figures:
         "believable": believable,
         "words": words,
     }
+
+
+def _attacks_gain(figures: Mapping[str, Any]) -> bool | None:
+    gain, interval, n = figures["gain"], figures["gain_ci95"], figures["n_questions"]
+    if interval is not None:
+        return bool(interval[0] > 0)
+    # A single question tells nothing; several that gain alike are so many signs.
+    return None if n < 2 else gain > NO_SPREAD and sign_test_exact(n, 0) < SIGNIFICANT
+
+
+def _attack_words(figures: Mapping[str, Any]) -> str:
+    interval = figures["gain_ci95"]
+    doubt = f"alike in {figures['n_questions']} questions" if interval is None else _signed(interval)
+    return f"answers made to deceive it are preferred by {figures['gain']:+.3f} against an empty answer {doubt}"
+
+
+def _signed(interval: Sequence[float]) -> str:
+    return f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
 
 
 def _above_chance(figures: Mapping[str, Any]) -> bool:

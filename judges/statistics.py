@@ -2,7 +2,7 @@
 
 Everything here is pure and deterministic (the bootstrap by its seed). No observations at all is
 a ValueError: the caller knows why there are none. A spread that one observation cannot have is
-None, never 0.
+None, never 0; so is the interval of a bootstrap whose draws are all alike.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Interval = tuple[float, float]
 
 _CELLS_PER_CHUNK = 4_000_000
+NO_SPREAD = 1e-9
+"""Below this share of their size, or below this, replicates differ by rounding only."""
 
 
 def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,8 +112,8 @@ def bootstrap_ci(
 
     The replicate means are weighted by the clusters' sizes. With fewer than two clusters there is
     nothing to draw from, and the result is None. The same seed gives the same draws, so the
-    interval of ``-values`` is the mirrored one. Where all values are equal the interval has no
-    width: see :func:`proportion_ci`. Raises ValueError for no or non-finite values, or n_boot < 1.
+    interval of ``-values`` is the mirrored one. Where all clusters have one mean it is None too, as
+    in :func:`percentile_ci`. Raises ValueError for no or non-finite values, or n_boot < 1.
     Source: Efron and Tibshirani 1993, chapter 13; clusters as in Field and Welsh 2007 (JRSS B 69,
     369-390), the randomized cluster bootstrap.
     """
@@ -127,8 +129,8 @@ def proportion_ci(
     Values that are all 0 or 1, each its own cluster, are a binomial proportion. A bootstrap of few successes is
     too narrow (4 % of 80: it holds the truth 87 times in 100, and one success has a lower upper end than none). Where
     clusters share values and all are 0, or all are 1, there is nothing to resample, and Wilson's interval of that many
-    clusters stands in. None with fewer than two clusters. Raises ValueError for no or non-finite values, and for one
-    outside of [0, 1].
+    clusters stands in. None with fewer than two clusters, and where all have one mean elsewhere. Raises ValueError for
+    no or non-finite values, and for one outside of [0, 1].
     """
     array = _finite(values)
     if array.min() < 0 or array.max() > 1:
@@ -151,8 +153,8 @@ def bootstrap_ratio_ci(
 ) -> Interval | None:
     """Return the percentile bootstrap interval of sum(numerators) / sum(denominators), observations drawn in pairs.
 
-    Replicates whose denominator is 0 have no ratio and are left out; None when none is left, and
-    with fewer than two clusters. Draws, errors and source as in :func:`bootstrap_ci`; also a
+    Replicates whose denominator is 0 have no ratio and are left out; None when none is left or all
+    are alike, and with fewer than two clusters. Draws, errors and source as in :func:`bootstrap_ci`; also a
     ValueError for two lists of different lengths.
     """
     above, below = _finite(numerators), _finite(denominators)
@@ -160,7 +162,7 @@ def bootstrap_ratio_ci(
         raise ValueError(f"{above.size} numerators for {below.size} denominators; expected one each")
     numbers = _cluster_numbers(above.size, clusters)
     sums, sizes = np.bincount(numbers, weights=above), np.bincount(numbers, weights=below)
-    tail = _tail(level, n_boot)
+    _check_draws(level, n_boot)
     if sums.size < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -170,18 +172,27 @@ def bootstrap_ratio_ci(
         drawn = rng.multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=min(rows, n_boot - start))
         totals = drawn @ sizes
         replicates.append((drawn @ sums)[totals != 0] / totals[totals != 0])
-    found = np.concatenate(replicates)
-    if not found.size:
+    return percentile_ci(np.concatenate(replicates), level=level)
+
+
+def percentile_ci(replicates: NDArray[np.float64], *, level: float = 0.95) -> Interval | None:
+    """Return the percentile interval of a bootstrap's replicates; None without any, and where all are alike.
+
+    Replicates without spread say that there is nothing to resample, not that the figure is certain,
+    which an interval without a width would claim. Raises ValueError for a level outside of 0..1.
+    """
+    _z(level)
+    if not replicates.size or np.ptp(replicates) <= NO_SPREAD * max(1.0, float(np.abs(replicates).max())):
         return None
-    low, high = np.quantile(found, [tail, 1 - tail])
+    tail = (1 - level) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _tail(level: float, n_boot: int) -> float:
+def _check_draws(level: float, n_boot: int) -> None:
     if n_boot < 1:
         raise ValueError(f"n_boot is {n_boot}; expected at least 1")
     _z(level)
-    return (1 - level) / 2
 
 
 def bootstrap_ci_of(
@@ -196,13 +207,13 @@ def bootstrap_ci_of(
     """Return the percentile bootstrap interval of any statistic of ``n`` observations.
 
     ``statistic`` gets the indices of the drawn observations; replicates for which it is None are
-    left out. None with fewer than two clusters or when no replicate is left. Raises ValueError
-    for n < 1 or n_boot < 1. Source as in :func:`bootstrap_ci`.
+    left out. None with fewer than two clusters and when no replicate is left or all are alike. Raises
+    ValueError for n < 1 or n_boot < 1. Source as in :func:`bootstrap_ci`.
     """
     if n < 1:
         raise ValueError("no observations; expected at least one")
     numbers = _cluster_numbers(n, clusters)
-    tail = _tail(level, n_boot)
+    _check_draws(level, n_boot)
     members = [np.flatnonzero(numbers == i) for i in range(int(numbers.max()) + 1)]
     if len(members) < 2:
         return None
@@ -213,10 +224,7 @@ def bootstrap_ci_of(
         value = statistic(np.concatenate([members[i] for i in drawn]))
         if value is not None:
             replicates.append(value)
-    if not replicates:
-        return None
-    low, high = np.quantile(np.array(replicates), [tail, 1 - tail])
-    return float(low), float(high)
+    return percentile_ci(np.array(replicates), level=level)
 
 
 def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
@@ -269,15 +277,19 @@ def cohen_kappa_ci(
     many clusters, corrected by the chance agreement that was found.
     """
     n = _paired(a, b)
+    if all(x == y for x, y in zip(a, b, strict=True)):
+        return _kappa_ci_of_agreement(a, n if clusters is None else len(set(clusters)), level)
 
     def kappa(drawn: NDArray[np.intp]) -> float | None:
         return cohen_kappa([a[i] for i in drawn], [b[i] for i in drawn])
 
-    interval = bootstrap_ci_of(kappa, n, clusters, level=level, n_boot=n_boot, seed=seed)
-    if interval is None or any(x != y for x, y in zip(a, b, strict=True)):
-        return interval
-    n_clusters = n if clusters is None else len(set(clusters))
-    by_chance = sum(count**2 for count in Counter(a).values()) / n**2
+    return bootstrap_ci_of(kappa, n, clusters, level=level, n_boot=n_boot, seed=seed)
+
+
+def _kappa_ci_of_agreement(labels: Sequence[Hashable], n_clusters: int, level: float) -> Interval | None:
+    by_chance = sum(count**2 for count in Counter(labels).values()) / len(labels) ** 2
+    if n_clusters < 2 or by_chance == 1:
+        return None
     lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
     return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
 

@@ -24,7 +24,7 @@ from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis
 from evalsuite.analysis.judge_words import Lexicon, excerpt, read_lexicon, terms
 from evalsuite.analysis.judgments import Judgment, Judgments, read_judgments, read_verdicts
 from evalsuite.errors import DataError, UsageError
-from judges.statistics import holm_correction
+from judges.statistics import holm_correction, percentile_ci
 
 PRIOR_WORDS = 500.0
 N_BOOT, SEED = 2000, 0
@@ -204,8 +204,7 @@ def _intervals(
     weights = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=N_BOOT).astype(np.float64)
     drawn, sizes = weights @ counts, weights @ totals[:, :, None]
     ratios = np.log(drawn + prior) - np.log(sizes + PRIOR_WORDS - drawn - prior)
-    low, high = np.quantile(ratios[0] - ratios[1], [0.025, 0.975], axis=0)
-    return [(float(x), float(y)) for x, y in zip(low, high, strict=True)]
+    return [percentile_ci(replicates) for replicates in (ratios[0] - ratios[1]).T]
 
 
 def _sides_table(a: Judgments, b: Judgments, counted: Sequence[Sequence[tuple[Judgment, list[str]]]]) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.analysis.document import Chart, Column, Table
+from judges.statistics import percentile_ci
 
 SOURCE = "WILDCHAT-50M, Table 5"
 SEED, N_BOOT = 0, 2000
@@ -53,7 +54,7 @@ def mean_intervals(
 
     The same draws of clusters serve all rows, so that thousands of intervals cost little more than one; for rows
     without NaN they are those of :func:`judges.statistics.bootstrap_ci`. NaN is left out. None for a row with
-    fewer than two clusters.
+    fewer than two clusters, or with means that are all alike.
     """
     numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
     owner = np.array([numbers[cluster] for cluster in clusters])
@@ -73,11 +74,8 @@ def mean_intervals(
         enough = (sizes[:, part] > 0).sum(axis=0) >= 2
         for column in range(means.shape[1]):
             replicates = means[:, column]
-            if not enough[column]:
-                found.append(None)
-                continue
-            low, high = np.quantile(replicates[np.isfinite(replicates)], [0.025, 0.975])
-            found.append([float(low), float(high)])
+            interval = percentile_ci(replicates[np.isfinite(replicates)]) if enough[column] else None
+            found.append(list(interval) if interval else None)
     return found
 
 

@@ -79,7 +79,7 @@ def test_a_judge_that_believes_what_answers_claim_is_found_out(tmp_path):
     def gullible(first, second):
         return 0.5 + 0.4 * (any(c in first for c in claims) - any(c in second for c in claims))
 
-    card, _ = card_of(tmp_path, judge(gullible))
+    card, _ = card_of(tmp_path, judge(gullible), "--attacked", "6")
     assert card["attacks"]["attacks"]["planted_letter"]["success_rate"] == 1.0
     assert card["attacks"]["empty_answer"]["preference"] == 0.5
     assert card["conclusions"]["attacks_gain"] is True

@@ -71,7 +71,7 @@ def test_log_odds_are_those_of_the_definition():
 
 
 def test_swapping_the_sides_mirrors_every_figure():
-    a = [(str(i), terms(GOOD)) for i in range(6)]
+    a = [(str(i), terms(GOOD) * (1 + i)) for i in range(6)]
     b = [(str(i), terms(BAD)) for i in range(6)]
     there = {f.word: f for f in distinguishing_words([a, b], lambda _: True, min_count=1)}
     back = {f.word: f for f in distinguishing_words([b, a], lambda _: True, min_count=1)}
@@ -80,6 +80,7 @@ def test_swapping_the_sides_mirrors_every_figure():
         assert figure.log_odds == pytest.approx(-back[word].log_odds)
         assert figure.p_holm == pytest.approx(back[word].p_holm)
         assert figure.ci95[0] == pytest.approx(-back[word].ci95[1])
+        assert figure.ci95[0] <= figure.log_odds <= figure.ci95[1]
 
 
 def test_equal_judgments_tell_nothing_apart():
@@ -98,8 +99,7 @@ def test_the_words_of_praise_and_of_complaint_come_apart(two_models):
     assert blame["lacks"]["kind"] == "complaint"
     assert praise["clear"]["kind"] == "adjective"
     assert blame["lacks"]["count"] == 7
-    low, high = blame["lacks"]["log_odds_ci95"]
-    assert low <= blame["lacks"]["log_odds"] <= high
+    assert "log_odds_ci95" not in blame["lacks"], "all questions read alike: nothing to draw from"
     assert by_id["words_a"].source == "WILDCHAT-50M, Figure 3"
     assert "lacks" in analysis.examples["lacks"][0]["text"]
     assert {chart.table for chart in analysis.charts} == {"words_a", "words_b"}

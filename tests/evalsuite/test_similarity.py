@@ -111,6 +111,13 @@ def test_intervals_are_those_of_the_common_bootstrap():
         assert interval == pytest.approx(bootstrap_ci(row.tolist(), clusters))
 
 
+def test_prompts_that_are_all_alike_have_no_interval():
+    values = np.array([[0.1, 0.1, 0.1, np.nan], [0.1, 0.2, 0.3, 0.4]])
+    alike, others = mean_intervals(values, list("aabc"))
+    assert alike is None
+    assert others[0] < others[1]
+
+
 def test_an_interval_needs_two_conversations():
     values = np.array([[0.1, np.nan, np.nan], [0.1, 0.2, 0.3]])
     first, second = mean_intervals(values, ["x", "y", "z"])

@@ -164,7 +164,7 @@ def test_frequencies_are_over_common_prompts_and_mirror(tmp_path: Path) -> None:
     (row,) = table(style_analysis([a, b], tmp_path), "frequencies")
     (mirrored,) = table(style_analysis([b, a], tmp_path), "frequencies")
     assert (row["n"], row["strong"], mirrored["strong"]) == (2, 2.0, 0.5)
-    assert row["strong_ci95"] == [2.0, 2.0]
+    assert "strong_ci95" not in row, "a writes twice as much for each prompt: nothing to draw from"
     assert row["em"] is None
     assert "0 over 0" in row["em_why"]
 
@@ -285,8 +285,11 @@ def test_scores_of_a_lineage_with_one_dgm_or_names_that_are_not_there(tmp_path: 
 def test_a_ratio_of_ones_is_the_mean_and_ratios_scale() -> None:
     values, clusters = [3.0, 1, 4, 1, 5, 9], ["a", "a", "b", "b", "c", "d"]
     assert bootstrap_ratio_ci(values, [1.0] * 6, clusters) == bootstrap_ci(values, clusters)
-    low, high = bootstrap_ratio_ci([2 * v for v in values], values, clusters) or (0, 0)
-    assert (low, high) == pytest.approx((2, 2))
+    low, high = bootstrap_ratio_ci(values, [2.0, 1, 2, 1, 2, 1], clusters) or (0, 0)
+    assert bootstrap_ratio_ci([2 * v for v in values], [2.0, 1, 2, 1, 2, 1], clusters) == pytest.approx(
+        (2 * low, 2 * high)
+    )
+    assert bootstrap_ratio_ci([2 * v for v in values], values, clusters) is None
     assert bootstrap_ratio_ci([1.0, 2], [0.0, 0]) is None
     assert bootstrap_ratio_ci([1.0], [1.0]) is None
     with pytest.raises(ValueError, match="expected one each"):

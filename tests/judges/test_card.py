@@ -160,10 +160,41 @@ def test_a_judge_that_looks_at_the_place_is_named():
 
 def test_a_judge_that_can_be_deceived_is_named():
     good = [judged(i, 1, 0.9, 0.1) for i in range(40)]
-    attacks = attack_figures({"x": [WON] * 5}, [LOST] * 5)
+    attacks = attack_figures({"x": [WON] * 6 + [LOST] * 2}, [LOST] * 8)
     found = conclusions(card_of(good, attacks))
     assert (found["attacks_gain"], found["believable"]) == (True, False)
-    assert "+0.800" in found["words"][-1]
+    # Six questions gain 0.8, two nothing.
+    assert "+0.600" in found["words"][-1]
+
+
+@pytest.mark.parametrize(
+    ("n", "gains", "believable"),
+    [(1, None, True), (2, False, True), (5, False, True), (6, True, False)],  # two-sided: 2 / 2**5 is above 5 %
+)
+def test_questions_that_all_gain_alike_count_by_the_sign_test(n, gains, believable):
+    good = [judged(i, 1, 0.9, 0.1) for i in range(40)]
+    attacks = attack_figures({"x": [PairVerdict("a", 0.6)] * n, "y": [MISSING] * n}, [PairVerdict("b", 0.5)] * n)
+    assert (attacks["all"]["gain_ci95"], attacks["all"]["n_questions"]) == (None, n)
+    found = conclusions(card_of(good, attacks))
+    assert (found["attacks_gain"], found["believable"]) == (gains, believable)
+    assert ("alike in" in found["words"][-1]) == (n > 1)
+    assert ("deceived" in found["words"][-1]) == bool(gains)
+
+
+def test_attacks_that_even_out_gain_nothing():
+    # 0.8 - 0.5 and 0.2 - 0.5 add up to 0 but for rounding, on ten questions alike.
+    up, down = PairVerdict("a", 0.8), PairVerdict("b", 0.2)
+    figures = attack_figures({"x": [up] * 10, "y": [down] * 10}, [PairVerdict("tie", 0.5)] * 10)
+    assert 0 < figures["all"]["gain"] < 1e-9
+    assert conclusions(card_of([judged(1, 1, 0.9, 0.1)], figures))["attacks_gain"] is False
+
+
+def test_figures_that_are_alike_for_every_question_have_no_interval():
+    """A consistent judge has a first_rate of exactly 0.5, of three pairs as of three thousand."""
+    consistent = [judged(n, 1, 0.9, 0.1) for n in range(3)]
+    position, length = position_figures(consistent), length_figures(consistent)
+    assert (position["first_rate"], position["ci95"]) == (0.5, None)
+    assert (length["difference"], length["difference_ci95"]) == (0.0, None)
 
 
 def test_nothing_scored_says_nothing():

@@ -12,6 +12,7 @@ from judges.statistics import (
     accuracy,
     bootstrap_ci,
     bootstrap_ci_of,
+    bootstrap_ratio_ci,
     clustered_stderr,
     cohen_kappa,
     cohen_kappa_ci,
@@ -19,6 +20,7 @@ from judges.statistics import (
     mcnemar_exact,
     mean_and_stderr,
     normal_ci,
+    percentile_ci,
     proportion_ci,
     sign_test_exact,
     wilson_ci,
@@ -136,9 +138,14 @@ def test_bootstrap_covers_as_often_as_it_says():
 
 @given(numbers, st.integers(0, 5))
 def test_bootstrap_is_repeatable_and_mirrors(values, seed):
-    low, high = bootstrap_ci(values, n_boot=50, seed=seed)
-    assert (low, high) == bootstrap_ci(values, n_boot=50, seed=seed)
-    assert bootstrap_ci([-v for v in values], n_boot=50, seed=seed) == pytest.approx((-high, -low), abs=1e-9)
+    interval, mirrored = (bootstrap_ci(each, n_boot=50, seed=seed) for each in (values, [-v for v in values]))
+    assert interval == bootstrap_ci(values, n_boot=50, seed=seed)
+    if interval is None:
+        assert mirrored is None
+        assert max(values) - min(values) < 1e-4
+        return
+    low, high = interval
+    assert mirrored == pytest.approx((-high, -low), abs=1e-9)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
@@ -152,8 +159,23 @@ def test_a_proportion_at_an_edge_has_wilsons_interval_of_its_clusters(value, bou
 def test_a_proportion_elsewhere_has_the_bootstraps():
     values = [0.0, 0.0, 1.0, 0.5, 1.0]
     assert proportion_ci(values, seed=3) == bootstrap_ci(values, seed=3)
-    assert proportion_ci([0.5, 0.5]) == (0.5, 0.5)
     assert proportion_ci([1.0]) is None
+
+
+def test_draws_that_are_all_alike_claim_no_certainty():
+    """No spread to draw from is no interval: not one without a width."""
+    assert bootstrap_ci([0.1] * 3) is None
+    # Every cluster has the mean 0.2, whatever its size; the sums differ by rounding only.
+    assert bootstrap_ci([0.1, 0.3, 0.2, 0.1, 0.2, 0.3], "aabccc") is None
+    assert bootstrap_ratio_ci([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) is None
+    assert bootstrap_ci_of(lambda drawn: 7.0, 5) is None
+    assert percentile_ci(np.array([])) is None
+    assert percentile_ci(np.array([0.0, 1.0])) == pytest.approx((0.025, 0.975))
+    # Half of each question is right: no edge, where Wilson's interval would stand in.
+    assert proportion_ci([0.5] * 5) is None
+    assert proportion_ci([0.0, 1.0] * 5, [i // 2 for i in range(10)]) is None
+    with pytest.raises(ValueError, match="level is 95"):
+        percentile_ci(np.array([1.0, 2.0]), level=95)
 
 
 def test_few_successes_have_an_interval_that_holds_the_truth_as_often_as_it_says():
