@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import combinations_with_replacement
+from typing import Any
 
 from evalsuite.report.protocol import Protocol
 from evalsuite.report.reading import ModelResult
@@ -35,21 +38,19 @@ class Tab:
 def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     """Group models so that all figures in a tab answer the same questions, judged by the same judge.
 
-    A model joins a tab with its data kind, limit and judge whose protocol (data pins and settings of each suite,
-    such as MixEval's parser) does not contradict its own.
-    Results without any judged figure need no judge: they stand in every tab that fits otherwise. The full
-    data come first, larger tabs before smaller ones.
+    A model stands in every tab with its data kind, limit and judge whose protocol (data pins and settings of each
+    suite, such as MixEval's parser) does not contradict its own; one without any judged figure needs no judge. Any two
+    that share a suite and contradict each other in nothing meet in a tab. The full data come first, larger tabs before
+    smaller ones; the order of ``models`` decides nothing.
     """
+    order = sorted(range(len(models)), key=lambda place: _rank(models[place]))
+    alone = [_alone(place, models[place]) for place in order]
     tabs: list[Tab] = []
-    judged = [place for place, model in enumerate(models) if model.judge]
-    for place in judged:
-        _join(tabs, place, models[place])
-    for place in [place for place, model in enumerate(models) if not model.judge]:
-        fitting = [tab for tab in tabs if _fits(tab, models[place], any_judge=True)]
-        for tab in fitting:
-            _add(tab, place, models[place])
-        if not fitting:
-            _join(tabs, place, models[place])
+    for one, other in combinations_with_replacement(alone, 2):
+        pair = {*one.members, *other.members}
+        comparable = one is other or _share_a_suite(*(models[place] for place in pair))
+        if comparable and _fits(one, other) and not any(pair <= set(tab.members) for tab in tabs):
+            tabs.append(reduce(_with, alone, _with(one, other)))
     tabs.sort(key=lambda tab: (tab.data != "full", tab.limit is not None, -len(tab.members)))
     for tab in tabs:
         tab.members.sort()
@@ -58,31 +59,46 @@ def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     return tabs
 
 
+def _rank(model: ModelResult) -> tuple[Any, ...]:
+    """Put judged models first and those first whose protocol is known best: a tab that begins with them is definite."""
+    known = model.protocol
+    pins = sorted((suite, sorted(own.items())) for suite, own in known.pins.items())
+    n_known = len(known.settings) + sum(len(own) for _, own in pins)
+    same = (str(model.scores.get("limit")), judge_key(model) or "", repr(sorted(known.settings.items())), pins)
+    return (not model.judge, -n_known, *same, sorted(model.suites))
+
+
+def _share_a_suite(one: ModelResult, other: ModelResult) -> bool:
+    return not one.suites.keys().isdisjoint(other.suites)
+
+
 def judge_key(model: ModelResult) -> str | None:
     """Tell judges apart: the fingerprint, else the name."""
     judge = model.judge
     return None if not judge else str(judge.get("fingerprint") or f"name:{judge.get('name')}")
 
 
-def _join(tabs: list[Tab], place: int, model: ModelResult) -> None:
-    tab = next((tab for tab in tabs if _fits(tab, model, any_judge=False)), None)
-    if tab is None:
-        tab = Tab(model.scores["data"], model.scores.get("limit"), judge_key(model), model.judge)
-        tabs.append(tab)
-    _add(tab, place, model)
+def _alone(place: int, model: ModelResult) -> Tab:
+    limit = model.scores.get("limit")
+    return Tab(model.scores["data"], limit, judge_key(model), model.judge, model.protocol, [place])
 
 
-def _fits(tab: Tab, model: ModelResult, *, any_judge: bool) -> bool:
-    if (tab.data, tab.limit) != (model.scores["data"], model.scores.get("limit")):
+def _fits(tab: Tab, other: Tab) -> bool:
+    if (tab.data, tab.limit) != (other.data, other.limit):
         return False
-    if not any_judge and tab.judge_key != judge_key(model):
+    if tab.judge and other.judge and tab.judge_key != other.judge_key:
         return False
-    return tab.protocol.fits(model.protocol)
+    return tab.protocol.fits(other.protocol)
 
 
-def _add(tab: Tab, place: int, model: ModelResult) -> None:
-    tab.members.append(place)
-    tab.protocol = tab.protocol.joined(model.protocol)
+def _with(tab: Tab, other: Tab) -> Tab:
+    """Return ``tab`` with the members of ``other``; as it is where they contradict it."""
+    if not _fits(tab, other):
+        return tab
+    judged = tab if tab.judge else other
+    members = list(dict.fromkeys([*tab.members, *other.members]))
+    protocol = tab.protocol.joined(other.protocol)
+    return Tab(tab.data, tab.limit, judged.judge_key, judged.judge, protocol, members)
 
 
 def _apart(tab: Tab, tabs: Sequence[Tab]) -> list[str]:
