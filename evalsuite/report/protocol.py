@@ -60,6 +60,8 @@ class Protocol:
     def words(self, key: tuple[str, str]) -> str:
         """Say one setting: ``mixeval parser rule``."""
         value = self.settings[key]
+        if key[1] == "limit_fraction" and not value:
+            return f"{key[0]} a whole number of each task"
         said = ("yes" if value else "no") if isinstance(value, bool) else value
         return f"{key[0]} {_WORDS[key[1]]} {said}"
 

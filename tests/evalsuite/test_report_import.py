@@ -204,6 +204,18 @@ def test_a_share_as_limit_is_no_limit_of_one(
     assert read_json(folder / "manifest.json")["suites"]["openllm"]["options"]["limit_fraction"] == share
 
 
+def test_a_share_and_a_whole_number_as_limit_are_told_apart_in_words(tmp_path: Path) -> None:
+    sizes = {"n-samples": {"a": {"effective": 5, "original": 50}, "b": {"effective": 3, "original": 30}}}
+    for name, limit in (("share", 0.1), ("number", 5)):
+        source = lm_eval_results(tmp_path / name, config={"limit": limit}, **sizes)
+        import_results("openllm", source, name, tmp_path / "results")
+    tabs = tabs_of(read_results_folder(tmp_path / "results").models)
+    assert sorted(tab.title for tab in tabs) == [
+        "full data, limit 5 · no judge · openllm a whole number of each task",
+        "full data, limit 5 · no judge · openllm share of each task 0.1",
+    ]
+
+
 def test_a_share_as_limit_without_counts_is_refused(tmp_path: Path) -> None:
     source = lm_eval_results(tmp_path, config={"limit": 0.1})
     with pytest.raises(DataError, match="whole number as limit"):
