@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import CheckpointError, DataError, UsageError
-from evalsuite.files import read_json
+from evalsuite.files import exists, read_json
 from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.redaction import without_secrets
 
@@ -99,9 +99,9 @@ def resolve(
 
         return _folder(demo_checkpoint(on_step=on_step), "demo", chat_template_file, trust)
     folder = Path(word).expanduser()
-    if folder.is_dir():
+    if exists(folder) and folder.is_dir():
         return _folder(folder, folder.resolve().name, chat_template_file, trust)
-    if folder.exists():
+    if exists(folder):
         raise CheckpointError(f"{word} is a file; give the checkpoint's folder")
     if base_url and not _HUB_ID.fullmatch(word):
         return _endpoint(word, base_url)

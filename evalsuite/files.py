@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -87,6 +88,16 @@ def reading_recorded(source: Path) -> Iterator[None]:
     except OSError as error:
         at_fault = error.filename or source
         raise DataError(f"cannot read {at_fault}: {error.strerror or error}; give what you may read") from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a path; what is too long to be one is none. Raises OSError where rights are missing."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def read_json(path: Path) -> Any:

@@ -18,7 +18,7 @@ from evalsuite.comparison.prompts import read_rows, user_turns
 from evalsuite.comparison.recorded import folder_name, recorded_texts
 from evalsuite.conversations.formats import Format, detect_format, prompts_of
 from evalsuite.errors import DataError
-from evalsuite.files import read_json, read_jsonl
+from evalsuite.files import exists, read_json, read_jsonl
 from evalsuite.fingerprint import files_sha256
 from judges.types import Unscored
 
@@ -131,17 +131,9 @@ def _reason_words(reason: object) -> str:
 def split_name(word: str) -> tuple[str | None, str]:
     """Split ``NAME=PLACE``; a place that exists as it stands has no name in front."""
     name, given, place = word.partition("=")
-    if not given or _exists(Path(word).expanduser()):
+    if not given or exists(Path(word).expanduser()):
         return None, word
     return name.strip() or None, place
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is such a path; what is too long to be one is none."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
 
 
 def read_answers(word: str, results: Path) -> Answers:
@@ -174,9 +166,9 @@ def read_answers(word: str, results: Path) -> Answers:
 def find_place(place: str, results: Path) -> Path:
     """Return the path that a word means; raises DataError where there is none."""
     path = Path(place).expanduser()
-    if _exists(path):
+    if exists(path):
         return path
-    if _exists(results / place) and (results / place).is_dir():
+    if exists(results / place) and (results / place).is_dir():
         return results / place
     named = [file.parent for file in sorted(results.glob("*/scores.json")) if folder_name(file.parent) == place]
     if len(named) == 1:

@@ -13,6 +13,7 @@ from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import DataError
+from evalsuite.files import exists
 from evalsuite.progress import Progress
 from judges.types import Unscored
 
@@ -192,7 +193,7 @@ def analysis_of(figures: Mapping[str, Any], words: Sequence[str], versions: Mapp
     )
     return Analysis(
         "contamination",
-        analysis_name([Path(word).stem if Path(word).exists() else word for word in words]),
+        analysis_name([Path(word).stem if exists(Path(word)) else word for word in words]),
         "Benchmark items in training data",
         about,
         {

@@ -23,7 +23,7 @@ from typing import Any
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import read_json
+from evalsuite.files import exists, read_json
 from evalsuite.generation.manifest import manifests_in, read_manifest
 
 PAPER = "WILDCHAT-50M, efficiency"
@@ -83,7 +83,7 @@ def efficiency_analysis(
 def find_manifests(word: str, results: Path) -> list[Path]:
     """Return the manifests that ``word`` stands for; raises DataError in one sentence when there is none."""
     for folder in (Path(word).expanduser(), results / word):
-        if not folder.is_dir():
+        if not exists(folder) or not folder.is_dir():
             continue
         found = manifests_in(folder) or sorted(path for path in folder.glob("*/_manifest*.json"))
         if found:

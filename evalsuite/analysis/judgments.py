@@ -11,7 +11,7 @@ from evalsuite.analysis.answers import find_place, split_name
 from evalsuite.comparison.prompts import read_rows
 from evalsuite.comparison.recorded import folder_name
 from evalsuite.errors import DataError
-from evalsuite.files import read_jsonl
+from evalsuite.files import exists, read_jsonl
 from evalsuite.fingerprint import files_sha256
 
 MT_BENCH_FILE, ALPACA_FILE = "mt_bench/model_judgment.jsonl", "alpaca_eval/annotations.json"
@@ -98,11 +98,10 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     two of several. A text on two answers at once is not about either, so it goes to the side that it preferred;
     ties are left out. Raises DataError in one sentence.
     """
-    path = next(
-        (p for p in (Path(place).expanduser(), results / "comparisons" / place) if p.exists()), Path(place).expanduser()
-    )
-    file = path / "verdicts.jsonl" if path.is_dir() else path
-    if not file.is_file():
+    places = (Path(place).expanduser(), results / "comparisons" / place)
+    path = next((path for path in places if exists(path)), None)
+    file = path / "verdicts.jsonl" if path is not None and path.is_dir() else path
+    if file is None or not file.is_file():
         raise DataError(f"cannot find the verdicts of {place!r}; give a folder of {results / 'comparisons'}")
     rows = read_jsonl(file)
     for number, row in enumerate(rows, 1):

@@ -14,6 +14,7 @@ from typing import Any
 from evalsuite import assets
 from evalsuite.comparison.prompts import read_rows, user_turns
 from evalsuite.errors import DataError
+from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
 from judges.card import Label, LabelledPair
 
@@ -37,7 +38,7 @@ def load_pairs(word: str | None, limit: int | None) -> tuple[list[LabelledPair],
         pin = {"name": name, **assets.data_pin(found)}
     else:
         path = Path(word).expanduser()
-        if not path.is_file():
+        if not exists(path) or not path.is_file():
             raise DataError(f"no pairs {word!r}: give {', '.join(PAIR_ASSETS)}, or a .json or .jsonl file")
         rows = read_rows(path)
         pin = {"name": path.name, "sha256": files_sha256([path]), "source": "file", "pinned": False}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalsuite.errors import DataError, UsageError, unknown
-from evalsuite.files import read_json, read_jsonl
+from evalsuite.files import exists, read_json, read_jsonl
 from evalsuite.serving.requests import Chat, Completion, Guide, Sampling, derive_seed
 from evalsuite.suites.base import Loaded, SuiteOptions
 from judges.types import Message, Unscored
@@ -80,7 +80,7 @@ def load_prompts(word: str, options: SuiteOptions, *, turns: Turns = "first") ->
     if word == "alpaca_eval":
         return _alpaca_eval(options)
     path = Path(word).expanduser()
-    if not path.is_file():
+    if not exists(path) or not path.is_file():
         if path.suffix in {".json", ".jsonl"}:
             raise DataError(f"cannot read {path}: no such file; give a JSON or JSONL file of prompts")
         raise UsageError(f"{unknown('prompt set', word, PROMPT_SUITES)}, or give a .json or .jsonl file")

@@ -9,7 +9,7 @@ from typing import Any
 
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, read_rows, user_turns
 from evalsuite.errors import DataError
-from evalsuite.files import read_json
+from evalsuite.files import exists, read_json
 from evalsuite.fingerprint import files_sha256
 from judges.types import Unscored
 
@@ -35,14 +35,15 @@ def find_recorded(word: str, prompts: PromptSet) -> Recorded | None:
     words it has, and without words to the one of its id. Raises DataError in one sentence.
     """
     name, path = _named_path(word)
-    if path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
+    there = exists(path)
+    if there and path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
         export = path / _EXPORTS.get(prompts.name, "")
         if not export.is_file():
             return None
         return _read(export, name or folder_name(path), prompts)
     if path.suffix not in {".json", ".jsonl"}:
         return None
-    if not path.is_file():
+    if not there or not path.is_file():
         raise DataError(f"cannot read {path}: no such file; give a model, or a file of recorded answers")
     return _read(path, name, prompts)
 
@@ -51,7 +52,7 @@ def _named_path(word: str) -> tuple[str | None, Path]:
     """Split ``[NAME=]PATH`` at the first ``=`` behind which something exists; a word that exists itself has no name."""
     splits = [position for position, letter in enumerate(word) if letter == "="]
     choices = [(None, word), *((word[:at] or None, word[at + 1 :]) for at in splits)]
-    found = [(name, path) for name, place in choices if place and (path := Path(place).expanduser()).exists()]
+    found = [(name, path) for name, place in choices if place and exists(path := Path(place).expanduser())]
     return found[0] if found else (None, Path(word).expanduser())
 
 

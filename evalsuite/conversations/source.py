@@ -25,6 +25,7 @@ from evalsuite.conversations.files import (
     without_path,
 )
 from evalsuite.errors import DataError
+from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.names import SUITE_NAMES
 
@@ -69,7 +70,7 @@ def open_source(word: str) -> Rows:
     if word in CHAT_SUITES:
         return _suite(word)
     path = Path(word).expanduser()
-    if path.exists():
+    if exists(path):
         return _files(word, path)
     if word.partition(":")[0] in SUITE_NAMES:
         raise DataError(f"{word} holds no conversations (lm-eval drives it); as prompts give {', '.join(CHAT_SUITES)}")

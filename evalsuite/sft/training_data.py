@@ -10,7 +10,7 @@ from typing import Any
 
 from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
-from evalsuite.files import read_json, write_json
+from evalsuite.files import exists, read_json, write_json
 from evalsuite.fingerprint import files_sha256
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.sft.masks import Dropped, Marked, end_of_turn, mark_fitting
@@ -63,7 +63,7 @@ def open_training_data(word: str) -> TrainingData:
     Raises DataError when nothing of the kind is there, and for a mix whose files are not those of its mix.json.
     """
     folder = Path(word).expanduser()
-    if (folder / "mix.json").is_file():
+    if exists(folder) and (folder / "mix.json").is_file():
         mix = read_json(folder / "mix.json")
         files = _mix_files(folder, mix)
         _check_columns(files[0])

@@ -6,9 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from evalsuite.cli import app
 from evalsuite.errors import DataError, StoreError
-from evalsuite.files import read_jsonl, write_pieces, write_text
+from evalsuite.files import exists, read_jsonl, write_pieces, write_text
+from evalsuite.sft.training_data import open_training_data
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -67,3 +70,41 @@ def test_a_fault_in_json_lines_is_named_by_its_own_line(tmp_path, fault):
         read_jsonl(path)
     path.write_bytes(good)
     assert read_jsonl(path) == [{"a": "ü"}, {"a": 2}]
+
+
+LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["analyze", "efficiency", LONG],
+        ["analyze", "keywords", "--comparison", LONG],
+        ["analyze", "contamination", LONG],
+        ["compare", LONG, "b", "--data", "mini"],
+        ["compare", f"{LONG}.json", "b", "--data", "mini"],
+        ["compare", "a", "b", "--prompts", LONG],
+        ["judge-card", "demo", "--pairs", LONG],
+        ["run", LONG, "--data", "mini"],
+    ],
+    ids=" ".join,
+)
+def test_a_word_too_long_for_a_path_is_one_sentence(tmp_path, words):
+    """Whatever the user meant by it, there is no such file."""
+    done = CliRunner().invoke(app, [*words, "--results", str(tmp_path)])
+    assert done.exit_code == 2, done.output
+    assert done.stderr.startswith("evalsuite: ")
+
+
+def test_training_data_of_a_name_too_long_is_one_sentence():
+    with pytest.raises(DataError, match="there is no"):
+        open_training_data(LONG)
+
+
+def test_a_path_that_may_not_be_looked_at_is_not_taken_for_none(tmp_path, monkeypatch):
+    def closed(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(tmp_path), "exists", closed)
+    with pytest.raises(PermissionError):
+        exists(tmp_path / "a")
