@@ -43,12 +43,14 @@ class PromptSet:
     """The questions of a comparison, where they came from, and how a model answers one.
 
     ``answer`` asks exactly as ``evalsuite run`` does, so that its answers are found in the store.
+    ``left_out`` are a file's prompts beyond the limit: recorded answers to them may be at hand, too.
     """
 
     name: str
     questions: tuple[Question, ...]
     pins: Mapping[str, Mapping[str, Any]]
     answer: Callable[[Question, Chat], Awaitable[Texts]]
+    left_out: tuple[Question, ...] = ()
 
 
 class FirstTurnOnly:
@@ -119,9 +121,10 @@ def _alpaca_eval(options: SuiteOptions) -> PromptSet:
 
 
 def _file(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
-    questions = read_questions(path)[: options.limit]
+    questions = read_questions(path)
     if turns == "first":
         questions = [Question(question.id, question.turns[:1], question.category) for question in questions]
+    asked = tuple(questions[: options.limit])
     cap = MINI_MAX_NEW_TOKENS if options.data == "mini" else FULL_MAX_NEW_TOKENS
 
     async def answer(question: Question, model: Chat) -> Texts:
@@ -140,7 +143,7 @@ def _file(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
 
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     pin = {"sha256": sha256, "source": "file", "pinned": False}
-    return PromptSet(path.stem, tuple(questions), {path.name: pin}, answer)
+    return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]))
 
 
 def _texts(replies: Sequence[Completion | Unscored]) -> Texts:

@@ -71,26 +71,18 @@ def _read(path: Path, name: str | None, prompts: PromptSet) -> Recorded:
     authors = sorted({str(author) for row in rows if (author := row.get("model_id") or row.get("generator"))})
     if name is None and len(authors) > 1:
         raise DataError(f"{path} holds answers of {', '.join(authors[:3])}; give a file with those of one model")
-    by_id = {question.id: question for question in prompts.questions}
-    by_text: dict[str, list[str]] = {}
-    for question in prompts.questions:
-        by_text.setdefault(question.turns[0], []).append(question.id)
+    asked = {question.id: question for question in prompts.questions}
+    places = _places(rows, [*prompts.questions, *prompts.left_out])
     answers: dict[str, Texts] = {}
-    contradicted: dict[str, int] = {}
-    for number, row in enumerate(rows, 1):
-        turns = user_turns(row)
-        claimed = _id_of(row, by_id)
-        found = claimed if turns is None else _of_text(by_text.get(turns[0], []), claimed, answers)
-        if found is None:
-            if claimed is not None:
-                contradicted[claimed] = number
+    for number, (row, found) in enumerate(zip(rows, places, strict=True), 1):
+        if found not in asked:
             continue
         if found in answers:
             raise DataError(f"{path} row {number} answers {found!r} a second time; keep one answer a prompt")
-        answers[found] = _texts_of(row, len(by_id[found].turns), f"{path} row {number}")
+        answers[found] = _texts_of(row, len(asked[found].turns), f"{path} row {number}")
     # Where another row answers the prompt in its words, the id was a number of the file's own.
-    for claimed, number in contradicted.items():
-        if claimed not in answers:
+    for number, (row, found) in enumerate(zip(rows, places, strict=True), 1):
+        if found is None and (claimed := _id_of(row, asked)) is not None and claimed not in answers:
             raise DataError(
                 f"{path} row {number} has the id {claimed!r} but not the prompt that {prompts.name} has under it; "
                 "give the prompt in its very words, or leave either out"
@@ -100,15 +92,30 @@ def _read(path: Path, name: str | None, prompts: PromptSet) -> Recorded:
     return Recorded(name or (authors[0] if authors else path.stem), files_sha256([path]), path, answers)
 
 
+def _places(rows: Sequence[Mapping[str, Any]], questions: Sequence[Question]) -> list[str | None]:
+    """Return for each row the id of the question that it answers; None where it answers none.
+
+    That is the one with the row's words, or without words the one of its id. Where several have the same words, rows
+    whose id is one of theirs come first, and the others take what is left in order; too many share the first.
+    """
+    by_id = {question.id: question for question in questions}
+    by_text: dict[str, list[str]] = {}
+    for question in questions:
+        by_text.setdefault(question.turns[0], []).append(question.id)
+    turns = [user_turns(row) for row in rows]
+    same = [None if asked is None else by_text.get(asked[0], []) for asked in turns]
+    claims = [_id_of(row, by_id) for row in rows]
+    places = [claim if ids is None or claim in ids else None for claim, ids in zip(claims, same, strict=True)]
+    taken = set(places)
+    for row, ids in enumerate(same):
+        if ids and places[row] is None:
+            places[row] = next((one for one in ids if one not in taken), ids[0])
+            taken.add(places[row])
+    return places
+
+
 def _id_of(row: Mapping[str, Any], by_id: Mapping[str, Question]) -> str | None:
     return next((str(row[key]) for key in ("id", "question_id") if str(row.get(key)) in by_id), None)
-
-
-def _of_text(same: Sequence[str], claimed: str | None, answered: Mapping[str, Texts]) -> str | None:
-    """Choose among the questions with a row's words; its id may be a row number, and decides only ties."""
-    if claimed in same:
-        return claimed
-    return next((one for one in same if one not in answered), same[0] if same else None)
 
 
 def _texts_of(row: Mapping[str, Any], n_turns: int, where: str) -> Texts:

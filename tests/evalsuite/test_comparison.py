@@ -292,11 +292,11 @@ def test_recorded_answers_without_a_common_prompt_are_refused(tmp_path):
         run(stubs, tmp_path, "umpire", models=(one, two))
 
 
-def prompt_file(tmp_path, *texts, first_id=0):
+def prompt_file(tmp_path, *texts, first_id=0, limit=None):
     path = tmp_path / "prompts.jsonl"
     rows = [{"id": number, "prompt": text} for number, text in enumerate(texts, first_id)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return load_prompts(str(path), SuiteOptions())
+    return load_prompts(str(path), SuiteOptions(limit=limit))
 
 
 def answers_in(tmp_path, prompts, *rows):
@@ -323,6 +323,25 @@ def test_an_id_counts_where_a_row_has_no_words_of_its_own_or_two_prompts_have_th
     assert answers_in(tmp_path, prompts, {"id": 2, "answer": "x"}) == {"2": ("x",)}
     rows = [{"id": 1, "prompt": "Again?", "answer": "b"}, {"prompt": "Again?", "answer": "a"}]
     assert answers_in(tmp_path, prompts, *rows) == {"1": ("b",), "0": ("a",)}
+
+
+def test_of_prompts_with_the_same_words_a_row_without_an_id_takes_one_that_no_id_claims(tmp_path):
+    prompts = prompt_file(tmp_path, "Again?", "Again?")
+    rows = [{"prompt": "Again?", "answer": "b"}, {"id": 0, "prompt": "Again?", "answer": "a"}]
+    assert answers_in(tmp_path, prompts, *rows) == {"0": ("a",), "1": ("b",)}
+    with pytest.raises(DataError, match="row 3 answers '0' a second time"):
+        answers_in(tmp_path, prompts, *rows, {"prompt": "Again?", "answer": "c"})
+    with pytest.raises(DataError, match="row 3 answers '0' a second time"):
+        answers_in(tmp_path, prompts, *rows, {"id": 0, "prompt": "Again?", "answer": "c"})
+
+
+def test_answers_to_prompts_beyond_the_limit_are_no_second_answers(tmp_path):
+    prompts = prompt_file(tmp_path, "Again?", "Again?", "Other?", limit=1)
+    rows = [{"prompt": text, "answer": answer} for text, answer in (("Again?", "a"), ("Again?", "b"), ("Other?", "c"))]
+    assert answers_in(tmp_path, prompts, *rows) == {"0": ("a",)}
+    assert answers_in(tmp_path, prompts, {"id": 1, **rows[1]}, rows[0]) == {"0": ("a",)}
+    with pytest.raises(DataError, match="row 4 answers '0' a second time"):
+        answers_in(tmp_path, prompts, *rows, rows[0])
 
 
 def test_an_id_that_contradicts_its_rows_words_is_refused(tmp_path):
