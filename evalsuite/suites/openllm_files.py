@@ -66,7 +66,7 @@ def sample_rows(result: HarnessResult, task: str) -> Iterator[dict[str, Any]]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read an lm-eval results document: the file, or the newest results*.json in a folder.
+    """Read an lm-eval results document: the file, or the newest results*.json or *_<date>.json in a folder.
 
     "Newest" goes by the date that lm-eval writes into the name, else by the file's time. A figure that is no number
     (NaN, infinite) is None. Raises DataError when there is none, when the folder holds results of several models,
@@ -146,7 +146,8 @@ def _as_words(value: Any) -> Any:
 def _newest(folder: Path) -> Path:
     if not folder.is_dir():
         raise DataError(f"{folder} does not exist; give lm-eval's results*.json or the folder that holds it")
-    found = sorted(folder.rglob("results*.json"))
+    # With a file's name as --output_path, lm-eval puts the date behind that name.
+    found = sorted(file for file in folder.rglob("*.json") if file.name.startswith("results") or date_of(file))
     if not found:
         raise DataError(f"{folder} holds no results*.json; give the folder that lm_eval --output_path wrote to")
     if len(found) > 1:

@@ -20,6 +20,7 @@ from evalsuite.report.build import build_report
 from evalsuite.report.importing import import_results
 from evalsuite.report.reading import read_results_folder
 from evalsuite.report.tabs import tabs_of
+from evalsuite.suites.openllm_files import results_file
 from tests.evalsuite.assets_env import empty_machine
 
 runner = CliRunner()
@@ -172,6 +173,7 @@ def test_samples_come_along_whatever_the_results_file_is_called(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, days: Sequence[int | None], kept: str | None
 ) -> None:
     source = lm_eval_results(tmp_path / "lm").rename(tmp_path / "lm" / name.format(day=1))
+    assert results_file(source.parent) == source
     for day in days:
         path = ifeval_samples(tmp_path / "lm", day or 9, str(day))
         if day is None:
