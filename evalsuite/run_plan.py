@@ -11,12 +11,11 @@ import evalsuite
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.doctor import Asked
-from evalsuite.errors import DataError, ServerError, UsageError
+from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.redaction import scrubbed
 from evalsuite.results import Stopwatch, figures_sha256, refuse_mixing, reusable, stored_manifest, stored_scores
-from evalsuite.serving.session import answer_identity, api_key, served_as
-from evalsuite.serving.wire import check_endpoint
+from evalsuite.serving.session import answer_identity, attached_server, served_as
 from evalsuite.store import content_key
 from evalsuite.suites.base import Loaded, Record, Suite, SuiteOptions
 from evalsuite.suites.names import NOT_ASKED, OPENLLM_PARTS
@@ -100,7 +99,7 @@ def plan_of(
     # With --fresh the old figures are set aside when new ones are there to be written.
     stored, manifest = (None, {}) if config.fresh else (stored_scores(folder), stored_manifest(folder))
     old = figures_sha256(folder) if config.fresh else None
-    attached, unreachable = _attached_server(checkpoint, config, manifest)
+    attached, unreachable = attached_server(checkpoint, config.base_url, _served_name_in(manifest, config))
     identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     runs = [_with_stored_parts(spec, config, judge, identity, stored, manifest) for spec in config.suites]
     refuse_other_figures(folder, stored, manifest, config, checkpoint, judge, runs)
@@ -110,25 +109,11 @@ def plan_of(
     return ModelRun(checkpoint, folder, stored, manifest, todo, replaces=old)
 
 
-def _attached_server(
-    checkpoint: Checkpoint, config: RunConfig, manifest: Mapping[str, Any]
-) -> tuple[str | None, ServerError | None]:
-    """Name the server under --base-url that answers for a checkpoint at hand, None for one of ours.
-
-    By its name, not its address: another server there is another model, and the same one may move. Figures that
-    stand need no server: where it does not answer, they are taken for its own, and the error is handed back.
-    """
-    if not config.base_url or checkpoint.endpoint:
-        return None, None
-    try:
-        return check_endpoint(config.base_url, api_key(), None)[0], None
-    except ServerError as error:
-        entries = [manifest.get("suites", {}).get(spec.key, {}) for spec in config.suites]
-        names = {(entry.get("served") or {}).get("attached") or None for entry in entries}
-        name = names.pop() if len(names) == 1 else None
-        if name is None:
-            raise
-        return str(name), error
+def _served_name_in(manifest: Mapping[str, Any], config: RunConfig) -> str | None:
+    """Return the name of the server under --base-url that gave the stored figures of all suites, None without one."""
+    entries = [manifest.get("suites", {}).get(spec.key, {}) for spec in config.suites]
+    names = {(entry.get("served") or {}).get("attached") or None for entry in entries}
+    return names.pop() if len(names) == 1 else None
 
 
 def refuse_other_figures(

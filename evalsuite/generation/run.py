@@ -21,7 +21,7 @@ import filelock
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
-from evalsuite.errors import CheckpointError, DataError, ServerError, StoreError, UsageError
+from evalsuite.errors import CheckpointError, DataError, StoreError, UsageError
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Feed, Mark, Prompted, Seen
 from evalsuite.generation.manifest import (
@@ -46,9 +46,8 @@ from evalsuite.progress import Progress, Silence
 from evalsuite.redaction import without_secrets
 from evalsuite.run_plan import chat_template_file
 from evalsuite.serving.loop import LoopThread
-from evalsuite.serving.session import Session, answer_identity, api_key, effective_dtype
+from evalsuite.serving.session import Session, answer_identity, attached_server, effective_dtype
 from evalsuite.serving.together import gather_or_cancel
-from evalsuite.serving.wire import check_endpoint
 from evalsuite.serving.work import with_restarts
 from judges.types import Message, Unscored
 
@@ -155,7 +154,8 @@ def _alone(folder: Path, config: GenerateConfig) -> Iterator[None]:
 
 def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
     """Find out what stands already; refuses to mix answers of different settings before anything is started."""
-    attached, silence = _server(config, checkpoint, folder)
+    recorded = None if config.fresh else served_name_in(folder, config.shard.word)
+    attached, unreachable = attached_server(checkpoint, config.base_url, recorded)
     identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
     settings = settings_of(config, rows, identity)
     part = config.shard.word
@@ -169,26 +169,9 @@ def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Pa
         plan.written, bad = verified_shards(folder, plan.old, part)
         for name in bad:
             progress.say(f"{folder / name} is missing or not as it was written; it is made anew")
-    if silence is not None and not plan.is_complete:
-        raise silence
+    if unreachable is not None and not plan.is_complete:
+        raise unreachable
     return plan
-
-
-def _server(config: GenerateConfig, checkpoint: Checkpoint, folder: Path) -> tuple[str | None, ServerError | None]:
-    """Return the served name under --base-url, None without; where it is silent the folder's, and the error.
-
-    What is finished needs no server; anything else does, and raises the ServerError.
-    """
-    if not config.base_url or checkpoint.endpoint:
-        return None, None
-    try:
-        # Not its address: a job that goes on at another node keeps its settings.
-        return check_endpoint(config.base_url, api_key(), None)[0], None
-    except ServerError as error:
-        name = None if config.fresh else served_name_in(folder, config.shard.word)
-        if name is None:
-            raise
-        return name, error
 
 
 def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress) -> dict[str, Any]:

@@ -193,6 +193,25 @@ def served_as(
     }
 
 
+def attached_server(
+    checkpoint: Checkpoint, base_url: str | None, recorded: str | None
+) -> tuple[str | None, ServerError | None]:
+    """Name the server under --base-url that answers for a checkpoint at hand, None for one of ours.
+
+    By its name, not its address: another server there is another model, and the same one may move. What is finished
+    needs no server: where it does not answer, the name that is ``recorded`` with the answers stands in, and its error
+    is handed back for those who have something to ask. Raises it where no name is recorded.
+    """
+    if not base_url or checkpoint.endpoint:
+        return None, None
+    try:
+        return check_endpoint(base_url, api_key(), None)[0], None
+    except ServerError as error:
+        if recorded is None:
+            raise
+        return recorded, error
+
+
 def answer_identity(
     checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: str | None
 ) -> dict[str, Any]:
