@@ -203,7 +203,7 @@ def tokenizer_sha256(word: str) -> str:
     """
     try:
         folder = _tokenizer_folder(word)
-    except Exception as error:  # as below
+    except Exception as error:  # the hub and the file system each have their own errors
         raise _no_tokenizer(word, one_line(error)) from error
     files = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
     if not files:
