@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from bench.served import Cost, Served, served, versions
-from evalsuite.suites.harness_lm import EvalsuiteLM
+from evalsuite.suites.harness.lm import EvalsuiteLM
 
 NOUNS = """river stone market garden window letter winter paper bridge lamp doctor train copper island valley music
 forest harbour engine signal ladder mirror basket captain thunder"""

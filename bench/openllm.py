@@ -19,9 +19,9 @@ from typing import Any
 
 from bench.served import Cost, Served, served, versions
 from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.harness_run import HarnessLoaded, lm_eval_seeds, quiet_harness
-from evalsuite.suites.openllm import OPENLLM
-from evalsuite.suites.openllm_scores import PARTS
+from evalsuite.suites.harness.run import HarnessLoaded, lm_eval_seeds, quiet_harness
+from evalsuite.suites.openllm.scores import PARTS
+from evalsuite.suites.openllm.suite import OPENLLM
 
 
 def theirs_on(bench: Served, options: SuiteOptions, concurrency: int, task: str | None = None) -> dict[str, Any]:

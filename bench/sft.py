@@ -30,7 +30,7 @@ MAX_LENGTH, BATCH = 256, 2
 def ours(base: str, steps: int) -> tuple[float, float]:
     import yaml
 
-    from evalsuite.sft.training import train
+    from evalsuite.training.train import train
 
     with tempfile.TemporaryDirectory() as folder:
         recipe = Path(folder) / "recipe.yaml"
@@ -56,7 +56,7 @@ def plain_trl(base: str, steps: int) -> tuple[float, float]:
 
     from evalsuite.checkpoint import resolve
     from evalsuite.serving.chat_format import load_tokenizer
-    from evalsuite.sft.worker import load_model
+    from evalsuite.training.worker import load_model
 
     class Clock(TrainerCallback):
         begun = 0.0

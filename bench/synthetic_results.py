@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.files import write_json, write_jsonl
-from evalsuite.results import averages
+from evalsuite.results.folder import averages
 
 SHARES = {"mt_bench": 80, "alpaca_eval": 805, "free_form": 2000, "multiple_choice": 2000, "ifeval": 541, "math": 400}
 """Items of each part at 7,000 items; the rest are multiple choice of Open LLM."""

@@ -22,7 +22,7 @@ from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.continuations import NextToken
 from evalsuite.serving.loop import LoopThread
 from evalsuite.store import Store, content_key
-from evalsuite.suites.harness_lm import EvalsuiteLM
+from evalsuite.suites.harness.lm import EvalsuiteLM
 
 
 class AtOnce:

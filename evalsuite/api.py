@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.config import parse_suite, read_config
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import reading_recorded
-from evalsuite.results import load_results
+from evalsuite.results.folder import load_results
 from evalsuite.suites.base import Scores, SuiteOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(
 
     >>> evalsuite.run("ckpt/", suites=["mt_bench"], judge="judge-ckpt/")  # doctest: +SKIP
     """
-    from evalsuite.runner import run as run_config
+    from evalsuite.runs.runner import run as run_config
 
     config = read_config({"models": models, "suites": suites, **options})
     return [dict(document) for document in run_config(config, progress).models]

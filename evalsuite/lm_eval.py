@@ -27,7 +27,7 @@ from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
-from evalsuite.suites.harness_lm import EvalsuiteLM
+from evalsuite.suites.harness.lm import EvalsuiteLM
 
 _LM_EVALS_OWN = frozenset({"batch_size", "max_batch_size", "device"})
 """What lm-eval hands to every model; the server decides these."""

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from evalsuite.assets.places import mirror_root
+from evalsuite.assets.locations import mirror_root
 
 PLACE = "corpora/wordnet"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from evalsuite.assets.asset import Asset, Found
 from evalsuite.assets.demo import demo_checkpoint
-from evalsuite.assets.find import data_pin, find, mini_path, records, text_constants
+from evalsuite.assets.find import data_pin, find, records, text_constants
 from evalsuite.assets.hub_datasets import datasets_available, pinned_datasets
 from evalsuite.assets.nltk_data import nltk_ready
 from evalsuite.assets.pins import PINS
@@ -24,7 +24,6 @@ __all__ = [
     "demo_checkpoint",
     "find",
     "list_assets",
-    "mini_path",
     "nltk_ready",
     "pinned_datasets",
     "pull",

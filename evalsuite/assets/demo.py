@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evalsuite.assets.find import find
+from evalsuite.assets.locations import cache_root, locked, make_folder
 from evalsuite.assets.pins import DEMO_WHEEL
-from evalsuite.assets.places import cache_root, locked, make_folder
 from evalsuite.assets.wheels import last_words
 from evalsuite.errors import DataError
 

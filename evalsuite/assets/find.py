@@ -16,8 +16,8 @@ from typing import Any
 from evalsuite.assets import hub, wheels
 from evalsuite.assets.asset import Asset, Found, InMirror, InWheel, OnHub, Source, remedy
 from evalsuite.assets.hub_datasets import snapshot_rows
+from evalsuite.assets.locations import Absent, mirror_root, snapshots_of, user_hub_cache
 from evalsuite.assets.pins import asset_named
-from evalsuite.assets.places import Absent, mirror_root, snapshots_of, user_hub_cache
 from evalsuite.assets.rows import Row, file_sha256, folder_sha256, load_rows, recall, remember, rows_sha256
 from evalsuite.errors import DataError
 
@@ -62,14 +62,6 @@ def records(name: str, *, fetch: bool = True) -> tuple[list[Row], Found]:
 def data_pin(found: Found) -> dict[str, Any]:
     """Return what a manifest keeps of an asset: the hash of what was read, where from, and whether it is the pin."""
     return {"sha256": found.sha256, "source": found.source, "pinned": found.pinned}
-
-
-def mini_path(filename: str) -> Path:
-    """Return a file of the mini data, which is part of the package; raises DataError when there is none."""
-    path = Path(__file__).resolve().parent.parent / "suites" / "mini" / filename
-    if not path.exists():
-        raise DataError(f"the mini data has no {filename!r}; reinstall evalsuite")
-    return path
 
 
 def text_constants(name: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from evalsuite.assets.places import Absent, download_hub_cache, no_hub, why_no_hub
+from evalsuite.assets.locations import Absent, download_hub_cache, no_hub, why_no_hub
 
 _PROBE_TIMEOUT_S = 10.0
 

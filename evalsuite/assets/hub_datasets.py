@@ -17,8 +17,8 @@ from typing import Any
 
 from evalsuite.assets.asset import Asset, OnHub, remedy
 from evalsuite.assets.hub import one_line, why_not_on_hub
+from evalsuite.assets.locations import Absent, cache_root, make_folder, no_hub, snapshots_of, why_no_hub
 from evalsuite.assets.pins import PINS
-from evalsuite.assets.places import Absent, cache_root, make_folder, no_hub, snapshots_of, why_no_hub
 from evalsuite.assets.rows import selected
 from evalsuite.errors import DataError
 

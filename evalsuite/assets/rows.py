@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.assets.asset import Asset
-from evalsuite.assets.places import Absent, cache_root, write_atomically
+from evalsuite.assets.locations import Absent, cache_root, write_atomically
 from evalsuite.errors import DataError
 
 Row = dict[str, Any]

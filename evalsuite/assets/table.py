@@ -8,8 +8,8 @@ from typing import Any
 from evalsuite.assets.asset import Asset, Found, InMirror, InWheel, OnHub
 from evalsuite.assets.demo import demo_checkpoint
 from evalsuite.assets.find import attempts, locate
+from evalsuite.assets.locations import Absent
 from evalsuite.assets.pins import assets_of
-from evalsuite.assets.places import Absent
 from evalsuite.errors import DataError
 
 Words = Sequence[str]

@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
 
 from evalsuite.assets.asset import InWheel, Wheel
+from evalsuite.assets.locations import Absent, cache_root, locked, make_folder, no_network
 from evalsuite.assets.pins import PINS
-from evalsuite.assets.places import Absent, cache_root, locked, make_folder, no_network
 from evalsuite.errors import DataError
 
 _FETCH_TIMEOUT_S = 1800

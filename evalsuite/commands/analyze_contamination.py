@@ -35,8 +35,8 @@ def analyze_contamination(
     [bold]evalsuite analyze contamination mixes/re-wild[/]
     [bold]evalsuite analyze contamination org/chats@train --ngram 13 --overlap 0[/]
     """
-    from evalsuite.analysis.contamination import load_meter, suite_rows, write_report
-    from evalsuite.analysis.contamination_index import OverlapRule
+    from evalsuite.contamination.index import OverlapRule
+    from evalsuite.contamination.measure import load_meter, suite_rows, write_report
 
     with answering(), showing_progress() as progress:
         figures, folder = write_report(sources, results, load_meter(data, OverlapRule(ngram, overlap)), progress)

@@ -78,7 +78,7 @@ def showing_progress() -> Iterator[Progress]:
 
 def require_scored(suites: Mapping[str, Mapping[str, Any]], max_unscored: float) -> None:
     """Leave with exit code 1 when a larger share of the items of ``suites`` is unscored than is allowed."""
-    from evalsuite.results import unscored_share
+    from evalsuite.results.folder import unscored_share
 
     n_unscored, n_items = unscored_share(suites)
     if n_items and n_unscored / n_items > max_unscored:

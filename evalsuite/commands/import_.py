@@ -41,7 +41,7 @@ def import_recorded(
     [bold]evalsuite import openllm lm_eval_output/ --model Llama-3.1-8B[/]
     """
     from evalsuite.config import parse_suite
-    from evalsuite.report.importing import import_results
+    from evalsuite.results.importing import import_results
 
     with answering():
         folder, scores = import_results(

@@ -34,9 +34,9 @@ def mix(
     [bold]evalsuite mix recipes/re-wild.yaml --out mixes/re-wild[/]
     [bold]evalsuite mix my-mix.yaml --out mixes/mine --drop-contaminated[/]
     """
-    from evalsuite.analysis.contamination_index import OverlapRule
-    from evalsuite.sft.mix import ContaminationConfig, build_mix
-    from evalsuite.sft.recipe import read_recipe
+    from evalsuite.contamination.index import OverlapRule
+    from evalsuite.mix.build import ContaminationConfig, build_mix
+    from evalsuite.recipes.recipe import read_recipe
 
     with answering():
         config = ContaminationConfig(
@@ -57,7 +57,7 @@ def mix(
 
 
 def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
-    from evalsuite.analysis.contamination import suite_rows
+    from evalsuite.contamination.measure import suite_rows
     from evalsuite.tables import print_rows
 
     has_tokens = document["tokens"] is not None

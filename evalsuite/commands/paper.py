@@ -29,8 +29,8 @@ def paper(
     from evalsuite.analysis.document import as_json as document_of
     from evalsuite.analysis.document import write_analysis
     from evalsuite.analysis.printing import print_analysis
-    from evalsuite.paper.beside import paper_analysis
-    from evalsuite.paper.own import read_map
+    from evalsuite.wildchat.own_results import read_map
+    from evalsuite.wildchat.side_by_side import paper_analysis
 
     with answering():
         chosen = read_map(row_map) if row_map else None

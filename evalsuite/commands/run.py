@@ -97,7 +97,7 @@ def run(
     [bold]evalsuite run my-model@http://localhost:8000/v1 --suite mt_bench --judge judge-ckpt/[/]
     """
     from evalsuite.config import read_config
-    from evalsuite.runner import run as run_config
+    from evalsuite.runs.runner import run as run_config
 
     with answering():
         if limit is not None and limit < 1:

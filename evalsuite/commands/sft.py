@@ -47,7 +47,7 @@ def sft(
         if inspect:
             _inspect(recipe, as_json=as_json, out=out, data=data, contamination=contamination, row=row)
             return
-        from evalsuite.sft.training import train
+        from evalsuite.training.train import train
 
         with showing_progress() as progress:
             outcome = train(
@@ -66,7 +66,7 @@ def sft(
 
 
 def _inspect(recipe: Path, *, as_json: bool, **words: Any) -> None:
-    from evalsuite.sft.inspection import inspect, print_inspection
+    from evalsuite.training.inspection import inspect, print_inspection
 
     with showing_progress() as progress:
         document = inspect(recipe, progress=progress, **words)

@@ -13,7 +13,7 @@ from evalsuite.comparison.servers import Servers, identity_of
 from evalsuite.config import RunConfig
 from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
-from evalsuite.run_plan import chat_template_file
+from evalsuite.runs.plan import chat_template_file
 from evalsuite.serving.requests import Chat
 
 

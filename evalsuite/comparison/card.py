@@ -14,7 +14,7 @@ from evalsuite.comparison.servers import Servers
 from evalsuite.config import RunConfig
 from evalsuite.files import write_json
 from evalsuite.progress import Progress, Silence
-from evalsuite.results import SCHEMA, environment
+from evalsuite.results.folder import SCHEMA, environment
 from evalsuite.serving.requests import Chat
 from evalsuite.store import Store
 from judges.attacks import ATTACKS, EMPTY_ANSWER

@@ -35,7 +35,7 @@ from evalsuite.config import RunConfig, SuiteSpec, read_config
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import read_json
 from evalsuite.progress import Progress, Silence
-from evalsuite.results import SCHEMA, environment
+from evalsuite.results.folder import SCHEMA, environment
 from evalsuite.serving.requests import Chat
 from evalsuite.store import Store, content_key
 from judges.verdicts import METHODS, Method, check_margin

@@ -13,7 +13,7 @@ from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.judging import Judge
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
 from evalsuite.files import write_json, write_jsonl, write_text
-from evalsuite.results import SCHEMA
+from evalsuite.results.folder import SCHEMA
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, panel_majority, panel_mean
 

@@ -11,8 +11,8 @@ from jinja2 import TemplateError
 
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
+from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling
-from evalsuite.serving.together import gather_or_cancel
 from evalsuite.suites.judging import reason_then_choose
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Message, Unscored

@@ -20,7 +20,7 @@ from evalsuite.config import RunConfig
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json
 from evalsuite.progress import Progress
-from evalsuite.run_documents import TOO_SMALL_TO_BELIEVE
+from evalsuite.runs.documents import TOO_SMALL_TO_BELIEVE
 from evalsuite.serving.requests import Chat
 from judges.verdicts import LABELS, Method
 

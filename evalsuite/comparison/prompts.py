@@ -90,7 +90,7 @@ def load_prompts(word: str, options: SuiteOptions, *, turns: Turns = "first") ->
 
 
 def _mt_bench(options: SuiteOptions, turns: Turns) -> PromptSet:
-    from evalsuite.suites.mt_bench import MT_BENCH
+    from evalsuite.suites.mt_bench.suite import MT_BENCH
 
     loaded = MT_BENCH.load(options)
     kept = 1 if turns == "first" else 2
@@ -108,7 +108,7 @@ def _mt_bench(options: SuiteOptions, turns: Turns) -> PromptSet:
 
 
 def _alpaca_eval(options: SuiteOptions) -> PromptSet:
-    from evalsuite.suites.alpaca_eval import ALPACA_EVAL
+    from evalsuite.suites.alpaca_eval.suite import ALPACA_EVAL
 
     loaded: Loaded = ALPACA_EVAL.load(options)
     items = {item.id: item for item in loaded.items}

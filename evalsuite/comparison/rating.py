@@ -19,7 +19,7 @@ from evalsuite.config import RunConfig, SuiteSpec
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.progress import Progress, Silence
-from evalsuite.results import SCHEMA, environment
+from evalsuite.results.folder import SCHEMA, environment
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from evalsuite.store import Store, content_key
 from judges.factors import (

@@ -11,11 +11,11 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.recorded import Recorded
 from evalsuite.config import RunConfig
 from evalsuite.progress import Progress
+from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Chat
+from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
-from evalsuite.serving.together import gather_or_cancel
-from evalsuite.serving.work import with_restarts
 from evalsuite.store import Store
 
 

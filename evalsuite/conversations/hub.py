@@ -8,7 +8,7 @@ from typing import Any
 
 from evalsuite.assets.hub import one_line
 from evalsuite.assets.hub_datasets import arrow_cache
-from evalsuite.assets.places import no_hub, snapshots_of, why_no_hub
+from evalsuite.assets.locations import no_hub, snapshots_of, why_no_hub
 from evalsuite.errors import DataError
 
 _BATCH_ROWS = 512

@@ -105,7 +105,7 @@ def _suite(name: str) -> Rows:
     import pyarrow as pa
 
     from evalsuite.suites.base import SuiteOptions
-    from evalsuite.suites.mixeval_prompts import formatted_prompt
+    from evalsuite.suites.mixeval.prompts import formatted_prompt
     from evalsuite.suites.registry import SUITES
 
     loaded = SUITES[name].load(SuiteOptions())

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint, own_code, resolve
 from evalsuite.config import RunConfig, SuiteSpec
+from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk
 from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.data import check_data
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
-from evalsuite.doctor.room import check_context, check_device_memory, check_disk
 from evalsuite.doctor.scorers import check_scorers
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import Progress, Silence

@@ -56,8 +56,8 @@ def _try_mixeval() -> str:
 
 
 def _try_alpaca_eval() -> str:
-    from evalsuite.suites.alpaca_eval import template_text
-    from evalsuite.suites.alpaca_package import win_rates
+    from evalsuite.suites.alpaca_eval.package import win_rates
+    from evalsuite.suites.alpaca_eval.suite import template_text
 
     template_text()
     return _unlike(50.0, win_rates([1.0, 2.0])["win_rate"])
@@ -93,8 +93,8 @@ def _try_lm_eval() -> str:
     """Look for the leaderboard's tasks where lm-eval keeps them."""
     import lm_eval.tasks
 
-    from evalsuite.suites.harness_run import quiet_harness
-    from evalsuite.suites.openllm_scores import PARTS
+    from evalsuite.suites.harness.run import quiet_harness
+    from evalsuite.suites.openllm.scores import PARTS
 
     with quiet_harness():
         folder = Path(lm_eval.tasks.__file__).parent / "leaderboard"

@@ -21,7 +21,7 @@ from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.generation.feed import Mark
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import ShardFile, file_name
-from evalsuite.results import environment
+from evalsuite.results.folder import environment
 
 SCHEMA = 1
 _GIB = 2**30

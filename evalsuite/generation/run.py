@@ -44,11 +44,11 @@ from evalsuite.generation.shards import Columns, Row, ShardBook, ShardFile
 from evalsuite.generation.turns import Asking, answer_conversation
 from evalsuite.progress import Progress, Silence
 from evalsuite.redaction import without_secrets
-from evalsuite.run_plan import chat_template_file
+from evalsuite.runs.plan import chat_template_file
+from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity, attached_server, effective_dtype
-from evalsuite.serving.together import gather_or_cancel
-from evalsuite.serving.work import with_restarts
 from judges.types import Message, Unscored
 
 _NOTE_EVERY_S = 10.0

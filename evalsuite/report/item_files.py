@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from evalsuite.errors import DataError
-from evalsuite.suites.mixeval_prompts import Split
-from evalsuite.suites.mixeval_recorded import recorded_verdict
-from evalsuite.suites.mt_bench_files import recorded_rating
+from evalsuite.suites.mixeval.peer import recorded_verdict
+from evalsuite.suites.mixeval.prompts import Split
+from evalsuite.suites.mt_bench.peer import recorded_rating
 from judges.types import Choice, Rating, Unscored
 
 GPQA_WORDS = "GPQA's authors ask that no text of it is published: ids, log-probabilities and marks only"

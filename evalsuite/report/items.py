@@ -191,8 +191,8 @@ def _rule_marks(source: Source) -> dict[str, float | Unscored] | None:
     if source.model.suites[source.key].get("parser") != "rule":
         return None
     from evalsuite.suites.base import SuiteOptions
-    from evalsuite.suites.mixeval_recorded import recorded_records
-    from evalsuite.suites.mixeval_scores import marks_by_rule
+    from evalsuite.suites.mixeval.peer import recorded_records
+    from evalsuite.suites.mixeval.scores import marks_by_rule
 
     records = recorded_records(source.path, SuiteOptions(mixeval_parser="rule"))
     marks = marks_by_rule(records, as_published=False)
@@ -206,7 +206,7 @@ def mt_bench_questions(data: str) -> dict[str, dict[str, Any]]:
     from evalsuite.suites.mini_data import mini_rows
 
     if data == "mini":
-        rows: list[dict[str, Any]] = mini_rows("mt_bench_question.jsonl")[0]
+        rows: list[dict[str, Any]] = mini_rows(Path(__file__).parents[1] / "suites/mt_bench/mini/question.jsonl")[0]
         return {str(row["question_id"]): row for row in rows}
     try:
         rows = locate(asset_named("mt_bench/question"), fetch=False, with_rows=True)[1]

@@ -12,7 +12,7 @@ from typing import Any
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, read_jsonl
 from evalsuite.report.protocol import Protocol, protocol_of
-from evalsuite.results import stored_manifest, stored_scores
+from evalsuite.results.folder import stored_manifest, stored_scores
 
 _MAKING = re.compile(r"^(?P<sft>.+?) : (?P<dgm>.+)$")
 _BASE_KEYS = ("base_model", "base", "model")

@@ -28,8 +28,8 @@ import pydantic
 from evalsuite.config import RunConfig
 from evalsuite.conversations.formats import Format
 from evalsuite.errors import DataError, UsageError
-from evalsuite.sft.recipe import Duplicates, Filters, Mix, Source
-from evalsuite.sft.training_config import TrainingConfig
+from evalsuite.recipes.recipe import Duplicates, Filters, Mix, Source
+from evalsuite.recipes.training import TrainingConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _Name = Annotated[str, pydantic.Field(min_length=1, max_length=40)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.hub import one_line
-from evalsuite.assets.places import no_hub, snapshots_of
+from evalsuite.assets.locations import no_hub, snapshots_of
 from evalsuite.checkpoint import generation_config, resolve
 from evalsuite.errors import DataError, EvalsuiteError, UsageError
 from evalsuite.files import read_json
@@ -148,7 +148,7 @@ def _tokenizer_identity(word: str, fetch: bool, _: Callable[[str], None]) -> str
         return elsewhere
     if word != "demo" and not Path(word).expanduser().is_dir():
         raise UsageError(f"there is no tokenizer {word!r}; name a folder, a hub id org/name or demo as mix.tokenizer")
-    from evalsuite.sft.mix_rows import tokenizer_sha256
+    from evalsuite.mix.rows import tokenizer_sha256
 
     return tokenizer_sha256(word)
 

@@ -130,7 +130,7 @@ def _efficiency(task: Task, bench: Bench) -> Analysis:
 
 def _contamination(task: Task, bench: Bench) -> Analysis:
     from evalsuite import __version__
-    from evalsuite.analysis.contamination import analysis_of, load_meter, measure
+    from evalsuite.contamination.measure import analysis_of, load_meter, measure
 
     words = [str(made.outputs["folder"]) for made in task.inputs.values()]
     figures = measure(words, load_meter(task.stage.settings["data"]), bench.progress)
@@ -139,15 +139,15 @@ def _contamination(task: Task, bench: Bench) -> Analysis:
 
 def make_tables(task: Task, bench: Bench) -> Made:
     """Write the paper's tables and figures with the study's own figures, as one analysis."""
-    from evalsuite.study.tables import study_analysis
+    from evalsuite.wildchat.study_tables import study_analysis
 
     return _written(study_analysis(task, bench), bench.study.name, bench)
 
 
 def make_paper(bench: Bench) -> Made:
     """Put the paper's published tables beside the results, rows found by lineage and the study's aliases."""
-    from evalsuite.paper.beside import paper_analysis
-    from evalsuite.paper.own import RowMap
+    from evalsuite.wildchat.own_results import RowMap
+    from evalsuite.wildchat.side_by_side import paper_analysis
 
     aliases = bench.study.paper.aliases if bench.study.paper else {}
     return _written(paper_analysis(bench.results, RowMap(aliases=aliases)), bench.study.name, bench)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import evalsuite
-from evalsuite.sft.recipe import Source
+from evalsuite.recipes.recipe import Source
 from evalsuite.store import content_key
 from evalsuite.study.file import Dgm, Run, Study, Target
 

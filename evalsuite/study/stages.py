@@ -17,7 +17,7 @@ import yaml
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.errors import EvalsuiteError
 from evalsuite.files import read_json, write_text
-from evalsuite.results import other_model, stored_manifest, stored_scores, unscored_share
+from evalsuite.results.folder import other_model, stored_manifest, stored_scores, unscored_share
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import served_as
 from evalsuite.study.children import Ended, run_child
@@ -61,8 +61,8 @@ def generate(task: Task, bench: Bench) -> Made | Failed:
 
 def mix(task: Task, bench: Bench) -> Made:
     """Draw a mix of DGMs' answers, called here: it neither serves nor trains."""
-    from evalsuite.sft.mix import ContaminationConfig, build_mix
-    from evalsuite.sft.recipe import recipe_of
+    from evalsuite.mix.build import ContaminationConfig, build_mix
+    from evalsuite.recipes.recipe import recipe_of
 
     out = _folder(task, bench)
     document = mix_recipe(task, bench)

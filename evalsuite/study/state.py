@@ -23,7 +23,7 @@ import filelock
 
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
-from evalsuite.results import SCHEMA
+from evalsuite.results.folder import SCHEMA
 from evalsuite.study.plan import Stage
 
 

@@ -13,7 +13,7 @@ from evalsuite.analysis.document import table_csv, write_analysis
 from evalsuite.report.build import Report, build_report
 from tests.browser.conftest import Visit
 from tests.browser.hostile import ANSWERS
-from tests.evalsuite.test_report_analyses import document
+from tests.evalsuite.report.test_analyses import document
 
 Visits = Callable[..., Visit]
 

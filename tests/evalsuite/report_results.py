@@ -16,7 +16,7 @@ import pytest
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.report import item_pages, packing
 from evalsuite.report.build import Report, build_report
-from evalsuite.results import averages
+from evalsuite.results.folder import averages
 
 JUDGE = {"name": "judge-x", "fingerprint": "f" * 64, "methods": {"mt_bench": "single_answer_rating_1_to_10"}}
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from evalsuite.cli import app
 from evalsuite.errors import DataError, StoreError
 from evalsuite.files import exists, read_jsonl, write_pieces, write_text
-from evalsuite.sft.training_data import open_training_data
+from evalsuite.training.data import open_training_data
 
 KILLED_WRITER = """
 import os, signal, sys

@@ -124,7 +124,7 @@ def test_lm_evals_own_command_line_knows_evalsuite(
     from evalsuite.lm_eval import main
 
     checkpoint = write_checkpoint(tmp_path / "ckpt", context=16384)
-    mini = Path(evalsuite.__file__).parent / "suites" / "mini" / "openllm"
+    mini = Path(evalsuite.__file__).parent / "suites" / "openllm" / "mini"
     with StubEndpoint(toy_server, max_model_len=16384) as stub:
         arguments = f"pretrained={checkpoint},base_url={stub.url},results={tmp_path / 'results'}"
         words = ["run", "--model", "evalsuite", "--model_args", arguments, "--limit", "3"]

@@ -24,16 +24,16 @@ from evalsuite.checkpoint import own_code, resolve
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import CheckpointError, DataError, UsageError
+from evalsuite.recipes.recipe import _strict_loader
 from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.serving import server as server_module
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.device import Device
 from evalsuite.serving.server import ServeOptions, Server
-from evalsuite.sft.recipe import _strict_loader
 from judges.templates import JudgeTemplate
 from judges.types import Message
+from tests.evalsuite.serving.test_server_faults import healthy
 from tests.evalsuite.stub_endpoint import StubEndpoint
-from tests.evalsuite.test_server_faults import healthy
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

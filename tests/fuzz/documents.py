@@ -14,7 +14,7 @@ from evalsuite.analysis.document import Analysis, read_analysis
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format, prompts_of
 from evalsuite.conversations.source import open_source
 from evalsuite.generation.manifest import read_manifest, verified_shards
-from evalsuite.sft.recipe import Recipe, read_recipe
+from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.study.file import Study, read_study
 from judges.types import Unscored
 from tests.fuzz import mutation

@@ -20,12 +20,19 @@ from evalsuite.comparison.recorded import find_recorded
 from evalsuite.report import item_files
 from evalsuite.report.reading import read_results_folder
 from evalsuite.report.tabs import tabs_of
-from evalsuite.results import load_results, refuse_mixing, reusable, stored_manifest, stored_scores, unscored_share
+from evalsuite.results.folder import (
+    load_results,
+    refuse_mixing,
+    reusable,
+    stored_manifest,
+    stored_scores,
+    unscored_share,
+)
 from evalsuite.store import Store
 from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.mixeval import MIXEVAL
-from evalsuite.suites.mt_bench import MT_BENCH
-from evalsuite.suites.openllm import OPENLLM
+from evalsuite.suites.mixeval.suite import MIXEVAL
+from evalsuite.suites.mt_bench.suite import MT_BENCH
+from evalsuite.suites.openllm.suite import OPENLLM
 from evalsuite.tables import print_models, print_suite
 from tests.evalsuite.mixeval_rows import choice_row, free_row
 from tests.evalsuite.report_results import mixeval_scores, mt_bench_scores, write_model
@@ -107,7 +114,7 @@ def mt_bench_files(draw: Random, place: Path) -> None:
 
 
 def alpaca_files(draw: Random, place: Path) -> None:
-    from evalsuite.suites.alpaca_files import score_annotation_file
+    from evalsuite.suites.alpaca_eval.peer import score_annotation_file
 
     path = _put(draw, place / "annotations.json", _ANNOTATIONS, lines=False)
     _figures(survives(lambda: score_annotation_file(path), dict), "alpaca_eval")

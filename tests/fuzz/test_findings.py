@@ -22,8 +22,9 @@ from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, read_jsonl, write_json, write_jsonl
 from evalsuite.generation.manifest import verified_shards
+from evalsuite.recipes.recipe import read_recipe
 from evalsuite.report import item_files
-from evalsuite.results import load_results, stored_manifest, stored_scores
+from evalsuite.results.folder import load_results, stored_manifest, stored_scores
 from evalsuite.serving.replies import (
     read_completion,
     read_prompt_logprobs,
@@ -31,14 +32,13 @@ from evalsuite.serving.replies import (
     read_top_logprobs,
     token_counts,
 )
-from evalsuite.sft.recipe import read_recipe
 from evalsuite.store import Store
 from evalsuite.study.file import read_study
-from evalsuite.suites.alpaca_files import score_annotation_file
+from evalsuite.suites.alpaca_eval.peer import score_annotation_file
 from evalsuite.suites.base import SuiteOptions, finite_number, recorded_reason
-from evalsuite.suites.mixeval import MIXEVAL
-from evalsuite.suites.mt_bench import MT_BENCH
-from evalsuite.suites.openllm import OPENLLM
+from evalsuite.suites.mixeval.suite import MIXEVAL
+from evalsuite.suites.mt_bench.suite import MT_BENCH
+from evalsuite.suites.openllm.suite import OPENLLM
 from evalsuite.tables import print_suite
 from judges.templates import JudgeTemplate
 from judges.types import Unscored

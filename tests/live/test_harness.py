@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.harness_run import lm_eval_seeds, quiet_harness
-from evalsuite.suites.openllm import OPENLLM
+from evalsuite.suites.harness.run import lm_eval_seeds, quiet_harness
+from evalsuite.suites.openllm.suite import OPENLLM
 from tests.live.conftest import Live
 
 pytestmark = [

@@ -19,8 +19,8 @@ from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Completion, Sampling
 from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
-from evalsuite.sft.training import train
 from evalsuite.store import Store
+from evalsuite.training.train import train
 from judges.types import Message
 from tests.live.conftest import Live
 
@@ -104,7 +104,7 @@ def answers_generated(word: str) -> list[str]:
     import torch
 
     from evalsuite.serving.chat_format import load_chat_format
-    from evalsuite.sft.worker import load_model
+    from evalsuite.training.worker import load_model
 
     checkpoint = resolve(word)
     form, model = load_chat_format(checkpoint), load_model(str(checkpoint.path), "sdpa")

@@ -1,0 +1,1 @@
+"""``evalsuite mix``: from a recipe to Parquet shards."""

@@ -1,0 +1,321 @@
+"""From a recipe to its data mix: Parquet shards and ``mix.json``, the same bytes for the same recipe and data.
+
+    DIR/mix-00000-of-00037.parquet    messages, conversation_hash, source, dgm
+    DIR/mix.json                      what was asked, available, taken and dropped, tokens, hashes, contamination
+
+Every source is read twice (once for its numbers, once for the rows that were drawn), and a third time
+where near-duplicates or contaminated rows are turned down; should too many be, it is read again, each time
+for twice as many (a blend never is). No more texts are held than one shard's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsuite.assets.rows import file_sha256
+from evalsuite.errors import DataError, StoreError, UsageError
+from evalsuite.files import read_json, write_json
+from evalsuite.mix.draw import ranks
+from evalsuite.mix.rows import Stream, TokenCount, open_streams, tokenizer_counter, tokenizer_sha256
+from evalsuite.mix.select import Chosen, Selector
+from evalsuite.mix.write import Counts, Spool, row_of, write_shards
+from evalsuite.progress import Progress
+from evalsuite.recipes.recipe import Mix, Recipe
+from judges.types import Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.contamination.index import OverlapRule
+    from evalsuite.contamination.measure import Meter
+    from evalsuite.contamination.prompts import DataKind
+
+SCHEMA = 1
+FILE = "mix.json"
+SHARD = re.compile(r"mix-\d{5,}-of-\d{5,}\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class ContaminationConfig:
+    """Which benchmark data the mix is held against (None: none), by which rule, and whether finds are dropped."""
+
+    data: DataKind | None = "full"
+    rule: OverlapRule | None = None
+    drop: bool = False
+
+
+def build_mix(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+    *,
+    contamination: ContaminationConfig | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Build a recipe's mix in the folder ``out`` and return mix.json.
+
+    A mix of the same recipe and data that stands there whole is kept as it is, unless ``fresh``; another
+    mix is replaced when the new one is ready. Raises UsageError when the recipe has no mix section or
+    ``out`` holds anything but a mix, and DataError when a source cannot be read or gives too few rows.
+    """
+    if recipe.mix is None:
+        raise UsageError(f"the recipe {recipe.name!r} has no mix section; add one with its sources")
+    contamination = contamination or ContaminationConfig()
+    if contamination.drop and contamination.data is None:
+        raise UsageError("dropping contaminated rows needs benchmark data; choose full or mini")
+    # A link stays one, and "." has a name.
+    out, word = out.resolve(), out
+    streams = _open_all(recipe.mix)
+    identity = _identity(recipe, recipe.mix, streams, contamination)
+    kept = None if fresh else _whole_mix(out, identity)
+    if kept is not None:
+        progress.say(f"{word} holds this mix already; nothing to do (--fresh builds it again)")
+        return kept
+    _check_folder(out)
+    meter = _meter(contamination, progress)
+    count_tokens, tokenizer = (None, None) if recipe.mix.tokenizer is None else tokenizer_counter(recipe.mix.tokenizer)
+    selector = Selector(recipe.mix.duplicates, recipe.seed, meter if contamination.drop else None, progress)
+    chosen = [
+        selector.choose(source, own, asked, count_tokens)
+        for source, own, asked in zip(recipe.mix.sources, streams, recipe.mix.asked(), strict=True)
+    ]
+    with _replacing(out) as folder:
+        document = _write(recipe, chosen, folder, count_tokens, meter, progress)
+        document["tokenizer"] = tokenizer
+        document["identity"] = identity
+        if document["contamination_detail"] is not None:
+            document["contamination_detail"]["dropped"] = contamination.drop
+        write_json(folder / FILE, document)
+    return document
+
+
+def _open_all(mix: Mix) -> list[tuple[Stream, ...]]:
+    """Open all sources; every one that cannot be opened is named at once."""
+    opened, faults = [], []
+    for source in mix.sources:
+        try:
+            opened.append(open_streams(source))
+        except DataError as error:
+            faults.append(f"source {source.name!r}: {error}")
+    if faults:
+        raise DataError("; ".join(faults))
+    return opened
+
+
+def _meter(contamination: ContaminationConfig, progress: Progress) -> Meter | None:
+    if contamination.data is None:
+        return None
+    from evalsuite.contamination.measure import load_meter
+
+    progress.step("reading the benchmarks' prompts")
+    meter = load_meter(contamination.data, contamination.rule)
+    progress.step("")
+    if contamination.drop and not meter.benchmarks.items:
+        raise DataError(
+            f"no benchmark's prompts can be had, so none can be dropped: {'; '.join(meter.benchmarks.missing.values())}"
+        )
+    return meter
+
+
+def _write(
+    recipe: Recipe,
+    chosen: Sequence[Chosen],
+    folder: Path,
+    count_tokens: TokenCount | None,
+    meter: Meter | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    from evalsuite.contamination.measure import Tally, shares_of
+
+    tally = Tally() if meter is not None else None
+    counts = {one.source.name: Counts() for one in chosen}
+    n_drawn = sum(one.n_taken for one in chosen)
+    with Spool(folder, n_drawn) as spool:
+        for position, one, stream, conversation in _drawn_rows(recipe, chosen, progress):
+            spool.put(position, row_of(conversation, one.source.name, stream.dgm))
+            if tally is not None and meter is not None:
+                tally.add(conversation.hash, meter.overlaps(conversation))
+            if count_tokens is not None:
+                own = counts[one.source.name]
+                own.tokens = (own.tokens or 0) + count_tokens(conversation)
+    shards, whole = write_shards(spool, folder, counts)
+    if sum(own.rows for own in counts.values()) != n_drawn:
+        raise DataError("a source lost rows while it was read; build the mix again when its data are at rest")
+    detail = tally.figures(meter) if tally is not None and meter is not None else None
+    return {
+        "schema": SCHEMA,
+        "name": recipe.name,
+        "hash": whole,
+        "seed": recipe.seed,
+        "n_rows": sum(own.rows for own in counts.values()),
+        "n_messages": sum(own.messages for own in counts.values()),
+        "characters": sum(own.characters for own in counts.values()),
+        "tokens": sum(own.tokens or 0 for own in counts.values()) if count_tokens is not None else None,
+        "dgms": sorted({stream.dgm for one in chosen for stream in one.streams if stream.dgm is not None}),
+        "sources": [_source_figures(one, counts[one.source.name]) for one in chosen],
+        "contamination": shares_of(detail) if detail is not None else None,
+        "contamination_detail": detail,
+        "recipe": {"name": recipe.name, "seed": recipe.seed, "mix": recipe.document()["mix"]},
+        "shards": shards,
+        "versions": _versions(),
+    }
+
+
+def _drawn_rows(
+    recipe: Recipe, chosen: Sequence[Chosen], progress: Progress
+) -> Iterator[tuple[int, Chosen, Stream, Any]]:
+    """Yield (position in the mix, source, member, conversation) for every drawn row, in the sources' order."""
+    positions = _positions(recipe, chosen)
+    for number, one in enumerate(chosen):
+        for member, stream in enumerate(one.streams):
+            wanted = one.places[member]
+            for place, conversation in stream.conversations(progress, f"writing {one.source.name}"):
+                if place in wanted:
+                    if isinstance(conversation, Unscored):
+                        raise DataError(f"{stream.rows.word} changed while it was read; build the mix again")
+                    yield positions[number, member, place], one, stream, conversation
+
+
+def _positions(recipe: Recipe, chosen: Sequence[Chosen]) -> dict[tuple[int, int, int], int]:
+    """Give every drawn row its position: by rank in a shuffle, else source by source in the order of drawing."""
+    import numpy as np
+
+    rows = [
+        (number, drawn, key, member, place)
+        for number, one in enumerate(chosen)
+        for member, own in enumerate(one.places)
+        for place, (key, drawn) in own.items()
+    ]
+    rows.sort(key=lambda row: row[:2])
+    if recipe.mix is not None and recipe.mix.shuffle:
+        keys = np.array([row[2] for row in rows], dtype=np.uint64)
+        rows = [rows[at] for at in np.argsort(ranks(keys, recipe.seed, "shuffle"), kind="stable")]
+    return {(number, member, place): position for position, (number, _, _, member, place) in enumerate(rows)}
+
+
+def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
+    """Return what mix.json says of a source: asked, available, taken, and every row that was not, by rule."""
+    members = zip(one.streams, one.pools, one.repeated, one.places, strict=True)
+    return {
+        "name": one.source.name,
+        "asked": one.asked,
+        "available": one.n_available,
+        "taken": one.n_taken,
+        "fewer": one.asked is not None and one.n_taken < one.asked,
+        "refused": dict(one.refused),
+        "members": [
+            {
+                "data": stream.rows.name,
+                "dgm": stream.dgm,
+                "format": stream.layout,
+                "fingerprint": stream.rows.fingerprint,
+                "n_rows": pool.n_rows,
+                "dropped": {**pool.dropped, **({"duplicate": repeated} if repeated else {})},
+                "taken": len(places),
+            }
+            for stream, pool, repeated, places in members
+        ],
+        "n_messages": counts.messages,
+        "characters": counts.characters,
+        "tokens": counts.tokens,
+        "hash": counts.digest.hexdigest(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("evalsuite", "pyarrow", "rensa", "transformers")}
+
+
+def _identity(
+    recipe: Recipe, mix: Mix, streams: Sequence[tuple[Stream, ...]], contamination: ContaminationConfig
+) -> str:
+    """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check, and versions."""
+    rule = contamination.rule
+    parts = {
+        "recipe": [recipe.name, recipe.seed, mix.model_dump(mode="json")],
+        "data": [[stream.rows.fingerprint for stream in own] for own in streams],
+        "tokenizer": None if mix.tokenizer is None else tokenizer_sha256(mix.tokenizer),
+        "contamination": [contamination.data, contamination.drop, [rule.n, rule.share] if rule else None],
+        "versions": _versions(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to write where something else stands, be it beside a mix."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; give --out a folder")
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if names and FILE not in names:
+        raise UsageError(f"{out} holds files that are no mix ({names[0]}); give --out a new folder")
+    if other := [name for name in names if name != FILE and not SHARD.fullmatch(name)]:
+        raise UsageError(f"{out} holds {other[0]} beside a mix; move it away, or give --out a new folder")
+
+
+def _whole_mix(out: Path, identity: str) -> dict[str, Any] | None:
+    """Return the mix.json of ``out`` when it is this very mix and its shards are whole."""
+    if not (out / FILE).is_file():
+        return None
+    try:
+        document = read_json(out / FILE)
+    except DataError:
+        return None
+    if not isinstance(document, Mapping) or document.get("identity") != identity:
+        return None
+    if _more_to_find(document.get("contamination_detail")):
+        return None
+    listed = {shard["file"]: shard["sha256"] for shard in document["shards"]}
+    if _shards_in(out) != listed.keys() or any(file_sha256(out / name) != listed[name] for name in listed):
+        return None
+    return dict(document)
+
+
+def _shards_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)}
+
+
+def _more_to_find(detail: Mapping[str, Any] | None) -> bool:
+    """Whether a benchmark that was missing when the mix was built can be had now."""
+    if detail is None or not detail["missing"]:
+        return False
+    from evalsuite.contamination.prompts import is_here
+
+    return any(is_here(suite, detail["data"]) for suite in detail["missing"])
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """Give a scratch folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+
+    Where ``out`` is there already its files are replaced, mix.json after the shards that it lists: in between,
+    or after a kill there, the shards are not those of the old one, which whoever reads the mix notices.
+    Nothing is deleted but shards of an older mix.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
+    try:
+        yield scratch
+        scratch.chmod(0o755)
+        if not out.exists():
+            scratch.rename(out)
+            return
+        new = _shards_in(scratch)
+        for name in [*sorted(new), FILE]:
+            (scratch / name).replace(out / name)
+        for name in _shards_in(out) - new:
+            (out / name).unlink()
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

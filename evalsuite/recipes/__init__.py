@@ -1,0 +1,1 @@
+"""Recipe files of ``evalsuite mix`` and ``evalsuite sft``, validated."""

@@ -1,0 +1,309 @@
+"""One YAML file that states a data mix and the training on it, checked as a whole.
+
+    name: chats-and-questions
+    seed: 0
+    mix:
+      sources:
+        - name: chats
+          data: org/chats@train
+          dgm: Q72
+          count: 2000
+          filters: {language: English, finish_reason: stop}
+        - name: questions
+          data: questions.parquet
+          count: 500
+    sft:
+      base: path/to/base
+
+``evalsuite mix`` uses the first section, ``evalsuite sft`` both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import pydantic
+
+from evalsuite.conversations.formats import Format
+from evalsuite.errors import UsageError, unknown
+from evalsuite.recipes.training import TrainingConfig
+
+Text = Literal["conversation", "prompts"]
+
+_Word = Annotated[str, pydantic.Field(min_length=1)]
+_Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
+_Limit = Annotated[int, pydantic.Field(ge=0, strict=True)]
+_Share = Annotated[float, pydantic.Field(gt=0, le=1, strict=True)]
+_FRACTIONS_SUM = 1e-6
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Filters(_Part):
+    """Which conversations of a source may be drawn; turns are the user's, characters those of all messages.
+
+    ``finish_reason`` must hold for every answer of a conversation; one that is not recorded fails it.
+    ``max_tokens`` counts by the mix's tokenizer, without a chat template.
+    """
+
+    language: tuple[_Word, ...] | None = None
+    min_turns: _Limit | None = None
+    max_turns: _Limit | None = None
+    min_chars: _Limit | None = None
+    max_chars: _Limit | None = None
+    max_tokens: _Limit | None = None
+    finish_reason: tuple[_Word, ...] | None = None
+
+    @pydantic.field_validator("language", "finish_reason", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _check_order(self) -> Self:
+        for low, high in (("min_turns", "max_turns"), ("min_chars", "max_chars")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{low} {least} is more than {high} {most}; no conversation can pass")
+        return self
+
+
+class Member(_Part):
+    """One model's answers in a blend of several data generating models (DGMs)."""
+
+    data: _Word
+    dgm: _Word
+    format: Format | None = None
+
+
+class Source(_Part):
+    """One source: its data (or a blend of several DGMs' answers to the same prompts), and how much of it.
+
+    Neither ``count`` nor ``fraction`` means all rows. With ``allow_fewer`` a source that is too
+    small gives what it has; otherwise the mix fails.
+    """
+
+    name: str = pydantic.Field(default="", pattern=r"^[\w.:@-]*$")
+    data: _Word | None = None
+    blend: tuple[Member, ...] = ()
+    format: Format | None = None
+    dgm: _Word | None = None
+    count: _Count | None = None
+    fraction: _Share | None = None
+    allow_fewer: bool = False
+    filters: Filters = Filters()
+
+    @pydantic.model_validator(mode="after")
+    def _check_together(self) -> Self:
+        faults = []
+        if (self.data is None) == (not self.blend):
+            faults.append("give either data (one source) or blend (answers of several DGMs)")
+        if self.blend and len(self.blend) < 2:
+            faults.append("a blend needs at least two members; give data and dgm instead")
+        if self.blend and (self.dgm or self.format):
+            faults.append("in a blend, dgm and format stand at each member")
+        dgms = [member.dgm for member in self.blend]
+        if twice := sorted({dgm for dgm in dgms if dgms.count(dgm) > 1}):
+            faults.append(f"the blend names the DGM {twice[0]!r} twice; give each its own")
+        if self.count is not None and self.fraction is not None:
+            faults.append("count and fraction exclude each other; drop one")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def members(self) -> tuple[tuple[str, str | None, Format | None], ...]:
+        """Data, DGM and format of every member; one for a source that is no blend."""
+        if self.data is not None:
+            return ((self.data, self.dgm, self.format),)
+        return tuple((member.data, member.dgm, member.format) for member in self.blend)
+
+
+class Duplicates(_Part):
+    """What counts as a duplicate within and across sources.
+
+    ``exact`` compares texts without regard to case and white space. ``near`` is the Jaccard similarity
+    of word 5-grams, estimated by MinHash, from which on two texts are duplicates. Both look at the whole
+    conversation, or with ``on: prompts`` at the user's turns only.
+    """
+
+    exact: bool = True
+    near: _Share | None = None
+    on: Text = "conversation"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_on(cls, values: Any) -> Any:
+        # YAML reads a bare on as a truth value, keys included.
+        if isinstance(values, Mapping) and True in values and "on" not in values:
+            return {"on" if key is True else key: value for key, value in values.items()}
+        return values
+
+
+class Mix(_Part):
+    """What a mix is made of. ``total`` is what the sources' fractions are fractions of."""
+
+    sources: tuple[Source, ...] = pydantic.Field(min_length=1)
+    total: _Count | None = None
+    duplicates: Duplicates = Duplicates()
+    shuffle: bool = True
+    tokenizer: _Word | None = None
+
+    @pydantic.field_validator("sources")
+    @classmethod
+    def _name_sources(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        named = tuple(
+            source if source.name else source.model_copy(update={"name": _name_of(source)}) for source in sources
+        )
+        names = [source.name for source in named]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two sources are named {twice[0]!r}; give each its own name")
+        return named
+
+    @pydantic.model_validator(mode="after")
+    def _check_together(self) -> Self:
+        faults = []
+        fractions = [source.fraction for source in self.sources if source.fraction is not None]
+        if self.total is None and fractions:
+            faults.append("fractions need total, the number of conversations they are fractions of")
+        if self.total is not None and len(fractions) < len(self.sources):
+            faults.append("with total every source needs a fraction")
+        elif self.total is not None and abs(sum(fractions) - 1) > _FRACTIONS_SUM:
+            faults.append(f"the fractions add up to {sum(fractions):g}; make them 1")
+        if self.tokenizer is None and any(source.filters.max_tokens is not None for source in self.sources):
+            faults.append("max_tokens needs a tokenizer: name a model under mix.tokenizer")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def asked(self) -> list[int | None]:
+        """Return how many conversations each source is to give, None for all it has.
+
+        Fractions of ``total`` are rounded by largest remainder, so that the counts add up to it.
+        """
+        if self.total is None:
+            return [source.count for source in self.sources]
+        shares = [(source.fraction or 0.0) * self.total for source in self.sources]
+        counts = [int(share) for share in shares]
+        by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
+        for i in by_remainder[: self.total - sum(counts)]:
+            counts[i] += 1
+        return list(counts)
+
+
+class Recipe(_Part):
+    """A whole recipe; a section that is not there is None."""
+
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]{0,79}$")
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**63, strict=True)
+    mix: Mix | None = None
+    sft: TrainingConfig | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _need_one(self) -> Self:
+        if self.mix is None and self.sft is None:
+            raise ValueError("the recipe has neither a mix nor an sft section; give at least one")
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """Return the recipe as JSON holds it, defaults included."""
+        return self.model_dump(mode="json")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe file; raises one UsageError that names the file and every fault in it."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"cannot read the recipe {path}: {reason}; give a YAML file") from error
+    try:
+        values = yaml.load(text, Loader=_strict_loader())  # noqa: S506 - a SafeLoader that refuses repeated keys
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"{path}{where} is not YAML: {' '.join(str(problem).split())}") from error
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{path} holds no mapping; a recipe has name, seed, mix and sft")
+    return recipe_of(values, str(path))
+
+
+def recipe_of(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+    """Check a recipe's values; raises one UsageError that names every fault, ``where`` it was read."""
+    try:
+        return Recipe.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        raise UsageError(f"{where}: {'; '.join(_faults(error))}") from error
+
+
+def _name_of(source: Source) -> str:
+    """Name a source after its data: the last part of a path or hub id, without its suffix."""
+    word = source.members[0][0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^\w.:@-]+", "-", re.sub(r"\.(parquet|jsonl|json)$", "", word)) or "source"
+
+
+def _faults(error: pydantic.ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        loc, kind = fault["loc"], fault["type"]
+        if kind == "extra_forbidden":
+            yield f"{_place(loc[:-1])}{unknown('key', str(loc[-1]), _known_keys(loc[:-1]))}"
+        elif kind == "missing":
+            yield f"{_place(loc[:-1])}the key {loc[-1]!r} is missing"
+        elif kind == "value_error":
+            yield f"{_place(loc)}{fault['ctx']['error']}"
+        elif kind == "string_pattern_mismatch":
+            yield f"{_place(loc)}{fault['input']!r} is no plain name; use letters, digits, dots and dashes"
+        elif kind != "too_short" or not fault["input"]:
+            # A list whose items are at fault is empty to pydantic; its items' own faults say enough.
+            expected = str(fault["msg"]).removeprefix("Input ")
+            yield f"{_place(loc)}{fault['input']!r} {expected[:1].lower()}{expected[1:]}"
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Write where a fault is, as in ``mix.sources[1].filters: ``; counted from 1, as a reader counts."""
+    words = ""
+    for step in loc:
+        words += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if words else step
+    return f"{words}: " if words else ""
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the part that ``loc`` leads to."""
+    model: type[pydantic.BaseModel] = Recipe
+    for step in loc:
+        if isinstance(step, str) and step in model.model_fields:
+            model = next(_models_in(model.model_fields[step].annotation), model)
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _strict_loader() -> Any:
+    """Return YAML's safe loader, except that a key given twice is a fault and not the last one's silent win."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} stands here twice; keep one", problem_mark=key.start_mark
+                    )
+                seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            return super().construct_mapping(node, deep)
+
+    return Loader

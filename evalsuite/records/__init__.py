@@ -1,0 +1,1 @@
+"""The rows of a run: one item each, with draws, verdicts and marks."""

@@ -1,0 +1,1 @@
+"""``evalsuite run``: plan, answer, judge, score, write."""

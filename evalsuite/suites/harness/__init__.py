@@ -1,0 +1,1 @@
+"""lm-eval on a served model: what the suites that lm-eval drives share."""

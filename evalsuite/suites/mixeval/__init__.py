@@ -1,0 +1,1 @@
+"""MixEval and MixEval-Hard."""

@@ -1,0 +1,1 @@
+"""Open LLM Leaderboard v2."""

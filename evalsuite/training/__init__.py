@@ -1,0 +1,1 @@
+"""``evalsuite sft``: from a recipe to a checkpoint."""

@@ -1,0 +1,261 @@
+"""Conversations in, Arrow files of tokens and labels out: streamed, counted, verified one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalsuite.assets.rows import file_sha256
+from evalsuite.errors import DataError
+from evalsuite.files import exists, read_json, write_json
+from evalsuite.fingerprint import files_sha256
+from evalsuite.serving.chat_format import ChatFormat
+from evalsuite.training.masks import Dropped, Marked, end_of_turn, mark_fitting
+from judges.types import Message
+
+_ROWS_A_BATCH = 1000
+_MIX_COLUMNS = ("messages", "conversation_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One conversation to train on; ``fault`` is why a row is none."""
+
+    hash: str
+    messages: Sequence[Message]
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Conversations from a mix or any source; ``fingerprint`` covers their content, ``mix`` is mix.json."""
+
+    word: str
+    fingerprint: str
+    mix: Mapping[str, Any] | None = None
+    files: tuple[Path, ...] = ()
+
+    def __iter__(self) -> Iterator[Sample]:
+        yield from _mix_samples(self.files) if self.files else _source_samples(self.word)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """What became of the conversations: every one read is trained on, held out, or dropped with its reason."""
+
+    n_read: int = 0
+    n_trained: int = 0
+    n_held_out: int = 0
+    n_cut: int = 0
+    n_answers_without_loss: int = 0
+    n_tokens: int = 0
+    n_loss_tokens: int = 0
+    longest: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+
+def open_training_data(word: str) -> TrainingData:
+    """Open what ``evalsuite mix`` wrote, or any other source of conversations.
+
+    Raises DataError when nothing of the kind is there, and for a mix whose files are not those of its mix.json.
+    """
+    folder = Path(word).expanduser()
+    if exists(folder) and (folder / "mix.json").is_file():
+        mix = read_json(folder / "mix.json")
+        files = _mix_files(folder, mix)
+        _check_columns(files[0])
+        return TrainingData(word, files_sha256(files), mix, files)
+    from evalsuite.conversations.source import open_source
+
+    return TrainingData(word, open_source(word).fingerprint)
+
+
+def _mix_files(folder: Path, mix: Any) -> tuple[Path, ...]:
+    """Return the files that mix.json lists, in its order; raises DataError unless they are all there, whole and alone.
+
+    mix.json's hash and counts go into the checkpoint's own document, so they must be those of what is trained on.
+    """
+    again = "build the mix again with evalsuite mix, or give its files alone as a source"
+    shards = mix.get("shards") if isinstance(mix, dict) else None
+    if not isinstance(shards, list) or not shards or not all(_is_shard(shard) for shard in shards):
+        raise DataError(f"{folder / 'mix.json'} lists no shards; {again}")
+    listed = {shard["file"]: shard["sha256"] for shard in shards}
+    there = {path.name for path in folder.glob("*.parquet")}
+    if missing := sorted(listed.keys() - there):
+        raise DataError(f"{folder} lacks {missing[0]}, which its mix.json lists; {again}")
+    if more := sorted(there - listed.keys()):
+        raise DataError(f"{folder} holds {more[0]}, which its mix.json does not list; {again}")
+    for name, sha256 in listed.items():
+        if file_sha256(folder / name) != sha256:
+            raise DataError(f"{folder / name} is not as its mix.json has it; {again}")
+    return tuple(folder / name for name in listed)
+
+
+def _is_shard(shard: Any) -> bool:
+    return isinstance(shard, dict) and isinstance(shard.get("file"), str) and isinstance(shard.get("sha256"), str)
+
+
+def write_tokens(
+    samples: Iterable[Sample],
+    form: ChatFormat,
+    folder: Path,
+    *,
+    max_length: int,
+    cut: bool,
+    held_out: int = 0,
+    on_count: Any = None,
+) -> TokenCounts:
+    """Tokenise and verify every conversation into ``train.arrow`` and ``held_out.arrow`` of ``folder``.
+
+    Columns: input_ids, labels (IGNORED where no loss is), length, conversation_hash. The first
+    ``held_out`` usable conversations are kept apart. ``tokens.json`` with the counts is written
+    last: it says that the files are whole. Raises DataError when nothing is left to train on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    end_id = end_of_turn(form)
+    dropped: Counter[str] = Counter()
+    n_read = n_cut = n_without = n_tokens = n_loss = longest = 0
+    with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as aside:
+        for sample in samples:
+            n_read += 1
+            if sample.fault:
+                marked: Marked | Dropped = Dropped(sample.fault)
+            else:
+                marked = mark_fitting(form, sample.messages, end_id, max_length, cut=cut)
+            if on_count is not None:
+                on_count(n_read)
+            if isinstance(marked, Dropped):
+                dropped[marked.reason] += 1
+                continue
+            if aside.n_rows < held_out:
+                aside.add(sample.hash, marked)
+                continue
+            train.add(sample.hash, marked)
+            n_cut += marked.is_cut
+            n_without += marked.n_without_loss
+            n_tokens += len(marked.ids)
+            n_loss += marked.n_loss_tokens
+            longest = max(longest, len(marked.ids))
+    counts = TokenCounts(
+        n_read, train.n_rows, aside.n_rows, n_cut, n_without, n_tokens, n_loss, longest, dict(sorted(dropped.items()))
+    )
+    if not counts.n_trained:
+        raise DataError(_nothing_left(counts, held_out, cut=cut))
+    write_json(folder / "tokens.json", asdict(counts))
+    return counts
+
+
+def _nothing_left(counts: TokenCounts, held_out: int, *, cut: bool) -> str:
+    reasons = [f"{reason} {n:,}" for reason, n in counts.dropped.items()]
+    if counts.n_held_out:
+        reasons.append(f"held out {counts.n_held_out:,} of the {held_out:,} that held_out asks for")
+    told = ", ".join(reasons) or "the source is empty"
+    return f"no conversation is left to train on ({told}); {_remedy(counts, cut=cut)}"
+
+
+def _remedy(counts: TokenCounts, *, cut: bool) -> str:
+    """Name what would give most conversations back."""
+    if counts.n_held_out > sum(counts.dropped.values()):
+        return "lower held_out"
+    remedies = dict.fromkeys(("template_refused", "boundary_merges", "mask_mismatch"), "give another chat_template")
+    remedies["too_long"] = "raise max_length" if cut else "raise max_length, or set too_long: cut_at_turn"
+    losses: Counter[str] = Counter()
+    for reason, n in counts.dropped.items():
+        losses[remedies.get(reason, "change the sources")] += n
+    return max(losses, key=losses.__getitem__, default="change the sources")
+
+
+def read_counts(folder: Path) -> TokenCounts | None:
+    """Return the counts of token files that are whole, else None."""
+    path = folder / "tokens.json"
+    return TokenCounts(**read_json(path)) if path.is_file() else None
+
+
+class _ArrowFile:
+    """An Arrow stream on disk that is filled batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        numbers = pa.list_(pa.int32())
+        self._schema = pa.schema(
+            [
+                ("input_ids", numbers),
+                ("labels", numbers),
+                ("length", pa.int32()),
+                ("conversation_hash", pa.string()),
+            ]
+        )
+        self._writer = pa.ipc.new_stream(str(path), self._schema)
+        self._rows: list[dict[str, Any]] = []
+        self.n_rows = 0
+
+    def __enter__(self) -> _ArrowFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, name: str, marked: Marked) -> None:
+        self._rows.append(
+            {
+                "input_ids": list(marked.ids),
+                "labels": marked.labels(),
+                "length": len(marked.ids),
+                "conversation_hash": name,
+            }
+        )
+        self.n_rows += 1
+        if len(self._rows) == _ROWS_A_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+
+def _check_columns(file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(file).names
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is no Parquet file ({error}); build the mix again with evalsuite mix") from error
+    if missing := [name for name in _MIX_COLUMNS if name not in names]:
+        raise DataError(
+            f"{file} lacks {', '.join(missing)} (it has {', '.join(names)}); give a folder of evalsuite mix"
+        )
+
+
+def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_A_BATCH, columns=list(_MIX_COLUMNS)):
+                for row in batch.to_pylist():
+                    turns = [Message(turn["role"], turn["content"] or "") for turn in row["messages"] or []]
+                    yield Sample(str(row["conversation_hash"]), turns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{file} cannot be read ({error}); build the mix again with evalsuite mix") from error
+
+
+def _source_samples(word: str) -> Iterator[Sample]:
+    from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
+    from evalsuite.conversations.source import open_source
+
+    rows = open_source(word)
+    kind = detect_format(rows.columns, word)
+    for row in rows:
+        conversation = conversation_of(row, kind)
+        if isinstance(conversation, Conversation):
+            yield Sample(conversation.hash, conversation.messages)
+        else:
+            yield Sample("", (), conversation.reason)

@@ -1,0 +1,81 @@
+"""One example as the trainer sees it: every token, whether it carries loss, and the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from evalsuite.progress import Progress, Silence
+from evalsuite.training.data import TokenCounts
+from evalsuite.training.masks import IGNORED
+from evalsuite.training.train import Contamination, Prepared, left_out, open_recipe, tokenise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def inspect(
+    recipe_path: Path,
+    out: Path,
+    *,
+    data: str | None = None,
+    contamination: Contamination = "full",
+    row: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Tokenise all data as training would and return the counts and the example in place ``row``.
+
+    Nothing is trained and nothing stays on disk but a mix that had to be built. Raises what
+    ``train`` raises before its first step.
+    """
+    progress = progress or Silence()
+    prepared = open_recipe(recipe_path, out, data, contamination, progress)
+    with TemporaryDirectory(prefix="evalsuite-inspect-") as folder:
+        counts = tokenise(prepared, Path(folder), progress)
+        example = _example(prepared, Path(folder), row % counts.n_trained)
+    return {"counts": asdict(counts), "left_out": left_out(counts, prepared.config), "example": example}
+
+
+def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
+    """Print the example, tokens with loss in green and the others dim, and the counts below it."""
+    from rich.text import Text
+
+    text = Text()
+    for token in document["example"]["tokens"]:
+        text.append(_visible(token["text"]), style="bold green" if token["loss"] else "dim")
+    console.print(text)
+    counts, example = TokenCounts(**document["counts"]), document["example"]
+    n_loss = sum(token["loss"] for token in example["tokens"])
+    console.print()
+    console.print(
+        f"conversation {example['conversation_hash'][:16]}: {len(example['tokens']):,} tokens, {n_loss:,} with loss "
+        "([bold green]green[/]), each answer with the token that ends it"
+    )
+    share = counts.n_loss_tokens / counts.n_tokens
+    console.print(
+        f"all {counts.n_trained:,} conversations: {counts.n_tokens:,} tokens, {counts.n_loss_tokens:,} with loss "
+        f"({share:.1%}), the longest {counts.longest:,}; held out {counts.n_held_out:,}",
+        highlight=False,
+    )
+    for line in document["left_out"]:
+        console.print(line, highlight=False)
+
+
+def _example(prepared: Prepared, folder: Path, row: int) -> dict[str, Any]:
+    from datasets import Dataset
+
+    found = Dataset.from_file(str(folder / "train.arrow"))[row]
+    tokenizer = prepared.form.tokenizer
+    tokens = [
+        {"id": number, "text": tokenizer.decode([number]), "loss": label != IGNORED}
+        for number, label in zip(found["input_ids"], found["labels"], strict=True)
+    ]
+    return {"conversation_hash": found["conversation_hash"], "tokens": tokens}
+
+
+def _visible(text: str) -> str:
+    """Show a control token as such, and where a line ends."""
+    return text.replace("\n", "⏎\n")

@@ -1,0 +1,85 @@
+"""training.json: what a checkpoint was made of and how its training went."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from importlib.util import find_spec
+from typing import Any
+
+from evalsuite.training.data import TokenCounts, TrainingData
+from evalsuite.training.plan import Plan
+
+SCHEMA = 1
+_PACKAGES = ("evalsuite", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
+
+
+def training_document(
+    facts: Mapping[str, Any], data: TrainingData, counts: TokenCounts, plan: Plan, outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return training.json: ``facts`` are identity, base and recipe, ``outcome`` what the worker measured.
+
+    Times are in seconds, losses in nats a token, rates in tokens a second.
+    """
+    mix = data.mix or {}
+    dgms = [str(name) for name in mix.get("dgms") or []]
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "method": plan.config.method,
+        "mix_hash": mix.get("hash") or data.fingerprint,
+        "n_conversations": counts.n_trained,
+        "n_tokens": counts.n_tokens,
+        "data": asdict(counts),
+        "dgm": dgms[0] if len(dgms) == 1 else None,
+        "dgms": dgms,
+        "sources": mix.get("sources"),
+        "contamination": mix.get("contamination"),
+        "packed": plan.packed,
+        "steps": plan.steps,
+        "warmup_steps": plan.warmup_steps,
+        "learning_rate": plan.config.rate,
+        "seed": plan.seed,
+        "devices": asdict(plan.devices),
+        "versions": versions(),
+        "loss": outcome["loss"],
+        "held_out": held_out_figures(outcome["held_out"]),
+        "seconds": round(outcome["seconds"], 3),
+        "tokens_per_second": outcome["tokens_per_second"],
+        "mfu": outcome["mfu"],
+    }
+
+
+def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> dict[str, Any] | None:
+    """Return held-out loss before and after in nats a token, and its change with a 95 % interval.
+
+    The interval resamples conversations, since the tokens of one are no independent draws.
+    """
+    from judges.statistics import bootstrap_ci_of
+
+    if losses is None:
+        return None
+    before, after = losses["before"], losses["after"]
+    weights = [n for _, n in before]
+
+    def change(places: Iterable[Any]) -> float:
+        drawn = list(places)
+        return float(sum(after[i][0] - before[i][0] for i in drawn) / sum(weights[i] for i in drawn))
+
+    n = len(before)
+    interval = bootstrap_ci_of(change, n)
+    return {
+        "n": n,
+        "n_tokens": sum(weights),
+        "loss_before": sum(total for total, _ in before) / sum(weights),
+        "loss_after": sum(total for total, _ in after) / sum(weights),
+        "change": change(range(n)),
+        "change_ci95": None if interval is None else list(interval),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {name: metadata.version(name) for name in _PACKAGES if find_spec(name)}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,89 @@
+"""What one training process is told: everything settled, nothing left to find out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.files import read_json, write_json
+from evalsuite.recipes.training import TrainingConfig
+from evalsuite.training.devices import Devices
+
+_SHRUNK_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A settled run. ``work`` holds the tokens, the checkpoints and in the end the finished folder.
+
+    ``steps`` are optimizer steps, ``accumulation`` micro-batches a step and device; ``end_id`` is
+    the end-of-turn token; ``template`` is the chat template.
+    """
+
+    base: str
+    base_folder: str
+    template: str
+    end_id: int
+    config: TrainingConfig
+    devices: Devices
+    seed: int
+    work: str
+    packed: bool
+    n_windows: int
+    n_tokens: int
+    n_conversations: int
+    steps: int
+    warmup_steps: int
+    accumulation: int
+    log_to: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.work)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def finished(self) -> Path:
+        return self.folder / "finished"
+
+    def write(self) -> Path:
+        """Write the plan into its own folder and return the file."""
+        path = self.folder / "plan.json"
+        write_json(path, asdict(self) | {"config": self.config.model_dump(mode="json")})
+        return path
+
+
+def read_plan(path: Path) -> Plan:
+    values: Mapping[str, Any] = read_json(path)
+    return Plan(
+        **{
+            **values,
+            "config": TrainingConfig.model_validate(_set_only(values["config"])),
+            "devices": Devices(**values["devices"]),
+            "log_to": tuple(values["log_to"]),
+        }
+    )
+
+
+def count_steps(config: TrainingConfig, n_windows: int, n_devices: int) -> int:
+    """Return the optimizer steps of the whole run; the last step of an epoch may be smaller than the others."""
+    batches = math.ceil(n_windows / (config.micro_batch_size * n_devices))
+    an_epoch = max(1, math.ceil(batches / (config.batch_size // (config.micro_batch_size * n_devices))))
+    steps = max(1, math.ceil(config.epochs * an_epoch))
+    return min(steps, config.max_steps) if config.max_steps else steps
+
+
+def shrink_warmup(asked: int, steps: int) -> int:
+    """Return the warm-up: as asked, but a tenth of a run that would spend more than half of its steps on it."""
+    return asked if asked * 2 <= steps else max(1, round(steps * _SHRUNK_SHARE)) if steps > 1 else 0
+
+
+def _set_only(config: Mapping[str, Any]) -> dict[str, Any]:
+    """LoRA settings count as given only where LoRA is used."""
+    return {key: value for key, value in config.items() if key != "lora" or config["method"] == "lora"}

@@ -1,0 +1,317 @@
+"""One training process: load, train, write the finished folder. Run in place, or once a device by accelerate.
+
+``python -m evalsuite.training.worker PLAN`` is what accelerate's launcher starts.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.errors import EvalsuiteError, TrainingError
+from evalsuite.files import read_json, write_json
+from evalsuite.progress import PlainLines, Progress, Silence
+from evalsuite.training.checkpoint_out import (
+    stops_at,
+    write_adapter_base,
+    write_generation_config,
+    write_tokenizer,
+)
+from evalsuite.training.devices import training_flops
+from evalsuite.training.plan import Plan, read_plan
+from evalsuite.training.progress import TrainingProgress
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+
+
+def load_model(plan_base: str, attention: str, *, frozen_bf16: bool = False) -> Any:
+    """Load the base with float32 master weights; ``frozen_bf16`` is for weights that only an adapter changes.
+
+    Weights kept in bf16 lose most updates at these learning rates to rounding.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    dtype = torch.bfloat16 if frozen_bf16 else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(plan_base, dtype=dtype, attn_implementation=attention)
+    model.config.use_cache = False
+    return model
+
+
+def work(plan: Plan, show: Progress, model: Any = None) -> None:
+    """Train as ``plan`` says and leave the finished folder in ``plan.finished``.
+
+    Raises TrainingError for a loss that is no number (with the batch's conversations) and for
+    want of memory (with what to lower).
+    """
+    from evalsuite.training.trainer import NonFiniteLossError
+
+    try:
+        _work(plan, show, model)
+    except NonFiniteLossError as error:
+        raise TrainingError(_name_batch(plan, error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        raise TrainingError(_lower_what(plan)) from error
+
+
+def _work(plan: Plan, show: Progress, model: Any) -> None:
+    from datasets import Dataset
+    from transformers import PrinterCallback, ProgressCallback
+
+    from evalsuite.training.trainer import AnswerTrainer, Watcher, held_out_losses, last_whole_checkpoint
+
+    tokens = plan.folder / "tokens"
+    # The processes must know of each other before sharded weights are loaded: the arguments see to that.
+    arguments = training_arguments(plan)
+    model = (
+        model if model is not None else load_model(plan.base_folder, plan.devices.attention, frozen_bf16=_frozen(plan))
+    )
+    resumed = last_whole_checkpoint(plan.checkpoints)
+    progress = _progress(plan, model, show, resumed[1] if resumed else 0.0)
+    aside = Dataset.from_file(str(tokens / "held_out.arrow"))
+    before = plan.folder / "held_out_before.json"
+
+    def measure_before() -> None:
+        if len(aside) and not before.is_file():
+            losses = held_out_losses(trainer, aside)
+            if trainer.is_world_process_zero():
+                write_json(before, losses)
+
+    with warnings.catch_warnings():
+        # trl announces that its liger switch moves to hub kernels, which would have to be fetched.
+        warnings.filterwarnings("ignore", message=".*use_liger_kernel.*", category=FutureWarning)
+        trainer = AnswerTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=_rows(plan),
+            processing_class=_tokenizer(plan),
+            peft_config=_lora(plan) if plan.config.method == "lora" else None,
+            callbacks=[Watcher(progress, measure_before)],
+            on_tokens=progress.count,
+        )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.train(resume_from_checkpoint=resumed[0] if resumed else None)
+    seconds, rate, mfu = progress.seconds, progress.tokens_per_second, progress.mfu
+    after = held_out_losses(trainer, aside) if len(aside) else []
+    _save(plan, trainer)
+    if trainer.is_world_process_zero():
+        outcome = {
+            "loss": [[row["step"], row["loss"]] for row in trainer.state.log_history if "loss" in row],
+            "seconds": seconds,
+            "tokens_per_second": rate,
+            "mfu": mfu,
+            "held_out": None if not after else {"before": read_json(before), "after": after},
+        }
+        write_json(plan.folder / "outcome.json", outcome)
+    trainer.accelerator.wait_for_everyone()
+
+
+def training_arguments(plan: Plan) -> Any:
+    """Return the plan as trl's SFTConfig.
+
+    The rows come with labels, so that trl's own preparation is skipped: what was verified is what
+    trains. ``packing`` there only chooses the collator that keeps packed samples apart.
+    """
+    from trl import SFTConfig
+
+    config, devices = plan.config, plan.devices
+    sharded = devices.kind == "cuda" and devices.n > 1
+    arguments = SFTConfig(
+        output_dir=str(plan.checkpoints),
+        per_device_train_batch_size=config.micro_batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        max_steps=plan.steps,
+        learning_rate=config.rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=plan.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=devices.bfloat16,
+        use_cpu=devices.kind == "cpu",
+        gradient_checkpointing=config.gradient_checkpointing and not sharded,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        use_liger_kernel=devices.liger,
+        max_length=config.max_length,
+        packing=plan.packed,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="random" if plan.packed else "group_by_length",
+        seed=plan.seed % 2**32,
+        data_seed=plan.seed % 2**32,
+        logging_strategy="steps",
+        logging_steps=config.log_every_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=config.save_every_steps,
+        save_total_limit=2,
+        report_to=list(plan.log_to) or "none",
+        run_name=plan.folder.parent.name,
+        disable_tqdm=True,
+        dataloader_pin_memory=devices.kind == "cuda",
+        ddp_find_unused_parameters=False,
+        ddp_backend="gloo" if devices.kind == "cpu" and devices.n > 1 else None,
+    )
+    if devices.kind == "cuda" and devices.n == 1:
+        # Without a launcher transformers counts every GPU in sight, and trl refuses to spread over them unasked.
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _rows(plan: Plan) -> Any:
+    from datasets import Dataset, load_from_disk
+
+    if plan.packed:
+        return load_from_disk(str(plan.folder / "tokens" / "windows"))
+    return Dataset.from_file(str(plan.folder / "tokens" / "train.arrow")).select_columns(
+        ["input_ids", "labels", "length"]
+    )
+
+
+def _tokenizer(plan: Plan) -> Any:
+    from evalsuite.serving.chat_format import load_tokenizer
+
+    return load_tokenizer(Path(plan.base_folder))
+
+
+def _lora(plan: Plan) -> Any:
+    from peft import LoraConfig
+
+    lora = plan.config.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _frozen(plan: Plan) -> bool:
+    return plan.config.method == "lora" and plan.devices.bfloat16
+
+
+def _progress(plan: Plan, model: Any, show: Progress, before: float) -> TrainingProgress:
+    config = model.config.get_text_config()
+    flops = training_flops(
+        sum(parameter.numel() for parameter in model.parameters()),
+        config.num_hidden_layers,
+        config.hidden_size,
+        1,
+        plan.n_tokens / plan.n_conversations,
+    )
+    peak = plan.devices.peak_flops
+    return TrainingProgress(show, plan.steps, flops, None if peak is None else peak * plan.devices.n, before)
+
+
+def _save(plan: Plan, trainer: Any) -> None:
+    """Write weights in the base's own dtype, tokenizer, template and generation settings."""
+    import torch
+
+    state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.is_world_process_zero():
+        return
+    folder, base = plan.finished, Path(plan.base_folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    word = str(read_json(base / "config.json").get("dtype") or read_json(base / "config.json").get("torch_dtype"))
+    dtype = getattr(torch, word.removeprefix("torch."), torch.float32)
+    if plan.config.method == "lora":
+        model.save_pretrained(folder, state_dict=state)
+        write_adapter_base(folder, plan.base)
+        if merges(plan):
+            _merge(plan, folder, dtype)
+    else:
+        model.config.use_cache = True
+        model.config.dtype = dtype
+        model.save_pretrained(folder, state_dict=_cast(state, dtype))
+    token = None if stops_at(base, plan.end_id) else _tokenizer(plan).convert_ids_to_tokens(plan.end_id)
+    write_tokenizer(base, folder, plan.template, token)
+    write_generation_config(base, folder, plan.end_id)
+
+
+def merges(plan: Plan) -> bool:
+    """Whether LoRA weights are added into the base: when asked, and where the base alone would not stop."""
+    return plan.config.lora.merge or not stops_at(Path(plan.base_folder), plan.end_id)
+
+
+def _merge(plan: Plan, folder: Path, dtype: Any) -> None:
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load_model(plan.base_folder, "eager"), str(folder)).merge_and_unload()
+    model.config.use_cache = True
+    model.to(dtype).save_pretrained(folder)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).unlink()
+
+
+def _cast(state: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    """Cast floating weights; those that share memory still do."""
+    seen: dict[tuple[int, tuple[int, ...]], Any] = {}
+    cast = {}
+    for name, weight in state.items():
+        key = (weight.data_ptr(), tuple(weight.shape))
+        if key not in seen:
+            seen[key] = weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
+        cast[name] = seen[key]
+    return cast
+
+
+def _name_batch(plan: Plan, error: Any) -> str:
+    """Find the batch's conversations by their tokens in the token file."""
+    from datasets import Dataset
+
+    wanted: Sequence[tuple[int, ...]] = error.samples
+    names = {}
+    for row in Dataset.from_file(str(plan.folder / "tokens" / "train.arrow")):
+        if (ids := tuple(row["input_ids"])) in wanted:
+            names[ids] = row["conversation_hash"][:16]
+    named = ", ".join(names.get(ids, "?") for ids in wanted[:8]) + (" and more" if len(wanted) > 8 else "")
+    return (
+        f"the loss is {error.loss} at step {error.step}, in the batch of the conversations {named}; look at these, "
+        "lower learning_rate or max_grad_norm, then start again with --fresh"
+    )
+
+
+def _lower_what(plan: Plan) -> str:
+    config = plan.config
+    remedies = []
+    if config.micro_batch_size > 1:
+        remedies.append(f"micro_batch_size (now {config.micro_batch_size})")
+    remedies.append(f"max_length (now {config.max_length:,})")
+    more = ["set gradient_checkpointing: true"] if not config.gradient_checkpointing else []
+    more += ["use method: lora"] if config.method == "full" else []
+    more += ["use more GPUs"] if plan.devices.kind == "cuda" else []
+    where = plan.devices.name or "this machine"
+    return f"out of memory on {where}: lower {' or '.join(remedies)}" + (f"; or {', or '.join(more)}" if more else "")
+
+
+def main(words: Sequence[str]) -> int:
+    """Train one process of several; the first one's progress goes to stderr, failures into the work folder."""
+    import os
+
+    plan = read_plan(Path(words[0]))
+    n_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if n_processes != plan.devices.n:
+        write_json(
+            plan.folder / "failure.json",
+            {"message": f"the launcher started {n_processes} processes, not {plan.devices.n}; set devices: 1"},
+        )
+        return TrainingError.exit_code
+    show: Progress = PlainLines() if os.environ.get("RANK", "0") == "0" else Silence()
+    try:
+        work(plan, show)
+    except EvalsuiteError as error:
+        write_json(plan.folder / "failure.json", {"message": str(error)})
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

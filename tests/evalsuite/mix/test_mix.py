@@ -1,0 +1,517 @@
+"""A mix from recipe to files: exactly what was asked, the same bytes each time, and every row accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from evalsuite.cli import app
+from evalsuite.errors import DataError, UsageError
+from evalsuite.mix import mix as mix_module
+from evalsuite.mix.build import ContaminationConfig, build_mix
+from evalsuite.mix.rows import Stream
+from evalsuite.progress import Silence
+from evalsuite.recipes.recipe import recipe_of
+from evalsuite.training.data import open_training_data
+from tests.evalsuite.tiny_checkpoint import write_tokenizer
+
+NOTHING = ContaminationConfig(data=None)
+
+
+def chat(number: int, *, answer: str = "answer", dgm: str = "", turns: int = 1, **extra):
+    messages = []
+    for turn in range(turns):
+        messages += [
+            {"role": "user", "content": f"question {number} of turn {turn}"},
+            {"role": "assistant", "content": f"{answer} {number} {dgm}".strip()},
+        ]
+    return {"messages": messages, **extra}
+
+
+def chat_of(question: str, answer: str):
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def write(path: Path, rows) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def build(out: Path, sources, *, contamination=NOTHING, seed=0, fresh=False, **mix):
+    recipe = recipe_of({"name": "r", "seed": seed, "mix": {"sources": sources, **mix}})
+    return build_mix(recipe, out, Silence(), contamination=contamination, fresh=fresh)
+
+
+def rows_of(out: Path):
+    return [row for path in sorted(out.glob("*.parquet")) for row in parquet.read_table(path).to_pylist()]
+
+
+def first_prompts(out: Path) -> list[str]:
+    return [row["messages"][0]["content"] for row in rows_of(out)]
+
+
+def test_the_mix_holds_what_was_asked_and_says_so(tmp_path):
+    chats = write(tmp_path / "chats.jsonl", [chat(number) for number in range(30)])
+    table = {
+        "question": [f"Which is number {n}?" for n in range(12)],
+        "choices": [["one", "two"]] * 12,
+        "answer": [n % 2 for n in range(12)],
+    }
+    parquet.write_table(pa.table(table), tmp_path / "questions.parquet")
+    out = tmp_path / "out"
+    sources = [
+        {"data": chats, "count": 20, "dgm": "Q72"},
+        {"data": str(tmp_path / "questions.parquet"), "count": 5},
+    ]
+    document = build(out, sources)
+    rows = rows_of(out)
+    assert document == json.loads((out / "mix.json").read_text())
+    assert set(rows[0]) == {"messages", "conversation_hash", "source", "dgm"}
+    assert [sum(row["source"] == name for row in rows) for name in ("chats", "questions")] == [20, 5]
+    assert {(row["source"], row["dgm"]) for row in rows} == {("chats", "Q72"), ("questions", None)}
+    assert document["dgms"] == ["Q72"]
+    assert (document["n_rows"], document["tokens"], document["contamination"]) == (25, None, None)
+    first = document["sources"][0]
+    assert (first["asked"], first["available"], first["taken"], first["fewer"]) == (20, 30, 20, False)
+    assert document["characters"] == sum(len(message["content"]) for row in rows for message in row["messages"])
+    question = next(row for row in rows if row["source"] == "questions")
+    assert question["messages"][0]["content"].endswith("\nA. one\nB. two")
+    assert [row["source"] for row in rows] != sorted(row["source"] for row in rows), "the mix is not shuffled"
+    for shard in document["shards"]:
+        assert hashlib.sha256((out / shard["file"]).read_bytes()).hexdigest() == shard["sha256"]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from evalsuite.progress import Silence
+from evalsuite.mix.build import ContaminationConfig, build_mix
+from evalsuite.recipes.recipe import read_recipe
+build_mix(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Silence(), contamination=ContaminationConfig(data="mini"))
+"""
+
+
+def test_the_same_recipe_gives_the_same_bytes_in_any_process(tmp_path):
+    a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(40)])
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(10, 50)])
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "name: r\nseed: 5\nmix:\n  duplicates: {near: 0.9}\n  sources:\n"
+        f"  - {{name: both, count: 30, blend: [{{data: {a}, dgm: A}}, {{data: {b}, dgm: B}}]}}\n"
+    )
+    built = []
+    for hash_seed in ("1", "4711"):
+        out = tmp_path / f"out{hash_seed}"
+        command = [sys.executable, "-c", SCRIPT, str(recipe), str(out)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
+        built.append({path.name: path.read_bytes() for path in sorted(out.iterdir())})
+    assert set(built[0]) == {"mix.json", "mix-00000-of-00001.parquet"}
+    assert built[0] == built[1]
+
+
+def test_the_order_of_a_sources_rows_changes_nothing(tmp_path):
+    rows = [chat(number) for number in range(40)]
+    forward, backward = write(tmp_path / "f.jsonl", rows), write(tmp_path / "b.jsonl", rows[::-1])
+    for word, out in ((forward, "of"), (backward, "ob")):
+        build(tmp_path / out, [{"name": "s", "data": word, "count": 15}])
+    assert rows_of(tmp_path / "of") == rows_of(tmp_path / "ob")
+
+
+def test_a_larger_draw_with_the_same_seed_holds_the_smaller_one(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(60)])
+    small, large = tmp_path / "small", tmp_path / "large"
+    build(small, [{"data": word, "count": 10}])
+    build(large, [{"data": word, "count": 30}])
+    assert set(first_prompts(small)) < set(first_prompts(large))
+    other = tmp_path / "other"
+    build(other, [{"data": word, "count": 10}], seed=1)
+    assert set(first_prompts(other)) != set(first_prompts(small))
+
+
+def test_too_few_rows_are_an_error_that_says_where_they_went(tmp_path):
+    rows = [chat(n, language="English") for n in range(6)] + [chat(n, language="French") for n in range(6, 10)]
+    rows += [rows[0], {"messages": [{"role": "user", "content": "alone"}]}]
+    word = write(tmp_path / "c.jsonl", rows)
+    source = {"data": word, "count": 8, "filters": {"language": "english"}}
+    expected = (
+        r"asks source 'c' for 8 conversations and it can give 6 "
+        r"\(of 12 rows were left out: duplicate 1, language 4, no_answer 1\); .*allow_fewer: true"
+    )
+    with pytest.raises(DataError, match=expected):
+        build(tmp_path / "out", [source])
+    assert not (tmp_path / "out").exists()
+    document = build(tmp_path / "out", [{**source, "allow_fewer": True}])
+    own = document["sources"][0]
+    assert (own["asked"], own["taken"], own["fewer"], document["n_rows"]) == (8, 6, True, 6)
+    member = own["members"][0]
+    assert member["n_rows"] == member["taken"] + sum(member["dropped"].values())
+
+
+@pytest.mark.parametrize("more", [{}, {"count": 3}, {"count": 3, "allow_fewer": True}])
+def test_a_source_that_gives_nothing_is_no_case_for_fewer(tmp_path, more):
+    word = write(tmp_path / "c.jsonl", [chat(number, language="French") for number in range(4)])
+    source = {"data": word, "filters": {"language": "English"}, **more}
+    with pytest.raises(DataError, match=r"it can give 0 .*language 4\); loosen its filters, give other data") as caught:
+        build(tmp_path / "out", [source])
+    assert "allow_fewer" not in str(caught.value)
+
+
+FILTERED = [
+    ({"min_turns": 2}, {2, 3}),
+    ({"max_turns": 1}, {0, 1}),
+    ({"min_chars": 41}, {2, 3}),
+    ({"max_chars": 40}, {0, 1}),
+    ({"finish_reason": "stop"}, {0, 2}),
+    ({"language": ["English", "German"]}, {0, 1, 2}),
+]
+
+
+@pytest.mark.parametrize(("filters", "kept"), FILTERED, ids=[next(iter(filters)) for filters, _ in FILTERED])
+def test_filters_keep_exactly_the_rows_that_pass(tmp_path, filters, kept):
+    rows = []
+    cases = [(1, ["stop"], "English"), (1, ["length"], "German"), (2, ["stop"] * 2, "english")]
+    for number, (turns, ends, language) in enumerate([*cases, (2, ["stop", "length"], None)]):
+        row = chat(number, turns=turns, language=language)
+        for message, end in zip(row["messages"][1::2], ends, strict=True):
+            message["finish_reason"] = end
+        rows.append(row)
+    word = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": word, "filters": filters}])
+    assert {int(prompt.split()[1]) for prompt in first_prompts(tmp_path / "out")} == kept
+    assert document["sources"][0]["members"][0]["dropped"] == {next(iter(filters)): 4 - len(kept)}
+
+
+def test_a_blend_draws_equal_numbers_and_no_conversation_twice(tmp_path):
+    a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(30)])
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(10, 40)])
+    c = write(tmp_path / "c.jsonl", [chat(number, dgm="c") for number in range(5, 35)])
+    blend = [{"data": a, "dgm": "A"}, {"data": b, "dgm": "B"}, {"data": c, "dgm": "C"}]
+    document = build(tmp_path / "out", [{"name": "mixed", "blend": blend, "count": 36}])
+    rows = rows_of(tmp_path / "out")
+    assert [member["taken"] for member in document["sources"][0]["members"]] == [12, 12, 12]
+    assert {(row["dgm"].lower(), row["messages"][1]["content"].split()[-1]) for row in rows} == {
+        ("a", "a"), ("b", "b"), ("c", "c"),
+    }  # fmt: skip
+    prompts = first_prompts(tmp_path / "out")
+    assert len(set(prompts)) == 36
+    assert document["dgms"] == ["A", "B", "C"]
+    # Of the 40 conversations that somebody has, each can give 13, and one of them one more.
+    with pytest.raises(DataError, match=r"for 42 conversations and it can give 40 in equal shares"):
+        build(tmp_path / "more", [{"name": "mixed", "blend": blend, "count": 42}])
+    every = build(tmp_path / "all", [{"name": "mixed", "blend": blend}])
+    assert [member["taken"] for member in every["sources"][0]["members"]] == [13, 13, 13]
+
+
+@pytest.mark.parametrize(("members", "small", "large"), [(2, 101, 200), (3, 100, 200), (3, 25, 50), (3, 390, 399)])
+def test_a_larger_blend_holds_the_smaller_one_with_its_answers(tmp_path, members, small, large):
+    blend = []
+    for dgm in "ABC"[:members]:
+        # The first DGM has every other prompt only.
+        rows = [chat(number, dgm=dgm) for number in range(0, 400, 2 if dgm == "A" else 1)]
+        blend.append({"data": write(tmp_path / f"{dgm}.jsonl", rows), "dgm": dgm})
+    drawn = []
+    for count in (small, large):
+        document = build(tmp_path / "out", [{"name": "s", "blend": blend, "count": count}], shuffle=False)
+        shares = [member["taken"] for member in document["sources"][0]["members"]]
+        assert sum(shares) == count
+        assert max(shares) - min(shares) <= 1
+        drawn.append(
+            [(row["messages"][0]["content"], row["messages"][1]["content"]) for row in rows_of(tmp_path / "out")]
+        )
+    assert set(drawn[0]) < set(drawn[1])
+
+
+def test_the_order_of_rows_changes_nothing_in_a_blend_either(tmp_path):
+    a = [chat(number, answer=answer, dgm="a") for number in range(12) for answer in ("answer", "ANSWER", "other")]
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(12)])
+    for on in ("conversation", "prompts"):
+        built = []
+        for name, rows in (("f", a), ("r", a[::-1])):
+            word = write(tmp_path / "a.jsonl", rows)
+            blend = [{"data": word, "dgm": "A"}, {"data": b, "dgm": "B"}]
+            build(tmp_path / name, [{"name": "s", "blend": blend, "count": 11}], duplicates={"on": on})
+            built.append((tmp_path / name / "mix-00000-of-00001.parquet").read_bytes())
+        assert built[0] == built[1]
+
+
+def test_a_source_is_read_three_times_at_most_in_a_blend(tmp_path, monkeypatch):
+    reads = []
+    whole = Stream.conversations
+
+    def counted(self, *words):
+        reads.append(self.dgm)
+        return whole(self, *words)
+
+    monkeypatch.setattr(Stream, "conversations", counted)
+    a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(600)])
+    b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(5)])
+    blend = [{"data": a, "dgm": "A"}, {"data": b, "dgm": "B"}]
+    source = {"name": "s", "blend": blend, "count": 20, "allow_fewer": True}
+    build(tmp_path / "out", [source], duplicates={"near": 0.95})
+    assert sorted(reads) == ["A"] * 3 + ["B"] * 3
+
+
+def test_duplicates_go_within_and_across_sources(tmp_path):
+    a = write(tmp_path / "a.jsonl", [chat(1), {"messages": chat(1)["messages"], "id": 2}, chat(2)])
+    shouted = [{**turn, "content": turn["content"].upper() + "  "} for turn in chat(2)["messages"]]
+    b = write(tmp_path / "b.jsonl", [{"messages": shouted}, chat(3), chat(1, answer="another answer")])
+    document = build(tmp_path / "out", [{"data": a}, {"data": b}])
+    assert [source["taken"] for source in document["sources"]] == [2, 2]
+    assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
+    assert document["sources"][1]["refused"] == {"duplicate_of_earlier_source": 1}
+    by_prompts = build(tmp_path / "prompts", [{"data": a}, {"data": b}], duplicates={"on": "prompts"})
+    assert [source["taken"] for source in by_prompts["sources"]] == [2, 1]
+    kept = build(tmp_path / "kept", [{"data": a}, {"data": b}], duplicates={"exact": False})
+    assert [source["taken"] for source in kept["sources"]] == [3, 3]
+
+
+def test_texts_are_equal_but_for_case_white_space_and_composed_marks(tmp_path):
+    texts = ["Is 2³ prime?", "Is 23 prime?", "Caf\u00e9 or tea", "cafe\u0301  OR tea"]
+    rows = [{"messages": [{"role": "user", "content": text}, chat(0)["messages"][1]]} for text in texts]
+    word = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": word}])
+    assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
+    assert {"Is 2³ prime?", "Is 23 prime?"} <= set(first_prompts(tmp_path / "out"))
+
+
+def test_near_duplicates_are_drawn_once(tmp_path):
+    words = [f"word{number}" for number in range(200)]
+    long = {"role": "assistant", "content": " ".join(words)}
+    changed = {"role": "assistant", "content": " ".join([*words[:-1], "other"])}
+    user = {"role": "user", "content": "Say many words."}
+    rows = [{"messages": [user, long]}, {"messages": [user, changed]}, chat(1), chat(2)]
+    # With the roles 205 words make 201 five-grams; the last word is in one of them: Jaccard 200/202.
+    a, b = write(tmp_path / "a.jsonl", rows), write(tmp_path / "b.jsonl", [{"messages": [user, changed]}, chat(5)])
+    document = build(tmp_path / "out", [{"data": a}, {"data": b}], duplicates={"near": 0.8})
+    assert [source["taken"] for source in document["sources"]] == [3, 1]
+    assert document["sources"][0]["refused"] == {"near_duplicate": 1}
+    assert sum(document["sources"][1]["refused"].values()) == 1
+    without = build(tmp_path / "all", [{"data": a}, {"data": b}])
+    assert [source["taken"] for source in without["sources"]] == [4, 1]
+
+
+def words_from(generator: random.Random, count: int) -> list[str]:
+    return [f"w{generator.randrange(10**6)}" for _ in range(count)]
+
+
+def test_in_a_blend_a_member_with_plenty_leaves_near_duplicates_to_the_scarce_one(tmp_path):
+    generator = random.Random(0)
+    plenty = [" ".join(words_from(generator, 40)) for _ in range(60)]
+    # 36 five-grams of 37 in common: Jaccard 0.97.
+    scarce = [f"{prompts} more" for prompts in plenty[:6]]
+    built = []
+    for step, count in ((1, 12), (-1, 12), (1, 8)):
+        members = (("A", plenty[::step]), ("B", scarce[::step]))
+        blend = [
+            {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(one, f"I am {dgm}") for one in prompts]), "dgm": dgm}
+            for dgm, prompts in members
+        ]
+        source = {"name": "s", "blend": blend, "count": count}
+        document = build(tmp_path / "out", [source], duplicates={"near": 0.8, "on": "prompts"})
+        assert [member["taken"] for member in document["sources"][0]["members"]] == [count // 2] * 2
+        assert document["sources"][0]["refused"] == {"near_duplicate": 6}
+        drawn = first_prompts(tmp_path / "out")
+        assert len({one.removesuffix(" more") for one in drawn}) == count
+        built.append(drawn)
+    assert built[0] == built[1]
+    assert set(built[2]) < set(built[0])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_joins_an_offer_keeps_its_own_near_duplicates_out(tmp_path, seed):
+    generator = random.Random(0)
+    texts: list[list[str]] = [[], [], []]
+    for _ in range(12):
+        words = words_from(generator, 70)
+        # Moved by five words: 51 five-grams of 61 in common, by ten 46 of 66. So 0.84 for neighbours, else 0.70.
+        for member in range(3):
+            texts[member].append(" ".join(words[5 * member : 5 * member + 60]))
+    blend = [
+        {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(one, "yes") for one in own]), "dgm": dgm}
+        for dgm, own in zip("ABC", texts, strict=True)
+    ]
+    source = {"name": "s", "blend": blend}
+    build(tmp_path / "out", [source], duplicates={"near": 0.77, "on": "prompts"}, seed=seed)
+    drawn = set(first_prompts(tmp_path / "out"))
+    assert drawn
+    assert not [chain for chain in zip(*texts, strict=True) if {chain[0], chain[1]} <= drawn]
+    assert not [chain for chain in zip(*texts, strict=True) if {chain[1], chain[2]} <= drawn]
+
+
+def test_a_mix_that_stands_whole_is_kept_and_a_damaged_one_is_built_again(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+    out = tmp_path / "out"
+    first = build(out, [{"data": word, "count": 5}])
+    shard = out / first["shards"][0]["file"]
+    stamp = shard.stat().st_mtime_ns
+    assert build(out, [{"data": word, "count": 5}]) == first
+    assert shard.stat().st_mtime_ns == stamp
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert build(out, [{"data": word, "count": 5}]) == first
+    assert hashlib.sha256(shard.read_bytes()).hexdigest() == first["shards"][0]["sha256"]
+
+
+def test_other_tokenizer_files_under_the_same_name_are_another_mix(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    # Row n has n words of ten letters, and "yes".
+    rows = [chat_of(" ".join(["abcdefghij"] * number), "yes") for number in range(1, 6)]
+    sources = [{"data": write(tmp_path / "c.jsonl", rows), "filters": {"max_tokens": 24}}]
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    write_tokenizer(folder)  # a token a letter
+    built = build(tmp_path / "out", sources, tokenizer=str(folder))
+    assert (built["n_rows"], built["tokens"]) == (2, (10 + 3) + (21 + 3))
+    by_words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    by_words.pre_tokenizer = pre_tokenizers.Whitespace()
+    by_words.save(str(folder / "tokenizer.json"))
+    built = build(tmp_path / "out", sources, tokenizer=str(folder))
+    assert (built["n_rows"], built["tokens"]) == (5, sum(number + 1 for number in range(1, 6)))
+
+
+def test_a_tokenizer_that_is_not_there_is_one_sentence(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(1)])
+    for name in (str(tmp_path), "./nobody"):
+        with pytest.raises(DataError, match=r"cannot be loaded .*; name a model under mix.tokenizer") as error:
+            build(tmp_path / "out", [{"data": word}], tokenizer=name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_failure_leaves_the_old_mix_as_it_was(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+    out = tmp_path / "out"
+    build(out, [{"data": word, "count": 5}])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mix_module, "write_shards", fail)
+    with pytest.raises(mix_module.StoreError, match="No space left on device"):
+        build(out, [{"data": word, "count": 6}])
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "out"]
+
+
+def test_a_large_mix_is_written_in_bounded_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=7))
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+    document = build(tmp_path / "out", [{"data": word}])
+    assert [shard["rows"] for shard in document["shards"]] == [7, 7, 6]
+    assert sorted(first_prompts(tmp_path / "out")) == sorted(chat(n)["messages"][0]["content"] for n in range(20))
+
+
+def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(1, answer="half \ud83d of it")])
+    build(tmp_path / "out", [{"data": word}])
+    assert rows_of(tmp_path / "out")[0]["messages"][1]["content"] == "half \ufffd of it 1"
+
+
+def test_sources_that_cannot_be_read_are_named_together(tmp_path):
+    odd = write(tmp_path / "odd.jsonl", [{"a": 1, "b": 2}])
+    with pytest.raises(DataError) as caught:
+        build(tmp_path / "out", [{"data": odd}, {"data": str(tmp_path / "gone.parquet")}])
+    assert "source 'odd'" in str(caught.value)
+    assert "columns a, b" in str(caught.value)
+    assert "source 'gone'" in str(caught.value)
+
+
+def test_a_wrong_format_names_the_columns(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(1)])
+    with pytest.raises(DataError, match=r"reads as multiple_choice .*columns are messages"):
+        build(tmp_path / "out", [{"data": word, "format": "multiple_choice"}])
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("x")
+    word = write(tmp_path / "c.jsonl", [chat(1)])
+    with pytest.raises(UsageError, match="holds files that are no mix"):
+        build(tmp_path / "out", [{"data": word}])
+
+
+def test_nothing_but_a_mix_is_ever_replaced(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    build(out, [{"data": word, "count": 3}])
+    (out / "model.safetensors").write_text("weights of a week")
+    with pytest.raises(UsageError, match=r"holds model.safetensors beside a mix; move it away, or give --out a new"):
+        build(out, [{"data": word, "count": 4}])
+    assert (out / "model.safetensors").read_text() == "weights of a week"
+    assert len(rows_of(out)) == 3
+    assert build(out, [{"data": word, "count": 3}])["n_rows"] == 3, "what is whole needs no writing"
+
+
+def test_what_appears_while_a_mix_is_built_stays(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out = tmp_path / "out"
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=2))
+    build(out, [{"data": word, "count": 5}])
+    real = mix_module.write_shards
+
+    def meanwhile(*words):
+        (out / "notes.txt").write_text("mine")
+        return real(*words)
+
+    monkeypatch.setattr(mix_module, "write_shards", meanwhile)
+    build(out, [{"data": word, "count": 4}])
+    assert {path.name for path in out.iterdir()} == {
+        "mix.json", "mix-00000-of-00002.parquet", "mix-00001-of-00002.parquet", "notes.txt",
+    }  # fmt: skip
+    assert len(rows_of(out)) == 4
+
+
+def test_a_mix_goes_through_a_link_and_into_the_present_folder(tmp_path, monkeypatch):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    for count in (3, 4):
+        build(tmp_path / "link", [{"data": word, "count": count}])
+        assert (tmp_path / "link").is_symlink()
+        assert len(rows_of(tmp_path / "disk")) == count
+    monkeypatch.chdir(tmp_path / "disk")
+    build(Path(), [{"data": word, "count": 5}])
+    assert len(rows_of(Path())) == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "disk", "link"]
+
+
+def test_a_replacement_that_was_killed_is_no_mix_and_is_mended(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+    out, new = tmp_path / "out", tmp_path / "new"
+    build(out, [{"data": word, "count": 3}])
+    document = build(new, [{"data": word, "count": 4}])
+    # What a kill leaves before the new mix.json comes, and what one leaves before an old shard goes.
+    (new / "mix-00000-of-00001.parquet").replace(out / "mix-00000-of-00001.parquet")
+    with pytest.raises(DataError, match=r"is not as its mix\.json has it"):
+        open_training_data(str(out))
+    assert build(out, [{"data": word, "count": 4}]) == document
+    (out / "mix-00001-of-00002.parquet").write_bytes(b"old")
+    assert build(out, [{"data": word, "count": 4}]) == document
+    assert [sample.messages[0].content for sample in open_training_data(str(out))] == first_prompts(out)
+    assert {path.name for path in out.iterdir()} == {"mix.json", "mix-00000-of-00001.parquet"}
+
+
+def test_the_command_prints_one_document_or_one_sentence(tmp_path):
+    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(4)])
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: r\nmix: {{sources: [{{data: {word}, count: 9, allow_fewer: true}}]}}\n")
+    words = ["mix", str(recipe), "--out", str(tmp_path / "out"), "--contamination", "off"]
+    printed = CliRunner().invoke(app, [*words, "--json"])
+    assert printed.exit_code == 0
+    assert json.loads(printed.stdout) == json.loads((tmp_path / "out" / "mix.json").read_text())
+    assert "c gave 4 of 9" in printed.stderr
+    recipe.write_text("name: r\nmix: {sorces: []}\n")
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "did you mean 'sources'?" in refused.stderr

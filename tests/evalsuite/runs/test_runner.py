@@ -1,0 +1,249 @@
+"""The whole of ``evalsuite run`` on the mini data, with a scripted endpoint in the model's place."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from evalsuite.cli import app
+from evalsuite.config import read_config
+from evalsuite.errors import ServerError, UsageError
+from evalsuite.runs.runner import run
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
+
+SUITES = ["mt_bench", "alpaca_eval", "mixeval"]
+
+
+def obliging(path, body):
+    """Answer whatever is asked: verdicts under guidance, log-probabilities where wanted, else words."""
+    if body.get("top_logprobs"):
+        top = [{"token": "m", "logprob": -0.7}, {"token": "M", "logprob": -0.8}]
+        return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
+    guide = body.get("structured_outputs")
+    if guide:
+        return 200, text_reply(guide["choice"][len(guide["choice"]) // 2])
+    return 200, text_reply("A plain answer.")
+
+
+def config(stub, results, **changes):
+    word = f"stub@{stub.url}"
+    values = {"models": [word], "judge": word, "suites": SUITES, "data": "mini", "results": results}
+    return read_config(values | changes)
+
+
+def folder_of(results: Path) -> Path:
+    (folder,) = results.glob("stub-*")
+    return folder
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {key: without_times(v) for key, v in value.items() if key not in {"seconds", "tokens", "tstamp"}}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def test_a_run_writes_the_contracts_files_and_a_second_one_asks_nothing(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        outcome = run(config(stub, tmp_path))
+        asked = len(stub.requests)
+        again = run(config(stub, tmp_path))
+        assert len(stub.requests) == asked > 0
+    (document,) = outcome.models
+    assert without_times(again.models[0]) == without_times(document)
+    assert document["schema"] == 1
+    assert document["data"] == "mini"
+    assert set(document) == {"schema", "model", "judge", "data", "limit", "suites", "average", "seconds", "tokens"}
+    assert set(document["suites"]) == set(SUITES)
+    assert document["suites"]["mt_bench"]["n_scored"] == document["suites"]["mt_bench"]["n"] > 0
+    assert document["suites"]["alpaca_eval"]["unscored"] == {}
+    assert document["average"]["paper"] is None
+    assert set(document["average"]["partial"]["paper"]["parts"]) == {"mixeval"}
+    folder = folder_of(tmp_path)
+    for file in (
+        "scores.json",
+        "manifest.json",
+        "mt_bench/model_answer.jsonl",
+        "mt_bench/model_judgment.jsonl",
+        "alpaca_eval/model_outputs.json",
+        "alpaca_eval/annotations.json",
+    ):
+        assert (folder / file).is_file(), file
+    assert list((folder / "mixeval").glob("*.jsonl"))
+    assert json.loads((folder / "scores.json").read_text()) == document
+
+
+def test_the_manifest_says_what_the_figures_rest_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALSUITE_API_KEY", "sekret")
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, seed=5))
+    text = (folder_of(tmp_path) / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert manifest["seed"] == 5
+    assert manifest["versions"]["python"]
+    assert set(manifest["suites"]) == set(SUITES)
+    for suite in manifest["suites"].values():
+        assert all(len(pin["sha256"]) == 64 for pin in suite["data_pins"].values())
+    assert "sekret" not in text
+
+
+def test_a_lost_results_file_is_written_anew_from_the_store(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        before = run(config(stub, tmp_path)).models[0]
+        asked = len(stub.requests)
+        (folder_of(tmp_path) / "scores.json").unlink()
+        after = run(config(stub, tmp_path)).models[0]
+        assert len(stub.requests) == asked
+    assert without_times(after) == without_times(before)
+
+
+def test_a_server_that_dies_half_way_loses_nothing(tmp_path):
+    alive = [True]
+    answered = [0]
+
+    def mortal(path, body):
+        if not alive[0]:
+            return None
+        answered[0] += 1
+        alive[0] = answered[0] < 10
+        return obliging(path, body)
+
+    with StubEndpoint(obliging) as whole:
+        expected = run(config(whole, tmp_path / "whole")).models[0]
+    with StubEndpoint(mortal) as stub:
+        with pytest.raises(ServerError):
+            run(config(stub, tmp_path / "cut"))
+        asked = [json.dumps(body, sort_keys=True) for _, body in stub.requests[:10]]
+        alive[0], answered[0] = True, -(10**9)
+        first_part = len(stub.requests)
+        resumed = run(config(stub, tmp_path / "cut")).models[0]
+        rest = [json.dumps(body, sort_keys=True) for _, body in stub.requests[first_part:]]
+    assert not set(asked) & set(rest), "what was answered is not asked again"
+    assert without_times(resumed["suites"]) == without_times(expected["suites"])
+
+
+def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        outcome = run(config(stub, tmp_path, judge=None))
+        answers = len(stub.requests)
+        document = outcome.models[0]
+        assert document["suites"]["mt_bench"]["score"] is None
+        assert document["suites"]["mt_bench"]["unscored"] == {"no_judge": document["suites"]["mt_bench"]["n"]}
+        assert document["suites"]["mixeval"]["score"] is not None, "the rule parser needs no judge"
+        assert document["judge"] is None
+        assert outcome.unscored_share > 0.01
+        judged = run(config(stub, tmp_path, fresh=True)).models[0]
+        asked_again = [body for _, body in stub.requests[answers:] if "A plain answer" not in json.dumps(body)]
+    assert judged["suites"]["mt_bench"]["score"] is not None
+    assert not [body for body in asked_again if not body.get("structured_outputs") and not body.get("top_logprobs")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"limit": 2}, "limit None"), ({"data": "full", "suites": ["mt_bench"]}, "data mini")],
+)
+def test_figures_on_other_data_are_refused_and_fresh_sets_the_old_ones_aside(tmp_path, monkeypatch, changes, words):
+    monkeypatch.setattr(
+        "evalsuite.runs.plan._load", lambda spec, options: (_mini(spec, options), {"x": {"sha256": "0" * 64}})
+    )
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mt_bench"]))
+        before = (folder_of(tmp_path) / "scores.json").read_text()
+        with pytest.raises(UsageError, match=re.escape(words)) as error:
+            run(config(stub, tmp_path, **{"suites": ["mt_bench"]} | changes))
+        assert "--fresh" in str(error.value)
+        assert (folder_of(tmp_path) / "scores.json").read_text() == before
+        run(config(stub, tmp_path, **{"suites": ["mt_bench"]} | changes, fresh=True))
+    (aside,) = folder_of(tmp_path).glob("replaced/*/scores.json")
+    assert aside.read_text() == before
+
+
+def _mini(spec, options):
+    from dataclasses import replace
+
+    from evalsuite.suites.registry import SUITES as registry
+
+    return registry[spec.name].load(replace(options, data="mini"))
+
+
+def test_another_judge_is_refused(tmp_path):
+    with StubEndpoint(obliging) as stub, StubEndpoint(obliging, model="other") as other:
+        run(config(stub, tmp_path, suites=["mt_bench"]))
+        with pytest.raises(UsageError, match=r"judge stub \(now other\)"):
+            run(config(stub, tmp_path, suites=["mt_bench"], judge=f"other@{other.url}"))
+
+
+def test_suites_run_on_different_days_stand_together(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mt_bench"]))
+        document = run(config(stub, tmp_path, suites=["alpaca_eval"])).models[0]
+    assert set(document["suites"]) == {"mt_bench", "alpaca_eval"}
+    assert set(document["judge"]["methods"]) == {"mt_bench", "alpaca_eval"}
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, list(words))
+
+
+def test_the_command_line_prints_one_json_document(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        word = f"stub@{stub.url}"
+        words = ["run", word, "--judge", word, "--suite", "mt_bench", "--data", "mini", "--results", str(tmp_path)]
+        result = invoke(*words, "--json")
+        table = invoke(*words)
+    assert result.exit_code == 0
+    assert list(json.loads(result.stdout)) == ["models"]
+    assert "MT-Bench" in table.stdout
+    assert "data mini" in table.stdout
+
+
+def test_too_many_unscored_items_give_exit_code_1(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        words = ["run", f"stub@{stub.url}", "--suite", "mt_bench", "--data", "mini", "--results", str(tmp_path)]
+        result = invoke(*words)
+        lenient = invoke(*words, "--max-unscored", "1")
+    assert result.exit_code == 1
+    assert "unscored" in result.stderr
+    assert lenient.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--limit", "0"], "--limit 0"),
+        (["--suite", "mtbench"], "did you mean 'mt_bench'"),
+        (["--suite", "openllm:bbbh"], "did you mean 'bbh'"),
+        (["--suite", "mt_bench", "--suite", "mt_bench"], "asked for twice"),
+        (["--vllm-arg", "nonsense"], "key=value"),
+        (["--base-url", "localhost"], "is no URL"),
+        (["--judge", "nobody"], "no model 'nobody'"),
+        (["--judge", "judge@http://127.0.0.1:9/v1"], "does not answer"),
+    ],
+)
+def test_bad_words_are_one_sentence_and_exit_code_2_or_3(tmp_path, words, expected):
+    with StubEndpoint(obliging) as stub:
+        base = ["run", f"stub@{stub.url}", "--data", "mini", "--results", str(tmp_path)]
+        result = invoke(*base, *([] if "--suite" in words else ["--suite", "mt_bench"]), *words)
+    assert result.exit_code == (3 if "does not answer" in expected else 2)
+    assert expected in result.stderr
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("stub-*"))
+
+
+def test_several_faults_are_reported_together():
+    with pytest.raises(UsageError) as error:
+        read_config({"models": ["x"], "suites": ["mtbench"], "dtype": "int5", "limit": -1})
+    for word in ("mtbench", "--dtype", "--limit"):
+        assert word in str(error.value)
+
+
+def test_a_results_folder_that_cannot_be_written_is_said_at_once(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with StubEndpoint(obliging) as stub:
+        result = invoke("run", f"stub@{stub.url}", "--data", "mini", "--results", str(blocked / "x"))
+    assert result.exit_code == 2
+    assert "--results" in result.stderr

@@ -1,0 +1,257 @@
+"""Server start, death and end, with a small real process in vLLM's place (the real one: tests/live)."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from itertools import pairwise
+
+import httpx
+import psutil
+import pytest
+
+from evalsuite.checkpoint import resolve
+from evalsuite.errors import CheckpointError, ServerError, UsageError
+from evalsuite.progress import Silence
+from evalsuite.serving import server as server_module
+from evalsuite.serving.device import Device
+from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.requests import Sampling
+from evalsuite.serving.restarts import with_restarts
+from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
+from evalsuite.serving.session import Session
+from evalsuite.store import Store
+from judges.types import Message
+from tests.evalsuite.tiny_checkpoint import write_checkpoint
+
+SERVES = """
+import http.server, json, os, sys, time
+class Models(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        ok = self.headers["authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
+        self.send_response(200 if ok else 401); self.end_headers()
+        self.wfile.write(json.dumps({"data": [{"id": sys.argv[2]}]}).encode())
+    def log_message(self, *words): pass
+time.sleep(0.5)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Models).serve_forever()
+"""
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(server_module, "installed_vllm", lambda: Device("cpu", "0"))
+    return resolve(str(write_checkpoint(tmp_path / "ckpt")))
+
+
+def in_place_of_vllm(monkeypatch, script):
+    monkeypatch.setattr(
+        server_module,
+        "_command",
+        lambda server, checkpoint, options: [sys.executable, "-c", script, str(server.port), server.model_name],
+    )
+
+
+def test_a_server_starts_answers_under_its_key_and_ends(checkpoint, tmp_path, monkeypatch):
+    in_place_of_vllm(monkeypatch, SERVES)
+    steps = []
+    with Server(checkpoint, ServeOptions(), tmp_path / "log") as server:
+        server.wait_ready(steps.append)
+        children = psutil.Process(server._guarded.process.pid).children(recursive=True)
+        assert children
+        assert server.alive()
+        assert any("starting vLLM" in step for step in steps)
+        assert httpx.get(f"{server.base_url}/models").status_code == 401
+    assert not server.alive()
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_path, monkeypatch):
+    in_place_of_vllm(monkeypatch, SERVES.replace("sys.argv[2]", "'somebody-else'"))
+    options = ServeOptions(start_timeout_s=4)
+    with Server(checkpoint, options, tmp_path / "log") as server, pytest.raises(ServerError, match="did not answer"):
+        server.wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("last_words", "kind", "remedy"),
+    [
+        (
+            "ValueError: Model architectures ['FooForCausalLM'] are not supported for now",
+            CheckpointError,
+            "architecture FooForCausalLM",
+        ),
+        (
+            "Value error, The checkpoint you are trying to load has model type `foo` but Transformers does not "
+            "recognize this architecture.",
+            CheckpointError,
+            "does not know the model type foo",
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory", ServerError, "--max-model-len"),
+        ("ValueError: No available memory for the cache blocks", ServerError, "lower --max-model-len"),
+        (
+            "ValueError: Free memory on device cuda:0 (3.2/79.1 GiB) on startup is less than desired",
+            ServerError,
+            "CUDA_VISIBLE_DEVICES",
+        ),
+        ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
+        ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
+        ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),
+        ("something nobody has seen before", ServerError, "vLLM ended while starting"),
+    ],
+)
+def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kind, remedy):
+    in_place_of_vllm(monkeypatch, f"import sys; print({last_words!r}); sys.exit(1)")
+    with Server(checkpoint, ServeOptions(), tmp_path / "log") as server, pytest.raises(kind, match="ckpt") as error:
+        server.wait_ready()
+    assert remedy in str(error.value)
+    assert "\n" not in str(error.value)
+    if kind is ServerError:
+        assert last_words in error.value.log_tail
+
+
+def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_path, monkeypatch):
+    starts = tmp_path / "starts"
+    in_place_of_vllm(monkeypatch, f"open({str(starts)!r}, 'a').write('x'); raise SystemExit(1)")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        LoopThread() as loop,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        with pytest.raises(ServerError, match="ended while starting"):
+            loop.wait(session.client.chat([Message("user", "hi")], Sampling(4)))
+        assert not session.restart_allowed()
+    assert starts.read_text() == "x"
+
+
+def test_a_server_that_no_longer_listens_is_dead_although_its_process_lives(checkpoint, tmp_path, monkeypatch):
+    """An engine that dies takes its server's socket along seconds before the process ends."""
+    deaf = SERVES.replace("http.server.HTTPServer", "server = http.server.HTTPServer").replace(
+        ".serve_forever()", "\nserver.timeout = 0.2\nwhile not os.path.exists(sys.argv[3]): server.handle_request()\n"
+    )
+    monkeypatch.setattr(
+        server_module,
+        "_command",
+        lambda server, checkpoint, options: [
+            sys.executable,
+            "-c",
+            deaf + "server.server_close(); time.sleep(60)",
+            str(server.port),
+            server.model_name,
+            str(tmp_path / "dies"),
+        ],
+    )
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        session._start()
+        assert not session.restart_allowed(), "it lives and listens"
+        (tmp_path / "dies").touch()
+        deadline = time.monotonic() + 10
+        while session.server.answers() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert session.server.alive()
+        assert session.restart_allowed()
+        assert session.restarts == 1
+
+
+def test_a_server_that_dies_while_answering_is_started_anew_and_the_work_goes_on(checkpoint, tmp_path, monkeypatch):
+    starts = tmp_path / "starts"
+    reply = {"choices": [{"text": "back again", "finish_reason": "stop"}], "usage": {}}
+    answers = f"""
+    def do_POST(self):
+        if len(open({str(starts)!r}).read()) < 2: os._exit(1)
+        self.rfile.read(int(self.headers["content-length"]))
+        data = json.dumps({reply!r}).encode()
+        self.send_response(200); self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data))); self.end_headers(); self.wfile.write(data)
+"""
+    script = SERVES.replace("    def log_message", answers.strip("\n") + "\n    def log_message")
+    in_place_of_vllm(monkeypatch, f"open({str(starts)!r}, 'a').write('x')\n{script}")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        LoopThread() as loop,
+        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+    ):
+        texts = []
+
+        def work():
+            texts.append(loop.wait(session.client.chat([Message("user", "hi")], Sampling(4))).text)
+
+        with_restarts(session, work, Silence())
+        loop.wait(session.client.close())
+        assert (texts, session.restarts) == (["back again"], 1)
+    assert starts.read_text() == "xx"
+
+
+def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with pytest.raises(UsageError, match=f"port {port} is taken"):
+            Server(checkpoint, ServeOptions(vllm_args=(("port", port),)), tmp_path / "log")
+
+
+def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
+    monkeypatch.setattr(server_module, "served_bytes", lambda *_: 10**15)
+    with pytest.raises(ServerError, match="too little memory"):
+        check_memory(checkpoint, ServeOptions(), Device("cpu", "0"))
+    check_memory(checkpoint, ServeOptions(), Device("cuda", "0"))
+
+
+def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, monkeypatch):
+    made = []
+    command = server_module._command
+
+    def keep(server, checkpoint, options):
+        made.append((server.api_key, command(server, checkpoint, options)))
+        return [sys.executable, "-c", "pass"]
+
+    monkeypatch.setattr(server_module, "_command", keep)
+    options = ServeOptions(dtype="float32", vllm_args=(("max_num_seqs", "3"), ("trust_remote_code", "true")))
+    Server(checkpoint, options, tmp_path / "log").stop()
+    key, words = made[0]
+    assert key not in " ".join(words)
+    pairs = dict(pairwise(words))
+    assert (pairs["--host"], pairs["--dtype"], pairs["--max-num-seqs"]) == ("127.0.0.1", "float32", "3")
+    assert (pairs["--max-model-len"], pairs["--generation-config"]) == ("2048", "vllm")
+    assert "--trust-remote-code" in words
+    assert words[words.index("--trust-remote-code") + 1 :][:1] != ["true"]
+
+
+@pytest.mark.parametrize(("chosen", "policy"), [((), "priority"), ((("scheduling_policy", "fcfs"),), "fcfs")])
+def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, tmp_path, monkeypatch, chosen, policy):
+    made = []
+    command = server_module._command
+
+    def keep(*given):
+        made.append(dict(pairwise(command(*given))))
+        return [sys.executable, "-c", "pass"]
+
+    monkeypatch.setattr(server_module, "_command", keep)
+    with Server(checkpoint, ServeOptions(vllm_args=chosen), tmp_path / "log") as server:
+        assert server.takes_priority == (policy == "priority")
+    assert made[0]["--scheduling-policy"] == policy
+
+
+def test_the_context_is_bounded_unless_asked(checkpoint, tmp_path):
+    assert context_length(checkpoint, ServeOptions()) == 2048
+    long = resolve(str(write_checkpoint(tmp_path / "long", context=131072)))
+    assert context_length(long, ServeOptions()) == 32768
+    assert context_length(long, ServeOptions(max_model_len=100_000)) == 100_000
+
+
+def test_stopping_twice_is_harmless_and_quick(checkpoint, tmp_path, monkeypatch):
+    in_place_of_vllm(monkeypatch, SERVES)
+    server = Server(checkpoint, ServeOptions(), tmp_path / "log")
+    server.wait_ready()
+    began = time.monotonic()
+    server.stop()
+    server.stop()
+    assert time.monotonic() - began < 15

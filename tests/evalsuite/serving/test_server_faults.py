@@ -1,0 +1,239 @@
+"""What a server can do wrong to one question, through a whole run: a retry or a named unscored, never a score."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+
+import pytest
+import tenacity
+
+from evalsuite.config import read_config
+from evalsuite.errors import ServerError, UsageError
+from evalsuite.runs.runner import run
+from evalsuite.serving import connection as connection_module
+from evalsuite.serving import transport as transport_module
+from evalsuite.serving import wire
+from evalsuite.serving.wire import Endpoint, Pulse, TryAgainError, answered_by
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
+
+QUESTION = "A bakery sells rolls at 3 for 2 euros. How much do 12 rolls cost?"
+LATE_S = 1.5
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+    monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
+
+
+def healthy(path, body):
+    if body.get("top_logprobs"):
+        top = [{"token": "m", "logprob": -0.7}, {"token": "M", "logprob": -0.8}]
+        return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
+    guide = body.get("structured_outputs")
+    return 200, text_reply(guide["choice"][len(guide["choice"]) // 2] if guide else "A plain answer.")
+
+
+def hangs():
+    time.sleep(LATE_S + 1)
+    return 200, text_reply("too late")
+
+
+def changed(**fields):
+    reply = text_reply("Rating: [[10]]")
+    reply["choices"][0] |= {key: value for key, value in fields.items() if key != "usage" and key != "model"}
+    return reply | {key: value for key, value in fields.items() if key in {"usage", "model"}}
+
+
+def top_logprobs(value):
+    top = [{"token": "m", "logprob": value}, {"token": "M", "logprob": -0.8}]
+    return {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
+
+
+FAULTS = {
+    "hangs": (hangs, "timeout"),
+    "500": (lambda: (500, {"error": {"message": "boom"}}), "request_failed"),
+    "429": (lambda: (429, {"error": {"message": "slow down"}}), "request_failed"),
+    "400": (lambda: (400, {"error": {"message": "no"}}), "request_failed"),
+    "cut": (lambda: None, "request_failed"),
+    "half a document": (lambda: (200, b'{"choices": [{"text": "Rating: [[10'), "malformed_reply"),
+    "deep nesting": (lambda: (200, b"[" * 100_000), "malformed_reply"),
+    "no object": (lambda: (200, ["Rating: [[10]]"]), "malformed_reply"),
+    "no choices": (lambda: (200, {"choices": [], "usage": []}), "malformed_reply"),
+    "no text": (lambda: (200, changed(message={"content": None})), "malformed_reply"),
+    "empty": (lambda: (200, changed(message={"content": ""}, usage={"completion_tokens": 0})), "empty_reply"),
+    "broken off": (lambda: (200, changed(finish_reason="abort")), "unfinished_reply"),
+    "no end": (lambda: (200, changed(finish_reason=None)), "unfinished_reply"),
+    "wrong model": (lambda: (200, changed(model="another-model")), "wrong_model"),
+}
+
+
+def config(stub, results, suites=("mt_bench",)):
+    word = f"stub@{stub.url}"
+    return read_config({"models": [word], "judge": word, "suites": list(suites), "data": "mini", "results": results})
+
+
+def is_candidates(body):
+    return body["messages"][0]["content"] == QUESTION and len(body["messages"]) == 1
+
+
+def is_judges(body):
+    return QUESTION in json.dumps(body) and body["messages"][0]["content"] != QUESTION
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_a_named_unscored_and_a_healthy_server_makes_it_good(tmp_path, kind):
+    make, reason = FAULTS[kind]
+    sick = [True]
+
+    def handler(path, body):
+        return make() if sick[0] and is_judges(body) else healthy(path, body)
+
+    with StubEndpoint(handler) as stub:
+        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        asked = len(stub.requests)
+        sick[0] = False
+        cured = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        again = [body for _, body in stub.requests[asked:]]
+    assert scores["unscored"] == {reason: 2}, "both turns of one question"
+    assert scores["n_scored"] == scores["n"] - 2
+    assert cured["unscored"] == {}
+    assert cured["n_scored"] == cured["n"]
+    assert again
+    assert all(is_judges(body) for body in again), "only what was missing is asked"
+
+
+@pytest.mark.parametrize("kind", ["500", "cut", "empty", "broken off", "wrong model"])
+def test_an_answer_that_never_came_is_not_judged(tmp_path, kind):
+    make, _ = FAULTS[kind]
+    sick = [True]
+
+    def handler(path, body):
+        return make() if sick[0] and is_candidates(body) else healthy(path, body)
+
+    with StubEndpoint(handler) as stub:
+        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        assert not [body for _, body in stub.requests if is_judges(body)]
+        sick[0] = False
+        cured = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+    assert scores["unscored"] == {"no_answer": 2}
+    assert (cured["unscored"], cured["n_scored"]) == ({}, cured["n"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_probability_that_is_no_number_is_no_preference(tmp_path, value):
+    first = []
+
+    def handler(path, body):
+        if body.get("top_logprobs") and (not first or body == first[0]):
+            first[:] = [body]
+            return 200, top_logprobs(value)
+        return healthy(path, body)
+
+    with StubEndpoint(handler) as stub:
+        scores = run(config(stub, tmp_path, ["alpaca_eval"])).models[0]["suites"]["alpaca_eval"]
+    assert scores["unscored"] == {"non_finite_logprob": 1}
+
+
+@pytest.mark.parametrize("kind", ["500", "429", "cut", "half a document", "wrong model"])
+def test_what_passes_is_tried_again_and_leaves_no_trace(tmp_path, kind):
+    make, _ = FAULTS[kind]
+    left = [3]
+
+    def handler(path, body):
+        if is_judges(body) and left[0]:
+            left[0] -= 1
+            return make()
+        return healthy(path, body)
+
+    with StubEndpoint(handler) as stub:
+        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+    assert (scores["unscored"], scores["n_scored"], left[0]) == ({}, scores["n"], 0)
+
+
+def test_a_server_that_lists_another_model_is_refused_before_anything_is_asked(tmp_path):
+    with StubEndpoint(healthy, model="other") as stub, pytest.raises(UsageError, match="unknown model 'stub'"):
+        run(config(stub, tmp_path))
+    assert stub.requests == []
+
+
+def test_a_server_that_is_up_and_answers_nothing_ends_the_run(tmp_path):
+    with StubEndpoint(lambda path, body: None) as stub, pytest.raises(ServerError, match="up but does not answer"):
+        run(config(stub, tmp_path, ["mt_bench", "alpaca_eval", "mixeval"]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("org/Model-7B", "model-7b", True),
+        ("m", None, True),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("llama-3", "llama-3-70b", False),
+        ("m", 3, False),
+        ("m", "", False),
+    ],
+)
+def test_a_dated_snapshot_is_the_model_that_was_asked_and_a_sibling_is_not(asked, answered, same):
+    assert answered_by(asked, answered) is same
+
+
+@pytest.mark.parametrize(
+    ("counts", "ours", "outcome"),
+    [
+        ([5.0, 5.0], True, ServerError),
+        ([5.0, 5.0], False, TryAgainError),
+        ([None, None], True, ServerError),
+        ([None, None], False, None),
+        ([0.0, 0.0], True, None),
+        ([5.0, 6.0], True, None),
+    ],
+)
+async def test_a_server_hangs_when_its_token_counts_stand_still(monkeypatch, counts, ours, outcome):
+    ended, left = [], list(counts)
+
+    async def tokens_so_far(endpoint):
+        return left.pop(0)
+
+    monkeypatch.setattr(wire, "tokens_so_far", tokens_so_far)
+    pulse = Pulse(stall_s=0.0)
+    pulse._last_look = -1e9
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "", "m", end=(lambda: ended.append(1)) if ours else None)
+    pulse.stall_s = 1e9
+    with pulse.waiting():
+        await pulse.check(endpoint)
+        pulse.stall_s = 0.05
+        await asyncio.sleep(0.06)
+        if outcome is None:
+            await pulse.check(endpoint)
+        else:
+            with pytest.raises(outcome, match="hangs"):
+                await pulse.check(endpoint)
+    assert bool(ended) is (outcome is ServerError)
+
+
+def test_token_counts_are_read_from_vllms_metrics():
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    text = 'vllm:prompt_tokens_total{engine="0"} 10.0\nvllm:generation_tokens_total{engine="0"} 3.0\nother 7\n'
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/metrics" else 404)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *words):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Metrics)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "", "m")
+    assert asyncio.run(wire.tokens_so_far(endpoint)) == 13.0
+    server.shutdown()
+    server.server_close()
+    assert asyncio.run(wire.tokens_so_far(endpoint)) is None
