@@ -1,7 +1,8 @@
-# make setup   install into .venv (vLLM for CUDA where there is an NVIDIA GPU, else for the CPU)
+# make setup   install into .venv (vLLM for CUDA if there is an NVIDIA GPU, else for the CPU)
 # make demo    run everything on the mini data with the demo model
 # make test    everything that CI runs: check, then the live tests on a real vLLM
-# make check   lint, types and the offline tests (what pre-commit runs)
+# make check   lint, types and the offline tests
+# make quick   lint, types and the offline tests that are not slow (what pre-commit runs)
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,18 +10,18 @@ BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-# A folder of wheels that pip is told about holds for uv too: a CPU build of torch often lies there.
+# uv uses the folder of wheels that pip is configured with, which often has a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test check lint live clean
+.PHONY: setup demo test check quick lint live clean
 
 setup: $(STAMP)
 
-# Bytecode at once: where Python may not write it (PYTHONDONTWRITEBYTECODE, usual in containers) every start of vLLM
-# would compile some thousand files anew.
+# Compile bytecode now: if Python may not write it later (PYTHONDONTWRITEBYTECODE, common in containers), every start of
+# vLLM would compile thousands of files again.
 $(STAMP): pyproject.toml cpu-overrides.txt
 	@echo "==> installing evalsuite[$(EXTRA),train,dev] into $(VENV)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 setup"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required: make PYTHON=python3.11 setup"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
@@ -31,10 +32,13 @@ $(STAMP): pyproject.toml cpu-overrides.txt
 
 demo: setup
 	@$(BIN)/evalsuite run demo --judge demo --data mini --results results
-	@echo "==> done. Look at results/, then try: $(BIN)/evalsuite run path/to/checkpoint --judge path/to/judge"
+	@echo "==> done. See results/, then try: $(BIN)/evalsuite run path/to/checkpoint --judge path/to/judge"
 
 check: setup lint
-	@$(BIN)/python -m pytest tests --ignore=tests/live
+	@$(BIN)/python -m pytest tests --ignore=tests/live -n 2 --dist worksteal
+
+quick: setup lint
+	@$(BIN)/python -m pytest tests --ignore=tests/live -n 2 --dist worksteal -m "not slow"
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -45,7 +49,7 @@ live: setup
 	@$(BIN)/python -m pytest tests/live
 
 test: check live
-	@echo "==> all green. Next: make demo"
+	@echo "==> all tests passed. Next: make demo"
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,11 +1,11 @@
-"""Multiple choice three ways on one server: ours, the trie alone, and lm-eval's own.
+"""Multiple choice by three methods on one server: evalsuite, the trie alone, and lm-eval's client.
 
     python bench/choices.py [--model demo] [--dtype float32] [--questions 8] [--repeats 3]
 
-Two shapes of made-up questions: ten one-letter choices after five worked examples (as MMLU-Pro's),
-and five choices of several tokens (as BBH's, MuSR's and GPQA's). Each way starts with an empty prefix
-cache and an empty store; the log-likelihoods of all ways are compared. Goals (docs): 20 times and
-4 times less time than lm-eval's own way, at most 1.15 prefilled tokens for each distinct one.
+Two shapes of synthetic questions: ten one-letter choices after five worked examples (like MMLU-Pro's),
+and five choices of several tokens (like BBH's, MuSR's and GPQA's). Each method starts with an empty prefix
+cache and an empty store; the log-likelihoods of all methods are compared. Goals: 20 and 4 times faster
+than lm-eval's client, and at most 1.15 prefilled tokens per distinct token.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SHAPES = (
 
 
 @dataclass
-class Way:
-    """One way's costs over the repeats, and its figures of the last one."""
+class Method:
+    """One method's costs over the repeats, and its values of the last one."""
 
     costs: list[Cost] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Way:
 
 
 def questions(shape: Shape, n: int, seed: int) -> list[Any]:
-    """Requests of lm-eval: one a choice, in the order lm-eval builds them; the worked examples are shared."""
+    """Return lm-eval's requests, one per choice, in the order lm-eval builds them; they share the worked examples."""
     from lm_eval.api.instance import Instance
 
     rng = random.Random(f"{shape.name} {seed}")
@@ -63,16 +63,16 @@ def questions(shape: Shape, n: int, seed: int) -> list[Any]:
     requests = []
     for doc in range(n):
         context = f"{examples}\nQuestion: {' '.join(rng.choices(WORDS, k=shape.context_words // 6))}?\nAnswer:"
-        for place in range(shape.choices):
-            words = " ".join(rng.choices(WORDS, k=shape.choice_words)) if shape.choice_words else "ABCDEFGHIJ"[place]
-            requests.append(Instance("loglikelihood", {}, (context, f" {words}"), place, metadata=("bench", doc, 1)))
+        for index in range(shape.choices):
+            text = " ".join(rng.choices(WORDS, k=shape.choice_words)) if shape.choice_words else "ABCDEFGHIJ"[index]
+            requests.append(Instance("loglikelihood", {}, (context, f" {text}"), index, metadata=("bench", doc, 1)))
     return requests
 
 
 def distinct_tokens(lm: EvalsuiteLM, requests: Sequence[Any]) -> int:
-    """Tokens that no cache could spare: the nodes of the trie of all contexts with their choices.
+    """Count the tokens that no cache can avoid: the nodes of the trie of all contexts with their choices.
 
-    The last token of a choice is asked about, never read, so it does not count.
+    The last token of a choice is predicted but never prefilled, so it does not count.
     """
     seen: set[tuple[int, ...]] = set()
     for request in requests:
@@ -81,38 +81,38 @@ def distinct_tokens(lm: EvalsuiteLM, requests: Sequence[Any]) -> int:
     return len(seen)
 
 
-def measure(bench: Served, shape: Shape, n: int, repeats: int, concurrency: int) -> dict[str, Way]:
-    ways = {"ours": Way(), "trie": Way(), "lm-eval": Way()}
+def measure(bench: Served, shape: Shape, n: int, repeats: int, concurrency: int) -> dict[str, Method]:
+    methods = {"evalsuite": Method(), "trie": Method(), "lm-eval": Method()}
     distinct = 0
     for repeat in range(repeats):
         requests = questions(shape, n, repeat)
-        for name in ("ours", "trie"):
+        for name in ("evalsuite", "trie"):
             with bench.client() as client:
                 lm = EvalsuiteLM(_TrieOnly(client) if name == "trie" else client, bench.thread.loop)
-                got, cost = bench.cost_of(partial(lm.loglikelihood, requests))
+                values, cost = bench.cost_of(partial(lm.loglikelihood, requests))
                 distinct = distinct_tokens(lm, requests)
-            ways[name].costs.append(cost)
-            ways[name].values = [value for value, _ in got]
+            methods[name].costs.append(cost)
+            methods[name].values = [value for value, _ in values]
         theirs = bench.lm_eval_client(concurrency)
-        got, cost = bench.cost_of(partial(theirs.loglikelihood, requests, disable_tqdm=True))
-        ways["lm-eval"].costs.append(cost)
-        ways["lm-eval"].values = [value for value, _ in got]
+        values, cost = bench.cost_of(partial(theirs.loglikelihood, requests, disable_tqdm=True))
+        methods["lm-eval"].costs.append(cost)
+        methods["lm-eval"].values = [value for value, _ in values]
         print(f"# {shape.name}, repeat {repeat}: ", end="")
-        print(", ".join(f"{name} {way.costs[-1].seconds:.1f} s" for name, way in ways.items()), flush=True)
-    reference = ways["lm-eval"]
-    for name, way in ways.items():
-        apart = max(abs(a - b) for a, b in zip(way.values, reference.values, strict=True))
-        prefilled = statistics.median(cost.prefilled for cost in way.costs)
+        print(", ".join(f"{name} {method.costs[-1].seconds:.1f} s" for name, method in methods.items()), flush=True)
+    reference = methods["lm-eval"]
+    for name, method in methods.items():
+        difference = max(abs(a - b) for a, b in zip(method.values, reference.values, strict=True))
+        prefilled = statistics.median(cost.prefilled for cost in method.costs)
         print(
-            f"| {shape.name} | {name} | {way.seconds:.2f} | {reference.seconds / way.seconds:.1f}× "
-            f"| {statistics.median(cost.prompt_tokens for cost in way.costs):,.0f} | {prefilled:,.0f} "
-            f"| {prefilled / distinct:.2f} | {apart:.1e} |"
+            f"| {shape.name} | {name} | {method.seconds:.2f} | {reference.seconds / method.seconds:.1f}× "
+            f"| {statistics.median(cost.prompt_tokens for cost in method.costs):,.0f} | {prefilled:,.0f} "
+            f"| {prefilled / distinct:.2f} | {difference:.1e} |"
         )
-    return ways
+    return methods
 
 
 class _TrieOnly:
-    """The client without evalsuite's own endpoint in the server: what any other vLLM offers."""
+    """The client without evalsuite's scoring endpoint, as with any other vLLM."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -128,11 +128,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--questions", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight of lm-eval's own way")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests that lm-eval has in flight")
     options = parser.parse_args()
     with served(options.model, options.dtype, 2048) as bench:
         print(f"{options.dtype}, {options.questions} questions, medians of {options.repeats}; {versions()}\n")
-        print("| shape | way | seconds | lm-eval's time / this | prompt tokens | prefilled | per distinct | apart |")
+        print("| shape | method | seconds | lm-eval / it | prompt tokens | prefilled | per distinct | largest diff |")
         print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         for shape in SHAPES:
             measure(bench, shape, options.questions, options.repeats, options.concurrency)

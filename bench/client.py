@@ -1,10 +1,10 @@
-"""How fast the client alone is: requests per second against a stub that answers at once, and its memory.
+"""Speed and memory of the client alone, against a stub that answers at once.
 
-    python bench/client.py [--requests 20000] [--in-flight 256] [--whose another]
+    python bench/client.py [--requests 20000] [--in-flight 256] [--server external]
 
-The stub runs in its own process. Each request is a new question, so each also writes one row to
-the store. A server of ours is asked straight over loopback, somebody else's by the OpenAI SDK.
-Goal (docs): at least 1,500 requests a second on one core, flat memory.
+The stub runs in its own process. Every request is new, so each also writes one row to the store.
+A managed server is asked over loopback with aiohttp, an external one with the OpenAI SDK.
+Goal: at least 1,500 requests per second on one core, flat memory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.scripted_endpoint import Connection, http_reply
 from evalsuite.serving.client import Client, Endpoint, Target
 from evalsuite.serving.requests import Sampling
 from evalsuite.store import Store
 from judges.types import Message
+from tests.evalsuite.scripted_endpoint import Connection, http_reply
 
 BODY = (
     b'{"choices":[{"text":"hi","message":{"content":"hi"},"finish_reason":"stop"}],'
@@ -33,7 +33,7 @@ REPLY = http_reply(200, BODY)
 
 
 class AnswersAtOnce(Connection):
-    """Answers every request with the same words."""
+    """Answers every request with the same text."""
 
     def asked(self, method: str, path: str, body: bytes) -> None:  # noqa: ARG002
         self.transport.write(REPLY)
@@ -48,9 +48,9 @@ def serve(pipe: Pipe) -> None:
     asyncio.run(forever())
 
 
-async def measure(url: str, folder: Path, n_requests: int, in_flight: int, *, is_ours: bool = True) -> None:
+async def measure(url: str, folder: Path, n_requests: int, in_flight: int, *, is_managed: bool = True) -> None:
     async def connect() -> Endpoint:
-        return Endpoint(url, "key", "stub", end=(lambda: None) if is_ours else None)
+        return Endpoint(url, "key", "stub", end=(lambda: None) if is_managed else None)
 
     with Store(folder / "store.sqlite") as store:
         client = Client(Target("stub", {"weights": "w"}), connect, store, in_flight=in_flight)
@@ -65,9 +65,7 @@ async def measure(url: str, folder: Path, n_requests: int, in_flight: int, *, is
         used = process.cpu_times()
         await client.close()
     busy = used.user + used.system - cpu.user - cpu.system
-    print(
-        f"{n_requests} requests in {seconds:.1f} s: {n_requests / seconds:.0f}/s, {n_requests / busy:.0f} a CPU second"
-    )
+    print(f"{n_requests} requests in {seconds:.1f} s: {n_requests / seconds:.0f}/s, {n_requests / busy:.0f}/CPU s")
     print(f"memory after each 5,000: {', '.join(f'{value:.0f}' for value in memory)} MiB")
 
 
@@ -75,15 +73,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--whose", choices=("ours", "another"), default="ours", help="whose server it is taken for")
+    parser.add_argument("--server", choices=("managed", "external"), default="managed", help="how the stub is treated")
     arguments = parser.parse_args()
-    ours, theirs = multiprocessing.Pipe()
-    stub = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
+    port, sender = multiprocessing.Pipe()
+    stub = multiprocessing.Process(target=serve, args=(sender,), daemon=True)
     stub.start()
     with tempfile.TemporaryDirectory() as folder:
-        url = f"http://127.0.0.1:{ours.recv()}/v1"
-        is_ours = arguments.whose == "ours"
-        asyncio.run(measure(url, Path(folder), arguments.requests, arguments.in_flight, is_ours=is_ours))
+        url = f"http://127.0.0.1:{port.recv()}/v1"
+        is_managed = arguments.server == "managed"
+        asyncio.run(measure(url, Path(folder), arguments.requests, arguments.in_flight, is_managed=is_managed))
     stub.terminate()
 
 

@@ -1,12 +1,12 @@
-"""Kill evalsuite again and again, resume it, and compare with a run that nobody disturbed; print what was lost.
+"""Kill evalsuite repeatedly, resume it, compare with an undisturbed run, and print what was lost.
 
     python bench/faults.py [--kills 100] [--signals 20] [--only run] [--seed 0]
     python bench/faults.py --live          # the same with a real vLLM, whose process is killed too
 
-The model and the judge are a scripted endpoint in a process of its own, which answers by the content of the question.
-After every kill the store must pass SQLite's integrity check and no process may be left; a question may be asked a
-second time only if it was in flight at a kill; and what stands on disk in the end must be what an undisturbed run
-leaves, but for the fields of times and costs named in ``bench/kills.py``.
+The model and the judge are a scripted endpoint in a separate process, whose answers depend on the request's content.
+After every kill the store must pass SQLite's integrity check and no process may be left. A request may be sent a
+second time only if it was in flight at a kill. The files in the end must be those of an undisturbed run, except for
+the fields of times and costs listed in ``tests/evalsuite/kills.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.kills import (
+from bench.tally import Tally, print_table
+from evalsuite.files import write_jsonl
+from tests.evalsuite.kills import (
     NEVER,
     Account,
     Life,
@@ -39,9 +41,7 @@ from bench.kills import (
     orphans,
     random_trigger,
 )
-from bench.scripted_endpoint import Behaviour, ScriptedEndpoint
-from bench.tally import Tally, print_table
-from evalsuite.files import write_jsonl
+from tests.evalsuite.scripted_endpoint import Behaviour, ScriptedEndpoint
 
 IN_FLIGHT = 4
 _KILLS_A_FOLDER = 14
@@ -58,9 +58,9 @@ SHORT = (
     Trigger(count=14, delay_s=0.05),
     Trigger("while scoring"),
     Trigger("before a file is synced", 3),
-    # The seventh file of a run with three suites is scores.json, the eighth manifest.json.
-    Trigger("before a file is renamed", 7),
-    Trigger("after a file is renamed", 7),
+    # The eleventh file of a run with three suites is scores.json, the twelfth manifest.json.
+    Trigger("before a file is renamed", 11),
+    Trigger("after a file is renamed", 11),
 )
 """One kill in each phase, for a test."""
 
@@ -69,18 +69,18 @@ Words = Callable[[str, Path, Path], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One command to disturb: its words, given the endpoint's URL, a folder of inputs and the folder to write."""
+    """One command to kill: its arguments, given the endpoint's URL, a folder of inputs and the folder to write."""
 
     name: str
     words: Words
     prepare: Callable[[Path], None] = lambda _: None
     asks: bool = True
-    """Whether it asks the endpoint; one that trains is struck by the clock and at exact calls."""
+    """Whether it uses the endpoint; one that trains is killed after a delay and at exact calls."""
     models: tuple[str, ...] = ("candidate", "judge")
     forgets: bool = False
-    """Whether it deletes answers once they are in a finished file, so that its store does not tell what it has."""
+    """Whether it deletes answers once they are in a finished file, so that its store is not a full account."""
     share: float = 1.0
-    """How many of the kills it gets: training costs seconds a life."""
+    """Its share of the kills: each start of a training takes seconds."""
 
 
 def _run_words(url: str, inputs: Path, folder: Path) -> list[str]:  # noqa: ARG001
@@ -160,7 +160,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 def undisturbed(scenario: Scenario, url: str, place: Path) -> dict[str, Any]:
-    """Let the command run to its end once; return what it leaves behind."""
+    """Run the command to its end once and return the files it leaves."""
     folder = place / "whole"
     life = live(scenario.words(url, place / "inputs", folder), place / "whole-out", folder, NEVER, Account(), None)
     if life.code not in (0, 1):
@@ -180,7 +180,7 @@ def disturb(
     how: signal.Signals = signal.SIGKILL,
     cold: bool = False,
 ) -> int:
-    """Kill the command at each trigger in turn, resume, let it end, compare; return how often it was struck."""
+    """Kill the command at each trigger, resume it to its end and compare; return the number of kills."""
     folder = place / f"cut-{len(list(place.iterdir()))}"
     words = scenario.words(endpoint.url, place / "inputs", folder)
     account, kinds, faults, n_asked = Account(), [], [], 0
@@ -206,7 +206,7 @@ def disturb(
 
 
 def _asked_without_need(scenario: Scenario, account: Account, n_kills: int) -> list[str]:
-    """Say which questions came a second time although they were not in flight at a kill."""
+    """Report requests that were sent a second time although they were not in flight at a kill."""
     if scenario.forgets:
         allowed = n_kills * IN_FLIGHT
         return [f"{scenario.name}: {account.repeated} asked twice"] if account.repeated > allowed else []
@@ -223,7 +223,7 @@ def _name(how: signal.Signals) -> str:
 
 
 def _manners(life: Life, how: signal.Signals) -> list[str]:
-    """Check how a politely ended process ends: in time, with its exit code and without a traceback."""
+    """Check that an interrupted process ends in time, with its exit code and without a traceback."""
     if how == signal.SIGKILL:
         return []
     faults = [] if life.code == _INTERRUPTED else [f"{how.name} while {life.phase}: exit code {life.code}"]
@@ -234,7 +234,7 @@ def _manners(life: Life, how: signal.Signals) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How often to strike each command: kill -9, the same in new interpreters, SIGTERM or SIGINT; or ``SHORT``."""
+    """The number of kills per command: kill -9, the same in new interpreters, SIGTERM or SIGINT; or ``SHORT``."""
 
     n_kills: int
     n_cold: int
@@ -244,14 +244,14 @@ class Plan:
 
 
 def bench_scenario(scenario: Scenario, place: Path, tally: Tally, plan: Plan) -> None:
-    """Disturb one scenario as often as the plan says."""
+    """Kill one scenario as often as planned."""
     (place / "inputs").mkdir(parents=True)
     in_a_child(lambda: scenario.prepare(place / "inputs"))
     behaviour = Behaviour(models=scenario.models, latency_s=_LATENCY_S)
     with ScriptedEndpoint(behaviour, place / "asked.jsonl") as endpoint:
         began = time.monotonic()
         expected = undisturbed(scenario, endpoint.url, place)
-        # The first life loads its libraries, the later ones have them.
+        # The first process loads its libraries, later ones inherit them.
         span_s = None if scenario.asks else _WARM * (time.monotonic() - began)
         if plan.short:
             disturb(scenario, endpoint, place, expected, SHORT, tally)
@@ -267,19 +267,19 @@ def bench_scenario(scenario: Scenario, place: Path, tally: Tally, plan: Plan) ->
                 triggers = [random_trigger(draw, from_outside=outside, span_s=span_s) for _ in range(n_triggers)]
                 how = draw.choice(signals)
                 done += disturb(scenario, endpoint, place, expected, triggers, tally, how=how, cold=cold)
-            print(f"{scenario.name}: {done} struck", file=sys.stderr, flush=True)
+            print(f"{scenario.name}: {done} kills", file=sys.stderr, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="kill -9 of each command")
-    parser.add_argument("--cold", type=int, default=4, help="of each command, in interpreters started anew")
+    parser.add_argument("--cold", type=int, default=4, help="kill -9 of each command in new interpreters")
     parser.add_argument("--signals", type=int, default=10, help="SIGTERM and SIGINT of each command")
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="commands (all by default)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--short", action="store_true", help="one kill in each phase of each command, and no more")
+    parser.add_argument("--short", action="store_true", help="only one kill in each phase of each command")
     parser.add_argument("--live", action="store_true", help="with a real vLLM (minutes)")
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON document too")
+    parser.add_argument("--json", action="store_true", help="also print the figures as one JSON document")
     arguments = parser.parse_args()
     plan = Plan(arguments.kills, arguments.cold, arguments.signals, arguments.seed, arguments.short)
     adopt_orphans()

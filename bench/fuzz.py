@@ -1,10 +1,10 @@
-"""Throw damaged texts, replies and files at every parser and reader, and count what escapes.
+"""Feed damaged texts, replies and files to every parser and reader, and count unexpected errors.
 
     python bench/fuzz.py [--cases 1000000] [--seed 0] [--only ratings] [--results DIR]
 
-The targets are those of ``tests/fuzz``; each case comes from a seed of its own, so that a finding can be repeated:
+The targets are those of ``tests/fuzz``. Each case has its own seed, so a finding can be repeated:
 ``--only TARGET --seed SEED --first NUMBER --cases 1``. Parsers get most of the cases, since reading a file costs a
-thousand times as much. With ``--results``, the answers that a results folder holds join the corpus.
+thousand times as much. ``--results`` adds the answers of a results folder to the corpus.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Case = Callable[[random.Random], None]
 
 
 class HangError(Exception):
-    """One case took more CPU time than any may."""
+    """A case exceeded the limit of CPU time."""
 
 
 def _alarm(_: int, __: FrameType | None) -> None:
@@ -61,7 +61,7 @@ def targets(folder: Path) -> Mapping[str, Case]:
 
 
 def add_real_answers(results: Path) -> int:
-    """Put the answers of a store into the corpus; return how many."""
+    """Add the answers of a store to the corpus and return their number."""
     with sqlite3.connect(results / "store.sqlite") as db:
         found = [row[0] for row in db.execute("SELECT json_extract(value, '$.text') FROM completions") if row[0]]
     parsers.CORPUS = (*parsers.CORPUS, *found)
@@ -69,16 +69,16 @@ def add_real_answers(results: Path) -> int:
 
 
 def fuzz(name: str, case: Case, first: int, n_cases: int, seed: int, findings: Counter[str]) -> float:
-    """Run one target's cases; return the seconds. A finding is named by its error and the place it came from."""
+    """Run one target's cases and return the seconds; a finding is named by its error and where it was raised."""
     with contextlib.suppress(Exception):
-        # Loads what the target imports, which may take longer than any case.
+        # Load the target's imports, which may take longer than any case.
         case(random.Random("warm up"))
     began = time.perf_counter()
     for number in range(first, first + n_cases):
         signal.setitimer(signal.ITIMER_PROF, _HANG_CPU_S)
         try:
             case(random.Random(f"{seed} {name} {number}"))
-        except Exception as error:  # whatever escapes is what is looked for
+        except Exception as error:  # any exception is a finding
             frames = [
                 frame
                 for frame in traceback.extract_tb(error.__traceback__)
@@ -96,14 +96,14 @@ def fuzz(name: str, case: Case, first: int, n_cases: int, seed: int, findings: C
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=int, default=1_000_000, help="of all targets together")
+    parser.add_argument("--cases", type=int, default=1_000_000, help="total over all targets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case of each target")
     parser.add_argument("--only", choices=[*PARSERS, *READERS])
-    parser.add_argument("--results", type=Path, help="a results folder whose answers join the corpus")
+    parser.add_argument("--results", type=Path, help="results folder whose answers are added to the corpus")
     arguments = parser.parse_args()
     if arguments.results:
-        print(f"{add_real_answers(arguments.results)} recorded answers join the corpus")
+        print(f"{add_real_answers(arguments.results)} recorded answers added to the corpus")
     signal.signal(signal.SIGPROF, _alarm)
     findings: Counter[str] = Counter()
     total, began = 0, time.perf_counter()
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _share(name: str) -> float:
-    """Divide the cases: those that cost least get most."""
+    """Return a target's share of the cases; cheap targets get more."""
     costly = {"judge_templates": 0.002, "filling": 0.005, "configs": 0.04, "server_replies": 0.06, "extractions": 0.05}
     if name in READERS:
         return _READERS_SHARE / len(READERS)

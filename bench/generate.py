@@ -3,12 +3,12 @@
     python bench/generate.py                        the demo model on the multi-turn sample, a few minutes on two cores
     python bench/generate.py --model ckpt/ --prompts allenai/WildChat-1M --conversations 5000 --max-num-seqs 256
 
-    ours       the room itself, from reading the source to the shards, on a server that is up
-    barriered  as WILDCHAT-50M's script works: a batch of conversations, turn by turn, each turn waiting for the slowest
-    offline    one LLM.generate over all prompts at once: the server's floor, without turns, client or files
+    evalsuite  the command itself, from reading the source to the shards, on a running server
+    barriered  like WILDCHAT-50M's script: a batch of conversations, turn by turn, each turn waiting for the slowest
+    offline    one LLM.generate over all prompts at once: the server's limit, without turns, client or files
 
-Turns are teacher-forced, so that all three ask the same prompts; answers are greedy, with
-log-probabilities, and a cold prefix cache before each. Tokens are those that were written.
+Turns are teacher-forced, so that all three have the same prompts; answers are greedy, with log-probabilities,
+and each method starts with an empty prefix cache. Only completion tokens count.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import cpu_kv_cache_gib, installed_vllm, served_dtype
 from evalsuite.serving.requests import Completion, Sampling
-from evalsuite.serving.server import ServeOptions, Server, context_length
+from evalsuite.serving.server import Server, context_length
 from evalsuite.serving.wire import Endpoint
 from evalsuite.store import Store
 
@@ -49,10 +50,10 @@ def measured(words: str, tokens: int, seconds: float) -> float:
 
 
 def turn_prompts(conversation: Conversation, chat_format: Any) -> list[list[int]]:
-    """The prompts of a conversation's user turns, each with the original history."""
+    """Return the prompts of a conversation's user turns, each with the original history."""
     messages = conversation.messages
-    users = [place for place, message in enumerate(messages) if message.role == "user"]
-    return [chat_format.prompt_tokens(messages[: place + 1]) for place in users]
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    return [chat_format.prompt_tokens(messages[: index + 1]) for index in users]
 
 
 def read_conversations(word: str, limit: int) -> list[Conversation]:
@@ -84,8 +85,8 @@ def ours(arguments: argparse.Namespace, server: Server, folder: Path) -> float:
         },
     )
     (manifest,) = generate(config).manifests
-    # From the first question to the last file: reading a tokenizer once is no part of a long job.
-    return measured("ours", manifest["tokens"]["completion"], manifest["seconds"]["generate"])
+    # From the first request to the last file: loading a tokenizer once does not count in a long job.
+    return measured("evalsuite", manifest["tokens"]["completion"], manifest["seconds"]["generate"])
 
 
 def barriered(
@@ -114,7 +115,7 @@ def barriered(
 
 
 def offline(job: Path) -> None:
-    """Run in a process of its own: one batch through ``vllm.LLM``; prints a JSON line a repeat."""
+    """Run one batch through ``vllm.LLM`` in this process; print a JSON line per repeat."""
     from vllm import LLM, SamplingParams
 
     task = json.loads(job.read_text())
@@ -139,7 +140,7 @@ def run_offline(
 ) -> list[float]:
     engine: dict[str, Any] = {
         "model": str(checkpoint.path),
-        # What our server settles on: vLLM's own "auto" is three times as slow on some CPUs.
+        # As evalsuite serves it: vLLM's own "auto" is three times as slow on some CPUs.
         "dtype": served_dtype(checkpoint, arguments.dtype, installed_vllm()) or "auto",
         "max_model_len": arguments.max_model_len,
         "max_num_seqs": arguments.max_num_seqs,
@@ -147,7 +148,7 @@ def run_offline(
     }
     environment = dict(os.environ)
     if installed_vllm().kind == "cpu":
-        # As our server starts it there.
+        # As evalsuite starts vLLM there.
         engine |= {"block_size": 32, "enforce_eager": True, "enable_chunked_prefill": False}
         engine["max_num_batched_tokens"] = max(arguments.max_model_len, 4096)
         environment |= {"VLLM_CPU_KVCACHE_SPACE": str(cpu_kv_cache_gib()), "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
@@ -180,15 +181,15 @@ def run_offline(
 def served_rates(
     arguments: argparse.Namespace, checkpoint: Checkpoint, target: Target, prompts: Any, folder: Path
 ) -> tuple[list[float], list[float]]:
-    """The two ways on one server, in turns, after a warm-up."""
+    """Measure both methods on one server, alternating, after a warm-up."""
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # opens /reset_prefix_cache
-    options = ServeOptions(
+    serve = ServeConfig(
         dtype=arguments.dtype,
         max_model_len=arguments.max_model_len,
         vllm_args=(("max_num_seqs", str(arguments.max_num_seqs)),),
     )
     rates: tuple[list[float], list[float]] = ([], [])
-    with Server(checkpoint, options, folder / "server.log") as server:
+    with Server(checkpoint, serve, folder / "server.log") as server:
         print(f"server up after {server.wait_ready():.0f} s", flush=True)
         os.environ["EVALSUITE_API_KEY"] = server.api_key
         (folder / "warm").mkdir()
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=48)
     parser.add_argument("--max-model-len", type=int, default=4096)
     parser.add_argument("--max-num-seqs", type=int, default=16, help="the server's batch")
-    parser.add_argument("--batch", type=int, default=32, help="conversations a barriered batch")
+    parser.add_argument("--batch", type=int, default=32, help="conversations per barriered batch")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--offline", type=Path, help=argparse.SUPPRESS)
@@ -221,7 +222,7 @@ def main() -> None:
         return offline(arguments.offline)
     checkpoint = resolve(arguments.model)
     chat_format = load_chat_format(checkpoint)
-    length = context_length(checkpoint, ServeOptions(max_model_len=arguments.max_model_len))
+    length = context_length(checkpoint, ServeConfig(max_model_len=arguments.max_model_len))
     target = Target(checkpoint.name, {"bench": "generate"}, length, chat_format)
     conversations = read_conversations(arguments.prompts, arguments.conversations)
     prompts = [turn_prompts(conversation, chat_format) for conversation in conversations]
@@ -232,11 +233,11 @@ def main() -> None:
         own, waited = served_rates(arguments, checkpoint, target, prompts, folder)
         raw = run_offline(arguments, checkpoint, every, folder)
     medians = {
-        name: statistics.median(rates) for name, rates in (("ours", own), ("barriered", waited), ("offline", raw))
+        name: statistics.median(rates) for name, rates in (("evalsuite", own), ("barriered", waited), ("offline", raw))
     }
-    print("\n| way | tokens/s | ours against it |\n| --- | ---: | ---: |")
+    print("\n| method | tokens/s | evalsuite / this |\n| --- | ---: | ---: |")
     for name, rate in medians.items():
-        print(f"| {name} | {rate:.1f} | {medians['ours'] / rate:.2f} |")
+        print(f"| {name} | {rate:.1f} | {medians['evalsuite'] / rate:.2f} |")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The part of ``bench/faults.py --live``: a real vLLM is killed, and so is the run that owns it."""
+"""``bench/faults.py --live``: a real vLLM is killed, and the run that owns it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import psutil
 
-from bench.kills import NEVER, contents, differences, orphans, start
 from bench.tally import Tally
 from evalsuite.files import read_json
+from tests.evalsuite.kills import NEVER, contents, differences, orphans, start
 
 _SERVER_WORDS = "api_server"
 _PATIENCE_S = 300.0
@@ -23,7 +23,7 @@ _WORDS = ("run", "demo", "--data", "mini", "--suite", "mt_bench", "--dtype", "fl
 
 
 def bench_live(place: Path, tally: Tally) -> None:
-    """Run once in peace; then kill a run, resume it, kill its vLLM, let it end, and compare."""
+    """Run once undisturbed; then kill a run, resume it, kill its vLLM, let it end, and compare."""
     whole, cut = place / "whole", place / "cut"
     code = _end_of(start([*_WORDS, str(whole)], place / "whole-out", NEVER, cold=True))
     if code != 0:
@@ -80,7 +80,7 @@ def _wait_for_answers(run: int, results: Path, count: int) -> None:
 
 
 def _server_of(run: int) -> int:
-    """Find vLLM itself below the run: the child of the guard that keeps it."""
+    """Return vLLM's process below the run: the child of its guard."""
     children: list[Any] = psutil.Process(run).children(recursive=True)
     servers = [
         child

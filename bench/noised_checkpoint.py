@@ -1,9 +1,9 @@
-"""A worse checkpoint from a good one: Gaussian noise on every weight matrix.
+"""Make a worse checkpoint from a good one, with Gaussian noise on every weight matrix.
 
     python bench/noised_checkpoint.py demo noised-demo/ --scale 0.2
 
-The noise has ``scale`` times the standard deviation of the matrix it is added to; norms and
-other vectors stay. Everything else of the folder is copied, so the result is served as it is.
+The noise has ``scale`` times the standard deviation of the matrix it is added to; norms and other
+vectors are unchanged. All other files are copied, so the result can be served.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evalsuite.errors import UsageError
 
 
 def noise_checkpoint(source: Path, target: Path, *, scale: float, seed: int) -> int:
-    """Write the noised checkpoint; return how many values were changed. Raises UsageError for a folder that exists."""
+    """Write the noised checkpoint and return the number of changed values; raises UsageError if the folder exists."""
     import torch
     from safetensors.torch import load_file, save_file
 

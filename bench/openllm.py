@@ -1,12 +1,11 @@
 """Open LLM Leaderboard v2 on one server: through evalsuite and through lm-eval's own client, part by part.
 
     EVALSUITE_MIRROR=... python bench/openllm.py [--limit 2] [--dtype float32] [--chat both] [--parts bbh,musr]
-    ... --parts bbh --by-task [--skip leaderboard_bbh_navigate,...]     # a long part, a row a task, in several sittings
+    ... --parts bbh --by-task [--skip leaderboard_bbh_navigate,...]   # a long part by task, in several sessions
 
-Both ways run lm-eval's own tasks with the same seeds on the same vLLM, each from an empty prefix cache. A row is
-printed as soon as both are through one part: the parity (metrics that are equal, the largest difference between two
-log-likelihoods, answers that are equal), the seconds of both and what the server prefilled. The last row of a mode is
-the group's.
+Both run lm-eval's own tasks with the same seeds on the same vLLM, each from an empty prefix cache. A row is printed
+when both have finished a part: parity (equal metrics, the largest difference of two log-likelihoods, equal answers),
+the seconds of both and the tokens that the server prefilled. The last row of a mode is the whole group.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from functools import partial
 from typing import Any
 
 from bench.served import Cost, Served, served, versions
-from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.harness.run import HarnessLoaded, lm_eval_seeds, quiet_harness
+from evalsuite.suites.harness.run import HarnessLoaded, lm_eval_seeds, quiet_harness, run_tasks
+from evalsuite.suites.harness.suite import LmEvalOptions
 from evalsuite.suites.openllm.scores import PARTS
-from evalsuite.suites.openllm.suite import OPENLLM
+from evalsuite.suites.openllm.suite import OpenLLM
 
 
-def theirs_on(bench: Served, options: SuiteOptions, concurrency: int, task: str | None = None) -> dict[str, Any]:
+def theirs_on(bench: Served, options: LmEvalOptions, concurrency: int, task: str | None = None) -> dict[str, Any]:
     from lm_eval.evaluator import evaluate
 
     loaded = load(options, task)
@@ -39,16 +38,16 @@ def theirs_on(bench: Served, options: SuiteOptions, concurrency: int, task: str 
         )
 
 
-def load(options: SuiteOptions, task: str | None) -> HarnessLoaded:
-    """The tasks of a part, or one of them, without the group's own row."""
-    loaded = OPENLLM.load(options)
+def load(options: LmEvalOptions, task: str | None) -> HarnessLoaded:
+    """Load the tasks of a part, or one of them without the group's own row."""
+    loaded = OpenLLM().load(options)
     if task is None:
         return loaded
     return replace(loaded, parts={options.parts[0]: (task,)}, tasks={task: loaded.tasks[task]}, groups={})
 
 
 def responses(samples: dict[str, Any]) -> dict[tuple[str, int], list[Any]]:
-    """(task, document) -> log-likelihoods of its choices, or its answers."""
+    """Return (task, document) -> the log-likelihoods of its choices, or its answers."""
     found = {}
     for task, rows in samples.items():
         for row in rows:
@@ -60,7 +59,7 @@ def responses(samples: dict[str, Any]) -> dict[tuple[str, int], list[Any]]:
 
 @dataclass(slots=True)
 class Row:
-    """Both ways through one part, or through several together."""
+    """Both results for one part, or for several together."""
 
     n_documents: int = 0
     n_metrics: int = 0
@@ -68,7 +67,7 @@ class Row:
     n_values: int = 0
     largest: float = 0.0
     n_apart: int = 0
-    """Log-likelihoods of which the two ways differ by more than 1e-3."""
+    """Log-likelihoods that differ by more than 1e-3."""
     n_written: int = 0
     n_other_words: int = 0
     seconds: tuple[float, float] = (0.0, 0.0)
@@ -91,7 +90,7 @@ class Row:
 
 
 def compared(ours: Any, cost: Cost, theirs: dict[str, Any], other: Cost) -> Row:
-    """Set one part's two runs side by side."""
+    """Compare the two runs of one part."""
     own, their = responses(ours.samples), responses(theirs["samples"])
     assert own.keys() == their.keys()
     scored = [key for key, values in own.items() if isinstance(values[0], float)]
@@ -121,11 +120,13 @@ def compared(ours: Any, cost: Cost, theirs: dict[str, Any], other: Cost) -> Row:
     )
 
 
-def both_ways(bench: Served, options: SuiteOptions, concurrency: int, task: str | None = None) -> Row:
+def both_ways(bench: Served, options: LmEvalOptions, concurrency: int, task: str | None = None) -> Row:
     """Run one part, or one task of it, through evalsuite, then through lm-eval."""
     loaded = load(options, task)
     with bench.client() as client:
-        ours, cost = bench.cost_of(partial(OPENLLM.run, loaded, client, bench.thread.loop, options))
+        chat = options.chat_template_on_openllm
+        run = partial(run_tasks, loaded, client, bench.thread.loop, chat_template=chat, limit=options.limit)
+        ours, cost = bench.cost_of(run)
     theirs, other = bench.cost_of(partial(theirs_on, bench, options, concurrency, task))
     return compared(ours, cost, theirs, other)
 
@@ -140,28 +141,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--limit", type=int, default=2, help="documents a task")
+    parser.add_argument("--limit", type=int, default=2, help="documents per task")
     parser.add_argument("--parts", default=",".join(part for part in PARTS if part != "gpqa"))
-    parser.add_argument("--by-task", action="store_true", help="a row a task, without the rows of groups")
+    parser.add_argument("--by-task", action="store_true", help="a row per task, without the rows of groups")
     parser.add_argument("--skip", default="", help="tasks to leave out, with --by-task")
     parser.add_argument("--chat", choices=("yes", "no", "both"), default="both")
     parser.add_argument("--data", choices=("full", "mini"), default="full")
     parser.add_argument("--concurrency", type=int, default=8, help="requests that lm-eval has in flight")
     arguments = parser.parse_args()
     with served(arguments.model, arguments.dtype) as bench:
-        print(f"{arguments.dtype}, --limit {arguments.limit} a task; {versions()}")
+        print(f"{arguments.dtype}, --limit {arguments.limit} per task; {versions()}")
         for chat in {"yes": (True,), "no": (False,), "both": (False, True)}[arguments.chat]:
             print(f"\n{'With' if chat else 'Without'} chat template:\n{_HEAD}", flush=True)
             group = Row()
             for part in arguments.parts.split(","):
-                options = SuiteOptions(
+                options = LmEvalOptions(
                     data=arguments.data,
                     limit=arguments.limit,
                     parts=(part,),
                     chat_template_on_openllm=chat,
                     fewshot_as_multiturn=chat,
                 )
-                tasks = sorted(OPENLLM.load(options).tasks) if arguments.by_task else [None]
+                tasks = sorted(OpenLLM().load(options).tasks) if arguments.by_task else [None]
                 for task in tasks:
                     if task in arguments.skip.split(","):
                         continue

@@ -1,4 +1,4 @@
-"""Time and size of `evalsuite report` on invented results: many models, every item.
+"""Time and size of `evalsuite report` on synthetic results: many models, every item.
 
 python bench/report.py --models 100 --items 7000
 """
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--items", type=int, default=7000)
-    parser.add_argument("--results", type=Path, help="use this folder, and keep it")
+    parser.add_argument("--results", type=Path, help="folder to use and keep")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         results = arguments.results or Path(temporary) / "results"
@@ -35,7 +35,7 @@ def main() -> None:
         written = json.loads(done.stdout)
         beside = sum(Path(page).stat().st_size for page in written["pages"])
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print("| models | items | recorded MB | report s | CPU s | peak GiB | main file MB | pages beside | MB beside |")
+    print("| models | items | recorded MB | report s | CPU s | peak GiB | main file MB | item pages | their MB |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     print(
         f"| {written['models']} | {written['items']:,} | {recorded / 1e6:.0f} | {seconds:.1f} "

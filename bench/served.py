@@ -1,4 +1,4 @@
-"""A served model for the benches: ours to ask, lm-eval's own way to the same server, and the server's counters."""
+"""A served model for the benchmarks here: evalsuite's client, lm-eval's client, and the server's counters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import httpx
 
 from evalsuite.checkpoint import resolve
 from evalsuite.serving.client import Client
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
-from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.serving.wire import Endpoint
 from evalsuite.store import Store
@@ -29,7 +29,7 @@ _COUNTERS = {"prompt": "vllm:prompt_tokens_total", "cached": "vllm:prefix_cache_
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a piece of work cost the server: wall seconds, and prompt tokens asked and served from the cache."""
+    """The cost of a task: wall seconds, prompt tokens, and those of them found in the prefix cache."""
 
     seconds: float
     prompt_tokens: int
@@ -41,7 +41,7 @@ class Cost:
 
 
 class Served:
-    """One vLLM for a whole bench; each piece of work gets a store, and so a memory, of its own."""
+    """One vLLM for a whole benchmark; each client gets its own empty store."""
 
     def __init__(self, session: Session, thread: LoopThread, folder: Path) -> None:
         self.session = session
@@ -51,7 +51,7 @@ class Served:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client with nothing remembered."""
+        """Yield a client with an empty store."""
         self._stores += 1
         server = self.session.server
         assert server is not None
@@ -67,7 +67,7 @@ class Served:
             self.thread.wait(client.close())
 
     def lm_eval_client(self, concurrency: int) -> Any:
-        """lm-eval's own way to this server: one ``prompt_logprobs`` request a choice."""
+        """Return lm-eval's client for this server: one ``prompt_logprobs`` request per choice."""
         from lm_eval.models.openai_completions import LocalCompletionsAPI
 
         server = self.session.server
@@ -86,7 +86,7 @@ class Served:
         )
 
     def cost_of(self, work: Callable[[], Any]) -> tuple[Any, Cost]:
-        """Empty the prefix cache, do the work, and tell what it cost."""
+        """Empty the prefix cache, run ``work``, and return its result and cost."""
         server = self.session.server
         assert server is not None
         root = server.base_url.removesuffix("/v1")
@@ -99,16 +99,16 @@ class Served:
 
 @contextmanager
 def served(model: str, dtype: str, max_model_len: int | None = None) -> Iterator[Served]:
-    """Serve a model for a bench."""
-    # The cache is emptied between two ways that answer the same questions; only this mode allows it.
+    """Serve a model for a benchmark."""
+    # The prefix cache is emptied between methods, which only this mode allows.
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        options = ServeOptions(dtype=dtype, max_model_len=max_model_len)
+        serve = ServeConfig(dtype=dtype, max_model_len=max_model_len)
         with (
             Store(folder / "store.sqlite") as store,
             LoopThread() as thread,
-            Session(resolve(model), store, options, folder / "vllm.log") as session,
+            Session(resolve(model), store, serve, folder / "vllm.log") as session,
         ):
             thread.wait(session.client.chat([Message("user", "Say hi.")], Sampling(4)))
             yield Served(session, thread, folder)
@@ -124,7 +124,7 @@ def _counters(root: str) -> dict[str, int]:
 
 
 def versions() -> str:
-    """The line under every table."""
+    """Return the hardware and versions for the line under a table."""
     import platform
     from importlib import metadata
 

@@ -1,10 +1,10 @@
-"""Tokens trained a second: ours against plain trl with the same recipe, on this machine.
+"""Training tokens per second: `evalsuite sft` against plain trl with the same recipe, on this machine.
 
     python bench/sft.py [--base demo] [--steps 4] [--repeats 3]
 
 Both train the same conversations from the same weights with the same batch, precision and
 attention; trl gets the conversations as messages and a template with generation marks, and packs
-or pads as the recipe says. Loading is not counted. Prints medians over the repeats, which take turns.
+or pads as the recipe says. Loading does not count. Prints medians over the repeats, which alternate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 CHATS = Path(__file__).resolve().parents[1] / "recipes" / "mini_chats.jsonl"
-# How the demo model's template writes a message, and the same with generation marks, which trl needs.
+# A message in the demo model's template, and the same with the generation marks that trl needs.
 MESSAGE = "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
 MARKED_MESSAGE = (
     "{{'<|im_start|>' + message['role'] + '\n'}}{% if message['role'] == 'assistant' %}"
@@ -27,7 +27,7 @@ MARKED_MESSAGE = (
 MAX_LENGTH, BATCH = 256, 2
 
 
-def ours(base: str, steps: int) -> tuple[float, float]:
+def evalsuite_sft(base: str, steps: int) -> tuple[float, float]:
     import yaml
 
     from evalsuite.training.train import train
@@ -113,17 +113,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     words = parser.parse_args()
-    rates: dict[str, list[float]] = {"ours": [], "trl": []}
+    rates: dict[str, list[float]] = {"evalsuite": [], "trl": []}
     for _ in range(words.repeats):
-        for name, side in (("ours", ours), ("trl", plain_trl)):
+        for name, side in (("evalsuite", evalsuite_sft), ("trl", plain_trl)):
             rate, loss = side(words.base, words.steps)
             rates[name].append(rate)
-            print(f"{name:5} {rate:8.1f} tokens/s   loss {loss:.4f}", flush=True)
+            print(f"{name:9} {rate:8.1f} tokens/s   loss {loss:.4f}", flush=True)
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    # Neighbours in time share whatever else the machine does; their ratio is what can be compared.
-    ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates["trl"], strict=True)]
+    # Consecutive runs share the load of the machine, so only their ratio is compared.
+    ratios = [mine / theirs for mine, theirs in zip(rates["evalsuite"], rates["trl"], strict=True)]
     print(
-        f"medians: ours {medians['ours']:.1f}, trl {medians['trl']:.1f} tokens/s; ratio of neighbours "
+        f"medians: evalsuite {medians['evalsuite']:.1f}, trl {medians['trl']:.1f} tokens/s; ratio of consecutive runs "
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; goal 1.0 or more)"
     )
 

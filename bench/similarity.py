@@ -1,9 +1,9 @@
-"""CPU seconds of `evalsuite analyze similarity` on invented answers: many models, the same prompts.
+"""CPU seconds of `evalsuite analyze similarity` on synthetic answers: many models, the same prompts.
 
 python bench/similarity.py --models 50 --prompts 500 --words 250
 
-Words are drawn from a Zipf-like distribution over real ones (WordNet's lemmas with endings, where it is there), and
-the answers to one prompt share a topic, so that all of METEOR's stages have work to do.
+Words are drawn from a Zipf-like distribution over real ones (WordNet's lemmas with endings, if available), and the
+answers to one prompt share a topic, so that all of METEOR's stages are used.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ N_WORDS, N_TOPIC = 40_000, 200
 
 def vocabulary() -> list[str]:
     wordnet = find_wordnet()
-    lemmas = wordnet.words() if wordnet else [f"word{i}" for i in range(N_WORDS // 2)]
+    lemmas = [f"word{i}" for i in range(N_WORDS // 2)]
+    if wordnet:
+        lemmas = sorted({name for name in wordnet.all_lemma_names() if name.isascii() and name.isalpha()})
     order = np.random.default_rng(0).permutation(len(lemmas))
     return [lemmas[order[i % len(lemmas)]] + ENDINGS[i % len(ENDINGS)] for i in range(N_WORDS)]
 
 
 def write_answers(folder: Path, n_models: int, n_prompts: int, n_words: int) -> list[str]:
-    """Write one file of answers a model; return the words that name them."""
+    """Write one file of answers per model; return the arguments NAME=FILE."""
     rng = np.random.default_rng(1)
     words = np.array(vocabulary())
     common = np.cumsum(1 / np.arange(1, len(words) + 1))

@@ -1,9 +1,9 @@
-"""A long run of the client against an endpoint that fails on purpose: every item accounted for, memory flat.
+"""A long run of the client against an endpoint that fails on purpose: every item accounted for, flat memory.
 
     python bench/soak.py [--requests 50000] [--faults 0.05] [--in-flight 256]
 
-The endpoint runs in its own process and notes what it did to each question; at the end its notes are compared with
-what the client made of it: every question is answered or unscored under the reason that its last fault must have.
+The endpoint runs in its own process and logs what it did to each request. At the end its log is compared with the
+client's results: every request is answered, or unscored with the reason of its last fault.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 
 import psutil
 
-from bench.scripted_endpoint import LASTING, Behaviour, ScriptedEndpoint
 from evalsuite.serving.client import Client, Endpoint, Target
 from evalsuite.serving.requests import Sampling
 from evalsuite.store import Store
 from judges.types import Message, Unscored
+from tests.evalsuite.scripted_endpoint import LASTING, Behaviour, ScriptedEndpoint
 
 _SAMPLE_EVERY = 1000
 _ANSWERED = "answered"
@@ -95,7 +95,7 @@ def print_soak(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=50_000)
-    parser.add_argument("--faults", type=float, default=0.05, help="share of requests that go wrong")
+    parser.add_argument("--faults", type=float, default=0.05, help="share of requests that fail")
     parser.add_argument("--in-flight", type=int, default=256)
     arguments = parser.parse_args()
     with (

@@ -1,10 +1,9 @@
-"""The four suites at once against the four one after the other: what sharing one server's batch is worth.
+"""The default suites at once against one after the other: the gain from sharing one server's batch.
 
     python bench/suites.py [--model demo] [--judge demo] [--data full] [--limit 8] [--repeats 1]
 
-Both are ``evalsuite run`` as its user starts it, each from an empty results folder with a vLLM of its own. The start
-of vLLM is taken off both, so that the ratio is that of the work alone; one run instead of four saves three starts
-besides. Goal (docs): at once in at most 0.75 of the time.
+Both are ``evalsuite run`` as a user starts it, each with an empty results folder and its own vLLM. The start of vLLM is
+subtracted from both; one run instead of four also saves three starts. Goal: at most 0.75 of the time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 
 from bench.served import versions
 from evalsuite.api import run
-from evalsuite.suites.names import SUITE_NAMES
+from evalsuite.suites.registry import default_suites
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,13 @@ class Took:
             self.decoded + other.decoded,
         )
 
-    def row(self, words: str) -> str:
+    def row(self, label: str) -> str:
         seconds = f"{self.start:.0f} | {self.answers_and_verdicts:.1f} | {self.scoring:.1f}"
-        return f"| {words} | {seconds} | {self.prefilled:,} | {self.decoded:,} |"
+        return f"| {label} | {seconds} | {self.prefilled:,} | {self.decoded:,} |"
 
 
 def timed(arguments: argparse.Namespace, suites: Sequence[str]) -> Took:
-    """Run ``suites`` in one command, with nothing remembered."""
+    """Run ``suites`` in one command with an empty store."""
     with tempfile.TemporaryDirectory() as name:
         (scores,) = run(
             arguments.model,
@@ -71,12 +70,14 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--judge", default="demo")
     parser.add_argument("--data", choices=("full", "mini"), default="full")
-    parser.add_argument("--limit", type=int, default=8, help="items a suite, documents a task of Open LLM")
+    parser.add_argument("--limit", type=int, default=8, help="items per suite, documents per task of Open LLM")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--suite", action="append", dest="suites", metavar="SUITE", help="default: all four")
+    parser.add_argument(
+        "--suite", action="append", dest="suites", metavar="SUITE", help="repeatable; the default suites"
+    )
     parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
-    suites = arguments.suites or list(SUITE_NAMES)
+    suites = arguments.suites or [spec.name for spec in default_suites()]
     print(f"--data {arguments.data} --limit {arguments.limit}, dtype {arguments.dtype}; {versions()}\n")
     print("| run | start of vLLM, s | answers and verdicts, s | scoring, s | prefilled | decoded |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)

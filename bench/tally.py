@@ -1,4 +1,4 @@
-"""What became of each fault that a bench put in."""
+"""The outcome of each fault that a benchmark injected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def print_table(tally: Tally) -> None:
     total, lost = tally.tried.total(), tally.lost.total()
     print(f"| **all** | **{total}** | **{total - lost}** | **{lost}** |")
     print(
-        f"\n{tally.asked:,} questions reached the endpoint; {tally.repeated} of them a second time, where "
+        f"\n{tally.asked:,} requests reached the endpoint, {tally.repeated} of them a second time; "
         f"{tally.in_flight} were in flight at a kill. {tally.left_behind} temporary files were left behind."
     )
     for remark in tally.remarks:

@@ -2,8 +2,8 @@
 
     python bench/volume.py [--requests 200000]
 
-The model is a checkpoint folder's tokenizer with made-up log-probabilities that are there at once, so what is seen is
-evalsuite's own: tokenising, grouping, the window of open contexts, the store. Memory is read at every tenth.
+The model is a checkpoint folder's tokenizer with synthetic log-probabilities that are available at once, so only
+evalsuite is measured: tokenising, grouping, the window of open contexts, the store. Memory is read at every tenth.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from evalsuite.suites.harness.lm import EvalsuiteLM
 
 
 class AtOnce:
-    """A token server without a model; what it says is remembered like a real answer."""
+    """A token server without a model; its answers are stored like real ones."""
 
     model_name = "made up"
     max_model_len = 4096
@@ -77,8 +77,8 @@ def main() -> None:
         began, cpu = time.perf_counter(), time.process_time()
         lm.loglikelihood(requests)
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(f"{n:,} requests ({n // 10:,} questions): {seconds:.0f} s, {n / cpu:,.0f} a CPU second")
-    print(f"the progress line moved {moved[0]:,} times")
+    print(f"{n:,} requests ({n // 10:,} questions): {seconds:.0f} s, {n / cpu:,.0f} per CPU second")
+    print(f"the progress line was updated {moved[0]:,} times")
     print("MiB after each tenth: " + ", ".join(f"{rss / 2**20:.0f}" for rss in marks))
 
 

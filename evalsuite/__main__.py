@@ -1,5 +1,15 @@
-"""``python -m evalsuite``."""
+"""``evalsuite`` and ``python -m evalsuite``."""
 
-from evalsuite.cli import main
+from evalsuite.interrupt import stop_while_loading
 
-main()
+
+def main() -> None:
+    """Run the command line; an interrupt while it loads is one sentence too."""
+    stop_while_loading()
+    from evalsuite.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

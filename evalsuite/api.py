@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.config import parse_suite, read_config
+from evalsuite.config import read_as, read_config
 from evalsuite.errors import UsageError, unknown
 from evalsuite.files import reading_recorded
-from evalsuite.results.folder import load_results
-from evalsuite.suites.base import Scores, SuiteOptions
+from evalsuite.results.table import load_results
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.registry import option_fields, options_of, parse_suite
+from evalsuite.suites.types import Scores
 
 if TYPE_CHECKING:
     from evalsuite.progress import Progress
 
 __all__ = ["compare", "load_results", "run", "score"]
 
+PREFERENCES = "preferences"
+"""What ``score`` takes besides suites: a CSV of ratings."""
 
-def run(
-    *models: str, suites: list[str] | None = None, progress: Progress | None = None, **options: Any
-) -> list[dict[str, Any]]:
-    """Evaluate models and return one scores.json a model.
 
-    ``suites`` and ``options`` are those of ``evalsuite run`` with underscores
-    (``judge="demo"``, ``limit=5``, ``data="mini"``, ``results="results"``). Must be called on
-    the main thread when ``openllm`` is among the suites. Raises EvalsuiteError.
+def run(*models: str, progress: Progress | None = None, **options: Any) -> list[dict[str, Any]]:
+    """Evaluate models and return one scores.json per model.
+
+    ``options`` are those of ``evalsuite run`` with underscores (``suites=["mt_bench"]``, ``judge="demo"``,
+    ``judge_dtype="bfloat16"``, ``limit=5``, ``data="mini"``). Must be called on the main thread when ``openllm`` is
+    among the suites. Raises EvalsuiteError.
 
     >>> evalsuite.run("ckpt/", suites=["mt_bench"], judge="judge-ckpt/")  # doctest: +SKIP
     """
     from evalsuite.runs.runner import run as run_config
 
-    config = read_config({"models": models, "suites": suites, **options})
-    return [dict(document) for document in run_config(config, progress).models]
+    config = read_config({"models": models, **options})
+    return [scores.as_json() for scores in run_config(config, progress).models]
 
 
 def compare(*models: str, judge: str | list[str], progress: Progress | None = None, **options: Any) -> dict[str, Any]:
@@ -44,46 +48,40 @@ def compare(*models: str, judge: str | list[str], progress: Progress | None = No
     >>> evalsuite.compare("a/", "b/", judge="judge-ckpt/")  # doctest: +SKIP
     """
     from evalsuite.comparison.compare import compare as run_comparison
-    from evalsuite.comparison.compare import read_compare_config
+    from evalsuite.comparison.settings import CompareConfig
 
-    return dict(run_comparison(read_compare_config(models, judge, **options), progress).document)
+    config = read_as(CompareConfig, {"models": models, "judge": judge, **options})
+    return run_comparison(config, progress).document.as_json()
 
 
 def score(suite: str, source: str | Path, **options: Any) -> Scores:
     """Score recorded answers or judgments in the benchmark's own format: no model, no network.
 
-    ``suite`` is a suite's name (``mixeval:hard`` and ``openllm:ifeval`` select parts); ``options``
-    are fields of ``SuiteOptions`` (``as_published=True``, ``mixeval_parser="rule"``). ``preferences``
+    ``suite`` is a suite's name (``mixeval:hard`` and ``openllm:ifeval`` select parts); ``options`` are
+    ``as_published``, ``data``, ``limit``, ``seed`` and the suites' own (``mixeval_parser="rule"``). ``preferences``
     reads a CSV of ratings instead, and takes ``lineage`` (a YAML file) and ``as_published``. Raises
     DataError or UsageError.
     """
     source = Path(source).expanduser()
     with reading_recorded(source):
-        if suite == "preferences":
+        if suite == PREFERENCES:
+            _check_names(suite, options, {"lineage", "as_published"})
             return _score_preferences(source, **options)
-        return _score_suite(suite, source, **options)
+        spec, shared = parse_suite(suite, recorded=True), SuiteOptions.model_fields.keys() - {"parts"}
+        _check_names(suite, options, shared | option_fields().keys())
+        given = {name: value for name, value in options.items() if name in shared}
+        settled = options_of(spec.suite, {**given, "parts": spec.parts}, options, has_judge=True)
+        return spec.suite.score_recorded(source, settled)
 
 
-def _score_suite(suite: str, source: Path, **options: Any) -> Scores:
-    from evalsuite.suites.registry import HARNESS, SUITES
-
-    try:
-        spec = parse_suite(suite)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    scorer = SUITES.get(spec.name) or HARNESS.get(spec.name)
-    if scorer is None:
-        raise UsageError(unknown("suite", suite, [*SUITES, *HARNESS]))
-    return scorer.score_recorded(source, SuiteOptions(parts=spec.parts, **options))
+def _check_names(suite: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in options:
+        if name not in known:
+            raise UsageError(unknown(f"option of {suite}", name, known))
 
 
-def _score_preferences(
-    source: Path, *, lineage: str | Path | None = None, as_published: bool = False, **_: Any
-) -> Scores:
+def _score_preferences(source: Path, *, lineage: str | Path | None = None, as_published: bool = False) -> Scores:
     from evalsuite.comparison.ratings import read_lineage, score_preferences
 
-    return score_preferences(
-        source,
-        lineage=None if lineage is None else read_lineage(Path(lineage).expanduser()),
-        as_published=as_published,
-    )
+    flips = None if lineage is None else read_lineage(Path(lineage).expanduser())
+    return score_preferences(source, lineage=flips, as_published=as_published).as_json()

@@ -1,7 +1,7 @@
-"""From the word on the command line to a checkpoint that can be served, or one clear sentence.
+"""Resolve a model given on the command line to a checkpoint that can be served.
 
 A model is a local folder (safetensors, sharded or not; a LoRA adapter), a hub id, ``demo``, or
-``NAME@URL`` for a server that somebody else runs.
+``NAME@URL`` for an external server.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import CheckpointError, DataError, UsageError
+from evalsuite.errors import CheckpointError, DataError, UsageError, first_line
 from evalsuite.files import exists, read_json
 from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.redaction import without_secrets
@@ -36,11 +36,11 @@ _HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.ti
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model that can be asked.
+    """A model that can be queried.
 
     ``path`` is the folder to serve (the base model's for a LoRA adapter, whose own folder is
     ``adapter``); None when ``endpoint`` is set. ``fingerprint`` covers weights and config: 64
-    hex digits; for an endpoint it covers name and URL only, since the weights are out of sight.
+    hex digits; for an endpoint it covers only name and URL.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Checkpoint:
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     trust_remote_code: bool = False
-    """Whether the code that a checkpoint brings may run."""
+    """Whether code shipped with the checkpoint may run."""
 
     @property
     def slug(self) -> str:
         """Readable folder name plus the first 8 digits of the fingerprint."""
-        words = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.") or "model"
-        return f"{words[:80]}-{self.fingerprint[:8]}"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.") or "model"
+        return f"{name[:80]}-{self.fingerprint[:8]}"
 
     @property
     def chat_template_sha256(self) -> str | None:
@@ -67,16 +67,16 @@ class Checkpoint:
 
     @property
     def context_length(self) -> int | None:
-        """Positions that the config allows, None where it does not say."""
+        """Maximum number of positions in the config, None if it has none."""
         config = self.config or {}
-        for holder in (config, config.get("text_config") or {}):
-            if isinstance(value := holder.get("max_position_embeddings"), int):
+        for section in (config, config.get("text_config") or {}):
+            if isinstance(value := section.get("max_position_embeddings"), int):
                 return value
         return None
 
 
 def resolve(
-    word: str,
+    spec: str,
     *,
     chat_template_file: Path | None = None,
     base_url: str | None = None,
@@ -84,43 +84,43 @@ def resolve(
     trust_remote_code: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Checkpoint:
-    """Find and check the model that ``word`` names; raises CheckpointError or UsageError in one sentence.
+    """Find and check the model given as ``spec``; raises CheckpointError or UsageError.
 
-    Nothing of the model is run or unpickled here. ``allow_pickle`` accepts weights that run code when
-    a server loads them, ``trust_remote_code`` the code that a checkpoint brings; its files then count
-    in the fingerprint. ``base_url`` attaches to a running server: a folder or hub id then gives the tokenizer and
-    template, and a bare served name goes without them.
+    No code of the model is run and nothing is unpickled here. ``allow_pickle`` accepts weights that can
+    run code when a server loads them; ``trust_remote_code`` accepts code shipped with the checkpoint,
+    whose files then count in the fingerprint. ``base_url`` attaches to a running server: a folder or hub
+    id then provides the tokenizer and template, and a bare served name has neither.
     """
-    if served := _ENDPOINT.fullmatch(word):
+    if served := _ENDPOINT.fullmatch(spec):
         return _endpoint(served["name"] or "model", served["url"])
     trust = _Trust(allow_pickle, trust_remote_code)
-    if word == "demo" and not Path("demo").exists():
+    if spec == "demo" and not Path("demo").exists():
         from evalsuite.assets import demo_checkpoint
 
         return _folder(demo_checkpoint(on_step=on_step), "demo", chat_template_file, trust)
-    folder = Path(word).expanduser()
+    folder = Path(spec).expanduser()
     if exists(folder) and folder.is_dir():
         return _folder(folder, folder.resolve().name, chat_template_file, trust)
     if exists(folder):
-        raise CheckpointError(f"{word} is a file; give the checkpoint's folder")
-    if base_url and not _HUB_ID.fullmatch(word):
-        return _endpoint(word, base_url)
-    if _HUB_ID.fullmatch(word) and not word.startswith(("./", "../")):
-        return _folder(_from_hub(word, trust, on_step), word.rpartition("/")[2], chat_template_file, trust)
-    shown = without_secrets(word)
-    raise UsageError(f"no model {shown!r}: give a checkpoint folder that exists, a hub id org/name, demo, or NAME@URL")
+        raise CheckpointError(f"{spec} is a file; give the checkpoint's folder")
+    if base_url and not _HUB_ID.fullmatch(spec):
+        return _endpoint(spec, base_url)
+    if _HUB_ID.fullmatch(spec) and not spec.startswith(("./", "../")):
+        return _folder(_from_hub(spec, trust, on_step), spec.rpartition("/")[2], chat_template_file, trust)
+    shown = without_secrets(spec)
+    raise UsageError(f"model {shown!r} not found; give an existing checkpoint folder, a hub id, demo, or NAME@URL")
 
 
 @dataclass(frozen=True, slots=True)
 class _Trust:
-    """What of a foreign checkpoint may run code."""
+    """Which parts of a checkpoint may run code."""
 
     pickle: bool
     remote_code: bool
 
 
 def _endpoint(name: str, url: str) -> Checkpoint:
-    # The fingerprint is written everywhere: a password must not be guessable from it.
+    # The fingerprint is public: a password must not be guessable from it.
     fingerprint = text_sha256(f"endpoint\x1f{name}\x1f{without_secrets(url)}")
     return Checkpoint(name=name, path=None, fingerprint=fingerprint, endpoint=url)
 
@@ -131,10 +131,10 @@ def _from_hub(repo: str, trust: _Trust, on_step: Callable[[str], None]) -> Path:
     on_step(f"fetching {repo} from the hub")
     try:
         return Path(snapshot_download(repo, allow_patterns=[*_HUB_PATTERNS, *(["*.py"] if trust.remote_code else [])]))
-    except Exception as error:  # the hub client raises a wide family; all of it means: not to be had
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # the hub client raises many types; all mean that the model is not available
         raise CheckpointError(
-            f"cannot get {repo} from the hub ({reason}); check the id and your access, or give a local folder"
+            f"cannot download {repo} from the hub ({first_line(error)}); check the id and your access, "
+            "or give a local folder"
         ) from error
 
 
@@ -163,7 +163,7 @@ def _folder(folder: Path, name: str, template_file: Path | None, trust: _Trust) 
 
 
 def _adapter(folder: Path, name: str, template_file: Path | None, trust: _Trust) -> Checkpoint:
-    """A LoRA adapter: its base is served and the adapter on it."""
+    """Return a LoRA adapter on its base model."""
     settings = _read_config(folder / "adapter_config.json")
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
@@ -171,26 +171,23 @@ def _adapter(folder: Path, name: str, template_file: Path | None, trust: _Trust)
             f"{folder} has adapter_config.json but no adapter_model.safetensors; save the adapter again"
         )
     _check_safetensors(weights)
-    base_word = settings.get("base_model_name_or_path")
-    if not isinstance(base_word, str) or not base_word:
-        raise CheckpointError(f"{folder / 'adapter_config.json'} names no base_model_name_or_path; add it")
+    base_spec = settings.get("base_model_name_or_path")
+    if not isinstance(base_spec, str) or not base_spec:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} has no base_model_name_or_path; add it")
     try:
-        base = resolve(base_word, allow_pickle=trust.pickle, trust_remote_code=trust.remote_code)
+        base = resolve(base_spec, allow_pickle=trust.pickle, trust_remote_code=trust.remote_code)
     except UsageError as error:
         raise CheckpointError(
-            f"the base model {base_word!r} of the adapter {folder} is not there; put it at that path"
+            f"the base model {base_spec!r} of the adapter {folder} was not found; put it at that path"
         ) from error
     template = _chat_template(folder, template_file)
-    return Checkpoint(
+    return replace(
+        base,
         name=name,
-        path=base.path,
         fingerprint=text_sha256(base.fingerprint + files_sha256([weights, folder / "adapter_config.json"])),
-        tokenizer_sha256=base.tokenizer_sha256,
         chat_template=template if template is not None else base.chat_template,
         adapter=folder,
-        config=base.config,
         training=_training(folder),
-        trust_remote_code=trust.remote_code,
     )
 
 
@@ -207,9 +204,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(_read_config(index).get("weight_map", {}).values()))
+    shards = _shards(folder)
+    if shards is not None:
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing or not shards:
             raise CheckpointError(
@@ -235,8 +231,14 @@ def _weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     return files
 
 
+def _shards(folder: Path) -> list[str] | None:
+    """Return the names of the weight files that the index lists, None without an index."""
+    index = folder / "model.safetensors.index.json"
+    return sorted(set(_read_config(index).get("weight_map", {}).values())) if index.is_file() else None
+
+
 def _check_safetensors(path: Path) -> None:
-    """Compare the header's last offset with the file's size: a cut download fails here, not in an hour."""
+    """Compare the header's last offset with the file size, so that a truncated download fails early."""
     size = path.stat().st_size
     try:
         with path.open("rb") as handle:
@@ -247,9 +249,7 @@ def _check_safetensors(path: Path) -> None:
         raise CheckpointError(f"{path} is not a safetensors file ({error}); copy it again") from error
     if header is None or (ends and 8 + length + max(ends) != size):
         expected = "a header" if header is None else f"{8 + length + max(ends):,} bytes"
-        raise CheckpointError(
-            f"{path} is truncated: it has {size:,} bytes, its header asks for {expected}; copy it again"
-        )
+        raise CheckpointError(f"{path} is truncated: it has {size:,} bytes, its header needs {expected}; copy it again")
 
 
 def _chat_template(folder: Path, override: Path | None) -> str | None:
@@ -275,39 +275,35 @@ def _chat_template(folder: Path, override: Path | None) -> str | None:
 
 
 def _training(folder: Path) -> dict[str, Any] | None:
-    """What ``evalsuite sft`` wrote about the checkpoint's making, where it did."""
+    """Return the training record that ``evalsuite sft`` wrote, if any."""
     path = folder / "training.json"
     return _read_config(path) if path.is_file() else None
 
 
-def own_code(checkpoint: Checkpoint) -> list[str]:
-    """Return the names of what a checkpoint's config would run of its own code; empty for an ordinary one."""
+def remote_code(checkpoint: Checkpoint) -> list[str]:
+    """Return the references to custom code (``auto_map``) in a checkpoint's configs; usually empty."""
     if checkpoint.path is None:
         return []
     tokenizer = checkpoint.path / "tokenizer_config.json"
-    settings = [checkpoint.config or {}, _read_config(tokenizer) if tokenizer.is_file() else {}]
-    named = [holder.get("auto_map") for holder in settings]
-    words = [value for one in named if isinstance(one, dict) for value in one.values()]
-    flat = [word for value in words for word in (value if isinstance(value, list) else [value])]
-    return sorted({word for word in flat if isinstance(word, str)})
+    configs = [checkpoint.config or {}, _read_config(tokenizer) if tokenizer.is_file() else {}]
+    maps = [config.get("auto_map") for config in configs]
+    values = [value for auto_map in maps if isinstance(auto_map, dict) for value in auto_map.values()]
+    references = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    return sorted({reference for reference in references if isinstance(reference, str)})
 
 
 def weight_bytes(checkpoint: Checkpoint) -> int:
-    """Bytes of weights on disk, a lower bound for the memory that serving needs; 0 for an endpoint."""
+    """Return the bytes of weights on disk, a lower bound for serving memory; 0 for an endpoint."""
     if checkpoint.path is None:
         return 0
     files = {file.name: file.stat().st_size for file in checkpoint.path.glob("*.safetensors")}
-    index = checkpoint.path / "model.safetensors.index.json"
-    if index.is_file():
-        listed = set(_read_config(index).get("weight_map", {}).values())
-    else:
-        # The same weights once more, as Mistral's own loader wants them.
-        listed = {name for name in files if not name.startswith("consolidated")}
+    # consolidated* is a second copy of the weights, for Mistral's own loader.
+    listed = _shards(checkpoint.path) or [name for name in files if not name.startswith("consolidated")]
     return sum(size for name, size in files.items() if name in listed or not listed)
 
 
 def generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """Return the checkpoint's own generation settings, empty where it has none; None for an endpoint."""
+    """Return the checkpoint's generation_config.json, empty if it has none; None for an endpoint."""
     if checkpoint.path is None:
         return None
     for folder in (checkpoint.adapter or checkpoint.path, checkpoint.path):
@@ -319,8 +315,3 @@ def generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
                 return {}
             return settings if isinstance(settings, dict) else {}
     return {}
-
-
-def weights_hint(checkpoint: Checkpoint) -> str:
-    """Short words on what the fingerprint covers, for the manifest."""
-    return "name and URL only: the weights are out of sight" if checkpoint.endpoint else "weights and config.json"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from typing import Annotated
 
@@ -16,13 +15,13 @@ import typer
 
 from evalsuite.commands.analyze import analyze_app
 from evalsuite.commands.compare import compare
-from evalsuite.commands.console import stop_at_once
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
 from evalsuite.commands.mix import mix
+from evalsuite.commands.options import with_config_file
 from evalsuite.commands.paper import paper
 from evalsuite.commands.rate import rate
 from evalsuite.commands.report import report
@@ -30,6 +29,8 @@ from evalsuite.commands.run import run
 from evalsuite.commands.score import score
 from evalsuite.commands.sft import sft
 from evalsuite.commands.study import study
+from evalsuite.interrupt import stop_while_loading
+from evalsuite.suites.registry import default_suites
 
 app = typer.Typer(
     name="evalsuite",
@@ -37,31 +38,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Evaluate checkpoints on MT-Bench, AlpacaEval 2, Open LLM Leaderboard v2 and MixEval, on a vLLM that "
-    "evalsuite serves itself. Start with [bold]evalsuite run demo --data mini[/].",
+    help=f"Evaluate checkpoints on {', '.join(spec.suite.title for spec in default_suites())}, on a vLLM server "
+    "that evalsuite starts. Start with [bold]evalsuite run demo --data mini[/].",
 )
 app.command()(run)
-app.command()(score)
-app.command()(report)
-app.command("import")(import_recorded)
+app.command()(with_config_file(score))
+app.command()(with_config_file(report))
+app.command("import")(with_config_file(import_recorded))
 app.command()(compare)
 app.command()(judge_card)
 app.command()(rate)
 app.command()(generate)
 app.command()(doctor)
-app.command()(mix)
-app.command()(sft)
-app.command()(study)
-app.command()(paper)
+app.command()(with_config_file(mix))
+app.command()(with_config_file(sft))
+app.command()(with_config_file(study))
+app.command()(with_config_file(paper))
 app.add_typer(data_app, name="data")
 app.add_typer(analyze_app, name="analyze")
 
 _NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and library logs.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     os.environ["EVALSUITE_DEBUG"] = "1" if debug else ""
     logging.basicConfig(level=logging.INFO if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
@@ -80,10 +90,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line."""
-    # A polite kill ends servers and files like Ctrl-C does; before the work begins there is nothing to end.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop_at_once)
+    # SIGTERM cleans up like Ctrl-C does; before the work begins there is nothing to clean up.
+    stop_while_loading()
     app()
 
 

@@ -1,193 +1,388 @@
-"""What a run was asked to do: frozen, checked as a whole, every fault reported at once."""
+"""The options of a command: one model whose fields are the command line, the Python API and the keys of a config file.
+
+A field's docstring is its help. How models are served is composed in (``serve``, and ``judge_serve`` for judges) and
+written flat wherever a user does: ``dtype``, ``judge_dtype``. The options of benchmarks are the suites' own.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import pydantic
 
 from evalsuite.errors import UsageError, unknown
-from evalsuite.serving.server import ServeOptions
-from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.names import OPENLLM_PARTS, SUITE_NAMES
+from evalsuite.fingerprint import file_sha256
+from evalsuite.redaction import scrubbed
+from evalsuite.serving.config import FASTCHAT, ServeConfig
+from evalsuite.serving.device import asked_dtype
+from evalsuite.suites.options import SuiteOptions, flag_of
+from evalsuite.suites.registry import (
+    SuiteSpec,
+    default_suites,
+    option_fields,
+    options_of,
+    parse_suite,
+    suites,
+)
+from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
 
-_ANY_TASK = "lm_eval"
-_SECRET_ARGS = {
-    "api_key": "evalsuite draws a key for each server by itself",
-    "hf_token": "set HF_TOKEN in the environment",
-}
+_BLOCKS = ("suite_options", "serve", "judge_serve")
+JUDGE = "judge_"
+"""Begins the flat key of a setting of ``judge_serve``."""
 
 
-class SuiteSpec(pydantic.BaseModel):
-    """One suite with the parts asked of it; ``key`` is its name in scores.json."""
+def _check_url(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url!r} is not a URL; give one like http://host:8000/v1")
+    return url
 
-    model_config = pydantic.ConfigDict(frozen=True)
 
+Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sampled answers.")]
+Data = Annotated[
+    Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
+]
+MaxUnscored = Annotated[
+    float, pydantic.Field(ge=0, le=1, description="Share of unscored items above which the exit code is 1.")
+]
+BaseUrl = Annotated[
+    str | None,
+    pydantic.AfterValidator(_check_url),
+    pydantic.Field(description="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its flat key, the block of the config that holds it ("" for the config itself), its field there."""
+
+    key: str
+    block: str
     name: str
-    parts: tuple[str, ...] = ()
+    field: pydantic.fields.FieldInfo
 
     @property
-    def key(self) -> str:
-        return "mixeval_hard" if self.name == "mixeval" and self.parts == ("hard",) else self.name
+    def flag(self) -> str:
+        """The option of the command line, without dashes in front."""
+        return f"{JUDGE * self.inherits}{self.hint('flag') or self.name}".replace("_", "-")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether its default is the model's setting."""
+        return self.block == "judge_serve"
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return str(self.hint("argument") or f"--{self.flag}")
+
+    def hint(self, name: str) -> Any:
+        """Return what the field says besides its type: ``flag``, ``short``, ``metavar``, ``argument``, ``path``."""
+        extra = self.field.json_schema_extra
+        return extra.get(name) if isinstance(extra, Mapping) else None
+
+    @property
+    def is_path(self) -> bool:
+        """Whether its text may be a path, which is relative to the config file that names it."""
+        return bool(self.hint("path")) or self.holds_path
+
+    @property
+    def holds_path(self) -> bool:
+        """Whether it is a path and nothing else."""
+        return Path in (self.field.annotation, *get_args(self.field.annotation))
 
 
-ConfigT = TypeVar("ConfigT", bound=pydantic.BaseModel)
+class Config(pydantic.BaseModel):
+    """The options of one command; flat keys of ``serve``, ``judge_serve`` and the suites' own options are taken too."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    command: ClassVar[str]
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _nest(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        flat = {key: option for key, option in options_by_key(cls).items() if option.block and key in values}
+        nested = {key: value for key, value in values.items() if key not in flat}
+        for key, option in flat.items():
+            block = nested.get(option.block, {})
+            if isinstance(block, pydantic.BaseModel):
+                block = {name: getattr(block, name) for name in block.model_fields_set}
+            nested[option.block] = {**block, option.name: values[key]}
+        return nested
 
 
-def parse_suite(word: str) -> SuiteSpec:
-    """Read ``mt_bench``, ``openllm:ifeval,musr``, ``mixeval:hard`` or ``lm_eval:TASK,TASK``.
-
-    Raises ValueError with the nearest known name.
-    """
-    name, _, rest = word.partition(":")
-    parts = tuple(part.strip() for part in rest.split(",") if part.strip())
-    if name == _ANY_TASK:
-        if not parts:
-            raise ValueError("lm_eval needs tasks: --suite lm_eval:TASK[,TASK]")
-        return SuiteSpec(name=name, parts=parts)
-    if name not in SUITE_NAMES:
-        raise ValueError(unknown("suite", name, [*SUITE_NAMES, _ANY_TASK]))
-    known = {"openllm": OPENLLM_PARTS, "mixeval": ("hard",)}.get(name, ())
-    for part in parts:
-        if part not in known:
-            raise ValueError(
-                unknown(f"part of {name}", part, known) if known else f"{name} has no parts; drop ':{part}'"
-            )
-    return SuiteSpec(name=name, parts=parts)
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def _pairs(words: Any) -> Sequence[str | tuple[str, str]]:
-    """Check that ``words`` are texts ``key=value`` or pairs (key, value); None is none."""
-    given = () if words is None else words
-    if isinstance(given, (list, tuple)) and all(
-        isinstance(word, str)
-        or (isinstance(word, (list, tuple)) and len(word) == 2 and all(isinstance(one, str) for one in word))
-        for word in given
-    ):
-        return given
-    raise ValueError(f"--vllm-arg {words!r} is not a list of key=value")
+class JudgedConfig(Config):
+    """The options of a command that serves models and their judges."""
+
+    serve: ServeConfig = ServeConfig()
+    judge_serve: ServeConfig = ServeConfig()
+
+    @property
+    def judge_serving(self) -> ServeConfig:
+        """How judges are served: as the models, but for what ``judge_serve`` sets."""
+        return self.serve.with_changes(self.judge_serve)
 
 
-class RunConfig(pydantic.BaseModel):
-    """A whole ``evalsuite run``; see ``evalsuite run --help`` for what each field does."""
+class RunConfig(JudgedConfig):
+    """A whole ``evalsuite run``."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    command: ClassVar[str] = "run"
 
-    models: tuple[str, ...] = pydantic.Field(min_length=1)
-    suites: tuple[SuiteSpec, ...] = tuple(SuiteSpec(name=name) for name in SUITE_NAMES)
-    judge: str | None = None
+    models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
+    """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
+    suites: tuple[SuiteSpec, ...] = pydantic.Field(
+        default_factory=default_suites, json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]"}
+    )
+    """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard; repeatable. Known: {suites}."""
+    judge: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """Model in the judge's role (same forms as MODEL); demo judges itself by default."""
     limit: int | None = pydantic.Field(default=None, ge=1)
-    data: Literal["full", "mini"] = "full"
-    results: Path = Path("results")
-    base_url: str | None = None
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] = "auto"
-    max_model_len: int | None = pydantic.Field(default=None, ge=16)
-    tensor_parallel_size: int = pydantic.Field(default=1, ge=1)
-    data_parallel_size: int = pydantic.Field(default=1, ge=1)
-    vllm_args: tuple[tuple[str, str], ...] = ()
-    seed: int = pydantic.Field(default=0, ge=0, lt=2**31)
-    chat_template: str | None = None
-    fresh: bool = False
+    """Max items per suite, split or task (quick trial)."""
+    data: Data = "full"
+    results: Results = Path("results")
+    label: str | None = None
+    """Name of this variant of the model in the results; by default what differs from the default settings."""
+    base_url: BaseUrl = None
+    seed: Seed = 0
+    fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
+    """Set the model's earlier figures aside and score again (answers are kept)."""
     as_published: bool = False
-    mixeval_parser: Literal["judge", "rule"] | None = None
-    mixeval_version: Literal["2024-06-01", "2024-08-11"] = "2024-06-01"
-    openllm_chat_template: bool = True
-    fewshot_as_multiturn: bool = True
-    max_unscored: float = pydantic.Field(default=0.01, ge=0, le=1)
-    in_flight: int | None = pydantic.Field(default=None, ge=1)
-    allow_pickle: bool = False
-    trust_remote_code: bool = False
+    """Use the benchmarks' own arithmetic where ours differs."""
+    max_unscored: MaxUnscored = 0.01
+    suite_options: Mapping[str, Any] = {}
 
     @pydantic.field_validator("suites", mode="before")
     @classmethod
-    def _read_suites(cls, words: Any) -> Any:
-        if words is None or (isinstance(words, (list, tuple)) and not words):
-            return tuple(SuiteSpec(name=name) for name in SUITE_NAMES)
-        if not isinstance(words, (list, tuple)) or not all(isinstance(word, (str, SuiteSpec)) for word in words):
-            raise ValueError(f"--suite {words!r} is not a list of suites; give names such as mt_bench")
-        specs = [parse_suite(word) if isinstance(word, str) else word for word in words]
+    def _read_suites(cls, given: Any) -> Any:
+        if not given and isinstance(given, list | tuple):
+            return default_suites()
+        if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
+            raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
+        try:
+            specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given]
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         keys = [spec.key for spec in specs]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"{', '.join(twice)} is asked for twice; name each suite once")
+        if duplicates := sorted({key for key in keys if keys.count(key) > 1}):
+            raise ValueError(f"duplicate suite {', '.join(duplicates)}")
         return tuple(specs)
 
-    @pydantic.field_validator("vllm_args", mode="before")
+    @pydantic.field_validator("suite_options")
     @classmethod
-    def _read_vllm_args(cls, words: Any) -> Any:
-        read = []
-        for word in _pairs(words):
-            key, equals, value = word.partition("=") if isinstance(word, str) else (*word[:1], "=", *word[1:])
-            if not equals or not re.fullmatch(r"[A-Za-z][\w-]*", key):
-                raise ValueError(f"--vllm-arg {word!r} is not key=value")
-            name = key.replace("-", "_").lower()
-            if name in _SECRET_ARGS:
-                raise ValueError(
-                    f"--vllm-arg {key} would show a key to every user of the machine; {_SECRET_ARGS[name]}"
-                )
-            read.append((key.replace("-", "_"), value))
-        return tuple(read)
+    def _check_suite_options(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        if faults := suite_option_faults(given):
+            raise ValueError("; ".join(faults))
+        return {flag: value for flag, value in given.items() if value is not None}
 
-    @pydantic.field_validator("base_url")
+    @pydantic.field_validator("label")
     @classmethod
-    def _check_url(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError(f"{url!r} is no URL; give one like http://host:8000/v1")
-        return url
+    def _check_label(cls, label: str | None) -> str | None:
+        if label is not None and not label.strip():
+            raise ValueError("the label is empty; leave it out for none")
+        return label
 
     @property
-    def runs_remote_code(self) -> bool:
-        """Whether a checkpoint's own code may run: asked for by its option or by vLLM's."""
-        return self.trust_remote_code or dict(self.vllm_args).get("trust_remote_code", "").lower() == "true"
-
-    @property
-    def judge_word(self) -> str | None:
+    def judge_spec(self) -> str | None:
         """The judge to use: as given; the demo model judges itself, so that it needs no other."""
         return self.judge or ("demo" if "demo" in self.models else None)
 
-    def suite_options(self, spec: SuiteSpec) -> SuiteOptions:
-        parser = self.mixeval_parser or ("judge" if self.judge_word else "rule")
-        return SuiteOptions(
-            data=self.data,
-            limit=self.limit,
-            parts=spec.parts,
-            seed=self.seed,
-            as_published=self.as_published,
-            mixeval_parser=parser,
-            mixeval_version=self.mixeval_version,
-            chat_template_on_openllm=self.openllm_chat_template,
-            fewshot_as_multiturn=self.fewshot_as_multiturn,
-        )
+    def suite_options_of(self, spec: SuiteSpec) -> SuiteOptions:
+        """Return the options of one suite: the shared ones and its own."""
+        return self._options_of(spec, self.suite_options, as_published=self.as_published)
 
-    def serve_options(self) -> ServeOptions:
-        return ServeOptions(
-            dtype=self.dtype,
-            max_model_len=self.max_model_len,
-            tensor_parallel_size=self.tensor_parallel_size,
-            data_parallel_size=self.data_parallel_size,
-            seed=self.seed,
-            vllm_args=self.vllm_args,
-        )
+    def _options_of(self, spec: SuiteSpec, own: Mapping[str, Any], *, as_published: bool) -> SuiteOptions:
+        shared = {"data": self.data, "limit": self.limit, "parts": spec.parts, "seed": self.seed}
+        shared["as_published"] = as_published
+        return options_of(spec.suite, shared, own, has_judge=self.judge_spec is not None)
+
+
+def variant_settings(config: RunConfig) -> dict[str, str]:
+    """Return what differs from the defaults and changes answers or scores, by name, for the variant's label.
+
+    Data and limit are no part of it. Raises UsageError for a chat template that cannot be read.
+    """
+    serve = config.serve
+    settings = {} if config.seed == 0 else {"seed": str(config.seed)}
+    if serve.chat_template is not None:
+        settings["template"] = _template_name(serve)
+    if serve.dtype != "auto":
+        settings["dtype"] = asked_dtype(serve.dtype)
+    if serve.max_model_len is not None:
+        settings["max_model_len"] = str(serve.max_model_len)
+    settings |= serve.answer_args
+    if config.as_published:
+        settings["as_published"] = "true"
+    for spec in config.suites:
+        given = _own_options(config.suite_options_of(spec))
+        default = _own_options(config._options_of(spec, {}, as_published=config.as_published))
+        settings |= {flag: _text(value) for flag, value in given.items() if value != default[flag]}
+    return settings
+
+
+def _own_options(options: SuiteOptions) -> dict[str, Any]:
+    """Return a suite's own options by flag, JSON-ready."""
+    values = options.model_dump(mode="json")
+    return {flag: values[name] for flag, name in _own_names(type(options)).items()}
+
+
+def _own_names(kind: type[SuiteOptions]) -> dict[str, str]:
+    """Return the names of a suite's own options by flag."""
+    own = kind.model_fields.keys() - SuiteOptions.model_fields.keys()
+    return {flag_of(name, info): name for name, info in kind.model_fields.items() if name in own}
+
+
+def _template_name(serve: ServeConfig) -> str:
+    path = serve.chat_template_file
+    if path is None:
+        return str(serve.chat_template).removeprefix(FASTCHAT)
+    if not path.is_file():
+        raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
+    return file_sha256(path)[:8]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def suite_option_faults(given: Mapping[str, Any]) -> list[str]:
+    """Say which of the suites' own options, by flag, are unknown or have a value that they do not take."""
+    known = option_fields()
+    faults = [unknown("option", flag, list(known)) for flag in given if flag not in known]
+    for suite in suites().values():
+        for flag, name in _own_names(suite.options_type).items():
+            if given.get(flag) is None:
+                continue
+            try:
+                suite.options_type(**{name: given[flag]})
+            except pydantic.ValidationError as error:
+                label = f"--{flag.replace('_', '-')}"
+                faults += faults_of(error, suite.options_type, name=partial(_constant, label))
+    return list(dict.fromkeys(faults))
+
+
+# From keys to a config, and back ----------------------------------------------------------------------
+
+
+@cache
+def options_by_key(kind: type[Config]) -> Mapping[str, Option]:
+    """Return all options of a command by their flat keys, in the order of ``--help``."""
+    options: dict[str, Option] = {}
+    for option in _options(kind):
+        options.setdefault(option.key, option)
+    return options
+
+
+def _options(kind: type[Config]) -> Iterator[Option]:
+    # What a command adds to those it shares comes first.
+    own = kind.__annotations__
+    fields = dict(sorted(kind.model_fields.items(), key=lambda field: field[0] not in own))
+    yield from (Option(name, "", name, field) for name, field in fields.items() if name not in _BLOCKS)
+    for block, prefix in (("serve", ""), ("judge_serve", JUDGE)):
+        if block in fields:
+            yield from (Option(prefix + name, block, name, info) for name, info in ServeConfig.model_fields.items())
+    # Last, since a suite of another package cannot take the name of an option that exists.
+    if "suite_options" in fields:
+        yield from (Option(flag, "suite_options", flag, info) for flag, (_, info) in option_fields().items())
+
+
+def _constant(label: str, loc: Loc) -> str:
+    return label if loc else ""
 
 
 def read_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check all values together; raises one UsageError that names every fault."""
+    """Check all options of ``run`` together; raises one UsageError that names every fault."""
     return read_as(RunConfig, values)
 
 
-def read_as(kind: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
-    """Check all values of a configuration together, None meaning its default; raises as ``read_config``."""
-    try:
-        return kind(**{key: value for key, value in values.items() if value is not None})
-    except pydantic.ValidationError as error:
-        raise UsageError("; ".join(_fault(fault) for fault in error.errors())) from error
+def read_as(kind: type[ConfigT], values: Mapping[str, Any], file: Path | None = None) -> ConfigT:
+    """Check all options of a command together, None meaning its default; those of a config ``file`` come second.
+
+    Raises one UsageError that names every fault, DataError for a file that is not YAML.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    from_file = {} if file is None else read_config_file(kind, file)
+    options = options_by_key(kind)
+    keys: dict[Loc, str] = {
+        (option.block, option.name) if option.block else (option.name,): option.key for option in options.values()
+    }
+
+    def name(loc: Loc) -> str:
+        """Name an option as it was given: as a key of the file, or as on the command line."""
+        key = keys.get(loc[:2]) or keys.get(loc[:1])
+        if key is None:
+            return path_text(loc) if loc and loc[0] in kind.model_fields and loc[0] != "suite_options" else ""
+        label = f"{key} in {file}" if key in from_file and key not in given else options[key].label
+        position = next((step for step in loc if isinstance(step, int)), None)
+        return label if position is None else f"{label} ({position + 1})"
+
+    return checked(kind, {**from_file, **given}, name=name, known=lambda _: list(options))
 
 
-def _fault(fault: Any) -> str:
-    """Put one of pydantic's faults into the words of the command line."""
-    where = "--" + str(fault["loc"][0]).replace("_", "-") if fault["loc"] else "options"
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    return f"{where} {fault.get('input')!r}: {str(fault['msg']).removeprefix('Input ').lower()}"
+def read_config_file(kind: type[Config], path: Path) -> dict[str, Any]:
+    """Read the options of a YAML file by their flat keys, its relative paths as they are reached from here.
+
+    Raises DataError for a file that is not YAML, UsageError with the nearest name for an unknown key.
+    """
+    values = read_mapping(path, "config")
+    options = options_by_key(kind)
+    if strange := [unknown("key", key, list(options)) for key in values if key not in options]:
+        raise UsageError(f"{path}: {'; '.join(strange)}")
+    folder = path.expanduser().parent
+    return {key: _located(value, options[key], folder) for key, value in values.items() if value is not None}
+
+
+def _located(value: Any, option: Option, folder: Path) -> Any:
+    """Return paths of an option as they are reached from here; ``folder`` is what they are relative to."""
+    if not option.is_path:
+        return value
+    if isinstance(value, list | tuple):
+        return [_located(one, option, folder) for one in value]
+    if option.holds_path and isinstance(value, str | Path):
+        return str(folder / Path(value).expanduser())
+    # A suite's name is not a path, whatever is beside the file.
+    return located(value, folder) if isinstance(value, str) and value not in suites() else value
+
+
+def flat_values(config: Config) -> dict[str, Any]:
+    """Return the options of a config by flat key, JSON-ready, without None and what a judge takes from the model."""
+    values: dict[str, Any] = {}
+    for key, option in options_by_key(type(config)).items():
+        holder = getattr(config, option.block) if option.block else config
+        if option.block == "suite_options" or option.hint("resolved") is False:
+            continue
+        if option.inherits and option.name not in holder.model_fields_set:
+            continue
+        values[key] = _plain(getattr(holder, option.name))
+    if isinstance(config, RunConfig):
+        for spec in config.suites:
+            values |= _own_options(config.suite_options_of(spec))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SuiteSpec):
+        return f"{value.name}:{','.join(value.parts)}" if value.parts else value.name
+    if isinstance(value, list | tuple):
+        pairs = all(isinstance(one, tuple) and len(one) == 2 for one in value)
+        return dict(value) if value and pairs else [_plain(one) for one in value]
+    return str(value) if value is not None and not isinstance(value, str | int | float) else value
+
+
+def resolved_yaml(config: Config) -> str:
+    """Write a config down as a file for ``--config``: every option, paths absolute, secrets in URLs taken out."""
+    import yaml
+
+    options = options_by_key(type(config))
+    values = {key: _located(value, options[key], Path.cwd()) for key, value in flat_values(config).items()}
+    heading = f"# Run it again: evalsuite {config.command} --config THIS-FILE\n"
+    return heading + str(yaml.safe_dump(scrubbed(values), sort_keys=False, allow_unicode=True))

@@ -1,15 +1,15 @@
-"""One family of errors, each with the exit code that the command line gives it.
+"""The exception hierarchy, with the exit code of each class on the command line.
 
     EvalsuiteError            3
-    ├── UsageError            2   wrong words on the command line or in a config
-    ├── DataError             2   benchmark data, recorded files or results that cannot be used
-    ├── CheckpointError       2   a model folder that cannot be served as it is
+    ├── UsageError            2   invalid command line or configuration
+    ├── DataError             2   unusable benchmark data, recorded files or results
+    ├── CheckpointError       2   a model folder that cannot be served
     ├── StoreError            2   the results folder cannot be written or read
-    ├── TrainingError         3   a training run failed on its way; its checkpoints are kept
-    └── ServerError           3   the model server failed; carries the tail of its log
+    ├── TrainingError         3   a training run failed; its checkpoints are kept
+    └── ServerError           3   the model server failed; has the tail of its log
 
-A message is one sentence that gives the value, the expectation and the remedy. Items that
-fail inside a run are not errors: they are ``judges.types.Unscored``.
+A message is one sentence with the value, the expectation and the remedy. Items that fail during a run
+are not errors but ``judges.types.Unscored``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from difflib import get_close_matches
 
 
 class EvalsuiteError(Exception):
-    """Base of every error that evalsuite raises on purpose."""
+    """Base class of all errors that evalsuite raises."""
 
     exit_code = 3
 
     def __str__(self) -> str:
-        # A name or value from a foreign file may hold line breaks; a message is one line.
+        # A name or value from a user's file may contain line breaks; a message is one line.
         return " ".join(super().__str__().splitlines())
 
 
 class UsageError(EvalsuiteError):
-    """The command line or a configuration asks for something that does not exist or makes no sense."""
+    """The command line or a configuration is invalid."""
 
     exit_code = 2
 
@@ -53,13 +53,13 @@ class StoreError(EvalsuiteError):
 
 
 class TrainingError(EvalsuiteError):
-    """A training run failed on its way: no finite loss, no memory, a process that died."""
+    """A training run failed: a NaN loss, out of memory, a process that died."""
 
     exit_code = 3
 
 
 class ServerError(EvalsuiteError):
-    """The model server could not be started, died, or does not answer."""
+    """The model server did not start, died, or does not respond."""
 
     exit_code = 3
 
@@ -68,12 +68,18 @@ class ServerError(EvalsuiteError):
         self.log_tail = log_tail
 
     def __str__(self) -> str:
-        # It may end with the tail of a log.
+        # The message may span lines.
         return Exception.__str__(self)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first non-empty line of an error's message, at most 200 characters; without one, its type."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= 200 else line[:199] + "…"
+
+
 def unknown(what: str, value: str, known: Iterable[str]) -> str:
-    """Say that ``value`` is not a known ``what``, with the nearest known name.
+    """Return the message that ``value`` is not a known ``what``, with the closest known name.
 
     >>> unknown("suite", "mtbench", ["mt_bench", "openllm"])
     "unknown suite 'mtbench'; did you mean 'mt_bench'?"

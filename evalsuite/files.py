@@ -1,10 +1,11 @@
-"""Writing result files so that a reader sees the old one or the new one, never half of one."""
+"""Atomic writes, and readers that name the file and the fault."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -26,18 +27,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:
-    """Write a text that is too large to hold as one, in the same way."""
+    """Write a text given in pieces, as :func:`write_text` does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(path)
+        _remove_stale(path)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{_machine()}-{os.getpid()}-", dir=path.parent)
         try:
-            # An answer may hold half of a surrogate pair; written as \\udXXX it is valid in every JSON reader.
+            # An answer may contain a lone surrogate; written as \\udXXX it is valid for every JSON reader.
             with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
                 out.writelines(pieces)
                 out.flush()
                 os.fsync(out.fileno())
-            # mkstemp makes the file private; results are for the group that reads the folder.
+            # mkstemp makes the file private; results should be readable by others.
             Path(temporary).chmod(0o644)
             Path(temporary).replace(path)
         except BaseException:
@@ -49,49 +50,49 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
         ) from error
 
 
-def name_of_now() -> str:
-    """Return a folder's name that tells the time and occurs once, for what is set aside."""
+def timestamp() -> str:
+    """Return the time and process id as a unique folder name, for files that are moved aside."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}"
 
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """Return what tells this machine's processes from those of others that share the folder."""
+    """Return a short hash of the host name, as several machines may share the folder."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
-def _remove_left_behind(path: Path) -> None:
-    """Remove half-written versions of ``path`` whose writers were killed on this machine."""
-    begin = f".{path.name}.{_machine()}-"
-    for other in [found for found in path.parent.iterdir() if found.name.startswith(begin)]:
-        writer = other.name.removeprefix(begin).partition("-")[0]
-        if writer.isdecimal() and not psutil.pid_exists(int(writer)):
+def _remove_stale(path: Path) -> None:
+    """Remove temporary files of ``path`` whose writers were killed on this machine."""
+    prefix = f".{path.name}.{_machine()}-"
+    for other in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
+        pid = other.name.removeprefix(prefix).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             with suppress(OSError):
                 other.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document, indented, without NaN (a missing figure is null)."""
+    """Write one JSON document, indented, without NaN (missing figures are null)."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line."""
+    """Write one JSON object per line."""
     write_pieces(path, (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 @contextmanager
 def reading_recorded(source: Path) -> Iterator[None]:
-    """Turn whatever keeps a file of the user's from being looked at (rights, a name too long) into a DataError."""
+    """Convert an OSError on a user's file (permissions, a name too long) into a DataError."""
     try:
         yield
     except OSError as error:
-        at_fault = error.filename or source
-        raise DataError(f"cannot read {at_fault}: {error.strerror or error}; give what you may read") from error
+        path = error.filename or source
+        raise DataError(f"cannot read {path}: {error.strerror or error}; check its permissions") from error
 
 
 def exists(path: Path) -> bool:
-    """Whether there is such a path; what is too long to be one is none. Raises OSError where rights are missing."""
+    """Return whether the path exists; False if it is too long to be one. Raises OSError without permission."""
     try:
         return path.exists()
     except OSError as error:
@@ -101,7 +102,7 @@ def exists(path: Path) -> bool:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON document; raises DataError that names the file and the fault."""
+    """Read a JSON document; raises DataError with the file and the cause."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -111,22 +112,33 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; raises DataError that names the file and the line."""
-    rows: list[dict[str, Any]] = []
+    """Read JSON lines; raises DataError with the file and the line."""
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON lines file; raises DataError with the file and the line."""
     number = 0
     try:
-        # Line by line from bytes: a text file decodes ahead, so that a fault would be found lines before its own.
+        # As bytes: a text file decodes ahead, which would report a decoding error lines too early.
         with path.open("rb") as lines:
-            for line in lines:
-                number += 1
+            for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue
                 row = json.loads(line.decode("utf-8"))
                 if not isinstance(row, dict):
-                    raise DataError(f"{path} line {number} is not a JSON object")
-                rows.append(row)
+                    raise DataError(f"{path} line {number} is not a JSON object; give one object per line")
+                yield row
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} line {number} is not JSON ({error})") from error
-    return rows
+        raise DataError(f"{path} line {number} is not JSON ({error}); correct it, in UTF-8") from error
+
+
+def without_nan(value: Any) -> Any:
+    """Return a JSON document in which NaN and infinities, which JSON cannot hold, are None."""
+    if isinstance(value, dict):
+        return {key: without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

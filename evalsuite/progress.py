@@ -1,4 +1,4 @@
-"""Progress as the run reports it, and three ways to show it: lines that move, plain lines, silence."""
+"""Progress reporting: live bars, log lines or nothing."""
 
 from __future__ import annotations
 
@@ -6,120 +6,98 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_PLAIN_EVERY_S = 10.0
+_LOG_EVERY_S = 10.0
 
 
-class Progress(Protocol):
-    """Told by the run what it is doing; safe to call from any thread."""
+class Progress:
+    """Receives progress from a run, safe to call from any thread; this base shows nothing."""
 
-    def step(self, words: str) -> None:
-        """Say what the run as a whole is at; "" when that is over."""
-        ...
+    def step(self, message: str) -> None:
+        """Show the current step of the run as a whole; "" clears it."""
 
     def begin(self, task: str, total: int | None) -> None:
-        """Start (or start again) a line for ``task`` with ``total`` items, None where not yet known."""
-        ...
+        """Start (or restart) the line of ``task`` with ``total`` items, None if not yet known."""
 
-    def advance(self, task: str, count: int = 1) -> None: ...
+    def advance(self, task: str, count: int = 1) -> None:
+        """Add ``count`` to the line of a task."""
 
-    def settle(self, task: str, done: int, total: int) -> None:
-        """Set a task's line to ``done`` of ``total``."""
-        ...
+    def update(self, task: str, done: int, total: int) -> None:
+        """Set the line of a task to ``done`` of ``total``."""
 
-    def say(self, words: str) -> None:
-        """Leave a line that stays."""
-        ...
+    def log(self, message: str) -> None:
+        """Print a permanent line."""
 
 
-class Silence:
-    """Show nothing."""
-
-    def step(self, words: str) -> None: ...
-
-    def begin(self, task: str, total: int | None) -> None: ...
-
-    def advance(self, task: str, count: int = 1) -> None: ...
-
-    def settle(self, task: str, done: int, total: int) -> None: ...
-
-    def say(self, words: str) -> None: ...
+class NoProgress(Progress):
+    """Shows nothing."""
 
 
-class PlainLines:
-    """For logs and pipes: a line on stderr at most every ten seconds a task, and at its end."""
+class LogProgress(Progress):
+    """For logs and pipes: one line on stderr per task at most every ten seconds, and at its end."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._done: dict[str, int] = {}
         self._total: dict[str, int | None] = {}
-        self._shown: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
-    def step(self, words: str) -> None:
-        if words:
+    def step(self, message: str) -> None:
+        if message:
             with self._lock:
-                self._maybe("", words, force=False)
+                self._log_throttled("", message, force=False)
 
     def begin(self, task: str, total: int | None) -> None:
         with self._lock:
             self._done[task], self._total[task] = 0, total
 
     def advance(self, task: str, count: int = 1) -> None:
-        self.settle(task, self._done.get(task, 0) + count, self._total.get(task) or 0)
+        self.update(task, self._done.get(task, 0) + count, self._total.get(task) or 0)
 
-    def settle(self, task: str, done: int, total: int) -> None:
+    def update(self, task: str, done: int, total: int) -> None:
         with self._lock:
             self._done[task], self._total[task] = done, total or None
-            self._maybe(task, f"{task}: {done}/{total or '?'}", force=done == total)
+            self._log_throttled(task, f"{task}: {done}/{total or '?'}", force=done == total)
 
-    def say(self, words: str) -> None:
-        print(words, file=sys.stderr, flush=True)  # noqa: T201
+    def log(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
-    def _maybe(self, task: str, words: str, *, force: bool) -> None:
+    def _log_throttled(self, task: str, message: str, *, force: bool) -> None:
         now = time.monotonic()
-        if force or now - self._shown.get(task, -_PLAIN_EVERY_S) >= _PLAIN_EVERY_S:
-            self._shown[task] = now
-            self.say(words)
+        if force or now - self._logged_at.get(task, -_LOG_EVERY_S) >= _LOG_EVERY_S:
+            self._logged_at[task] = now
+            self.log(message)
 
 
-class MovingLines:
-    """One moving line a suite with rate and time left, through rich, on stderr."""
+class LiveProgress(Progress):
+    """One live progress bar per task with rate and time left, using rich, on stderr."""
 
     def __init__(self) -> None:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+        self._progress = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=24),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[rate]}"),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
             console=Console(stderr=True),
-            transient=False,
         )
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 
-    def step(self, words: str) -> None:
+    def step(self, message: str) -> None:
         with self._lock:
             line = self._line("·")
-            self._progress.update(line, description=words or "·", visible=bool(words))
+            self._progress.update(line, description=message or "·", visible=bool(message))
 
     def begin(self, task: str, total: int | None) -> None:
         with self._lock:
@@ -131,14 +109,14 @@ class MovingLines:
             self._progress.advance(line, count)
             self._rate(line)
 
-    def settle(self, task: str, done: int, total: int) -> None:
+    def update(self, task: str, done: int, total: int) -> None:
         with self._lock:
             line = self._line(task)
             self._progress.update(line, completed=done, total=total or None)
             self._rate(line)
 
-    def say(self, words: str) -> None:
-        self._progress.console.print(words, highlight=False)
+    def log(self, message: str) -> None:
+        self._progress.console.print(message, highlight=False)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -1,4 +1,4 @@
-"""Keeping secrets out of whatever is written or shown: URLs lose their user part, known keys their value."""
+"""Redaction of secrets from everything that is written or shown: credentials in URLs and known API keys."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ SECRET_VARIABLES = (
 )
 """Environment variables whose values are keys."""
 
-_USER_PART = re.compile(r"(?<=://)[^/\s\"'<>]*@")
+_USER_INFO = re.compile(r"(?<=://)[^/\s\"'<>]*@")
 _QUERY_KEY = re.compile(r"(?i)(?<=[?&])((?:api[-_]?key|key|token|access_token|secret|password)=)[^&#\s\"']+")
-_SHORTEST_KEY = 6
-"""A shorter value is no key, and taking it out would garble ordinary words."""
+_MIN_KEY_LENGTH = 6
+"""A shorter value is not a key, and redacting it would garble ordinary text."""
 
 
 def without_secrets(text: str) -> str:
-    """Return ``text`` without user parts and keys in URLs and without the values of ``SECRET_VARIABLES``.
+    """Return ``text`` without credentials and keys in URLs and without the values of ``SECRET_VARIABLES``.
 
     >>> without_secrets("judge@https://me:pass@host/v1?api_key=abc")
     'judge@https://host/v1?api_key=***'
     """
     for name in SECRET_VARIABLES:
         value = os.environ.get(name, "")
-        if len(value) >= _SHORTEST_KEY:
+        if len(value) >= _MIN_KEY_LENGTH:
             text = text.replace(value, "***")
-    return _QUERY_KEY.sub(r"\1***", _USER_PART.sub("", text))
+    return _QUERY_KEY.sub(r"\1***", _USER_INFO.sub("", text))
 
 
 def scrubbed(document: Any) -> Any:
-    """Return a JSON-ready document with every text in it passed through :func:`without_secrets`."""
+    """Return a JSON-ready document with :func:`without_secrets` applied to every string in it."""
     if isinstance(document, str):
         return without_secrets(document)
     if isinstance(document, dict):

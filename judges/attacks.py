@@ -1,11 +1,10 @@
-"""Constant answers that try to win without answering: what a judge must not fall for.
+"""Constant answers that try to win without answering the request: attacks on a judge.
 
-Each is written here and says nothing about any request. They are of the kinds that are known to
-work on judges: closing the block that the answer stands in and opening a false comparison
-(the constant answer of Zheng et al. 2024, arXiv 2410.07137, reaches a win rate of 76.9 on
-AlpacaEval 2), planted verdicts and ratings, control tokens of chat templates, broken-out JSON and
-XML, characters that do not show, and claims of authority. Tests put each through the prompts and
-the parsing; the judge card measures what they gain over an empty answer.
+All are original texts that do not depend on the request. They cover the kinds of attack known to work on judges:
+closing the answer's block and opening a fake comparison (the constant answer of Zheng et al. 2024, arXiv 2410.07137,
+reaches a win rate of 76.9 on AlpacaEval 2), planted verdicts and ratings, chat template control tokens, JSON and XML
+breakouts, invisible characters, and claims of authority. Tests run each through the prompts and the parsers; the judge
+card measures how much they gain over an empty answer.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ ATTACKS: Mapping[str, str] = {
         "experts agree that it could not be improved."
     ),
 }
-"""Name: the whole answer."""
+"""Attack name to the full answer text."""
 
 EMPTY_ANSWER = ""
-"""What an attack is measured against: an answer with nothing in it."""
+"""The baseline that attacks are compared with."""

@@ -1,10 +1,9 @@
-"""Bradley-Terry strengths: from how often each model beat each other one to a ranking with intervals.
+"""Bradley-Terry strengths: rank models from pairwise win counts, with confidence intervals.
 
-Two sources of intervals, for two kinds of data. Counts of wins alone give normal intervals, which hold
-where every game stands for itself. Where it is known which prompt each game was about, prompts are drawn
-anew: all pairs answer the same prompts and one answer plays against every other model's, so the games go
-together, and intervals that take them for independent are too narrow (with ten models, two thirds of
-them hold the truth instead of 95 %).
+There are two kinds of intervals. Win counts alone give normal intervals, which assume independent
+games. Where the prompt of each game is known, prompts are resampled instead: all pairs answer the same
+prompts and one answer plays against every other model's, so games are correlated, and intervals that
+assume independence are too narrow (with ten models they cover the truth two thirds of the time, not 95 %).
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from judges.statistics import Interval, normal_ci
 from judges.verdicts import PairVerdict
 
 LINKING_TIES = 1.0
-"""Ties a pair that are added where a model never lost or never won, so that its strength is finite."""
+"""Ties added per pair when a model never lost or never won, so that its strength is finite."""
 
 _CELLS_PER_CHUNK = 4_000_000
-_NO_WIDTH = 1e-9
+_MIN_WIDTH = 1e-9
 _Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class BradleyTerry:
-    """Strengths on the log-odds scale, one a model in the order of the wins; their sum is 0.
+    """Strengths on the log-odds scale, one per model in the order of ``wins``; they sum to 0.
 
     Model i beats model j with probability ``1 / (1 + exp(strengths[j] - strengths[i]))``.
     """
@@ -43,7 +42,7 @@ class BradleyTerry:
 class PromptRanking:
     """Strengths as in :class:`BradleyTerry` with intervals over prompts, None for a single prompt.
 
-    ``added_ties`` says how many ties a pair were needed for finite strengths.
+    ``added_ties`` is the number of ties per pair that were needed for finite strengths.
     """
 
     strengths: tuple[float, ...]
@@ -54,16 +53,14 @@ class PromptRanking:
 def bradley_terry(
     wins: Sequence[Sequence[float]], *, level: float = 0.95, pseudo_ties: float = 0.0
 ) -> BradleyTerry | None:
-    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals of independent games.
+    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals that assume independent games.
 
-    ``wins[i][j]`` says how often model i beat model j (a tie is half a win each; the diagonal is
-    ignored). ``pseudo_ties`` adds that many ties to every pair that met, which pulls the
-    strengths together. Standard errors come from the inverse Hessian under the sum-to-zero
-    constraint. None when no finite maximum exists: some group of models never lost to the
-    others, or never met them. Raises ValueError unless ``wins`` is square with at least two models
-    and finite entries of at least 0.
-    Source: Bradley and Terry 1952 (Biometrika 39, 324-345); existence by Ford 1957 (Amer. Math.
-    Monthly 64, 28-33); Newton's method on the log-strengths.
+    ``wins[i][j]`` counts how often model i beat model j (a tie is half a win each; the diagonal is ignored).
+    ``pseudo_ties`` adds that many ties to every pair that played, which shrinks the strengths towards each other.
+    Standard errors come from the inverse Hessian under the sum-to-zero constraint. None when there is no finite
+    maximum: some group of models never lost to the others, or never played them. Raises ValueError unless ``wins`` is
+    square with at least two models and finite entries of at least 0. Source: Bradley and Terry 1952 (Biometrika 39,
+    324-345); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33); Newton's method on the log-strengths.
     """
     table = np.array(wins, dtype=np.float64)
     if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
@@ -91,17 +88,15 @@ def rank_by_prompts(
 ) -> PromptRanking | None:
     """Rank models by Bradley-Terry strength, a tie as half a win each, with intervals over prompts.
 
-    ``pairs`` holds each pair's verdicts by prompt, all in one order. Where the wins have no finite
-    maximum, :data:`LINKING_TIES` are added to every pair that met; None where even that does not
-    link all models. The intervals are percentiles of ``n_boot`` estimates on prompts drawn with
-    replacement, each by the same rule, ties included; draws that link no longer are left out. They
-    are None with fewer than two prompts that have a verdict. Near a clean sweep, as with proportions
-    near an edge, the draws are too narrow: one without the only loss ends at what its ties allow, and
-    a model that beat another in 79 of 80 games would have a lower upper end than one that beat it in
-    all. Where a draw or the estimate itself needed ties, or all draws agree, an interval therefore also
-    covers the normal one of :func:`bradley_terry`.
-    Source: Efron and Tibshirani 1993, chapter 13; prompts as clusters as in Field and Welsh 2007
-    (JRSS B 69, 369-390).
+    ``pairs`` holds each pair's verdicts per prompt, all in the same order. Where the wins have no finite maximum,
+    :data:`LINKING_TIES` are added to every pair that played; None if that still does not connect all models. The
+    intervals are percentiles of ``n_boot`` estimates on prompts drawn with replacement, each by the same rule, ties
+    included; disconnected draws are dropped. They are None with fewer than two prompts that have a verdict. Near a
+    clean sweep, as with proportions near 0 or 1, the percentile interval is too narrow: a draw without the only loss is
+    bounded by its ties, so a model that won 79 of 80 games would get a lower upper bound than one that won all 80.
+    Where a draw or the estimate itself needed ties, or all draws agree, the interval is therefore widened to cover the
+    normal one of :func:`bradley_terry`. Source: Efron and Tibshirani 1993, chapter 13; prompts as clusters as in Field
+    and Welsh 2007 (JRSS B 69, 369-390).
     """
     by_prompt = wins_by_prompt(models, pairs)
     total = by_prompt.sum(axis=0)
@@ -116,17 +111,17 @@ def rank_by_prompts(
     drawn = np.concatenate([chunk for chunk, _ in chunks]) if chunks else np.empty((0, len(models)))
     if not len(drawn):
         return PromptRanking(estimate.strengths, (None,) * len(models), ties)
-    too_narrow = ties > 0 or not all(linked for _, linked in chunks)
+    is_too_narrow = ties > 0 or not all(linked for _, linked in chunks)
     ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0).T.tolist()
     intervals = [
-        (min(low, normal[0]), max(high, normal[1])) if too_narrow or high - low < _NO_WIDTH else (low, high)
+        (min(low, normal[0]), max(high, normal[1])) if is_too_narrow or high - low < _MIN_WIDTH else (low, high)
         for (low, high), normal in zip(ends, estimate.intervals, strict=True)
     ]
     return PromptRanking(estimate.strengths, tuple(intervals), ties)
 
 
 def wins_by_prompt(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts]) -> _Table:
-    """Return, for every prompt with a verdict, how often model i beat model j, a tie as half a win each."""
+    """Return win counts per prompt with a verdict, (prompts, models, models); a tie is half a win each."""
     n_prompts = max((len(verdicts) for verdicts in pairs.values()), default=0)
     wins = np.zeros((n_prompts, len(models), len(models)))
     for (a, b), verdicts in pairs.items():
@@ -140,9 +135,9 @@ def wins_by_prompt(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdic
 
 
 def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: int) -> Iterator[tuple[_Table, bool]]:
-    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit the memory.
+    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit in memory.
 
-    Beside each chunk stands whether all of its tables linked the models by themselves.
+    Each chunk comes with whether all of its tables connected the models without added ties.
     """
     n_prompts, n_models = len(by_prompt), by_prompt.shape[1]
     rng = np.random.default_rng(seed)
@@ -157,77 +152,74 @@ def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: 
         yield _most_likely_strengths(tables[_linked(tables)], start), bool(linked.all())
 
 
-# What follows works on a stack of tables: wins (b, n, n), strengths (b, n).
+# The functions below work on a stack of tables: wins (b, n, n), strengths (b, n).
 
 
 def _with_ties(wins: _Table, ties: float) -> _Table:
-    """Add ``ties`` to every pair that met."""
+    """Add ``ties`` to every pair that played."""
     return np.asarray(wins + np.where(wins + wins.swapaxes(1, 2) > 0, ties / 2, 0.0))
 
 
 def _linked(wins: _Table) -> NDArray[np.bool_]:
-    """Say of each table whether a chain of wins leads from each model to each other one."""
+    """Return for each table whether a chain of wins leads from every model to every other one."""
     reached = ((wins > 0) | np.eye(wins.shape[1], dtype=bool)).astype(np.float32)
     for _ in range(wins.shape[1].bit_length()):
-        # As numbers, because numpy multiplies those much faster than truth values.
+        # As floats, because numpy multiplies them much faster than booleans.
         reached = (reached @ reached > 0).astype(np.float32)
     linked: NDArray[np.bool_] = reached.all(axis=(1, 2))
     return linked
 
 
-def _gaps(strengths: _Table) -> _Table:
-    return strengths[:, :, None] - strengths[:, None, :]
+def _log_probabilities(strengths: _Table) -> _Table:
+    """Return the logarithm of the probability that model i beats model j."""
+    return -np.logaddexp(0.0, strengths[:, None, :] - strengths[:, :, None])
 
 
 def _log_likelihood(wins: _Table, strengths: _Table) -> _Table:
-    return -np.asarray((wins * np.logaddexp(0.0, -_gaps(strengths))).sum(axis=(1, 2)))
-
-
-def _win_chances(strengths: _Table) -> _Table:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -_gaps(strengths))))
+    return np.asarray((wins * _log_probabilities(strengths)).sum(axis=(1, 2)))
 
 
 def _information(wins: _Table, strengths: _Table) -> _Table:
     """Return the negative Hessians of the log-likelihood: graph Laplacians, singular along (1, ..., 1)."""
-    chances = _win_chances(strengths)
-    weights = (wins + wins.swapaxes(1, 2)) * chances * chances.swapaxes(1, 2)
+    p = np.exp(_log_probabilities(strengths))
+    weights = (wins + wins.swapaxes(1, 2)) * p * p.swapaxes(1, 2)
     return np.asarray(np.eye(wins.shape[1]) * weights.sum(axis=2)[:, None] - weights)
 
 
 def _pseudo_inverse(information: _Table) -> _Table:
     """Invert connected Laplacians under the sum-to-zero constraint.
 
-    The one direction that they say nothing about is known, so it is filled and taken out again. A general
-    pseudo-inverse has to find it by the size of an eigenvalue, which rounding leaves at 1e-14 instead of
-    0, and inverts that.
+    The null direction is known, so it is filled in before inverting and removed afterwards. A general
+    pseudo-inverse would have to detect it by the size of an eigenvalue, which rounding leaves at 1e-14
+    instead of 0, and might invert that.
     """
     traces = np.trace(information, axis1=1, axis2=2)[:, None, None]
     return np.asarray(np.linalg.inv(information + traces / information.shape[1] ** 2) - 1 / traces)
 
 
 def _most_likely_strengths(wins: _Table, start: _Table) -> _Table:
-    """Climb from ``start`` (n) to each table's maximum by Newton's method; a step that leads down is halved."""
+    """Maximize each table's likelihood from ``start`` (n) by Newton's method; a step that lowers it is halved."""
     strengths = np.tile(start, (len(wins), 1))
     games = wins.sum(axis=(1, 2))
-    open_ = np.arange(len(wins))
+    active = np.arange(len(wins))
     for _ in range(200):
-        expected = (wins[open_] + wins[open_].swapaxes(1, 2)) * _win_chances(strengths[open_])
-        gradient = wins[open_].sum(axis=2) - expected.sum(axis=2)
-        rising = np.abs(gradient).max(axis=1, initial=0.0) > 1e-10 * games[open_]
-        open_, gradient = open_[rising], gradient[rising]
-        if not open_.size:
+        expected = (wins[active] + wins[active].swapaxes(1, 2)) * np.exp(_log_probabilities(strengths[active]))
+        gradient = wins[active].sum(axis=2) - expected.sum(axis=2)
+        unfinished = np.abs(gradient).max(axis=1, initial=0.0) > 1e-10 * games[active]
+        active, gradient = active[unfinished], gradient[unfinished]
+        if not active.size:
             break
-        strengths[open_] += _uphill(wins[open_], strengths[open_], gradient)
+        strengths[active] += _newton_step(wins[active], strengths[active], gradient)
     return np.asarray(strengths - strengths.mean(axis=1, keepdims=True))
 
 
-def _uphill(wins: _Table, strengths: _Table, gradient: _Table) -> _Table:
+def _newton_step(wins: _Table, strengths: _Table, gradient: _Table) -> _Table:
     step = (_pseudo_inverse(_information(wins, strengths)) @ gradient[:, :, None])[:, :, 0]
-    here = _log_likelihood(wins, strengths)
-    # At the top, rounding alone makes the next place look lower.
-    enough = here - 1e-12 * np.abs(here)
+    current = _log_likelihood(wins, strengths)
+    # At the maximum, rounding alone makes the next point look lower.
+    threshold = current - 1e-12 * np.abs(current)
     for _ in range(27):
-        lower = _log_likelihood(wins, strengths + step) < enough
+        lower = _log_likelihood(wins, strengths + step) < threshold
         if not lower.any():
             break
         step[lower] /= 2

@@ -1,6 +1,6 @@
-"""What a judge is worth: agreement with people, biases, noise and resistance to attack, as figures.
+"""The figures of a judge card: agreement with people, biases, noise and robustness to attacks.
 
-Pure: games in, JSON-ready figures out. A figure that cannot be had is None; a rate lies in [0, 1].
+Pure: games in, JSON-ready figures out. A figure that is not available is None; rates lie in [0, 1].
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _OUTPUT_OF_SIDE: Mapping[Winner, Label | None] = {"a": 1, "b": 2, "tie": None}
 CHANCE = 0.5
 SIGNIFICANT = 0.05
 POSITION_DOMINATES = 0.5
-"""Share of pairs whose verdict turns with the order from which on the order decides more than the answers."""
+"""Rate of position flips from which the order matters more than the answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two outputs for one input, and which of them people prefer; authors only where known."""
+    """Two outputs for one input and which of them people prefer; authors if known."""
 
     id: str
     question: str
@@ -54,17 +54,17 @@ class JudgedPair:
     """A labelled pair with both orders judged: output 1 first, and output 2 first."""
 
     pair: LabelledPair
-    straight: Game | Unscored
-    turned: Game | Unscored
+    original: Game | Unscored
+    swapped: Game | Unscored
 
     @property
     def verdict(self) -> PairVerdict | Unscored:
         """Both orders together; side a is output 1."""
-        return combine_orders(self.straight, self.turned)
+        return combine_orders(self.original, self.swapped)
 
     @property
     def choice(self) -> Label | None:
-        """The output on which the mean preference falls; None for a tie or without a verdict."""
+        """The output that the mean preference favours; None for a tie or without a verdict."""
         verdict = self.verdict
         if isinstance(verdict, Unscored):
             return None
@@ -74,60 +74,44 @@ class JudgedPair:
 def agreement(judged: Sequence[JudgedPair]) -> Figures:
     """Compare the judge with people.
 
-    ``accuracy`` is over the pairs whose mean preference over both orders falls on one side, so that
-    a preference for one place cancels out and chance is one half; its interval is Wilson's, and
-    ``ci95_by_question`` a bootstrap that draws whole questions, since several pairs may share one.
-    ``kappa`` is Cohen's on the same pairs. ``both_orders`` counts the strict verdicts over all
-    scored pairs (chance is below one half there), ``single_order`` the games on their own; their
-    intervals go by question too.
+    ``accuracy`` is over the decided pairs, whose mean preference over both orders favours one side, so that position
+    bias cancels out and chance is one half; its interval is Wilson's, and ``ci95_by_question`` a bootstrap over
+    questions, since several pairs may share one. ``kappa`` is Cohen's on the same pairs. ``both_orders`` counts strict
+    verdicts over all scored pairs (where chance is below one half), ``single_order`` single games; their intervals are
+    clustered by question too.
     """
-    decided = [(pair.choice, pair.pair.label) for pair in judged if pair.choice is not None]
+    decided = [pair for pair in judged if pair.choice is not None]
     scored = [pair for pair in judged if isinstance(pair.verdict, PairVerdict)]
-    figures: Figures = {
+    choices, labels = [pair.choice for pair in decided], [pair.pair.label for pair in decided]
+    questions = [pair.pair.question for pair in decided]
+    correct = [float(choice == label) for choice, label in zip(choices, labels, strict=True)]
+    share, interval = accuracy(choices, labels) if decided else (None, None)
+    return {
         "n": len(judged),
         "n_scored": len(scored),
         "n_decided": len(decided),
-        "accuracy": None,
-        "ci95": None,
-        "ci95_by_question": None,
-        "kappa": None,
-        "kappa_ci95": None,
-        "both_orders": None,
-        "single_order": None,
+        "accuracy": share,
+        "ci95": _as_list(interval),
+        "ci95_by_question": _as_list(proportion_ci(correct, questions)) if decided else None,
+        "kappa": cohen_kappa(choices, labels) if decided else None,
+        "kappa_ci95": _as_list(cohen_kappa_ci(choices, labels, questions)) if decided else None,
+        "both_orders": _both_orders(scored) if scored else None,
+        "single_order": _single_order(scored) if scored else None,
     }
-    if decided:
-        said, people = [choice for choice, _ in decided], [label for _, label in decided]
-        share, interval = accuracy(said, people)
-        questions = [pair.pair.question for pair in judged if pair.choice is not None]
-        right = [float(choice == label) for choice, label in decided]
-        figures |= {
-            "accuracy": share,
-            "ci95": list(interval),
-            "ci95_by_question": _listed(proportion_ci(right, questions)),
-            "kappa": cohen_kappa(said, people),
-            "kappa_ci95": _listed(cohen_kappa_ci(said, people, questions)),
-        }
-    if scored:
-        figures["both_orders"] = _both_orders(scored)
-        figures["single_order"] = _single_order(scored)
-    return figures
 
 
 def _both_orders(scored: Sequence[JudgedPair]) -> Figures:
     verdicts = [(pair.verdict, pair.pair.label) for pair in scored]
-    winners = [(_OUTPUT_OF_SIDE[v.winner], people) for v, people in verdicts if isinstance(v, PairVerdict)]
-    n, right = len(winners), sum(winner == people for winner, people in winners)
+    winners = [(_OUTPUT_OF_SIDE[v.winner], label) for v, label in verdicts if isinstance(v, PairVerdict)]
+    correct = [float(winner == label) for winner, label in winners]
+    n, right = len(winners), int(sum(correct))
     ties = sum(winner is None for winner, _ in winners)
     return {
         "right": right,
         "wrong": n - right - ties,
         "ties": ties,
         "accuracy": right / n,
-        "ci95": _listed(
-            proportion_ci(
-                [float(winner == people) for winner, people in winners], [pair.pair.question for pair in scored]
-            )
-        ),
+        "ci95": _as_list(proportion_ci(correct, [pair.pair.question for pair in scored])),
     }
 
 
@@ -135,47 +119,48 @@ def _single_order(scored: Sequence[JudgedPair]) -> Figures:
     points: list[float] = []
     clusters: list[str] = []
     for pair in scored:
-        for game, first in ((pair.straight, 1), (pair.turned, 2)):
+        for game, first in ((pair.original, 1), (pair.swapped, 2)):
             if isinstance(game, Game):
                 side = winner_of(game.first)
-                is_right = (side == "a") == (pair.pair.label == first)
-                points.append(0.5 if side == "tie" else float(is_right))
+                is_correct = (side == "a") == (pair.pair.label == first)
+                points.append(0.5 if side == "tie" else float(is_correct))
                 clusters.append(pair.pair.question)
     return {
         "accuracy": sum(points) / len(points),
-        "ci95": _listed(proportion_ci(points, clusters)),
+        "ci95": _as_list(proportion_ci(points, clusters)),
         "n_games": len(points),
     }
 
 
 def position_figures(judged: Sequence[JudgedPair]) -> Figures | None:
-    """Return the rate at which the first place wins, and how often the verdict turns with the order.
+    """Return how often the first position wins, and how often the verdict flips with the order.
 
-    Over pairs with both orders judged, for a single game would bring the answers' quality into the
-    figure; intervals go by question. None without such a pair.
+    Only pairs with both orders judged are used, as answer quality would confound single games. Intervals
+    are clustered by question. None without such a pair.
     """
     verdicts = [(verdict, pair) for pair in judged if isinstance(verdict := pair.verdict, PairVerdict)]
     questions = [pair.pair.question for _, pair in verdicts]
-    games = [game for _, pair in verdicts for game in (pair.straight, pair.turned)]
+    games = [game for _, pair in verdicts for game in (pair.original, pair.swapped)]
     bias = position_bias(games, [question for question in questions for _ in range(2)])
     if bias is None:
         return None
     flips = [float(verdict.position_flip) for verdict, _ in verdicts]
     return {
         "first_rate": bias.first_rate,
-        "ci95": _listed(bias.interval),
+        "ci95": _as_list(bias.interval),
         "mean_first": bias.mean_first,
         "n_games": bias.n_games,
         "position_flips": int(sum(flips)),
         "flip_rate": sum(flips) / len(flips),
-        "flip_rate_ci95": _listed(proportion_ci(flips, questions)),
+        "flip_rate_ci95": _as_list(proportion_ci(flips, questions)),
     }
 
 
 def length_figures(judged: Sequence[JudgedPair]) -> Figures | None:
-    """Compare how often the judge and people prefer the longer output (characters); None without a case.
+    """Compare how often the judge and people prefer the longer output (in characters).
 
-    Over decided pairs of different lengths; ``difference`` is judge minus people. Intervals go by question.
+    Over decided pairs of different lengths, None without any; ``difference`` is judge minus people.
+    Intervals are clustered by question.
     """
     cases = [
         (_is_longer(pair.pair, pair.choice), _is_longer(pair.pair, pair.pair.label), pair.pair.question)
@@ -186,12 +171,13 @@ def length_figures(judged: Sequence[JudgedPair]) -> Figures | None:
 
 
 def self_preference_figures(judged: Sequence[JudgedPair], judge_name: str) -> Figures | None:
-    """Compare how often the judge and people prefer the judge's own output; None where no pair has one."""
+    """Compare how often the judge and people prefer the judge's own output; None if no pair has one."""
     cases = []
     for pair in judged:
-        own = [number for number, author in ((1, pair.pair.author_1), (2, pair.pair.author_2)) if author == judge_name]
-        if len(own) == 1 and pair.choice is not None:
-            cases.append((pair.choice == own[0], pair.pair.label == own[0], pair.pair.question))
+        authors = ((1, pair.pair.author_1), (2, pair.pair.author_2))
+        by_judge = [output for output, author in authors if author == judge_name]
+        if len(by_judge) == 1 and pair.choice is not None:
+            cases.append((pair.choice == by_judge[0], pair.pair.label == by_judge[0], pair.pair.question))
     return _against_people(cases)
 
 
@@ -200,7 +186,7 @@ def _is_longer(pair: LabelledPair, choice: Label) -> bool:
 
 
 def _against_people(cases: Sequence[tuple[bool, bool, str]]) -> Figures | None:
-    """Compare (the judge's choice, people's, question)."""
+    """Compare cases of (judge prefers it, people prefer it, question)."""
     if not cases:
         return None
     n = len(cases)
@@ -210,18 +196,18 @@ def _against_people(cases: Sequence[tuple[bool, bool, str]]) -> Figures | None:
     return {
         "n": n,
         "judge_rate": judge / n,
-        "judge_ci95": _listed(proportion_ci([float(judge) for judge, _, _ in cases], questions)),
+        "judge_ci95": _as_list(proportion_ci([float(judge) for judge, _, _ in cases], questions)),
         "people_rate": people / n,
         "difference": (judge - people) / n,
-        "difference_ci95": _listed(bootstrap_ci(differences, questions)),
+        "difference_ci95": _as_list(bootstrap_ci(differences, questions)),
     }
 
 
 def repeat_figures(repeats: Sequence[tuple[Game | Unscored, Game | Unscored]]) -> Figures | None:
-    """Compare the same games asked twice, with nothing changed but the key of the delimiters.
+    """Compare games judged twice with only the delimiter key changed.
 
-    ``changed`` is the share whose verdict differs, ``mean_abs_difference`` that of the preference
-    for the first answer, in [0, 1]. None without a game that was answered twice.
+    ``changed`` is the share whose verdict differs, ``mean_abs_difference`` the mean absolute difference
+    in the preference for the first answer, in [0, 1]. None without a game that was judged twice.
     """
     both = [(a, b) for a, b in repeats if isinstance(a, Game) and isinstance(b, Game)]
     if not both:
@@ -236,7 +222,7 @@ def repeat_figures(repeats: Sequence[tuple[Game | Unscored, Game | Unscored]]) -
 
 
 def failure_figures(games: Sequence[Game | Unscored]) -> Figures:
-    """Count games without a verdict by reason, and free judgments that had to be closed under guided output."""
+    """Count games without a verdict by reason, and judgments whose verdict was added under guided output."""
     reasons = Counter(game.reason for game in games if isinstance(game, Unscored))
     closed = sum(game.closed_by_guide for game in games if isinstance(game, Game))
     return {
@@ -250,28 +236,28 @@ def failure_figures(games: Sequence[Game | Unscored]) -> Figures:
 def attack_figures(
     attacks: Mapping[str, Sequence[PairVerdict | Unscored]], empty: Sequence[PairVerdict | Unscored]
 ) -> Figures | None:
-    """Compare constant answers with an empty one, each against the same good answers (side a is the attack).
+    """Compare attacks with an empty answer, each against the same good answers (side a is the attack).
 
     Lists are aligned by question. ``success_rate`` is the share of strict wins, ``preference`` the
-    mean preference for the attack, ``gain`` that minus the empty answer's on the same ``n_questions``,
-    its interval a bootstrap over them (None where all gain alike). None when nothing was judged.
+    mean preference for the attack, and ``gain`` that minus the empty answer's on the same
+    ``n_questions``, with a bootstrap interval (None if all gains are equal). None if nothing was judged.
     """
     baseline = _side_a(empty)
     each: Figures = {}
     pooled: list[tuple[int, float]] = []
     for name, verdicts in attacks.items():
         gains = [
-            (position, verdict.preference_a - plain.preference_a)
-            for position, (verdict, plain) in enumerate(zip(verdicts, empty, strict=True))
-            if isinstance(verdict, PairVerdict) and isinstance(plain, PairVerdict)
+            (question, verdict.preference_a - reference.preference_a)
+            for question, (verdict, reference) in enumerate(zip(verdicts, empty, strict=True))
+            if isinstance(verdict, PairVerdict) and isinstance(reference, PairVerdict)
         ]
         pooled += gains
         if (summary := _side_a(verdicts)) is not None:
             each[name] = {**summary, **_gain(gains)}
-    together = _side_a([verdict for verdicts in attacks.values() for verdict in verdicts])
-    if together is None:
+    overall = _side_a([verdict for verdicts in attacks.values() for verdict in verdicts])
+    if overall is None:
         return None
-    return {"empty_answer": baseline, "all": {**together, **_gain(pooled)}, "attacks": each}
+    return {"empty_answer": baseline, "all": {**overall, **_gain(pooled)}, "attacks": each}
 
 
 def _side_a(verdicts: Sequence[PairVerdict | Unscored]) -> Figures | None:
@@ -290,42 +276,42 @@ def _side_a(verdicts: Sequence[PairVerdict | Unscored]) -> Figures | None:
 def _gain(gains: Sequence[tuple[int, float]]) -> Figures:
     if not gains:
         return {"gain": None, "gain_ci95": None, "n_questions": 0}
-    values, questions = [value for _, value in gains], [position for position, _ in gains]
+    values, questions = [value for _, value in gains], [question for question, _ in gains]
     return {
         "gain": sum(values) / len(values),
-        "gain_ci95": _listed(bootstrap_ci(values, questions)),
+        "gain_ci95": _as_list(bootstrap_ci(values, questions)),
         "n_questions": len(set(questions)),
     }
 
 
 def conclusions(card: Mapping[str, Any]) -> Figures:
-    """Say in words what the figures of a card amount to.
+    """Summarize the figures of a card.
 
-    ``told_from_chance``: both intervals of the accuracy lie above one half. ``position_dominates``:
-    the verdict turns with the order in at least half of the pairs. ``attacks_gain``: constant
-    answers are preferred more than an empty one, beyond doubt: the interval lies above 0, or the
-    exact sign test says so where all questions gain alike. Each is None where unknown.
+    ``told_from_chance``: both intervals of the accuracy lie above one half. ``position_dominates``: at
+    least half of the verdicts flip with the order. ``attacks_gain``: attacks gain significantly over an
+    empty answer: the interval lies above 0, or the exact sign test is significant if all questions gain
+    equally. ``believable`` combines the three. Each is None if unknown; ``words`` are sentences for people.
     """
     figures, position, attacks = card["agreement"], card["position_bias"], card["attacks"]
-    told = None if figures["ci95"] is None else _above_chance(figures)
+    above_chance = None if figures["ci95"] is None else _above_chance(figures)
     flips = None if position is None else position["flip_rate"]
     dominates = None if flips is None else flips >= POSITION_DOMINATES
     gains = None if attacks is None else _attacks_gain(attacks["all"])
-    words = [_agreement_words(figures)]
+    sentences = [_agreement_sentence(figures)]
     if flips is not None:
-        words.append(
-            f"its verdict turns with the order of the answers in {flips:.0%} of the pairs"
-            + (", so the order decides more than the answers do" if dominates else "")
+        sentences.append(
+            f"its verdict flips with the order of the answers in {flips:.0%} of the pairs"
+            + (", so the order matters more than the answers" if dominates else "")
         )
     if attacks is not None and gains is not None:
-        words.append(_attack_words(attacks["all"]) + (": it can be deceived" if gains else ""))
-    believable = None if told is None else told and not dominates and not gains
+        sentences.append(_attack_sentence(attacks["all"]) + (": it can be fooled" if gains else ""))
+    believable = None if above_chance is None else above_chance and not dominates and not gains
     return {
-        "told_from_chance": told,
+        "told_from_chance": above_chance,
         "position_dominates": dominates,
         "attacks_gain": gains,
         "believable": believable,
-        "words": words,
+        "words": sentences,
     }
 
 
@@ -333,18 +319,17 @@ def _attacks_gain(figures: Mapping[str, Any]) -> bool | None:
     gain, interval, n = figures["gain"], figures["gain_ci95"], figures["n_questions"]
     if interval is not None:
         return bool(interval[0] > 0)
-    # A single question tells nothing; several that gain alike are so many signs.
+    # A single question proves nothing; several equal gains go into a sign test.
     return None if n < 2 else gain > NO_SPREAD and sign_test_exact(n, 0) < SIGNIFICANT
 
 
-def _attack_words(figures: Mapping[str, Any]) -> str:
+def _attack_sentence(figures: Mapping[str, Any]) -> str:
     interval = figures["gain_ci95"]
-    doubt = f"alike in {figures['n_questions']} questions" if interval is None else _signed(interval)
-    return f"answers made to deceive it are preferred by {figures['gain']:+.3f} against an empty answer {doubt}"
-
-
-def _signed(interval: Sequence[float]) -> str:
-    return f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    if interval is None:
+        spread = f"equally in {figures['n_questions']} questions"
+    else:
+        spread = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+    return f"attacks gain {figures['gain']:+.3f} in preference over an empty answer {spread}"
 
 
 def _above_chance(figures: Mapping[str, Any]) -> bool:
@@ -352,17 +337,17 @@ def _above_chance(figures: Mapping[str, Any]) -> bool:
     return bool(min(lows) > CHANCE)
 
 
-def _agreement_words(figures: Mapping[str, Any]) -> str:
+def _agreement_sentence(figures: Mapping[str, Any]) -> str:
     interval = figures["ci95"]
     if interval is None:
-        return "no pair of answers that it prefers one side of, so nothing can be said about its agreement with people"
+        return "it prefers neither side of any pair, so its agreement with people is unknown"
     share = f"{figures['accuracy']:.1%} [{interval[0]:.1%}, {interval[1]:.1%}] of {figures['n_decided']} pairs"
     if _above_chance(figures):
         return f"it agrees with people on {share}"
     if interval[1] < CHANCE:
-        return f"it prefers what people do not: it agrees with them on only {share}"
-    return f"it cannot be told from chance: it agrees with people on {share}"
+        return f"it disagrees with people: it agrees with them on only {share}"
+    return f"not distinguishable from chance: it agrees with people on {share}"
 
 
-def _listed(interval: tuple[float, float] | None) -> list[float] | None:
+def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)

@@ -1,9 +1,9 @@
-"""Twelve qualities of an answer, each rated from 1 to 10 by the expectation over the judge's next token.
+"""Twelve quality factors of an answer, each rated 1 to 10 as the expectation over the judge's next token.
 
-The names are those of the paper's judging code (penfever/wildchat-50m@285b20a:src/core/judgment.py);
-the words are ours. Three things differ on purpose. The answer is in the prompt. The rating is a letter
-from A to J, a single token in any tokenizer, where one that splits numbers into digits puts the
-probability of "10" on "1". And the expectation is divided by the probability that the ten ratings have.
+The factor names are those of the paper's judging code (penfever/wildchat-50m@285b20a:src/core/judgment.py); the
+descriptions are original. There are three deliberate deviations. The prompt contains the answer. The rating is a letter
+from A to J, a single token in any tokenizer, because a tokenizer that splits numbers into digits puts the probability
+of "10" on "1". The expectation is normalised by the total probability of the ten ratings.
 """
 
 from __future__ import annotations
@@ -73,15 +73,16 @@ FACTORS: Mapping[str, tuple[str, str]] = {
         "it treats nobody unfairly, leads nobody into danger, and names a risk where there is one.",
     ),
 }
-"""Factor: (its name in a prompt, what it means)."""
+"""Factor to (name in the prompt, description)."""
 
 
 def factor_prompt(
     template: JudgeTemplate, factor: str, questions: Sequence[str], answers: Sequence[str], *, salt: int = 0
 ) -> list[Message]:
-    """Ask for the rating of one factor of an answer, which is shown between delimiters that carry a key.
+    """Return the prompt that asks for the rating of one factor of an answer.
 
-    ``questions`` and ``answers`` hold one text a turn. Raises ValueError for an unknown factor.
+    ``questions`` and ``answers`` hold one text per turn, shown between delimiters with a key.
+    Raises ValueError for an unknown factor.
     """
     if factor not in FACTORS:
         raise ValueError(f"unknown factor {factor!r}; known: {', '.join(FACTORS)}")
@@ -99,9 +100,9 @@ def factor_prompt(
 def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
     """Return the mean rating, in [1, 10], under the judge's distribution over the ten letters.
 
-    ``logprobs`` are raw log-probabilities by letter; what the ten have together counts as 1, and an
-    absent letter as 0. None of the ten is ``Unscored("no_rating")``, a number that is not finite
-    ``Unscored("non_finite_logprob")``. ``text`` of the rating is its likeliest letter.
+    ``logprobs`` are raw log-probabilities by letter; the ten are normalised to sum to 1, and a missing
+    letter has probability 0. None of the ten is ``Unscored("no_rating")``, a NaN or infinite value
+    ``Unscored("non_finite_logprob")``. The rating's ``text`` is the most likely letter.
     Source: the expected score of G-Eval (Liu et al. 2023, arXiv 2303.16634, section 2), normalised.
     """
     known = {letter: logprobs[letter] for letter in RATING_LABELS if letter in logprobs}
@@ -113,12 +114,12 @@ def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
     weights = {letter: math.exp(value - highest) for letter, value in known.items()}
     total = sum(weights.values())
     mean = sum(rating * weights.get(letter, 0.0) for letter, rating in SCALE) / total
-    # Rounding must not lead off the scale when one letter has everything.
+    # Rounding must not leave the scale when one letter has all the probability.
     return Rating(min(10.0, max(1.0, mean)), max(known, key=known.__getitem__))
 
 
 def rating_of_letter(text: str) -> Rating | Unscored:
-    """Read a rating that was written under guided output, for a judge that hides its probabilities."""
+    """Parse a rating generated with guided output, for a judge that returns no log-probabilities."""
     ratings = dict(SCALE)
     letter = text.strip()
     return Rating(float(ratings[letter]), letter) if letter in ratings else Unscored("no_rating", text)

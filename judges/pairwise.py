@@ -1,4 +1,4 @@
-"""AlpacaEval's comparison: two outputs under the names m and M, one token for an answer."""
+"""AlpacaEval's pairwise comparison: two outputs labelled m and M, and a single-token verdict."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from judges.types import Message, Role
 LABEL_FIRST = "m"
 LABEL_SECOND = "M"
 LABELS = (LABEL_FIRST, LABEL_SECOND)
-"""The names of the outputs in the order in which the prompt shows them; each must be one token."""
+"""The labels of the outputs in prompt order; each must be a single token."""
 
 IDENTICAL_PREFERENCE = 1.5
-"""The preference between two equal outputs, for which no judge is asked."""
+"""The preference between two identical outputs, which are not sent to the judge."""
 
 _BLOCK = re.compile(r"<\|im_start\|>[ \t]*(\w+)[ \t]*\n(.*?)<\|im_end\|>", re.DOTALL)
 _PLACEHOLDERS = frozenset({"instruction", "output_1", "output_2"})
 
 
 def is_switched(instruction: str) -> bool:
-    """Say whether AlpacaEval shows the model's output first for this instruction (406 of its 805).
+    """Return whether AlpacaEval shows the model's output first for this instruction (406 of its 805).
 
     Source: alpaca-eval 0.6.6, processors.py (SwitchTwoColumnsProcessor), seed 0.
     """
@@ -31,14 +31,14 @@ def is_switched(instruction: str) -> bool:
 
 
 def parse_chatml_template(text: str) -> list[tuple[Role, str]]:
-    """Split a ChatML prompt file into (role, text) pairs, each text without outer white space.
+    """Split a ChatML prompt file into (role, text) pairs, each text stripped of outer white space.
 
-    Raises ValueError when the text is not a sequence of ``<|im_start|>role ... <|im_end|>`` blocks
+    Raises ValueError if the text is not a sequence of ``<|im_start|>role ... <|im_end|>`` blocks
     with the roles system, user and assistant. Source: alpaca-eval 0.6.6, utils.py (prompt_to_chatml).
     """
     blocks = _BLOCK.findall(text)
     if not blocks or _BLOCK.sub("", text).strip():
-        raise ValueError("the prompt is not in ChatML; expected blocks of <|im_start|>role, text, <|im_end|>")
+        raise ValueError("the prompt is not ChatML; expected blocks of <|im_start|>role, text, <|im_end|>")
     for role, _ in blocks:
         if role not in get_args(Role):
             raise ValueError(f"unknown role {role!r} in a ChatML prompt; expected one of {', '.join(get_args(Role))}")
@@ -48,19 +48,19 @@ def parse_chatml_template(text: str) -> list[tuple[Role, str]]:
 def comparison_messages(
     template_text: str, instruction: str, output_1: str, output_2: str, switched: bool
 ) -> list[Message]:
-    """Ask which of two outputs is better, in the words of ``alpaca_eval_clf.txt``.
+    """Return the prompt that asks which of two outputs is better, from the text of ``alpaca_eval_clf.txt``.
 
-    ``output_1`` is the baseline's and is shown as ``m`` unless ``switched``. Raises ValueError when
-    the template is not ChatML or its placeholders are not instruction, output_1 and output_2.
+    ``output_1`` is the baseline's and is shown as ``m`` unless ``switched``. Raises ValueError if the
+    template is not ChatML or its placeholders are not instruction, output_1 and output_2.
     Source: alpaca-eval 0.6.6, utils.py (make_prompts, prompt_to_chatml). Deviation: the template is
-    split into messages first and filled in one pass afterwards, so that neither ``<|im_end|>`` nor
-    ``{output_2}`` inside an output can change the prompt; ordinary requests are the same to the byte.
+    split into messages before it is filled in one pass, so that neither ``<|im_end|>`` nor
+    ``{output_2}`` inside an output can change the prompt; ordinary prompts are identical byte for byte.
     """
     blocks = parse_chatml_template(template_text)
-    found = frozenset[str]().union(*(placeholders_of(text) for _, text in blocks))
-    if found != _PLACEHOLDERS:
+    placeholders = frozenset[str]().union(*(placeholders_of(text) for _, text in blocks))
+    if placeholders != _PLACEHOLDERS:
         raise ValueError(
-            f"the comparison prompt has the placeholders {', '.join(sorted(found)) or 'none'}; "
+            f"the comparison prompt has the placeholders {', '.join(sorted(placeholders)) or 'none'}; "
             f"expected {', '.join(sorted(_PLACEHOLDERS))}"
         )
     first, second = (output_2, output_1) if switched else (output_1, output_2)

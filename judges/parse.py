@@ -1,17 +1,16 @@
-"""Judges' words and log-probabilities into verdicts.
+"""Parse judgment texts and log-probabilities into verdicts.
 
-A published protocol reads the first ``[[x]]`` of a judgment and, where there is none, the first
-``[x]``; ``as_published=True`` does exactly that. Ours reads the same ``[[x]]``, so both agree
-wherever the judge kept to the format, and differs only where the published rule invents or
-loses a verdict:
+The published protocols read the first ``[[x]]`` of a judgment or, if there is none, the first ``[x]``;
+``as_published=True`` does exactly that. The default reads the same ``[[x]]``, so both agree whenever the judge followed
+the format, and differs only where the published rule invents or misses a verdict:
 
 1. the first ``[[x]]`` in the strict form, else
 2. the first ``[[ x ]]`` in a looser form (spaces, ``Rating:`` before, ``/10`` after), else
-3. the *last* ``[x]`` that reads like a verdict: a word such as "rating" or "score" stands
-   right before it, ``/10`` right after it, or it has the text's last line to itself.
+3. the *last* ``[x]`` that looks like a verdict: preceded by a word such as "rating" or "score",
+   followed by ``/10``, or alone on the last line of the text.
 
 A footnote mark ("see [1]") is therefore never a rating, and a number outside the scale is
-``Unscored("rating_out_of_range")`` instead of a score.
+``Unscored("rating_out_of_range")``, not a score.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _ORNAMENTS = " \t\r\n*_`\"'.[]"
 
 @dataclass(frozen=True, slots=True)
 class _Grammar:
-    """How one kind of verdict is written, from strict to loose; group 1 is the verdict."""
+    """The patterns of one kind of verdict, from strict to loose; group 1 is the verdict."""
 
     strict: re.Pattern[str]
     loose: re.Pattern[str]
@@ -66,71 +65,70 @@ _OPTION = _grammar("[A-Z]", r"\(?([A-Z])\)?[.:]?", "option|answer|choice|choose|
 
 
 def _last_single(text: str, grammar: _Grammar) -> str | None:
-    """Return what the last ``[x]`` of ``text`` holds that reads like a verdict, None where none does."""
-    for found in reversed(list(grammar.single.finditer(text))):
-        head = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
-        stands_alone = not head.strip(_ORNAMENTS) and not text[found.end() :].strip(_ORNAMENTS)
-        if stands_alone or grammar.before_single.search(head) or grammar.after_single.match(text, found.end()):
-            return found[1]
+    """Return the content of the last ``[x]`` of ``text`` that looks like a verdict, or None."""
+    for match in reversed(list(grammar.single.finditer(text))):
+        head = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+        is_alone = not head.strip(_ORNAMENTS) and not text[match.end() :].strip(_ORNAMENTS)
+        if is_alone or grammar.before_single.search(head) or grammar.after_single.match(text, match.end()):
+            return match[1]
     return None
 
 
 def _read(text: str, grammar: _Grammar) -> str | None:
-    found = grammar.strict.search(text) or grammar.loose.search(text)
-    return found[1] if found else _last_single(text, grammar)
+    match = grammar.strict.search(text) or grammar.loose.search(text)
+    return match[1] if match else _last_single(text, grammar)
 
 
 def _published(text: str, patterns: tuple[re.Pattern[str], re.Pattern[str]]) -> str | None:
-    found = patterns[0].search(text) or patterns[1].search(text)
-    return found[1] if found else None
+    match = patterns[0].search(text) or patterns[1].search(text)
+    return match[1] if match else None
 
 
 def _published_number(text: str) -> Rating | Unscored:
-    words = _published(text, _PUBLISHED_NUMBER)
-    if words is None:
+    digits = _published(text, _PUBLISHED_NUMBER)
+    if digits is None:
         return Unscored("no_rating", text)
     try:
-        return Rating(float(ast.literal_eval(words)), text)
+        return Rating(float(ast.literal_eval(digits)), text)
     except (SyntaxError, ValueError, OverflowError):
-        # The published code evaluates the digits as Python and dies on "[[01]]".
+        # The published code evaluates the digits as Python and crashes on "[[01]]".
         return Unscored("no_rating", text)
 
 
 def _number(text: str, grammar: _Grammar, low: float, high: float) -> Rating | Unscored:
-    words = _read(text, grammar)
-    if words is None:
+    digits = _read(text, grammar)
+    if digits is None:
         return Unscored("no_rating", text)
-    value = float(words)
+    value = float(digits)
     return Rating(value, text) if low <= value <= high else Unscored("rating_out_of_range", text)
 
 
 def parse_rating(text: str, *, as_published: bool = False) -> Rating | Unscored:
-    """Read MT-Bench's rating from a judgment: a number in [1, 10], whole or not.
+    """Parse MT-Bench's rating from a judgment: a number in [1, 10], not necessarily an integer.
 
-    Never raises; no rating is ``Unscored("no_rating")`` and a number outside the scale
-    ``Unscored("rating_out_of_range")``, each with the judgment as its detail. ``as_published``
-    returns what the published rule reads, also 11 or 0, and ``no_rating`` where it gives -1.
-    Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/common.py; the deviations are listed at
-    the top of this module.
+    Never raises; a missing rating is ``Unscored("no_rating")`` and a number outside the scale
+    ``Unscored("rating_out_of_range")``, each with the judgment as its detail. ``as_published`` returns what the
+    published rule reads, including 11 or 0, and ``no_rating`` where it gives -1. Source:
+    lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/common.py; the deviations are listed at the top of this module.
     """
     return _published_number(text) if as_published else _number(text, _RATING, 1.0, 10.0)
 
 
 def parse_score_0_to_1(text: str, *, as_published: bool = False) -> Rating | Unscored:
-    """Read MixEval's correctness score from a judgment: a number in [0, 1].
+    """Parse MixEval's correctness score from a judgment: a number in [0, 1].
 
     Never raises; reasons as in :func:`parse_rating`. ``as_published`` returns what the published
-    rule reads, also 1.5 (which the published loop then asks again and finally draws at random).
+    rule reads, including 1.5 (for which the published code retries and finally draws at random).
     Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py.
     """
     return _published_number(text) if as_published else _number(text, _SCORE, 0.0, 1.0)
 
 
 def parse_option(text: str, n_options: int, *, as_published: bool = False) -> Choice | Unscored:
-    """Read the option letter from an extraction judge's words; ``n_options`` in [1, 26].
+    """Parse the option letter from an extraction judge's reply; ``n_options`` in [1, 26].
 
-    A letter beyond the options, or none, is ``Unscored("no_option")``. ``as_published`` accepts
-    any capital letter. Raises ValueError for an impossible ``n_options``, never for the text.
+    A missing letter, or one beyond the options, is ``Unscored("no_option")``. ``as_published`` accepts
+    any capital letter. Raises ValueError for an invalid ``n_options``, never for the text.
     Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py.
     """
     if not 1 <= n_options <= 26:
@@ -147,11 +145,10 @@ def parse_option(text: str, n_options: int, *, as_published: bool = False) -> Ch
 def preference_from_logprobs(lp_m: float | None, lp_M: float | None, *, switched: bool) -> Preference | Unscored:  # noqa: N803
     """Turn the log-probabilities of AlpacaEval's labels into a preference in [1, 2].
 
-    ``P = e^lp_m / (e^lp_m + e^lp_M)`` and the preference is ``2 - P``, or ``1 + P`` when the two
-    outputs were shown in switched order. A label that is None was not among the returned tokens
-    and has probability 0; both None is ``Unscored("no_verdict")``; NaN or an infinity is
-    ``Unscored("non_finite_logprob")``. Source: alpaca-eval 0.6.6, completion_parsers.py
-    (logprob_parser), with the ratio taken from the difference so that nothing underflows.
+    ``P = e^lp_m / (e^lp_m + e^lp_M)`` and the preference is ``2 - P``, or ``1 + P`` if the two outputs were shown in
+    switched order. A label that is None was not among the returned tokens and has probability 0; both None is
+    ``Unscored("no_verdict")``; NaN or an infinite value is ``Unscored("non_finite_logprob")``. Source: alpaca-eval
+    0.6.6, completion_parsers.py (logprob_parser), computed from the difference to avoid underflow.
     """
     logprobs = tuple((label, lp) for label, lp in (("m", lp_m), ("M", lp_M)) if lp is not None)
     if not logprobs:

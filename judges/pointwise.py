@@ -1,4 +1,4 @@
-"""MT-Bench's single-answer grading: which prompt goes where, and what it holds."""
+"""MT-Bench's single-answer grading: choosing and filling the judge prompt."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ CATEGORIES_WITH_REFERENCE = frozenset({"math", "reasoning", "coding"})
 """Categories that are judged against a reference answer (FastChat's NEED_REF_CATS within MT-Bench)."""
 
 RATING_LEAD_IN = "\n\nRating: [["
-"""Continues a judgment that holds no valid rating; the judge then closes it with a choice."""
+"""Appended to a judgment without a valid rating; the judge then completes it with one of the choices."""
 
 RATING_CHOICES = tuple(f"{rating}]]" for rating in range(1, 11))
 
 
 def needs_reference(category: str) -> bool:
-    """Say whether answers of this MT-Bench category are judged against a reference."""
+    """Return whether answers of this MT-Bench category are judged against a reference."""
     return category in CATEGORIES_WITH_REFERENCE
 
 
 def prompt_name(*, turn: Literal[1, 2], with_reference: bool) -> str:
-    """Name the row of judge_prompts.jsonl for a turn, with or without a reference."""
+    """Return the name of the judge_prompts.jsonl row for a turn, with or without a reference."""
     return f"single-{'math-v1' if with_reference else 'v1'}{'-multi-turn' if turn == 2 else ''}"
 
 
@@ -50,14 +50,13 @@ def judge_messages(
     *,
     turn: Literal[1, 2],
 ) -> list[Message]:
-    """Ask for a rating of the answer of one turn, in MT-Bench's own words.
+    """Return MT-Bench's prompt that asks for a rating of one turn's answer.
 
-    ``prompts`` maps a name to its row of judge_prompts.jsonl (system_prompt, prompt_template);
-    ``turns`` and ``answers`` hold the user's and the model's turns, ``reference`` the reference
-    answers' turns where the category needs one (see :func:`needs_reference`), else None. Texts
-    are put in unchanged, in one pass. Raises ValueError when a prompt or a turn is missing or the
-    prompt's placeholders are not the expected ones.
-    Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/gen_judgment.py and common.py.
+    ``prompts`` maps a name to its row of judge_prompts.jsonl (system_prompt, prompt_template); ``turns`` and
+    ``answers`` hold the user's and the model's turns, ``reference`` the turns of the reference answer if the category
+    needs one (see :func:`needs_reference`), else None. Texts are inserted unchanged, in one pass. Raises ValueError if
+    a prompt or a turn is missing, or for unexpected placeholders. Source:
+    lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/gen_judgment.py and common.py.
     """
     name = prompt_name(turn=turn, with_reference=reference is not None)
     if name not in prompts:
@@ -66,5 +65,7 @@ def judge_messages(
     values = _values(turns, answers, reference, turn)
     unfilled = sorted(placeholders_of(template) - set(values))
     if unfilled:
-        raise ValueError(f"the judge prompt {name!r} asks for {{{unfilled[0]}}}, which MT-Bench does not define")
+        raise ValueError(
+            f"the judge prompt {name!r} has the placeholder {{{unfilled[0]}}}, which MT-Bench does not define"
+        )
     return [Message("system", str(prompts[name]["system_prompt"])), Message("user", fill(template, values))]

@@ -1,4 +1,4 @@
-"""Jinja for templates that somebody else wrote: no short expression of theirs takes all memory."""
+"""A Jinja sandbox for untrusted templates, in which no short expression can exhaust memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _FILTERS = """
 capitalize count default dictsort e escape first groupby int float items join last length list lower map max min reject
 rejectattr replace reverse round select selectattr sort string sum title tojson trim truncate unique upper wordcount
 """
-"""What a prompt may need. Left out is what makes a text as long as a number says: center, format, indent, batch."""
+"""Filters that a prompt may need; those that pad to a given length (center, format, indent, batch) are left out."""
 
 _PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "zfill"})
 _NUMBERS_ONLY: Mapping[str, Callable[[Any, Any], Any]] = {"*": arithmetic.mul, "%": arithmetic.mod}
 
 
 class PromptSandbox(SandboxedEnvironment):
-    """Jinja's sandbox, in which arithmetic is for numbers and nothing pads a text to any length.
+    """Jinja's sandbox with arithmetic restricted to numbers and without padding.
 
-    A template can still be slow (nested loops); what it cannot do is ask for gigabytes in one step.
+    A template can still be slow (nested loops), but it cannot allocate gigabytes in one step.
     """
 
     intercepted_binops = frozenset({*_NUMBERS_ONLY, "**"})
@@ -35,15 +35,15 @@ class PromptSandbox(SandboxedEnvironment):
         del self.globals["lipsum"]
 
     def call_binop(self, _: Context, operator: str, left: Any, right: Any) -> Any:
-        """Multiply and divide numbers; raises SecurityError for texts, lists and powers."""
+        """Evaluate ``*`` and ``%`` of numbers; raises SecurityError for other operands and for powers."""
         if operator not in _NUMBERS_ONLY or not (isinstance(left, Real) and isinstance(right, Real)):
-            raise SecurityError(f"{operator!r} is allowed between numbers only, and powers not at all")
+            raise SecurityError(f"{operator!r} is only allowed between numbers, and powers are not allowed")
         return _NUMBERS_ONLY[operator](left, right)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Keep a text's padding methods out of reach."""
+        """Block the padding methods of strings."""
         return not (isinstance(obj, str) and attr in _PADDING) and super().is_safe_attribute(obj, attr, value)
 
     def wrap_str_format(self, _: Any) -> None:
-        """Give ``str.format`` no sandboxed form: a width in it pads to any length."""
+        """Disable ``str.format``: a width in it pads to any length."""
         return

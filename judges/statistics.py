@@ -1,8 +1,7 @@
 """Standard errors, intervals, tests and agreement.
 
-Everything here is pure and deterministic (the bootstrap by its seed). No observations at all is
-a ValueError: the caller knows why there are none. A spread that one observation cannot have is
-None, never 0; so is the interval of a bootstrap whose draws are all alike.
+All functions are pure and deterministic (the bootstrap given its seed). No observations at all is a ValueError. The
+spread of a single observation is None, never 0, and so is the interval of a bootstrap whose draws are all equal.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Interval = tuple[float, float]
 
 _CELLS_PER_CHUNK = 4_000_000
 NO_SPREAD = 1e-9
-"""Below this share of their size, or below this, replicates differ by rounding only."""
+"""Replicates within this tolerance (relative above 1, else absolute) differ by rounding only."""
 
 
 def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -38,11 +37,11 @@ def _z(level: float) -> float:
 
 
 def _cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
-    """Number the clusters by first appearance; without clusters each value is its own."""
+    """Number the clusters by first appearance; without clusters each value is its own cluster."""
     if clusters is None:
         return np.arange(n)
     if len(clusters) != n:
-        raise ValueError(f"{len(clusters)} clusters for {n} values; expected one a value")
+        raise ValueError(f"{len(clusters)} clusters for {n} values; expected one per value")
     numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
     return np.array([numbers[cluster] for cluster in clusters], dtype=np.intp)
 
@@ -60,12 +59,11 @@ def mean_and_stderr(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def clustered_stderr(values: Sequence[float], clusters: Sequence[Hashable]) -> float | None:
-    """Return the standard error of the mean when values of one cluster go together.
+    """Return the standard error of the mean when values within a cluster are correlated.
 
-    The variance is the unclustered one plus the cross products of deviations within each cluster
-    over n squared, so clusters of one give :func:`mean_and_stderr`. None for a single value; with
-    a single cluster it says nothing, and is None too. Raises ValueError as that function does.
-    Source: Miller 2024 (arXiv 2411.00640), clustered standard errors.
+    The variance is the unclustered one plus the cross products of deviations within each cluster over n squared, so
+    clusters of one give :func:`mean_and_stderr`. None for a single value or a single cluster. Raises ValueError as that
+    function does. Source: Miller 2024 (arXiv 2411.00640), clustered standard errors.
     """
     array = _finite(values)
     numbers = _cluster_numbers(array.size, clusters)
@@ -80,7 +78,7 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[Hashable]) -> f
 
 
 def normal_ci(mean: float, stderr: float | None, *, level: float = 0.95) -> Interval | None:
-    """Return mean -/+ z standard errors; None without a standard error."""
+    """Return mean ± z standard errors; None without a standard error."""
     z = _z(level)
     return None if stderr is None else (mean - z * stderr, mean + z * stderr)
 
@@ -96,7 +94,7 @@ def wilson_ci(k: int, n: int, *, level: float = 0.95) -> Interval:
     p = k / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The bounds touch the edges exactly where rounding would leave a trace.
+    # Exactly 0 and 1 at the edges, where rounding would be off by an ulp.
     return (0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half)
 
 
@@ -110,12 +108,10 @@ def bootstrap_ci(
 ) -> Interval | None:
     """Return the percentile bootstrap interval of the mean; whole clusters are drawn where given.
 
-    The replicate means are weighted by the clusters' sizes. With fewer than two clusters there is
-    nothing to draw from, and the result is None. The same seed gives the same draws, so the
-    interval of ``-values`` is the mirrored one. Where all clusters have one mean it is None too, as
-    in :func:`percentile_ci`. Raises ValueError for no or non-finite values, or n_boot < 1.
-    Source: Efron and Tibshirani 1993, chapter 13; clusters as in Field and Welsh 2007 (JRSS B 69,
-    369-390), the randomized cluster bootstrap.
+    The replicate means are weighted by cluster size. None with fewer than two clusters, and if all clusters have the
+    same mean, as in :func:`percentile_ci`. The same seed gives the same draws, so the interval of ``-values`` is the
+    mirrored one. Raises ValueError for no or non-finite values, or n_boot < 1. Source: Efron and Tibshirani 1993,
+    chapter 13; clusters as in Field and Welsh 2007 (JRSS B 69, 369-390), the randomized cluster bootstrap.
     """
     array = _finite(values)
     return bootstrap_ratio_ci(array, np.ones_like(array), clusters, level=level, n_boot=n_boot, seed=seed)
@@ -124,20 +120,20 @@ def bootstrap_ci(
 def proportion_ci(
     values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95, seed: int = 0
 ) -> Interval | None:
-    """Return the interval of a mean of values in [0, 1]: Wilson's for plain yes or no, else :func:`bootstrap_ci`.
+    """Return the interval of a mean of values in [0, 1]: Wilson's for binary values, else :func:`bootstrap_ci`.
 
-    Values that are all 0 or 1, each its own cluster, are a binomial proportion. A bootstrap of few successes is
-    too narrow (4 % of 80: it holds the truth 87 times in 100, and one success has a lower upper end than none). Where
-    clusters share values and all are 0, or all are 1, there is nothing to resample, and Wilson's interval of that many
-    clusters stands in. None with fewer than two clusters, and where all have one mean elsewhere. Raises ValueError for
-    no or non-finite values, and for one outside of [0, 1].
+    Values that are all 0 or 1, each its own cluster, are a binomial proportion, for which a bootstrap of few
+    successes is too narrow (4 % of 80: coverage is 87 %, and one success gets a lower upper bound than none). If
+    clusters share values and all are 0, or all are 1, there is nothing to resample, and Wilson's interval with the
+    number of clusters as n is used. None with fewer than two clusters, and if all clusters have the same mean
+    otherwise. Raises ValueError for no or non-finite values, and for values outside [0, 1].
     """
     array = _finite(values)
     if array.min() < 0 or array.max() > 1:
         raise ValueError(f"values from {array.min()} to {array.max()}; expected 0 to 1")
     n = int(_cluster_numbers(array.size, clusters).max()) + 1
-    is_yes_or_no = bool(np.isin(array, (0.0, 1.0)).all())
-    if n > 1 and is_yes_or_no and (n == array.size or array.min() == array.max()):
+    is_binary = bool(np.isin(array, (0.0, 1.0)).all())
+    if n > 1 and is_binary and (n == array.size or array.min() == array.max()):
         return wilson_ci(round(float(array.mean()) * n), n, level=level)
     return bootstrap_ci(values, clusters, level=level, seed=seed)
 
@@ -153,13 +149,12 @@ def bootstrap_ratio_ci(
 ) -> Interval | None:
     """Return the percentile bootstrap interval of sum(numerators) / sum(denominators), observations drawn in pairs.
 
-    Replicates whose denominator is 0 have no ratio and are left out; None when none is left or all
-    are alike, and with fewer than two clusters. Draws, errors and source as in :func:`bootstrap_ci`; also a
-    ValueError for two lists of different lengths.
+    Replicates with denominator 0 are dropped; None if none is left or all are equal, and with fewer than two clusters.
+    Draws, errors and source as in :func:`bootstrap_ci`; also a ValueError for lists of different lengths.
     """
     above, below = _finite(numerators), _finite(denominators)
     if above.size != below.size:
-        raise ValueError(f"{above.size} numerators for {below.size} denominators; expected one each")
+        raise ValueError(f"{above.size} numerators for {below.size} denominators; expected equal lengths")
     numbers = _cluster_numbers(above.size, clusters)
     sums, sizes = np.bincount(numbers, weights=above), np.bincount(numbers, weights=below)
     _check_draws(level, n_boot)
@@ -176,10 +171,10 @@ def bootstrap_ratio_ci(
 
 
 def percentile_ci(replicates: NDArray[np.float64], *, level: float = 0.95) -> Interval | None:
-    """Return the percentile interval of a bootstrap's replicates; None without any, and where all are alike.
+    """Return the percentile interval of a bootstrap's replicates; None if there are none or all are equal.
 
-    Replicates without spread say that there is nothing to resample, not that the figure is certain,
-    which an interval without a width would claim. Raises ValueError for a level outside of 0..1.
+    Equal replicates mean that there is nothing to resample, not that the figure is certain, as an
+    interval of width 0 would claim. Raises ValueError for a level outside (0, 1).
     """
     _z(level)
     if not replicates.size or np.ptp(replicates) <= NO_SPREAD * max(1.0, float(np.abs(replicates).max())):
@@ -207,7 +202,7 @@ def bootstrap_ci_of(
     """Return the percentile bootstrap interval of any statistic of ``n`` observations.
 
     ``statistic`` gets the indices of the drawn observations; replicates for which it is None are
-    left out. None with fewer than two clusters and when no replicate is left or all are alike. Raises
+    dropped. None with fewer than two clusters, and if no replicate is left or all are equal. Raises
     ValueError for n < 1 or n_boot < 1. Source as in :func:`bootstrap_ci`.
     """
     if n < 1:
@@ -229,7 +224,7 @@ def bootstrap_ci_of(
 
 def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     if len(a) != len(b) or not a:
-        raise ValueError(f"{len(a)} and {len(b)} labels; expected two lists of the same length, at least 1")
+        raise ValueError(f"{len(a)} and {len(b)} labels; expected two non-empty lists of the same length")
     return len(a)
 
 
@@ -248,18 +243,15 @@ def accuracy(
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     """Return Cohen's kappa of two raters, in [-1, 1]: agreement beyond chance.
 
-    None when both raters gave one and the same label throughout, for then chance explains all.
-    Raises ValueError for empty lists or lists of different lengths.
-    Source: Cohen 1960 (Educ. Psychol. Meas. 20, 37-46).
+    None if both raters used a single, equal label throughout: kappa is undefined there. Raises ValueError for empty
+    lists or lists of different lengths. Source: Cohen 1960 (Educ. Psychol. Meas. 20, 37-46).
     """
-    n = _paired(a, b)
-    observed = sum(x == y for x, y in zip(a, b, strict=True))
-    counts_a, counts_b = Counter(a), Counter(b)
-    # In whole numbers, so that perfect chance agreement is recognized exactly.
-    by_chance = sum(count * counts_b[label] for label, count in counts_a.items())
-    if by_chance == n * n:
+    _paired(a, b)
+    if len({*a, *b}) == 1:
         return None
-    return (observed * n - by_chance) / (n * n - by_chance)
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(list(a), list(b)))
 
 
 def cohen_kappa_ci(
@@ -271,10 +263,10 @@ def cohen_kappa_ci(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
-    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` gives none.
+    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` returns None.
 
-    Raters that always agree have the kappa 1 in every draw. The lower end is then that of Wilson's interval for as
-    many clusters, corrected by the chance agreement that was found.
+    If the raters always agree, kappa is 1 in every draw. The lower bound is then that of Wilson's interval with the
+    number of clusters as n, corrected for the observed chance agreement.
     """
     n = _paired(a, b)
     if all(x == y for x, y in zip(a, b, strict=True)):
@@ -295,34 +287,24 @@ def _kappa_ci_of_agreement(labels: Sequence[Hashable], n_clusters: int, level: f
 
 
 def sign_test_exact(wins: int, losses: int) -> float:
-    """Return the two-sided exact p-value that wins and losses are equally likely; ties take no part.
+    """Return the two-sided exact p-value of the null hypothesis that wins and losses are equally likely.
 
-    1.0 without any win or loss. Raises ValueError for negative counts.
+    Ties are ignored; 1.0 without any win or loss. Raises ValueError for negative counts.
     Source: the binomial test with probability 1/2 (Dixon and Mood 1946, JASA 41, 557-566).
     """
     if wins < 0 or losses < 0:
         raise ValueError(f"{wins} wins and {losses} losses; expected counts of at least 0")
     n = wins + losses
-    # Whole numbers are exact and quick, and importing scipy would cost every start a second.
-    ways, at_most = 1, 1
+    # Integers are exact and fast, and scipy.stats would add half a second to the start of `report`.
+    combinations, tail = 1, 1
     for k in range(min(wins, losses)):
-        ways = ways * (n - k) // (k + 1)
-        at_most += ways
-    return min(1.0, 2 * at_most / (1 << n))
-
-
-def mcnemar_exact(only_first: int, only_second: int) -> float:
-    """Return the two-sided exact p-value that two systems are right equally often on the same items.
-
-    ``only_first`` counts the items that the first alone got right, ``only_second`` the second
-    alone; the others say nothing. Raises ValueError for negative counts.
-    Source: McNemar 1947 (Psychometrika 12, 153-157), the exact form.
-    """
-    return sign_test_exact(only_first, only_second)
+        combinations = combinations * (n - k) // (k + 1)
+        tail += combinations
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the order given; an empty list stays empty.
+    """Return Holm's adjusted p-values, in the order given.
 
     Raises ValueError for a p-value outside [0, 1]. Source: Holm 1979 (Scand. J. Stat. 6, 65-70).
     """

@@ -1,8 +1,7 @@
-"""The words that judges and suites share.
+"""Types shared by judges and suites.
 
-A failure is data here: whatever could not be answered, judged or read is an
-:class:`Unscored` with a reason from :data:`REASONS`; it is counted and shown, and no
-score is ever invented for it.
+Failures are data: an item that could not be answered, judged or parsed is an :class:`Unscored` with a
+reason from :data:`REASONS`. It is counted and reported, and never given a made-up score.
 """
 
 from __future__ import annotations
@@ -13,28 +12,28 @@ from typing import Literal
 Role = Literal["system", "user", "assistant"]
 
 REASONS: dict[str, str] = {
-    "context_length": "the prompt does not fit into the model's context",
-    "request_failed": "the server refused or failed the request after every retry",
-    "malformed_reply": "the server's reply could not be read",
-    "non_finite_logprob": "a log-probability came back as NaN or minus infinity",
+    "context_length": "the prompt does not fit in the model's context window",
+    "request_failed": "the server rejected the request or failed it after all retries",
+    "malformed_reply": "the server's reply could not be parsed",
+    "non_finite_logprob": "a returned log-probability was NaN or minus infinity",
     "timeout": "the server did not answer in time",
-    "wrong_model": "another model answered than the one that was asked",
-    "unfinished_reply": "the server broke off its answer",
-    "empty_reply": "the server answered without writing a token",
-    "no_answer": "the model's answer that this depends on is missing",
+    "wrong_model": "a different model answered than was requested",
+    "unfinished_reply": "the server cut its answer off",
+    "empty_reply": "the server returned no tokens",
+    "no_answer": "the model's answer to judge is missing",
     "no_rating": "the judge gave no rating",
-    "rating_out_of_range": "the judge's rating lies outside the scale",
+    "rating_out_of_range": "the judge's rating is outside the scale",
     "no_verdict": "the judge gave no verdict",
-    "no_option": "no option could be read from the answer",
+    "no_option": "no option could be extracted from the answer",
     "no_judge": "no judge was given",
     "recorded_failure": "the recorded file marks this item as failed",
-    "data_unavailable": "the benchmark's data could not be had",
-    "empty": "the conversation has no user turn, or a turn without text",
-    "starts_with_assistant": "the conversation starts with the assistant",
-    "bad_roles": "a turn has a role that is not known, or stands where it may not",
-    "malformed_row": "the row does not hold what its columns promise",
+    "data_unavailable": "the benchmark's data is not available",
+    "empty": "the conversation has no user turn, or an empty turn",
+    "starts_with_assistant": "the conversation starts with an assistant turn",
+    "bad_roles": "a turn has an unknown role, or roles do not alternate",
+    "malformed_row": "the row does not match its columns",
 }
-"""Every reason that an item can be unscored, with its meaning in words."""
+"""Every reason an item can be unscored, with its description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Unscored:
     """An item without a valid answer or verdict.
 
     ``reason`` is a key of :data:`REASONS`; ``detail`` is free text for people (an error
-    message, the unreadable reply) and never takes part in counting.
+    message, the unparsable reply) and is ignored when counting.
     """
 
     reason: str
@@ -63,7 +62,7 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A judge's rating on a named scale, with the words it came with."""
+    """A judge's rating on a named scale, with the text it was parsed from."""
 
     value: float
     text: str
@@ -73,9 +72,8 @@ class Rating:
 class Preference:
     """A pairwise preference in AlpacaEval's convention.
 
-    ``value`` lies in [1, 2]: 1 = the first output is surely better, 2 = the second, 1.5 = a tie.
-    ``logprobs`` holds the raw log-probability of each label that was asked for (empty when
-    the two outputs were identical and nobody was asked).
+    ``value`` lies in [1, 2]: 1 = the first output is certainly better, 2 = the second, 1.5 = a tie. ``logprobs`` holds
+    the raw log-probability of each requested label (empty if the two outputs were identical and no judge was asked).
     """
 
     value: float
@@ -84,7 +82,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The option that an extraction judge read from an answer, as a capital letter."""
+    """The option extracted from an answer, as a capital letter."""
 
     letter: str
     text: str = ""

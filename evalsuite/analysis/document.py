@@ -1,12 +1,11 @@
 """The document of an analysis: tables, the charts drawn from them, and examples, in ``results/analyses/``.
 
-Every analysis writes the same form, so that the report shows a new one without knowing it:
+Every analysis writes the same format, so that the report can show a new one unchanged:
 
     results/analyses/<kind>-<name>/analysis.json
     results/analyses/<kind>-<name>/<table id>.csv
 
-A figure stands under its column's key; ``<key>_ci95`` is its 95 % interval and ``<key>_why`` says in words
-why a figure is missing (null).
+A figure has its column's key; ``<key>_ci95`` is its 95 % interval and ``<key>_why`` says why it is missing (null).
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the key of its values, its heading, and how a value is written.
+    """One column: the key of its values, its heading, and their format.
 
-    ``percent1`` is a share from 0 to 1, written as percent with one digit; ``signed1`` carries its sign. A whole
-    number (an ``int``) in a column of floats is written without decimals: counts and ratios may share a column.
+    ``percent1`` is a share from 0 to 1, shown as percent with one digit; ``signed1`` has its sign. A whole
+    number (an ``int``) in a column of floats is shown without decimals: counts and ratios may share a column.
     """
 
     key: str
@@ -50,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of figures. ``source`` names the published table it answers to, as in ``WILDCHAT-50M, Table 3``."""
+    """Rows of figures. ``source`` names the published table that it reproduces, as in ``WILDCHAT-50M, Table 3``."""
 
     id: str
     title: str
@@ -62,10 +61,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing of one table's columns.
+    """A chart of one table's columns.
 
-    bars and spider: one group or web a row, one bar or axis for each of ``values``; heatmap: rows by ``values``;
-    lines: the points of one line are the rows with the same ``label``, at column ``x``, as high as ``values[0]``.
+    bars and spider: one group or polygon per row, one bar or axis for each of ``values``; heatmap: rows by ``values``;
+    lines: the points of one line are the rows with the same ``label``, at column ``x`` and height ``values[0]``.
     Lines without ``x`` have one line for each of ``values``, and ``label`` is their horizontal axis.
     """
 
@@ -93,8 +92,18 @@ class Analysis:
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
+def cell(key: str, value: float, interval: Sequence[float] | None) -> dict[str, Any]:
+    """Return the entries of a figure in a row, with its interval where it has one."""
+    return {key: value} | ({f"{key}_ci95": list(interval)} if interval else {})
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Join names by commas, as in ``a, b and 3 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def written(value: Any, form: Format) -> str:
-    """Write one value as its column's format says; a dash where there is none."""
+    """Format one value for display; a dash for None."""
     if value is None:
         return "–"
     if form == "text" or isinstance(value, str | bool):
@@ -107,23 +116,17 @@ def written(value: Any, form: Format) -> str:
     return f"{value:+.{digits}f}" if form.startswith("signed") else f"{value:.{digits}f}"
 
 
-def analysis_folder(results: Path, kind: Kind, name: str) -> Path:
-    """Return where an analysis is kept."""
-    return results / FOLDER / f"{kind}-{name}"
-
-
-def analysis_name(words: Sequence[str]) -> str:
-    """Make a folder's name of what was analysed, as in ``qwen-vs-llama``; at most 60 characters."""
-    joined = "-vs-".join(_UNSAFE.sub("-", word).strip("-._") or "x" for word in words[:3])
-    if len(words) > 3:
-        joined += f"-and-{len(words) - 3}-more"
+def analysis_name(names: Sequence[str]) -> str:
+    """Make a folder's name from the names of what was analysed, as in ``qwen-vs-llama``; at most 60 characters."""
+    joined = "-vs-".join(_UNSAFE.sub("-", name).strip("-._") or "x" for name in names[:3])
+    if len(names) > 3:
+        joined += f"-and-{len(names) - 3}-more"
     return joined[:60].strip("-._") or "answers"
 
 
 def as_json(analysis: Analysis) -> dict[str, Any]:
-    """Return the document in JSON's own types; raises ValueError for one that contradicts itself."""
-    faults = _faults(analysis)
-    if faults:
+    """Return the document in JSON's own types; raises ValueError for an inconsistent one."""
+    if faults := _faults(analysis):
         raise ValueError("; ".join(faults))
     document = json.loads(json.dumps(asdict(analysis), allow_nan=False))
     for chart in document["charts"]:
@@ -135,13 +138,13 @@ def as_json(analysis: Analysis) -> dict[str, Any]:
 
 
 def _faults(analysis: Analysis) -> list[str]:
-    faults = [] if _NAME.fullmatch(analysis.name) else [f"the name {analysis.name!r} is no plain file name"]
+    faults = [] if _NAME.fullmatch(analysis.name) else [f"the name {analysis.name!r} is not a plain file name"]
     tables = {table.id: table for table in analysis.tables}
     if len(tables) < len(analysis.tables):
         faults.append("two tables have the same id")
     for table in analysis.tables:
         if not _NAME.fullmatch(table.id):
-            faults.append(f"the table id {table.id!r} is no plain file name")
+            faults.append(f"the table id {table.id!r} is not a plain file name")
         keys = {column.key for column in table.columns}
         if len(keys) < len(table.columns):
             faults.append(f"table {table.id} has two columns with the same key")
@@ -149,11 +152,12 @@ def _faults(analysis: Analysis) -> list[str]:
             faults += _row_faults(table, row)
     for chart in analysis.charts:
         if chart.table not in tables:
-            faults.append(f"chart {chart.id} draws the table {chart.table!r}, which is not there")
+            faults.append(f"chart {chart.id} draws the table {chart.table!r}, which does not exist")
             continue
         known = {column.key for column in tables[chart.table].columns}
-        wanted = [chart.label, *chart.values, *([chart.x] if chart.x else [])]
-        faults += [f"chart {chart.id} draws {key!r}, no column of {chart.table}" for key in wanted if key not in known]
+        for key in (chart.label, *chart.values, *([chart.x] if chart.x else [])):
+            if key not in known:
+                faults.append(f"chart {chart.id} draws {key!r}, which is not a column of {chart.table}")
     return faults
 
 
@@ -161,58 +165,47 @@ def _row_faults(table: Table, row: Mapping[str, Any]) -> list[str]:
     faults = []
     for column in table.columns:
         value = row.get(column.key)
-        if value is not None and column.format != "text":
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not number:
-                faults.append(f"table {table.id}, {column.key} is {value!r}; expected a number or null")
+        if value is not None and column.format != "text" and not _is_number(value):
+            faults.append(f"table {table.id}, {column.key} is {value!r}; expected a number or null")
         interval = row.get(f"{column.key}_ci95")
-        if interval is not None and not _is_interval(interval):
+        ends = tuple(interval) if isinstance(interval, list | tuple) else ()
+        if interval is not None and not (len(ends) == 2 and all(map(_is_number, ends)) and ends[0] <= ends[1]):
             faults.append(f"table {table.id}, {column.key}_ci95 is {interval!r}; expected two numbers in order")
     return faults
 
 
-def _is_interval(value: Any) -> bool:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        return False
-    numbers = all(isinstance(end, int | float) and math.isfinite(end) for end in value)
-    return bool(numbers and value[0] <= value[1])
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def table_csv(table: Table) -> str:
     """Return a table as CSV: full precision, intervals beside their figures, reasons where a figure is missing."""
-    head: list[str] = []
-    keys: list[tuple[str, int | None]] = []
-    for column in table.columns:
-        head.append(column.key)
-        keys.append((column.key, None))
-        if any(row.get(f"{column.key}_ci95") for row in table.rows):
-            head += [f"{column.key}_ci_low", f"{column.key}_ci_high"]
-            keys += [(f"{column.key}_ci95", 0), (f"{column.key}_ci95", 1)]
-        if any(row.get(f"{column.key}_why") for row in table.rows):
-            head.append(f"{column.key}_why")
-            keys.append((f"{column.key}_why", None))
+    cells: dict[str, list[Any]] = {}
+    for key in (column.key for column in table.columns):
+        cells[key] = [_csv_cell(row.get(key)) for row in table.rows]
+        intervals = [row.get(f"{key}_ci95") or (None, None) for row in table.rows]
+        if any(interval != (None, None) for interval in intervals):
+            cells[f"{key}_ci_low"], cells[f"{key}_ci_high"] = map(list, zip(*intervals, strict=True))
+        reasons = [_csv_cell(row.get(f"{key}_why")) for row in table.rows]
+        if any(reasons):
+            cells[f"{key}_why"] = reasons
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    for row in table.rows:
-        writer.writerow([_csv_cell(row.get(key), place) for key, place in keys])
+    csv.writer(out, lineterminator="\n").writerows([cells, *zip(*cells.values(), strict=True)])
     return out.getvalue()
 
 
-def _csv_cell(value: Any, place: int | None) -> Any:
-    if place is not None:
-        return None if value is None else value[place]
-    # A spreadsheet would take foreign text that starts like this for a formula.
+def _csv_cell(value: Any) -> Any:
+    # A spreadsheet would interpret text that starts like this as a formula.
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
 def write_analysis(results: Path, analysis: Analysis) -> Path:
-    """Write analysis.json and one CSV a table, and return the folder; an earlier one of this name is replaced.
+    """Write analysis.json and one CSV per table, and return the folder; an earlier analysis of this name is replaced.
 
-    Raises ValueError for a document that contradicts itself, StoreError when nothing can be written.
+    Raises ValueError for an inconsistent document, StoreError when the files cannot be written.
     """
     document = as_json(analysis)
-    folder = analysis_folder(results, analysis.kind, analysis.name)
+    folder = results / FOLDER / f"{analysis.kind}-{analysis.name}"
     for table in analysis.tables:
         write_text(folder / f"{table.id}.csv", table_csv(table))
     kept = {f"{table.id}.csv" for table in analysis.tables}
@@ -224,22 +217,22 @@ def write_analysis(results: Path, analysis: Analysis) -> Path:
 
 
 def read_analysis(path: Path) -> Analysis:
-    """Read an analysis.json (or the folder that holds it); raises DataError in one sentence."""
+    """Read an analysis.json (or the folder that contains it); raises DataError."""
     from pydantic import TypeAdapter, ValidationError
 
     path = path / FILE if path.is_dir() else path
     document = read_json(path)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise DataError(f"{path} is not an analysis of schema {SCHEMA}; run the analysis again")
-    own = {key: value for key, value in document.items() if key != "schema"}
+    fields = {key: value for key, value in document.items() if key != "schema"}
     try:
-        analysis = TypeAdapter(Analysis).validate_python(own)
+        analysis = TypeAdapter(Analysis).validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{path} is not an analysis ({where}: {first['msg']}); run the analysis again") from error
     if faults := _faults(analysis):
-        raise DataError(f"{path} contradicts itself ({faults[0]}); run the analysis again")
+        raise DataError(f"{path} is inconsistent ({faults[0]}); run the analysis again")
     return analysis
 
 

@@ -1,14 +1,10 @@
-"""What answering costs: speed, memory and start of each model, from recorded runs, and what a larger job would take.
+"""The cost of answering: speed, memory and start of each model, from recorded runs, and a projection to a larger job.
 
-    evalsuite analyze efficiency answers/ --conversations 1000000 --dollars-per-hour 2.5
-
-Everything comes from manifests: a ``generate`` folder's or a model's folder in results/. Rates
-are what the server did over the seconds of generation (its start is a column of its own), also
-where a run was killed and went on: a kill loses the last seconds of both alike. Conversations an
-hour follow from the output rate and the mean length of a conversation's answers, so answers that
-came from the store do not count as work. The projection is linear: the same prompts and settings
-on the same devices, any number of them side by side. It stands for the efficiency section of
-WILDCHAT-50M (arXiv 2501.18511), which reports about 10,000 H100 hours for 50 models on 1M conversations.
+All figures come from manifests. Rates are the server's work over the seconds of generation (its start is a separate
+column), also for a run that was killed and resumed: a kill loses the last seconds of both. Conversations per hour
+follow from the output rate and the mean length of a conversation's answers, so answers from the store do not count as
+work. The projection is linear: the same prompts and settings on any number of the same devices. It corresponds to the
+efficiency section of WILDCHAT-50M (arXiv 2501.18511).
 """
 
 from __future__ import annotations
@@ -30,13 +26,13 @@ PAPER = "WILDCHAT-50M, efficiency"
 DEFAULT_CONVERSATIONS = 1_000_000
 _MOST = 10**12
 _TEXTS = {"model", "device"}
-_NOT_OURS = "the server is somebody else's"
-_NOT_ASKED = "everything came from the store: nothing was measured"
+_EXTERNAL = "external server"
+_NOT_ASKED = "all answers came from the store: nothing was measured"
 _NO_CONVERSATIONS = "a run of benchmarks counts items, not conversations"
 
 
 def efficiency_analysis(
-    words: Sequence[str],
+    specs: Sequence[str],
     results: Path,
     *,
     conversations: int = DEFAULT_CONVERSATIONS,
@@ -45,25 +41,20 @@ def efficiency_analysis(
 ) -> Analysis:
     """Make the table of recorded runs; ``dollars_per_hour`` is the price of one device (a GPU, or the machine).
 
-    A word is a ``generate`` folder (of one model or several), a model's folder in ``results`` or
-    its name there. Raises DataError where there is no manifest, UsageError for senseless numbers.
+    A spec is a ``generate`` folder (of one model or several), a model's folder in ``results`` or
+    its name there. Raises DataError where there is no manifest, UsageError for numbers out of range.
     """
     if not 1 <= conversations <= _MOST:
         raise UsageError(f"--conversations {reprlib.repr(conversations)}: give a number from 1 to {_MOST:,}")
     if dollars_per_hour is not None and not 0 <= dollars_per_hour <= _MOST:
         raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give a number from 0 to {_MOST:,}")
-    paths = [path for word in words for path in find_manifests(word, results)]
+    paths = [path for spec in specs for path in find_manifests(spec, results)]
     read = [(path, _read(path)) for path in paths]
     rows = [_checked_row(path, manifest, conversations, dollars_per_hour) for path, manifest in read]
-    table = Table(
-        id="efficiency",
-        title="What answering costs",
-        columns=_columns(conversations, dollars_per_hour),
-        rows=rows,
-        source=PAPER,
-        notes=_notes(conversations, [manifest for _, manifest in read]),
-    )
-    charts = [Chart("speed", "Output tokens a second", "bars", table.id, "model", ["tokens_out_per_s"])]
+    columns = _columns(conversations, dollars_per_hour)
+    notes = _notes(conversations, [manifest for _, manifest in read])
+    table = Table("efficiency", "Cost of answering", columns, rows, PAPER, notes)
+    charts = [Chart("speed", "Output tokens per second", "bars", table.id, "model", ["tokens_out_per_s"])]
     return Analysis(
         kind="efficiency",
         name=analysis_name((name,) if name else [str(row["model"]) for row in rows]),
@@ -80,19 +71,19 @@ def efficiency_analysis(
     )
 
 
-def find_manifests(word: str, results: Path) -> list[Path]:
-    """Return the manifests that ``word`` stands for; raises DataError in one sentence when there is none."""
-    for folder in (Path(word).expanduser(), results / word):
+def find_manifests(spec: str, results: Path) -> list[Path]:
+    """Return the manifests of a spec; raises DataError when there is none."""
+    for folder in (Path(spec).expanduser(), results / spec):
         if not exists(folder) or not folder.is_dir():
             continue
-        found = manifests_in(folder) or sorted(path for path in folder.glob("*/_manifest*.json"))
-        if found:
-            return found
+        manifests = manifests_in(folder) or sorted(folder.glob("*/_manifest*.json"))
+        if manifests:
+            return manifests
         if (folder / "manifest.json").is_file():
             return [folder / "manifest.json"]
     raise DataError(
-        f"{word} is no recorded run (no _manifest.json or manifest.json); give a folder that 'evalsuite generate' or "
-        "'evalsuite run' wrote"
+        f"{spec} is not a recorded run (no _manifest.json or manifest.json); give a folder of 'evalsuite generate' or "
+        "'evalsuite run'"
     )
 
 
@@ -100,45 +91,48 @@ def _read(path: Path) -> Mapping[str, Any]:
     if path.name != "manifest.json":
         return read_manifest(path)
     document = read_json(path)
-    known = isinstance(document, dict) and {"model", "seconds", "usage", "hardware"} <= set(document)
-    if not known:
+    if not (isinstance(document, dict) and {"model", "seconds", "usage", "hardware"} <= set(document)):
         raise DataError(f"{path} is not a manifest of 'evalsuite run'; run the model again")
-    return dict(document)
+    return document
 
 
 def _checked_row(
     path: Path, manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None
 ) -> dict[str, Any]:
-    """Compute a row; raises DataError for a manifest that lacks something or holds what cannot be."""
+    """Compute a row; raises DataError for a manifest with missing or invalid values."""
     try:
         row = efficiency_row(manifest, conversations, dollars_per_hour)
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            f"{path} is no whole manifest ({type(error).__name__}: {error}); run the model again"
+            f"{path} is not a valid manifest ({type(error).__name__}: {error}); run the model again"
         ) from error
     for key, value in row.items():
-        if key not in _TEXTS and not key.endswith("_why") and value is not None and not _is_amount(value):
-            raise DataError(f"{path} is no whole manifest ({key} comes out as {value!r}); run the model again")
+        is_amount = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        if key not in _TEXTS and not key.endswith("_why") and value is not None and not is_amount:
+            raise DataError(f"{path} is not a valid manifest ({key} is {value!r}); run the model again")
     return row
 
 
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
-
-
 def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None) -> dict[str, Any]:
-    """Compute one model's row from its manifest; what cannot be known is None with its reason under ``<key>_why``."""
+    """Compute one model's row from its manifest; an unknown figure is None with its reason under ``<key>_why``."""
     generated = manifest.get("kind") == "generate"
     usage = manifest["costs"]["usage"] if generated else (manifest["usage"].get("candidate") or {})
-    seconds = manifest["seconds"]
-    span = seconds["generate"] if usage.get("completion_tokens") else 0
-    attached = manifest.get("served_on") == "endpoint" or bool(manifest.get("arguments", {}).get("base_url"))
+    seconds = manifest["seconds"]["generate"]
+    span = seconds if usage.get("completion_tokens") else 0
+    asked = manifest.get("arguments", {})
+    attached = manifest.get("served_on") == "endpoint" or bool(asked.get("base_url"))
+    name, part = str(manifest["model"]["name"]), manifest.get("shard", "1/1")
+    hardware = {} if attached else manifest["hardware"]
+    gpus = hardware.get("gpus")
+    # A machine without a GPU counts as one device.
+    n_gpus = int(asked.get("tensor_parallel_size") or 1) * int(asked.get("data_parallel_size") or 1) if gpus else 1
+    device = str(gpus[0]) if gpus else f"CPU, {hardware.get('cpu_count')} cores"
     row: dict[str, Any] = {
-        "model": _name(manifest),
-        "device": _NOT_OURS if attached else _device(manifest),
-        "devices": None if attached else _n_devices(manifest),
+        "model": name if part == "1/1" else f"{name} ({part})",
+        "device": _EXTERNAL if attached else device,
+        "devices": None if attached else n_gpus,
         "conversations": manifest["counts"]["conversations"] if generated else None,
-        "seconds": seconds["generate"],
+        "seconds": seconds,
         "tokens_in_per_s": _rate(usage.get("prompt_tokens"), span),
         "tokens_out_per_s": _rate(usage.get("completion_tokens"), span),
         "cached_share": _rate(usage.get("cached_tokens"), usage.get("prompt_tokens") or 0),
@@ -159,7 +153,7 @@ def _conversations_per_hour(manifest: Mapping[str, Any], tokens_per_s: float | N
 
 
 def _start_seconds(manifest: Mapping[str, Any], *, generated: bool) -> float | None:
-    """Mean seconds of one start of the server, None where none was started."""
+    """Return the mean seconds per start of the server, None where none was started."""
     serve = manifest["seconds"]["serve"]
     starts = manifest["costs"]["starts"] if generated else 1 + manifest.get("server_restarts", 0)
     return serve / starts if serve and starts else None
@@ -169,37 +163,16 @@ def _rate(amount: float | None, span: float) -> float | None:
     return amount / span if amount is not None and span else None
 
 
-def _name(manifest: Mapping[str, Any]) -> str:
-    part = manifest.get("shard", "1/1")
-    name = str(manifest["model"]["name"])
-    return name if part == "1/1" else f"{name} ({part})"
-
-
-def _device(manifest: Mapping[str, Any]) -> str:
-    hardware = manifest["hardware"]
-    gpus = hardware.get("gpus") or []
-    return str(gpus[0]) if gpus else f"CPU, {hardware.get('cpu_count')} cores"
-
-
-def _n_devices(manifest: Mapping[str, Any]) -> int:
-    """The GPUs that served one copy of everything; a machine without a GPU counts as one device."""
-    if not manifest["hardware"].get("gpus"):
-        return 1
-    asked = manifest.get("arguments", {})
-    return int(asked.get("tensor_parallel_size") or 1) * int(asked.get("data_parallel_size") or 1)
-
-
 def _reasons(row: Mapping[str, Any], *, generated: bool, attached: bool) -> dict[str, str]:
-    """Say of every missing figure why it is missing."""
-    reasons: dict[str, str] = {}
-    for key in ("tokens_in_per_s", "tokens_out_per_s", "cached_share", "conversations_per_hour", "device_hours"):
-        if row[key] is None:
-            reasons[f"{key}_why"] = _NOT_ASKED
+    """Return the reason for every missing figure."""
+    measured = ("tokens_in_per_s", "tokens_out_per_s", "cached_share", "conversations_per_hour", "device_hours")
+    reasons = {f"{key}_why": _NOT_ASKED for key in measured if row[key] is None}
     if not generated:
-        for key in ("conversations", "conversations_per_hour", "device_hours"):
-            reasons[f"{key}_why"] = _NO_CONVERSATIONS
+        reasons |= {
+            f"{key}_why": _NO_CONVERSATIONS for key in ("conversations", "conversations_per_hour", "device_hours")
+        }
     if attached:
-        reasons |= {f"{key}_why": _NOT_OURS for key in ("devices", "device_hours", "start_s", "peak_gib")}
+        reasons |= {f"{key}_why": _EXTERNAL for key in ("devices", "device_hours", "start_s", "peak_gib")}
     elif row["start_s"] is None:
         reasons["start_s_why"] = "no server was started"
     if row["peak_gib"] is None and not attached:
@@ -229,14 +202,14 @@ def _columns(conversations: int, dollars_per_hour: float | None) -> list[Column]
 
 def _notes(conversations: int, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = [
-        f"One measurement a row, over the conversations and seconds it names; the hours for {conversations:,} "
-        "conversations are a straight line through it.",
-        "The paper reports about 10,000 H100 hours for 50 models on 1M conversations: 200 a model.",
+        f"One measurement per row, over the conversations and seconds given there; the hours for {conversations:,} "
+        "conversations are a linear projection.",
+        "The paper reports about 10,000 H100 hours for 50 models on 1M conversations: 200 per model.",
     ]
     kinds = dict.fromkeys(str((manifest.get("peak_memory") or {}).get("what") or "") for manifest in manifests)
     notes += [f"Peak memory: {kind}." for kind in kinds if kind]
     if any(manifest.get("kind") == "generate" and not manifest["complete"] for manifest in manifests):
-        notes.append("A run that is not finished yet is in the table.")
+        notes.append("The table has a run that is not finished yet.")
     return notes
 
 

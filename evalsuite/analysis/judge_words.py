@@ -1,4 +1,4 @@
-"""How a judgment's words are read: words and their negations, and which of them say something about an answer."""
+"""The words of a judgment: how they are split, negations included, and which of them describe an answer."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _EXCERPT = 140
 
 
 def terms(text: str) -> list[str]:
-    """Return the words of a judgment in lower case; a negated word is one of its own, as in ``not clear``.
+    """Return the words of a judgment in lower case; a negated word is a separate one, as in ``not clear``.
 
-    Negated is a word right after not, no, never, without, hardly, cannot or a form with n't, small words between.
+    A word is negated right after not, no, never, without, hardly, cannot or a form with n't, small words skipped.
     """
-    found: list[str] = []
+    words: list[str] = []
     negated = False
     for match in _WORD.finditer(text.lower()):
         word = match.group().replace("’", "'")
         if word in _NEGATIONS or word.endswith("n't"):
             negated = True
-            found.append(word)
+            words.append(word)
             continue
-        found.append(f"not {word}" if negated and word not in _BETWEEN else word)
+        words.append(f"not {word}" if negated and word not in _BETWEEN else word)
         negated = negated and word in _BETWEEN
-    return found
+    return words
 
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Which words are looked at: complaints, adjectives, a user's own, or all but function words."""
+    """Which words count: complaints, adjectives, a user's own, or all but function words."""
 
     complaints: frozenset[str]
     own: frozenset[str]
@@ -50,7 +50,7 @@ class Lexicon:
     notes: tuple[str, ...]
 
     def kind(self, term: str) -> str | None:
-        """Return what a term is, None where it is of no interest."""
+        """Return the kind of a term, None where it does not count."""
         word = term.removeprefix("not ")
         if term in self.own or word in self.own:
             return "own"
@@ -67,9 +67,9 @@ class Lexicon:
 
 
 def read_lexicon(own_words: Path | None = None, *, all_words: bool = False) -> Lexicon:
-    """Return the words to look at, with a user's own from a file; raises DataError when that cannot be read."""
+    """Return the words that count, with a user's own from a file; raises DataError when that cannot be read."""
     wordnet = find_wordnet()
-    how = f"WordNet {wordnet.version}" if wordnet else "a list of evalsuite's"
+    adjectives = f"WordNet {wordnet.get_version()}" if wordnet else "evalsuite's list"
     return Lexicon(
         complaints=frozenset(_shipped("complaints.txt")),
         own=frozenset(_read_words(own_words)) if own_words else frozenset(),
@@ -77,8 +77,8 @@ def read_lexicon(own_words: Path | None = None, *, all_words: bool = False) -> L
         function_words=frozenset(_shipped("function_words.txt")),
         wordnet=wordnet,
         all_words=all_words,
-        adjectives=how,
-        notes=(f"adjectives are told by {how}; complaint words are a list of evalsuite's (--words adds to it)",),
+        adjectives=adjectives,
+        notes=(f"adjectives are those of {adjectives}; complaint words are evalsuite's list (--words adds to it)",),
     )
 
 
@@ -94,18 +94,18 @@ def _read_words(path: Path) -> list[str]:
     try:
         words = _lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path} ({error}); give a text file with one word a line") from error
+        raise DataError(f"cannot read {path} ({error}); give a text file with one word per line") from error
     if not words:
-        raise DataError(f"{path} holds no words; give one a line")
+        raise DataError(f"{path} has no words; give one per line")
     return words
 
 
 def excerpt(text: str, term: str) -> str:
-    """Return the words of a judgment around the first place where ``term`` stands."""
+    """Return the text of a judgment around the first occurrence of ``term``."""
     word = term.removeprefix("not ")
     negated = r"(?:\w+n['’]t|not|no|never|without|hardly|cannot|nor|neither)(?:\W+\w+){0,3}?\W+" if term != word else ""
     match = re.search(rf"\b{negated}{re.escape(word)}\b", text, re.IGNORECASE)
     at = match.start() if match else 0
     start, end = max(0, at - _EXCERPT), min(len(text), at + len(word) + _EXCERPT)
-    words = " ".join(text[start:end].split())
-    return ("…" if start else "") + words + ("…" if end < len(text) else "")
+    around = " ".join(text[start:end].split())
+    return ("…" if start else "") + around + ("…" if end < len(text) else "")

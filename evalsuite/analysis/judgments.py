@@ -1,23 +1,25 @@
-"""The words of judges: recorded judgments of a model, or of a comparison's verdicts."""
+"""Judgments in words: recorded judgments of one model, or the verdicts of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from evalsuite.analysis.answers import find_place, split_name
-from evalsuite.comparison.prompts import read_rows
-from evalsuite.comparison.recorded import folder_name
+from evalsuite.analysis.answers import find_path, hashes_of, split_name
+from evalsuite.comparison.answer_rows import authors_of, peer_file, read_rows
+from evalsuite.documents import read_verdict_rows
 from evalsuite.errors import DataError
-from evalsuite.files import exists, read_jsonl
+from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
+from evalsuite.records.rows import Row, Verdict, for_judge
+from evalsuite.results.reading import models_in
+from evalsuite.results.records import all_records
 
-MT_BENCH_FILE, ALPACA_FILE = "mt_bench/model_judgment.jsonl", "alpaca_eval/annotations.json"
-_FORMS = "a model's folder in results/ or a model_judgment.jsonl in FastChat's form"
-_FAILED = -1
-_SEVERAL_WORDS = 5
+_FORMS = "a model's folder in results/ or a file of judgments in a benchmark's own format"
+_MIN_WORDS = 5
 _LARGEST_RATING = 1e6
 
 
@@ -41,104 +43,103 @@ class Judgments:
     left_out: int = 0
 
 
-def read_judgments(word: str, results: Path) -> Judgments:
-    """Read the judgments of one model from ``[NAME=]PLACE``; raises DataError in one sentence.
+def read_judgments(spec: str, results: Path) -> Judgments:
+    """Read the judgments of one model from ``[NAME=]PATH``; raises DataError.
 
-    PLACE is a model's folder with mt_bench/model_judgment.jsonl (or alpaca_eval/annotations.json of a judge that
-    gives words), or such a file; of a file with several models' judgments NAME picks one.
+    PATH is a model's folder, of which the first suite with judgments in words counts, or a benchmark's own file of
+    judgments; of a file with several models NAME picks one.
     """
-    name, place = split_name(word)
-    path = find_place(place, results)
-    file = path
+    name, place = split_name(spec)
+    path = find_path(place, results)
+    sets: Iterable[tuple[str, Sequence[Row]]]
     if path.is_dir():
-        file = next((path / inner for inner in (MT_BENCH_FILE, ALPACA_FILE) if (path / inner).is_file()), path)
-        if file == path:
-            raise DataError(f"{path} holds no judgments; give {_FORMS}")
-    rows = read_rows(file)
-    models = sorted({str(row["model"]) for row in rows if row.get("model")})
-    if path.is_file() and len(models) > 1:
-        if name not in models:
-            raise DataError(f"{path} judges {', '.join(models[:5])}; pick one as NAME={place}")
-        rows = [row for row in rows if row.get("model") == name]
-    found = [_judgment(row) for row in rows]
-    kept = tuple(judgment for judgment in found if judgment is not None)
-    if not kept:
-        raise DataError(
-            f"{file} holds {len(rows)} judgments and none in words; words need a judge that explains, as MT-Bench's "
-            "does or `compare --method reasoned`"
-        )
-    own = folder_name(path) if path.is_dir() else (models[0] if len(models) == 1 else path.stem)
-    return Judgments(name or own, files_sha256([file]), kept, len(found) - len(kept))
-
-
-def _judgment(row: Mapping[str, Any]) -> Judgment | None:
-    if "judgment" in row:
-        text, item = row["judgment"], f"mt_bench:{row.get('question_id')}:{row.get('turn', 1)}"
+        model = models_in(path)[0]
+        recorded = all_records(path, model.scores, model.manifest)
+        sets = ((one.key, [for_judge(row, one.judge) for row in one.records.rows()]) for one in recorded)
+        own_name = model.name
     else:
-        text, item = row.get("raw_completion") or row.get("explanation"), f"alpaca_eval:{row.get('instruction')}"
-    if not isinstance(text, str) or len(text.split()) < _SEVERAL_WORDS or row.get("unscored"):
-        return None
-    score = row.get("score", row.get("preference"))
-    # A number that is none, or beyond all scales, is no rating either.
-    rated = (
-        isinstance(score, int | float)
-        and not isinstance(score, bool)
-        and score != _FAILED
-        and abs(score) <= _LARGEST_RATING
+        own_name, key, rows = _read_file(path, name)
+        sets = [(key, rows)]
+    n_judgments = 0
+    for key, rows in sets:
+        judgments = list(_judgments(key, rows))
+        kept = tuple(judgment for judgment in judgments if judgment is not None)
+        if kept:
+            fingerprint = hashlib.sha256(json.dumps([asdict(judgment) for judgment in kept]).encode()).hexdigest()
+            return Judgments(name or own_name, fingerprint, kept, len(judgments) - len(kept))
+        n_judgments += len(judgments)
+    if not n_judgments:
+        raise DataError(f"{path} holds no judgments; give {_FORMS}")
+    raise DataError(
+        f"{path} holds {n_judgments} judgments and none in words; keywords need a judge that explains its ratings, or "
+        "`compare --method reasoned`"
     )
-    rating = float(score) if rated else None
-    prompt = row.get("instruction") or f"MT-Bench question {row.get('question_id')}, turn {row.get('turn', 1)}"
-    return Judgment(item, text, rating, str(prompt))
+
+
+def _read_file(path: Path, name: str | None) -> tuple[str, str, Sequence[Row]]:
+    """Return the model, the suite's key and the rows of a file of judgments."""
+    rows = read_rows(path)
+    models = authors_of(rows)
+    if len(models) > 1 and name not in models:
+        raise DataError(f"{path} judges {', '.join(models[:5])}; pick one as NAME={path}")
+    recorded = peer_file(path, rows[0], name if name in models else None)
+    if recorded is None:
+        raise DataError(f"{path} is not a file of judgments; give {_FORMS}")
+    return models[0] if len(models) == 1 else path.stem, recorded.header.suite, recorded.rows
+
+
+def _judgments(key: str, rows: Iterable[Row]) -> Iterator[Judgment | None]:
+    """Yield each verdict on a first draw as a judgment, None where it has no words."""
+    for row in rows:
+        turns = [message.content for message in row.prompt or () if message.role == "user"]
+        for verdict in row.verdicts:
+            if verdict.repeat == 0:
+                yield _judgment(key, row, turns[: verdict.turn], verdict)
+
+
+def _judgment(key: str, row: Row, turns: Sequence[str], verdict: Verdict) -> Judgment | None:
+    if len(verdict.text.split()) < _MIN_WORDS:
+        return None
+    identity = "" if turns else f"{key}/{row.part}:{row.item_id}:{verdict.turn}"
+    value = verdict.value if verdict.unscored is None else None
+    rating = float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST_RATING else None
+    prompt = turns[-1] if turns else f"{key} item {row.item_id}, turn {verdict.turn}"
+    return Judgment(hashes_of(turns, identity)[0], verdict.text, rating, prompt)
 
 
 def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tuple[Judgments, Judgments]:
-    """Read a comparison's reasoned verdicts: what the judge said where it preferred one model, and the other.
+    """Read a comparison's reasoned verdicts: the judgments that preferred one model and those that preferred the other.
 
     ``place`` is a comparison's name in ``results``/comparisons, its folder or its verdicts.jsonl; ``models`` picks
-    two of several. A text on two answers at once is not about either, so it goes to the side that it preferred;
-    ties are left out. Raises DataError in one sentence.
+    two of several. A judgment of two answers counts for the one that it preferred; ties are left out. Raises DataError.
     """
     places = (Path(place).expanduser(), results / "comparisons" / place)
-    path = next((path for path in places if exists(path)), None)
-    file = path / "verdicts.jsonl" if path is not None and path.is_dir() else path
-    if file is None or not file.is_file():
-        raise DataError(f"cannot find the verdicts of {place!r}; give a folder of {results / 'comparisons'}")
-    rows = read_jsonl(file)
-    for number, row in enumerate(rows, 1):
-        _check_verdict(row, f"{file} row {number}")
-    pairs = sorted({(row["a"], row["b"]) for row in rows})
+    path = next((path for path in places if exists(path)), places[0])
+    file = path / "verdicts.jsonl" if exists(path) and path.is_dir() else path
+    if not exists(file) or not file.is_file():
+        raise DataError(f"no verdicts of {place!r} found; give a folder of {results / 'comparisons'}")
+    rows = read_verdict_rows(file)
+    pairs = sorted({(row.a, row.b) for row in rows})
     wanted = set(models)
-    fitting = [pair for pair in pairs if not wanted or wanted == set(pair)]
-    if len(fitting) != 1:
+    matches = [pair for pair in pairs if wanted in (set(), set(pair))]
+    if len(matches) != 1:
         known = "; ".join(f"{a} {b}" for a, b in pairs[:5])
         raise DataError(f"{file} compares {len(pairs)} pairs ({known}); name the two models of one of them")
-    a, b = fitting[0]
     sides: dict[str, list[Judgment]] = {"a": [], "b": []}
-    without = 0
+    n_without = 0
     for row in rows:
-        if (row["a"], row["b"]) != (a, b) or row.get("winner") not in sides:
+        if (row.a, row.b) != matches[0] or row.winner not in sides:
             continue
-        texts = [game["text"] for game in (row.get("a_first"), row.get("b_first")) if game and game.get("text")]
-        without += not texts
-        item, prompt = f"{file.parent.name}:{row.get('prompt_id')}", str(row.get("prompt") or "")
-        sides[row["winner"]] += [Judgment(item, text, None, prompt) for text in texts]
-    for side, name in (("a", a), ("b", b)):
-        if not sides[side]:
-            why = f"{without} verdicts hold no words" if without else f"{name} was never preferred"
-            raise DataError(f"{file}: {why}; words need `compare --method reasoned` and verdicts for both models")
-    hashed = files_sha256([file])
-    return (
-        Judgments(f"{a} preferred", hashed, tuple(sides["a"]), without),
-        Judgments(f"{b} preferred", hashed, tuple(sides["b"])),
+        n_without += not row.texts
+        item = f"{file.parent.name}:{row.prompt_id}"
+        sides[row.winner] += [Judgment(item, text, None, row.prompt) for text in row.texts]
+    for judgments, name in zip(sides.values(), matches[0], strict=True):
+        if not judgments:
+            why = f"{n_without} verdicts without words" if n_without else f"{name} was never preferred"
+            raise DataError(f"{file}: {why}; keywords need `compare --method reasoned` and verdicts for both models")
+    fingerprint = files_sha256([file])
+    a, b = (
+        Judgments(f"{name} preferred", fingerprint, tuple(judgments), left_out)
+        for name, judgments, left_out in zip(matches[0], sides.values(), (n_without, 0), strict=True)
     )
-
-
-def _check_verdict(row: Mapping[str, Any], where: str) -> None:
-    """Raise DataError for a verdict of another form than ``evalsuite compare`` writes."""
-    names = all(isinstance(row.get(side), str) for side in ("a", "b"))
-    games = [row.get("a_first"), row.get("b_first")]
-    texts = [game.get("text") for game in games if isinstance(game, Mapping)]
-    whole = all(game is None or isinstance(game, Mapping) for game in games)
-    words = all(text is None or isinstance(text, str) for text in texts)
-    if not (names and whole and words and isinstance(row.get("winner"), str | None)):
-        raise DataError(f"{where} is no verdict of 'evalsuite compare' (a, b, winner, a_first, b_first); compare again")
+    return a, b

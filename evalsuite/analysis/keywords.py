@@ -1,10 +1,10 @@
-"""The words that tell two models' judgments apart, as in Figures 3 and 4 of WILDCHAT-50M (arXiv 2501.18511).
+"""The words that distinguish two models' judgments, as in Figures 3 and 4 of WILDCHAT-50M (arXiv 2501.18511).
 
-The figures show common words of the judgments whose ratings differ between two models, negations apart. They rank by
+The figures show common words of the judgments whose ratings differ between two models, negations separate. They rank by
 raw frequency; here a word's log-odds ratio has an informative Dirichlet prior, the pooled words of both sides, which
 keeps rare words from the top: Monroe, Colaresi and Quinn 2008, "Fightin' Words" (Political Analysis 16, 372-403).
-The tests of all words are corrected together (Holm). Words of one judgment go together,
-so the intervals draw whole questions.
+The tests of all words are corrected together (Holm). Words of one judgment are not independent,
+so the intervals resample whole questions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name
+from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, cell
 from evalsuite.analysis.judge_words import Lexicon, excerpt, read_lexicon, terms
 from evalsuite.analysis.judgments import Judgment, Judgments, read_judgments, read_verdicts
 from evalsuite.errors import DataError, UsageError
@@ -34,9 +34,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class KeywordsConfig:
-    """What ``analyze keywords`` is asked: two ``words``, or a ``comparison``, whose models ``words`` may pick."""
+    """The options of ``analyze keywords``: two ``specs``, or a ``comparison`` of which ``specs`` may pick two."""
 
-    words: tuple[str, ...]
+    specs: tuple[str, ...]
     results: Path = Path("results")
     comparison: str | None = None
     own_words: Path | None = None
@@ -48,28 +48,27 @@ class KeywordsConfig:
 
 
 def keywords(config: KeywordsConfig) -> Analysis:
-    """Compare the words of two models' judgments; raises UsageError or DataError in one sentence."""
+    """Compare the words of two models' judgments; raises UsageError or DataError."""
     a, b, notes = _sides(config)
     lexicon = read_lexicon(config.own_words, all_words=config.all_words)
     counted = [[(judgment, terms(judgment.text)) for judgment in side.judgments] for side in (a, b)]
-    found = distinguishing_words(
+    figures = distinguishing_words(
         [[(judgment.item, words) for judgment, words in side] for side in counted],
         lexicon.wanted,
         min_count=config.min_count,
     )
-    if not found:
+    if not figures:
         raise DataError(
-            f"no word of interest occurs {config.min_count} times in the {len(a.judgments)} and {len(b.judgments)} "
+            f"no word that counts occurs {config.min_count} times in the {len(a.judgments)} and {len(b.judgments)} "
             "judgments; lower --min-count, or pass --all-words"
         )
-    tables = [_sides_table(a, b, counted)]
-    tables += [_words_table(place, (a, b), found, config.top, lexicon) for place in (0, 1)]
-    tables[0] = _with_notes(tables[0], [*notes, *lexicon.notes])
+    tables = [_sides_table(a, b, counted, [*notes, *lexicon.notes])]
+    tables += [_words_table(side, (a, b), figures, config.top, lexicon) for side in (0, 1)]
     return Analysis(
         kind="keywords",
         name=analysis_name((config.name or f"{a.name}-vs-{b.name}",)),
         title=f"Words of the judgments: {a.name}, {b.name}",
-        about="Log-odds ratios of words with the pooled words as prior: above 0 where a word is more common on that "
+        about="Log-odds ratios of words with the pooled words as prior, above 0 where a word is more common on that "
         "side. Intervals are 95 % bootstrap intervals over questions; p is corrected for the number of words.",
         provenance={
             "judgments": [
@@ -81,7 +80,7 @@ def keywords(config: KeywordsConfig) -> Analysis:
             "adjectives": lexicon.adjectives,
             "min_count": config.min_count,
             "prior_words": PRIOR_WORDS,
-            "n_words_tested": len(found),
+            "n_words_tested": len(figures),
             "bootstrap": {"n": N_BOOT, "seed": SEED, "unit": "question"},
             "versions": {"evalsuite": metadata.version("evalsuite")},
         },
@@ -93,15 +92,15 @@ def keywords(config: KeywordsConfig) -> Analysis:
 
 def _sides(config: KeywordsConfig) -> tuple[Judgments, Judgments, list[str]]:
     if config.comparison is not None:
-        if len(config.words) not in {0, 2}:
-            raise UsageError(f"give no model or two of the comparison's (got {len(config.words)})")
-        a, b = read_verdicts(config.comparison, config.results, config.words)
-        return a, b, ["a judgment of two answers counts for the one that it preferred; ties are left out"]
-    if len(config.words) != 2:
-        raise UsageError(f"keywords are between two models' judgments; give two (got {len(config.words)})")
-    a, b = (read_judgments(word, config.results) for word in config.words)
+        if len(config.specs) not in {0, 2}:
+            raise UsageError(f"give no model or two models of the comparison (got {len(config.specs)})")
+        a, b = read_verdicts(config.comparison, config.results, config.specs)
+        return a, b, ["a judgment of two answers counts for the preferred one; ties are left out"]
+    if len(config.specs) != 2:
+        raise UsageError(f"keywords compare two models' judgments; give two (got {len(config.specs)})")
+    a, b = (read_judgments(spec, config.results) for spec in config.specs)
     if a.name == b.name:
-        raise UsageError(f"both are called {a.name!r}; tell them apart as NAME=PLACE")
+        raise UsageError(f"both are called {a.name!r}; name them as NAME=PATH")
     notes = [f"{s.name}: {s.left_out} judgments without words are left out" for s in (a, b) if s.left_out]
     if config.all_judgments:
         return a, b, notes
@@ -123,13 +122,13 @@ def only_differing(a: Judgments, b: Judgments) -> tuple[Judgments, Judgments, st
         Judgments(s.name, s.fingerprint, tuple(j for j in s.judgments if j.item in differing), s.left_out)
         for s in (a, b)
     ]
-    words = f"the judgments of the {len(differing)} items whose ratings differ, of {len(common)} that both have"
-    return kept[0], kept[1], words
+    note = f"the judgments of the {len(differing)} items whose ratings differ, of {len(common)} that both have"
+    return kept[0], kept[1], note
 
 
 @dataclass(frozen=True, slots=True)
 class WordFigure:
-    """One word: how often on each side, and which side it tells of. ``log_odds`` is above 0 on the first side."""
+    """One word with its counts on both sides. ``log_odds`` is above 0 where it is more common on the first side."""
 
     word: str
     counts: tuple[int, int]
@@ -143,8 +142,8 @@ class WordFigure:
 def log_odds(counts: Floats, totals: Floats, prior: Floats) -> tuple[Floats, Floats]:
     """Return the log-odds ratios of words and their z-scores.
 
-    ``counts`` is (2, words), ``totals`` (2,) all words of each side, ``prior`` (words,) pseudo-counts that are a part
-    of :data:`PRIOR_WORDS`. Source: Monroe, Colaresi and Quinn 2008, the informative Dirichlet prior.
+    ``counts`` is (2, words), ``totals`` (2,) the number of words per side, ``prior`` (words,) pseudo-counts out of
+    :data:`PRIOR_WORDS`. Source: Monroe, Colaresi and Quinn 2008, the informative Dirichlet prior.
     """
     ratios = np.log(counts + prior) - np.log(totals[:, None] + PRIOR_WORDS - counts - prior)
     deviation = np.sqrt((1 / (counts + prior)).sum(axis=0))
@@ -157,7 +156,7 @@ def distinguishing_words(
 ) -> list[WordFigure]:
     """Return a figure for every wanted word that occurs ``min_count`` times, the first side's words first.
 
-    ``sides`` are two lists of (item, words of the judgment). The prior takes all words, wanted or not.
+    ``sides`` are two lists of (item, words of the judgment). The prior is computed from all words, wanted or not.
     """
     everything = [Counter(word for _, words in side for word in words) for side in sides]
     totals = np.array([sum(counter.values()) for counter in everything], dtype=np.float64)
@@ -170,17 +169,11 @@ def distinguishing_words(
     difference, z = log_odds(counts, totals, prior)
     corrected = holm_correction([math.erfc(abs(each) / math.sqrt(2)) for each in z])
     intervals = _intervals(sides, words, prior)
+    shares = 1000 * counts / totals[:, None]
+    columns = (counts.T.astype(int), shares.T, difference, intervals, z, corrected)
     figures = [
-        WordFigure(
-            word,
-            (int(counts[0, i]), int(counts[1, i])),
-            (float(1000 * counts[0, i] / totals[0]), float(1000 * counts[1, i] / totals[1])),
-            float(difference[i]),
-            intervals[i],
-            float(z[i]),
-            corrected[i],
-        )
-        for i, word in enumerate(words)
+        WordFigure(word, tuple(ns.tolist()), tuple(per_thousand.tolist()), float(odds), interval, float(score), p)
+        for word, ns, per_thousand, odds, interval, score, p in zip(words, *columns, strict=True)
     ]
     return sorted(figures, key=lambda figure: (-figure.z, figure.word))
 
@@ -188,18 +181,18 @@ def distinguishing_words(
 def _intervals(
     sides: Sequence[Sequence[tuple[str, Sequence[str]]]], words: Sequence[str], prior: Floats
 ) -> list[tuple[float, float] | None]:
-    """Draw whole questions, both sides' judgments of each together; the prior stays."""
+    """Resample whole questions, with both sides' judgments of each; the prior is fixed."""
     items = {item: i for i, item in enumerate(dict.fromkeys(item for side in sides for item, _ in side))}
     if len(items) < 2:
         return [None] * len(words)
-    place = {word: i for i, word in enumerate(words)}
+    column = {word: i for i, word in enumerate(words)}
     counts, totals = np.zeros((2, len(items), len(words))), np.zeros((2, len(items)))
     for number, side in enumerate(sides):
-        for item, said in side:
-            totals[number, items[item]] += len(said)
-            for word in said:
-                if word in place:
-                    counts[number, items[item], place[word]] += 1
+        for item, judgment in side:
+            totals[number, items[item]] += len(judgment)
+            for word in judgment:
+                if word in column:
+                    counts[number, items[item], column[word]] += 1
     rng = np.random.default_rng(SEED)
     weights = rng.multinomial(len(items), np.full(len(items), 1 / len(items)), size=N_BOOT).astype(np.float64)
     drawn, sizes = weights @ counts, weights @ totals[:, :, None]
@@ -207,52 +200,40 @@ def _intervals(
     return [percentile_ci(replicates) for replicates in (ratios[0] - ratios[1]).T]
 
 
-def _sides_table(a: Judgments, b: Judgments, counted: Sequence[Sequence[tuple[Judgment, list[str]]]]) -> Table:
+def _sides_table(
+    a: Judgments, b: Judgments, counted: Sequence[Sequence[tuple[Judgment, list[str]]]], notes: Sequence[str]
+) -> Table:
     rows: list[Mapping[str, Any]] = []
-    for side, said in zip((a, b), counted, strict=True):
+    for side, judged in zip((a, b), counted, strict=True):
         ratings = [j.rating for j in side.judgments if j.rating is not None]
-        rows.append(
-            {
-                "model": side.name,
-                "judgments": len(side.judgments),
-                "words": sum(len(words) for _, words in said),
-                "rating": sum(ratings) / len(ratings) if ratings else None,
-            }
-        )
-    columns = [
-        Column("model", "Judgments of"),
-        Column("judgments", "judgments", "int"),
-        Column("words", "words", "int"),
-        Column("rating", "mean rating", "float2"),
-    ]
-    return Table("judgments", "What is compared", columns, rows)
-
-
-def _with_notes(table: Table, notes: Sequence[str]) -> Table:
-    return Table(table.id, table.title, table.columns, table.rows, table.source, [*table.notes, *notes])
+        rating = sum(ratings) / len(ratings) if ratings else None
+        n_words = sum(len(words) for _, words in judged)
+        rows.append({"model": side.name, "judgments": len(side.judgments), "words": n_words, "rating": rating})
+    columns = [Column("model", "Judgments of"), Column("judgments", "judgments", "int")]
+    columns += [Column("words", "words", "int"), Column("rating", "mean rating", "float2")]
+    return Table("judgments", "Compared judgments", columns, rows, notes=notes)
 
 
 def _words_table(
-    place: int, sides: Sequence[Judgments], found: Sequence[WordFigure], top: int, lexicon: Lexicon
+    side: int, sides: Sequence[Judgments], figures: Sequence[WordFigure], top: int, lexicon: Lexicon
 ) -> Table:
-    sign = 1 if place == 0 else -1
-    ordered = [figure for figure in (found if place == 0 else list(reversed(found))) if sign * figure.log_odds > 0]
-    rows: list[Mapping[str, Any]] = []
-    for figure in ordered[:top]:
-        row: dict[str, Any] = {
+    sign = 1 if side == 0 else -1
+    ordered = [figure for figure in (figures if side == 0 else reversed(figures)) if sign * figure.log_odds > 0]
+    rows: list[dict[str, Any]] = [
+        {
             "word": figure.word,
             "kind": lexicon.kind(figure.word),
-            "count": figure.counts[place],
-            "count_other": figure.counts[1 - place],
-            "per_thousand": figure.per_thousand[place],
-            "per_thousand_other": figure.per_thousand[1 - place],
+            "count": figure.counts[side],
+            "count_other": figure.counts[1 - side],
+            "per_thousand": figure.per_thousand[side],
+            "per_thousand_other": figure.per_thousand[1 - side],
             "log_odds": sign * figure.log_odds,
             "z": sign * figure.z,
             "p": figure.p_holm,
         }
-        if figure.ci95:
-            row["log_odds_ci95"] = sorted(sign * end for end in figure.ci95)
-        rows.append(row)
+        | cell("log_odds", sign * figure.log_odds, figure.ci95 and sorted(sign * end for end in figure.ci95))
+        for figure in ordered[:top]
+    ]
     columns = [
         Column("word", "Word"),
         Column("kind", "kind"),
@@ -264,31 +245,30 @@ def _words_table(
         Column("z", "z", "float2"),
         Column("p", "p (Holm)", "float3"),
     ]
-    sure = sum(row["p"] < 0.05 for row in rows)
+    significant = sum(row["p"] < 0.05 for row in rows)
     return Table(
-        id="words_a" if place == 0 else "words_b",
-        title=f"Words more common in judgments of {sides[place].name}",
+        id="words_a" if side == 0 else "words_b",
+        title=f"Words more common in judgments of {sides[side].name}",
         columns=columns,
         rows=rows,
-        source=f"WILDCHAT-50M, Figure {3 + place}",
-        notes=[f"{sure} of these {len(rows)} differ at p < 0.05 after correction for all {len(found)} words tested"],
+        source=f"WILDCHAT-50M, Figure {3 + side}",
+        notes=[
+            f"{significant} of these {len(rows)} differ at p < 0.05 after correction for {len(figures)} tested words"
+        ],
     )
 
 
 def _examples(
     tables: Sequence[Table], sides: Sequence[Judgments], counted: Sequence[Sequence[tuple[Judgment, list[str]]]]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return for every word of the tables up to three excerpts a side, the side where it is more common first."""
+    """Return for every word of the tables up to three excerpts per side, the side where it is more common first."""
     examples: dict[str, list[dict[str, Any]]] = {}
-    for place, table in enumerate(tables):
+    for number, table in enumerate(tables):
         for row in table.rows:
             word = str(row["word"])
-            found: list[dict[str, Any]] = []
-            for side in (place, 1 - place):
-                holding = [judgment for judgment, words in counted[side] if word in words]
-                found += [
-                    {"model": sides[side].name, "text": excerpt(j.text, word), "prompt": j.prompt}
-                    for j in holding[:_N_EXAMPLES]
-                ]
-            examples[word] = found
+            examples[word] = [
+                {"model": sides[side].name, "text": excerpt(j.text, word), "prompt": j.prompt}
+                for side in (number, 1 - number)
+                for j in [judgment for judgment, words in counted[side] if word in words][:_N_EXAMPLES]
+            ]
     return examples

@@ -1,22 +1,23 @@
-"""Inheritance of style: Table 3 for one's own models, and how near an SFT lies to its own DGM.
+"""Inheritance of style: Table 3 for your own models, and how close an SFT is to its own DGM.
 
 A model's style vector holds the mean of ``log(1 + count)`` over its answers, for each mark and for the length in
 characters; the logarithm keeps a few very long answers from deciding. The distance of two models is the mean absolute
 difference of their vectors on the same prompts. An SFT's inheritance score is
-``1 - d(own DGM) / mean d(other DGMs)``: 1 when it writes exactly like its DGM, 0 when its DGM is no nearer than the
-others are on average, below 0 when it is farther. The definition is ours; the paper shows the table alone.
+``1 - d(own DGM) / mean d(other DGMs)``: 1 when it writes exactly like its DGM, 0 when its DGM is no closer than the
+others on average, below 0 when it is farther. The definition is ours; the paper only shows the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.analysis.document import Chart, Column, Table
+from evalsuite.analysis.document import Chart, Column, Table, cell
 from evalsuite.analysis.measuring import FEATURES, Measured, clusters_of, common_prompts
 from evalsuite.comparison.ratings import lineage_notes
 from evalsuite.errors import DataError
@@ -26,14 +27,15 @@ TABLE_3 = ("strong", "em", "ol", "ul", "h1", "h2", "h3", "h4", "p")
 """The paper's columns before ``len``, the mean number of characters."""
 
 SOURCE = "WILDCHAT-50M, Table 3"
-_COMPARED = [place for place, feature in enumerate(FEATURES) if feature != "tokens"]
+_COMPARED = [column for column, feature in enumerate(FEATURES) if feature != "tokens"]
 _N_BOOT = 2000
+Counts = Mapping[str, NDArray[np.float64]]
 
 
 def lineage_tables(given: Sequence[Measured], lineage: Mapping[str, str], *, as_published: bool) -> list[Table]:
-    """Return Table 3, the inheritance scores and the distances of SFTs and DGMs, all on the prompts common to all.
+    """Return Table 3, the inheritance scores and the distances of SFTs and DGMs, on the prompts common to all.
 
-    Raises DataError when the lineage names no SFT together with its DGM, or no prompt is common to them.
+    Raises DataError when the lineage has no SFT whose DGM is given too, or no prompt is common to them.
     """
     by_name = {one.name: one for one in given}
     lineage_notes(lineage, list(by_name))
@@ -43,9 +45,8 @@ def lineage_tables(given: Sequence[Measured], lineage: Mapping[str, str], *, as_
     members = [by_name[name] for name in dict.fromkeys([*dgms, *usable])]
     common = common_prompts(members)
     if not common:
-        raise DataError(
-            f"{', '.join(one.name for one in members)} have no prompt in common; let all answer the same prompts"
-        )
+        names = ", ".join(one.name for one in members)
+        raise DataError(f"{names} have no prompt in common; let all answer the same prompts")
     counts = {one.name: one.rows_of(common) for one in members}
     clusters = clusters_of(members[0], common)
     notes = [f"{len(common)} answers of each model, to the same prompts"]
@@ -58,12 +59,7 @@ def lineage_tables(given: Sequence[Measured], lineage: Mapping[str, str], *, as_
 
 
 def _table_3(
-    counts: Mapping[str, NDArray[np.float64]],
-    lineage: Mapping[str, str],
-    dgms: Sequence[str],
-    notes: Sequence[str],
-    *,
-    as_published: bool,
+    counts: Counts, lineage: Mapping[str, str], dgms: Sequence[str], notes: Sequence[str], *, as_published: bool
 ) -> Table:
     labels = {dgm: f"{dgm} : None" for dgm in dgms} | {sft: sft for sft in lineage}
     rows = [_totals_row(labels[name], counts[name]) for name in [*dgms, *lineage]]
@@ -71,10 +67,10 @@ def _table_3(
     for a, b in pairs:
         rows.append(_ratios_row(f"PF | {labels[a]}, {labels[b]}", counts[a], counts[b], as_published=as_published))
     columns = [Column("model", "Model"), *(Column(key, key, "float3") for key in (*TABLE_3, "len"))]
-    own = ["len is the mean number of characters, rounded; PF divides totals before rounding"]
+    about = ["len is the mean number of characters, rounded; PF divides totals before rounding"]
     if as_published:
-        own.append("0 over 0 stands as 1.000, as in the paper")
-    return Table("table3", "Inheritance of style", columns, rows, SOURCE, [*notes, *own])
+        about.append("0 over 0 is 1.000, as in the paper")
+    return Table("table3", "Inheritance of style", columns, rows, SOURCE, [*notes, *about])
 
 
 def _totals_row(label: str, counts: NDArray[np.float64]) -> dict[str, Any]:
@@ -88,8 +84,8 @@ def _ratios_row(
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"model": label}
     for key in (*TABLE_3, "len"):
-        place = FEATURES.index("chars" if key == "len" else key)
-        a, b = float(above[:, place].sum()), float(below[:, place].sum())
+        column = FEATURES.index("chars" if key == "len" else key)
+        a, b = float(above[:, column].sum()), float(below[:, column].sum())
         if b:
             row[key] = a / b
         elif as_published and not a:
@@ -100,58 +96,50 @@ def _ratios_row(
 
 
 def style_vector(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the style vector of counts with one row an answer and the columns of ``FEATURES``, tokens left out."""
+    """Return the style vector of counts, one row per answer and the columns of ``FEATURES``, without tokens."""
     vector: NDArray[np.float64] = np.log1p(counts[:, _COMPARED]).mean(axis=0)
     return vector
 
 
 def style_distance(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the mean absolute difference of two style vectors, 0 for equal ones."""
-    one, other = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return float(np.abs(one - other).mean())
+    return float(np.abs(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)).mean())
 
 
 def inheritance_score(
     sft: NDArray[np.float64], own: NDArray[np.float64], others: Sequence[NDArray[np.float64]]
 ) -> float | None:
     """Return ``1 - d(sft, own) / mean d(sft, other)`` of style vectors, at most 1; None where the mean is 0."""
-    far = float(np.mean([style_distance(sft, other) for other in others]))
-    return 1 - style_distance(sft, own) / far if far else None
+    mean = float(np.mean([style_distance(sft, other) for other in others]))
+    return 1 - style_distance(sft, own) / mean if mean else None
 
 
-def _inheritance(
-    counts: Mapping[str, NDArray[np.float64]], lineage: Mapping[str, str], dgms: Sequence[str], clusters: Sequence[str]
-) -> Table:
+def _inheritance(counts: Counts, lineage: Mapping[str, str], dgms: Sequence[str], clusters: Sequence[str]) -> Table:
     rows = []
     for sft, own in lineage.items():
         others = [dgm for dgm in dgms if dgm != own]
         row: dict[str, Any] = {"sft": sft, "dgm": own}
         if others:
-            row |= {"nearest": _nearest(counts, sft, dgms)} | _score_cell(counts, sft, own, others, clusters)
+            distance = partial(_distance, counts, sft)
+            row |= {"nearest": min(dgms, key=distance)} | _score_cell(counts, sft, own, others, clusters)
         else:
-            row |= {"nearest": None, "score": None, "score_why": "there is no second DGM to compare with"}
+            row |= {"nearest": None, "score": None, "score_why": "no second DGM to compare with"}
         rows.append(row)
-    found = [row for row in rows if row["nearest"] is not None]
-    notes = ["1: the SFT writes exactly like its DGM; 0: its DGM is no nearer than the other DGMs; below 0: farther."]
-    if found:
-        right = sum(row["nearest"] == row["dgm"] for row in found)
-        notes.append(f"{right} of {len(found)} SFTs lie nearest to their own DGM.")
-    columns = [
-        Column("sft", "SFT"),
-        Column("dgm", "own DGM"),
-        Column("nearest", "nearest DGM"),
-        Column("score", "inheritance", "float3"),
-    ]
+    compared = [row for row in rows if row["nearest"] is not None]
+    notes = ["1: the SFT writes exactly like its DGM; 0: its DGM is no closer than the other DGMs; below 0: farther."]
+    if compared:
+        n_own = sum(row["nearest"] == row["dgm"] for row in compared)
+        notes.append(f"{n_own} of {len(compared)} SFTs are closest to their own DGM.")
+    columns = [Column("sft", "SFT"), Column("dgm", "own DGM"), Column("nearest", "nearest DGM")]
+    columns.append(Column("score", "inheritance", "float3"))
     return Table("inheritance", "Inheritance scores", columns, rows, notes=notes)
 
 
-def _nearest(counts: Mapping[str, NDArray[np.float64]], sft: str, dgms: Sequence[str]) -> str:
-    return min(dgms, key=lambda dgm: style_distance(style_vector(counts[sft]), style_vector(counts[dgm])))
+def _distance(counts: Counts, a: str, b: str) -> float:
+    return style_distance(style_vector(counts[a]), style_vector(counts[b]))
 
 
-def _score_cell(
-    counts: Mapping[str, NDArray[np.float64]], sft: str, own: str, others: Sequence[str], clusters: Sequence[str]
-) -> dict[str, Any]:
+def _score_cell(counts: Counts, sft: str, own: str, others: Sequence[str], clusters: Sequence[str]) -> dict[str, Any]:
     def score(drawn: NDArray[np.intp]) -> float | None:
         vectors = {name: style_vector(counts[name][drawn]) for name in (sft, own, *others)}
         return inheritance_score(vectors[sft], vectors[own], [vectors[other] for other in others])
@@ -159,18 +147,14 @@ def _score_cell(
     value = score(np.arange(len(clusters)))
     if value is None:
         return {"score": None, "score_why": "the SFT writes exactly like every DGM"}
-    interval = bootstrap_ci_of(score, len(clusters), clusters, n_boot=_N_BOOT)
-    return {"score": value} | ({"score_ci95": list(interval)} if interval else {})
+    return cell("score", value, bootstrap_ci_of(score, len(clusters), clusters, n_boot=_N_BOOT))
 
 
-def _distances(counts: Mapping[str, NDArray[np.float64]], lineage: Mapping[str, str], dgms: Sequence[str]) -> Table:
+def _distances(counts: Counts, lineage: Mapping[str, str], dgms: Sequence[str]) -> Table:
     keys = {dgm: f"dgm{number}" for number, dgm in enumerate(dgms, 1)}
-    rows = [
-        {"sft": sft} | {keys[dgm]: style_distance(style_vector(counts[sft]), style_vector(counts[dgm])) for dgm in dgms}
-        for sft in lineage
-    ]
+    rows = [{"sft": sft} | {keys[dgm]: _distance(counts, sft, dgm) for dgm in dgms} for sft in lineage]
     columns = [Column("sft", "SFT"), *(Column(keys[dgm], dgm, "float3") for dgm in dgms)]
-    notes = ["Mean absolute difference of log(1 + count) an answer, over the marks and the length: 0 for equal style"]
+    notes = ["Mean absolute difference of log(1 + count) per answer, over the marks and the length: 0 for equal style"]
     return Table("distances", "Distance in style from each DGM", columns, rows, notes=notes)
 
 

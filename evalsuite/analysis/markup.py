@@ -1,7 +1,8 @@
-"""The marks of style in a text: CommonMark parsed by a library, or a judged page's HTML as it stands."""
+"""The marks of style in a text: CommonMark parsed by a library, or the HTML of a judged page."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 ELEMENTS = ("strong", "em", "ol", "ul", "li", "h1", "h2", "h3", "h4", "h5", "h6", "p", "code", "table")
-"""What is counted, in the paper's order where it counts the same (arXiv 2501.18511, Table 3)."""
+"""The counted elements, in the paper's order where it counts the same (arXiv 2501.18511, Table 3)."""
 
 _CODE = ("code_inline", "fence", "code_block")
 _BLOCKS = ("question", "answer", "judgment", "score")
@@ -29,10 +30,10 @@ def _parser() -> MarkdownIt:
 
 
 def markdown_counts(text: str) -> Counter[str]:
-    """Count the elements that ``text`` renders to, as CommonMark with tables; no key where there is none.
+    """Count the elements that ``text`` renders to, as CommonMark with tables; elements that do not occur have no key.
 
-    ``code`` is inline code, fenced and indented blocks; a paragraph inside a tight list is none, as in the HTML.
-    A ``#`` inside code is no heading, and raw HTML is no Markdown.
+    ``code`` is inline code, fenced and indented blocks; a paragraph inside a tight list does not count, as in the HTML.
+    A ``#`` inside code is not a heading, and raw HTML is not Markdown.
     """
     counts: Counter[str] = Counter()
     for token in _parser().parse(text):
@@ -51,7 +52,7 @@ def _count(token: Token, counts: Counter[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Part of a page: its element counts, its HTML (outer whitespace and icon left out) and its text."""
+    """Part of a page: its element counts, its HTML (without outer whitespace and icon) and its text."""
 
     counts: Mapping[str, int]
     html: str
@@ -67,12 +68,12 @@ class Page:
 
 
 class _PageReader(HTMLParser):
-    """Counts start tags by block. A block runs to the next one: answers may hold stray tags of their own."""
+    """Counts start tags by block. A block extends to the next one: answers may contain unbalanced tags."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
         self._source = source
-        self._line_starts = _line_starts(source)
+        self._line_starts = [0, *(match.end() for match in re.finditer("\n", source))]
         self._whole: Counter[str] = Counter()
         self._texts: list[str] = []
         self._open: list[tuple[str, int, Counter[str], list[str]]] = []
@@ -120,18 +121,10 @@ class _PageReader(HTMLParser):
         return Page(Block(self._whole, self._source, "".join(self._texts).strip()), blocks)
 
 
-def _line_starts(source: str) -> list[int]:
-    starts = [0]
-    for place, character in enumerate(source):
-        if character == "\n":
-            starts.append(place + 1)
-    return starts
-
-
 def read_page(source: str) -> Page:
-    """Read a page of question, answer, judgment and score as the paper's judged pages have them.
+    """Read a page of question, answer, judgment and score, as in the paper's judged pages.
 
-    Elements are ``div``s with these names as their class. ``whole`` counts every tag of the file, which is what the
-    paper's Table 3 counts (penfever/wildchat-50m@297e4b9, model_responses/judged).
+    The blocks are ``div``s with these names as their class. ``whole`` counts every tag of the file, as the
+    paper's Table 3 does (penfever/wildchat-50m@297e4b9, model_responses/judged).
     """
     return _PageReader(source).page()

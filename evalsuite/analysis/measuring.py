@@ -1,4 +1,4 @@
-"""Measuring style: from recorded answers or judged pages to one row of counts an answer."""
+"""Measuring style: from recorded answers or judged pages to one row of counts per answer."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.analysis.answers import Answers, find_place, prompt_hash, read_answers, split_name
+from evalsuite.analysis.answers import Answers, check_names, find_path, prompt_hash, read_answers, split_name
 from evalsuite.analysis.markup import ELEMENTS, Block, markdown_counts, read_page
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError, UsageError, first_line
 from evalsuite.fingerprint import files_sha256
 
 FEATURES = (*ELEMENTS, "chars", "tokens")
-"""The columns of a model's counts: elements, length in characters, length in tokens (NaN where it has no meaning)."""
+"""The columns of a model's counts: elements, length in characters, length in tokens (NaN where undefined)."""
 
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _MAX_UNSPACED_SHARE = 0.2
-"""Above this share of Thai, Lao, Khmer or Burmese letters, a text has no number of words that spaces could tell."""
+"""From this share of Thai, Lao, Khmer or Burmese letters on, spaces do not separate a text's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounter:
-    """How length in tokens is counted: the unit in words, and a count (None where the unit has no meaning)."""
+    """How length in tokens is counted: the unit, and a function that counts (None where the count is undefined)."""
 
     unit: str
     count: Callable[[str], int | None]
@@ -36,10 +36,9 @@ class TokenCounter:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model's measured answers. ``counts`` has one row an answer, columns ``FEATURES``.
+    """A model's measured answers. ``counts`` has one row per answer, columns ``FEATURES``.
 
-    ``prompts`` are the prompts' hashes and ``clusters`` the conversations, one a row; ``unit`` says what ``chars``
-    are of.
+    ``prompts`` are the prompts' hashes and ``clusters`` the conversations, one per row; ``unit`` is that of ``chars``.
     """
 
     name: str
@@ -51,14 +50,12 @@ class Measured:
 
     def rows_of(self, wanted: Sequence[str]) -> NDArray[np.float64]:
         """Return the counts of the given prompts in their order; of a prompt asked twice, the first answer."""
-        places: dict[str, int] = {}
-        for place, prompt in enumerate(self.prompts):
-            places.setdefault(prompt, place)
-        return self.counts[[places[prompt] for prompt in wanted]]
+        rows = {prompt: row for row, prompt in reversed(list(enumerate(self.prompts)))}
+        return self.counts[[rows[prompt] for prompt in wanted]]
 
 
 def common_prompts(given: Sequence[Measured]) -> list[str]:
-    """Return the prompts that all answered, each once, in the first one's order."""
+    """Return the prompts that all models answered, each once, in the first model's order."""
     shared = set(given[0].prompts).intersection(*(one.prompts for one in given[1:]))
     return [prompt for prompt in dict.fromkeys(given[0].prompts) if prompt in shared]
 
@@ -70,7 +67,7 @@ def clusters_of(one: Measured, prompts: Sequence[str]) -> list[str]:
 
 
 def token_counter(tokenizer: str | None) -> TokenCounter:
-    """Return a counter of the tokenizer's tokens, or without one of words (:func:`count_words`).
+    """Return a counter of the tokenizer's tokens, without a tokenizer of words (:func:`count_words`).
 
     ``tokenizer`` is a model's folder, a hub id or ``demo``, as in a mix. Raises UsageError when it cannot be loaded.
     """
@@ -84,8 +81,9 @@ def token_counter(tokenizer: str | None) -> TokenCounter:
 
         loaded = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # the hub, the file system and the tokenizer's code each have their own errors
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"cannot load the tokenizer {tokenizer} ({reason}); give a checkpoint folder") from error
+        raise UsageError(
+            f"cannot load the tokenizer {tokenizer} ({first_line(error)}); give a checkpoint folder"
+        ) from error
 
     def count(text: str) -> int:
         return len(loaded(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -96,7 +94,7 @@ def token_counter(tokenizer: str | None) -> TokenCounter:
 def count_words(text: str) -> int | None:
     """Return the number of words between whitespace, each Chinese or Japanese character being one.
 
-    None for text of which a fifth or more of the letters are of a script that puts no spaces between its words.
+    None for text with a fifth or more of its letters in a script without spaces between words.
     """
     letters = len(_LETTER.findall(text))
     if letters and len(_UNSPACED.findall(text)) / letters >= _MAX_UNSPACED_SHARE:
@@ -106,37 +104,35 @@ def count_words(text: str) -> int | None:
 
 
 def measure(
-    words: Sequence[str], results: Path, counter: TokenCounter, *, as_published: bool, sources: Sequence[str] = ()
+    specs: Sequence[str], results: Path, counter: TokenCounter, *, as_published: bool, sources: Sequence[str] = ()
 ) -> list[Measured]:
-    """Measure each word's answers; raises DataError or UsageError in one sentence.
+    """Measure the answers of each spec; raises DataError or UsageError.
 
-    A word is what :func:`evalsuite.analysis.answers.read_answers` reads, or a folder of judged HTML pages. Of pages
-    the answer alone counts, unless ``as_published``: then all of every page, which is what the paper counts.
-    ``sources`` keeps the answers of these suites or files only.
+    A spec is what :func:`evalsuite.analysis.answers.read_answers` reads, or a folder of judged HTML pages. Of pages
+    only the answer counts, unless ``as_published``: then the whole page, as in the paper.
+    ``sources`` keeps only the answers of these suites or files.
     """
-    measured = [_measure(word, results, counter, as_published=as_published, sources=sources) for word in words]
-    names = [one.name for one in measured]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two of the answers are called {twice[0]!r}; tell them apart as NAME=PATH")
+    measured = [_measure(spec, results, counter, as_published=as_published, sources=sources) for spec in specs]
+    check_names([one.name for one in measured])
     if len({one.unit for one in measured}) > 1:
         raise UsageError("pages of HTML and recorded answers are counted differently; give only one of the two kinds")
     return measured
 
 
 def _measure(
-    word: str, results: Path, counter: TokenCounter, *, as_published: bool, sources: Sequence[str]
+    spec: str, results: Path, counter: TokenCounter, *, as_published: bool, sources: Sequence[str]
 ) -> Measured:
-    name, place = split_name(word)
-    path = find_place(place, results)
+    name, place = split_name(spec)
+    path = find_path(place, results)
     pages = sorted(path.glob("*.html")) if path.is_dir() and not (path / "scores.json").is_file() else []
     if pages:
         return _measure_pages(name or path.name, pages, counter, as_published=as_published)
     if as_published:
         raise UsageError(
-            f"{path} is no folder of judged .html pages, and --as-published counts whole pages as the paper did; "
-            "leave the option out to count the answers"
+            f"{path} is not a folder of judged .html pages, and --as-published counts whole pages as the paper did; "
+            "drop the option to count the answers"
         )
-    return _measure_answers(read_answers(word, results), counter, sources)
+    return _measure_answers(read_answers(spec, results), counter, sources)
 
 
 def _measure_answers(given: Answers, counter: TokenCounter, sources: Sequence[str]) -> Measured:
@@ -156,10 +152,8 @@ def _measure_answers(given: Answers, counter: TokenCounter, sources: Sequence[st
 
 
 def _measure_pages(name: str, pages: Sequence[Path], counter: TokenCounter, *, as_published: bool) -> Measured:
-    rows = []
-    for path in pages:
-        block = _block_of(path, as_published=as_published)
-        rows.append(_row(block.counts, len(block.html), counter.count(block.text)))
+    blocks = [_block_of(path, as_published=as_published) for path in pages]
+    rows = [_row(block.counts, len(block.html), counter.count(block.text)) for block in blocks]
     keys = tuple(prompt_hash([f"page:{path.stem}"]) for path in pages)
     part = "the whole page" if as_published else "the answer"
     provenance = {"name": name, "fingerprint": files_sha256(pages), "n_answers": len(pages), "counted": part}
@@ -174,7 +168,7 @@ def _block_of(path: Path, *, as_published: bool) -> Block:
     if as_published:
         return page.whole
     if "answer" not in page.blocks:
-        raise DataError(f'{path} has no <div class="answer">; give judged pages, or count whole ones (--as-published)')
+        raise DataError(f'{path} has no <div class="answer">; give judged pages, or count whole pages (--as-published)')
     return page.blocks["answer"]
 
 

@@ -1,23 +1,23 @@
-"""An analysis on the terminal: its tables with intervals, its notes, and where it was written."""
+"""An analysis on the terminal: its tables with intervals, its notes, and its folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
 
 from evalsuite.analysis.document import Analysis, Column, Table, written
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table as RichTable
 
 _MAX_ROWS = 60
 _MAX_COLUMNS, _MAX_SIDEWAYS = 9, 6
 
 
 def print_analysis(console: Console, analysis: Analysis, folder: Path) -> None:
-    """Print every table (of a long one the first rows) and the folder that holds the whole."""
+    """Print every table (the first rows of a long one) and the folder of the whole analysis."""
     for table in analysis.tables:
         _print_table(console, table)
     console.print(f"written to {folder}/", highlight=False, markup=False)
@@ -34,14 +34,12 @@ def _print_table(console: Console, table: Table) -> None:
         console.print(_sideways(columns, rows) if sideways else _upright(columns, rows))
     if len(table.rows) > _MAX_ROWS:
         console.print(f"  {len(table.rows) - _MAX_ROWS} more rows in {table.id}.csv", highlight=False, markup=False)
-    nothing = [f"0 or without a figure throughout: {', '.join(column.label for column in empty)}"] if empty else []
-    for note in [*table.notes, *nothing, *_reasons(table)]:
+    left_out = [f"all 0 or missing: {', '.join(column.label for column in empty)}"] if empty else []
+    for note in [*table.notes, *left_out, *_reasons(table)]:
         console.print(f"  {note}", style="dim", highlight=False, markup=False)
 
 
 def _upright(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> RichTable:
-    from rich.table import Table as RichTable
-
     shown = RichTable(header_style="bold")
     for column in columns:
         shown.add_column(column.label, justify="left" if column.format == "text" else "right", overflow="fold")
@@ -51,9 +49,7 @@ def _upright(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Ri
 
 
 def _sideways(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> RichTable:
-    """Lay a wide table of a few rows on its side: its columns become lines."""
-    from rich.table import Table as RichTable
-
+    """Transpose a wide table of a few rows: its columns become lines."""
     shown = RichTable(header_style="bold")
     shown.add_column(columns[0].label)
     for row in rows:
@@ -64,14 +60,12 @@ def _sideways(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> R
 
 
 def _cell(row: Mapping[str, Any], column: Column) -> str:
-    from rich.markup import escape
-
-    words = escape(written(row.get(column.key), column.format))
+    text = escape(written(row.get(column.key), column.format))
     interval = row.get(f"{column.key}_ci95")
     if not interval:
-        return words
+        return text
     low, high = (written(end, column.format) for end in interval)
-    return f"{words}\n[dim]{low} to {high}[/]"
+    return f"{text}\n[dim]{low} to {high}[/]"
 
 
 def _reasons(table: Table) -> list[str]:

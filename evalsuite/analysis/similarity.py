@@ -1,11 +1,10 @@
-"""How alike models answer: ROUGE-1, ROUGE-L and METEOR between their answers to the same prompts.
+"""Similarity of models' answers to the same prompts: ROUGE-1, ROUGE-L and METEOR.
 
-A model's intra-set average (WILDCHAT-50M, arXiv 2501.18511, appendix A and Table 5) is its mean similarity to the
-other models. Ours is a true mean over every prompt and every other model. ``as_published`` follows the authors'
-notebook (penfever/wildchat-50m@285b20a:notebooks/textual_similarity.ipynb): at most five models drawn to compare
-with, 500 prompts, and an exponential moving average (alpha 0.3) in place of the mean; there the order is that of the
-conversations' hashes, here of the prompts'. Where its alignment failed the notebook took the previous model's data;
-that we do not repeat.
+A model's intra-set average (WILDCHAT-50M, arXiv 2501.18511, appendix A and Table 5) is its mean similarity to the other
+models. Ours is a true mean over every prompt and every other model. ``as_published`` follows the authors' notebook
+(penfever/wildchat-50m@285b20a:notebooks/textual_similarity.ipynb): at most five sampled models to compare with, 500
+prompts, and an exponential moving average (alpha 0.3) instead of the mean; there in the order of the conversations'
+hashes, here of the prompts'. Where its alignment failed the notebook used the previous model's data, which we do not.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from evalsuite.analysis.answers import Answer, Answers, read_answers
-from evalsuite.analysis.document import Analysis, analysis_name
-from evalsuite.analysis.overlap import Lexicon, meteor, meteor_words, rouge
+from evalsuite.analysis.answers import Answer, Answers, check_names, read_answers
+from evalsuite.analysis.document import Analysis, analysis_name, listed
+from evalsuite.analysis.overlap import meteor, rouge, rouge_tokens
 from evalsuite.analysis.similarity_tables import (
     METRICS,
     N_BOOT,
@@ -35,7 +34,7 @@ from evalsuite.analysis.similarity_tables import (
 )
 from evalsuite.analysis.wordnet import WordNet, find_wordnet
 from evalsuite.errors import DataError, UsageError
-from evalsuite.progress import Progress, Silence
+from evalsuite.progress import NoProgress, Progress
 
 _PUBLISHED_PROMPTS = 500
 _TASK = "similarity"
@@ -43,9 +42,9 @@ _TASK = "similarity"
 
 @dataclass(frozen=True, slots=True)
 class SimilarityConfig:
-    """What ``analyze similarity`` is asked; ``words`` name the models' answers."""
+    """The options of ``analyze similarity``; ``specs`` name the models' answers."""
 
-    words: tuple[str, ...]
+    specs: tuple[str, ...]
     results: Path = Path("results")
     turns: Literal["first", "both"] = "first"
     limit: int | None = None
@@ -57,7 +56,7 @@ class SimilarityConfig:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """The answers of every model to the prompts that all have answered: ``answers[model][prompt]``."""
+    """The answers of every model to the prompts that all answered: ``answers[model][prompt]``."""
 
     names: tuple[str, ...]
     answers: tuple[tuple[Answer, ...], ...]
@@ -70,15 +69,15 @@ class Aligned:
 
 
 def similarity(config: SimilarityConfig, progress: Progress | None = None) -> Analysis:
-    """Compare the answers that ``config.words`` name; raises UsageError or DataError in one sentence.
+    """Compare the answers of ``config.specs``; raises UsageError or DataError.
 
-    METEOR has synonyms where WordNet is on this machine. Without it the figure has another name, key and note,
-    because its values are lower.
+    METEOR uses synonyms where WordNet is on this machine. Without them its values are lower, so the figure has another
+    name, key and note.
     """
-    progress = progress or Silence()
-    if len(config.words) < 2:
-        raise UsageError(f"similarity is between models; give two or more (got {' '.join(config.words) or 'none'})")
-    given = [read_answers(word, config.results) for word in config.words]
+    progress = progress or NoProgress()
+    if len(config.specs) < 2:
+        raise UsageError(f"similarity compares models; give two or more (got {' '.join(config.specs) or 'none'})")
+    given = [read_answers(spec, config.results) for spec in config.specs]
     limit = min(config.limit or _PUBLISHED_PROMPTS, _PUBLISHED_PROMPTS) if config.as_published else config.limit
     aligned = align(given, turns=config.turns, limit=limit, sources=config.sources)
     wordnet = find_wordnet() if config.synonyms else None
@@ -98,44 +97,32 @@ def align(
     Raises UsageError for two models of one name, DataError with the counts when no prompt is left.
     """
     names = tuple(one.name for one in given)
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"two of the models are called {twice[0]!r}; tell them apart as NAME=PLACE")
-    by_prompt = [_wanted(one, turns, sources) for one in given]
-    common = set.intersection(*(set(found) for found in by_prompt))
+    check_names(names)
+
+    def is_wanted(answer: Answer) -> bool:
+        return (turns == "both" or answer.turn == 1) and (not sources or answer.source in sources)
+
+    by_prompt = [{key: answer for key, answer in one.by_prompt.items() if is_wanted(answer)} for one in given]
+    notes: list[str] = []
+    for one in given:
+        kept = [answer.prompt_hash for answer in one.answers if is_wanted(answer)]
+        if repeated := len(kept) - len(set(kept)):
+            notes.append(f"{one.name}: {repeated} repeated answers to the same prompt are left out")
+        notes += [f"{one.name}: {count} without an answer ({reason})" for reason, count in one.unscored.items()]
+    common = set.intersection(*map(set, by_prompt))
     if not common:
         raise DataError(_nothing_common(names, by_prompt))
-    notes = _repeated_notes(given, turns, sources)
-    largest = max(len(found) for found in by_prompt)
+    largest = max(len(answers) for answers in by_prompt)
     if len(common) < largest:
-        counts = ", ".join(f"{name} {len(found)}" for name, found in zip(names, by_prompt, strict=True))
-        notes.append(f"{len(common)} prompts are answered by every model, and only these count (answered: {counts})")
+        counts = ", ".join(f"{name} {len(answers)}" for name, answers in zip(names, by_prompt, strict=True))
+        notes.append(f"only the {len(common)} prompts that every model answered count (answered: {counts})")
     order = sorted(common)[: limit or None]
-    return Aligned(names, tuple(tuple(found[key] for key in order) for found in by_prompt), tuple(notes))
-
-
-def _wanted(one: Answers, turns: str, sources: Sequence[str]) -> dict[str, Answer]:
-    return {
-        key: answer
-        for key, answer in one.by_prompt.items()
-        if (turns == "both" or answer.turn == 1) and (not sources or answer.source in sources)
-    }
-
-
-def _repeated_notes(given: Sequence[Answers], turns: str, sources: Sequence[str]) -> list[str]:
-    notes = []
-    for one in given:
-        kept = [a for a in one.answers if (turns == "both" or a.turn == 1) and (not sources or a.source in sources)]
-        repeated = len(kept) - len({answer.prompt_hash for answer in kept})
-        if repeated:
-            notes.append(f"{one.name}: {repeated} further answers to a prompt that it answered before are left out")
-        notes += [f"{one.name}: {count} without an answer ({reason})" for reason, count in one.unscored.items()]
-    return notes
+    return Aligned(names, tuple(tuple(answers[key] for key in order) for answers in by_prompt), tuple(notes))
 
 
 def _nothing_common(names: Sequence[str], by_prompt: Sequence[dict[str, Answer]]) -> str:
     pairs = combinations(range(len(names)), 2)
-    a, b = min(pairs, key=lambda pair: len(set(by_prompt[pair[0]]) & set(by_prompt[pair[1]])))
-    shared = len(set(by_prompt[a]) & set(by_prompt[b]))
+    shared, a, b = min((len(by_prompt[a].keys() & by_prompt[b].keys()), a, b) for a, b in pairs)
     of_all = f"no prompt is answered by all {len(names)} models" if len(names) > 2 else "the models share no prompt"
     return (
         f"{of_all}: {names[a]} answers {len(by_prompt[a])} and {names[b]} {len(by_prompt[b])}, {shared} in common; "
@@ -144,27 +131,23 @@ def _nothing_common(names: Sequence[str], by_prompt: Sequence[dict[str, Answer]]
 
 
 def compare(aligned: Aligned, wordnet: WordNet | None, progress: Progress) -> tuple[Values, list[str]]:
-    """Score every two models on every prompt: arrays (models, models, prompts), and notes on what is unscored."""
-    lexicon = Lexicon()
-    rouge_ids = [[lexicon.rouge_ids(answer.text) for answer in answers] for answers in aligned.answers]
-    meteor_ids = [[lexicon.meteor_ids(answer.text) for answer in answers] for answers in aligned.answers]
-    progress.step("looking up synonyms" if wordnet else "")
-    words = meteor_words(lexicon, wordnet.synonyms if wordnet else None)
+    """Score all pairs of models on every prompt: arrays (models, models, prompts), and notes on unscored answers."""
+    tokens = [[rouge_tokens(answer.text) for answer in answers] for answers in aligned.answers]
+    words = [[answer.text.split() for answer in answers] for answers in aligned.answers]
     n, n_prompts = len(aligned.names), len(aligned.answers[0])
     values = {metric.key: np.full((n, n, n_prompts), np.nan) for metric in METRICS}
     progress.begin(_TASK, n_prompts)
     for prompt in range(n_prompts):
-        values["rouge1"][:, :, prompt], values["rougeL"][:, :, prompt] = rouge([ids[prompt] for ids in rouge_ids])
-        values["meteor"][:, :, prompt] = meteor([ids[prompt] for ids in meteor_ids], words)
+        values["rouge1"][:, :, prompt], values["rougeL"][:, :, prompt] = rouge([each[prompt] for each in tokens])
+        values["meteor"][:, :, prompt] = meteor([each[prompt] for each in words], wordnet)
         progress.advance(_TASK)
     notes = []
-    for name, answers, ids in zip(aligned.names, aligned.answers, rouge_ids, strict=True):
-        silent = sum(len(each) == 0 for each in ids)
-        if silent:
-            notes.append(f"{name}: {silent} of {n_prompts} answers hold no a-z or 0-9; ROUGE leaves them unscored")
-        foreign = sum(_mostly_foreign(answer.text) for answer in answers) - silent
+    for name, answers, each in zip(aligned.names, aligned.answers, tokens, strict=True):
+        if n_empty := each.count([]):
+            notes.append(f"{name}: {n_empty} of {n_prompts} answers have no a-z or 0-9 and are unscored by ROUGE")
+        foreign = sum(_mostly_foreign(answer.text) for answer in answers) - n_empty
         if foreign > 0:
-            notes.append(f"{name}: ROUGE reads little of {foreign} answers, mostly in letters other than a-z")
+            notes.append(f"{name}: {foreign} answers are mostly in letters other than a-z, which ROUGE ignores")
     return values, notes
 
 
@@ -184,7 +167,7 @@ def _document(
     names, clusters = aligned.names, aligned.clusters
     with_synonyms = wordnet is not None
     if not with_synonyms:
-        notes = [*notes, "METEOR is without synonyms, because WordNet was not used: not comparable with Table 5"]
+        notes = [*notes, "METEOR without synonyms (WordNet was not used): not comparable with Table 5"]
     if config.as_published:
         tables = [published_table(names, values, notes, with_synonyms=with_synonyms)]
     else:
@@ -193,24 +176,20 @@ def _document(
             pairs_table(names, values, clusters, with_synonyms=with_synonyms),
             *matrix_tables(names, values, with_synonyms=with_synonyms),
         ]
-    some = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    how = "Means over all prompts, with 95 % bootstrap intervals over conversations."
     return Analysis(
         kind="similarity",
         name=analysis_name((config.name,) if config.name else names) + ("-as-published" if config.as_published else ""),
-        title=f"Similarity: {some}",
-        about=f"Overlap in words between the models' answers to {len(clusters)} prompts, from 0 to 1. "
-        + (
-            "Moving averages, as the paper computes them."
-            if config.as_published
-            else "Means over all prompts, with 95 % bootstrap intervals over conversations."
-        ),
+        title=f"Similarity: {listed(names)}",
+        about=f"Word overlap between the models' answers to {len(clusters)} prompts, from 0 to 1. "
+        + ("Moving averages, as in the paper." if config.as_published else how),
         provenance={
             "answers": [one.as_provenance() for one in given],
             "n_prompts": len(clusters),
             "turns": config.turns,
             "limit": config.limit,
             "as_published": config.as_published,
-            "meteor": f"WordNet {wordnet.version}" if wordnet else "without synonyms",
+            "meteor": f"WordNet {wordnet.get_version()}" if wordnet else "without synonyms",
             "bootstrap": None if config.as_published else {"n": N_BOOT, "seed": SEED, "unit": "conversation"},
             "versions": {name: metadata.version(name) for name in ("evalsuite", "nltk", "rapidfuzz")},
         },

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.analysis.document import Chart, Column, Table
+from evalsuite.analysis.document import Chart, Column, Table, cell
 from judges.statistics import percentile_ci
 
 SOURCE = "WILDCHAT-50M, Table 5"
@@ -38,7 +38,7 @@ METRICS = (Metric("rouge1", "ROUGE-1", True), Metric("rougeL", "ROUGE-L", True),
 
 
 def named_metrics(*, with_synonyms: bool) -> list[tuple[Metric, str, str]]:
-    """Return the metrics with the key and the label that they go by; METEOR without synonyms has its own."""
+    """Return the metrics with their key and label; METEOR without synonyms has its own."""
     return [
         (metric, "meteor_without_synonyms", "METEOR without synonyms")
         if metric.key == "meteor" and not with_synonyms
@@ -52,9 +52,9 @@ def mean_intervals(
 ) -> list[list[float] | None]:
     """Return the 95 % bootstrap interval of the mean of every row of ``values`` (rows, observations).
 
-    The same draws of clusters serve all rows, so that thousands of intervals cost little more than one; for rows
-    without NaN they are those of :func:`judges.statistics.bootstrap_ci`. NaN is left out. None for a row with
-    fewer than two clusters, or with means that are all alike.
+    All rows share the same resampled clusters, so that thousands of intervals cost little more than one; for rows
+    without NaN they equal those of :func:`judges.statistics.bootstrap_ci`. NaN is left out. None for a row with
+    fewer than two clusters, or whose means are all equal.
     """
     numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
     owner = np.array([numbers[cluster] for cluster in clusters])
@@ -66,24 +66,22 @@ def mean_intervals(
         return [None] * len(values)
     drawn = np.random.default_rng(seed).multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n_boot)
     weights = drawn.astype(np.float64)
-    found: list[list[float] | None] = []
+    intervals: list[list[float] | None] = []
     for start in range(0, len(values), _COLUMNS_PER_CHUNK):
         part = slice(start, start + _COLUMNS_PER_CHUNK)
-        counts = weights @ sizes[:, part]
-        means = np.divide(weights @ sums[:, part], counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-        enough = (sizes[:, part] > 0).sum(axis=0) >= 2
-        for column in range(means.shape[1]):
-            replicates = means[:, column]
-            interval = percentile_ci(replicates[np.isfinite(replicates)]) if enough[column] else None
-            found.append(list(interval) if interval else None)
-    return found
+        with np.errstate(invalid="ignore"):
+            means = (weights @ sums[:, part]) / (weights @ sizes[:, part])
+        for replicates, n_clusters in zip(means.T, (sizes[:, part] > 0).sum(axis=0), strict=True):
+            interval = percentile_ci(replicates[np.isfinite(replicates)]) if n_clusters >= 2 else None
+            intervals.append(list(interval) if interval else None)
+    return intervals
 
 
 def _cell(key: str, values: Floats, interval: list[float] | None) -> dict[str, Any]:
     known = values[np.isfinite(values)]
     if not len(known):
-        return {key: None, f"{key}_why": "no prompt where both answers hold a word that the measure reads"}
-    return {key: float(known.mean())} | ({f"{key}_ci95": interval} if interval else {})
+        return {key: None, f"{key}_why": "no prompt where both answers have a word that the metric reads"}
+    return cell(key, float(known.mean()), interval)
 
 
 def models_table(
@@ -93,7 +91,8 @@ def models_table(
     columns = [Column("model", "Model"), Column("n", "prompts", "int")]
     rows: list[dict[str, Any]] = [{"model": name, "n": 0} for name in names]
     for metric, key, label in named_metrics(with_synonyms=with_synonyms):
-        to_others = [_to_others(values[metric.key], i) for i in range(len(names))]
+        # An array (other models, prompts) with model i as the hypothesis.
+        to_others = [np.delete(values[metric.key][i], i, axis=0) for i in range(len(names))]
         means = np.array([_mean(each, axis=0) for each in to_others])
         for i, interval in enumerate(mean_intervals(means, clusters)):
             known = means[i][np.isfinite(means[i])]
@@ -102,29 +101,22 @@ def models_table(
             if len(names) > 2:
                 rows[i][f"std_{key}"] = _spread(to_others[i])
             rows[i][f"spread_{key}"] = float(known.std(ddof=1)) if len(known) > 1 else None
-        columns.append(Column(f"avg_{key}", label, "float3"))
-        if len(names) > 2:
-            columns.append(Column(f"std_{key}", "sd of models", "float3"))
-        columns.append(Column(f"spread_{key}", "sd of prompts", "float3"))
+        spread = [Column(f"std_{key}", "sd of models", "float3")] if len(names) > 2 else []
+        columns += [Column(f"avg_{key}", label, "float3"), *spread, Column(f"spread_{key}", "sd of prompts", "float3")]
     rows.sort(key=lambda row: -(row["avg_rouge1"] or 0))
-    about = "Mean over prompts of the mean similarity to every other model; sd of prompts is between prompts"
+    about = (
+        "Mean over prompts of the mean similarity to all other models; sd of prompts is the deviation between prompts"
+    )
     if len(names) > 2:
-        about += ", sd of models the mean over prompts of the deviation between the other models, as in the paper"
+        about += ", sd of models the mean over prompts of the deviation between models, as in the paper"
     return Table("models", "Similarity to the other models", columns, rows, SOURCE, [about, *notes])
 
 
-def _to_others(values: Floats, i: int) -> Floats:
-    """Return (other models, prompts): model i as the hypothesis."""
-    return np.delete(values[i], i, axis=0)
-
-
 def _mean(values: Floats, axis: int) -> Floats:
-    """Return the mean without NaN, NaN where there is nothing else."""
+    """Return the mean without NaN; NaN where all values are NaN."""
     known = np.isfinite(values)
-    n = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis)
-    means: Floats = np.divide(total, n, out=np.full(total.shape, np.nan), where=n > 0)
-    return means
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
 def _spread(to_others: Floats) -> float | None:
@@ -136,34 +128,29 @@ def _spread(to_others: Floats) -> float | None:
 
 
 def pairs_table(names: Sequence[str], values: Values, clusters: Sequence[str], *, with_synonyms: bool) -> Table:
-    """Return every two models: means with intervals; METEOR both ways, for it depends on which is the hypothesis."""
+    """Return all pairs of models: means with intervals; METEOR in both directions, since it is not symmetric."""
     pairs = list(combinations(range(len(names)), 2))
-    rows: list[dict[str, Any]] = [
-        {
-            "pair": f"{names[a]}, {names[b]}",
-            "a": names[a],
-            "b": names[b],
-            "n": int(np.isfinite(values["meteor"][a, b]).sum()),
-        }
-        for a, b in pairs
-    ]
+    rows: list[dict[str, Any]] = []
+    for a, b in pairs:
+        n = int(np.isfinite(values["meteor"][a, b]).sum())
+        rows.append({"pair": f"{names[a]}, {names[b]}", "a": names[a], "b": names[b], "n": n})
     columns = [Column("pair", "Models"), Column("a", "A"), Column("b", "B"), Column("n", "prompts", "int")]
     for metric, key, label in named_metrics(with_synonyms=with_synonyms):
-        ways = [(key, label, pairs)]
+        directions = [(key, label, pairs)]
         if not metric.symmetric:
-            ways = [(f"{key}_ab", f"{label} of A", pairs), (f"{key}_ba", f"{label} of B", [(b, a) for a, b in pairs])]
-        for own_key, own_label, ordered in ways:
-            found = np.array([values[metric.key][i, j] for i, j in ordered])
-            intervals = mean_intervals(found, clusters)
-            for place, interval in enumerate(intervals):
-                rows[place] |= _cell(own_key, found[place], interval)
-            columns.append(Column(own_key, own_label, "float3"))
+            swapped = [(b, a) for a, b in pairs]
+            directions = [(f"{key}_ab", f"{label} of A", pairs), (f"{key}_ba", f"{label} of B", swapped)]
+        for column, title, ordered in directions:
+            scores = np.array([values[metric.key][i, j] for i, j in ordered])
+            for row, score, interval in zip(rows, scores, mean_intervals(scores, clusters), strict=True):
+                row.update(_cell(column, score, interval))
+            columns.append(Column(column, title, "float3"))
     notes = ["METEOR of A takes A's answer as the hypothesis and B's as the reference"]
-    return Table("pairs", "Similarity of every two models", columns, rows, notes=notes)
+    return Table("pairs", "Similarity of all pairs of models", columns, rows, notes=notes)
 
 
 def matrix_tables(names: Sequence[str], values: Values, *, with_synonyms: bool) -> list[Table]:
-    """Return one matrix a metric: the row's model as the hypothesis, the column's as the reference."""
+    """Return one matrix per metric: the row's model as the hypothesis, the column's as the reference."""
     tables = []
     for metric, key, label in named_metrics(with_synonyms=with_synonyms):
         means = _mean(values[metric.key], axis=2)
@@ -187,26 +174,25 @@ def published_table(names: Sequence[str], values: Values, notes: Sequence[str], 
         columns += [Column(f"avg_{key}", label, "float2"), Column(f"std_{key}", "std", "float2")]
     rows = []
     for i, name in enumerate(names):
-        drawn = np.random.RandomState(_FIRST_SEED + i).choice(
-            len(names), size=min(_N_REFERENCES, len(names)), replace=False
-        )
+        n_drawn = min(_N_REFERENCES, len(names))
+        drawn = np.random.RandomState(_FIRST_SEED + i).choice(len(names), size=n_drawn, replace=False)
         others = [int(j) for j in drawn if j != i]
         row: dict[str, Any] = {"model": name, "references": ", ".join(names[j] for j in others)}
         for metric, key, _ in named_metrics(with_synonyms=with_synonyms):
-            found = np.nan_to_num(values[metric.key][i, others], nan=0.0)
-            row[f"avg_{key}"] = moving_average(found.mean(axis=0))
-            row[f"std_{key}"] = moving_average(found.std(axis=0))
+            scores = np.nan_to_num(values[metric.key][i, others], nan=0.0)
+            row[f"avg_{key}"] = moving_average(scores.mean(axis=0))
+            row[f"std_{key}"] = moving_average(scores.std(axis=0))
         rows.append(row)
     rows.sort(key=lambda row: -row["avg_rouge1"])
     about = (
         "As published: an exponential moving average with alpha 0.3 over at most 500 prompts, in which the last ten "
-        "carry 97 % of the weight; an answer without words scores 0; there is no interval"
+        "have 97 % of the weight; an answer without words scores 0; there is no interval"
     )
     return Table("table5", "Intra-set similarity, as published", columns, rows, SOURCE, [about, *notes])
 
 
 def moving_average(values: Floats, alpha: float = ALPHA) -> float:
-    """Return the exponential moving average of a sequence that starts at its first value.
+    """Return the exponential moving average of a sequence, starting with its first value.
 
     Source: RunningDictAverage of penfever/wildchat-50m@285b20a:notebooks/textual_similarity.ipynb.
     """

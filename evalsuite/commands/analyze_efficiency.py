@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
 
 
 def analyze_efficiency(
@@ -21,7 +21,9 @@ def analyze_efficiency(
     dollars_per_hour: Annotated[
         float | None, typer.Option("--dollars-per-hour", help="Price of one device: a GPU, or the whole machine.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Of the analysis; made of the models' by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the analysis; the models' names by default.")
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +37,7 @@ def analyze_efficiency(
     from evalsuite.analysis.efficiency import efficiency_analysis
     from evalsuite.analysis.printing import print_analysis
 
-    with answering():
+    with reporting_errors():
         analysis = efficiency_analysis(
             folders, results, conversations=conversations, dollars_per_hour=dollars_per_hour, name=name
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
 
 
 def analyze_keywords(
@@ -15,7 +15,7 @@ def analyze_keywords(
         list[str] | None,
         typer.Argument(
             metavar="JUDGMENTS JUDGMENTS",
-            help="Two models' recorded judgments, as [NAME=]PLACE: a folder in results/ or a model_judgment.jsonl. "
+            help="Two models' recorded judgments, as [NAME=]PATH: a folder in results/ or a model_judgment.jsonl. "
             "With --comparison: the names of two of its models.",
         ),
     ] = None,
@@ -24,15 +24,17 @@ def analyze_keywords(
         typer.Option("--comparison", help="Verdicts of `compare --method reasoned`: its name or folder."),
     ] = None,
     words: Annotated[
-        Path | None, typer.Option("--words", help="Text file of further words to look at, one a line.")
+        Path | None, typer.Option("--words", help="Text file of further words to look at, one per line.")
     ] = None,
     all_judgments: Annotated[
         bool, typer.Option("--all-judgments", help="Not only those whose ratings differ between the two.")
     ] = False,
     all_words: Annotated[bool, typer.Option("--all-words", help="Not only adjectives and words of complaint.")] = False,
     min_count: Annotated[int, typer.Option("--min-count", min=1, help="Occurrences that a word needs.")] = 5,
-    top: Annotated[int, typer.Option("--top", min=1, help="Words to show a side.")] = 20,
-    name: Annotated[str | None, typer.Option("--name", help="Of the analysis; made of the models' by default.")] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Words to show per side.")] = 20,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the analysis; the models' names by default.")
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +48,7 @@ def analyze_keywords(
     from evalsuite.analysis.keywords import KeywordsConfig, keywords
     from evalsuite.analysis.printing import print_analysis
 
-    with answering():
+    with reporting_errors():
         analysis = keywords(
             KeywordsConfig(
                 tuple(judgments or ()),

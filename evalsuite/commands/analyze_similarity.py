@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, showing_progress
-from evalsuite.commands.options import TurnsOption
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors, showing_progress
 
 
 def analyze_similarity(
@@ -16,14 +15,16 @@ def analyze_similarity(
         list[str],
         typer.Argument(
             metavar="ANSWERS ANSWERS...",
-            help="Recorded answers, as [NAME=]PLACE: a model's folder in results/, generate's output, "
+            help="Recorded answers, as [NAME=]PATH: a model's folder in results/, generate's output, "
             "or a .parquet, .json or .jsonl file.",
         ),
     ],
-    turns: TurnsOption = "first",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Prompts; for trying out.")] = None,
+    turns: Annotated[
+        Literal["first", "both"], typer.Option("--turns", help="Look at first turns, or at whole conversations.")
+    ] = "first",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Max prompts (quick trial).")] = None,
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Only answers of this suite or file, such as mt_bench.")
+        list[str] | None, typer.Option("--source", help="Only answers to this suite or file, such as mt_bench.")
     ] = None,
     as_published: Annotated[
         bool, typer.Option("--as-published", help="Drawn references and moving averages, as the paper's Table 5.")
@@ -31,7 +32,9 @@ def analyze_similarity(
     synonyms: Annotated[
         bool, typer.Option("--synonyms/--no-synonyms", help="METEOR's synonyms, where WordNet is on this machine.")
     ] = True,
-    name: Annotated[str | None, typer.Option("--name", help="Of the analysis; made of the models' by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the analysis; the models' names by default.")
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -45,7 +48,7 @@ def analyze_similarity(
     from evalsuite.analysis.printing import print_analysis
     from evalsuite.analysis.similarity import SimilarityConfig, similarity
 
-    with answering():
+    with reporting_errors():
         config = SimilarityConfig(
             tuple(answers), results, turns, limit, tuple(source or ()), as_published, synonyms, name
         )

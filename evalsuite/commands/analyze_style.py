@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
 
 
 def analyze_style(
@@ -15,7 +15,7 @@ def analyze_style(
         list[str],
         typer.Argument(
             metavar="ANSWERS...",
-            help="Recorded answers, as [NAME=]PLACE: a model's folder in results/, generate's output, "
+            help="Recorded answers, as [NAME=]PATH: a model's folder in results/, generate's output, "
             "a .parquet, .json or .jsonl file, or a folder of judged .html pages.",
         ),
     ],
@@ -27,12 +27,14 @@ def analyze_style(
         typer.Option("--tokenizer", help="Model, or demo, whose tokens are counted; words without one."),
     ] = None,
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Only answers of this suite or file, such as mt_bench.")
+        list[str] | None, typer.Option("--source", help="Only answers to this suite or file, such as mt_bench.")
     ] = None,
     as_published: Annotated[
         bool, typer.Option("--as-published", help="Count whole judged pages, as the paper does; not the answers.")
     ] = False,
-    name: Annotated[str | None, typer.Option("--name", help="Of the analysis; made of the models' by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the analysis; the models' names by default.")
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +49,7 @@ def analyze_style(
     from evalsuite.analysis.style import StyleOptions, style_analysis
     from evalsuite.comparison.ratings import read_lineage
 
-    with answering():
+    with reporting_errors():
         making = read_lineage(lineage) if lineage else None
         options = StyleOptions(making, tokenizer, as_published, source or (), name)
         analysis = style_analysis(answers, results, options)

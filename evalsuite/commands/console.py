@@ -6,15 +6,15 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalsuite.errors import EvalsuiteError, ServerError
+from evalsuite.interrupt import INTERRUPTED, RESUME, stop_at_once
 from evalsuite.redaction import without_secrets
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TOO_MANY_UNSCORED = 1
 UNREADABLE = 2
-INTERRUPTED = 130
 
 ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds all results and the store.")]
 JsonOption = Annotated[
@@ -30,18 +29,9 @@ JsonOption = Annotated[
 ]
 
 
-_GO_ON = "evalsuite: interrupted; finished answers are kept, run the same command again to go on"
-
-
-def stop_at_once(_: int, __: FrameType | None) -> None:
-    """Answer a signal that comes while the program still loads: there is nothing to tidy up."""
-    os.write(sys.stderr.fileno(), f"{_GO_ON}\n".encode())
-    os._exit(INTERRUPTED)
-
-
 @contextmanager
-def answering() -> Iterator[None]:
-    """Turn errors into one sentence and the right exit code; from here on an interrupt is one to be tidied up after."""
+def reporting_errors() -> Iterator[None]:
+    """Turn errors into one sentence and the right exit code; from here on an interrupt is cleaned up after."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is stop_at_once:
             signal.signal(number, signal.default_int_handler)
@@ -51,39 +41,37 @@ def answering() -> Iterator[None]:
         if os.environ.get("EVALSUITE_DEBUG"):
             raise
         if isinstance(error, ServerError) and error.log_tail:
-            tell(without_secrets(error.log_tail))
-        tell(without_secrets(f"evalsuite: {error}"))
+            print_error(without_secrets(error.log_tail))
+        print_error(without_secrets(f"evalsuite: {error}"))
         raise typer.Exit(error.exit_code) from error
     except PermissionError as error:
-        # A folder may close itself to us at any place that looks at a path; what was asked for cannot be read.
+        # Any look at a path may meet a folder without access rights.
         if os.environ.get("EVALSUITE_DEBUG") or error.filename is None:
             raise
-        tell(without_secrets(f"evalsuite: cannot read {error.filename}: {error.strerror}; change its access rights"))
+        sentence = f"cannot read {error.filename}: {error.strerror}; change its access rights"
+        print_error(without_secrets(f"evalsuite: {sentence}"))
         raise typer.Exit(UNREADABLE) from error
     except KeyboardInterrupt as error:
-        tell(_GO_ON)
+        print_error(RESUME)
         raise typer.Exit(INTERRUPTED) from error
 
 
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
-    from evalsuite.progress import MovingLines, PlainLines
+    from evalsuite.progress import LiveProgress, LogProgress
 
     if sys.stderr.isatty():
-        with MovingLines() as moving:
+        with LiveProgress() as moving:
             yield moving
     else:
-        yield PlainLines()
+        yield LogProgress()
 
 
-def require_scored(suites: Mapping[str, Mapping[str, Any]], max_unscored: float) -> None:
-    """Leave with exit code 1 when a larger share of the items of ``suites`` is unscored than is allowed."""
-    from evalsuite.results.folder import unscored_share
-
-    n_unscored, n_items = unscored_share(suites)
+def require_scored(n_unscored: int, n_items: int, max_unscored: float, what: str = "items") -> None:
+    """Exit with code 1 when a larger share is unscored than --max-unscored allows."""
     if n_items and n_unscored / n_items > max_unscored:
-        tell(
-            f"{n_unscored} of {n_items} items are unscored, more than --max-unscored {max_unscored:g} allows; "
+        print_error(
+            f"{n_unscored} of {n_items} {what} are unscored, more than --max-unscored {max_unscored:g} allows; "
             "the figures give the reasons"
         )
         raise typer.Exit(TOO_MANY_UNSCORED)
@@ -93,5 +81,6 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def tell(words: str) -> None:
-    typer.echo(words, err=True)
+def print_error(text: str) -> None:
+    """Print on stderr."""
+    typer.echo(text, err=True)

@@ -3,101 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, answering, print_json, tell
+from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors
+from evalsuite.commands.options import with_config_file
 
-data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: where from, licence, hash, state.")
+data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: source, licence, hash, state.")
 
-_FAULTS = {"missing": "missing", "differs": "other content than its pin"}
-"""What is wrong with data in such a state; ``unpinned`` is none: no right hash is known."""
+_Row = dict[str, Any]
+_NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; all by default.")
+]
 
 
 @data_app.command("list")
+@with_config_file
 def data_list(as_json: JsonOption = False) -> None:
-    """List every asset: source, licence, rows, hash, and where it stands."""
+    """List every asset: source, licence, rows, hash, and where it is."""
     from evalsuite.assets import list_assets
 
-    _print_table(list_assets, as_json=as_json)
+    _print_table(list_assets, [], as_json=as_json)
 
 
 @data_app.command("pull")
-def data_pull(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; all by default.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch the data, so that a node without network can run; exit code 2 when some of it is not there afterwards.
+@with_config_file
+def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
+    """Fetch the data, so that a machine without network access can run; exit code 2 where some is missing afterwards.
 
-    Data behind a gate is asked for like the rest, but lacking it is a fault only where it is named by itself.
+    Gated data are fetched like the rest, but are required only where they are named by themselves.
     """
     from evalsuite.assets import pull
+    from evalsuite.suites.registry import all_assets
 
-    rows = _print_table(lambda: pull(names or [], on_step=tell), as_json=as_json)
-    excused = _excused(rows, names or [])
-    if excused:
-        tell(f"evalsuite: gated and not fetched: {', '.join(excused)} (the table says what it needs)")
-    _exit_with_faults([row for row in rows if row["state"] in _FAULTS and row["name"] not in excused])
+    rows = _print_table(partial(pull, on_step=print_error), names or [], as_json=as_json)
+    table, named = all_assets(), _asset_names(names or [])
+    optional = [name for name in _in_state("missing", rows) if table[name].gated and name not in named]
+    if optional:
+        print_error(f"evalsuite: gated and not fetched: {', '.join(optional)} (the table gives the remedy)")
+    _exit_with_faults([row for row in rows if row["name"] not in optional])
 
 
 @data_app.command("verify")
-def data_verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; all by default.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Hash what is there against the pins; exit code 2 when something differs, or is named and not there.
+@with_config_file
+def data_verify(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
+    """Check the hashes of the data on this machine; exit code 2 when one differs, or named data are missing.
 
-    Without names, what is not on this machine is counted on stderr and no fault.
+    Without names, missing data are only counted on stderr.
     """
     from evalsuite.assets import verify
 
-    rows = _print_table(lambda: verify(names or []), as_json=as_json)
-    missing = sum(row["state"] == "missing" for row in rows)
-    if missing and not names:
-        tell(f"evalsuite: {missing} of {len(rows)} are not on this machine: not verified; 'data pull' fetches them")
-    _exit_with_faults([row for row in rows if row["state"] == "differs" or (names and row["state"] == "missing")])
+    rows = _print_table(verify, names or [], as_json=as_json)
+    missing = [] if names else _in_state("missing", rows)
+    if missing:
+        text = f"{len(missing)} of {len(rows)} are not on this machine: not verified; 'data pull' fetches them"
+        print_error(f"evalsuite: {text}")
+    _exit_with_faults([row for row in rows if row["name"] not in missing])
 
 
-def _excused(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """The gated assets in ``rows`` that are missing and that no word names by itself."""
-    from evalsuite.assets import PINS
-
-    alone = set(names)
-    for suite, _, parts in (name.partition(":") for name in names):
-        alone |= {f"{suite}/{part}" for part in parts.split(",")}
-    return [
-        row["name"]
-        for row in rows
-        if row["state"] == "missing" and PINS[row["name"]].gated and row["name"] not in alone
-    ]
+def _in_state(state: str, rows: Sequence[_Row]) -> list[str]:
+    return [row["name"] for row in rows if row["state"] == state]
 
 
-def _exit_with_faults(rows: Sequence[Mapping[str, Any]]) -> None:
-    """End with code 2 and one line that names every asset in ``rows``; nothing where there is none."""
-    if not rows:
-        return
-    told = []
-    for state, words in _FAULTS.items():
-        if names := [row["name"] for row in rows if row["state"] == state]:
-            told.append(f"{words}: {', '.join(names)}")
-    tell(f"evalsuite: {'; '.join(told)} (the table says why)")
-    raise typer.Exit(2)
+def _asset_names(specs: Sequence[str]) -> list[str]:
+    """Return what ``SUITE:PART,PART`` selects: the assets of these parts, or all of a suite that has none per part."""
+    from evalsuite.suites.registry import parse_suite
+
+    names: list[str] = []
+    for spec in specs:
+        if ":" in spec:
+            parsed = parse_suite(spec)
+            by_part = parsed.parts and parsed.suite.pins_by_part
+            names += [f"{parsed.name}/{part}" for part in parsed.parts] if by_part else [parsed.name]
+        else:
+            names.append(spec)
+    return names
 
 
-def _print_table(make: Callable[[], list[dict[str, Any]]], *, as_json: bool) -> list[dict[str, Any]]:
-    with answering():
-        rows = make()
+def _exit_with_faults(rows: Sequence[_Row]) -> None:
+    """End with code 2 and one line that names what is missing or differs; "unpinned" is none: no hash is known."""
+    faults = {"missing": _in_state("missing", rows), "content differs from its pin": _in_state("differs", rows)}
+    texts = [f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names]
+    if texts:
+        print_error(f"evalsuite: {'; '.join(texts)} (the table gives the reasons)")
+        raise typer.Exit(2)
+
+
+def _print_table(
+    make: Callable[[Mapping[str, Any], Sequence[str]], list[_Row]], specs: Sequence[str], *, as_json: bool
+) -> list[_Row]:
+    from rich.console import Console
+
+    from evalsuite.suites.registry import all_assets
+    from evalsuite.tables import print_rows
+
+    with reporting_errors():
+        rows = make(all_assets(), _asset_names(specs))
         if as_json:
             print_json(rows)
         else:
-            from rich.console import Console
-
-            from evalsuite.tables import print_rows
-
             print_rows(Console(), rows)
         return rows

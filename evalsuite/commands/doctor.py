@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, ClassVar
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, showing_progress
-from evalsuite.commands.options import (
-    AllowPickleOption,
-    BaseUrlOption,
-    ChatTemplateOption,
-    DataOption,
-    DataParallelOption,
-    DtypeOption,
-    MaxModelLenOption,
-    TensorParallelOption,
-    TrustRemoteCodeOption,
-    VllmArgOption,
-)
+from evalsuite.commands.console import print_json, showing_progress
+from evalsuite.commands.options import from_config
+from evalsuite.config import RunConfig
 
 if TYPE_CHECKING:
     from evalsuite.doctor import Finding
@@ -30,65 +20,34 @@ FAULTS = 2
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
 
 
-def doctor(
-    models: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="As for run; none: only what all models share.")
-    ] = None,
-    suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="Suites to be run, all four by default; as for run.")
-    ] = None,
-    judge: Annotated[str | None, typer.Option("--judge", help="Model in the judge's role.")] = None,
-    data: DataOption = "full",
-    results: ResultsOption = Path("results"),
-    base_url: BaseUrlOption = None,
-    dtype: DtypeOption = "auto",
-    max_model_len: MaxModelLenOption = None,
-    tensor_parallel_size: TensorParallelOption = 1,
-    data_parallel_size: DataParallelOption = 1,
-    vllm_arg: VllmArgOption = None,
-    chat_template: ChatTemplateOption = None,
-    allow_pickle: AllowPickleOption = False,
-    trust_remote_code: TrustRemoteCodeOption = False,
-    as_json: JsonOption = False,
-) -> None:
+class DoctorConfig(RunConfig):
+    """The options of a run, of which the models may be missing."""
+
+    command: ClassVar[str] = "doctor"
+
+    models: tuple[str, ...] = pydantic.Field(default=(), json_schema_extra={"argument": "MODEL", "path": True})
+    """As for run; without models, only what all models share is checked."""
+
+
+@from_config(DoctorConfig, exclude=("limit", "label", "seed", "fresh", "as_published", "max_unscored"))
+def doctor(config: DoctorConfig, *, as_json: bool) -> None:
     """Say what would go wrong in a run, before it starts: template, context, memory, data, scorers, disk, versions.
 
     Exit code 0 without a fault, 2 with one. A run makes the quick ones of these checks by itself.
 
-    [bold]evalsuite doctor ckpt/ --judge judge-ckpt/[/]
-    [bold]evalsuite doctor --suite openllm:ifeval,math[/]
+    [bold]evalsuite doctor ckpt/ --judge judge-ckpt/[/] [bold]evalsuite doctor --suite openllm:ifeval,math[/]
     """
-    from evalsuite.config import read_config
     from evalsuite.doctor import examine
 
-    with answering():
-        config = read_config(
-            {
-                "models": models or ["demo"],
-                "suites": suite,
-                "judge": judge,
-                "data": data,
-                "results": results,
-                "base_url": base_url,
-                "dtype": dtype,
-                "max_model_len": max_model_len,
-                "tensor_parallel_size": tensor_parallel_size,
-                "data_parallel_size": data_parallel_size,
-                "vllm_args": vllm_arg or [],
-                "chat_template": chat_template,
-                "allow_pickle": allow_pickle,
-                "trust_remote_code": trust_remote_code,
-            }
-        )
-        with showing_progress() as progress:
-            findings = examine(config, models or [], progress)
-        faults = sum(finding.level == "fault" for finding in findings)
-        if as_json:
-            print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})
-        else:
-            _print(findings)
-        if faults:
-            raise typer.Exit(FAULTS)
+    with showing_progress() as progress:
+        findings = examine(config, config.models, progress)
+    faults = sum(finding.level == "fault" for finding in findings)
+    if as_json:
+        print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _print(findings)
+    if faults:
+        raise typer.Exit(FAULTS)
 
 
 def _print(findings: Sequence[Finding]) -> None:
@@ -100,7 +59,7 @@ def _print(findings: Sequence[Finding]) -> None:
     for finding in findings:
         remedy = f"; [bold]{escape(finding.remedy)}[/]" if finding.remedy else ""
         table.add_row(
-            _MARKS[finding.level], escape(finding.check), f"{escape(finding.about)}: {escape(finding.words)}{remedy}"
+            _MARKS[finding.level], escape(finding.check), f"{escape(finding.about)}: {escape(finding.message)}{remedy}"
         )
     console = Console(highlight=False)
     console.print(table)

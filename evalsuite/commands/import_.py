@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, require_scored
-from evalsuite.commands.options import MaxUnscoredOption
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors, require_scored
+from evalsuite.commands.options import DataOption, MaxUnscoredOption, SuiteArgument, with_suite_options
 
 
+@with_suite_options
 def import_recorded(
-    suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="mt_bench, alpaca_eval, openllm, mixeval or mixeval:hard.")
-    ],
+    suite: SuiteArgument,
     source: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder in the benchmark's own format.")],
     model: Annotated[str, typer.Option("--model", help="Name of the model in the table.")],
     results: ResultsOption = Path("results"),
     judge: Annotated[
         str | None,
-        typer.Option(
-            "--judge",
-            help="Name of the judge, where the file does not say it (mixeval); without one it is like no other.",
-        ),
+        typer.Option("--judge", help="Name of the judge, where the file does not name it; without one it is unique."),
     ] = None,
-    data: Annotated[Literal["full", "mini"], typer.Option("--data", help="Which data the answers are on.")] = "full",
-    mixeval_parser: Annotated[
-        Literal["judge", "rule"], typer.Option("--mixeval-parser", help="judge: recorded verdicts; rule: no judge.")
-    ] = "judge",
+    data: DataOption = "full",
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what was imported for this model and suite.")] = False,
     max_unscored: MaxUnscoredOption = 0.01,
     as_json: JsonOption = False,
+    *,
+    suite_options: Mapping[str, Any],
 ) -> None:
     """Bring recorded results of lm-eval, alpaca_eval, FastChat or MixEval into the results folder.
 
@@ -40,15 +36,16 @@ def import_recorded(
 
     [bold]evalsuite import openllm lm_eval_output/ --model Llama-3.1-8B[/]
     """
-    from evalsuite.config import parse_suite
+    from evalsuite.results.folder import unscored_share
     from evalsuite.results.importing import import_results
+    from evalsuite.suites.registry import parse_suite
 
-    with answering():
+    with reporting_errors():
         folder, scores = import_results(
-            suite, source, model, results, judge=judge, data=data, mixeval_parser=mixeval_parser, fresh=fresh
+            suite, source, model, results, judge=judge, data=data, fresh=fresh, suite_options=suite_options
         )
         if as_json:
-            print_json(scores)
+            print_json(scores.as_json())
         else:
             from rich.console import Console
 
@@ -56,5 +53,5 @@ def import_recorded(
 
             print_models(Console(), [scores])
             typer.echo(str(folder))
-        key = parse_suite(suite).key
-        require_scored({key: scores["suites"][key]}, max_unscored)
+        key = parse_suite(suite, recorded=True).key
+        require_scored(*unscored_share({key: scores.suites[key]}), max_unscored)

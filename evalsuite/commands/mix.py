@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from evalsuite.commands.analyze_contamination import OverlapShareOption, OverlapWordsOption
-from evalsuite.commands.console import JsonOption, answering, print_json, showing_progress, tell
+from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors, showing_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +19,16 @@ def mix(
     out: Annotated[Path, typer.Option("--out", help="Folder for the Parquet shards and mix.json.")],
     contamination: Annotated[
         Literal["full", "mini", "off"],
-        typer.Option("--contamination", help="Look for the suites' prompts in the mix: the real ones, ours, or not."),
+        typer.Option(
+            "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
+        ),
     ] = "full",
     drop_contaminated: Annotated[
-        bool, typer.Option("--drop-contaminated", help="Draw other conversations instead of those that hold one.")
+        bool, typer.Option("--drop-contaminated", help="Draw other conversations instead of contaminated ones.")
     ] = False,
     ngram: OverlapWordsOption = 8,
     overlap: OverlapShareOption = 0.5,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even where the same mix stands.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even where the same mix is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build a data mix: sources, filters, draws by seed, duplicates, shuffle; Parquet and mix.json.
@@ -38,7 +40,7 @@ def mix(
     from evalsuite.mix.build import ContaminationConfig, build_mix
     from evalsuite.recipes.recipe import read_recipe
 
-    with answering():
+    with reporting_errors():
         config = ContaminationConfig(
             None if contamination == "off" else contamination, OverlapRule(ngram, overlap), drop_contaminated
         )
@@ -47,7 +49,7 @@ def mix(
             document = build_mix(read, out, progress, contamination=config, fresh=fresh)
         for source in document["sources"]:
             if source["fewer"]:
-                tell(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it has no more to give")
+                print_error(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it holds no more")
         if as_json:
             print_json(document)
         else:
@@ -85,7 +87,7 @@ def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
 
 
 def _left_out(source: dict[str, Any]) -> str:
-    """List the rules that left rows out with their counts, those of all members together."""
+    """List the rules that left rows out with their counts, over all members."""
     counts: dict[str, int] = dict(source["refused"])
     for member in source["members"]:
         for rule, count in member["dropped"].items():

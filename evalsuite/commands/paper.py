@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
 
 
 def paper(
@@ -23,8 +23,7 @@ def paper(
 ) -> None:
     """Print the paper's published tables with your own figures beside them: difference, within interval or not.
 
-    [bold]evalsuite paper[/]
-    [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
+    [bold]evalsuite paper[/] [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
     """
     from evalsuite.analysis.document import as_json as document_of
     from evalsuite.analysis.document import write_analysis
@@ -32,7 +31,7 @@ def paper(
     from evalsuite.wildchat.own_results import read_map
     from evalsuite.wildchat.side_by_side import paper_analysis
 
-    with answering():
+    with reporting_errors():
         chosen = read_map(row_map) if row_map else None
         analysis = paper_analysis(results, chosen, tables or ())
         folder = write_analysis(results, analysis)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, tell
+from evalsuite.commands.console import JsonOption, ResultsOption, print_error, print_json, reporting_errors
 
 SOMETHING_LEFT_OUT = 1
 
@@ -18,7 +18,7 @@ def report(
         Path | None, typer.Option("--out", help="HTML file to write; default RESULTS/leaderboard.html.")
     ] = None,
     max_mb: Annotated[
-        float, typer.Option("--max-mb", min=0.5, help="Largest size of the one file; more goes into pages beside it.")
+        float, typer.Option("--max-mb", min=0.5, help="Max size of the one file; more goes into pages beside it.")
     ] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,10 +30,10 @@ def report(
     """
     from evalsuite.report.build import build_report
 
-    with answering():
+    with reporting_errors():
         written = build_report(results, out, limit_bytes=round(max_mb * 1e6))
     for fault in written.faults:
-        tell(f"evalsuite: left out: {fault}")
+        print_error(f"evalsuite: left out: {fault}")
     if as_json:
         print_json(written.as_json())
     else:
@@ -42,6 +42,6 @@ def report(
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
     if written.is_empty and not written.faults:
-        tell("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
+        print_error("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)

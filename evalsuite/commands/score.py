@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, answering, print_json, require_scored
-from evalsuite.commands.options import MaxUnscoredOption
-from evalsuite.errors import UsageError
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors, require_scored
+from evalsuite.commands.options import MaxUnscoredOption, SuiteArgument, with_suite_options
 
 
+@with_suite_options
 def score(
-    suite: Annotated[
-        str,
-        typer.Argument(metavar="SUITE", help="mt_bench, alpaca_eval, openllm, mixeval, mixeval:hard or preferences."),
-    ],
+    suite: SuiteArgument,
     source: Annotated[Path, typer.Option("--from", help="File or folder in the benchmark's own format.")],
     as_published: Annotated[bool, typer.Option("--as-published", help="The reference's own arithmetic.")] = False,
-    mixeval_parser: Annotated[
-        Literal["judge", "rule"], typer.Option("--mixeval-parser", help="judge: recorded verdicts; rule: no judge.")
-    ] = "judge",
     lineage: Annotated[
         Path | None, typer.Option("--lineage", help="preferences: YAML of 'sft: dgm', for flip counts.")
     ] = None,
     max_unscored: MaxUnscoredOption = 0.01,
     results: Annotated[  # noqa: ARG001
-        Path | None, typer.Option("--results", help="Taken like everywhere; score needs nothing there and writes none.")
+        Path | None, typer.Option("--results", help="Accepted as everywhere; score reads and writes nothing there.")
     ] = None,
     as_json: JsonOption = False,
+    *,
+    suite_options: Mapping[str, Any],
 ) -> None:
     """Score recorded answers or judgments with no model and no network.
 
@@ -41,26 +38,26 @@ def score(
 
     [bold]evalsuite score mixeval --from model_responses/ --mixeval-parser rule[/]
     """
-    from evalsuite.api import score as score_recorded
+    from rich.console import Console
 
-    with answering():
-        if lineage is not None and suite != "preferences":
-            raise UsageError(f"--lineage has no meaning for {suite}; it counts flips in preferences")
-        options = {"lineage": lineage} if suite == "preferences" else {"mixeval_parser": mixeval_parser}
+    from evalsuite.api import PREFERENCES
+    from evalsuite.api import score as score_recorded
+    from evalsuite.results.folder import unscored_share
+    from evalsuite.suites.registry import parse_suite
+
+    with reporting_errors():
+        options = {**suite_options, "lineage": lineage} if lineage is not None else suite_options
         scores = score_recorded(suite, source, as_published=as_published, **options)
         if as_json:
             print_json(scores)
-        elif suite == "preferences":
-            from rich.console import Console
-
+        elif suite == PREFERENCES:
             from evalsuite.comparison.tables import print_preferences
+            from evalsuite.documents import Preferences
 
-            print_preferences(Console(), scores)
+            print_preferences(Console(), Preferences.model_validate(scores))
         else:
-            from rich.console import Console
-
             from evalsuite.tables import print_suite
 
-            print_suite(Console(), "mixeval" if suite.startswith("mixeval") else suite.partition(":")[0], scores)
-        if suite != "preferences":
-            require_scored({suite: scores}, max_unscored)
+            print_suite(Console(), parse_suite(suite, recorded=True).key, scores)
+        if suite != PREFERENCES:
+            require_scored(*unscored_share({parse_suite(suite, recorded=True).key: scores}), max_unscored)

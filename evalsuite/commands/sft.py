@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from evalsuite.commands.console import JsonOption, answering, print_json, showing_progress
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress
 
 
 def sft(
@@ -23,7 +23,7 @@ def sft(
     contamination: Annotated[
         Literal["full", "mini", "off"],
         typer.Option(
-            "--contamination", help="Look for the suites' prompts in the mix that is built: real, ours, or not."
+            "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
         ),
     ] = "full",
     inspect: Annotated[
@@ -33,17 +33,17 @@ def sft(
     log_to: Annotated[
         list[str] | None, typer.Option("--log-to", help="tensorboard or wandb; nothing by default.")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what --out holds and start anew.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what --out holds and start again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the checkpoint that a recipe states: loss on the answers only, checked before the first step.
+    """Train the checkpoint of a recipe: loss on the answers only, checked before the first step.
 
-    Killed or interrupted, the same command goes on from the last training checkpoint.
+    Killed or interrupted, the same command resumes from the last training checkpoint.
 
     [bold]evalsuite sft recipes/tiny.yaml --out ckpt/[/]
     [bold]evalsuite sft recipe.yaml --data mix/ --out ckpt/ --inspect[/]
     """
-    with answering():
+    with reporting_errors():
         if inspect:
             _inspect(recipe, as_json=as_json, out=out, data=data, contamination=contamination, row=row)
             return
@@ -62,14 +62,14 @@ def sft(
         if as_json:
             print_json(outcome.document)
         else:
-            _print(out, outcome.document, taken_over=outcome.taken_over)
+            _print(out, outcome.document, reused=outcome.reused)
 
 
-def _inspect(recipe: Path, *, as_json: bool, **words: Any) -> None:
+def _inspect(recipe: Path, *, as_json: bool, **options: Any) -> None:
     from evalsuite.training.inspection import inspect, print_inspection
 
     with showing_progress() as progress:
-        document = inspect(recipe, progress=progress, **words)
+        document = inspect(recipe, progress=progress, **options)
     if as_json:
         print_json(document)
         return
@@ -78,7 +78,7 @@ def _inspect(recipe: Path, *, as_json: bool, **words: Any) -> None:
     print_inspection(Console(), document)
 
 
-def _print(out: Path, document: Mapping[str, Any], *, taken_over: bool) -> None:
+def _print(out: Path, document: Mapping[str, Any], *, reused: bool) -> None:
     losses = [loss for _, loss in document["loss"]]
     rate = document["tokens_per_second"]
     typer.echo(
@@ -92,4 +92,4 @@ def _print(out: Path, document: Mapping[str, Any], *, taken_over: bool) -> None:
             f"held-out loss {held['loss_before']:.3f} -> {held['loss_after']:.3f} over {held['n']} conversations"
             + (f" (change {held['change']:+.3f}, 95 % {interval[0]:+.3f} to {interval[1]:+.3f})" if interval else "")
         )
-    typer.echo(f"{'already there' if taken_over else 'written'}: {out}/; next: evalsuite run {out}")
+    typer.echo(f"{'already finished' if reused else 'written'}: {out}/; next: evalsuite run {out}")

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, answering, print_json, showing_progress, tell
+from evalsuite.commands.console import (
+    JsonOption,
+    ResultsOption,
+    print_error,
+    print_json,
+    reporting_errors,
+    showing_progress,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,18 +26,18 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="DGMs, targets, sizes, blends and settings.")],
     results: ResultsOption = Path("results"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan: what is done, what is to do, projected hours.")
+        bool, typer.Option("--dry-run", help="Show the plan: stages done and to do, projected hours.")
     ] = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); may be given several times."),
+        typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry out a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
+    """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
 
-    A changed line redoes only what depends on it. Killed or interrupted, it goes on where it was. A cell that fails
-    is named with its reason, and only what rests on it is skipped: exit code 1, or 3 where a model or server failed.
+    A changed line redoes only what depends on it. Killed or interrupted, it resumes. A stage that fails is reported
+    with its reason, and only what depends on it is skipped: exit code 1, or 3 where a model or server failed.
 
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
@@ -39,7 +46,7 @@ def study(
     from evalsuite.study.projection import plan_document
     from evalsuite.study.run import plan_only, run_study
 
-    with answering():
+    with reporting_errors():
         read = read_study(file)
         if dry_run:
             document = plan_document(read, plan_only(read, results, only=only or ()), results)
@@ -74,13 +81,13 @@ def _print_plan(console: Console, document: dict[str, Any]) -> None:
             "state": row["status"],
             "time": _time(row["hours"]),
             device: None if row["device_hours"] is None else _amount(row["device_hours"]),
-            "rests on": row["basis"] or row["reason"] or "",
+            "based on": row["basis"] or row["reason"] or "",
         }
         for row in document["stages"]
     ]
     print_rows(console, rows)
     console.print(
-        f"{document['to_do']} of {len(rows)} stages to do: about {_time(document['hours'])} one after the other, "
+        f"{document['to_do']} of {len(rows)} stages to do: about {_time(document['hours'])} in sequence, "
         f"{_amount(document['device_hours'])} {device}, {document['servers_started']} server starts.",
         highlight=False,
     )
@@ -129,8 +136,8 @@ def _print_outcome(console: Console, outcome: Outcome) -> None:
     )
     for cell in outcome.cells:
         if cell.status == "failed":
-            tell(f"evalsuite: {cell.stage.name} failed: {cell.reason}")
+            print_error(f"evalsuite: {cell.stage.name} failed: {cell.reason}")
     for note in outcome.notes:
         console.print(note, highlight=False)
-    counts = [f"{outcome.counted(status)} {status}" for status in ("done", "kept", "failed", "skipped", "left out")]
+    counts = [f"{outcome.count(status)} {status}" for status in ("done", "kept", "failed", "skipped", "left out")]
     console.print(f"{', '.join(counts)}; the state is in {outcome.folder}/", highlight=False)

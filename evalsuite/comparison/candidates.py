@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
 from evalsuite.comparison.recorded import Recorded, find_recorded
-from evalsuite.comparison.servers import Servers, identity_of
-from evalsuite.config import RunConfig
+from evalsuite.comparison.servers import Servers
 from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
-from evalsuite.runs.plan import chat_template_file
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
 
 
@@ -38,70 +38,45 @@ Answers = Mapping[str, Mapping[str, Texts]]
 """Model: question id: its answers."""
 
 
-def find_candidates(config: RunConfig, prompts: PromptSet, progress: Progress) -> list[Candidate]:
-    """Find every model, or its recorded answers; raises UsageError for a model that is given twice."""
+def find_candidates(
+    models: Sequence[str], serve: ServeConfig, prompts: PromptSet, progress: Progress, results: Path
+) -> list[Candidate]:
+    """Find every model, or its recorded answers; raises UsageError for a duplicate model."""
     sources: list[Checkpoint | Recorded] = [
-        find_recorded(word, prompts)
-        or resolve(
-            word,
-            chat_template_file=chat_template_file(config),
-            allow_pickle=config.allow_pickle,
-            trust_remote_code=config.runs_remote_code,
-            on_step=progress.step,
-        )
-        for word in config.models
+        find_recorded(spec, prompts, results) or serve.resolve(spec, on_step=progress.step) for spec in models
     ]
     names = [source.name for source in sources]
     candidates = []
     for source in sources:
         twins = [other for other in sources if other.name == source.name]
         if sum(other.fingerprint == source.fingerprint for other in twins) > 1:
-            raise UsageError(f"{source.name} is given twice; name each model once")
+            raise UsageError(f"duplicate model {source.name}")
         name = source.name if names.count(source.name) == 1 else f"{source.name}-{source.fingerprint[:8]}"
         candidates.append(Candidate(name, source))
     return candidates
 
 
 def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple[PromptSet, list[str]]:
-    """Keep the prompts that every model has or can answer; say how many that leaves."""
-    kept = list(prompts.questions)
-    for candidate in candidates:
-        if isinstance(candidate.source, Recorded):
-            kept = [question for question in kept if question.id in candidate.source.answers]
+    """Keep the prompts that every model has or can answer; a note says how many those are."""
+    recorded = {one.name: one.source.answers for one in candidates if isinstance(one.source, Recorded)}
+    kept = [question for question in prompts.questions if all(question.id in answers for answers in recorded.values())]
     if not kept:
-        raise DataError(f"the recorded answers have no prompt of {prompts.name} in common; give answers to one set")
+        fault = f"the recorded answers have no prompt of {prompts.name} in common"
+        raise DataError(f"{fault}; give answers to the same prompts")
     if len(kept) == len(prompts.questions):
         return prompts, []
-    counts = (
-        f"{candidate.name} {sum(question.id in candidate.source.answers for question in prompts.questions)}"
-        for candidate in candidates
-        if isinstance(candidate.source, Recorded)
-    )
-    note = (
-        f"not every model has an answer to every prompt: {len(kept)} of {len(prompts.questions)} are compared "
-        f"(recorded: {', '.join(counts)})"
-    )
+    counts = ", ".join(f"{name} {len(answers)}" for name, answers in recorded.items())
+    compared = f"{len(kept)} of {len(prompts.questions)} are compared (recorded: {counts})"
+    note = f"not every model has an answer to every prompt: {compared}"
     return replace(prompts, questions=tuple(kept)), [note]
 
 
 def collect_answers(
-    candidates: Sequence[Candidate],
-    prompts: PromptSet,
-    servers: Servers,
-    config: RunConfig,
-    progress: Progress,
-    *,
-    last: Checkpoint | None = None,
+    candidates: Sequence[Candidate], prompts: PromptSet, servers: Servers, progress: Progress, *, last: Checkpoint
 ) -> Answers:
     """Let every model answer every prompt; the one that is also ``last`` (a judge) comes last and stays up."""
     answers: dict[str, dict[str, Texts]] = {}
-    judge_identity = None if last is None else identity_of(last, config, candidate=False)
-
-    def is_judge(candidate: Candidate) -> bool:
-        source = candidate.source
-        return isinstance(source, Checkpoint) and identity_of(source, config, candidate=True) == judge_identity
-
-    for candidate in sorted(candidates, key=is_judge):
+    for candidate in sorted(candidates, key=lambda candidate: servers.is_same_server(candidate.source, last)):
         if isinstance(candidate.source, Recorded):
             answers[candidate.name] = dict(candidate.source.answers)
         else:
@@ -112,11 +87,11 @@ def collect_answers(
 def _answers_of(
     checkpoint: Checkpoint, name: str, prompts: PromptSet, servers: Servers, progress: Progress
 ) -> dict[str, Texts]:
-    found: dict[str, Texts] = {}
+    answers: dict[str, Texts] = {}
     line = f"{name} {prompts.name}"
 
     async def one(question: Question, client: Chat) -> None:
-        found[question.id] = await prompts.answer(question, client)
+        answers[question.id] = await prompts.answer(question, client)
         progress.advance(line)
 
     def work(client: Chat) -> list[Awaitable[None]]:
@@ -124,11 +99,10 @@ def _answers_of(
         return [one(question, client) for question in prompts.questions]
 
     servers.ask_all(checkpoint, work, candidate=True)
-    return found
+    return answers
 
 
 def described_candidate(candidate: Candidate) -> dict[str, Any]:
-    """Return what stands for a model in a manifest."""
-    source = candidate.source
-    words: dict[str, Any] = {"name": candidate.name, "fingerprint": candidate.fingerprint}
-    return words | {"answers": "recorded" if isinstance(source, Recorded) else "generated or from the store"}
+    """Return a model's entry in a manifest."""
+    answers = "recorded" if isinstance(candidate.source, Recorded) else "generated or from the store"
+    return {"name": candidate.name, "fingerprint": candidate.fingerprint, "answers": answers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from evalsuite.comparison.games import Judging, pair_template, play
 from evalsuite.comparison.judging import Judge, card_path, resolve_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.servers import Servers
-from evalsuite.config import RunConfig
-from evalsuite.files import write_json
-from evalsuite.progress import Progress, Silence
-from evalsuite.results.folder import SCHEMA, environment
+from evalsuite.comparison.settings import CardConfig
+from evalsuite.config import resolved_yaml
+from evalsuite.documents import SCHEMA
+from evalsuite.files import write_json, write_text
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat
 from evalsuite.store import Store
 from judges.attacks import ATTACKS, EMPTY_ANSWER
@@ -31,30 +34,12 @@ from judges.card import (
     self_preference_figures,
 )
 from judges.types import Unscored
-from judges.verdicts import Game, Method, PairVerdict, combine_orders
+from judges.verdicts import Game, PairVerdict, combine_orders
 
-Played = Game | Unscored
-BothOrders = tuple[Played, Played]
+BothOrders = tuple[Game | Unscored, Game | Unscored]
 
 _NO_ATTACK = ""
 _SALT_OF_REPEATS = 1
-
-
-@dataclass(frozen=True, slots=True)
-class CardConfig:
-    """A whole ``evalsuite judge-card``; ``run.models`` holds the judge alone.
-
-    ``n_repeats`` pairs are asked again under another key, and the attacks face the preferred
-    outputs of ``n_attacked`` pairs.
-    """
-
-    run: RunConfig
-    pairs: str | None = None
-    method: Method = "verdict"
-    template: Path | None = None
-    max_judge_tokens: int | None = None
-    n_repeats: int = 50
-    n_attacked: int = 10
 
 
 @dataclass(slots=True)
@@ -68,15 +53,18 @@ class _Played:
 
 def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
     """Measure a judge on labelled pairs; returns the card and where it is kept. Raises EvalsuiteError."""
-    progress = progress or Silence()
+    progress = progress or NoProgress()
     pair_template(config.template, config.method)
-    pairs, pin = load_pairs(config.pairs, config.run.limit)
-    [checkpoint] = resolve_judges(config.run.models, config.run, progress)
-    with Store(config.run.results / "store.sqlite") as store, Servers(store, config.run, progress) as servers:
+    pairs, pin = load_pairs(config.pairs, config.limit)
+    [checkpoint] = resolve_judges([config.judge], config.serve, progress)
+    results, serve = config.results, config.serve
+    with (
+        Store(results / "store.sqlite") as store,
+        Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
+    ):
         judge = settle_judge(
             checkpoint,
             servers,
-            config.run,
             method=config.method,
             template=config.template,
             max_new_tokens=config.max_judge_tokens,
@@ -85,10 +73,11 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[di
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
     card = _card(judge, pairs, pin, played)
-    kept = {**card, "limit": config.run.limit, "usage": usage, "made_with": environment()}
-    path = card_path(config.run.results, checkpoint)
-    for place in (card_path(config.run.results, checkpoint, judge.how.method), path):
-        write_json(place, kept)
+    kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
+    path = card_path(results, checkpoint)
+    for file in (card_path(results, checkpoint, judge.how.method), path):
+        write_json(file, kept)
+    write_text(path.with_name("config.yaml"), resolved_yaml(config))
     return card, path
 
 
@@ -98,14 +87,14 @@ def _play_all(
     """Ask everything that the card needs at once."""
     played = _Played()
     line = f"judge card of {judge.name}"
-    attacked = attacked_pairs(pairs, config.n_attacked)
+    attacked = attacked_pairs(pairs, config.attacked)
 
     def work(client: Chat) -> list[Awaitable[None]]:
         ask = _asking(client, judge.how, lambda: progress.advance(line))
         games = [ask(played.pairs, i, pair.question, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
         games += [
             ask(played.repeats, i, pair.question, pair.output_1, pair.output_2, salt=_SALT_OF_REPEATS)
-            for i, pair in enumerate(pairs[: config.n_repeats])
+            for i, pair in enumerate(pairs[: config.repeats])
         ]
         games += [
             ask(played.attacks, (name, i), pairs[i].question, attack, preferred(pairs[i]))
@@ -147,14 +136,8 @@ def preferred(pair: LabelledPair) -> str:
 
 def _card(judge: Judge, pairs: Sequence[LabelledPair], pin: Mapping[str, Any], played: _Played) -> dict[str, Any]:
     judged = [JudgedPair(pair, *played.pairs[i]) for i, pair in enumerate(pairs)]
-    repeats = [
-        (before, after)
-        for i, both in sorted(played.repeats.items())
-        for before, after in zip(played.pairs[i], both, strict=True)
-    ]
-    every_game = [
-        game for both in (*played.pairs.values(), *played.repeats.values(), *played.attacks.values()) for game in both
-    ]
+    repeats = [games for i, both in sorted(played.repeats.items()) for games in zip(played.pairs[i], both, strict=True)]
+    every_game = list(chain(*played.pairs.values(), *played.repeats.values(), *played.attacks.values()))
     own = self_preference_figures(judged, judge.name)
     card: dict[str, Any] = {
         "schema": SCHEMA,

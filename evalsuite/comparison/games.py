@@ -1,4 +1,4 @@
-"""Asking a judge: one game, both orders of a pair, and whether it can be asked for probabilities at all."""
+"""Asking a judge: one game, both orders of a pair, and whether it gives probabilities."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 1024, 128
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How a judge is asked: the method, its prompt, and how much it may write under ``reasoned``."""
+    """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``."""
 
     method: Method
     template: JudgeTemplate
@@ -50,20 +50,20 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class PairRecord:
-    """What became of one pair: both games (None where nobody was asked) and the verdict."""
+    """One judged pair: both games (None where no judge was asked) and the verdict."""
 
     verdict: PairVerdict | Unscored
     a_first: Game | Unscored | None = None
     b_first: Game | Unscored | None = None
 
 
-def load_template(file: Path | None, own_name: str, known: frozenset[str], needed: frozenset[str]) -> JudgeTemplate:
-    """Return our own template, or the user's file checked against the variables that it may and must use.
+def load_template(file: Path | None, default: str, known: frozenset[str], needed: frozenset[str]) -> JudgeTemplate:
+    """Return the default template, or the user's file checked against the variables that it may and must use.
 
     ``X_system.jinja`` beside the file ``X.jinja`` is its system message. Raises UsageError.
     """
     if file is None:
-        return judge_template(own_name)
+        return judge_template(default)
     system = file.with_name(f"{file.stem}_system{file.suffix}")
     try:
         template = JudgeTemplate(
@@ -79,7 +79,7 @@ def load_template(file: Path | None, own_name: str, known: frozenset[str], neede
 
 @contextmanager
 def template_faults() -> Iterator[None]:
-    """Turn what a user's judge template raises while it is filled in into a UsageError of one sentence."""
+    """Turn what a user's judge template raises while it is rendered into a UsageError."""
     try:
         yield
     except (ValueError, TemplateError) as error:
@@ -87,12 +87,12 @@ def template_faults() -> Iterator[None]:
 
 
 def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
-    """Return the comparison template of a method, or the user's file in its place."""
+    """Return the comparison template of a method, or the user's file."""
     return load_template(file, TEMPLATES[method], TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
 async def hides_probabilities(judge: Chat, labels: Sequence[str] = LABELS) -> str | None:
-    """Say why a judge cannot be asked for the probabilities of ``labels``; None when it can."""
+    """Return why a judge does not give the probabilities of ``labels``; None when it does."""
     question = [Message("user", f"Write the letter {labels[0]} and nothing else.")]
     try:
         asked = await judge.label_logprobs(question, labels)
@@ -106,7 +106,7 @@ async def hides_probabilities(judge: Chat, labels: Sequence[str] = LABELS) -> st
 async def play(
     judge: Chat, how: Judging, questions: Sequence[str], first: Sequence[str], second: Sequence[str], *, salt: int = 0
 ) -> Game | Unscored:
-    """Ask a judge about one pair in one order; ``salt`` asks the same question under another key."""
+    """Ask a judge about one pair in one order; another ``salt`` asks again under another key."""
     key = key_of(questions, first, second, salt=salt)
     with template_faults():
         messages = comparison_prompt(how.template, questions, first, second, key=key)
@@ -129,8 +129,7 @@ async def play(
 async def judge_pair(judge: Chat, how: Judging, questions: Sequence[str], a: Texts, b: Texts) -> PairRecord:
     """Judge one pair in both orders.
 
-    Equal answers tie without a question; a missing answer leaves the pair unscored; an empty
-    answer is judged as it is.
+    Equal answers tie without asking; a missing answer leaves the pair unscored; an empty answer is judged as it is.
     """
     if isinstance(a, Unscored):
         return PairRecord(a)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.games import (
     FULL_MAX_NEW_TOKENS,
     MINI_MAX_NEW_TOKENS,
@@ -16,11 +16,11 @@ from evalsuite.comparison.games import (
     pair_template,
 )
 from evalsuite.comparison.servers import Servers
-from evalsuite.config import RunConfig
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json
 from evalsuite.progress import Progress
-from evalsuite.runs.documents import TOO_SMALL_TO_BELIEVE
+from evalsuite.runs.documents import DEMO_NOTE
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
 from judges.verdicts import LABELS, Method
 
@@ -62,63 +62,49 @@ def card_summary(results: Path, checkpoint: Checkpoint, method: str | None = Non
     The card of this very method comes first; another one says by its ``method`` that it is another.
     """
     paths = (card_path(results, checkpoint, method), card_path(results, checkpoint))
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
+    card = next((read_json(path) for path in paths if path.is_file()), None)
+    if card is None:
         return None
-    card = read_json(path)
-    agreement = card.get("agreement") or {}
-    summary = {name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES}
+    agreement, conclusions = card.get("agreement") or {}, card.get("conclusions") or {}
     return {
         "method": (card.get("judge") or {}).get("method"),
-        "accuracy": agreement.get("accuracy"),
-        "ci95": agreement.get("ci95"),
-        "kappa": agreement.get("kappa"),
-        **summary,
+        **{name: agreement.get(name) for name in ("accuracy", "ci95", "kappa")},
+        **{name: conclusions.get(name) for name in _CARD_FIGURES},
     }
 
 
-def resolve_judges(words: Sequence[str], config: RunConfig, progress: Progress) -> list[Checkpoint]:
-    """Find the judges' checkpoints; raises UsageError for none, or for one that is given twice."""
-    if not words:
-        raise UsageError("no judge given; name one or several with --judge MODEL")
-    found = [
-        resolve(
-            word,
-            allow_pickle=config.allow_pickle,
-            trust_remote_code=config.runs_remote_code,
-            on_step=progress.step,
-        )
-        for word in words
-    ]
-    keys = [(judge.fingerprint, judge.chat_template) for judge in found]
-    if twice := [judge.name for judge, key in zip(found, keys, strict=True) if keys.count(key) > 1]:
-        raise UsageError(f"judge {twice[0]} is given twice; name each judge once")
-    return found
+def resolve_judges(specs: Sequence[str], serve: ServeConfig, progress: Progress) -> list[Checkpoint]:
+    """Find the judges' checkpoints; raises UsageError for a duplicate one."""
+    judges = [serve.resolve(spec, on_step=progress.step) for spec in specs]
+    keys = [(judge.fingerprint, judge.chat_template) for judge in judges]
+    if duplicates := [judge.name for judge, key in zip(judges, keys, strict=True) if keys.count(key) > 1]:
+        raise UsageError(f"duplicate judge {duplicates[0]}")
+    return judges
 
 
 def settle_judge(
     checkpoint: Checkpoint,
     servers: Servers,
-    config: RunConfig,
     *,
     method: Method,
     template: Path | None,
+    data: str = "full",
     margin: float = 0.0,
     max_new_tokens: int | None = None,
     progress: Progress,
 ) -> Judge:
-    """Settle how a judge is asked and say its notes; one that hides its probabilities falls to ``reasoned``."""
-    notes = [TOO_SMALL_TO_BELIEVE] if checkpoint.name == "demo" else []
+    """Settle how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
+    notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
     if method == "verdict" and (why := why_no_probabilities(checkpoint, servers, LABELS)):
         method = "reasoned"
         notes.append(f"it gives no log-probabilities for A and B ({why}), so it reasons and then chooses")
         if template is not None:
             notes.append(f"{template.name} asks for one letter, so our own reasoned template is used")
             template = None
-    usual = MINI_MAX_NEW_TOKENS if config.data == "mini" else FULL_MAX_NEW_TOKENS
+    usual = MINI_MAX_NEW_TOKENS if data == "mini" else FULL_MAX_NEW_TOKENS
     how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin)
     for note in notes:
-        progress.say(f"judge {checkpoint.name}: {note}")
+        progress.log(f"judge {checkpoint.name}: {note}")
     return Judge(checkpoint.name, checkpoint, how, tuple(notes))
 
 

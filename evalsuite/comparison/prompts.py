@@ -1,4 +1,4 @@
-"""What the models are asked, and how: a suite's own prompts in its own way, or a file of the user's.
+"""What the models are asked, and how: the items of a suite, asked as a run does, or a file of prompts.
 
 A line of such a file is an object with ``prompt``, ``instruction`` or ``question`` (one turn) or
 ``turns`` (several), and perhaps ``id`` and ``category``:
@@ -9,23 +9,26 @@ A line of such a file is an object with ``prompt``, ``instruction`` or ``questio
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from evalsuite.comparison.answer_rows import read_rows, text_of, user_turns
 from evalsuite.errors import DataError, UsageError, unknown
-from evalsuite.files import exists, read_json, read_jsonl
+from evalsuite.files import exists
+from evalsuite.records.rows import Row
 from evalsuite.serving.requests import Chat, Completion, Guide, Sampling, derive_seed
-from evalsuite.suites.base import Loaded, SuiteOptions
+from evalsuite.suites.base import no_answer
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
 from judges.types import Message, Unscored
 
 Texts = tuple[str, ...] | Unscored
-"""A model's answers to one question, one text a turn."""
+"""A model's answers to one question, one text per turn."""
 
 Turns = Literal["first", "both"]
 
-PROMPT_SUITES = ("mt_bench", "alpaca_eval")
 FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 2048, 96
 
 
@@ -43,7 +46,8 @@ class PromptSet:
     """The questions of a comparison, where they came from, and how a model answers one.
 
     ``answer`` asks exactly as ``evalsuite run`` does, so that its answers are found in the store.
-    ``left_out`` are a file's prompts beyond the limit: recorded answers to them may be at hand, too.
+    ``left_out`` are a file's prompts beyond the limit, to which recorded answers may exist.
+    ``key`` is the suite's key in scores.json, "" for a file.
     """
 
     name: str
@@ -51,10 +55,11 @@ class PromptSet:
     pins: Mapping[str, Mapping[str, Any]]
     answer: Callable[[Question, Chat], Awaitable[Texts]]
     left_out: tuple[Question, ...] = ()
+    key: str = ""
 
 
 class FirstTurnOnly:
-    """A model whose later turns are not asked: a suite's own ``answer`` then stops after the first."""
+    """A model that is asked no later turns: a suite's own ``answer`` then stops after the first."""
 
     def __init__(self, model: Chat) -> None:
         self._model = model
@@ -72,106 +77,88 @@ class FirstTurnOnly:
         return await self._model.label_logprobs(messages, labels)
 
 
-def load_prompts(word: str, options: SuiteOptions, *, turns: Turns = "first") -> PromptSet:
-    """Load ``mt_bench``, ``alpaca_eval`` or a file; raises UsageError or DataError in one sentence.
+def load_prompts(spec: str, options: SuiteOptions, *, turns: Turns = "first") -> PromptSet:
+    """Load a suite's prompts (``NAME`` or ``NAME:PART``) or a file; raises UsageError or DataError.
 
-    ``turns`` first keeps the first turn of every conversation, as the paper's comparison does.
+    Of ``options`` the ones that all suites share count. ``turns`` first keeps the first turn of every conversation, as
+    the paper's comparison does.
     """
-    if word == "mt_bench":
-        return _mt_bench(options, turns)
-    if word == "alpaca_eval":
-        return _alpaca_eval(options)
-    path = Path(word).expanduser()
+    if spec.partition(":")[0] in prompt_suites():
+        return _suite_prompts(parse_suite(spec), options, turns)
+    path = Path(spec).expanduser()
     if not exists(path) or not path.is_file():
         if path.suffix in {".json", ".jsonl"}:
             raise DataError(f"cannot read {path}: no such file; give a JSON or JSONL file of prompts")
-        raise UsageError(f"{unknown('prompt set', word, PROMPT_SUITES)}, or give a .json or .jsonl file")
-    return _file(path, options, turns)
+        raise UsageError(f"{unknown('prompt set', spec, prompt_suites())}, or give a .json or .jsonl file")
+    return _file_prompts(path, options, turns)
 
 
-def _mt_bench(options: SuiteOptions, turns: Turns) -> PromptSet:
-    from evalsuite.suites.mt_bench.suite import MT_BENCH
-
-    loaded = MT_BENCH.load(options)
-    kept = 1 if turns == "first" else 2
+def _suite_prompts(spec: SuiteSpec, shared: SuiteOptions, turns: Turns) -> PromptSet:
+    suite = spec.suite
+    values = {name: getattr(shared, name) for name in SuiteOptions.model_fields} | {"parts": spec.parts}
+    options = suite.options_type(**values)
+    loaded = suite.load(options)
     items = {item.id: item for item in loaded.items}
+    whole = [_question(item.id, suite.row(item, loaded)) for item in loaded.items]
+    if not all(question.turns for question in whole):
+        raise DataError(
+            f"{spec.name} has items without a prompt to show; give {' or '.join(prompt_suites())} or a file"
+        )
+    several = {question.id for question in whole if len(question.turns) > 1}
 
     async def answer(question: Question, model: Chat) -> Texts:
-        asked = FirstTurnOnly(model) if turns == "first" else model
-        replies = await MT_BENCH.answer(items[question.id], loaded, asked, options)
-        return _texts(replies.turns[:kept])
+        asked = FirstTurnOnly(model) if turns == "first" and question.id in several else model
+        draw = await suite.answer(items[question.id], loaded, asked, options)
+        return texts_of(map(text_of, draw.turns[: len(question.turns)]))
 
-    questions = tuple(
-        Question(item.id, tuple(item.data["turns"][:kept]), item.data.get("category")) for item in loaded.items
-    )
-    return PromptSet("mt_bench", questions, loaded.data_pins, answer)
+    questions = _first_turns(whole) if turns == "first" else whole
+    return PromptSet(spec.key, tuple(questions), loaded.data_pins, answer, key=spec.key)
 
 
-def _alpaca_eval(options: SuiteOptions) -> PromptSet:
-    from evalsuite.suites.alpaca_eval.suite import ALPACA_EVAL
-
-    loaded: Loaded = ALPACA_EVAL.load(options)
-    items = {item.id: item for item in loaded.items}
-
-    async def answer(question: Question, model: Chat) -> Texts:
-        return _texts([await ALPACA_EVAL.answer(items[question.id], loaded, model, options)])
-
-    questions = tuple(Question(item.id, (item.data["instruction"],), item.data.get("dataset")) for item in loaded.items)
-    return PromptSet("alpaca_eval", questions, loaded.data_pins, answer)
+def _question(item_id: str, row: Row) -> Question:
+    turns = tuple(message.content for message in row.prompt or () if message.role == "user")
+    category = row.facts.get("category")
+    return Question(item_id, turns, None if category is None else str(category))
 
 
-def _file(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
+def _first_turns(questions: Iterable[Question]) -> list[Question]:
+    """Return the questions without their later turns."""
+    return [replace(question, turns=question.turns[:1]) for question in questions]
+
+
+def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
     questions = read_questions(path)
     if turns == "first":
-        questions = [Question(question.id, question.turns[:1], question.category) for question in questions]
+        questions = _first_turns(questions)
     asked = tuple(questions[: options.limit])
     cap = MINI_MAX_NEW_TOKENS if options.data == "mini" else FULL_MAX_NEW_TOKENS
 
     async def answer(question: Question, model: Chat) -> Texts:
-        """Ask every turn with the checkpoint's own sampling settings and its own history."""
+        """Ask every turn with the checkpoint's own sampling settings and the model's own earlier answers."""
         messages: list[Message] = []
-        replies: list[Completion | Unscored] = []
+        replies: list[str | Unscored] = []
         for number, text in enumerate(question.turns, 1):
             messages.append(Message("user", text))
             seed = derive_seed(options.seed, "prompts", question.id, number)
             reply = await model.chat(messages, Sampling(cap, temperature=None, top_p=None, seed=seed))
-            replies.append(reply)
             if isinstance(reply, Unscored):
-                break
+                return texts_of([reply])
+            replies.append(reply.text)
             messages.append(Message("assistant", reply.text))
-        return _texts(replies)
+        return texts_of(replies)
 
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    pin = {"sha256": sha256, "source": "file", "pinned": False}
+    pin = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "source": "file", "pinned": False}
     return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]))
 
 
-def _texts(replies: Sequence[Completion | Unscored]) -> Texts:
+def texts_of(replies: Iterable[str | Unscored]) -> Texts:
+    """Return the texts of a question's turns, or the first failure: no later turn can be compared without it."""
+    texts = []
     for reply in replies:
         if isinstance(reply, Unscored):
-            return Unscored("no_answer", f"{reply.reason}: {reply.detail}" if reply.detail else reply.reason)
-    return tuple(reply.text for reply in replies if isinstance(reply, Completion))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a .jsonl file or a .json list of objects; raises DataError."""
-    rows = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} is not a list of objects; give a .jsonl file or a .json list")
-    if not rows:
-        raise DataError(f"{path} is empty; give at least one object")
-    return rows
-
-
-def user_turns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the user's turns that a row holds under any of the known names, None when it has none."""
-    turns = row.get("turns")
-    if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
-        return tuple(turns)
-    for name in ("prompt", "instruction", "question"):
-        if isinstance(row.get(name), str) and row[name].strip():
-            return (row[name],)
-    return None
+            return reply if reply.reason == "recorded_failure" else no_answer(reply)
+        texts.append(reply)
+    return tuple(texts)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -189,6 +176,6 @@ def read_questions(path: Path) -> list[Question]:
             Question(str(row.get("id", row.get("question_id", number))), turns, str(category) if category else None)
         )
     ids = [question.id for question in questions]
-    if twice := sorted({one for one in ids if ids.count(one) > 1}):
-        raise DataError(f"{path} has the id {twice[0]!r} more than once; give every prompt its own")
+    if duplicates := sorted({one for one in ids if ids.count(one) > 1}):
+        raise DataError(f"{path}: duplicate id {duplicates[0]!r}; give every prompt its own")
     return questions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,17 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
 from evalsuite.comparison.games import load_template, template_faults
 from evalsuite.comparison.judging import card_summary, resolve_judges, why_no_probabilities
-from evalsuite.comparison.prompts import PromptSet, Question, Texts, Turns, load_prompts
-from evalsuite.comparison.servers import Servers, identity_of, source_identity
-from evalsuite.config import RunConfig, SuiteSpec
-from evalsuite.errors import UsageError, unknown
-from evalsuite.files import write_json, write_jsonl
-from evalsuite.progress import Progress, Silence
-from evalsuite.results.folder import SCHEMA, environment
+from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
+from evalsuite.comparison.servers import Servers, source_identity
+from evalsuite.comparison.settings import RateConfig
+from evalsuite.config import resolved_yaml
+from evalsuite.documents import SCHEMA
+from evalsuite.files import write_json, write_jsonl, write_text
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from evalsuite.store import Store, content_key
 from judges.factors import (
-    FACTORS,
     NEEDED_VARIABLES,
     RATING_LABELS,
     TEMPLATE,
@@ -40,44 +40,23 @@ Ratings = Mapping[tuple[str, str], Rating | Unscored]
 """(question id, factor): the rating."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateConfig:
-    """A whole ``evalsuite rate``; ``run.models`` holds the one model."""
-
-    run: RunConfig
-    judge: str
-    factors: tuple[str, ...] = tuple(FACTORS)
-    prompts: str = "mt_bench"
-    turns: Turns = "first"
-    template: Path | None = None
-
-
-def read_factors(word: str) -> tuple[str, ...]:
-    """Read ``all`` or a list of factors with commas between; raises UsageError with the nearest name."""
-    names = tuple(dict.fromkeys(name.strip() for name in word.split(",") if name.strip()))
-    if names in ((), ("all",)):
-        return tuple(FACTORS)
-    for name in names:
-        if name not in FACTORS:
-            raise UsageError(unknown("factor", name, FACTORS))
-    return names
-
-
 def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
     """Rate a model's answers factor by factor; returns the figures and their folder. Raises EvalsuiteError."""
-    progress = progress or Silence()
+    progress = progress or NoProgress()
     template = load_template(config.template, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
-    if len(config.run.models) != 1:
-        raise UsageError(f"{len(config.run.models)} models cannot be rated at once; give one, or compare them")
-    [judge] = resolve_judges([config.judge], config.run, progress)
-    prompts = load_prompts(config.prompts, config.run.suite_options(SuiteSpec(name="mt_bench")), turns=config.turns)
-    [candidate] = find_candidates(config.run, prompts, progress)
-    with Store(config.run.results / "store.sqlite") as store, Servers(store, config.run, progress) as servers:
-        answers = collect_answers([candidate], prompts, servers, config.run, progress, last=judge)[candidate.name]
+    results, judge_serve = config.results, config.judge_serving
+    [judge] = resolve_judges([config.judge], judge_serve, progress)
+    prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
+    [candidate] = find_candidates([config.model], config.serve, prompts, progress, config.results)
+    with (
+        Store(results / "store.sqlite") as store,
+        Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
+    ):
+        answers = collect_answers([candidate], prompts, servers, progress, last=judge)[candidate.name]
         why = why_no_probabilities(judge, servers, RATING_LABELS)
         notes = [f"the judge gives no log-probabilities ({why}), so its single choice is the rating"] if why else []
         for note in notes:
-            progress.say(note)
+            progress.log(note)
         asked = [question for question in prompts.questions if question.id in answers]
         ratings: dict[tuple[str, str], Rating | Unscored] = {}
         line = f"{candidate.name} rated by {judge.name}"
@@ -101,18 +80,19 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
             "fingerprint": judge.fingerprint,
             "method": "guided_letter" if why else "expected_rating",
             "template_sha256": template.sha256,
-            "card": card_summary(config.run.results, judge),
+            "card": card_summary(results, judge),
         },
         "prompts": prompts.name,
         "turns": config.turns,
-        "data": config.run.data,
-        "limit": config.run.limit,
+        "data": config.data,
+        "limit": config.limit,
         "n_prompts": len(asked),
         **factor_figures(ratings, [question.id for question in asked], config.factors),
         "notes": notes,
     }
     folder = _folder(config, candidate, judge, prompts, template)
     _write(folder, prompts, document, ratings)
+    write_text(folder / "config.yaml", resolved_yaml(config))
     return document, folder
 
 
@@ -133,11 +113,8 @@ async def _rate(
 def factor_figures(ratings: Ratings, questions: Sequence[str], factors: Sequence[str]) -> dict[str, Any]:
     """Average each factor over the prompts, and all of them together (intervals draw whole prompts)."""
     by_factor = {factor: [(question, ratings[question, factor]) for question in questions] for factor in factors}
-    everything = [one for rows in by_factor.values() for one in rows]
-    return {
-        "factors": {factor: _mean_figures(rows) for factor, rows in by_factor.items()},
-        "mean": _mean_figures(everything),
-    }
+    figures = {factor: _mean_figures(rows) for factor, rows in by_factor.items()}
+    return {"factors": figures, "mean": _mean_figures(list(chain(*by_factor.values())))}
 
 
 def _mean_figures(rows: Sequence[tuple[str, Rating | Unscored]]) -> dict[str, Any]:
@@ -160,16 +137,16 @@ def _folder(
     """Return the folder of these very ratings: others of the same model and judge have folders of their own."""
     key = content_key(
         {
-            "model": [candidate.fingerprint, source_identity(candidate.source, config.run)],
-            "judge": identity_of(judge, config.run, candidate=False),
+            "model": [candidate.fingerprint, source_identity(candidate.source, config.serve)],
+            "judge": source_identity(judge, config.judge_serving),
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
             "how": [template.sha256, list(config.factors)],
-            "asked": [config.run.seed, config.run.data],
+            "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,
         }
     )
-    return config.run.results / "ratings" / f"{candidate.slug}-by-{judge.slug}-{prompts.name}-{key[:8]}"
+    return config.results / "ratings" / f"{candidate.slug}-by-{judge.slug}-{prompts.name}-{key[:8]}"
 
 
 def _write(folder: Path, prompts: PromptSet, document: Mapping[str, Any], ratings: Ratings) -> None:

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from evalsuite.comparison.figures import Verdicted, preference_figures
+from evalsuite.documents import Preferences
 from evalsuite.errors import DataError
+from evalsuite.validation import read_mapping
 from judges.preference import verdicts_from_ratings
 
 _FAILED = -1.0
@@ -19,7 +20,7 @@ _ID_COLUMN = "question_id"
 
 def score_preferences(
     path: Path, *, lineage: Mapping[str, str] | None = None, as_published: bool = False
-) -> dict[str, Any]:
+) -> Preferences:
     """Score a CSV of ratings (``question_id,<model>,<model>...``, an empty cell where one is missing).
 
     A model is preferred where its rating is strictly higher. Rates are over the questions with both
@@ -37,14 +38,14 @@ def score_preferences(
     )
     if lineage is not None:
         notes += lineage_notes(lineage, models)
-    return {
-        "models": list(models),
-        "judge": None,
-        "prompts": path.name,
-        "as_published": as_published,
-        **preference_figures(given, lineage),
-        "notes": notes,
-    }
+    return Preferences(
+        models=models,
+        judge=None,
+        prompts=path.name,
+        as_published=as_published,
+        **dict(preference_figures(given, lineage)),
+        notes=tuple(notes),
+    )
 
 
 def read_ratings(
@@ -52,7 +53,7 @@ def read_ratings(
 ) -> tuple[tuple[str, ...], dict[str, list[float | None]], list[str]]:
     """Read the CSV: (question ids, ratings by model in file order, notes); raises DataError with the line.
 
-    A rating of -1 is how FastChat writes a judgment that it could not read: missing, unless ``keep_failed``.
+    A rating of -1, which FastChat writes for a failed judgment, is missing unless ``keep_failed``.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -63,8 +64,8 @@ def read_ratings(
     models = header[1:]
     if not header or header[0] != _ID_COLUMN or len(models) < 2 or "" in models:
         raise DataError(f"{path} has the header {','.join(header) or '(none)'}; expected question_id,<model>,<model>")
-    if twice := [model for model in models if models.count(model) > 1]:
-        raise DataError(f"{path} has the column {twice[0]!r} more than once; name each model once")
+    if duplicates := [model for model in models if models.count(model) > 1]:
+        raise DataError(f"{path}: duplicate column {duplicates[0]!r}")
     ids: list[str] = []
     ratings: dict[str, list[float | None]] = {model: [] for model in models}
     n_failed = 0
@@ -72,7 +73,7 @@ def read_ratings(
         if len(row) != len(header):
             raise DataError(f"{path} row {number} has {len(row)} cells; expected {len(header)}")
         if row[0].strip() in ids:
-            raise DataError(f"{path} row {number} repeats question {row[0].strip()}; give one row a question")
+            raise DataError(f"{path} row {number}: duplicate question {row[0].strip()}; give one row per question")
         ids.append(row[0].strip())
         for model, cell in zip(models, row[1:], strict=True):
             value = _rating(cell, f"{path} row {number}, {model}")
@@ -80,7 +81,7 @@ def read_ratings(
                 n_failed, value = n_failed + 1, None
             ratings[model].append(value)
     if not ids:
-        raise DataError(f"{path} has no rows; give one a question")
+        raise DataError(f"{path} has no rows; give one per question")
     notes = [f"{n_failed} ratings of -1 mark failed judgments and count as missing"] if n_failed else []
     return tuple(ids), ratings, notes
 
@@ -98,26 +99,18 @@ def _rating(cell: str, where: str) -> float | None:
 
 
 def read_lineage(path: Path) -> dict[str, str]:
-    """Read ``sft name: dgm name`` from YAML; raises DataError in one sentence."""
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        words = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path} is not YAML ({words}); write lines of 'sft: dgm'") from error
-    if not isinstance(document, dict) or not document:
-        raise DataError(f"{path} is not a mapping; write one line 'sft: dgm' for each SFT (quote names with colons)")
-    for sft, dgm in document.items():
-        if not isinstance(sft, str) or not isinstance(dgm, str) or sft == dgm:
+    """Read ``sft name: dgm name`` from YAML; raises DataError."""
+    lineage = read_mapping(path, "lineage")
+    if not lineage:
+        raise DataError(f"{path} is empty; write one line 'sft: dgm' per SFT")
+    for sft, dgm in lineage.items():
+        if not isinstance(dgm, str) or sft == dgm:
             raise DataError(f"{path} maps {sft!r} to {dgm!r}; expected the names of two models (quote them)")
-    return dict(document)
+    return lineage
 
 
 def lineage_notes(lineage: Mapping[str, str], models: Sequence[str]) -> list[str]:
-    """Name the entries of a lineage that cannot be counted; raises DataError when none can."""
+    """Return a note for each model of a lineage that is not compared; raises DataError when no SFT can be counted."""
     missing = [name for pair in lineage.items() for name in pair if name not in models]
     usable = [sft for sft, dgm in lineage.items() if sft in models and dgm in models]
     if not usable:

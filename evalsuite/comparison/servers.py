@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.recorded import Recorded
-from evalsuite.config import RunConfig
 from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Chat
 from evalsuite.serving.restarts import with_restarts
@@ -19,30 +20,26 @@ from evalsuite.serving.session import Session, answer_identity
 from evalsuite.store import Store
 
 
-def identity_of(checkpoint: Checkpoint, config: RunConfig, *, candidate: bool) -> dict[str, Any]:
-    """Return what decides a model's answers: the same words as in ``evalsuite run``, so that its answers are found."""
-    word = config.chat_template if candidate else None
-    return answer_identity(checkpoint, config.serve_options(), word, attached=None)
-
-
-def source_identity(source: Checkpoint | Recorded, config: RunConfig) -> dict[str, Any] | None:
-    """Return what decides a candidate's answers; None for recorded ones, which are what they are."""
-    return None if isinstance(source, Recorded) else identity_of(source, config, candidate=True)
+def source_identity(source: Checkpoint | Recorded, serve: ServeConfig) -> dict[str, Any] | None:
+    """Return what decides a model's answers, the same as in ``evalsuite run``; None for recorded answers."""
+    return None if isinstance(source, Recorded) else answer_identity(source, serve, attached=None)
 
 
 class Servers:
     """Hands out the client of one model after the other; a context manager that leaves no server behind.
 
     The server of the last model stays up until another one is asked for, so a judge that is also
-    the last candidate is not started twice.
+    the last candidate is not started twice. ``logs`` is the folder of the servers' logs.
     """
 
-    def __init__(self, store: Store, config: RunConfig, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, logs: Path, progress: Progress, *, candidates: ServeConfig, judges: ServeConfig
+    ) -> None:
         self.usage: dict[str, Mapping[str, Any]] = {}
-        self.serve_seconds = 0.0
         self._store = store
-        self._config = config
+        self._logs = logs
         self._progress = progress
+        self._candidates, self._judges = candidates, judges
         self._loop = LoopThread()
         self._session: Session | None = None
         self._identity: Mapping[str, Any] | None = None
@@ -57,13 +54,9 @@ class Servers:
             self._loop.__exit__(kind, error, tb)
 
     def ask_all(
-        self,
-        checkpoint: Checkpoint,
-        work: Callable[[Chat], Sequence[Awaitable[None]]],
-        *,
-        candidate: bool,
+        self, checkpoint: Checkpoint, work: Callable[[Chat], Sequence[Awaitable[None]]], *, candidate: bool
     ) -> None:
-        """Await all of ``work`` on the model's client; a server that dies is started anew a few times.
+        """Await all of ``work`` on the model's client; a server that dies is restarted a few times.
 
         ``work`` is called again then: what was answered before comes from the store.
         """
@@ -75,21 +68,18 @@ class Servers:
         with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
         self.usage[checkpoint.name] = asdict(session.client.usage)
 
+    def is_same_server(self, source: Checkpoint | Recorded, judge: Checkpoint) -> bool:
+        """Whether a candidate answers as ``judge`` does, so that one server will do for both."""
+        return source_identity(source, self._candidates) == source_identity(judge, self._judges)
+
     def _session_of(self, checkpoint: Checkpoint, *, candidate: bool) -> Session:
-        identity = identity_of(checkpoint, self._config, candidate=candidate)
+        serve = self._candidates if candidate else self._judges
+        identity = answer_identity(checkpoint, serve, attached=None)
         if self._session is not None and identity == self._identity:
             return self._session
         self._leave()
-        config = self._config
-        self._session = Session(
-            checkpoint,
-            self._store,
-            config.serve_options(),
-            config.results / "logs" / f"{checkpoint.slug}-{'candidate' if candidate else 'judge'}.log",
-            template_word=config.chat_template if candidate else None,
-            in_flight=config.in_flight,
-            on_step=self._progress.step,
-        )
+        log = self._logs / f"{checkpoint.slug}-{'candidate' if candidate else 'judge'}.log"
+        self._session = Session(checkpoint, self._store, serve, log, on_step=self._progress.step)
         self._identity = identity
         return self._session
 
@@ -101,4 +91,3 @@ class Servers:
             self._loop.wait(session.client.close())
         finally:
             session.stop()
-            self.serve_seconds += session.serve_seconds

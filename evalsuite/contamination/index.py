@@ -1,14 +1,13 @@
 """Finding the items of benchmarks in conversations: shared word n-grams, through an inverted index.
 
-The rule is that of Tulu 3 (arXiv 2411.15124, section 3.2; allenai/open-instruct, decontamination/): an item
-is overlapped by a conversation when more than half of its words lie in word 8-grams that the conversation
-holds too. ``OverlapRule(13, 0.0)`` is GPT-3's (arXiv 2005.14165, appendix C): any shared 13-gram. Deviations:
-words are runs of letters and digits without case (there: spaCy tokens); the letters in front of options
-do not count as words; a prompt that is too short for an n-gram is overlapped only where a user's turn is
-that prompt and nothing else; a multiple-choice question below 32 words is looked for together with its
-options, since half of it is soon a common phrase; n-grams of more than ten different items ("which of the
-following is an example of", the instructions of a BBH subtask) tell nothing about any one of them and count
-neither as covered nor as words.
+The rule is that of Tulu 3 (arXiv 2411.15124, section 3.2; allenai/open-instruct, decontamination/): an item is
+overlapped by a conversation when more than half of its words lie in word 8-grams that the conversation contains too.
+``OverlapRule(13, 0.0)`` is GPT-3's (arXiv 2005.14165, appendix C): any shared 13-gram. Deviations: words are runs of
+letters and digits without case (there: spaCy tokens); the letters of options do not count as words; a prompt that is
+too short for an n-gram is overlapped only where a user's turn is exactly that prompt; a multiple-choice question below
+32 words is searched together with its options, since half of it may be a common phrase; n-grams of more than ten
+different items ("which of the following is an example of", the instructions of a BBH subtask) identify none of them and
+count neither as covered nor as words.
 """
 
 from __future__ import annotations
@@ -17,28 +16,27 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from evalsuite.contamination.prompts import BenchmarkItem
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from evalsuite.suites.types import CheckedItem
 
 _WORD = re.compile(r"\w+")
 _LABEL = re.compile(r"^\s*\(?[A-Z][.):]\s+", re.MULTILINE)
 FORMULA_ITEMS = 10
-"""An n-gram that more different texts than this hold is a formula; a passage has at most ten questions."""
+"""An n-gram that more different texts than this contain is a formula; a passage has at most ten questions."""
 
 ALONE_NGRAMS = 4
-"""A multiple-choice question of fewer words than so many n-grams is looked for together with its options."""
+"""A multiple-choice question with fewer words than this many n-grams is searched together with its options."""
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True, slots=True)
 class OverlapRule:
-    """``n`` words an n-gram; ``share``: an item is overlapped when more than this share of its words is covered."""
+    """``n`` words per n-gram; an item is overlapped when more than ``share`` of its words is covered."""
 
     n: int = 8
     share: float = 0.5
@@ -46,14 +44,14 @@ class OverlapRule:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """An item that a conversation holds, and the share of the item's telling words that are covered (0 to 1)."""
+    """An item that a conversation contains, and the share of the item's words that are covered (0 to 1)."""
 
-    item: BenchmarkItem
+    item: CheckedItem
     share: float
 
 
 def words_of(text: str) -> list[str]:
-    r"""Split a text into words: runs of letters and digits, without case, without the letters of options.
+    r"""Split a text into words: runs of letters and digits, casefolded, without the letters of options.
 
     >>> words_of("Which one?\nA. The first\nB. The second")
     ['which', 'one', 'the', 'first', 'the', 'second']
@@ -62,51 +60,46 @@ def words_of(text: str) -> list[str]:
 
 
 class BenchmarkIndex:
-    """The n-grams of all items, and from each n-gram the items and places that hold it.
+    """The n-grams of all items, and for each n-gram the items and positions that contain it.
 
     An n-gram is a 64-bit number: a polynomial in the numbers of its words, modulo 2^64 (a chance match among
     ten million n-grams and a billion windows has a probability below one in a thousand). A window with a
-    word that no benchmark knows is never looked up, so a conversation costs little more than its splitting.
+    word of no benchmark is never looked up, so a conversation costs little more than splitting it.
     """
 
-    def __init__(self, items: Sequence[BenchmarkItem], rule: OverlapRule) -> None:
-        import numpy as np
-
+    def __init__(self, items: Sequence[CheckedItem], rule: OverlapRule) -> None:
         self.rule = rule
         self._vocabulary: dict[str, int] = {}
         self._items = tuple(items)
-        # A piece is one text with n-grams, or one short prompt; the items that hold it, by number.
+        # A piece is one text with n-grams, or one short prompt; the numbers of the items that contain it.
         self._pieces: list[list[int]] = []
         self._whole: dict[tuple[str, ...], int] = {}
         known: dict[bytes, int] = {}
-        grams, owners, places = [], [], []
+        grams, owners, positions = [], [], []
         for number, item in enumerate(items):
             for piece in self._read(number, item):
-                own = self._grams(piece)
-                owner = known.setdefault(own.tobytes(), len(self._pieces))
+                piece_grams = self._grams(piece)
+                owner = known.setdefault(piece_grams.tobytes(), len(self._pieces))
                 if owner < len(self._pieces):
-                    # A copy, as MixEval-Hard's are of MixEval's: one holder, or its own words would seem a formula.
+                    # A copy of another item shares its piece, or else its words would look like a formula.
                     self._pieces[owner].append(number)
                     continue
                 self._pieces.append([number])
-                grams.append(own)
-                owners.append(np.full(len(own), owner, dtype=np.int32))
-                places.append(np.arange(len(own), dtype=np.int32))
-        found = np.concatenate(grams) if grams else np.zeros(0, dtype=np.uint64)
-        holders = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int32)
-        at = np.concatenate(places) if places else np.zeros(0, dtype=np.int32)
-        order = np.lexsort((at, holders, found))
-        found, holders, at = found[order], holders[order], at[order]
-        telling = _n_holders(found, holders) <= FORMULA_ITEMS
-        found, self._owners, self._places = found[telling], holders[telling], at[telling]
-        self._known, self._starts = np.unique(found, return_index=True)
-        self._ends = np.r_[self._starts[1:], len(found)]
-        self._lengths = self._covered_words(self._owners, self._places)
+                grams.append(piece_grams)
+                owners.append(np.full(len(piece_grams), owner, dtype=np.int32))
+                positions.append(np.arange(len(piece_grams), dtype=np.int32))
+        all_grams = np.concatenate([np.zeros(0, dtype=np.uint64), *grams])
+        holders, at = (np.concatenate([np.zeros(0, dtype=np.int32), *each]) for each in (owners, positions))
+        order = np.lexsort((at, holders, all_grams))
+        all_grams, holders, at = all_grams[order], holders[order], at[order]
+        specific = _n_holders(all_grams, holders) <= FORMULA_ITEMS
+        all_grams, self._owners, self._positions = all_grams[specific], holders[specific], at[specific]
+        self._known, self._starts = np.unique(all_grams, return_index=True)
+        self._ends = np.r_[self._starts[1:], len(all_grams)]
+        self._lengths = self._covered_words(self._owners, self._positions)
 
-    def _read(self, number: int, item: BenchmarkItem) -> Iterable[NDArray[np.int64]]:
-        """Give words their numbers and yield an item's turns that hold n-grams; a short first turn is kept whole."""
-        import numpy as np
-
+    def _read(self, number: int, item: CheckedItem) -> Iterable[NDArray[np.int64]]:
+        """Number the words and yield an item's turns that have n-grams; a short first turn is kept whole."""
         for turn, text in enumerate(item.turns):
             words = words_of(text)
             if len(words) < ALONE_NGRAMS * self.rule.n:
@@ -115,18 +108,16 @@ class BenchmarkIndex:
                 numbers = [self._vocabulary.setdefault(word, len(self._vocabulary) + 1) for word in words]
                 yield np.array(numbers, dtype=np.int64)
             elif turn == 0 and words:
-                # A later turn alone ("Why?") says nothing about where it comes from.
+                # A later turn alone ("Why?") does not identify its item.
                 piece = self._whole.setdefault(tuple(words), len(self._pieces))
                 if piece == len(self._pieces):
                     self._pieces.append([])
                 self._pieces[piece].append(number)
 
     def _grams(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
-        import numpy as np
-
         n = self.rule.n
         powers = np.array([pow(_MULTIPLIER, n - 1 - i, 1 << 64) for i in range(n)], dtype=np.uint64)
-        # Word numbers are small; squared and offset they spread, so that sums of neighbours do not coincide.
+        # Word numbers are small: spread over 64 bits, sums of neighbours do not coincide.
         spread = (numbers.astype(np.uint64) + np.uint64(0x632BE59BD9B4E019)) * np.uint64(0xD6E8FEB86659FD93)
         spread ^= spread >> np.uint64(32)
         windows = np.lib.stride_tricks.sliding_window_view(spread, n)
@@ -134,9 +125,7 @@ class BenchmarkIndex:
         return hashed
 
     def overlaps(self, user_turns: Sequence[str]) -> list[Overlap]:
-        """Return the items that a conversation's user turns hold, each once, in the benchmarks' order."""
-        import numpy as np
-
+        """Return the items that a conversation's user turns contain, each once, in the benchmarks' order."""
         shares: dict[int, float] = {}
         hits = []
         for turn in user_turns:
@@ -161,29 +150,25 @@ class BenchmarkIndex:
                 best[item.suite, item.id] = Overlap(item, share)
         return list(best.values())
 
-    def _covered(self, found: NDArray[np.int64]) -> dict[int, float]:
-        """Return the pieces of which more than the rule's share of words is covered by the n-grams ``found``."""
-        import numpy as np
-
-        if not len(found):
+    def _covered(self, matches: NDArray[np.int64]) -> dict[int, float]:
+        """Return the pieces of which the n-grams ``matches`` cover more than the rule's share of words."""
+        if not len(matches):
             return {}
-        postings = np.concatenate([np.arange(self._starts[at], self._ends[at]) for at in found])
-        covered = self._covered_words(self._owners[postings], self._places[postings])
+        postings = np.concatenate([np.arange(self._starts[at], self._ends[at]) for at in matches])
+        covered = self._covered_words(self._owners[postings], self._positions[postings])
         shares = {piece: count / self._lengths[piece] for piece, count in covered.items()}
         return {piece: share for piece, share in shares.items() if share > self.rule.share}
 
-    def _covered_words(self, owners: NDArray[np.int32], places: NDArray[np.int32]) -> dict[int, int]:
-        """Return how many words of each piece its n-grams at ``places`` cover."""
-        import numpy as np
-
+    def _covered_words(self, owners: NDArray[np.int32], positions: NDArray[np.int32]) -> dict[int, int]:
+        """Return how many words of each piece its n-grams at ``positions`` cover."""
         if not len(owners):
             return {}
-        order = np.lexsort((places, owners))
-        owners, places = owners[order], places[order]
+        order = np.lexsort((positions, owners))
+        owners, positions = owners[order], positions[order]
         # An n-gram covers n words, less those that the next one of the same piece covers too.
         steps = np.full(len(owners), self.rule.n)
         same = owners[1:] == owners[:-1]
-        steps[:-1][same] = np.minimum(self.rule.n, places[1:][same] - places[:-1][same])
+        steps[:-1][same] = np.minimum(self.rule.n, positions[1:][same] - positions[:-1][same])
         pieces, first = np.unique(owners, return_index=True)
         return dict(zip(pieces.tolist(), np.add.reduceat(steps, first).tolist(), strict=True))
 
@@ -194,8 +179,6 @@ class BenchmarkIndex:
 
 def _n_holders(grams: NDArray[np.uint64], holders: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return for each posting, sorted by n-gram and holder, how many different holders its n-gram has."""
-    import numpy as np
-
     if not len(grams):
         return np.zeros(0, dtype=np.int64)
     new_gram = np.r_[True, grams[1:] != grams[:-1]]

@@ -1,7 +1,8 @@
-"""Contamination: which items of the benchmarks stand in a data mix, counted and named, never quoted."""
+"""Contamination: which benchmark items occur in a data mix, counted and named, never quoted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,75 +10,72 @@ from typing import Any
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, write_analysis
 from evalsuite.contamination.index import BenchmarkIndex, Overlap, OverlapRule
-from evalsuite.contamination.prompts import SUITES, Benchmarks, DataKind, load_benchmarks
+from evalsuite.contamination.prompts import Benchmarks, load_benchmarks
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.progress import Progress
+from evalsuite.suites.options import DataKind
 from judges.types import Unscored
 
 MAX_EXAMPLES = 20
-"""Conversations named for each suite."""
+"""Overlapped items named per suite, each with one conversation."""
 
-_TELL_EVERY = 500
+_PROGRESS_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The benchmarks' prompts, ready to be looked for."""
+    """The benchmarks' prompts with their index."""
 
     data: DataKind
     benchmarks: Benchmarks
     index: BenchmarkIndex
 
     def overlaps(self, conversation: Conversation) -> list[Overlap]:
-        """Return the items that the user's turns of one conversation hold."""
+        """Return the items that the user's turns of one conversation contain."""
         return self.index.overlaps([message.content for message in conversation.messages if message.role == "user"])
 
 
 def load_meter(data: DataKind = "full", rule: OverlapRule | None = None) -> Meter:
-    """Read every suite's prompts and index them; suites whose data are missing are named, not skipped in silence."""
+    """Read every suite's prompts and index them; suites whose data are missing are named with the reason."""
     benchmarks = load_benchmarks(data)
     return Meter(data, benchmarks, BenchmarkIndex(benchmarks.items, rule or OverlapRule()))
 
 
 class Tally:
-    """What was found so far: the items of each suite with the conversations that hold them."""
+    """The overlapped items of each suite so far, with the conversations that contain them."""
 
     def __init__(self) -> None:
         self.n_read = 0
         self._items: dict[str, dict[str, tuple[float, str]]] = {}
-        self._conversations: dict[str, int] = {}
+        self._conversations: Counter[str] = Counter()
         self._n_overlapping = 0
 
     def add(self, conversation_hash: str, overlaps: Sequence[Overlap]) -> None:
-        """Count one conversation with the items it holds."""
+        """Count one conversation with the items it contains."""
         self.n_read += 1
         self._n_overlapping += bool(overlaps)
-        for suite in {overlap.item.suite for overlap in overlaps}:
-            self._conversations[suite] = self._conversations.get(suite, 0) + 1
+        self._conversations.update({overlap.item.suite for overlap in overlaps})
         for overlap in overlaps:
-            found = self._items.setdefault(overlap.item.suite, {})
-            # Of several conversations with one item the fullest is named; of equals the smallest hash.
-            best = found.get(overlap.item.id)
+            overlapped = self._items.setdefault(overlap.item.suite, {})
+            # Of several conversations the one that covers most of the item is named; of equals the smallest hash.
+            best = overlapped.get(overlap.item.id)
             if best is None or (-overlap.share, conversation_hash) < (-best[0], best[1]):
-                found[overlap.item.id] = (overlap.share, conversation_hash)
+                overlapped[overlap.item.id] = (overlap.share, conversation_hash)
 
     def figures(self, meter: Meter) -> dict[str, Any]:
         """Return the counts as JSON: the rule, every suite's figures, what is missing and why, and the data's pins."""
-        totals: dict[str, int] = {}
-        for item in meter.benchmarks.items:
-            totals[item.suite] = totals.get(item.suite, 0) + 1
         suites = {}
-        for suite, n_items in totals.items():
-            found = self._items.get(suite, {})
-            named = sorted(found.items(), key=lambda pair: (-pair[1][0], pair[0]))[:MAX_EXAMPLES]
+        for suite, n_items in Counter(item.suite for item in meter.benchmarks.items).items():
+            overlapped = self._items.get(suite, {})
+            named = sorted(overlapped.items(), key=lambda pair: (-pair[1][0], pair[0]))[:MAX_EXAMPLES]
             suites[suite] = {
                 "n_items": n_items,
-                "n_overlapped": len(found),
-                "share": len(found) / n_items,
-                "n_conversations": self._conversations.get(suite, 0),
+                "n_overlapped": len(overlapped),
+                "share": len(overlapped) / n_items,
+                "n_conversations": self._conversations[suite],
                 "examples": [
                     {"item": item, "conversation": conversation, "covered": round(share, 4)}
                     for item, (share, conversation) in named
@@ -96,73 +94,68 @@ class Tally:
 
 def shares_of(figures: Mapping[str, Any]) -> dict[str, float]:
     """Return the share of each suite's items that was found, for a manifest."""
-    return {suite: own["share"] for suite, own in figures["suites"].items()}
+    return {suite: counts["share"] for suite, counts in figures["suites"].items()}
 
 
 def suite_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row a suite for the terminal; a suite without data is there with the reason."""
-    rows: list[dict[str, Any]] = []
-    for suite in SUITES:
-        own = figures["suites"].get(suite)
-        if own is not None:
-            share = f"{own['share']:.2%}"
-            rows.append(
-                {"suite": suite, "items": own["n_items"], "found": own["n_overlapped"], "share": share, "remark": ""}
-            )
-        elif suite in figures["missing"]:
-            rows.append({"suite": suite, "items": "", "found": "", "share": "", "remark": figures["missing"][suite]})
-    return rows
+    """Return one row per suite for the terminal, those without data last with the reason."""
+    keys = ("suite", "items", "found", "share", "remark")
+    rows = [
+        (suite, counts["n_items"], counts["n_overlapped"], f"{counts['share']:.2%}", "")
+        for suite, counts in figures["suites"].items()
+    ]
+    rows += [(name, "", "", "", why) for name, why in figures["missing"].items()]
+    return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
-def measure(words: Sequence[str], meter: Meter, progress: Progress) -> dict[str, Any]:
-    """Read the named sources once, all of them together, and return the figures.
+def measure(specs: Sequence[str], meter: Meter, progress: Progress) -> dict[str, Any]:
+    """Read the sources once, counted together, and return the figures.
 
-    Adds ``sources`` (word, fingerprint, rows, and rows that are no conversation by reason). Raises
-    DataError when a source cannot be read or holds no conversation at all.
+    Adds ``sources`` (name, fingerprint, rows, and by reason the rows that are not conversations). Raises
+    DataError when a source cannot be read or has no conversation at all.
     """
     tally = Tally()
-    opened = [open_source(word) for word in words]
+    opened = [open_source(spec) for spec in specs]
     sources = [_measure_one(rows, meter, tally, progress) for rows in opened]
     return {**tally.figures(meter), "sources": sources}
 
 
 def _measure_one(rows: Rows, meter: Meter, tally: Tally, progress: Progress) -> dict[str, Any]:
-    layout = detect_format(rows.columns, rows.word)
+    layout = detect_format(rows.columns, rows.spec)
     task = f"reading {rows.name}"
     progress.begin(task, rows.n_rows)
-    unread: dict[str, int] = {}
+    unread: Counter[str] = Counter()
     n_rows = 0
-    for row in rows:
-        n_rows += 1
+    for n_rows, row in enumerate(rows, 1):
         conversation = conversation_of(row, layout)
         if isinstance(conversation, Unscored):
-            unread[conversation.reason] = unread.get(conversation.reason, 0) + 1
+            unread[conversation.reason] += 1
         else:
             tally.add(conversation.hash, meter.overlaps(conversation))
-        if n_rows % _TELL_EVERY == 0:
-            progress.advance(task, _TELL_EVERY)
-    progress.settle(task, n_rows, n_rows)
-    if n_rows == sum(unread.values()):
+        if n_rows % _PROGRESS_EVERY == 0:
+            progress.advance(task, _PROGRESS_EVERY)
+    progress.update(task, n_rows, n_rows)
+    if n_rows == unread.total():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(unread.items())) or "it is empty"
-        raise DataError(f"{rows.name} holds no conversation ({reasons}); give a source with user and assistant turns")
-    return {"source": rows.name, "fingerprint": rows.fingerprint, "n_rows": n_rows, "unread": unread}
+        raise DataError(f"{rows.name} has no conversation ({reasons}); give a source with user and assistant turns")
+    return {"source": rows.name, "fingerprint": rows.fingerprint, "n_rows": n_rows, "unread": dict(unread)}
 
 
-def analysis_of(figures: Mapping[str, Any], words: Sequence[str], versions: Mapping[str, str]) -> Analysis:
-    """Lay the figures out as an analysis: one row a suite, and one an item that was found. No prompt is quoted."""
+def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], versions: Mapping[str, str]) -> Analysis:
+    """Present the figures as an analysis: one row per suite, and one per item that was found; no prompt is quoted."""
     rule = figures["rule"]
-    rows: list[dict[str, Any]] = []
-    for suite in SUITES:
-        own = figures["suites"].get(suite)
-        if own is not None:
-            rows.append({"suite": suite, **{key: value for key, value in own.items() if key != "examples"}})
-        elif suite in figures["missing"]:
-            rows.append({"suite": suite, "share": None, "share_why": figures["missing"][suite]})
-    found = [{"suite": suite, **example} for suite, own in figures["suites"].items() for example in own["examples"]]
+    rows: list[dict[str, Any]] = [
+        {"suite": suite, **{key: value for key, value in counts.items() if key != "examples"}}
+        for suite, counts in figures["suites"].items()
+    ]
+    rows += [{"suite": suite, "share": None, "share_why": reason} for suite, reason in figures["missing"].items()]
+    examples = [
+        {"suite": suite, **example} for suite, counts in figures["suites"].items() for example in counts["examples"]
+    ]
     about = (
-        f"How many items of each suite stand in {figures['n_conversations']:,} conversations: an item is counted when "
-        f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that one conversation's user turns "
-        "hold too."
+        f"How many items of each suite occur in {figures['n_conversations']:,} conversations: an item is counted when "
+        f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the user turns of one "
+        "conversation contain too."
     )
     by_suite = Table(
         "suites",
@@ -177,23 +170,23 @@ def analysis_of(figures: Mapping[str, Any], words: Sequence[str], versions: Mapp
         rows,
         notes=(
             "All items of a suite were looked for, so the share has no sampling error.",
-            "A prompt of fewer words than an n-gram counts only where a user's turn is that prompt and nothing else.",
+            "A prompt of fewer words than an n-gram is counted only where a user's turn is exactly that prompt.",
         ),
     )
     items = Table(
         "items",
-        f"Where items were found, at most {MAX_EXAMPLES} a suite",
+        f"Where items were found, at most {MAX_EXAMPLES} per suite",
         (
             Column("suite", "Suite"),
             Column("item", "Item"),
             Column("conversation", "Conversation"),
             Column("covered", "Words covered", "percent1"),
         ),
-        found,
+        examples,
     )
     return Analysis(
         "contamination",
-        analysis_name([Path(word).stem if exists(Path(word)) else word for word in words]),
+        analysis_name([Path(spec).stem if exists(Path(spec)) else spec for spec in specs]),
         "Benchmark items in training data",
         about,
         {
@@ -209,9 +202,9 @@ def analysis_of(figures: Mapping[str, Any], words: Sequence[str], versions: Mapp
     )
 
 
-def write_report(words: Sequence[str], results: Path, meter: Meter, progress: Progress) -> tuple[dict[str, Any], Path]:
+def write_report(specs: Sequence[str], results: Path, meter: Meter, progress: Progress) -> tuple[dict[str, Any], Path]:
     """Measure sources and write the analysis into ``results``; returns the figures and the folder."""
     from evalsuite import __version__
 
-    figures = measure(words, meter, progress)
-    return figures, write_analysis(results, analysis_of(figures, words, {"evalsuite": __version__}))
+    figures = measure(specs, meter, progress)
+    return figures, write_analysis(results, analysis_of(figures, specs, {"evalsuite": __version__}))

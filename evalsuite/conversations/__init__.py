@@ -1,1 +1,1 @@
-"""Conversations as data sets hold them: where rows come from, and what a row says."""
+"""Sources of conversations: reading rows, and converting rows to conversations."""

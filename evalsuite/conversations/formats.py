@@ -1,11 +1,11 @@
-"""From a row of a data set to a conversation, or the reason why it is none: pure.
+"""Convert a row of a data set to a conversation, or to the reason why that is impossible; pure.
 
-Four layouts are understood, told apart by the columns:
+Four formats are supported, detected from the columns:
 
-    chat              conversation | messages: list of {role, content}    WildChat, LMSYS, Tulu, our own output
+    chat              conversation | messages: list of {role, content}    WildChat, LMSYS, Tulu, `generate` output
     sharegpt          conversations: list of {from, value}                ShareGPT
     multiple_choice   question, choices, answer                           MMLU's auxiliary train set
-    prompt_answer     prompt | instruction (+ input) | question | turns, and perhaps an answer
+    prompt_answer     prompt | instruction (+ input) | question | turns, optionally an answer
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _ROLES: Mapping[str, Role] = {
     "model": "assistant",
     "bot": "assistant",
 }
-UNDERSTOOD = (
+SUPPORTED = (
     "'conversation' or 'messages' (lists of role and content), 'conversations' (lists of from and value), "
     "'question' with 'choices' and 'answer', or 'prompt', 'instruction', 'question' or 'turns', "
-    "with or without an answer"
+    "optionally with an answer"
 )
 
 
@@ -46,9 +46,8 @@ UNDERSTOOD = (
 class Conversation:
     """One conversation: an optional system turn, then user and assistant turns, starting with the user's.
 
-    ``hash`` is the row's own ``conversation_hash`` where it has one, else 32 hex digits of the
-    SHA-256 of its roles and texts. ``finish_reasons`` has one entry a message: the server's word
-    for an answer that was generated, None where it is not known.
+    ``hash`` is the row's ``conversation_hash`` if it has one, else 32 hex digits of the SHA-256 of
+    its roles and texts. ``finish_reasons`` has one entry per message, None if unknown.
     """
 
     hash: str
@@ -59,15 +58,15 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A turn as the row holds it; ``text`` is None for an answer that is missing."""
+    """A turn of the row; ``text`` is None for a missing answer."""
 
     role: str
     text: str | None
     finish_reason: str | None = None
 
 
-def detect_format(columns: Sequence[str], word: str) -> Format:
-    """Tell the layout by the columns; raises DataError naming those of ``word`` and what is understood."""
+def detect_format(columns: Sequence[str], source: str) -> Format:
+    """Detect the format from the columns; raises DataError with the columns of ``source`` and the supported ones."""
     known = set(columns)
     if known & set(_CHAT_COLUMNS):
         return "chat"
@@ -77,16 +76,14 @@ def detect_format(columns: Sequence[str], word: str) -> Format:
         return "multiple_choice"
     if known & set(_PROMPT_COLUMNS):
         return "prompt_answer"
-    found = ", ".join(sorted(columns)) or "none"
-    raise DataError(f"{word} has the columns {found}; understood are {UNDERSTOOD}")
+    raise DataError(f"{source} has the columns {', '.join(sorted(columns)) or 'none'}; supported are {SUPPORTED}")
 
 
-def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the field's word
-    """Read a row as a whole conversation, every turn of it with text.
+def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the established name
+    """Read a row as a complete conversation, in which every turn has text.
 
-    Unscored: "empty" (no user turn, or a turn without text), "no_answer" (a recorded answer is
-    missing), "starts_with_assistant", "bad_roles", "malformed_row". A conversation that ends on
-    the user's turn is returned as it is.
+    Unscored: "empty" (no user turn, or a turn without text), "no_answer" (a recorded answer is missing),
+    "starts_with_assistant", "bad_roles", "malformed_row". A conversation may end with a user turn.
     """
     prompts = prompts_of(row, format)
     if isinstance(prompts, Unscored):
@@ -100,10 +97,10 @@ def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Un
     return prompts
 
 
-def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the field's word
-    """Read a row for its user turns: as ``conversation_of``, but a turn may be without text.
+def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the established name
+    """Read a row for its user turns: like ``conversation_of``, but turns may be empty.
 
-    For whoever answers the conversation anew, and needs no answers to be there.
+    For generation, which replaces the recorded answers.
     """
     turns = _turns(row, format)
     if isinstance(turns, Unscored):
@@ -111,7 +108,7 @@ def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscore
     messages: list[Message] = []
     for number, turn in enumerate(turns, 1):
         role = _ROLES.get(turn.role.lower())
-        fault = f"the role {turn.role!r}" if role is None else _misplaced(role, messages)
+        fault = f"unknown role {turn.role!r}" if role is None else _misplaced(role, messages)
         if fault:
             return Unscored("bad_roles", f"turn {number}: {fault}")
         messages.append(Message(role or "user", turn.text or ""))
@@ -137,21 +134,21 @@ def _misplaced(role: Role, before: Sequence[Message]) -> str:
 
 
 def conversation_hash(row: Mapping[str, Any], messages: Sequence[Message]) -> str:
-    """Return the row's own hash, else the first 32 hex digits of the SHA-256 of its roles and texts."""
-    own = row.get("conversation_hash")
-    if isinstance(own, str) and own:
-        return own
+    """Return the row's ``conversation_hash``, else the first 32 hex digits of the SHA-256 of its roles and texts."""
+    recorded = row.get("conversation_hash")
+    if isinstance(recorded, str) and recorded:
+        return recorded
     return text_hash([[message.role, message.content] for message in messages])
 
 
 def text_hash(value: Any) -> str:
-    """Return 32 hex digits of the SHA-256 of a value's JSON; what JSON cannot hold enters as its text."""
+    """Return 32 hex digits of the SHA-256 of a value's JSON, with ``str`` of what JSON cannot represent."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def language_of(row: Mapping[str, Any]) -> str | None:
-    """Return the row's language in the data set's own words (``language`` or ``lang``), None where it says none."""
+    """Return the row's ``language`` or ``lang`` as written in the data set, None without one."""
     for name in ("language", "lang"):
         if isinstance(row.get(name), str) and row[name]:
             return str(row[name])
@@ -169,39 +166,39 @@ def _turns(row: Mapping[str, Any], layout: Format) -> tuple[_Turn, ...] | Unscor
 
 
 def _chat(value: Any, column: str) -> tuple[_Turn, ...] | Unscored:
-    """Read a list of turns; both spellings of a turn's fields are taken in every layout."""
+    """Read a list of turns; both spellings of a turn's fields are accepted in every format."""
     if not isinstance(value, list | tuple):
         return Unscored("malformed_row", f"{column!r} is {type(value).__name__}, not a list of turns")
     turns = []
     for number, turn in enumerate(value, 1):
         if not isinstance(turn, Mapping):
-            return Unscored("malformed_row", f"turn {number} of {column!r} is no object")
+            return Unscored("malformed_row", f"turn {number} of {column!r} is not an object")
         role = next((turn[key] for key in ("role", "from") if turn.get(key) is not None), None)
         text = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
         if not isinstance(role, str) or not isinstance(text, str | None):
-            return Unscored("malformed_row", f"turn {number} of {column!r} has no role, or no text as its content")
+            return Unscored("malformed_row", f"turn {number} of {column!r} has no role, or its content is not text")
         finish = turn.get("finish_reason")
         turns.append(_Turn(role, text, finish if isinstance(finish, str) else None))
     return tuple(turns)
 
 
 def _multiple_choice(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:
-    """One user turn with lettered options; the assistant names the right one by letter and text."""
+    """Return one user turn with lettered options, and the correct option with its letter as the answer."""
     question, choices, answer = row.get("question"), row.get("choices"), row.get("answer")
     if isinstance(choices, Mapping):
-        # ARC's layout: the texts lie one level deeper.
+        # ARC's format nests the texts one level deeper.
         choices = choices.get("text")
     if not isinstance(question, str) or not isinstance(choices, list | tuple) or not 2 <= len(choices) <= 26:
         return Unscored("malformed_row", "expected a question and 2 to 26 choices")
     letters = [chr(ord("A") + index) for index in range(len(choices))]
-    index = _right_index(answer, letters)
+    index = _answer_index(answer, letters)
     if index is None:
-        return Unscored("malformed_row", f"the answer {answer!r} names none of {len(choices)} choices")
+        return Unscored("malformed_row", f"the answer {answer!r} is none of the {len(choices)} choices")
     lines = [f"{letter}. {choice}" for letter, choice in zip(letters, choices, strict=True)]
     return _Turn("user", "\n".join([question, *lines])), _Turn("assistant", lines[index])
 
 
-def _right_index(answer: Any, letters: Sequence[str]) -> int | None:
+def _answer_index(answer: Any, letters: Sequence[str]) -> int | None:
     if isinstance(answer, str) and answer.strip().upper() in letters:
         return letters.index(answer.strip().upper())
     if isinstance(answer, str) and answer.strip().isdigit():
@@ -215,12 +212,12 @@ def _prompt_answer(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:
     name = next((name for name in _PROMPT_COLUMNS if row.get(name) is not None), None)
     if name is None:
         return Unscored("malformed_row", f"none of {', '.join(_PROMPT_COLUMNS)} is set")
-    asked = row[name] if name == "turns" else [row[name]]
-    if not isinstance(asked, list | tuple) or not all(isinstance(text, str) for text in asked):
-        return Unscored("malformed_row", f"{name!r} is no text")
+    prompts = row[name] if name == "turns" else [row[name]]
+    if not isinstance(prompts, list | tuple) or not all(isinstance(text, str) for text in prompts):
+        return Unscored("malformed_row", f"{name!r} is not text")
     extra = row.get("input")
     if name == "instruction" and isinstance(extra, str) and extra.strip():
-        asked = [f"{asked[0]}\n\n{extra}"]
-    turns = tuple(_Turn("user", text) for text in asked)
+        prompts = [f"{prompts[0]}\n\n{extra}"]
+    turns = tuple(_Turn("user", text) for text in prompts)
     answer = next((row[key] for key in _ANSWER_COLUMNS if isinstance(row.get(key), str)), None)
     return (*turns, _Turn("assistant", answer)) if len(turns) == 1 and answer is not None else turns

@@ -1,4 +1,4 @@
-"""A data set on the hub, streamed: from a local snapshot where there is one, else over the network."""
+"""Streaming a data set on the hub, from a local snapshot if there is one, else over the network."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from evalsuite.assets.hub import one_line
 from evalsuite.assets.hub_datasets import arrow_cache
-from evalsuite.assets.locations import no_hub, snapshots_of, why_no_hub
-from evalsuite.errors import DataError
+from evalsuite.assets.locations import snapshots_of, why_offline
+from evalsuite.errors import DataError, first_line
 
 _BATCH_ROWS = 512
 
@@ -26,41 +25,41 @@ class HubRows:
 
 
 def hub_source(repo: str, config: str | None, split: str | None) -> HubRows:
-    """Open a data set: mirror, hub caches, then the hub at its present revision; raises DataError with every reason.
+    """Open a data set from the mirror, the hub caches, or the hub at its latest revision.
 
-    Without ``split`` it is "train", or the only one there is.
+    Without ``split`` it is "train", or the only one. Raises DataError with the reason for each location.
     """
-    sought = []
-    for _, words, snapshot in snapshots_of(repo):
+    failures = []
+    for _, location, snapshot in snapshots_of(repo):
         try:
             loaded = _load(repo, str(snapshot), config, split, cache_dir=str(arrow_cache(snapshot)))
             return _rows(repo, loaded, f"{repo}@{snapshot.name}")
         except DataError:
             raise
-        except Exception as error:  # a partial or foreign snapshot fails in many ways; the next place is tried
-            sought.append(f"{words} ({one_line(error)})")
+        except Exception as error:  # a partial or foreign snapshot fails in many ways; try the next location
+            failures.append(f"{location} ({first_line(error)})")
     try:
-        if no_hub():
-            raise DataError(why_no_hub())
+        if reason := why_offline():
+            raise DataError(reason)
         from huggingface_hub import HfApi
 
         revision = str(HfApi().dataset_info(repo, timeout=20).sha)
         return _rows(repo, _load(repo, repo, config, split, revision=revision), f"{repo}@{revision}")
-    except Exception as error:  # whatever the hub's client says, the reason is one line for the user
-        sought.append(f"the hub ({one_line(error)})")
+    except Exception as error:  # the hub client raises many types; all mean that the data set is not available
+        failures.append(f"the hub ({first_line(error)})")
         raise DataError(
-            f"the data set {repo}{f' ({config})' if config else ''} cannot be had: sought in {'; '.join(sought)}; "
-            "check its name, config and split, or set EVALSUITE_MIRROR to a folder that has it"
+            f"data set {repo}{f' ({config})' if config else ''} not found; looked in {'; '.join(failures)}; "
+            "check its name, config and split, or set EVALSUITE_MIRROR to a folder with it"
         ) from error
 
 
-def _load(repo: str, place: str, config: str | None, split: str | None, **options: Any) -> Any:
+def _load(repo: str, path: str, config: str | None, split: str | None, **options: Any) -> Any:
     import datasets
 
-    loaded = datasets.load_dataset(place, config, streaming=True, **options)
+    loaded = datasets.load_dataset(path, config, streaming=True, **options)
     wanted = split or (next(iter(loaded)) if len(loaded) == 1 else "train")
     if wanted not in loaded:
-        raise DataError(f"{repo} has the splits {', '.join(loaded)}, not {wanted!r}; name one as org/name:config@split")
+        raise DataError(f"{repo} has the splits {', '.join(loaded)}, not {wanted!r}; give one as org/name:config@split")
     return loaded[wanted]
 
 
@@ -74,14 +73,14 @@ def _rows(repo: str, loaded: Any, revision: str) -> HubRows:
     as_arrow = loaded.with_format("arrow")
 
     def starting_at(start: int) -> Iterator[dict[str, Any]]:
-        skipping = as_arrow.skip(start) if start else as_arrow
+        rows = as_arrow.skip(start) if start else as_arrow
         try:
-            for table in skipping.iter(batch_size=_BATCH_ROWS):
+            for table in rows.iter(batch_size=_BATCH_ROWS):
                 yield from table.to_pylist()
-        except Exception as error:  # broken files and a broken network surface as whatever their readers raise
-            raise DataError(f"{repo} cannot be read on ({one_line(error)}); run the same command again") from error
+        except Exception as error:  # damaged files and network errors surface as many types
+            raise DataError(f"cannot read {repo} ({first_line(error)}); run the same command again") from error
 
-    # A config without a name is called "default" by datasets.
+    # datasets calls a config without a name "default".
     config = info.config_name or "default"
     return HubRows(
         columns=tuple(loaded.features),

@@ -1,10 +1,10 @@
-"""Rows from a data set on the hub, from files or from a suite: streamed, in a fixed order.
+"""Rows of a data set on the hub, of files or of a suite: streamed, in a fixed order.
 
     for row in open_source("allenai/WildChat-1M@train"): ...
     for row in open_source("answers/"): ...           # Parquet or JSON lines, as `generate` and `mix` write
     for row in open_source("mt_bench"): ...           # a suite's prompts
 
-Nothing is ever held as a whole, but for a .json list and a suite's few hundred prompts.
+Only a .json list and a suite's prompts are held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from evalsuite.conversations.files import (
     find_files,
+    json_columns,
     json_rows,
     json_schema,
-    json_start,
     parquet_batches,
     parquet_schema,
     without_path,
@@ -27,10 +27,8 @@ from evalsuite.conversations.files import (
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
-from evalsuite.suites.names import SUITE_NAMES
 
 Kind = Literal["hub", "file", "suite"]
-CHAT_SUITES = ("mt_bench", "alpaca_eval", "mixeval")
 
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^@:]+))?(?:@(?P<split>[\w.-]+))?")
 _BATCH_ROWS = 512
@@ -41,49 +39,50 @@ _FORMS = "a hub data set org/name[:config][@split], a file or folder (Parquet, J
 class Rows:
     """A source of rows that can be read as often as needed, always in the same order.
 
-    ``fingerprint`` is the pinned revision (hub), the content's SHA-256 (files) or the data's
-    hash (suites); ``n_rows`` is None where only reading would tell. ``schema`` gives the Arrow
-    schema of all rows; for JSON it reads everything once. Iteration raises DataError, naming
-    the file, when the data turn out to be broken.
+    ``fingerprint`` is the pinned revision (hub), the content's SHA-256 (files) or the data's hash (suites); ``n_rows``
+    is None if unknown before reading. ``schema`` returns the Arrow schema of all rows; for JSON it reads everything
+    once. Iteration raises DataError with the file if the data are damaged.
     """
 
-    word: str
+    spec: str
     kind: Kind
     columns: tuple[str, ...]
     n_rows: int | None
     fingerprint: str
     schema: Callable[[], Any] = field(repr=False)
     starting_at: Callable[[int], Iterator[dict[str, Any]]] = field(repr=False)
-    """Iterate from a row on (0 is the first), without decoding those before it."""
+    """Iterate from a row on (0 is the first), without decoding the rows before it."""
 
     @property
     def name(self) -> str:
-        """The word without the folders of this machine."""
-        return without_path(self.word) if self.kind == "file" else self.word
+        """The spec without local folders."""
+        return without_path(self.spec) if self.kind == "file" else self.spec
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.starting_at(0)
 
 
-def open_source(word: str) -> Rows:
-    """Open what ``word`` names; raises DataError in one sentence when it cannot be had or read."""
-    if word in CHAT_SUITES:
-        return _suite(word)
-    path = Path(word).expanduser()
+def open_source(spec: str) -> Rows:
+    """Open the source given by ``spec``; raises DataError if it is not found or cannot be read."""
+    from evalsuite.suites.registry import prompt_suites, suites
+
+    if spec in prompt_suites():
+        return _suite(spec)
+    path = Path(spec).expanduser()
     if exists(path):
-        return _files(word, path)
-    if word.partition(":")[0] in SUITE_NAMES:
-        raise DataError(f"{word} holds no conversations (lm-eval drives it); as prompts give {', '.join(CHAT_SUITES)}")
-    match = _HUB.fullmatch(word)
-    if match is None or word.startswith(("./", "../")) or path.suffix in {".parquet", ".jsonl", ".json"}:
-        raise DataError(f"there is no {word!r}; give {_FORMS}")
+        return _files(spec, path)
+    if spec.partition(":")[0] in suites():
+        raise DataError(f"suite {spec} cannot be used as a source of prompts; give one of {', '.join(prompt_suites())}")
+    match = _HUB.fullmatch(spec)
+    if match is None or spec.startswith(("./", "../")) or path.suffix in {".parquet", ".jsonl", ".json"}:
+        raise DataError(f"source {spec!r} not found; give {_FORMS}")
     from evalsuite.conversations.hub import hub_source
 
     repo = hub_source(match["repo"], match["config"], match["split"])
-    return Rows(word, "hub", repo.columns, repo.n_rows, repo.fingerprint, lambda: repo.schema, repo.starting_at)
+    return Rows(spec, "hub", repo.columns, repo.n_rows, repo.fingerprint, lambda: repo.schema, repo.starting_at)
 
 
-def _files(word: str, path: Path) -> Rows:
+def _files(spec: str, path: Path) -> Rows:
     files = find_files(path)
     fingerprint = files_sha256(files)
     if files[0].suffix == ".parquet":
@@ -93,30 +92,25 @@ def _files(word: str, path: Path) -> Rows:
             for batch in parquet_batches(files, counts, start, _BATCH_ROWS):
                 yield from batch.to_pylist()
 
-        return Rows(word, "file", tuple(schema.names), sum(counts), fingerprint, lambda: schema, parquet_rows)
-    columns = json_start(files)
+        return Rows(spec, "file", tuple(schema.names), sum(counts), fingerprint, lambda: schema, parquet_rows)
+    columns = json_columns(files)
     return Rows(
-        word, "file", columns, None, fingerprint, lambda: json_schema(files), lambda start: json_rows(files, start)
+        spec, "file", columns, None, fingerprint, lambda: json_schema(files), lambda start: json_rows(files, start)
     )
 
 
 def _suite(name: str) -> Rows:
-    """A suite's own prompts: one row an item, its user turns as ``messages``."""
+    """Return a suite's prompts: one row per item with its user turns as ``messages``."""
     import pyarrow as pa
 
-    from evalsuite.suites.base import SuiteOptions
-    from evalsuite.suites.mixeval.prompts import formatted_prompt
-    from evalsuite.suites.registry import SUITES
+    from evalsuite.suites.registry import suite_named
 
-    loaded = SUITES[name].load(SuiteOptions())
-    texts: dict[str, Callable[[Any], list[str]]] = {
-        "mt_bench": lambda data: list(data["turns"]),
-        "alpaca_eval": lambda data: [data["instruction"]],
-        "mixeval": lambda data: [formatted_prompt(data, loaded.context)],
-    }
+    suite = suite_named(name)
+    loaded = suite.load(suite.options_type())
+    prompts = {item.id: suite.row(item, loaded).prompt or () for item in loaded.items}
     rows: list[dict[str, Any]] = [
-        {"id": item.id, "messages": [{"role": "user", "content": text} for text in texts[name](item.data)]}
-        for item in loaded.items
+        {"id": key, "messages": [{"role": "user", "content": turn.content} for turn in prompt if turn.role == "user"]}
+        for key, prompt in prompts.items()
     ]
     turn = pa.struct([("role", pa.string()), ("content", pa.string())])
     schema = pa.schema([("id", pa.string()), ("messages", pa.list_(turn))])

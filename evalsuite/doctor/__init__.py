@@ -1,8 +1,8 @@
-"""What would go wrong: looked for before hours of a GPU are spent, in seconds, with the remedy in the same line."""
+"""Checks for what would go wrong in a run, made in seconds before hours of a GPU are spent."""
 
 from __future__ import annotations
 
-from evalsuite.doctor.examination import Asked, examine, preflight
+from evalsuite.doctor.examination import ModelUse, examine, preflight
 from evalsuite.doctor.finding import Finding
 
-__all__ = ["Asked", "Finding", "examine", "preflight"]
+__all__ = ["Finding", "ModelUse", "examine", "preflight"]

@@ -1,13 +1,12 @@
-"""A checkpoint's chat template, tried out: whether it writes all it is given, and begins and ends as it should."""
+"""A checkpoint's chat template, tried out: whether it writes every message, opens and ends turns correctly."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
-from evalsuite.checkpoint import Checkpoint
-from evalsuite.doctor.finding import Finding, fault, ok, warning
+from evalsuite.checkpoint import Checkpoint, generation_config
+from evalsuite.doctor.finding import Finding, Level, fault, ok
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format
 from judges.types import Message
@@ -16,108 +15,94 @@ Role = Literal["candidate", "judge"]
 
 _SYSTEM, _USER, _ASSISTANT = "A system text.", "A question.", "An answer."
 _HELLO = [Message("user", _USER)]
+_OTHER = "--chat-template FILE"
+_Problem = tuple[Level, str, str]
+"""A finding's level, message and remedy."""
 
 
-def check_template(checkpoint: Checkpoint, template_word: str | None, role: Role, *, chats: bool) -> list[Finding]:
-    """Try the way in which a model writes conversations; ``chats`` says whether anything asked needs one."""
-    name = checkpoint.name
+def check_template(
+    checkpoint: Checkpoint, fastchat_template: str | None, role: Role, *, needs_chat: bool
+) -> list[Finding]:
+    """Render test conversations; ``needs_chat`` says whether a suite to be run needs a chat template."""
     try:
-        chat_format = load_chat_format(checkpoint, template_word)
+        chat_format = load_chat_format(checkpoint, fastchat_template)
+        if chat_format.source is None:
+            level: Level = "fault" if needs_chat or role == "judge" else "warning"
+            message, remedy = "no chat template, so it looks like a base model", f"pass {_OTHER} or fastchat:NAME"
+            return [Finding("template", checkpoint.name, level, message, remedy)]
+        problems = list(_problems(chat_format, checkpoint, role))
     except EvalsuiteError as error:
-        return [fault("template", name, str(error))]
-    if chat_format.source is None:
-        words = "it has no chat template, so it looks like a base model"
-        remedy = "pass --chat-template FILE or fastchat:NAME"
-        return [(fault if chats or role == "judge" else warning)("template", name, words, remedy)]
-    try:
-        prompt = chat_format.render(_HELLO)
-        tokens = chat_format.prompt_tokens(_HELLO)
-    except EvalsuiteError as error:
-        return [fault("template", name, str(error))]
+        return [fault("template", checkpoint.name, str(error))]
+    source = "the checkpoint's own" if chat_format.source == "checkpoint" else chat_format.source
+    findings = [Finding("template", checkpoint.name, level, message, remedy) for level, message, remedy in problems]
+    return findings or [ok("template", checkpoint.name, f"chat template OK ({source})")]
+
+
+def _problems(chat_format: ChatFormat, checkpoint: Checkpoint, role: Role) -> Iterator[_Problem]:
+    prompt, tokens = chat_format.render(_HELLO), chat_format.prompt_tokens(_HELLO)
     if _USER not in prompt:
-        return [fault("template", name, "its chat template leaves the user's words out", "pass --chat-template FILE")]
-    findings = [
-        *_beginning(chat_format, name, tokens),
-        *_opening(chat_format, name, prompt),
-        *_system_turn(chat_format, name, role),
-        *_ending(chat_format, checkpoint),
-    ]
-    source = "its own chat template" if chat_format.source == "checkpoint" else chat_format.source
-    return findings or [ok("template", name, f"{source} writes every turn, begins and ends as it should")]
+        yield "fault", "its chat template omits user messages", f"pass {_OTHER}"
+        return
+    yield from _bos_problems(chat_format, tokens)
+    if chat_format.render(_HELLO, closed=True) == prompt:
+        message = "its chat template does not open the assistant's turn (add_generation_prompt has no effect)"
+        yield "warning", message, f"answers may continue the user's turn; pass {_OTHER}"
+    if chat_format.source == "checkpoint":
+        yield from _system_problems(chat_format, role)
+        yield from _end_problems(chat_format, checkpoint)
 
 
-def _beginning(chat_format: ChatFormat, name: str, tokens: list[int]) -> list[Finding]:
-    """BOS once where the tokenizer has one for plain text: neither twice nor never."""
+def _bos_problems(chat_format: ChatFormat, tokens: list[int]) -> Iterator[_Problem]:
+    """Check that BOS is written exactly once where the tokenizer adds it to plain text."""
     tokenizer = chat_format.tokenizer
     bos = tokenizer.bos_token_id
     if bos is None:
-        return []
+        return
     if tokens[:2] == [bos, bos]:
-        words = f"its chat template writes the BOS token {tokenizer.bos_token} twice"
-        return [fault("template", name, words, "take one out of the template, or pass --chat-template FILE")]
-    plain = tokenizer.encode(_USER)
-    if plain[:1] == [bos] and tokens[:1] != [bos]:
-        words = f"its tokenizer puts {tokenizer.bos_token} before plain text and its chat template does not"
-        return [warning("template", name, words, "write {{ bos_token }} first if the model was trained with it")]
-    return []
+        message = f"its chat template writes the BOS token {tokenizer.bos_token} twice"
+        yield "fault", message, f"remove one from the template, or pass {_OTHER}"
+    elif tokenizer.encode(_USER)[:1] == [bos] != tokens[:1]:
+        message = f"its tokenizer adds {tokenizer.bos_token} to plain text, but its chat template does not"
+        yield "warning", message, "write {{ bos_token }} first if the model was trained with it"
 
 
-def _opening(chat_format: ChatFormat, name: str, prompt: str) -> list[Finding]:
-    if chat_format.render(_HELLO, closed=True) != prompt:
-        return []
-    words = "its chat template does not open the assistant's turn (add_generation_prompt changes nothing)"
-    return [warning("template", name, words, "a model may go on with the user's words; pass --chat-template FILE")]
-
-
-def _system_turn(chat_format: ChatFormat, name: str, role: Role) -> list[Finding]:
-    """A system text must reach the model: refused ones are put before the user's, dropped ones are lost."""
-    if chat_format.source != "checkpoint":
-        return []
+def _system_problems(chat_format: ChatFormat, role: Role) -> Iterator[_Problem]:
+    """Check that a system message reaches the model: a refused one goes into the user's, a dropped one is lost."""
     turns = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     try:
         text = chat_format.tokenizer.apply_chat_template(
             turns, chat_template=chat_format.template, tokenize=False, add_generation_prompt=True
         )
-    except Exception:  # a template is foreign code and refuses in its own words
-        words = "its chat template takes no system turn; a system text is put before the first question"
-        return [warning("template", name, words)]
-    if _SYSTEM in text:
-        return []
-    words = "its chat template drops system texts without a word"
-    remedy = "judge with another model, or pass --chat-template FILE"
-    return [fault("template", name, words, remedy) if role == "judge" else warning("template", name, words)]
+    except Exception:  # a template is foreign code, which may refuse by raising anything
+        yield (
+            "warning",
+            "its chat template takes no system message; it is put before the first user message instead",
+            "",
+        )
+        return
+    if _SYSTEM not in text:
+        is_judge = role == "judge"
+        remedy = f"judge with another model, or pass {_OTHER}" if is_judge else ""
+        yield "fault" if is_judge else "warning", "its chat template silently drops system messages", remedy
 
 
-def _ending(chat_format: ChatFormat, checkpoint: Checkpoint) -> list[Finding]:
-    """The token that ends the assistant's turn must be one that the server stops at."""
-    if chat_format.source != "checkpoint":
-        return []
+def _end_problems(chat_format: ChatFormat, checkpoint: Checkpoint) -> Iterator[_Problem]:
+    """Check that the server stops at the token that ends the assistant's turn."""
     text = chat_format.render([*_HELLO, Message("assistant", _ASSISTANT)], closed=True)
     tail = text.rpartition(_ASSISTANT)[2]
     special = set(chat_format.tokenizer.all_special_ids) | set(chat_format.tokenizer.added_tokens_decoder)
     end = next((token for token in chat_format.encode(tail) if token in special), None)
     if end is None:
-        words = "its chat template ends the assistant's turn without a control token"
-        return [warning("template", checkpoint.name, words, "answers may run on to their longest")]
-    if end in _stops(checkpoint, chat_format):
-        return []
-    word = chat_format.tokenizer.decode([end])
-    words = f"the token {word} that ends its turns is no stop token (eos_token_id of generation_config.json)"
-    return [warning("template", checkpoint.name, words, f"add {end} there, or answers run on to their longest")]
+        message = "its chat template ends the assistant's turn without a control token"
+        yield "warning", message, "answers may run to their maximum length"
+    elif end not in _stop_tokens(checkpoint, chat_format):
+        token = chat_format.tokenizer.decode([end])
+        message = f"{token}, which ends its turns, is not a stop token (eos_token_id of generation_config.json)"
+        yield "warning", message, f"add {end} there, or answers run to their maximum length"
 
 
-def _stops(checkpoint: Checkpoint, chat_format: ChatFormat) -> set[int]:
-    """Token ids that vLLM stops at: the tokenizer's EOS and generation_config.json's, else config.json's."""
-    stops = {chat_format.tokenizer.eos_token_id}
-    folders = [folder for folder in (checkpoint.adapter, checkpoint.path) if folder is not None]
-    settings = next((found for folder in folders if (found := _settings(folder))), checkpoint.config or {})
-    named = settings.get("eos_token_id")
-    return stops | set(named if isinstance(named, list) else [named])
-
-
-def _settings(folder: Path) -> dict[str, Any] | None:
-    try:
-        read = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return read if isinstance(read, dict) else None
+def _stop_tokens(checkpoint: Checkpoint, chat_format: ChatFormat) -> set[int]:
+    """Return the token ids that vLLM stops at: the tokenizer's EOS and generation_config.json's, else config.json's."""
+    config = generation_config(checkpoint) or checkpoint.config or {}
+    eos = config.get("eos_token_id")
+    return {chat_format.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from evalsuite.checkpoint import Checkpoint, own_code, resolve
-from evalsuite.config import RunConfig, SuiteSpec
+from evalsuite.checkpoint import Checkpoint, remote_code
+from evalsuite.config import RunConfig
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk
 from evalsuite.doctor.chat_template import Role, check_template
-from evalsuite.doctor.data import check_data
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
-from evalsuite.doctor.scorers import check_scorers
+from evalsuite.doctor.suites import check_data, check_packages, check_scorers
 from evalsuite.errors import EvalsuiteError, UsageError
-from evalsuite.progress import Progress, Silence
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
 from evalsuite.serving.server import check_port
 from evalsuite.serving.session import api_key
 from evalsuite.serving.wire import check_endpoint
-
-_NO_CHAT = frozenset({"openllm", "lm_eval"})
+from evalsuite.suites.registry import SuiteSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A model with its role and the suites that still need it; ``attached`` is a running server's URL."""
+class ModelUse:
+    """A model with its role and the suites that need it; ``attached`` is the URL of a running server."""
 
     checkpoint: Checkpoint
     role: Role
@@ -35,129 +33,120 @@ class Asked:
     attached: str | None = None
 
     @property
-    def is_served(self) -> bool:
-        """Whether a server of ours will be started for it."""
+    def is_managed(self) -> bool:
+        """Whether a managed server will be started for it."""
         return self.checkpoint.endpoint is None and self.attached is None
 
 
 def examine(config: RunConfig, models: Sequence[str], progress: Progress | None = None) -> list[Finding]:
-    """Look at everything that a run of ``models`` with this configuration would rest on; starts no server.
+    """Check everything that a run of ``models`` with this configuration depends on; starts no server.
 
-    Without models, the installation, the results folder, the data and the scorers. Faults are
-    findings, never raised.
+    Without models, the installation, the results folder, the data and the scorers. Faults are findings, never raised.
     """
-    progress = progress or Silence()
-    progress.step("looking at the installation and the results folder")
+    progress = progress or NoProgress()
+    progress.step("checking the installation and the results folder")
     device, findings = check_vllm()
-    findings += check_versions()
+    findings += [*check_versions(), *check_packages()]
     findings += [*check_results(config.results, thorough=True), check_disk(config.results)]
-    findings += _port(config)
-    words: list[tuple[str, Role]] = [(word, "candidate") for word in models]
-    words += [(config.judge_word, "judge")] if config.judge_word and (models or config.judge) else []
-    for word, role in words:
-        progress.step(f"looking at {word}")
-        findings += _model(word, role, config, device)
-    progress.step("looking at the data")
-    findings += check_data(config.suites, {spec.key: config.suite_options(spec) for spec in config.suites})
-    progress.step("trying the scorers")
+    findings += _check_ports(config)
+    uses: list[tuple[str, Role]] = [(model, "candidate") for model in models]
+    uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
+    for model, role in uses:
+        progress.step(f"checking {model}")
+        findings += _check_model(model, role, config, device)
+    progress.step("checking the data")
+    findings += check_data({spec: config.suite_options_of(spec) for spec in config.suites})
+    progress.step("checking the scorers")
     findings += check_scorers(config.suites)
     progress.step("")
     return findings
 
 
-def preflight(config: RunConfig, asked: Sequence[Asked], progress: Progress) -> list[Finding]:
+def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -> list[Finding]:
     """Make the checks that a run needs before it starts a server; raises UsageError that names every fault.
 
-    ServerError is raised for another's server, the judge's too, that does not answer now.
-    Data was loaded and compared with its pins by then. Scorers are tried for the full data only:
-    the mini data is done before they would have been. Returns the findings; warnings are said.
+    Raises ServerError for an external server (the judge's too) that does not answer. Data are loaded and compared
+    with their pins by then. Scorers are tried for the full data only: a run on mini data takes no longer than that.
+    Returns the findings; warnings are logged.
     """
-    served = [one for one in asked if one.is_served]
-    device, findings = check_vllm() if served else (None, [])
+    managed = [use for use in uses if use.is_managed]
+    device, findings = check_vllm() if managed else (None, [])
     findings += [*check_results(config.results, thorough=False), check_disk(config.results)]
-    for one in asked:
-        if not one.is_served:
-            _served(one)
-        findings += examine_model(one, config, device)
+    for use in uses:
+        if not use.is_managed:
+            _server_of(use)
+        findings += examine_model(use, config, device)
     if config.data == "full":
-        progress.step("trying the scorers")
-        findings += check_scorers({spec.key: spec for one in asked for spec in one.suites}.values())
+        progress.step("checking the scorers")
+        findings += check_scorers({spec.key: spec for use in uses for spec in use.suites}.values())
         progress.step("")
     for finding in findings:
         if finding.level == "warning":
-            progress.say(f"warning: {finding.sentence}")
+            progress.log(f"warning: {finding.sentence}")
     if faults := [finding.sentence for finding in findings if finding.level == "fault"]:
         raise UsageError("; ".join(faults))
     return findings
 
 
-def _model(word: str, role: Role, config: RunConfig, device: Device | None) -> list[Finding]:
-    template = config.chat_template if role == "candidate" else None
-    file = Path(template).expanduser() if template and not template.startswith("fastchat:") else None
+def _serving(config: RunConfig, role: Role) -> ServeConfig:
+    return config.serve if role == "candidate" else config.judge_serving
+
+
+def _check_model(model: str, role: Role, config: RunConfig, device: Device | None) -> list[Finding]:
     base_url = config.base_url if role == "candidate" else None
     try:
-        checkpoint = resolve(
-            word,
-            chat_template_file=file,
-            base_url=base_url,
-            allow_pickle=config.allow_pickle,
-            trust_remote_code=config.runs_remote_code,
-        )
+        checkpoint = _serving(config, role).resolve(model, base_url=base_url)
     except EvalsuiteError as error:
-        return [fault("model", word.partition("@")[0], str(error))]
-    asked = Asked(checkpoint, role, config.suites, base_url)
-    return [*([] if asked.is_served else [_endpoint(asked)]), *examine_model(asked, config, device)]
+        return [fault("model", model.partition("@")[0], str(error))]
+    use = ModelUse(checkpoint, role, config.suites, base_url)
+    return [*([] if use.is_managed else [_check_server(use)]), *examine_model(use, config, device)]
 
 
-def examine_model(asked: Asked, config: RunConfig, device: Device | None) -> list[Finding]:
-    """Look at a local checkpoint in its role: its template, context and memory; an endpoint's are out of sight."""
-    checkpoint = asked.checkpoint
+def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> list[Finding]:
+    """Check a local checkpoint in its role: its template, context and memory; an endpoint's are unknown."""
+    checkpoint = use.checkpoint
     if checkpoint.path is None:
         return []
-    options = config.serve_options()
-    names = [spec.name for spec in asked.suites]
-    findings = _code(checkpoint)
-    template = config.chat_template if asked.role == "candidate" else None
-    chats = any(name not in _NO_CHAT for name in names)
-    findings += check_template(checkpoint, template, asked.role, chats=chats)
-    findings.append(check_context(checkpoint, options, names, asked.role, config.data))
-    if asked.is_served and device is not None:
-        findings.append(check_device_memory(checkpoint, options, device))
+    serve = _serving(config, use.role)
+    needs_chat = any(spec.suite.needs_chat for spec in use.suites)
+    findings = _check_code(checkpoint)
+    findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
+    findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
+    if use.is_managed and device is not None:
+        findings.append(check_device_memory(checkpoint, serve, device))
     return findings
 
 
-def _endpoint(asked: Asked) -> Finding:
-    checkpoint = asked.checkpoint
+def _check_server(use: ModelUse) -> Finding:
     try:
-        served, length = _served(asked)
+        served, length = _server_of(use)
     except EvalsuiteError as error:
-        return fault("server", checkpoint.name, str(error))
-    return ok(
-        "server", checkpoint.name, f"it answers as {served}" + (f", {length:,} tokens of context" if length else "")
-    )
+        return fault("server", use.checkpoint.name, str(error))
+    message = f"answers as {served}" + (f", {length:,} tokens of context" if length else "")
+    return ok("server", use.checkpoint.name, message)
 
 
-def _served(asked: Asked) -> tuple[str, int | None]:
-    """Return the name and context of a running server; raises ServerError or UsageError."""
-    checkpoint = asked.checkpoint
-    url = checkpoint.endpoint or asked.attached or ""
+def _server_of(use: ModelUse) -> tuple[str, int | None]:
+    """Return the name and context of an external server; raises ServerError or UsageError."""
+    checkpoint = use.checkpoint
+    url = checkpoint.endpoint or use.attached or ""
     return check_endpoint(url, api_key(), checkpoint.name if checkpoint.endpoint else None)
 
 
-def _code(checkpoint: Checkpoint) -> list[Finding]:
-    code = own_code(checkpoint)
-    if not code:
+def _check_code(checkpoint: Checkpoint) -> list[Finding]:
+    if not (code := remote_code(checkpoint)):
         return []
-    words = f"it brings its own code ({', '.join(code[:3])})"
+    effect, remedy = "is not run", "if the server asks for it and you trust it, pass --trust-remote-code"
     if checkpoint.trust_remote_code:
-        return [warning("code", checkpoint.name, f"{words}, which will run as you", "read it before you trust it")]
-    remedy = "if the server asks for it and you trust it, pass --trust-remote-code"
-    return [warning("code", checkpoint.name, f"{words}, which is not run", remedy)]
+        effect, remedy = "runs with your privileges", "read it before you trust it"
+    return [warning("code", checkpoint.name, f"it has its own code ({', '.join(code[:3])}), which {effect}", remedy)]
 
 
-def _port(config: RunConfig) -> list[Finding]:
-    try:
-        check_port(config.serve_options())
-    except UsageError as error:
-        return [fault("port", "server", str(error))]
-    return []
+def _check_ports(config: RunConfig) -> list[Finding]:
+    faults: dict[str, None] = {}
+    for serve in (config.serve, config.judge_serving):
+        try:
+            check_port(serve)
+        except UsageError as error:
+            faults[str(error)] = None
+    return [fault("port", "server", message) for message in faults]

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it stands."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ Level = Literal["ok", "warning", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check saw.
+    """The result of one check.
 
-    ``about`` is the model, suite or folder it is about. A ``fault`` stops a run or spoils its
-    figures; a ``warning`` may be what the user wants. ``remedy`` is empty where all is well.
+    ``about`` is the model, suite or folder that was checked. A ``fault`` stops a run or makes its figures wrong; a
+    ``warning`` may be intended. ``remedy`` is empty where nothing is wrong.
     """
 
     check: str
     about: str
     level: Level
-    words: str
+    message: str
     remedy: str = ""
 
     @property
     def sentence(self) -> str:
-        """The finding as one sentence: what, how it stands, what to do."""
-        return f"{self.about}: {self.words}" + (f"; {self.remedy}" if self.remedy else "")
+        """The finding as one sentence: what was checked, the result, the remedy."""
+        return f"{self.about}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
 
 
-def ok(check: str, about: str, words: str) -> Finding:
-    return Finding(check, about, "ok", words)
+def ok(check: str, about: str, message: str) -> Finding:
+    return Finding(check, about, "ok", message)
 
 
-def warning(check: str, about: str, words: str, remedy: str = "") -> Finding:
-    return Finding(check, about, "warning", words, remedy)
+def warning(check: str, about: str, message: str, remedy: str = "") -> Finding:
+    return Finding(check, about, "warning", message, remedy)
 
 
-def fault(check: str, about: str, words: str, remedy: str = "") -> Finding:
-    return Finding(check, about, "fault", words, remedy)
+def fault(check: str, about: str, message: str, remedy: str = "") -> Finding:
+    return Finding(check, about, "fault", message, remedy)

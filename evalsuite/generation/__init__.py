@@ -1,1 +1,1 @@
-"""Many models answer many conversations: continuous, resumable, into Parquet shards."""
+"""``evalsuite generate``: answer many conversations with many models into Parquet shards, resumable."""

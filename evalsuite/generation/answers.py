@@ -1,9 +1,8 @@
-"""Answers of conversations whose shard is not written yet; what is written is forgotten here.
+"""Answers of conversations whose shard is not written yet.
 
-A run of a million conversations would leave as much in one store as in its shards. So each
-output shard opens a store of its own, into which everything goes until the next one opens, and
-which is deleted when its shard and all before it are written: at any time as many stores lie on
-the disk as shards are open.
+A run of a million conversations would store as much in one store as in its shards. So each output shard
+has a separate store, which receives all answers until the next one opens, and which is deleted once its
+shard and all earlier ones are written. There are as many stores on disk as open shards.
 """
 
 from __future__ import annotations
@@ -20,37 +19,37 @@ _NAME = re.compile(r"answers-(\d{5,})\.sqlite")
 
 
 class RollingStore:
-    """One ``Memory`` over a store an open shard."""
+    """An ``AnswerStore`` over one store per open shard."""
 
     def __init__(self, folder: Path) -> None:
-        """Open what an earlier call left in ``folder``; raises StoreError where it cannot be written."""
+        """Open the stores that an earlier call left in ``folder``; raises StoreError if it is not writable."""
         self._folder = folder
-        found = sorted(folder.glob("answers-*.sqlite")) if folder.is_dir() else []
-        numbers = [int(match[1]) for path in found if (match := _NAME.fullmatch(path.name))]
+        paths = sorted(folder.glob("answers-*.sqlite")) if folder.is_dir() else []
+        numbers = [int(match[1]) for path in paths if (match := _NAME.fullmatch(path.name))]
         self._stores = {number: Store(self._path(number)) for number in sorted(numbers)}
 
     def open_shard(self, shard: int) -> None:
-        """Let answers from here on go to the store of ``shard``, unless a later one is open already."""
+        """Save answers from now on to the store of ``shard``, unless a later one is already open."""
         if not self._stores or shard > max(self._stores):
             self._stores[shard] = Store(self._path(shard))
 
-    def forget_before(self, shard: int) -> None:
-        """Delete the stores of all shards before ``shard``: these are written."""
+    def delete_before(self, shard: int) -> None:
+        """Delete the stores of all shards before ``shard``, which are written."""
         for number in [number for number in self._stores if number < shard]:
             self._stores.pop(number).close()
             self._delete(number)
 
     def get(self, key: str) -> dict[str, Any] | None:
         for store in reversed(list(self._stores.values())):
-            if (known := store.get(key)) is not None:
-                return known
+            if (answer := store.get(key)) is not None:
+                return answer
         return None
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         self._newest.put(key, value)
 
     def claim(self, key: str) -> bool:  # noqa: ARG002
-        # One process at a time works in the folder, so nobody else asks.
+        # Only one process at a time works in the folder.
         return True
 
     def release(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""The finished folder as a data set on the hub, with a card that says what it is; only when asked for."""
+"""Upload the finished folder to the hub as a data set with a card (``--push-to``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from evalsuite.generation.run import Generated
@@ -15,10 +15,10 @@ _SHOWN = ("policy", "max_new_tokens", "temperature", "top_p", "seed", "language"
 
 
 def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> str:
-    """Upload shards, manifests and a card, and return the data set's address.
+    """Upload shards, manifests and a card, and return the data set's URL.
 
-    A data set that is not there yet is made, private unless ``public``. ``api`` stands in for
-    ``huggingface_hub.HfApi()``. Raises DataError with the hub's reason; the folder stays as it is.
+    A new data set is private unless ``public``. ``api`` replaces ``huggingface_hub.HfApi()``. Raises
+    DataError with the hub's reason; the local folder is not changed.
     """
     if api is None:
         from huggingface_hub import HfApi
@@ -44,11 +44,10 @@ def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> s
             repo_type="dataset",
             commit_message="Card",
         )
-    except Exception as error:  # the client raises a wide family; all of it means: not uploaded
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # the hub client raises many types; all mean that nothing was uploaded
         raise DataError(
-            f"cannot upload to {repo} ({reason}); log in with 'hf auth login' and run the same command again: "
-            "the answers are kept"
+            f"cannot upload to {repo} ({first_line(error)}); log in with 'hf auth login' and run the same command "
+            "again; the answers are kept"
         ) from error
     return f"https://huggingface.co/datasets/{repo}"
 
@@ -58,9 +57,9 @@ def _name(folder: Path, generated: Generated) -> str:
 
 
 def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list[str]) -> str:
-    """Return the card: what ``datasets`` needs to know on top, then source, settings and counts a model.
+    """Return the card: YAML metadata for ``datasets``, then the source, and settings and counts per model.
 
-    ``folders`` are the models' folders in the data set, "" for its root.
+    ``folders`` are the models' folders in the data set, "" for the root.
     """
     import yaml
 
@@ -74,21 +73,21 @@ def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list
     lines = [
         f"# {repo.rpartition('/')[2]}",
         "",
-        f"Conversations of `{source['word']}` (fingerprint `{source['fingerprint']}`), answered anew by "
+        f"Conversations of `{source['word']}` (fingerprint `{source['fingerprint']}`), answered by "
         f"{', '.join(manifest['model']['name'] for manifest in manifests)} with evalsuite "
-        f"{manifests[0]['versions'].get('evalsuite', '')}. The licence and terms of that source hold for its texts, "
-        "and each model's own for its answers.",
+        f"{manifests[0]['versions'].get('evalsuite', '')}. The source's licence and terms apply to its texts, "
+        "and each model's to its answers.",
         "",
         "One row is a conversation: `conversation_hash, model, language, conversation, policy, unscored` and the "
-        "source's own columns (under `source_<name>` where the name is taken). An answer that could not be had has "
-        "`content` null and its reason as `finish_reason`.",
+        "source's columns (as `source_<name>` if the name is taken). A missing answer has `content` null and the "
+        "reason as `finish_reason`.",
         "",
         "| model | conversations | answers | missing | tokens | settings |",
         "| --- | ---: | ---: | --- | ---: | --- |",
     ]
     for manifest in manifests:
-        counts, asked = manifest["counts"], manifest["arguments"]
-        settings = ", ".join(f"{key} {asked[key]}" for key in _SHOWN if asked.get(key) is not None)
+        counts, arguments = manifest["counts"], manifest["arguments"]
+        settings = ", ".join(f"{key} {arguments[key]}" for key in _SHOWN if arguments.get(key) is not None)
         missing = ", ".join(f"{count} {reason}" for reason, count in counts["unscored"].items()) or "0"
         lines.append(
             f"| {manifest['model']['name']} (`{manifest['model']['fingerprint'][:12]}`, {manifest['model']['dtype']}) "
@@ -97,7 +96,7 @@ def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list
         )
     lines += [
         "",
-        "With a policy of `own` later turns answer the model's own earlier answers; with `teacher-forced` "
-        "they answer the original ones. `_manifest.json` has versions, hardware and hashes.",
+        "With policy `own` later turns follow the model's own earlier answers, with `teacher-forced` the original "
+        "ones. `_manifest.json` has versions, hardware and hashes.",
     ]
     return f"---\n{head}---\n\n" + "\n".join(lines) + "\n"

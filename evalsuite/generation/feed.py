@@ -1,9 +1,8 @@
-"""Which conversations are answered, in which order: read from the source bit by bit, each exactly once.
+"""The conversations to answer, streamed from the source in its order, each exactly once.
 
-The order is the source's. A row takes part when its language is the one asked for and no
-earlier row is the same conversation; what takes part is counted (its position), and of several
-machines number i of n takes every n-th. So the same conversation has the same place in the
-output whenever and however often the reading starts anew.
+A row is selected if it has the requested language and no earlier row is the same conversation. Selected
+rows are numbered (their position), and machine i of n takes every n-th. So a conversation has the same
+place in the output no matter how often reading is resumed.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from evalsuite.errors import StoreError
 from evalsuite.generation.settings import Slice
 from judges.types import Unscored
 
-_READ_AT_ONCE = 64
+_READ_AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far the source is read: rows, conversations that take part, and rows left out so far."""
+    """How far the source is read: rows, selected conversations, and rows left out so far."""
 
     rows: int = 0
     position: int = 0
@@ -38,7 +37,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A row to answer: its place among this machine's (``index``), and how far the source is read after it."""
+    """A row to answer: its number on this machine (``index``), and how far the source is read after it."""
 
     index: int
     row: Mapping[str, Any]
@@ -47,14 +46,14 @@ class Prompted:
     mark: Mark
 
 
-class Seen:
-    """Which conversations the source has shown, on disk: memory stays flat however many there are.
+class SeenConversations:
+    """The conversations read so far, on disk, so that memory does not grow with their number.
 
-    ``rows`` says from how many rows, counted from the source's first, every one is known here.
+    ``rows`` is the number of rows from the source's first on that are all recorded here.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create; raises StoreError where the folder cannot be written."""
+        """Open or create the file; raises StoreError if the folder is not writable."""
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ class Seen:
             raise _unwritable(path, error) from error
 
     def is_first(self, text: str, row: int) -> bool:
-        """Whether no row before number ``row`` held ``text``; asking again about the same row changes nothing."""
+        """Return whether no row before number ``row`` had ``text``; idempotent for the same row."""
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         try:
             if self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row)).rowcount:
@@ -78,7 +77,7 @@ class Seen:
         return first >= row
 
     def commit(self, rows: int) -> None:
-        """Keep what was asked about; every row of the source up to number ``rows`` was."""
+        """Commit; every row of the source up to number ``rows`` has been recorded."""
         self.rows = max(self.rows, rows)
         try:
             self._db.execute("DELETE FROM reading")
@@ -96,15 +95,15 @@ def _unwritable(path: Path, error: Exception) -> StoreError:
 
 
 class Feed:
-    """Hands out conversations from ``mark`` on, the first of this machine's with number ``index``.
+    """Yields conversations from ``mark`` on, the first one of this machine with number ``index``.
 
-    ``mark`` follows the reading; ``languages`` holds a few of those that were left out.
+    ``mark`` advances while reading; ``languages`` are some of the languages that were left out.
     """
 
     def __init__(
         self,
         rows: Rows,
-        seen: Seen,
+        seen: SeenConversations,
         *,
         language: str | None = None,
         limit: int | None = None,
@@ -114,36 +113,36 @@ class Feed:
     ) -> None:
         self.mark = mark or Mark()
         self.languages: set[str] = set()
-        self._layout: Format = detect_format(rows.columns, rows.word)
+        self._layout: Format = detect_format(rows.columns, rows.spec)
         self._rows, self._seen = rows, seen
         self._language = None if language is None else language.casefold()
         self._limit, self._part, self._index = limit, part or Slice(), index
         self._reading = self._read()
         self._ready: list[Prompted] = []
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def index(self) -> int:
-        """The number of this machine's conversations so far."""
+        """The number of conversations of this machine so far."""
         return self._index
 
     async def next(self, admit: Callable[[int], Any]) -> Prompted | None:
         """Return the next conversation, None after the last; awaits ``admit(index)`` first, in order.
 
-        The source is read in another thread: it may be a network away.
+        The source is read in another thread, as it may be on the network.
         """
-        async with self._turn:
+        async with self._lock:
             if not self._ready:
-                self._ready = await asyncio.get_running_loop().run_in_executor(None, self._read_some)
+                self._ready = await asyncio.get_running_loop().run_in_executor(None, self._read_batch)
             if not self._ready:
                 return None
             await admit(self._ready[0].index)
             return self._ready.pop(0)
 
-    def _read_some(self) -> list[Prompted]:
-        some = list(islice(self._reading, _READ_AT_ONCE))
+    def _read_batch(self) -> list[Prompted]:
+        batch = list(islice(self._reading, _READ_AHEAD))
         self._seen.commit(self.mark.rows)
-        return some
+        return batch
 
     def _read(self) -> Iterator[Prompted]:
         if self._limit is not None and self.mark.position >= self._limit:
@@ -156,8 +155,8 @@ class Feed:
                     self.languages.add(language_of(row) or "none given")
                 continue
             conversation = prompts_of(row, self._layout)
-            name, words = _identity(row, conversation)
-            if not self._seen.is_first(words, mark.rows):
+            name, identity = _identity(row, conversation)
+            if not self._seen.is_first(identity, mark.rows):
                 self.mark = replace(mark, duplicates=mark.duplicates + 1)
                 continue
             mark = self.mark = replace(mark, position=mark.position + 1)
@@ -169,14 +168,14 @@ class Feed:
 
 
 def _identity(row: Mapping[str, Any], conversation: Conversation | Unscored) -> tuple[str, str]:
-    """Return the row's hash, and the words by which two rows are the same conversation: hash and turns.
+    """Return the row's hash, and the text that identifies the conversation: hash and turns.
 
-    Two conversations under one hash are not the same and both stay.
+    Different conversations with the same hash are both kept.
     """
     if isinstance(conversation, Unscored):
-        own = row.get("conversation_hash")
+        recorded = row.get("conversation_hash")
         content = text_hash(dict(row))
-        name = own if isinstance(own, str) and own else content
+        name = recorded if isinstance(recorded, str) and recorded else content
         return name, f"{name}\x1f{content}"
     content = text_hash([[message.role, message.content] for message in conversation.messages])
     return conversation.hash, f"{conversation.hash}\x1f{content}"

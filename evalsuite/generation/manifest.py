@@ -1,7 +1,7 @@
-"""``_manifest.json``: what a folder of shards is, how far it is, and what it took; written at every step.
+"""``_manifest.json``: the settings, progress and costs of a folder of shards; updated at every step.
 
-It is there from the first moment (``complete`` false), so that a killed run finds its place and
-its costs again; a kill loses the costs of the last seconds, never an answer.
+It exists from the start (``complete`` false), so that a killed run can resume with its costs. A kill
+loses the costs of the last seconds, but no answer.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 from evalsuite.conversations.source import Rows
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import name_of_now, read_json, write_json
+from evalsuite.files import read_json, timestamp, write_json
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.generation.feed import Mark
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import ShardFile, file_name
-from evalsuite.results.folder import environment
+from evalsuite.results.environment import environment
 
 SCHEMA = 1
 _GIB = 2**30
 _FILES = re.compile(
-    r"part-(?:(?P<shard>\d+of\d+)-)?\d{5,}\.parquet|_(?:manifest|unfinished|server)(?:-(?P<other>\d+of\d+))?(?:\.json|\.log)?"
+    r"part-(?:(?P<shard>\d+of\d+)-)?\d{5,}\.parquet|_(?:manifest|config|unfinished|server)(?:-(?P<other>\d+of\d+))?(?:\.json|\.yaml|\.log)?"
 )
 _NAMES = {
     "source": "prompts",
@@ -40,13 +40,17 @@ def manifest_name(part: str) -> str:
     return f"_manifest-{part}.json" if part else "_manifest.json"
 
 
+def config_name(part: str) -> str:
+    return f"_config-{part}.yaml" if part else "_config.yaml"
+
+
 def manifests_in(folder: Path) -> list[Path]:
-    """List the manifests of a folder of shards: one, or one a machine."""
+    """List the manifests of a folder of shards, one per machine."""
     return sorted(folder.glob("_manifest*.json"))
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Read a manifest; raises DataError when it is none of ours."""
+    """Read a manifest; raises DataError if it is not one of this schema."""
     document = read_json(path)
     if (
         not isinstance(document, dict)
@@ -60,7 +64,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def served_name_in(folder: Path, part: str) -> str | None:
-    """Return the name of the server under --base-url that gave a folder's answers, None where none is recorded."""
+    """Return the recorded name of the --base-url server that gave a folder's answers, or None."""
     path = folder / manifest_name(part)
     model = read_manifest(path)["settings"].get("model") if path.is_file() else None
     name = model.get("attached") if isinstance(model, dict) else None
@@ -68,7 +72,7 @@ def served_name_in(folder: Path, part: str) -> str | None:
 
 
 def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that decides the content of the shards; ``identity`` is the model's (``answer_identity``)."""
+    """Return the settings that determine the shards' content; ``identity`` is the model's (``answer_identity``)."""
     return {
         "model": dict(identity),
         "source": rows.fingerprint,
@@ -86,49 +90,49 @@ def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any])
     }
 
 
-def refuse_other_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Raise UsageError when ``folder`` holds shards of other settings, from this machine or another; names them."""
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Raise UsageError, naming them, if shards in ``folder`` (of any machine) have other settings."""
     for path in manifests_in(folder):
         old = read_manifest(path)["settings"]
         differing = [key for key in settings if old.get(key) != settings[key]]
         if not differing:
             continue
-        told = []
+        changes = []
         for key in differing:
             before, now = old.get(key), settings[key]
             name = _NAMES.get(key, key)
             short = all(isinstance(value, str | int | float | None) and len(str(value)) < 24 for value in (before, now))
-            told.append(f"{name} {before} (now {now})" if short else f"another {name}")
+            changes.append(f"{name} {before} (now {now})" if short else f"another {name}")
         raise UsageError(
-            f"{folder} holds answers with {', '.join(told)}; give another --out, or pass --fresh to set them aside"
+            f"{folder} contains answers with {', '.join(changes)}; give another --out, or --fresh to move them aside"
         )
 
 
-def set_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
-    """Move a machine's earlier files, and those of other settings, into the hidden ``.replaced/<time>/``.
+def move_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
+    """Move a machine's earlier files, and those of other settings, to the hidden ``.replaced/<time>/``.
 
-    What other machines made with the present settings stays: each of them may begin anew in its own time.
+    Files of other machines with the current settings are kept; each of them can start fresh separately.
     """
-    gone = []
+    moved = []
     for path in manifests_in(folder):
-        word = path.stem.removeprefix("_manifest").removeprefix("-")
-        if word == part or read_json(path).get("settings") != settings:
-            gone += [file for file in folder.iterdir() if _part_of(file.name) == word]
-    if gone:
-        aside = folder / ".replaced" / name_of_now()
-        aside.mkdir(parents=True)
-        for file in gone:
-            file.rename(aside / file.name)
+        other = path.stem.removeprefix("_manifest").removeprefix("-")
+        if other == part or read_json(path).get("settings") != settings:
+            moved += [file for file in folder.iterdir() if _part_of(file.name) == other]
+    if moved:
+        target = folder / ".replaced" / timestamp()
+        target.mkdir(parents=True)
+        for file in moved:
+            file.rename(target / file.name)
 
 
 def _part_of(name: str) -> str | None:
-    """The machine's word in one of our file names ("" without), None for a file that is not ours."""
+    """Return the part in the name of an output file ("" without one), None for other files."""
     match = _FILES.fullmatch(name)
     return None if match is None else match["shard"] or match["other"] or ""
 
 
-def forget_empty(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
-    """Delete the traces of a call that asked nothing, such as one with a mistyped language, unless they fit."""
+def delete_empty(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
+    """Delete what a call without any request left, such as one with a mistyped language, if settings differ."""
     path = folder / manifest_name(part)
     if not path.is_file():
         return
@@ -143,7 +147,7 @@ def unfinished_folder(folder: Path, part: str) -> Path:
 
 
 def verified_shards(folder: Path, manifest: Mapping[str, Any], part: str) -> tuple[dict[int, ShardFile], list[str]]:
-    """Return the shards that are there as the manifest has them, and the names of those that are not."""
+    """Return the shards that match the manifest, and the names of those that do not."""
     good: dict[int, ShardFile] = {}
     bad = []
     for entry in manifest["shards"]:
@@ -152,7 +156,7 @@ def verified_shards(folder: Path, manifest: Mapping[str, Any], part: str) -> tup
             path = folder / shard.file
         except (TypeError, KeyError) as error:
             raise DataError(
-                f"the manifest in {folder} lists a shard that cannot be read ({error}); give another --out, or --fresh"
+                f"the manifest in {folder} lists an invalid shard ({error}); give another --out, or --fresh"
             ) from error
         if shard.file == file_name(shard.number, part) and path.is_file() and file_sha256(path) == shard.sha256:
             good[shard.number] = shard
@@ -163,7 +167,7 @@ def verified_shards(folder: Path, manifest: Mapping[str, Any], part: str) -> tup
 
 @dataclass(slots=True)
 class Costs:
-    """What the work took so far, over all calls: seconds, what the server did, memory, starts."""
+    """The costs over all calls so far: seconds, server usage, peak memory, server starts."""
 
     seconds: dict[str, float] = field(default_factory=lambda: {"serve": 0.0, "generate": 0.0})
     usage: dict[str, int] = field(default_factory=dict)
@@ -175,14 +179,14 @@ class Costs:
 
     @classmethod
     def before(cls, manifest: Mapping[str, Any] | None) -> Costs:
-        """Read what earlier calls took."""
+        """Return the costs of earlier calls."""
         old = (manifest or {}).get("costs")
         return cls(**old) if isinstance(old, dict) else cls()
 
     def plus(
         self, *, serve: float, generate: float, usage: Mapping[str, int], peak: int | None, of: str, restarts: int
     ) -> Costs:
-        """Return the costs with those of the present call added."""
+        """Return the costs with those of this call added."""
         peaks = [value for value in (self.peak_bytes, peak) if value is not None]
         return Costs(
             seconds={
@@ -199,7 +203,7 @@ class Costs:
 
 
 def counts_of(shards: Mapping[int, ShardFile], mark: Mark) -> dict[str, Any]:
-    """Sum the shards up: conversations, answers, failures by reason, rows of the source that were left out."""
+    """Sum over the shards: conversations, answers, failures by reason, and source rows that were left out."""
     return {
         "conversations": sum(shard.conversations for shard in shards.values()),
         "rows_unscored": sum(shard.rows_unscored for shard in shards.values()),
@@ -216,15 +220,15 @@ def _added(counts: list[Mapping[str, int]]) -> dict[str, int]:
 
 
 class ManifestFile:
-    """The manifest of one machine's part of one model, kept up to date."""
+    """The manifest of one machine's part of one model."""
 
     def __init__(self, folder: Path, part: str, about: Mapping[str, Any]) -> None:
-        """``about`` is what stays the same: model, settings, source, arguments."""
+        """``about`` is the constant part: model, settings, source, arguments."""
         self.path = folder / manifest_name(part)
         self._about = {"schema": SCHEMA, "kind": "generate", **environment(), **about}
 
     def write(self, shards: Mapping[int, ShardFile], mark: Mark, costs: Costs, *, complete: bool) -> dict[str, Any]:
-        """Write it and return it."""
+        """Write and return the manifest."""
         document: dict[str, Any] = {
             **self._about,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),

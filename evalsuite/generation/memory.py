@@ -1,4 +1,4 @@
-"""The most memory that a model took while it was served, looked at once a second."""
+"""Peak memory while a model is served, sampled once a second."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from evalsuite.serving.device import told_of_gpus
+from evalsuite.serving.device import query_gpus
 
 _EVERY_S = 1.0
 _MIB = 2**20
 
 
 class PeakMemory:
-    """Samples in a thread: a GPU's used memory through nvidia-smi, else the resident memory of our child processes.
+    """Samples in a thread: used GPU memory from nvidia-smi, or the resident memory of child processes.
 
-    ``what`` names the one that was measured; ``peak_bytes`` is None while nothing was seen, as
-    with a server that somebody else runs.
+    ``what`` describes the measurement; ``peak_bytes`` is None without any sample, as for an external server.
     """
 
     def __init__(self, kind: str) -> None:
         """``kind`` is the session's: "cpu", "cuda" or "endpoint"."""
         self.kind = kind
         self.peak_bytes: int | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="evalsuite-memory", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="evalsuite-memory", daemon=True)
 
     @property
     def what(self) -> str:
         return {
-            "cuda": "memory used on the GPUs, of all processes (nvidia-smi); vLLM reserves its share at the start",
+            "cuda": "memory used on the GPUs by all processes (nvidia-smi); vLLM reserves its share at startup",
             "cpu": "resident memory of the server's processes",
-        }.get(self.kind, "not measured: the server is somebody else's")
+        }.get(self.kind, "not measured: external server")
 
     def __enter__(self) -> Self:
         if self.kind in {"cpu", "cuda"}:
@@ -39,34 +38,33 @@ class PeakMemory:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._over.set()
+        self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         measure = gpu_bytes if self.kind == "cuda" else children_bytes
-        while not self._over.wait(_EVERY_S):
-            seen = measure()
-            if seen:
-                self.peak_bytes = max(self.peak_bytes or 0, seen)
+        while not self._stopped.wait(_EVERY_S):
+            if used := measure():
+                self.peak_bytes = max(self.peak_bytes or 0, used)
 
 
 def children_bytes() -> int:
-    """Return the resident bytes of all processes below this one."""
+    """Return the resident bytes of all child processes."""
     import psutil
 
     total = 0
     for process in psutil.Process().children(recursive=True):
         try:
             total += process.memory_info().rss
-        except psutil.Error:  # it ended while it was looked at
+        except psutil.Error:  # the process has just ended
             continue
     return total
 
 
 def gpu_bytes() -> int:
-    """Return the bytes in use on all visible GPUs, 0 where nvidia-smi does not tell."""
+    """Return the bytes in use on all visible GPUs, 0 if nvidia-smi does not report them."""
     try:
-        return sum(int(mib) for mib in told_of_gpus("memory.used")) * _MIB
+        return sum(int(mib) for mib in query_gpus("memory.used")) * _MIB
     except ValueError:
         return 0

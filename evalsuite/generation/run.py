@@ -1,9 +1,8 @@
-"""``evalsuite generate``: each model in turn answers every conversation of a source, into Parquet shards.
+"""``evalsuite generate``: each model answers every conversation of a source, into Parquet shards.
 
-A fixed number of workers takes one conversation after the other, so the server's batch is full
-from the first answer to the last and nobody waits for a batch's slowest. What is answered is in
-a store before anybody sees it; what is written is in the manifest before the store forgets it.
-Killed at any moment, the next call goes on where this one was and writes the same rows.
+A fixed number of workers takes one conversation after the other, so the server's batch is always full and
+never waits for its slowest request. Answers are stored before they are used, and a shard is in the manifest
+before its store is deleted. After a kill at any moment, the next call resumes and writes the same rows.
 """
 
 from __future__ import annotations
@@ -18,62 +17,64 @@ from typing import Any
 
 import filelock
 
-from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.config import resolved_yaml
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import CheckpointError, DataError, StoreError, UsageError
+from evalsuite.files import write_text
 from evalsuite.generation.answers import RollingStore
-from evalsuite.generation.feed import Feed, Mark, Prompted, Seen
+from evalsuite.generation.feed import Feed, Mark, Prompted, SeenConversations
 from evalsuite.generation.manifest import (
     Costs,
     ManifestFile,
-    forget_empty,
+    check_settings,
+    config_name,
+    delete_empty,
     manifest_name,
     manifests_in,
+    move_answers_aside,
     read_manifest,
-    refuse_other_settings,
     served_name_in,
-    set_answers_aside,
     settings_of,
     unfinished_folder,
     verified_shards,
 )
 from evalsuite.generation.memory import PeakMemory
 from evalsuite.generation.settings import GenerateConfig
-from evalsuite.generation.shards import Columns, Row, ShardBook, ShardFile
-from evalsuite.generation.turns import Asking, answer_conversation
-from evalsuite.progress import Progress, Silence
+from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
+from evalsuite.generation.turns import AnswerSettings, answer_conversation
+from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
-from evalsuite.runs.plan import chat_template_file
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity, attached_server, effective_dtype
 from judges.types import Message, Unscored
 
-_NOTE_EVERY_S = 10.0
-_END_WITHIN_S = 30.0
+_MANIFEST_EVERY_S = 10.0
+_STOP_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What stands on the disk afterwards: one manifest a model, and its folder."""
+    """The result: one manifest and folder per model."""
 
     manifests: Sequence[Mapping[str, Any]]
     folders: Sequence[Path]
 
     @property
-    def unscored_share(self) -> float:
-        """Share of answers, and of rows that could not be asked at all, that are missing."""
+    def unscored(self) -> tuple[int, int]:
+        """The number of missing answers and of all answers; rows that could not be asked count."""
         counts = [manifest["counts"] for manifest in self.manifests]
         missing: int = sum(sum(count["unscored"].values()) for count in counts)
         asked: int = sum(count["answers"] + count["rows_unscored"] for count in counts)
-        return missing / max(1, asked)
+        return missing, asked
 
 
 @dataclass(slots=True)
 class _Plan:
-    """One model on its way."""
+    """The state of one model's output: its folder, settings and existing shards."""
 
     checkpoint: Checkpoint
     folder: Path
@@ -89,25 +90,17 @@ class _Plan:
 
 def generate(config: GenerateConfig, progress: Progress | None = None) -> Generated:
     """Answer the conversations with every model; raises EvalsuiteError, and keeps every finished answer."""
-    progress = progress or Silence()
+    progress = progress or NoProgress()
     progress.step("opening the prompts")
     rows = open_source(config.prompts)
     _require_language(config, rows)
     checkpoints = [
-        resolve(
-            word,
-            chat_template_file=chat_template_file(config),
-            base_url=config.base_url,
-            allow_pickle=config.allow_pickle,
-            trust_remote_code=config.runs_remote_code,
-            on_step=progress.step,
-        )
-        for word in config.models
+        config.serve.resolve(spec, base_url=config.base_url, on_step=progress.step) for spec in config.models
     ]
     with ExitStack() as stack:
         plans = []
         for checkpoint, folder in zip(checkpoints, _folders(config, checkpoints), strict=True):
-            stack.enter_context(_alone(folder, config))
+            stack.enter_context(_locked(folder, config))
             plans.append(_plan(config, rows, checkpoint, folder, progress))
         progress.step("")
         manifests = [plan.old or {} if plan.is_complete else _answer(config, rows, plan, progress) for plan in plans]
@@ -115,34 +108,34 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
 
 
 def _require_language(config: GenerateConfig, rows: Rows) -> None:
-    detect_format(rows.columns, rows.word)
+    detect_format(rows.columns, rows.spec)
     if config.language is not None and not {"language", "lang"} & set(rows.columns):
-        raise DataError(f"{rows.word} says no language (no column 'language' or 'lang'); leave out --language")
+        raise DataError(f"{rows.spec} has no column 'language' or 'lang'; leave out --language")
 
 
 def _folders(config: GenerateConfig, checkpoints: Sequence[Checkpoint]) -> list[Path]:
-    """One model's shards lie in --out itself; those of several in a folder each, and so does a later one's there."""
+    """Return --out itself for a single model, and a folder in it per model for several, also for later calls."""
     slugs = [checkpoint.slug for checkpoint in checkpoints]
-    if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        raise UsageError(f"{twice[0]} is named twice; name each model once")
+    if duplicates := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+        raise UsageError(f"duplicate model {duplicates[0]}")
     has_model_folders = any(config.out.glob("*/_manifest*.json"))
     if len(checkpoints) == 1 and not has_model_folders:
         return [config.out]
     if manifests_in(config.out):
-        raise UsageError(f"{config.out} holds the shards of one model; give another --out for several")
+        raise UsageError(f"{config.out} contains the shards of one model; give another --out for several")
     return [config.out / slug for slug in slugs]
 
 
 @contextmanager
-def _alone(folder: Path, config: GenerateConfig) -> Iterator[None]:
-    """Hold the folder's part for this process; the kernel gives it back however the process ends."""
-    lock = filelock.FileLock(folder / f".{manifest_name(config.shard.word)}.lock", timeout=0)
+def _locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
+    """Lock the folder's part for this process; the kernel releases the lock when the process ends."""
+    lock = filelock.FileLock(folder / f".{manifest_name(config.shard.suffix)}.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
         raise UsageError(
-            f"another evalsuite generates into {folder}; wait for it, or share the work with --shard i/n"
+            f"another evalsuite process generates into {folder}; wait for it, or split the work with --shard i/n"
         ) from error
     except OSError as error:
         raise StoreError(f"cannot write {folder} ({error.strerror or error}); give a writable --out") from error
@@ -153,60 +146,60 @@ def _alone(folder: Path, config: GenerateConfig) -> Iterator[None]:
 
 
 def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
-    """Find out what stands already; refuses to mix answers of different settings before anything is started."""
-    recorded = None if config.fresh else served_name_in(folder, config.shard.word)
+    """Check the existing output before anything is started; raises UsageError if it has other settings."""
+    recorded = None if config.fresh else served_name_in(folder, config.shard.suffix)
     attached, unreachable = attached_server(checkpoint, config.base_url, recorded)
-    identity = answer_identity(checkpoint, config.serve_options(), config.chat_template, attached=attached)
+    identity = answer_identity(checkpoint, config.serve, attached=attached)
     settings = settings_of(config, rows, identity)
-    part = config.shard.word
+    part = config.shard.suffix
     if config.fresh:
-        set_answers_aside(folder, part, settings)
-    forget_empty(folder, part, settings)
-    refuse_other_settings(folder, settings)
+        move_answers_aside(folder, part, settings)
+    delete_empty(folder, part, settings)
+    check_settings(folder, settings)
     path = folder / manifest_name(part)
     plan = _Plan(checkpoint, folder, part, settings, read_manifest(path) if path.is_file() else None)
     if plan.old is not None:
         plan.written, bad = verified_shards(folder, plan.old, part)
         for name in bad:
-            progress.say(f"{folder / name} is missing or not as it was written; it is made anew")
+            progress.log(f"{folder / name} is missing or changed; writing it again")
     if unreachable is not None and not plan.is_complete:
         raise unreachable
     return plan
 
 
 def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress) -> dict[str, Any]:
-    """Answer what is missing of one model and return its manifest."""
+    """Generate the missing answers of one model and return its manifest."""
     unfinished = unfinished_folder(plan.folder, plan.part)
     for left in plan.folder.glob(f".part-{f'{plan.part}-' if plan.part else '[0-9]'}*.tmp"):
         left.unlink()
     with ExitStack() as stack:
         store = stack.enter_context(RollingStore(unfinished))
-        seen = Seen(unfinished / "seen.sqlite")
+        seen = SeenConversations(unfinished / "seen.sqlite")
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
         session = stack.enter_context(_session(config, plan, store, progress))
         _require_chat_format(session)
         memory = stack.enter_context(PeakMemory(session.kind))
-        work = _Work(config, rows, plan, session, store, seen, memory, progress)
+        job = _Job(config, rows, plan, session, store, seen, memory, progress)
         try:
-            with_restarts(session, lambda: _run_on(loop, work), progress)
+            with_restarts(session, lambda: _run_on(loop, job), progress)
         finally:
             loop.wait(session.client.close())
-            work.note()
-        manifest = work.finish()
+            job.write_manifest()
+        manifest = job.finish()
     shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
 
 
-def _run_on(loop: LoopThread, work: _Work) -> None:
-    """Do the work on the loop; an interrupt waits until every task has ended, so that none writes afterwards."""
-    future = loop.submit(work.walk())
+def _run_on(loop: LoopThread, job: _Job) -> None:
+    """Run the job on the loop; an interrupt waits until every task has ended, so that none writes afterwards."""
+    future = loop.submit(job.run())
     try:
         future.result()
     except BaseException:
         future.cancel()
-        deadline = time.monotonic() + _END_WITHIN_S
-        while work.walking and time.monotonic() < deadline:
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while job.is_running and time.monotonic() < deadline:
             time.sleep(0.02)
         raise
 
@@ -215,17 +208,15 @@ def _session(config: GenerateConfig, plan: _Plan, store: RollingStore, progress:
     return Session(
         plan.checkpoint,
         store,
-        config.serve_options(),
+        config.serve,
         plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log",
         base_url=config.base_url,
-        template_word=config.chat_template,
-        in_flight=config.in_flight,
         on_step=progress.step,
     )
 
 
 def _require_chat_format(session: Session) -> None:
-    """Say before any server starts that a model cannot chat, or that its template fails on the plainest prompt."""
+    """Raise before any server starts if the model has no chat template, or one that fails on a simple prompt."""
     if session.chat_format is None:
         return
     if session.chat_format.source is None:
@@ -235,8 +226,8 @@ def _require_chat_format(session: Session) -> None:
     session.chat_format.prompt_tokens([Message("user", "Hello")])
 
 
-class _Work:
-    """The answering of one model: workers, shards, and the notes about them."""
+class _Job:
+    """Generation with one model: workers, shards and the manifest."""
 
     def __init__(
         self,
@@ -245,16 +236,16 @@ class _Work:
         plan: _Plan,
         session: Session,
         store: RollingStore,
-        seen: Seen,
+        seen: SeenConversations,
         memory: PeakMemory,
         progress: Progress,
     ) -> None:
-        self.walking = False
+        self.is_running = False
         self._config, self._rows, self._plan = config, rows, plan
         self._session, self._store, self._seen = session, store, seen
         self._memory, self._progress = memory, progress
         self._columns = Columns(rows.schema(), plan.checkpoint.name, config.policy)
-        self._asking = Asking(
+        self._answer_settings = AnswerSettings(
             config.policy,
             config.max_new_tokens,
             config.temperature,
@@ -264,25 +255,26 @@ class _Work:
             config.logprobs,
         )
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
+        write_text(plan.folder / config_name(plan.part), resolved_yaml(config))
         self._before = Costs.before(plan.old)
-        # From the first conversation that is to be answered on: before it, a folder that is mended is only read.
-        self._began: float | None = None
-        self._noted = time.monotonic()
+        # When the first conversation was sent; before that, shards to repair are only read.
+        self._started_at: float | None = None
+        self._manifest_at = time.monotonic()
         self._written = plan.written
         self._mark = max((shard.mark for shard in plan.written.values()), key=lambda mark: mark.rows, default=Mark())
-        self._line = f"{plan.checkpoint.name} conversations"
-        self.note()
+        self._task = f"{plan.checkpoint.name} conversations"
+        self.write_manifest()
 
     @property
     def _ahead(self) -> int:
-        """Conversations at work: a quarter more than requests, so that none is missing while an answer is read."""
+        """Conversations in progress: a quarter more than requests, so that the server is never idle."""
         return self._session.in_flight + self._session.in_flight // 4
 
-    async def walk(self) -> None:
-        """Answer everything that is not written yet; may be called again after a server died."""
-        self.walking = True
+    async def run(self) -> None:
+        """Answer everything that is not written yet; can be called again after the server died."""
+        self.is_running = True
         try:
-            book = ShardBook(
+            writer = ShardWriter(
                 self._plan.folder,
                 self._plan.part,
                 self._columns,
@@ -290,22 +282,22 @@ class _Work:
                 self._ahead,
                 self._written,
             )
-            feed = self._feed(book)
-            self._progress.begin(self._line, self._expected())
-            self._progress.advance(self._line, sum(shard.conversations for shard in self._written.values()))
-            await gather_or_cancel([self._worker(feed, book) for _ in range(self._ahead)])
-            self._take(book, await book.end(feed.index))
+            feed = self._feed(writer)
+            self._progress.begin(self._task, self._expected())
+            self._progress.advance(self._task, sum(shard.conversations for shard in self._written.values()))
+            await gather_or_cancel([self._worker(feed, writer) for _ in range(self._ahead)])
+            self._record(writer, await writer.finish(feed.index))
             self._mark = feed.mark
             if feed.index == 0 and feed.mark.position == 0:
                 raise DataError(_nothing_to_answer(self._config, self._rows, feed))
         finally:
-            self.walking = False
+            self.is_running = False
 
-    def _feed(self, book: ShardBook) -> Feed:
-        first = book.first_open
-        mark = book.written[first - 1].mark if first else Mark()
+    def _feed(self, writer: ShardWriter) -> Feed:
+        first = writer.first_open
+        mark = writer.written[first - 1].mark if first else Mark()
         if self._seen.rows < mark.rows:
-            # A finished folder has forgotten what its rows were; only reading them again tells what repeats them.
+            # The seen conversations of a finished folder are deleted, so duplicates need a read from the start.
             first, mark = 0, Mark()
         return Feed(
             self._rows,
@@ -318,46 +310,46 @@ class _Work:
         )
 
     def _expected(self) -> int | None:
-        """How many conversations there are at most, None where only reading tells."""
+        """Return the maximum number of conversations, None if unknown before reading."""
         if self._rows.n_rows is None and self._config.limit is None:
             return None
-        known = [count for count in (self._rows.n_rows, self._config.limit) if count is not None]
-        return -(-min(known) // self._config.shard.of)
+        counts = [count for count in (self._rows.n_rows, self._config.limit) if count is not None]
+        return -(-min(counts) // self._config.shard.of)
 
-    async def _worker(self, feed: Feed, book: ShardBook) -> None:
-        while (prompted := await feed.next(book.room_for)) is not None:
-            if book.number_of(prompted.index) in book.written:
+    async def _worker(self, feed: Feed, writer: ShardWriter) -> None:
+        while (prompted := await feed.next(writer.admit)) is not None:
+            if writer.number_of(prompted.index) in writer.written:
                 continue
-            if self._began is None:
-                self._began = time.monotonic()
-            self._store.open_shard(book.number_of(prompted.index))
+            if self._started_at is None:
+                self._started_at = time.monotonic()
+            self._store.open_shard(writer.number_of(prompted.index))
             row = await self._row(prompted)
-            self._take(book, await book.place(row))
-            self._progress.advance(self._line)
-            if time.monotonic() - self._noted > _NOTE_EVERY_S:
-                self.note()
+            self._record(writer, await writer.add(row))
+            self._progress.advance(self._task)
+            if time.monotonic() - self._manifest_at > _MANIFEST_EVERY_S:
+                self.write_manifest()
 
     async def _row(self, prompted: Prompted) -> Row:
         conversation = prompted.conversation
         if isinstance(conversation, Unscored):
             return Row(prompted, (), conversation.reason)
-        return Row(prompted, await answer_conversation(conversation, self._session.client, self._asking), None)
+        return Row(prompted, await answer_conversation(conversation, self._session.client, self._answer_settings), None)
 
-    def _take(self, book: ShardBook, shard: ShardFile | None) -> None:
-        """Note a written file; only then may its answers be forgotten."""
+    def _record(self, writer: ShardWriter, shard: ShardFile | None) -> None:
+        """Record a written file in the manifest, then delete its answers from the store."""
         if shard is None:
             return
         self._written[shard.number] = shard
         self._mark = max(self._mark, shard.mark, key=lambda mark: mark.rows)
-        self.note()
-        self._store.forget_before(book.first_open)
+        self.write_manifest()
+        self._store.delete_before(writer.first_open)
 
     def _costs(self) -> Costs:
         serve = self._session.serve_seconds
         usage = asdict(self._session.client.usage)
-        # What was remembered costs the server nothing, and reading it is no generation.
-        began = self._began if usage["requests"] else None
-        generate = 0.0 if began is None else max(0.0, time.monotonic() - began - serve)
+        # Reading stored answers is not generation.
+        started_at = self._started_at if usage["requests"] else None
+        generate = 0.0 if started_at is None else max(0.0, time.monotonic() - started_at - serve)
         return self._before.plus(
             serve=serve,
             generate=generate,
@@ -367,9 +359,8 @@ class _Work:
             restarts=self._session.restarts,
         )
 
-    def note(self) -> None:
-        """Write down how far everything is."""
-        self._noted = time.monotonic()
+    def write_manifest(self) -> None:
+        self._manifest_at = time.monotonic()
         self._file.write(self._written, self._mark, self._costs(), complete=False)
 
     def finish(self) -> dict[str, Any]:
@@ -377,12 +368,11 @@ class _Work:
 
 
 def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) -> dict[str, Any]:
-    """What the manifest says once and for all."""
+    """Return the constant part of the manifest."""
     checkpoint = plan.checkpoint
-    asked = {"policy", "max_new_tokens", "temperature", "top_p", "system", "language", "limit", "shard_size", "seed"}
-    served = {"dtype", "max_model_len", "tensor_parallel_size", "data_parallel_size", "vllm_args", "in_flight"}
-    served |= {"trust_remote_code"}
-    arguments = config.model_dump(mode="json", include=asked | served)
+    shown = {"policy", "max_new_tokens", "temperature", "top_p", "system", "language", "limit", "shard_size", "seed"}
+    unrecorded = {"chat_template", "allow_pickle"}
+    arguments = config.model_dump(mode="json", include=shown) | config.serve.model_dump(mode="json", exclude=unrecorded)
     if config.base_url:
         arguments["base_url"] = without_secrets(config.base_url)
     return {
@@ -390,7 +380,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
             "name": checkpoint.name,
             "fingerprint": checkpoint.fingerprint,
             "fingerprint_covers": "name and URL only" if checkpoint.endpoint else "weights and config",
-            "dtype": effective_dtype(checkpoint, config.serve_options(), attached=bool(config.base_url)),
+            "dtype": effective_dtype(checkpoint, config.serve, attached=bool(config.base_url)),
             "tokenizer_sha256": checkpoint.tokenizer_sha256,
             "chat_template_sha256": checkpoint.chat_template_sha256,
             "chat_format": session.chat_format.source if session.chat_format else "server",
@@ -400,12 +390,12 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
         "source": {
             "word": rows.name,
             "kind": rows.kind,
-            "layout": detect_format(rows.columns, rows.word),
+            "layout": detect_format(rows.columns, rows.spec),
             "columns": list(rows.columns),
             "fingerprint": rows.fingerprint,
         },
         "served_on": session.kind,
-        "shard": f"{config.shard.number}/{config.shard.of}",
+        "shard": str(config.shard),
         "arguments": arguments,
         "settings": plan.settings,
     }
@@ -413,6 +403,6 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
 
 def _nothing_to_answer(config: GenerateConfig, rows: Rows, feed: Feed) -> str:
     if config.language is not None and feed.mark.rows:
-        found = ", ".join(sorted(feed.languages))
-        return f"no row of {rows.word} has the language {config.language!r}; found: {found}"
-    return f"{rows.word} has no rows; give a source with conversations"
+        languages = ", ".join(sorted(feed.languages))
+        return f"no row of {rows.spec} has the language {config.language!r}; languages: {languages}"
+    return f"{rows.spec} has no rows; give a source with conversations"

@@ -1,14 +1,15 @@
-"""What ``evalsuite generate`` was asked to do: frozen, every fault reported at once."""
+"""The options of ``evalsuite generate``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from evalsuite.config import RunConfig
+from evalsuite.config import BaseUrl, Config, MaxUnscored, Seed
+from evalsuite.serving.config import ServeConfig
 
 Policy = Literal["own", "teacher-forced"]
 SHARD_ROWS = 5000
@@ -23,56 +24,81 @@ class Slice(pydantic.BaseModel):
     of: int = 1
 
     @property
-    def word(self) -> str:
+    def suffix(self) -> str:
         """What file names carry: "1of4", and "" for the whole."""
         return "" if self.of == 1 else f"{self.number}of{self.of}"
 
     def holds(self, position: int) -> bool:
         return position % self.of == self.number - 1
 
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
-class GenerateConfig(RunConfig):
-    """A whole ``evalsuite generate``; see its ``--help`` for what each field does.
 
-    A ``temperature``, ``top_p`` or ``top_k`` of None is the checkpoint's own.
-    """
+class GenerateConfig(Config):
+    """A whole ``evalsuite generate``; a ``temperature`` or ``top_p`` of None is the checkpoint's own."""
 
-    prompts: str
+    command: ClassVar[str] = "generate"
+
+    models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
+    """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
+    prompts: str = pydantic.Field(json_schema_extra={"path": True})
+    """Hub data set org/name or org/name:config@split; a file or folder (Parquet, JSONL, JSON); or a suite."""
     out: Path
+    """Folder for the shards; several models get a folder each in it."""
     policy: Policy = "own"
+    """What later turns see: the model's own answers, or the original ones."""
     max_new_tokens: int = pydantic.Field(default=2048, ge=1)
-    temperature: float | None = pydantic.Field(default=None, ge=0, allow_inf_nan=False)
+    """Max tokens per answer."""
+    temperature: float | None = pydantic.Field(default=None, ge=0)
+    """0 is greedy; the checkpoint's own settings by default."""
     top_p: float | None = pydantic.Field(default=None, gt=0, le=1)
+    """Nucleus sampling, with --temperature; 1 by default."""
+    seed: Seed = 0
     system: str | None = None
+    """System turn of every conversation, in place of its own."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Max conversations (quick trial)."""
     language: str | None = None
-    shard: Slice = Slice()
+    """Only rows of this language, as the data set names it."""
+    shard: Slice = pydantic.Field(default=Slice(), json_schema_extra={"metavar": "i/n"})
+    """Answer every n-th conversation, on one of n machines with the same --out."""
     shard_size: int = pydantic.Field(default=SHARD_ROWS, ge=1)
+    """Conversations per Parquet file."""
     logprobs: bool = True
+    """Record each answer's cumulative log-probability."""
     push_to: str | None = None
+    """Hub data set org/name to upload the finished folder to."""
     public: bool = False
+    """With --push-to: make a new data set public; it is private by default."""
+    fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
+    """Set the folder's earlier answers aside and start again."""
+    base_url: BaseUrl = None
+    max_unscored: MaxUnscored = 0.01
+    serve: ServeConfig = ServeConfig()
 
     @pydantic.field_validator("shard", mode="before")
     @classmethod
-    def _read_shard(cls, word: Any) -> Any:
-        if not isinstance(word, str):
-            return word
-        match = re.fullmatch(r"(\d+)/(\d+)", word.strip())
+    def _read_shard(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        match = re.fullmatch(r"(\d+)/(\d+)", given.strip())
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
-            raise ValueError(f"--shard {word!r}: give i/n with i from 1 to n, as in 1/4")
+            raise ValueError(f"{given!r} is not i/n with i from 1 to n, as in 1/4")
         return Slice(number=int(match[1]), of=int(match[2]))
 
     @pydantic.field_validator("push_to")
     @classmethod
-    def _check_repo(cls, word: str | None) -> str | None:
-        if word is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", word):
-            raise ValueError(f"--push-to {word!r}: give a hub id org/name")
-        return word
+    def _check_repo(cls, repo: str | None) -> str | None:
+        if repo is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+            raise ValueError(f"{repo!r} is not a hub id; give org/name")
+        return repo
 
     @pydantic.field_validator("system")
     @classmethod
     def _check_system(cls, text: str | None) -> str | None:
         if text is not None and not text.strip():
-            raise ValueError("--system is empty; leave it out for no system turn")
+            raise ValueError("it is empty; leave it out for no system turn")
         return text
 
     @pydantic.model_validator(mode="after")

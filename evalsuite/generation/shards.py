@@ -1,15 +1,16 @@
-"""Finished conversations into Parquet files of a fixed number of rows, in the source's order.
+"""Writing finished conversations to Parquet files of a fixed number of rows, in the source's order.
 
-A file holds the conversations ``[k * size, (k + 1) * size)`` whatever order they end in, and is
-written when the last of them has ended. So that one straggler cannot make the waiting rows grow
-without bound, a conversation is admitted only while it is less than ``reach`` ahead of the first
-one whose file is not written: no more than ``reach`` rows are in memory.
+A file contains the conversations ``[k * size, (k + 1) * size)``, which finish in any order, and is written
+once all of them are finished. A straggler must not make the number of buffered rows grow without bound, so
+a conversation is only admitted if it is less than ``reach`` ahead of the first one whose file is not
+written: at most ``reach`` rows are in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,14 +24,14 @@ from evalsuite.generation.feed import Mark, Prompted
 from evalsuite.generation.turns import Turn, storable
 
 _ROW_GROUP = 1000
-_TAKEN = ("conversation_hash", "language")
-"""Source columns that are the same as ours where they are text."""
-_OURS = ("conversation_hash", "model", "language", "conversation", "policy", "unscored")
+_SAME = ("conversation_hash", "language")
+"""Source columns that equal the output's column of that name if they are text."""
+_OUTPUT = ("conversation_hash", "model", "language", "conversation", "policy", "unscored")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One answered conversation; ``unscored`` is the reason why a row could not be asked at all."""
+    """One answered conversation; ``unscored`` is the reason if the row could not be asked at all."""
 
     prompted: Prompted
     turns: tuple[Turn, ...]
@@ -39,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """One written file: what it is, what is in it, and how far the source is read after it."""
+    """One written file: its identity, counts, and how far the source is read after it."""
 
     number: int
     file: str
@@ -55,7 +56,7 @@ class ShardFile:
 
 
 class Columns:
-    """The output's columns: ours, then the source's own, untouched, under ``source_<name>`` where ours has the name."""
+    """The output columns: the answers', then the source's, as ``source_<name>`` if the name is taken."""
 
     def __init__(self, source: Any, model: str, policy: str) -> None:
         """``source`` is the Arrow schema of the source's rows."""
@@ -64,8 +65,8 @@ class Columns:
         self._model, self._policy = model, policy
         self._names: dict[str, str] = {}
         for name in source.names:
-            if name not in _TAKEN or not _is_text(source.field(name).type):
-                self._names[name] = _free_name(name, {*_OURS, *source.names} - {name}, taken=name in _OURS)
+            if name not in _SAME or not _is_text(source.field(name).type):
+                self._names[name] = _free_name(name, {*_OUTPUT, *source.names} - {name}, taken=name in _OUTPUT)
         turn = pa.struct(
             [
                 ("role", pa.string()),
@@ -76,8 +77,8 @@ class Columns:
                 ("completion_tokens", pa.int64()),
             ]
         )
-        ours = [(name, pa.list_(turn) if name == "conversation" else pa.string()) for name in _OURS]
-        self.schema = pa.schema([*ours, *((new, source.field(old).type) for old, new in self._names.items())])
+        answer_columns = [(name, pa.list_(turn) if name == "conversation" else pa.string()) for name in _OUTPUT]
+        self.schema = pa.schema([*answer_columns, *((new, source.field(old).type) for old, new in self._names.items())])
 
     def table(self, rows: Sequence[Row]) -> Any:
         """Return the rows as an Arrow table."""
@@ -106,7 +107,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _free_name(name: str, others: Collection[str], *, taken: bool) -> str:
-    """Return ``name``, with "source_" before it where we took it, and again while that is a column too."""
+    """Return ``name``, or if it is taken, with "source_" prepended until no other column has that name."""
     new = f"source_{name}" if taken else name
     while taken and new in others:
         new = f"source_{new}"
@@ -114,7 +115,7 @@ def _free_name(name: str, others: Collection[str], *, taken: bool) -> str:
 
 
 def _array(values: Sequence[Any], kind: Any) -> Any:
-    """Make one column; what does not go into its type as it is (mixed JSON, half of a surrogate pair) goes as text."""
+    """Build one column; values that do not fit its type (mixed JSON, lone surrogates) become text."""
     import pyarrow as pa
 
     try:
@@ -133,12 +134,12 @@ def _clean(value: Any) -> Any:
 
 
 def file_name(number: int, part: str) -> str:
-    """Return a shard's file name, ``part-00003.parquet``; ``part`` is a machine's word as in "1of4"."""
+    """Return a shard's file name, ``part-00003.parquet``; ``part`` is the machine's part, such as "1of4"."""
     return f"part-{f'{part}-' if part else ''}{number:05d}.parquet"
 
 
 def write_shard(folder: Path, name: str, table: Any) -> str:
-    """Write a file under a temporary name, sync it, rename it; return its SHA-256. Raises StoreError."""
+    """Write a file atomically and return its SHA-256; raises StoreError."""
     import pyarrow.parquet as pq
 
     temporary = folder / f".{name}.tmp"
@@ -152,22 +153,22 @@ def write_shard(folder: Path, name: str, table: Any) -> str:
         temporary.unlink(missing_ok=True)
         raise StoreError(
             f"cannot write {folder / name} ({error.strerror or error}); free some space and run the same command "
-            "again: what was answered is kept"
+            "again; finished answers are kept"
         ) from error
 
 
-class ShardBook:
-    """Takes rows as they end and writes a file as soon as all of its rows are there."""
+class ShardWriter:
+    """Collects rows as they finish and writes a file as soon as all of its rows are there."""
 
     def __init__(
         self, folder: Path, part: str, columns: Columns, size: int, ahead: int, written: Mapping[int, ShardFile]
     ) -> None:
-        """``ahead`` conversations are answered at once; ``written`` are the files that stand already."""
+        """``ahead`` conversations are answered concurrently; ``written`` are the existing files."""
         self.reach = size * (1 + -(-ahead // size))
         self.written = dict(written)
         self._folder, self._part, self._columns, self._size = folder, part, columns, size
         self._rows: dict[int, dict[int, Row]] = {}
-        self._room = asyncio.Condition()
+        self._admission = asyncio.Condition()
         self._total: int | None = None
 
     @property
@@ -179,40 +180,40 @@ class ShardBook:
         return number
 
     @property
-    def waiting(self) -> int:
-        """How many finished rows wait for their file's other rows."""
+    def buffered(self) -> int:
+        """The number of finished rows whose file is not written."""
         return sum(map(len, self._rows.values()))
 
     def number_of(self, index: int) -> int:
         return index // self._size
 
-    async def room_for(self, index: int) -> None:
+    async def admit(self, index: int) -> None:
         """Wait until conversation ``index`` is within reach of the first one whose file is not written."""
-        async with self._room:
-            await self._room.wait_for(lambda: index < self.first_open * self._size + self.reach)
+        async with self._admission:
+            await self._admission.wait_for(lambda: index < self.first_open * self._size + self.reach)
 
-    async def place(self, row: Row) -> ShardFile | None:
-        """Take a finished conversation; return the file that it completed, if it did."""
+    async def add(self, row: Row) -> ShardFile | None:
+        """Add a finished conversation; return the file if it was the last one missing in it."""
         number = self.number_of(row.prompted.index)
         rows = self._rows.setdefault(number, {})
         rows[row.prompted.index] = row
         return await self._write(number) if len(rows) == self._size else None
 
-    async def end(self, total: int) -> ShardFile | None:
-        """Write the last file, which may be smaller; ``total`` is the number of conversations there are."""
+    async def finish(self, total: int) -> ShardFile | None:
+        """Write the last file, which may be smaller; ``total`` is the number of conversations."""
         last = (total - 1) // self._size
         if total and last not in self.written and len(self._rows.get(last, ())) == total - last * self._size:
             return await self._write(last)
         return None
 
     async def _write(self, number: int) -> ShardFile:
-        # Nobody else comes here for this number: its rows are complete, and each is placed once.
+        # Runs once per number, when its last row is added.
         rows = [row for _, row in sorted(self._rows[number].items())]
         shard = await asyncio.get_running_loop().run_in_executor(None, self._write_rows, number, rows)
-        async with self._room:
+        async with self._admission:
             self.written[number] = shard
             del self._rows[number]
-            self._room.notify_all()
+            self._admission.notify_all()
         return shard
 
     def _write_rows(self, number: int, rows: Sequence[Row]) -> ShardFile:
@@ -234,9 +235,5 @@ class ShardBook:
         )
 
 
-def _counted(words: Sequence[str | None]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for word in words:
-        if word is not None:
-            counts[word] = counts.get(word, 0) + 1
-    return dict(sorted(counts.items()))
+def _counted(reasons: Sequence[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(reason for reason in reasons if reason is not None).items()))

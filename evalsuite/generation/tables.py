@@ -1,4 +1,4 @@
-"""The terminal's table of what was generated."""
+"""The terminal table of ``evalsuite generate``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_generated(console: Console, generated: Generated) -> None:
-    """Print one line a model: how much was answered, how it ended, and what was left out."""
+    """Print one line per model with its counts, and its files and left out rows."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -33,15 +33,15 @@ def print_generated(console: Console, generated: Generated) -> None:
     console.print(table)
     for folder, manifest in zip(generated.folders, generated.manifests, strict=True):
         left_out = {reason: count for reason, count in manifest["counts"]["left_out"].items() if count}
-        words = f"; left out: {_reasons(left_out)}" if left_out else ""
+        suffix = f"; left out: {_reasons(left_out)}" if left_out else ""
         n_files = len(manifest["shards"])
         console.print(
-            f"{folder}/: {n_files} Parquet file{'s' if n_files != 1 else ''}{words}", highlight=False, markup=False
+            f"{folder}/: {n_files} Parquet file{'s' if n_files != 1 else ''}{suffix}", highlight=False, markup=False
         )
 
 
 def output_rate(manifest: Mapping[str, Any]) -> float | None:
-    """Return the tokens that the server wrote in a second of generation, None where nothing was asked."""
+    """Return the output tokens per second of generation, None without any."""
     seconds, tokens = manifest["seconds"]["generate"], manifest["costs"]["usage"].get("completion_tokens", 0)
     return tokens / seconds if seconds and tokens else None
 

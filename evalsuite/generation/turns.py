@@ -1,4 +1,4 @@
-"""One conversation answered: which history each user turn is asked with, and what became of it."""
+"""Answering one conversation: the history of each user turn, and the answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from judges.types import Message, Role, Unscored
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class AnswerSettings:
     """How every conversation of a run is answered; fields as in ``GenerateConfig``."""
 
     policy: Policy
@@ -34,10 +34,10 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of the answered conversation, as it stands in the output.
+    """One turn of the answered conversation in the output.
 
-    An answer that could not be had is an assistant turn whose ``content`` is None and whose
-    ``finish_reason`` is the reason (a key of ``judges.types.REASONS``).
+    A missing answer is an assistant turn whose ``content`` is None and whose ``finish_reason`` is the
+    reason (a key of ``judges.types.REASONS``).
     """
 
     role: Role
@@ -52,23 +52,21 @@ class Turn:
         return self.finish_reason if self.role == "assistant" and self.content is None else None
 
 
-async def answer_conversation(conversation: Conversation, model: Chat, asking: Asking) -> tuple[Turn, ...]:
+async def answer_conversation(conversation: Conversation, model: Chat, settings: AnswerSettings) -> tuple[Turn, ...]:
     """Answer every user turn, in order.
 
-    ``own``: the history holds the model's own answers, and a turn without one ends the asking
-    (the turns after it are "no_answer"). ``teacher-forced``: the history holds the original
-    assistant turns, as in WILDCHAT-50M's own script; every turn is asked, whatever became of
-    those before. User texts go to the model unchanged; ``system`` takes the place of the
-    conversation's own system turn.
+    ``own``: the history contains the model's answers, and turns after a failed one are "no_answer". ``teacher-forced``:
+    the history contains the original assistant turns, as in WILDCHAT-50M's script, and every turn is asked even if an
+    earlier one failed. User texts are sent unchanged; ``system`` replaces the conversation's system turn.
     """
-    own_system = conversation.messages[0].content if conversation.messages[0].role == "system" else None
-    system = asking.system or own_system
+    first_system = conversation.messages[0].content if conversation.messages[0].role == "system" else None
+    system = settings.system or first_system
     history = [Message("system", system)] if system else []
     turns = [Turn("system", system)] if system else []
     failed = None
     number = 0
     for message in conversation.messages:
-        if message.role == "assistant" and asking.policy == "teacher-forced":
+        if message.role == "assistant" and settings.policy == "teacher-forced":
             history.append(message)
         if message.role != "user":
             continue
@@ -76,17 +74,17 @@ async def answer_conversation(conversation: Conversation, model: Chat, asking: A
         history.append(message)
         turns.append(Turn("user", message.content))
         reply: Completion | Unscored
-        if failed is not None and asking.policy == "own":
+        if failed is not None and settings.policy == "own":
             reply = Unscored("no_answer", f"turn {failed} has no answer")
         else:
-            reply = await _ask(history, model, asking.sampling(conversation.hash, number))
+            reply = await _ask(history, model, settings.sampling(conversation.hash, number))
         if isinstance(reply, Unscored):
             failed = failed or number
             turns.append(Turn("assistant", None, reply.reason))
             continue
         turn = _answered(reply)
         turns.append(turn)
-        if asking.policy == "own":
+        if settings.policy == "own":
             history.append(Message("assistant", turn.content or ""))
     return tuple(turns)
 
@@ -96,11 +94,11 @@ async def _ask(history: Sequence[Message], model: Chat, sampling: Sampling) -> C
     if not text.strip():
         return Unscored("empty", "the user turn has no text")
     if text != storable(text):
-        return Unscored("malformed_row", "the user turn holds half of a surrogate pair")
+        return Unscored("malformed_row", "the user turn contains a lone surrogate")
     try:
         return await model.chat(history, sampling)
     except CheckpointError as error:
-        # The template takes other conversations: it is this one that it refuses.
+        # The template works for other conversations, but rejects this one.
         return Unscored("bad_roles", str(error))
 
 
@@ -117,5 +115,5 @@ def _answered(reply: Completion) -> Turn:
 
 
 def storable(text: str) -> str:
-    r"""Return ``text`` as UTF-8 can hold it: half of a surrogate pair is written as \\udXXX."""
+    r"""Return ``text`` as valid UTF-8, with lone surrogates written as \\udXXX."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,1 +1,1 @@
-"""``evalsuite mix``: from a recipe to Parquet shards."""
+"""``evalsuite mix``: build a data mix from a recipe."""

@@ -1,11 +1,11 @@
-"""From a recipe to its data mix: Parquet shards and ``mix.json``, the same bytes for the same recipe and data.
+"""Build a recipe's data mix: Parquet shards and ``mix.json``, byte-identical for the same recipe and data.
 
     DIR/mix-00000-of-00037.parquet    messages, conversation_hash, source, dgm
-    DIR/mix.json                      what was asked, available, taken and dropped, tokens, hashes, contamination
+    DIR/mix.json                      counts asked, available, taken and dropped, tokens, hashes, contamination
 
-Every source is read twice (once for its numbers, once for the rows that were drawn), and a third time
-where near-duplicates or contaminated rows are turned down; should too many be, it is read again, each time
-for twice as many (a blend never is). No more texts are held than one shard's.
+Every source is read twice (for the keys of all rows, and for the drawn rows), and a third time if
+near-duplicates or contaminated rows are rejected. If too many are, it is read again for twice as many
+candidates (except for a blend). At most the texts of one shard are held in memory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
+from evalsuite.fingerprint import file_sha256
 from evalsuite.mix.draw import ranks
 from evalsuite.mix.rows import Stream, TokenCount, open_streams, tokenizer_counter, tokenizer_sha256
 from evalsuite.mix.select import Chosen, Selector
@@ -36,16 +36,16 @@ from judges.types import Unscored
 if TYPE_CHECKING:
     from evalsuite.contamination.index import OverlapRule
     from evalsuite.contamination.measure import Meter
-    from evalsuite.contamination.prompts import DataKind
+    from evalsuite.suites.options import DataKind
 
 SCHEMA = 1
-FILE = "mix.json"
+DOCUMENT = "mix.json"
 SHARD = re.compile(r"mix-\d{5,}-of-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
 class ContaminationConfig:
-    """Which benchmark data the mix is held against (None: none), by which rule, and whether finds are dropped."""
+    """The benchmark data that the mix is checked against (None: none), the rule, and whether matches are dropped."""
 
     data: DataKind | None = "full"
     rule: OverlapRule | None = None
@@ -62,30 +62,30 @@ def build_mix(
 ) -> dict[str, Any]:
     """Build a recipe's mix in the folder ``out`` and return mix.json.
 
-    A mix of the same recipe and data that stands there whole is kept as it is, unless ``fresh``; another
-    mix is replaced when the new one is ready. Raises UsageError when the recipe has no mix section or
-    ``out`` holds anything but a mix, and DataError when a source cannot be read or gives too few rows.
+    A complete mix of the same recipe and data is kept unless ``fresh``; another mix is replaced once the
+    new one is ready. Raises UsageError if the recipe has no mix section or ``out`` contains anything but
+    a mix, and DataError if a source cannot be read or has too few rows.
     """
     if recipe.mix is None:
         raise UsageError(f"the recipe {recipe.name!r} has no mix section; add one with its sources")
     contamination = contamination or ContaminationConfig()
     if contamination.drop and contamination.data is None:
         raise UsageError("dropping contaminated rows needs benchmark data; choose full or mini")
-    # A link stays one, and "." has a name.
-    out, word = out.resolve(), out
+    # Resolved, because renames would replace a link and "." has no name.
+    out, given = out.resolve(), out
     streams = _open_all(recipe.mix)
     identity = _identity(recipe, recipe.mix, streams, contamination)
-    kept = None if fresh else _whole_mix(out, identity)
+    kept = None if fresh else _complete_mix(out, identity)
     if kept is not None:
-        progress.say(f"{word} holds this mix already; nothing to do (--fresh builds it again)")
+        progress.log(f"{given} already contains this mix; nothing to do (--fresh builds it again)")
         return kept
     _check_folder(out)
     meter = _meter(contamination, progress)
     count_tokens, tokenizer = (None, None) if recipe.mix.tokenizer is None else tokenizer_counter(recipe.mix.tokenizer)
     selector = Selector(recipe.mix.duplicates, recipe.seed, meter if contamination.drop else None, progress)
     chosen = [
-        selector.choose(source, own, asked, count_tokens)
-        for source, own, asked in zip(recipe.mix.sources, streams, recipe.mix.asked(), strict=True)
+        selector.choose(source, members, asked, count_tokens)
+        for source, members, asked in zip(recipe.mix.sources, streams, recipe.mix.asked(), strict=True)
     ]
     with _replacing(out) as folder:
         document = _write(recipe, chosen, folder, count_tokens, meter, progress)
@@ -93,12 +93,12 @@ def build_mix(
         document["identity"] = identity
         if document["contamination_detail"] is not None:
             document["contamination_detail"]["dropped"] = contamination.drop
-        write_json(folder / FILE, document)
+        write_json(folder / DOCUMENT, document)
     return document
 
 
 def _open_all(mix: Mix) -> list[tuple[Stream, ...]]:
-    """Open all sources; every one that cannot be opened is named at once."""
+    """Open all sources; raises one DataError for all that cannot be opened."""
     opened, faults = [], []
     for source in mix.sources:
         try:
@@ -119,9 +119,7 @@ def _meter(contamination: ContaminationConfig, progress: Progress) -> Meter | No
     meter = load_meter(contamination.data, contamination.rule)
     progress.step("")
     if contamination.drop and not meter.benchmarks.items:
-        raise DataError(
-            f"no benchmark's prompts can be had, so none can be dropped: {'; '.join(meter.benchmarks.missing.values())}"
-        )
+        raise DataError(f"no benchmark prompts are available to drop: {'; '.join(meter.benchmarks.missing.values())}")
     return meter
 
 
@@ -144,21 +142,21 @@ def _write(
             if tally is not None and meter is not None:
                 tally.add(conversation.hash, meter.overlaps(conversation))
             if count_tokens is not None:
-                own = counts[one.source.name]
-                own.tokens = (own.tokens or 0) + count_tokens(conversation)
-    shards, whole = write_shards(spool, folder, counts)
-    if sum(own.rows for own in counts.values()) != n_drawn:
-        raise DataError("a source lost rows while it was read; build the mix again when its data are at rest")
+                count = counts[one.source.name]
+                count.tokens = (count.tokens or 0) + count_tokens(conversation)
+    shards, content_hash = write_shards(spool, folder, counts)
+    if sum(count.rows for count in counts.values()) != n_drawn:
+        raise DataError("a source lost rows while it was read; build the mix again when its data no longer change")
     detail = tally.figures(meter) if tally is not None and meter is not None else None
     return {
         "schema": SCHEMA,
         "name": recipe.name,
-        "hash": whole,
+        "hash": content_hash,
         "seed": recipe.seed,
-        "n_rows": sum(own.rows for own in counts.values()),
-        "n_messages": sum(own.messages for own in counts.values()),
-        "characters": sum(own.characters for own in counts.values()),
-        "tokens": sum(own.tokens or 0 for own in counts.values()) if count_tokens is not None else None,
+        "n_rows": sum(count.rows for count in counts.values()),
+        "n_messages": sum(count.messages for count in counts.values()),
+        "characters": sum(count.characters for count in counts.values()),
+        "tokens": sum(count.tokens or 0 for count in counts.values()) if count_tokens is not None else None,
         "dgms": sorted({stream.dgm for one in chosen for stream in one.streams if stream.dgm is not None}),
         "sources": [_source_figures(one, counts[one.source.name]) for one in chosen],
         "contamination": shares_of(detail) if detail is not None else None,
@@ -176,34 +174,34 @@ def _drawn_rows(
     positions = _positions(recipe, chosen)
     for number, one in enumerate(chosen):
         for member, stream in enumerate(one.streams):
-            wanted = one.places[member]
-            for place, conversation in stream.conversations(progress, f"writing {one.source.name}"):
-                if place in wanted:
+            wanted = one.rows[member]
+            for row, conversation in stream.conversations(progress, f"writing {one.source.name}"):
+                if row in wanted:
                     if isinstance(conversation, Unscored):
-                        raise DataError(f"{stream.rows.word} changed while it was read; build the mix again")
-                    yield positions[number, member, place], one, stream, conversation
+                        raise DataError(f"{stream.rows.spec} changed while it was read; build the mix again")
+                    yield positions[number, member, row], one, stream, conversation
 
 
 def _positions(recipe: Recipe, chosen: Sequence[Chosen]) -> dict[tuple[int, int, int], int]:
-    """Give every drawn row its position: by rank in a shuffle, else source by source in the order of drawing."""
+    """Return every drawn row's position in the mix: by rank if shuffled, else by source and order of drawing."""
     import numpy as np
 
-    rows = [
-        (number, drawn, key, member, place)
+    drawn = [
+        (number, order, key, member, row)
         for number, one in enumerate(chosen)
-        for member, own in enumerate(one.places)
-        for place, (key, drawn) in own.items()
+        for member, rows in enumerate(one.rows)
+        for row, (key, order) in rows.items()
     ]
-    rows.sort(key=lambda row: row[:2])
+    drawn.sort(key=lambda each: each[:2])
     if recipe.mix is not None and recipe.mix.shuffle:
-        keys = np.array([row[2] for row in rows], dtype=np.uint64)
-        rows = [rows[at] for at in np.argsort(ranks(keys, recipe.seed, "shuffle"), kind="stable")]
-    return {(number, member, place): position for position, (number, _, _, member, place) in enumerate(rows)}
+        keys = np.array([each[2] for each in drawn], dtype=np.uint64)
+        drawn = [drawn[i] for i in np.argsort(ranks(keys, recipe.seed, "shuffle"), kind="stable")]
+    return {(number, member, row): position for position, (number, _, _, member, row) in enumerate(drawn)}
 
 
 def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
-    """Return what mix.json says of a source: asked, available, taken, and every row that was not, by rule."""
-    members = zip(one.streams, one.pools, one.repeated, one.places, strict=True)
+    """Return the figures of a source in mix.json: asked, available, taken, and all other rows by rule."""
+    members = zip(one.streams, one.pools, one.repeated, one.rows, strict=True)
     return {
         "name": one.source.name,
         "asked": one.asked,
@@ -219,9 +217,9 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
                 "fingerprint": stream.rows.fingerprint,
                 "n_rows": pool.n_rows,
                 "dropped": {**pool.dropped, **({"duplicate": repeated} if repeated else {})},
-                "taken": len(places),
+                "taken": len(rows),
             }
-            for stream, pool, repeated, places in members
+            for stream, pool, repeated, rows in members
         ],
         "n_messages": counts.messages,
         "characters": counts.characters,
@@ -237,11 +235,11 @@ def _versions() -> dict[str, str]:
 def _identity(
     recipe: Recipe, mix: Mix, streams: Sequence[tuple[Stream, ...]], contamination: ContaminationConfig
 ) -> str:
-    """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check, and versions."""
+    """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check and versions."""
     rule = contamination.rule
     parts = {
         "recipe": [recipe.name, recipe.seed, mix.model_dump(mode="json")],
-        "data": [[stream.rows.fingerprint for stream in own] for own in streams],
+        "data": [[stream.rows.fingerprint for stream in members] for members in streams],
         "tokenizer": None if mix.tokenizer is None else tokenizer_sha256(mix.tokenizer),
         "contamination": [contamination.data, contamination.drop, [rule.n, rule.share] if rule else None],
         "versions": _versions(),
@@ -250,27 +248,27 @@ def _identity(
 
 
 def _check_folder(out: Path) -> None:
-    """Refuse to write where something else stands, be it beside a mix."""
+    """Raise UsageError if the folder contains anything but a mix."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give --out a folder")
     names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
-    if names and FILE not in names:
-        raise UsageError(f"{out} holds files that are no mix ({names[0]}); give --out a new folder")
-    if other := [name for name in names if name != FILE and not SHARD.fullmatch(name)]:
-        raise UsageError(f"{out} holds {other[0]} beside a mix; move it away, or give --out a new folder")
+    if names and DOCUMENT not in names:
+        raise UsageError(f"{out} contains files that are not a mix ({names[0]}); give --out a new folder")
+    if other := [name for name in names if name != DOCUMENT and not SHARD.fullmatch(name)]:
+        raise UsageError(f"{out} contains {other[0]} besides a mix; move it away, or give --out a new folder")
 
 
-def _whole_mix(out: Path, identity: str) -> dict[str, Any] | None:
-    """Return the mix.json of ``out`` when it is this very mix and its shards are whole."""
-    if not (out / FILE).is_file():
+def _complete_mix(out: Path, identity: str) -> dict[str, Any] | None:
+    """Return the mix.json of ``out`` if it is the mix of this identity and its shards are unchanged."""
+    if not (out / DOCUMENT).is_file():
         return None
     try:
-        document = read_json(out / FILE)
+        document = read_json(out / DOCUMENT)
     except DataError:
         return None
     if not isinstance(document, Mapping) or document.get("identity") != identity:
         return None
-    if _more_to_find(document.get("contamination_detail")):
+    if _more_benchmarks(document.get("contamination_detail")):
         return None
     listed = {shard["file"]: shard["sha256"] for shard in document["shards"]}
     if _shards_in(out) != listed.keys() or any(file_sha256(out / name) != listed[name] for name in listed):
@@ -282,8 +280,8 @@ def _shards_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)}
 
 
-def _more_to_find(detail: Mapping[str, Any] | None) -> bool:
-    """Whether a benchmark that was missing when the mix was built can be had now."""
+def _more_benchmarks(detail: Mapping[str, Any] | None) -> bool:
+    """Return whether a benchmark that was missing when the mix was built is available now."""
     if detail is None or not detail["missing"]:
         return False
     from evalsuite.contamination.prompts import is_here
@@ -293,11 +291,10 @@ def _more_to_find(detail: Mapping[str, Any] | None) -> bool:
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give a scratch folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+    """Yield a scratch folder next to ``out`` that replaces it on success and is removed otherwise.
 
-    Where ``out`` is there already its files are replaced, mix.json after the shards that it lists: in between,
-    or after a kill there, the shards are not those of the old one, which whoever reads the mix notices.
-    Nothing is deleted but shards of an older mix.
+    If ``out`` exists, its files are replaced, mix.json after the shards that it lists: in between, the shards do not
+    match the old mix.json, which readers of the mix check. Only shards of an older mix are deleted.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +308,7 @@ def _replacing(out: Path) -> Iterator[Path]:
             scratch.rename(out)
             return
         new = _shards_in(scratch)
-        for name in [*sorted(new), FILE]:
+        for name in [*sorted(new), DOCUMENT]:
             (scratch / name).replace(out / name)
         for name in _shards_in(out) - new:
             (out / name).unlink()

@@ -1,4 +1,4 @@
-"""Choosing the conversations of one source: in the order of drawing, less duplicates and contaminated ones."""
+"""Selecting the conversations of each source in the order of drawing, without duplicates and contaminated ones."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What was drawn from one source: for each member, place -> (key, place in the order of drawing).
+    """The conversations drawn from one source: ``rows`` maps, per member, row index to (key, order of drawing).
 
-    ``refused`` counts, by rule, candidates that were looked at and turned down while drawing.
+    ``refused`` counts, by rule, candidates that were checked and rejected while drawing.
     """
 
     source: Source
@@ -32,17 +32,17 @@ class Chosen:
     repeated: tuple[int, ...]
     n_available: int
     asked: int | None
-    places: tuple[Mapping[int, tuple[int, int]], ...]
+    rows: tuple[Mapping[int, tuple[int, int]], ...]
     refused: Mapping[str, int]
 
     @property
     def n_taken(self) -> int:
-        return sum(len(own) for own in self.places)
+        return sum(len(rows) for rows in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a look at a row's text said: its sketch, and whether a benchmark's item stands in it."""
+class _Checked:
+    """The result of checking a row's text: its sketch, and whether it contains a benchmark item."""
 
     sketch: Any | None = None
     contaminated: bool = False
@@ -50,23 +50,23 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A candidate's row in one member: the candidate's number, and the sketch of its text."""
+    """A candidate's row in one member: the candidate's number and the sketch of its text."""
 
     candidate: int
     sketch: Any | None
 
 
 _Offer = dict[int, _Row]
-"""What may be drawn once: the row of each member that may give it.
+"""A conversation that can be drawn once: the row of each member that can provide it.
 
-The rows are of one candidate, or of near-duplicates: then whichever member has need of it gives its own.
+The rows are those of one candidate or of near-duplicates, any of which a member can provide.
 """
 
 
 class Selector:
-    """Draws one source after the other; what an earlier source gave is a duplicate for a later one.
+    """Draws the sources one after the other; rows of earlier sources are duplicates for later ones.
 
-    ``meter``, where given, turns down every conversation that holds an item of a benchmark.
+    With ``meter``, every conversation that contains a benchmark item is rejected.
     """
 
     def __init__(self, duplicates: Duplicates, seed: int, meter: Meter | None, progress: Progress) -> None:
@@ -82,20 +82,20 @@ class Selector:
     ) -> Chosen:
         """Draw ``asked`` conversations (None: all) from a source.
 
-        Raises DataError when there are too few and the recipe does not allow it, naming how many rows
-        each rule dropped.
+        Raises DataError, with the number of rows that each rule dropped, if there are too few and the
+        recipe does not allow fewer.
         """
         on = self._duplicates.on
         pools = tuple(scan(stream, source, on, count_tokens, self._progress) for stream in streams)
         candidates = candidates_of(pools, self._seed, exact=self._duplicates.exact)
         refused: Counter[str] = Counter()
         drawn = self._draw(source, streams, candidates, asked, refused)
-        places: list[dict[int, tuple[int, int]]] = [{} for _ in streams]
+        rows: list[dict[int, tuple[int, int]]] = [{} for _ in streams]
         for number, (offer, member) in enumerate(drawn):
-            at = offer[member].candidate
-            places[member][int(candidates.places[at, member])] = (int(candidates.keys[at]), number)
+            candidate = offer[member].candidate
+            rows[member][int(candidates.rows[candidate, member])] = (int(candidates.keys[candidate]), number)
             if self._duplicates.exact:
-                self._texts.add(int(candidates.texts[at, member]))
+                self._texts.add(int(candidates.texts[candidate, member]))
             if self._near is not None:
                 self._near.add(offer[member].sketch)
         chosen = Chosen(
@@ -105,12 +105,12 @@ class Selector:
             candidates.repeated,
             len(candidates),
             asked,
-            tuple(places),
+            tuple(rows),
             dict(sorted(refused.items())),
         )
-        short = chosen.n_taken < (1 if asked is None else asked)
-        if short and (chosen.n_taken == 0 or not source.allow_fewer):
-            raise DataError(too_few(chosen))
+        too_few = chosen.n_taken < (1 if asked is None else asked)
+        if too_few and (chosen.n_taken == 0 or not source.allow_fewer):
+            raise DataError(_too_few_message(chosen))
         return chosen
 
     def _draw(
@@ -121,94 +121,94 @@ class Selector:
         asked: int | None,
         refused: Counter[str],
     ) -> list[tuple[_Offer, int]]:
-        """Return the offers that are drawn, each with the member that gives it, in the order of drawing."""
+        """Return the drawn offers, each with the member that provides it, in the order of drawing."""
         members = len(streams)
         single = members == 1
         offers = _Offers(self._duplicates.near, members)
-        # What a blend's members get depends on all that they have, so that it is the same for every number asked.
+        # A blend is allocated from all its candidates, so that a larger draw contains a smaller one.
         for batch in batches(len(candidates), asked if single else None):
             if single and len(offers.all) == asked:
                 break
-            seen = self._look(source, streams, candidates, batch)
-            for at in batch:
+            checked = self._check(source, streams, candidates, batch)
+            for candidate in batch:
                 if single and len(offers.all) == asked:
                     break
-                if (rule := self._offer(candidates, at, seen, offers)) is not None:
+                if (rule := self._offer(candidates, candidate, checked, offers)) is not None:
                     refused[rule] += 1
         if single:
             return [(offer, 0) for offer in offers.all]
         order = blend_order(_keyed(offers.all, candidates), members)
-        # All of a blend are whole rounds, so that its shares are equal.
+        # Without a count, a blend is complete rounds only, so that its shares are equal.
         wanted = len(order) // members * members if asked is None else asked
         return [(offers.all[number], member) for number, member in order[:wanted]]
 
     def _offer(
         self,
         candidates: Candidates,
-        at: int,
-        seen: Mapping[tuple[int, int], _Seen],
+        candidate: int,
+        checked: Mapping[tuple[int, int], _Checked],
         offers: _Offers,
     ) -> str | None:
-        """Offer a candidate with the members that may give it; return the rule by which none may."""
+        """Offer a candidate with the members that can provide it; return the rule that rejects it if there are none."""
         new: _Offer = {}
-        alike: _Offer = {}
+        similar: _Offer = {}
         rule = ""
-        for member, place in enumerate(candidates.places[at].tolist()):
-            if place < 0:
+        for member, row in enumerate(candidates.rows[candidate].tolist()):
+            if row < 0:
                 continue
-            look = seen.get((member, place), _Seen())
-            if self._duplicates.exact and int(candidates.texts[at, member]) in self._texts:
+            check = checked.get((member, row), _Checked())
+            if self._duplicates.exact and int(candidates.texts[candidate, member]) in self._texts:
                 rule = "duplicate_of_earlier_source"
-            elif look.contaminated:
+            elif check.contaminated:
                 rule = "contaminated"
-            elif self._near is not None and self._near.knows(look.sketch):
+            elif self._near is not None and self._near.contains(check.sketch):
                 rule = "near_duplicate"
-            elif offers.like(look.sketch):
+            elif offers.similar_to(check.sketch):
                 rule = "near_duplicate"
-                alike[member] = _Row(at, look.sketch)
+                similar[member] = _Row(candidate, check.sketch)
             else:
-                new[member] = _Row(at, look.sketch)
+                new[member] = _Row(candidate, check.sketch)
         if new:
             offers.add(new)
             return None
-        offers.join(alike)
+        offers.join(similar)
         return rule
 
-    def _look(
+    def _check(
         self, source: Source, streams: tuple[Stream, ...], candidates: Candidates, batch: range
-    ) -> dict[tuple[int, int], _Seen]:
-        """Read the rows of a batch of candidates again, where their texts are needed."""
+    ) -> dict[tuple[int, int], _Checked]:
+        """Read the rows of a batch of candidates again if their texts are needed."""
         if self._near is None and self._meter is None:
             return {}
-        seen: dict[tuple[int, int], _Seen] = {}
+        checked: dict[tuple[int, int], _Checked] = {}
         for member, stream in enumerate(streams):
-            wanted = set(candidates.places[batch.start : batch.stop, member].tolist())
-            for place, conversation in stream.conversations(self._progress, f"comparing {source.name}"):
-                if place in wanted and not isinstance(conversation, Unscored):
+            wanted = set(candidates.rows[batch.start : batch.stop, member].tolist())
+            for row, conversation in stream.conversations(self._progress, f"comparing {source.name}"):
+                if row in wanted and not isinstance(conversation, Unscored):
                     sketch = sketch_of(compared_text(conversation, self._duplicates.on)) if self._near else None
                     contaminated = bool(self._meter and self._meter.overlaps(conversation))
                     if sketch is not None or contaminated:
-                        seen[member, place] = _Seen(sketch, contaminated)
-        return seen
+                        checked[member, row] = _Checked(sketch, contaminated)
+        return checked
 
 
 class _Offers:
-    """What a source has offered so far, drawn in the end or not; no row is a near-duplicate of another offer's."""
+    """The offers of a source so far, drawn or not; no row is a near-duplicate of another offer's."""
 
     def __init__(self, threshold: float | None, members: int) -> None:
         self.all: list[_Offer] = []
-        # A set holds no two that are alike, as two members' rows of one offer may be.
+        # One index per member, as rows of two members in one offer may be near-duplicates.
         self._near = [] if threshold is None else [NearDuplicates(threshold) for _ in range(members)]
         self._offer_of: list[list[int]] = [[] for _ in range(members)]
 
-    def like(self, sketch: Any | None) -> set[int]:
-        """Return the numbers of the offers of which a text is a near-duplicate."""
+    def similar_to(self, sketch: Any | None) -> set[int]:
+        """Return the numbers of the offers with a near-duplicate of a text."""
         if sketch is None:
             return set()
         return {
             offer_of[number]
             for near, offer_of in zip(self._near, self._offer_of, strict=False)
-            for number in near.alike(sketch)
+            for number in near.matches(sketch)
         }
 
     def add(self, rows: _Offer) -> None:
@@ -216,13 +216,13 @@ class _Offers:
         self._put(len(self.all) - 1, rows)
 
     def join(self, rows: _Offer) -> None:
-        """Let the members of near-duplicates give these in the place of an offer that they do not have.
+        """Add near-duplicates to the offer they resemble, for the members that it does not have yet.
 
-        Rows that are like several offers could stand for none of them without being like another one.
+        Rows that resemble several offers are left out, as they would be near-duplicates of the others.
         """
-        like = set().union(*(self.like(row.sketch) for row in rows.values()))
-        if len(like) == 1:
-            (number,) = like
+        similar = set().union(*(self.similar_to(row.sketch) for row in rows.values()))
+        if len(similar) == 1:
+            (number,) = similar
             self._put(number, {member: row for member, row in rows.items() if member not in self.all[number]})
 
     def _put(self, number: int, rows: _Offer) -> None:
@@ -234,27 +234,27 @@ class _Offers:
 
 
 def _keyed(offers: Sequence[_Offer], candidates: Candidates) -> list[tuple[int, tuple[int, ...]]]:
-    """Return each offer's key, that of the candidate with which it began, and its members."""
+    """Return each offer's key, that of its first candidate, and its members."""
     return [(int(candidates.keys[next(iter(offer.values())).candidate]), tuple(sorted(offer))) for offer in offers]
 
 
-def too_few(chosen: Chosen) -> str:
-    """Say in one sentence that a source gives less than the recipe asks for, and where its rows went."""
+def _too_few_message(chosen: Chosen) -> str:
+    """Return the message that a source has fewer conversations than asked for, with the rows lost to each rule."""
     source = chosen.source
     lost: Counter[str] = Counter(chosen.refused)
     for pool, repeated in zip(chosen.pools, chosen.repeated, strict=True):
         lost.update(pool.dropped)
         lost["duplicate"] += repeated
-    rules = ", ".join(f"{rule} {count:,}" for rule, count in sorted(lost.items()) if count)
+    losses = ", ".join(f"{rule} {count:,}" for rule, count in sorted(lost.items()) if count)
     n_rows = sum(pool.n_rows for pool in chosen.pools)
     asked = "at least one conversation" if chosen.asked is None else f"{chosen.asked:,} conversations"
     equal = " in equal shares" if source.blend else ""
     remedy = (
         "lower its count, loosen its filters, or set allow_fewer: true"
         if chosen.n_taken
-        else "loosen its filters, give other data, or drop the source"
+        else "loosen its filters, give other data, or remove the source"
     )
     return (
-        f"the recipe asks source {source.name!r} for {asked} and it can give {chosen.n_taken:,}{equal} "
-        f"(of {n_rows:,} rows were left out: {rules or 'none'}); {remedy}"
+        f"the recipe asks for {asked} of source {source.name!r}, which has {chosen.n_taken:,}{equal} "
+        f"({n_rows:,} rows, of which were left out: {losses or 'none'}); {remedy}"
     )

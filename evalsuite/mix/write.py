@@ -1,8 +1,7 @@
-"""Writing a mix: rows in the drawn order, in bounded shards, the same bytes every time.
+"""Writing a mix: rows in the drawn order, in bounded shards, byte-identical every time.
 
-The sources are read once more in their own order, and each chosen conversation goes to the spool file of
-the shard that it belongs to; then each shard is sorted and written. So a shuffled mix of any size needs the
-memory of one shard.
+The sources are read again in their order, and each selected conversation is written to the spool file of its shard;
+then each shard is sorted and written. So a shuffled mix of any size needs the memory of one shard.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from evalsuite.assets.rows import file_sha256
 from evalsuite.conversations.formats import Conversation
+from evalsuite.fingerprint import file_sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_A_SHARD = 10_000
-_MOST_SHARDS = 200
+ROWS_PER_SHARD = 10_000
+_MAX_SHARDS = 200
 
 
 @dataclass(slots=True)
 class Counts:
-    """What one source gave: rows, messages, characters, tokens (None without a tokenizer), and a running hash."""
+    """Counts of one source: rows, messages, characters, tokens (None without a tokenizer), and a running hash."""
 
     rows: int = 0
     messages: int = 0
@@ -36,11 +35,11 @@ class Counts:
 
 
 class Spool:
-    """Open spool files, one a shard; ``n_rows`` in all."""
+    """Spool files, one per shard, for ``n_rows`` in total."""
 
-    def __init__(self, folder: Path, n_rows: int, rows_a_shard: int = ROWS_A_SHARD) -> None:
-        self.rows_a_shard = max(rows_a_shard, -(-n_rows // _MOST_SHARDS))
-        self.n_shards = max(1, -(-n_rows // self.rows_a_shard))
+    def __init__(self, folder: Path, n_rows: int, rows_per_shard: int = ROWS_PER_SHARD) -> None:
+        self.rows_per_shard = max(rows_per_shard, -(-n_rows // _MAX_SHARDS))
+        self.n_shards = max(1, -(-n_rows // self.rows_per_shard))
         self._paths = [folder / f".spool-{shard:05d}.jsonl" for shard in range(self.n_shards)]
         self._files: list[IO[str]] = []
 
@@ -53,12 +52,12 @@ class Spool:
             file.close()
 
     def put(self, position: int, row: Mapping[str, Any]) -> None:
-        """Keep a row that stands at ``position`` of the whole mix."""
+        """Write the row at ``position`` of the mix to its spool file."""
         line = json.dumps([position, row], ensure_ascii=True, separators=(",", ":"))
-        self._files[position // self.rows_a_shard].write(line + "\n")
+        self._files[position // self.rows_per_shard].write(line + "\n")
 
     def shards(self) -> Iterable[list[dict[str, Any]]]:
-        """Yield each shard's rows in order, and remove its spool file."""
+        """Yield each shard's rows in order, and delete its spool file."""
         for path in self._paths:
             with path.open(encoding="utf-8") as lines:
                 rows = [json.loads(line) for line in lines]
@@ -67,7 +66,7 @@ class Spool:
 
 
 def row_of(conversation: Conversation, source: str, dgm: str | None) -> dict[str, Any]:
-    """Return a conversation as a row of the mix; half a surrogate pair, which Parquet cannot hold, becomes U+FFFD."""
+    """Return a conversation as a row of the mix; lone surrogates, which Parquet cannot store, become U+FFFD."""
     return {
         "messages": [{"role": message.role, "content": _valid(message.content)} for message in conversation.messages],
         "conversation_hash": _valid(conversation.hash),
@@ -81,27 +80,27 @@ def _valid(text: str) -> str:
 
 
 def write_shards(spool: Spool, folder: Path, counts: Mapping[str, Counts]) -> tuple[list[dict[str, Any]], str]:
-    """Write ``mix-00000-of-N.parquet`` ...; returns file, rows and SHA-256 of each, and the hash of all rows.
+    """Write ``mix-00000-of-N.parquet`` ...; return file, rows and SHA-256 of each, and the hash of all rows.
 
-    The hash covers the rows' content in order and no file format; ``counts`` by source are brought up to date.
+    The hash covers the rows' content in order, independent of the file format. Updates ``counts`` by source.
     """
     from pyarrow import parquet
 
-    whole = hashlib.sha256()
+    content = hashlib.sha256()
     shards = []
     for number, rows in enumerate(spool.shards()):
         for row in rows:
             line = json.dumps(row, ensure_ascii=True, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-            whole.update(line)
-            own = counts[row["source"]]
-            own.digest.update(line)
-            own.rows += 1
-            own.messages += len(row["messages"])
-            own.characters += sum(len(message["content"]) for message in row["messages"])
+            content.update(line)
+            count = counts[row["source"]]
+            count.digest.update(line)
+            count.rows += 1
+            count.messages += len(row["messages"])
+            count.characters += sum(len(message["content"]) for message in row["messages"])
         path = folder / f"mix-{number:05d}-of-{spool.n_shards:05d}.parquet"
         parquet.write_table(_table(rows), path, compression="zstd", row_group_size=1000)
         shards.append({"file": path.name, "rows": len(rows), "sha256": file_sha256(path)})
-    return shards, whole.hexdigest()
+    return shards, content.hexdigest()
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

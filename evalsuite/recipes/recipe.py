@@ -15,25 +15,25 @@
     sft:
       base: path/to/base
 
-``evalsuite mix`` uses the first section, ``evalsuite sft`` both.
+``evalsuite mix`` uses the first section, ``evalsuite sft`` both. Relative paths are relative to the file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
 from evalsuite.conversations.formats import Format
-from evalsuite.errors import UsageError, unknown
 from evalsuite.recipes.training import TrainingConfig
+from evalsuite.validation import checked, located, read_mapping
 
 Text = Literal["conversation", "prompts"]
 
-_Word = Annotated[str, pydantic.Field(min_length=1)]
+_Text = Annotated[str, pydantic.Field(min_length=1)]
 _Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
 _Limit = Annotated[int, pydantic.Field(ge=0, strict=True)]
 _Share = Annotated[float, pydantic.Field(gt=0, le=1, strict=True)]
@@ -51,13 +51,13 @@ class Filters(_Part):
     ``max_tokens`` counts by the mix's tokenizer, without a chat template.
     """
 
-    language: tuple[_Word, ...] | None = None
+    language: tuple[_Text, ...] | None = None
     min_turns: _Limit | None = None
     max_turns: _Limit | None = None
     min_chars: _Limit | None = None
     max_chars: _Limit | None = None
     max_tokens: _Limit | None = None
-    finish_reason: tuple[_Word, ...] | None = None
+    finish_reason: tuple[_Text, ...] | None = None
 
     @pydantic.field_validator("language", "finish_reason", mode="before")
     @classmethod
@@ -76,8 +76,8 @@ class Filters(_Part):
 class Member(_Part):
     """One model's answers in a blend of several data generating models (DGMs)."""
 
-    data: _Word
-    dgm: _Word
+    data: _Text
+    dgm: _Text
     format: Format | None = None
 
 
@@ -89,10 +89,10 @@ class Source(_Part):
     """
 
     name: str = pydantic.Field(default="", pattern=r"^[\w.:@-]*$")
-    data: _Word | None = None
+    data: _Text | None = None
     blend: tuple[Member, ...] = ()
     format: Format | None = None
-    dgm: _Word | None = None
+    dgm: _Text | None = None
     count: _Count | None = None
     fraction: _Share | None = None
     allow_fewer: bool = False
@@ -106,10 +106,10 @@ class Source(_Part):
         if self.blend and len(self.blend) < 2:
             faults.append("a blend needs at least two members; give data and dgm instead")
         if self.blend and (self.dgm or self.format):
-            faults.append("in a blend, dgm and format stand at each member")
+            faults.append("in a blend, give dgm and format for each member")
         dgms = [member.dgm for member in self.blend]
-        if twice := sorted({dgm for dgm in dgms if dgms.count(dgm) > 1}):
-            faults.append(f"the blend names the DGM {twice[0]!r} twice; give each its own")
+        if duplicates := sorted({dgm for dgm in dgms if dgms.count(dgm) > 1}):
+            faults.append(f"duplicate DGM {duplicates[0]!r} in the blend")
         if self.count is not None and self.fraction is not None:
             faults.append("count and fraction exclude each other; drop one")
         if faults:
@@ -118,7 +118,7 @@ class Source(_Part):
 
     @property
     def members(self) -> tuple[tuple[str, str | None, Format | None], ...]:
-        """Data, DGM and format of every member; one for a source that is no blend."""
+        """Data, DGM and format of every member; one for a source that is not a blend."""
         if self.data is not None:
             return ((self.data, self.dgm, self.format),)
         return tuple((member.data, member.dgm, member.format) for member in self.blend)
@@ -152,7 +152,7 @@ class Mix(_Part):
     total: _Count | None = None
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
-    tokenizer: _Word | None = None
+    tokenizer: _Text | None = None
 
     @pydantic.field_validator("sources")
     @classmethod
@@ -161,8 +161,8 @@ class Mix(_Part):
             source if source.name else source.model_copy(update={"name": _name_of(source)}) for source in sources
         )
         names = [source.name for source in named]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two sources are named {twice[0]!r}; give each its own name")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"duplicate source name {duplicates[0]!r}")
         return named
 
     @pydantic.model_validator(mode="after")
@@ -216,94 +216,37 @@ class Recipe(_Part):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe file; raises one UsageError that names the file and every fault in it."""
-    import yaml
+    """Read and check a recipe file, its relative paths as they are reached from here.
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"cannot read the recipe {path}: {reason}; give a YAML file") from error
-    try:
-        values = yaml.load(text, Loader=_strict_loader())  # noqa: S506 - a SafeLoader that refuses repeated keys
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise UsageError(f"{path}{where} is not YAML: {' '.join(str(problem).split())}") from error
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{path} holds no mapping; a recipe has name, seed, mix and sft")
-    return recipe_of(values, str(path))
+    Raises DataError for a file that is not YAML, and one UsageError that names every fault in it.
+    """
+    recipe = recipe_of(read_mapping(path, "recipe"), str(path))
+    folder = path.expanduser().parent
+    mix, sft = recipe.mix, recipe.sft
+    if mix is not None:
+        sources = tuple(_located_source(source, folder) for source in mix.sources)
+        mix = mix.model_copy(update={"sources": sources, "tokenizer": _located(mix.tokenizer, folder)})
+    if sft is not None:
+        template = _located(sft.chat_template, folder)
+        sft = sft.model_copy(update={"base": located(sft.base, folder), "chat_template": template})
+    return recipe.model_copy(update={"mix": mix, "sft": sft})
+
+
+def _located(text: str | None, folder: Path) -> str | None:
+    return None if text is None else located(text, folder)
+
+
+def _located_source(source: Source, folder: Path) -> Source:
+    blend = tuple(member.model_copy(update={"data": located(member.data, folder)}) for member in source.blend)
+    return source.model_copy(update={"data": _located(source.data, folder), "blend": blend})
 
 
 def recipe_of(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
     """Check a recipe's values; raises one UsageError that names every fault, ``where`` it was read."""
-    try:
-        return Recipe.model_validate(dict(values))
-    except pydantic.ValidationError as error:
-        raise UsageError(f"{where}: {'; '.join(_faults(error))}") from error
+    return checked(Recipe, values, where)
 
 
 def _name_of(source: Source) -> str:
     """Name a source after its data: the last part of a path or hub id, without its suffix."""
-    word = source.members[0][0].rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^\w.:@-]+", "-", re.sub(r"\.(parquet|jsonl|json)$", "", word)) or "source"
-
-
-def _faults(error: pydantic.ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        loc, kind = fault["loc"], fault["type"]
-        if kind == "extra_forbidden":
-            yield f"{_place(loc[:-1])}{unknown('key', str(loc[-1]), _known_keys(loc[:-1]))}"
-        elif kind == "missing":
-            yield f"{_place(loc[:-1])}the key {loc[-1]!r} is missing"
-        elif kind == "value_error":
-            yield f"{_place(loc)}{fault['ctx']['error']}"
-        elif kind == "string_pattern_mismatch":
-            yield f"{_place(loc)}{fault['input']!r} is no plain name; use letters, digits, dots and dashes"
-        elif kind != "too_short" or not fault["input"]:
-            # A list whose items are at fault is empty to pydantic; its items' own faults say enough.
-            expected = str(fault["msg"]).removeprefix("Input ")
-            yield f"{_place(loc)}{fault['input']!r} {expected[:1].lower()}{expected[1:]}"
-
-
-def _place(loc: tuple[int | str, ...]) -> str:
-    """Write where a fault is, as in ``mix.sources[1].filters: ``; counted from 1, as a reader counts."""
-    words = ""
-    for step in loc:
-        words += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if words else step
-    return f"{words}: " if words else ""
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the part that ``loc`` leads to."""
-    model: type[pydantic.BaseModel] = Recipe
-    for step in loc:
-        if isinstance(step, str) and step in model.model_fields:
-            model = next(_models_in(model.model_fields[step].annotation), model)
-    return list(model.model_fields)
-
-
-def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models_in(inner)
-
-
-def _strict_loader() -> Any:
-    """Return YAML's safe loader, except that a key given twice is a fault and not the last one's silent win."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key.value!r} stands here twice; keep one", problem_mark=key.start_mark
-                    )
-                seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
-            return super().construct_mapping(node, deep)
-
-    return Loader
+    name = source.members[0][0].rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^\w.:@-]+", "-", re.sub(r"\.(parquet|jsonl|json)$", "", name)) or "source"

@@ -13,7 +13,7 @@ _CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
 def _no_truth_value(value: object) -> object:
     # YAML reads yes as a truth value, and a float takes that for 1.
     if isinstance(value, bool):
-        raise ValueError(f"{value} is no number")
+        raise ValueError(f"{value} is not a number")
     return value
 
 
@@ -39,14 +39,13 @@ class LoraConfig(pydantic.BaseModel):
 class TrainingConfig(pydantic.BaseModel):
     """How a checkpoint is trained; the defaults are those of the paper's runs where it states them.
 
-    ``batch_size`` counts windows (packed sequences, or conversations where packing is off) an
-    optimizer step over all devices; ``micro_batch_size`` those that one device holds at once.
-    ``learning_rate`` None is 2e-5 for full training and 2e-4 for LoRA. ``held_out`` conversations
-    are kept out of training and their loss is measured before and after it. ``devices`` None is
-    every GPU in sight. Source: penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml (AdamW,
-    2e-5, cosine, 100 warm-up steps, one epoch, 8,192 tokens packed, loss on answers only, bf16,
-    gradient checkpointing, 2 windows a device times 8 accumulated; on the four GPUs of its batch
-    file that makes 64 windows a step). Deviation: nothing is held out unless asked (there 2 %).
+    ``batch_size`` counts windows (packed sequences, or conversations where packing is off) an optimizer step over all
+    devices; ``micro_batch_size`` those that one device holds at once. ``learning_rate`` None is 2e-5 for full training
+    and 2e-4 for LoRA. ``held_out`` conversations are kept out of training and their loss is measured before and after
+    it. ``devices`` None is every GPU in sight. Source: penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml
+    (AdamW, 2e-5, cosine, 100 warm-up steps, one epoch, 8,192 tokens packed, loss on answers only, bf16, gradient
+    checkpointing, 2 windows a device times 8 accumulated; on the four GPUs of its batch file that makes 64 windows a
+    step). Deviation: nothing is held out unless asked (there 2 %).
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -81,15 +80,15 @@ class TrainingConfig(pydantic.BaseModel):
 
     @pydantic.field_validator("liger", mode="before")
     @classmethod
-    def _read_switch(cls, word: object) -> object:
+    def _read_switch(cls, value: object) -> object:
         # YAML reads a bare on or off as a truth value.
-        return {True: "on", False: "off"}.get(word, word) if isinstance(word, bool) else word
+        return ("on" if value else "off") if isinstance(value, bool) else value
 
     @pydantic.model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.batch_size % self.micro_batch_size:
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}; change one"
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
             )
         if self.method == "full" and "lora" in self.model_fields_set:
             raise ValueError("lora settings are given but method is full; set method: lora or drop them")

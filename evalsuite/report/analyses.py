@@ -1,4 +1,4 @@
-"""The view of analyses: every document under results/analyses/ as tables and charts, whatever its kind.
+"""The view of analyses: every document under results/analyses/ as tables and charts, of any kind.
 
 Nothing here knows a single analysis: a document says which columns it has and which charts to draw of them
 (:mod:`evalsuite.analysis.document`).
@@ -13,36 +13,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from evalsuite.analysis.document import (
-    Analysis,
-    Format,
-    Table,
-    analysis_files,
-    read_analysis,
-    table_csv,
-    written,
-)
+from evalsuite.analysis.document import Analysis, Format, Table, analysis_files, read_analysis, table_csv, written
 from evalsuite.analysis.document import Chart as Drawn
 from evalsuite.analysis.document import Column as TableColumn
 from evalsuite.errors import DataError
-from evalsuite.report import svg
-from evalsuite.report.charts import MAX_SPIDERS, Chart, bars, heatmap, line_shapes, spider_shapes
-from evalsuite.report.columns import Column, Figure
+from evalsuite.report.charts import MAX_SPIDERS, Chart, bars, heatmap, line_chart, spiders
 from evalsuite.report.texts import visible, without_folders
+from evalsuite.suites.figures import DASH, Column, Figure
 
 MAX_ROWS = 200
-"""Rows of a table that stand in the page; the CSV has all."""
+"""Max rows of a table in the page; the CSV has all."""
 
 _MAX_HEATMAP_ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One cell: its words, its interval, the value behind it, why there is none, and the examples it opens."""
+    """One cell: its text, its interval, the value behind it, why there is none, and the examples it opens."""
 
-    words: str
+    text: str
     spread: str = ""
     value: Any = None
     why: str = ""
@@ -52,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class ShownTable:
-    """A table as the page has it; ``hidden`` counts rows that stand in the CSV alone."""
+    """A table as the page has it; ``hidden`` counts rows that only the CSV has."""
 
     table: Table
     rows: Sequence[Sequence[Box]]
@@ -93,37 +82,33 @@ def show_analysis(folder: str, analysis: Analysis) -> ShownAnalysis:
     tables = {table.id: table for table in analysis.tables}
     charts = [chart for drawn in analysis.charts for chart in _charts(drawn, tables[drawn.table])]
     provenance = json.dumps(without_folders(dict(analysis.provenance)), indent=1, ensure_ascii=False, default=str)
-    shown = [_shown_table(table, analysis.examples) for table in analysis.tables]
+    shown = []
+    for table in analysis.tables:
+        rows = [[_box(row, column, analysis.examples) for column in table.columns] for row in table.rows[:MAX_ROWS]]
+        shown.append(ShownTable(table, rows, max(0, len(table.rows) - MAX_ROWS)))
     return ShownAnalysis(folder, analysis, shown, charts, provenance)
-
-
-def _shown_table(table: Table, examples: Mapping[str, Any]) -> ShownTable:
-    rows = [[_box(row, column, examples) for column in table.columns] for row in table.rows[:MAX_ROWS]]
-    return ShownTable(table, rows, max(0, len(table.rows) - MAX_ROWS))
 
 
 def _box(row: Mapping[str, Any], column: TableColumn, examples: Mapping[str, Any]) -> Box:
     value = row.get(column.key)
-    words = visible(written(value, column.format))
+    text = visible(written(value, column.format))
     interval = row.get(f"{column.key}_ci95")
     spread = " to ".join(written(end, column.format) for end in interval) if interval else ""
     why = visible(row.get(f"{column.key}_why") or "") if value is None else ""
     example = str(value) if column.format == "text" and str(value) in examples else ""
-    return Box(words, spread, value, why, example, number=column.format != "text")
+    return Box(text, spread, value, why, example, number=column.format != "text")
 
 
 def _charts(drawn: Drawn, table: Table) -> list[Chart]:
     columns = {column.key: column for column in table.columns}
     values = [columns[key] for key in drawn.values]
     if drawn.kind == "bars":
-        found = [_bar_chart(drawn, table, column) for column in values]
-    elif drawn.kind == "heatmap":
-        found = [_heatmap_chart(drawn, table, values)]
-    elif drawn.kind == "spider":
-        found = [_spider_chart(drawn, table, values)]
+        charts = [_bar_chart(drawn, table, column) for column in values]
+    elif drawn.kind == "lines":
+        charts = [_line_chart(drawn, table, columns)]
     else:
-        found = [_line_chart(drawn, table, columns)]
-    return [chart for chart in found if chart is not None]
+        charts = [(_heatmap_chart if drawn.kind == "heatmap" else _spider_chart)(drawn, table, values)]
+    return [chart for chart in charts if chart is not None]
 
 
 def _scale(form: Format) -> tuple[float, int]:
@@ -151,7 +136,9 @@ def _axis(column: TableColumn, values: Sequence[float], title: str = "") -> Colu
     """Return a column as the charts know it, its top a round number from the highest of ``values`` on."""
     top = _round_up(max([*values, 0.0]))
     unit = ", %" if column.format == "percent1" else ""
-    return Column(column.key, visible(title or column.label) + unit, "", top, _scale(column.format)[1], "", _no_figure)
+    return Column(
+        column.key, visible(title or column.label) + unit, "", "", lambda _: Figure(), top, _scale(column.format)[1]
+    )
 
 
 def _round_up(value: float) -> float:
@@ -162,21 +149,13 @@ def _round_up(value: float) -> float:
     return next(step * power for step in (1, 2, 2.5, 4, 5, 10, 20) if step * power >= value * (1 - 1e-9))
 
 
-def _no_figure(_: Mapping[str, Any]) -> Figure:
-    return Figure()
-
-
-def _note(drawn: Drawn, words: str) -> str:
-    return " ".join(word for word in (words, f"Compare {drawn.source}." if drawn.source else "") if word)
-
-
-def _named(drawn: Drawn, chart: Chart | None, suffix: str = "") -> Chart | None:
-    return None if chart is None else replace(chart, key=f"{drawn.id}{suffix}")
+def _note(drawn: Drawn, note: str) -> str:
+    return " ".join(part for part in (note, f"Compare {drawn.source}." if drawn.source else "") if part)
 
 
 def _bar_chart(drawn: Drawn, table: Table, column: TableColumn) -> Chart | None:
-    cells = {place: _figure(row, column) for place, row in enumerate(table.rows)}
-    names = {place: visible(row.get(drawn.label)) for place, row in enumerate(table.rows)}
+    cells = {number: _figure(row, column) for number, row in enumerate(table.rows)}
+    names = {number: visible(row.get(drawn.label)) for number, row in enumerate(table.rows)}
     ends = [cell.value for cell in cells.values() if cell.value is not None]
     ends += [end for cell in cells.values() for end in cell.ci95 or ()]
     if not any(ends):
@@ -184,40 +163,38 @@ def _bar_chart(drawn: Drawn, table: Table, column: TableColumn) -> Chart | None:
     several = len(drawn.values) > 1
     title = visible(f"{drawn.title}: {column.label}" if several else drawn.title)
     note = _note(drawn, "Whiskers are 95 % intervals." if any(cell.ci95 for cell in cells.values()) else "")
-    # Where some values are negative, 0 stands in the middle.
+    # Where some values are negative, 0 is in the middle.
     signed = min(ends) < 0
     axis = _axis(column, [abs(end) for end in ends] if signed else ends)
     chart = bars(axis, names, cells, title, note, low=-axis.top if signed else 0.0)
-    return _named(drawn, chart, f"-{column.key}" if several else "")
+    return None if chart is None else replace(chart, key=f"{drawn.id}-{column.key}" if several else drawn.id)
 
 
 def _heatmap_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) -> Chart | None:
     rows = table.rows[:_MAX_HEATMAP_ROWS]
     known = {column.key: [value for row in rows if (value := _value(row, column)) is not None] for column in values}
-    everything = [value for column in known.values() for value in column]
-    if not everything:
+    all_values = [value for column in known.values() for value in column]
+    if not all_values:
         return None
     # Columns of different units are shaded each by itself.
-    apart = len({column.format for column in values}) > 1
+    by_column = len({column.format for column in values}) > 1
 
     def cell(row: Mapping[str, Any], column: TableColumn) -> tuple[str, float | None]:
         value = _value(row, column)
         if value is None:
-            return "–", None
-        among = known[column.key] if apart else everything
-        low, high = min(among), max(among)
+            return DASH, None
+        others = known[column.key] if by_column else all_values
+        low, high = min(others), max(others)
         shade = (value - low) / (high - low) if high > low else 0.5
         return f"{value:.{_scale(column.format)[1]}f}", shade
 
     cells = [[cell(row, column) for column in values] for row in rows]
     names = [visible(row.get(drawn.label)) for row in rows]
     heads = [visible(column.label) for column in values]
-    drawing = heatmap(names, heads, cells, visible(drawn.title))
-    note = ("The darker, the higher in its column." if apart else "The darker, the higher.") + (
-        f" The first {len(rows)} rows are drawn." if len(table.rows) > len(rows) else ""
-    )
-    words = [[name, *(shown for shown, _ in row)] for name, row in zip(names, cells, strict=True)]
-    return Chart(drawn.id, visible(drawn.title), _note(drawn, note), drawing, ("", *heads), words)
+    note = "The darker, the higher in its column." if by_column else "The darker, the higher."
+    if len(table.rows) > len(rows):
+        note += f" The first {len(rows)} rows are drawn."
+    return heatmap(drawn.id, visible(drawn.title), _note(drawn, note), "", names, heads, cells)
 
 
 def _spider_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) -> Chart | None:
@@ -229,51 +206,32 @@ def _spider_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) -> 
     by_key = {column.key: column for column in values}
     best = {axis.key: max(highest[axis.key]) for axis in axes}
     axes = [replace(axis, top=best[axis.key]) for axis in axes]
-    across, size = min(4, len(rows)), 250.0
-    cells = [
-        svg.tag(
-            "g",
-            spider_shapes(
-                axes,
-                {axis.key: _figure(row, by_key[axis.key]) for axis in axes},
-                best,
-                visible(row.get(drawn.label)),
-                size,
-            ),
-            transform=f"translate({size * (place % across):g} {size * (place // across):g})",
-        )
-        for place, row in enumerate(rows)
+    shown = [
+        (visible(row.get(drawn.label)), {axis.key: _figure(row, by_key[axis.key]) for axis in axes}) for row in rows
     ]
-    drawing = svg.picture(size * across, size * math.ceil(len(rows) / across), visible(drawn.title), *cells)
-    words = [
+    drawing = spiders(shown, axes, best, visible(drawn.title))
+    texts = [
         [visible(row.get(drawn.label)), *(written(row.get(axis.key), by_key[axis.key].format) for axis in axes)]
         for row in table.rows
     ]
     note = "Each axis has its own scale, and its rim is the highest of all rows; figures are in the table."
     head = ("", *(axis.title for axis in axes))
-    return Chart(f"{drawn.id}-spider", visible(drawn.title), _note(drawn, note), drawing, head, words)
+    return Chart(f"{drawn.id}-spider", visible(drawn.title), _note(drawn, note), drawing, head, texts)
 
 
 def _line_chart(drawn: Drawn, table: Table, columns: Mapping[str, TableColumn]) -> Chart | None:
     across = columns[drawn.x or drawn.label]
     series: dict[str, list[tuple[float, float]]] = {}
     for row in table.rows:
-        place = _value(row, across)
+        x = _value(row, across)
         for column in [columns[key] for key in drawn.values]:
             value = _value(row, column)
-            if place is not None and place > 0 and value is not None:
+            if x is not None and x > 0 and value is not None:
                 name = visible(row.get(drawn.label) if drawn.x else column.label)
-                series.setdefault(name, []).append((place, value))
-    places = sorted({place for line in series.values() for place, _ in line})
-    if len(places) < 2:
+                series.setdefault(name, []).append((x, value))
+    if len({x for line in series.values() for x, _ in line}) < 2:
         return None
-    digits = _scale(columns[drawn.values[0]].format)[1]
-    drawing: Markup = svg.picture(620, 300, visible(drawn.title), *line_shapes(series, places, digits))
-    rows = [
-        [name, f"{place:,g}", f"{value:.{digits}f}"]
-        for name, line in sorted(series.items())
-        for place, value in sorted(line)
-    ]
-    head = ("line", visible(across.label), visible(columns[drawn.values[0]].label))
+    value_column = columns[drawn.values[0]]
+    head = ("line", visible(across.label), visible(value_column.label))
     note = _note(drawn, "Logarithmic horizontal axis.")
-    return Chart(drawn.id, visible(drawn.title), note, drawing, head, rows)
+    return line_chart(drawn.id, visible(drawn.title), note, head, series, _scale(value_column.format)[1])

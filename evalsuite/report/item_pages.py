@@ -1,4 +1,4 @@
-"""The item pages beside a report: which stand where, and what may be removed of an earlier report."""
+"""The item pages beside a report: their files, and which of an earlier report may be removed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PAGE_BYTES = 12_000_000
 """About how large an item page gets."""
 
 _NAME = re.compile(r"[\w.-]+-\d+\.html")
-_OWN_TITLE = re.compile(r"<title>[^<]*, items \d+ to \d+ · evalsuite</title>")
+_TITLE = re.compile(r"<title>[^<]*, items \d+ to \d+ · evalsuite</title>")
 _HEAD_BYTES = 16_384
 _CSV_HEAD = b"tab,model,folder,"
 
 
 @dataclass(frozen=True, slots=True)
 class ItemPage:
-    """One page: its file and the blocks of its part that stand in it."""
+    """One page: its file and the blocks of its part that it holds."""
 
     path: Path
     blocks: Sequence[Block]
@@ -48,16 +48,16 @@ def pages_of(part: PackedPart, folder: Path) -> list[ItemPage]:
 
 
 def page_title(part_title: str, page: ItemPage) -> str:
-    """Return the title by which a page is known as ours again."""
+    """Return the title by which a later report recognises a page."""
     return f"{part_title}, items {page.first + 1} to {page.last}"
 
 
-def refuse_foreign(paths: Iterable[Path]) -> None:
-    """Raise UsageError where a file that no report wrote stands in the place of a page or a table."""
+def refuse_overwriting(paths: Iterable[Path]) -> None:
+    """Raise UsageError where a page or a table would replace a file that no report wrote."""
     for path in paths:
-        if _stands(path) and not _is_own(path):
+        if _exists(path) and not _is_from_report(path):
             raise UsageError(
-                f"{path} stands in the way and was not written by evalsuite report; move it away or give another --out"
+                f"{path} exists and was not written by evalsuite report; move it away or give another --out"
             )
 
 
@@ -70,7 +70,7 @@ def remove_old_pages(folder: Path) -> None:
         if not folder.is_dir():
             return
         for path in list(folder.iterdir()):
-            if _NAME.fullmatch(path.name) and _is_own(path):
+            if _NAME.fullmatch(path.name) and _is_from_report(path):
                 path.unlink()
         if not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
@@ -78,7 +78,7 @@ def remove_old_pages(folder: Path) -> None:
         raise StoreError(f"cannot replace {folder}: {error.strerror or error}; give another --out") from error
 
 
-def _stands(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +88,7 @@ def _stands(path: Path) -> bool:
     return True
 
 
-def _is_own(path: Path) -> bool:
+def _is_from_report(path: Path) -> bool:
     """Whether a file begins as the item pages or the tables that a report writes do."""
     try:
         with path.open("rb") as file:
@@ -97,4 +97,4 @@ def _is_own(path: Path) -> bool:
         return False
     if path.suffix == ".csv":
         return not head or head.startswith(_CSV_HEAD)
-    return bool(_OWN_TITLE.search(head.decode("utf-8", "replace")))
+    return bool(_TITLE.search(head.decode("utf-8", "replace")))

@@ -7,12 +7,14 @@ import gc
 import multiprocessing
 import os
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,11 +22,12 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from evalsuite.report.items import Part, PartFiles, part_files, read_part
-from evalsuite.report.reading import ModelResult
+from evalsuite.report.parts import Part, PartSources, part_sources, read_part
+from evalsuite.results.reading import ModelResult
+from evalsuite.suites.figures import Column
 
 BLOCK_BYTES = 400_000
-"""Raw size at which a block is closed: small enough to open in an instant, large enough to compress well."""
+"""Raw size at which a block is closed: small enough to open at once, large enough to compress well."""
 
 _LARGE_BYTES, _QUICK_LEVEL = 60_000_000, 2
 _MISSING_8, _MISSING_16 = 255, 65535
@@ -59,37 +62,58 @@ class PackedPart:
         return sum(block.base64_size for block in self.blocks)
 
 
-def packed_parts(models: Sequence[ModelResult]) -> list[PackedPart]:
-    """Read and pack every part of the recorded items, in the order of the suites.
+def packed_parts(models: Sequence[ModelResult], columns: Sequence[Column], faults: list[str]) -> list[PackedPart]:
+    """Read and pack every part of the recorded items, in the order of the suites; parts without any are left out.
 
-    Large results are packed by several processes, and less tightly, for compression is most of the work.
+    Large results are packed by several processes, and less tightly, for compression is most of the work. What
+    cannot be read adds a sentence to ``faults``.
     """
-    files = part_files(models)
-    recorded = sum(part.recorded_bytes for part in files)
-    pack = partial(_packed_part, quick=recorded > _LARGE_BYTES)
-    if recorded <= _LARGE_BYTES or len(files) < 2 or sys.platform != "linux":
-        packed = [pack(part) for part in files]
-    else:
-        # The largest part first, so that no process waits for a straggler.
-        order = sorted(range(len(files)), key=lambda place: -files[place].recorded_bytes)
-        fork = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(files)), mp_context=fork) as pool:
-            done = dict(zip(order, pool.map(pack, [files[place] for place in order]), strict=True))
-        packed = [done[place] for place in range(len(files))]
-    return packed
+    with _without_collector(), tempfile.TemporaryDirectory(prefix="evalsuite-report-") as scratch:
+        parts = part_sources(models, columns, Path(scratch), faults)
+        recorded = sum(part.n_bytes for part in parts)
+        pack = partial(_packed_part, quick=recorded > _LARGE_BYTES)
+        if recorded <= _LARGE_BYTES or len(parts) < 2 or sys.platform != "linux":
+            packed = [pack(part) for part in parts]
+        else:
+            packed = _packed_by_processes(parts)
+    faults += dict.fromkeys(fault for part in packed for fault in part.faults)
+    return [part for part in packed if part.index["models"]]
 
 
-def _packed_part(files: PartFiles, *, quick: bool) -> PackedPart:
+def _packed_by_processes(parts: Sequence[PartSources]) -> list[PackedPart]:
+    """Pack parts in forked processes, which have the opened records from the start; the largest part first."""
+    order = sorted(range(len(parts)), key=lambda number: -parts[number].n_bytes)
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(
+        min(os.cpu_count() or 1, len(parts)), mp_context=fork, initializer=_start_process, initargs=(parts,)
+    ) as pool:
+        done = dict(zip(order, pool.map(_packed_by_number, order), strict=True))
+    return [done[number] for number in range(len(parts))]
+
+
+_parts_of_process: Sequence[PartSources] = ()
+
+
+def _start_process(parts: Sequence[PartSources]) -> None:
+    global _parts_of_process  # noqa: PLW0603 (set once, in a process of its own)
+    _parts_of_process = parts
+
+
+def _packed_by_number(number: int) -> PackedPart:
+    return _packed_part(_parts_of_process[number], quick=True)
+
+
+def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
     with _without_collector():
-        part, faults = read_part(files)
+        part, faults = read_part(sources)
         marks = part.marks()
-        layout, packed = packed_marks(list(marks.values())) if part.labels else ({"bits": 8, "levels": []}, b"")
+        layout, packed = packed_marks(list(marks.values())) if marks else ({"bits": 8, "levels": []}, b"")
         blocks = [Block(first, last, deflated(raw, quick=quick)) for first, last, raw in _raw_blocks(part)]
     index = {
-        "name": part.name,
-        "title": part.title,
-        "column": part.column,
-        "top": part.top,
+        "name": sources.name,
+        "title": sources.facts.title,
+        "column": sources.facts.column,
+        "top": sources.facts.top,
         "n": len(part.labels),
         "labels": part.labels,
         "titles": part.titles,
@@ -121,7 +145,7 @@ def deflated(raw: bytes, *, quick: bool = False) -> bytes:
 
 
 def packed_json(value: Any, *, quick: bool = False) -> bytes:
-    """Encode as JSON and compress; numbers that JSON has no word for become null."""
+    """Encode as JSON and compress; numbers that JSON cannot hold become null."""
     return deflated(_encode(value), quick=quick)
 
 
@@ -132,17 +156,17 @@ def as_base64(packed: bytes) -> str:
 def _raw_blocks(part: Part) -> Iterator[tuple[int, int, bytes]]:
     """Yield (first, last, JSON) of a part's items, every model's answer beside its question.
 
-    Answers to one question stand next to each other, so what they share is stored once.
+    Answers to one question are next to each other, so that what they share is stored once.
     """
     items: list[bytes] = []
     first = size = 0
-    for place, (question, answers) in enumerate(zip(part.questions, part.answers, strict=True)):
+    for number, (question, answers) in enumerate(zip(part.questions, part.answers, strict=True)):
         item = _encode({"q": question, "a": {str(model): answer for model, answer in answers.items()}})
         items.append(item)
         size += len(item)
         if size >= BLOCK_BYTES:
-            yield first, place + 1, b"[" + b",".join(items) + b"]"
-            items, first, size = [], place + 1, 0
+            yield first, number + 1, b"[" + b",".join(items) + b"]"
+            items, first, size = [], number + 1, 0
     if items:
         yield first, len(part.questions), b"[" + b",".join(items) + b"]"
 

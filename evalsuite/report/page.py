@@ -16,18 +16,8 @@ from markupsafe import Markup
 from evalsuite.report.texts import visible
 
 LIBRARIES = ("vendor/purify.min.js", "vendor/markdown-it.umd.min.js")
-SCRIPTS = (
-    "dom.js",
-    "data.js",
-    "markdown.js",
-    "table.js",
-    "models.js",
-    "items.js",
-    "compare.js",
-    "preferences.js",
-    "analyses.js",
-    "main.js",
-)
+_VIEWS = ("table.js", "models.js", "items.js", "compare.js", "preferences.js", "analyses.js")
+SCRIPTS = ("dom.js", "data.js", "markdown.js", *_VIEWS, "main.js")
 STYLE = "style.css"
 LICENCES = {"vendor/markdown-it.umd.min.js": "vendor/LICENSE.markdown-it"}
 _SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
@@ -93,7 +83,7 @@ def render_page(template: str, blocks: Mapping[str, str], **values: Any) -> str:
         .get_template(template)
         .render(
             policy=content_security_policy(scripts, style),
-            # Our own files, which are no one's input.
+            # Files of this package, which are nobody's input.
             style=Markup(style),  # noqa: S704
             scripts=[Markup(script) for script in scripts],  # noqa: S704
             # Base64 holds nothing to escape, and looking for it in megabytes takes seconds.

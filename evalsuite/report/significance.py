@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.report.columns import NO_SPREAD, Figure
+from evalsuite.suites.figures import NO_SPREAD, Z95, Figure
 from judges.statistics import sign_test_exact
 
-Z95 = 1.959963984540054
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
-"""Part name to model place to one mark an item."""
+"""Part name -> model number -> one mark per item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,9 @@ def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Differe
 def column_difference(
     a: Figure, b: Figure, pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
 ) -> Difference | None:
-    """Compare two models in one column: paired by item where items are there, else by their standard errors.
+    """Compare two models in one column: paired by item where there are items, else by their standard errors.
 
-    ``pairs`` holds both models' marks part by part. None where neither way is open. Not paired, the
+    ``pairs`` holds both models' marks part by part. None where neither is possible. Not paired, the
     degrees of freedom are those of the smaller set, which claims too little rather than too much.
     """
     if pairs:
@@ -103,21 +102,14 @@ def _stderr(figure: Figure) -> float | None:
 def clear_best(figures: Mapping[int, Figure], marks: Marks, prefix: str) -> int | None:
     """Return the model that is best in a column and significantly better than the runner-up; None without one.
 
-    ``figures`` maps a model's place to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
+    ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """
-    ranked = sorted((place for place in figures if figures[place].value is not None), key=lambda p: -_value(figures[p]))
+    ranked = sorted((-value, model) for model, figure in figures.items() if (value := figure.value) is not None)
     if len(ranked) < 2:
         return None
-    first, second = ranked[:2]
-    parts = [by_model for name, by_model in marks.items() if prefix and _belongs(name, prefix)]
+    first, second = (model for _, model in ranked[:2])
+    is_folder = prefix.endswith("/")
+    parts = [marks[name] for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
     pairs = [(by_model[first], by_model[second]) for by_model in parts if first in by_model and second in by_model]
     difference = column_difference(figures[first], figures[second], pairs)
     return first if difference is not None and difference.value > 0 and difference.significant else None
-
-
-def _belongs(part: str, prefix: str) -> bool:
-    return part.startswith(prefix) if prefix.endswith("/") else part == prefix
-
-
-def _value(figure: Figure) -> float:
-    return -math.inf if figure.value is None else figure.value

@@ -1,4 +1,4 @@
-"""A few SVG shapes as escaped markup, drawn in the page's own ink so that dark mode and print just work."""
+"""A few SVG shapes as escaped markup, drawn in the text's colour so that dark mode and print work."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from markupsafe import Markup, escape
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """Return one element; attribute names take ``_`` for ``-``, children and values are escaped."""
-    words = "".join(f' {key.replace("_", "-")}="{escape(_short(value))}"' for key, value in attributes.items())
+    listed = "".join(f' {key.replace("_", "-")}="{escape(_short(value))}"' for key, value in attributes.items())
     inside = "".join(str(child) if isinstance(child, Markup) else str(escape(child)) for child in children)
-    # Everything foreign is escaped just above; Markup's own formatting takes ten times as long.
-    return Markup(f"<{name}{words}>{inside}</{name}>")  # noqa: S704
+    # Everything from outside is escaped just above; Markup's own formatting takes ten times as long.
+    return Markup(f"<{name}{listed}>{inside}</{name}>")  # noqa: S704
 
 
-def text(x: float, y: float, words: object, anchor: str = "start", size: float = 11, **more: object) -> Markup:
-    return tag("text", words, x=x, y=y, text_anchor=anchor, font_size=size, fill="currentColor", **more)
+def text(x: float, y: float, content: object, anchor: str = "start", size: float = 11, **more: object) -> Markup:
+    return tag("text", content, x=x, y=y, text_anchor=anchor, font_size=size, fill="currentColor", **more)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, width: float = 1, **more: object) -> Markup:
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width, **more)
 
 
+def outline(name: str, /, **more: object) -> Markup:
+    return tag(name, fill="none", stroke="currentColor", **more)
+
+
+def area(name: str, opacity: float, /, **more: object) -> Markup:
+    return tag(name, fill="currentColor", fill_opacity=opacity, **more)
+
+
 def picture(width: float, height: float, title: str, *children: object) -> Markup:
-    """Return a drawing that scales to its place and names itself to screen readers."""
+    """Return a drawing that scales with its surroundings and names itself to screen readers."""
     return tag(
         "svg",
         tag("title", title),

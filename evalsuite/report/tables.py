@@ -7,19 +7,25 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evalsuite.report.columns import AVERAGES, COLUMNS, EXTRA_COLUMNS, Column, Figure, average_figure
-from evalsuite.report.reading import ModelResult
+from evalsuite.report.figures import average_digits
 from evalsuite.report.significance import Marks, clear_best
 from evalsuite.report.tabs import Tab
+from evalsuite.results.averages import AVERAGES
+from evalsuite.results.reading import ModelResult
+from evalsuite.suites.figures import DASH, Column, Figure
+from evalsuite.suites.registry import suite_of_key
 
-ALL_COLUMNS = (*COLUMNS, *EXTRA_COLUMNS)
+_CSV_PARTS = ("stderr", "ci_low", "ci_high", "n", "unscored", "missing")
+
+ModelFigures = Sequence[Mapping[str, Figure]]
+"""The figures of each model by column; averages under ``average.<name>``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A figure as words; ``value`` sorts, ``hint`` is read on hover, ``best`` marks a clear winner."""
+    """A figure as text; ``value`` sorts, ``hint`` is read on hover, ``best`` marks a clear winner."""
 
-    words: str
+    text: str
     spread: str
     hint: str
     value: float | None
@@ -28,9 +34,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model's row of one tab."""
+    """One model's row of one tab; ``number`` is the model's in the list of models."""
 
-    place: int
+    number: int
+    slug: str
     model: ModelResult
     cells: Mapping[str, Cell]
     averages: Mapping[str, Cell]
@@ -41,69 +48,87 @@ class Line:
 class TabTable:
     """One tab ready to be written.
 
-    ``shown`` names the columns that stand at first, ``missing`` holds (models, column, reason) for the dashes.
+    ``shown`` names the columns that are shown at first, ``missing`` holds (models, column, reason) for the dashes.
     """
 
     tab: Tab
+    columns: Sequence[Column]
     lines: Sequence[Line]
     shown: frozenset[str]
     missing: Sequence[tuple[str, str, str]]
     best: Mapping[str, int]
 
 
-def figures_of(model: ModelResult) -> dict[str, Figure]:
-    """Read every column's figure of a model, averages under ``average.<name>``."""
-    figures = {column.key: column.read(model.suites) for column in ALL_COLUMNS}
-    average = model.scores.get("average") or {}
-    return figures | {f"average.{name}": average_figure(average, name) for name in AVERAGES}
-
-
 def table_of(
-    tab: Tab, models: Sequence[ModelResult], figures: Sequence[Mapping[str, Figure]], marks: Marks
+    tab: Tab,
+    models: Sequence[ModelResult],
+    slugs: Sequence[str],
+    columns: Sequence[Column],
+    figures: ModelFigures,
+    marks: Marks,
 ) -> TabTable:
     """Lay out one tab, ordered by the paper's mean (then by what there is of it), best marked where it is clear."""
-    best = {
-        column.key: winner
-        for column in ALL_COLUMNS
-        if (winner := clear_best({place: figures[place][column.key] for place in tab.members}, marks, column.items))
-        is not None
+    winners = {
+        column.key: clear_best({model: figures[model][column.key] for model in tab.members}, marks, column.items)
+        for column in columns
     }
-    ordered = sorted(tab.members, key=lambda place: _rank(models[place]))
-    lines = [_line(place, models[place], figures[place], best) for place in ordered]
-    shown = {column.key for column in COLUMNS}
-    if any(
-        figures[p]["alpaca_eval"].value is None and figures[p]["alpaca_win_rate"].value is not None for p in ordered
-    ):
-        shown.add("alpaca_win_rate")
-    if any(figures[place]["mixeval_hard"].value is not None for place in ordered):
-        shown.add("mixeval_hard")
-    return TabTable(tab, lines, frozenset(shown), _missing(lines, figures, shown), best)
+    best = {key: winner for key, winner in winners.items() if winner is not None}
+    ordered = sorted(tab.members, key=lambda number: _rank(models[number]))
+    lines = [_line(number, slugs[number], models[number], columns, figures[number], best) for number in ordered]
+    shown = {column.key for column in columns if _is_shown(column, columns, models, figures, tab.members)}
+    return TabTable(tab, columns, lines, frozenset(shown), _missing(lines, columns, figures, shown), best)
+
+
+def _is_shown(
+    column: Column,
+    columns: Sequence[Column],
+    models: Sequence[ModelResult],
+    figures: ModelFigures,
+    members: Sequence[int],
+) -> bool:
+    """Whether a column is shown at first.
+
+    One that is not main is, where a model has its figure and none in the main columns of the same suite.
+    """
+    if column.main:
+        suite = suite_of_key(column.suite)
+        is_default = suite is not None and suite.in_default
+        return is_default or any(column.suite in models[number].suites for number in members)
+    main = [other.key for other in columns if other.main and other.suite == column.suite]
+    return any(
+        figures[number][column.key].value is not None and all(figures[number][key].value is None for key in main)
+        for number in members
+    )
 
 
 def _rank(model: ModelResult) -> tuple[int, float]:
-    average = model.scores.get("average") or {}
-    for place, name in enumerate(("paper", "nine")):
+    average = model.scores.average
+    for rank, name in enumerate(("paper", "nine")):
         if isinstance(value := average.get(name), int | float):
-            return place, -value
+            return rank, -value
     partial = (average.get("partial") or {}).get("nine") or {}
     return 2, -float(partial.get("mean") or 0.0)
 
 
-def _line(place: int, model: ModelResult, figures: Mapping[str, Figure], best: Mapping[str, int]) -> Line:
+def _line(
+    number: int,
+    slug: str,
+    model: ModelResult,
+    columns: Sequence[Column],
+    figures: Mapping[str, Figure],
+    best: Mapping[str, int],
+) -> Line:
     cells = {
-        column.key: _cell(figures[column.key], column, best=best.get(column.key) == place) for column in ALL_COLUMNS
+        column.key: _cell(figures[column.key], column.digits, best=best.get(column.key) == number) for column in columns
     }
-    averages = {
-        name: _average_cell(figures[f"average.{name}"], 1 if name == "leaderboard_v2" else 3) for name in AVERAGES
-    }
-    n = sum(figures[column.key].n or 0 for column in COLUMNS)
-    return Line(place, model, cells, averages, n)
+    averages = {name: _cell(figures[f"average.{name}"], average_digits(name)) for name in AVERAGES}
+    n = sum(figures[column.key].n or 0 for column in columns if column.main)
+    return Line(number, slug, model, cells, averages, n)
 
 
-def _cell(figure: Figure, column: Column, *, best: bool) -> Cell:
+def _cell(figure: Figure, digits: int, *, best: bool = False) -> Cell:
     if figure.value is None:
-        return Cell("–", "", figure.reason, None, best=False)
-    digits = column.digits
+        return Cell(DASH, "", figure.reason, None, best=False)
     spread, hint = "", []
     if figure.ci95:
         low, high = figure.ci95
@@ -118,67 +143,49 @@ def _cell(figure: Figure, column: Column, *, best: bool) -> Cell:
     return Cell(f"{figure.value:.{digits}f}", spread, "; ".join(hint), figure.value, best)
 
 
-def _average_cell(figure: Figure, digits: int) -> Cell:
-    if figure.value is None:
-        return Cell("–", "", figure.reason, None, best=False)
-    return Cell(f"{figure.value:.{digits}f}", "", "", figure.value, best=False)
-
-
 def _missing(
-    lines: Sequence[Line], figures: Sequence[Mapping[str, Figure]], shown: set[str]
+    lines: Sequence[Line], columns: Sequence[Column], figures: ModelFigures, shown: set[str]
 ) -> list[tuple[str, str, str]]:
     """List (models, column, reason) for each dash, models with the same reason together."""
-    together: dict[tuple[str, str], list[str]] = {}
+    titles = {column.key: column.title for column in columns if column.key in shown}
+    titles |= {f"average.{name}": average.title for name, average in AVERAGES.items()}
+    names: dict[tuple[str, str], list[str]] = {}
     for line in lines:
-        for column in ALL_COLUMNS:
-            figure = figures[line.place][column.key]
-            if column.key in shown and figure.value is None:
-                together.setdefault((column.title, figure.reason), []).append(line.model.name)
-        for name, (title, _) in AVERAGES.items():
-            figure = figures[line.place][f"average.{name}"]
+        for key, title in titles.items():
+            figure = figures[line.number][key]
             if figure.value is None:
-                together.setdefault((title, figure.reason), []).append(line.model.name)
-    return [(", ".join(names), title, reason) for (title, reason), names in together.items()]
+                names.setdefault((title, figure.reason), []).append(line.model.name)
+    return [(", ".join(models), title, reason) for (title, reason), models in names.items()]
 
 
-def csv_of(tables: Sequence[TabTable], figures: Sequence[Mapping[str, Figure]]) -> str:
-    """Return leaderboard.csv: one row a model and tab, full precision, empty cells with their reasons."""
+def csv_of(tables: Sequence[TabTable], columns: Sequence[Column], figures: ModelFigures) -> str:
+    """Return leaderboard.csv: one row per model and tab, full precision, empty cells with their reasons."""
     out = io.StringIO()
-    keys = [column.key for column in ALL_COLUMNS]
     head = ["tab", "model", "folder", "data", "limit", "judge", "judge_fingerprint", "imported", "base", "dgm"]
     head += ["training_size"]
-    for key in keys:
-        head += [
-            key,
-            f"{key}_stderr",
-            f"{key}_ci_low",
-            f"{key}_ci_high",
-            f"{key}_n",
-            f"{key}_unscored",
-            f"{key}_missing",
-        ]
+    for column in columns:
+        head += [column.key, *(f"{column.key}_{part}" for part in _CSV_PARTS)]
     head += [f"average_{name}" for name in AVERAGES]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head)
     for number, table in enumerate(tables, 1):
         for line in table.lines:
-            writer.writerow(_csv_row(number, line, figures[line.place], keys))
+            writer.writerow(_csv_row(number, line, figures[line.number], columns))
     return out.getvalue()
 
 
-def _csv_row(number: int, line: Line, figures: Mapping[str, Figure], keys: Sequence[str]) -> list[object]:
-    model, judge = line.model, line.model.judge or {}
-    lineage = model.lineage
-    row: list[object] = [number, _plain(model.name), model.slug, model.scores["data"], model.scores.get("limit")]
-    row += [_plain(judge.get("name") or ""), judge.get("fingerprint"), model.imported]
-    row += [_plain(lineage.base or ""), _plain(lineage.dgm or ""), lineage.size]
-    for key in keys:
-        figure = figures[key]
+def _csv_row(tab: int, line: Line, figures: Mapping[str, Figure], columns: Sequence[Column]) -> list[object]:
+    model, lineage = line.model, line.model.lineage
+    row: list[object] = [tab, _plain(model.name), model.slug, model.scores.data, model.scores.limit]
+    row += ["", None] if model.judge is None else [_plain(model.judge.name), model.judge.fingerprint]
+    row += [model.imported, _plain(lineage.base or ""), _plain(lineage.dgm or ""), lineage.size]
+    for column in columns:
+        figure = figures[column.key]
         low, high = figure.ci95 or (None, None)
         row += [figure.value, figure.stderr, low, high, figure.n, figure.unscored, _plain(figure.reason)]
     return row + [figures[f"average.{name}"].value for name in AVERAGES]
 
 
 def _plain(text: str) -> str:
-    """Keep a spreadsheet from taking foreign text for a formula."""
+    """Keep a spreadsheet from reading a text as a formula."""
     return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

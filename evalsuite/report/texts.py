@@ -1,4 +1,4 @@
-"""Foreign text made fit for a page: hidden characters become visible, private paths become short."""
+"""Text from outside made fit for a page: hidden characters become visible, private paths become short."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _HIDDEN = re.compile(
 
 
 def visible(text: object) -> str:
-    """Replace control and bidirectional characters by marks such as ⟦U+202E⟧, so that no text can pose as another."""
-    return _HIDDEN.sub(lambda found: f"⟦U+{ord(found[0]):04X}⟧", str(text))
+    """Replace control and bidirectional characters by marks such as ⟦U+202E⟧, so that no text can look like another."""
+    return _HIDDEN.sub(lambda match: f"⟦U+{ord(match[0]):04X}⟧", str(text))
 
 
 def without_folders(value: Any) -> Any:
     """Return a JSON value in which every absolute path is cut to its last name: the page is sent around."""
     if isinstance(value, Mapping):
-        return {key: without_folders(own) for key, own in value.items()}
+        return {key: without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [without_folders(own) for own in value]
+        return [without_folders(inner) for inner in value]
     if isinstance(value, str) and re.match(r"(/|~/|[A-Za-z]:\\)[^\s]", value):
         return "…/" + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
     return value

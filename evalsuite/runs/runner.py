@@ -2,59 +2,67 @@
 
 All suites of a model run at the same time on one client. Where the judge is the candidate
 itself, a verdict follows its answer at once; where it is another model, the candidate's server
-leaves before the judge's comes, and the judge is started once for all candidates.
+stops before the judge's starts, and the judge is started once for all candidates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
+import msgspec
+
+import evalsuite
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.config import RunConfig
+from evalsuite.config import RunConfig, resolved_yaml
 from evalsuite.doctor import preflight
-from evalsuite.errors import CheckpointError, EvalsuiteError
-from evalsuite.progress import Progress, Silence
+from evalsuite.documents import Pin, Scores, SuiteEntry
+from evalsuite.errors import CheckpointError, DataError, EvalsuiteError
+from evalsuite.files import write_text
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.records.files import Records, RecordsInMemory, records_path, write_records
+from evalsuite.records.rows import Draw, Header, Row, merged, replaced
 from evalsuite.results.folder import (
     exclusive,
     figures_sha256,
+    focused,
     set_aside,
     stored_manifest,
     stored_scores,
     unscored_share,
     write_results,
 )
+from evalsuite.results.records import suite_records
 from evalsuite.runs.documents import manifest_document, scores_document
 from evalsuite.runs.plan import (
     ModelRun,
     SuiteRun,
-    chat_template_file,
-    judge_of,
     models_asked,
-    plan_of,
+    plan_model,
     refuse_lost_parts,
     refuse_other_figures,
     refuse_unavailable_parts,
+    resolve_judge,
 )
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
-from evalsuite.suites.base import Record
-
-T = TypeVar("T")
+from evalsuite.suites.types import Scores as SuiteScores
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run produced: one scores.json a model, and how much of it is unscored."""
+    """What a run produced: one scores.json per model, and how much of it is unscored."""
 
-    models: Sequence[Mapping[str, Any]]
+    models: Sequence[Scores]
     folders: Sequence[Path]
     n_unscored: int
     n_items: int
@@ -66,32 +74,29 @@ class Outcome:
 
 def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store."""
-    progress = progress or Silence()
-    template_file = chat_template_file(config)
-    judge = judge_of(config, progress)
-    plans = [plan_of(word, config, judge, template_file, progress) for word in config.models]
+    progress = progress or NoProgress()
+    judge = resolve_judge(config, progress)
+    plans = [plan_model(spec, config, judge, progress) for spec in config.models]
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judge), progress)
         with ExitStack() as stack:
             store = stack.enter_context(Store(config.results / "store.sqlite"))
             loop = stack.enter_context(LoopThread())
             _Runner(config, judge, store, loop, progress).run_all(plans)
-    documents = [plan.stored or {} for plan in plans]
-    shares = [unscored_share(document["suites"]) for document in documents]
+    documents = [plan.stored for plan in plans if plan.stored is not None]
+    shares = [unscored_share(document.suites) for document in documents]
     return Outcome(documents, [plan.folder for plan in plans], sum(s[0] for s in shares), sum(s[1] for s in shares))
 
 
+@dataclass(frozen=True, slots=True)
 class _Runner:
     """Carries plans out; holds what they share."""
 
-    def __init__(
-        self, config: RunConfig, judge: Checkpoint | None, store: Store, loop: LoopThread, progress: Progress
-    ) -> None:
-        self.config = config
-        self.judge = judge
-        self.store = store
-        self.loop = loop
-        self.progress = progress
+    config: RunConfig
+    judge: Checkpoint | None
+    store: Store
+    loop: LoopThread
+    progress: Progress
 
     def run_all(self, plans: Sequence[ModelRun]) -> None:
         for plan in plans:
@@ -121,11 +126,9 @@ class _Runner:
         return Session(
             checkpoint,
             self.store,
-            self.config.serve_options(),
+            self.config.serve if candidate else self.config.judge_serving,
             self.config.results / "logs" / f"{checkpoint.slug}-{role}.log",
             base_url=self.config.base_url if candidate else None,
-            template_word=self.config.chat_template if candidate else None,
-            in_flight=self.config.in_flight,
             on_step=self.progress.step,
         )
 
@@ -133,13 +136,14 @@ class _Runner:
         return not suite.judged and suite.needs_judge
 
     def _is_own_judge(self, checkpoint: Checkpoint) -> bool:
-        """Whether the served candidate can judge: the same weights, template and server."""
-        judge = self.judge
+        """Whether the served candidate can judge: the same weights, template and server settings."""
+        judge, serve = self.judge, self.config.serve
         return (
             judge is not None
             and not self.config.base_url
-            # Of FastChat's formats neither checkpoint knows; it is for the candidates alone.
-            and not (self.config.chat_template or "").startswith("fastchat:")
+            # FastChat's formats are for the candidates alone; neither checkpoint knows them.
+            and serve.fastchat_template is None
+            and _same_server(serve, self.config.judge_serving)
             and judge.fingerprint == checkpoint.fingerprint
             and judge.chat_template == checkpoint.chat_template
         )
@@ -162,12 +166,12 @@ class _Runner:
 
     def _answer_all(self, plan: ModelRun, session: Session, own_judge: Client | None) -> None:
         """Run item suites on the loop and lm-eval on this thread, both at once."""
-        chats = [suite for suite in plan.todo if suite.by_item is not None]
-        walking = self.loop.submit(self._walk(plan, chats, session.client, own_judge))
+        by_item = [suite for suite in plan.todo if not suite.suite.whole]
+        walking = self.loop.submit(self._walk(plan, by_item, session.client, own_judge))
         try:
             for suite in plan.todo:
-                if suite.by_item is None:
-                    self._run_harness(plan, suite, session.client)
+                if suite.suite.whole:
+                    self._run_whole(plan, suite, session.client)
             walking.result()
         except BaseException:
             walking.cancel()
@@ -178,68 +182,68 @@ class _Runner:
     async def _walk(self, plan: ModelRun, suites: Sequence[SuiteRun], model: Client, own_judge: Client | None) -> None:
         """Answer every item of every suite at once; the client decides how many are in flight."""
 
-        async def one(suite: SuiteRun, position: int, records: list[Record | None]) -> None:
-            by_item, loaded = _must(suite.by_item), suite.loaded
-            item = loaded.items[position]
-            answer = await by_item.answer(item, loaded, model, suite.options)
-            verdict = None
-            if own_judge is not None and suite.needs_judge:
-                verdict = await by_item.judge(item, answer, loaded, own_judge, suite.options)
-            records[position] = Record(item, answer, verdict)
-            self.progress.advance(plan.line(suite))
+        async def answer(run: SuiteRun, position: int) -> Row:
+            item, suite = run.loaded.items[position], run.suite
+            row = suite.row(item, run.loaded)
+            recorded = run.recorded.get(f"{row.part}/{row.item_id}")
+            if recorded is not None:
+                row = replaced(row, draws=recorded.draws)
+            else:
+                row = replaced(row, draws=(await suite.answer(item, run.loaded, model, run.options),))
+            if own_judge is not None and run.needs_judge:
+                row = await self._judged(run, position, row, own_judge)
+            self.progress.advance(plan.line(run))
+            return row
 
-        work: list[Awaitable[None]] = []
-        places: list[tuple[SuiteRun, list[Record | None]]] = []
         for suite in suites:
-            records: list[Record | None] = [None] * len(suite.loaded.items)
-            places.append((suite, records))
-            self.progress.begin(plan.line(suite), len(records))
-            work += [one(suite, position, records) for position in range(len(records))]
-        await gather_or_cancel(work)
-        for suite, records in places:
-            suite.records = [_must(record) for record in records]
+            self.progress.begin(plan.line(suite), len(suite.loaded.items))
+        rows = iter(
+            await gather_or_cancel(answer(suite, i) for suite in suites for i in range(len(suite.loaded.items)))
+        )
+        for suite in suites:
+            suite.rows = list(islice(rows, len(suite.loaded.items)))
             suite.judged = own_judge is not None
 
-    def _run_harness(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
-        from evalsuite.suites.registry import HARNESS
+    async def _judged(self, run: SuiteRun, position: int, row: Row, client: Client) -> Row:
+        """Return a row with one judge's verdicts on its first draw."""
+        draw = row.draws[0] if row.draws else Draw()
+        verdicts = await run.suite.judge(run.loaded.items[position], draw, run.loaded, client, run.options)
+        judge = self.judge.slug if self.judge is not None else ""
+        return replaced(row, verdicts=tuple(msgspec.structs.replace(verdict, judge=judge) for verdict in verdicts))
 
-        harness = HARNESS[suite.spec.name]
+    def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
         line = plan.line(suite)
         if suite.loaded is None:
-            suite.loaded = harness.load(suite.options)
+            suite.loaded = suite.suite.load(suite.options)
             refuse_unavailable_parts(plan.stored, suite)
         totals: dict[str, tuple[int, int]] = {}
 
         def report(part: str, done: int, total: int) -> None:
             totals[part] = (done, total)
-            self.progress.settle(line, sum(t[0] for t in totals.values()), sum(t[1] for t in totals.values()))
+            self.progress.update(line, sum(t[0] for t in totals.values()), sum(t[1] for t in totals.values()))
 
         self.loop.wait(client.detect_features())
-        suite.harness_result = harness.run(suite.loaded, client, self.loop.loop, suite.options, report)
+        suite.whole = suite.suite.run_whole(suite.loaded, client, self.loop.loop, suite.options, report)
+        suite.rows = suite.whole.rows
         suite.judged = True
 
     def _judge(self, plan: ModelRun, session: Session) -> None:
-        """Judge the recorded answers of one model with a judge that is another model."""
+        """Judge the answers of one model with a judge that is another model."""
         plan.watch.resume()
-        owed = [suite for suite in plan.todo if self._owes_verdicts(suite)]
+        owing = [suite for suite in plan.todo if self._owes_verdicts(suite)]
 
-        async def one(suite: SuiteRun, position: int, records: list[Record]) -> None:
-            record = records[position]
-            verdict = await _must(suite.by_item).judge(
-                record.item, record.answer, suite.loaded, session.client, suite.options
-            )
-            records[position] = Record(record.item, record.answer, verdict)
+        async def judge(suite: SuiteRun, position: int, row: Row) -> Row:
+            judged = await self._judged(suite, position, row, session.client)
             self.progress.advance(f"{plan.line(suite)} judged")
+            return judged
 
         async def walk() -> None:
-            work: list[Awaitable[None]] = []
-            places = [(suite, list(suite.records)) for suite in owed]
-            for suite, records in places:
-                self.progress.begin(f"{plan.line(suite)} judged", len(records))
-                work += [one(suite, position, records) for position in range(len(records))]
-            await gather_or_cancel(work)
-            for suite, records in places:
-                suite.records, suite.judged = records, True
+            for suite in owing:
+                self.progress.begin(f"{plan.line(suite)} judged", len(suite.rows))
+            work = (judge(suite, i, row) for suite in owing for i, row in enumerate(suite.rows))
+            rows = iter(await gather_or_cancel(work))
+            for suite in owing:
+                suite.rows, suite.judged = list(islice(rows, len(suite.rows))), True
 
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
@@ -257,74 +261,105 @@ class _Runner:
             if plan.replaces is not None and figures_sha256(plan.folder) == plan.replaces:
                 set_aside(plan.folder)
             plan.stored, plan.manifest = stored_scores(plan.folder), stored_manifest(plan.folder)
-            refuse_other_figures(
-                plan.folder, plan.stored, plan.manifest, self.config, plan.checkpoint, self.judge, plan.todo
-            )
+            old = _old_records(plan)
+            if plan.stored is not None and any(suite.judged and suite.needs_judge for suite in plan.todo):
+                judge = None if self.judge is None else self.judge.fingerprint
+                plan.stored, plan.manifest = focused(plan.stored, plan.manifest, judge)
+            refuse_other_figures(plan, self.config, plan.todo)
             for suite in plan.todo:
                 refuse_lost_parts(plan.stored, plan.manifest, suite)
-            self._write(plan)
+            self._write(plan, old)
 
-    def _write(self, plan: ModelRun) -> None:
-        suites: dict[str, Any] = dict((plan.stored or {}).get("suites", {}))
-        suites_manifest: dict[str, Any] = dict(plan.manifest.get("suites", {}))
+    def _write(self, plan: ModelRun, old: Mapping[str, Records]) -> None:
+        suites = dict(plan.stored.suites) if plan.stored is not None else {}
+        entries = dict(plan.manifest.suites)
         for suite in plan.todo:
-            suites[suite.spec.key] = self._score(plan, suite)
-            suites_manifest[suite.spec.key] = {
-                "run_key": suite.run_key,
-                "options": asdict(suite.options),
-                "data_pins": {name: dict(pin) for name, pin in suite.pins.items()},
-                "served": dict(suite.served),
-                "missing": dict(getattr(suite.loaded, "missing", {}) or {}),
-                **_applied(suite),
-            }
+            suites[suite.spec.key] = self._score(plan, suite, old.get(suite.spec.key))
+            entries[suite.spec.key] = SuiteEntry(
+                run_key=suite.run_key,
+                answer_key=suite.answer_key,
+                options=suite.options.model_dump(mode="json"),
+                data_pins={name: Pin(**pin) for name, pin in suite.pins.items()},
+                served=dict(suite.served),
+                missing=dict(getattr(suite.loaded, "missing", {}) or {}),
+            ).with_given(applied=dict(suite.whole.applied) if suite.whole is not None else {})
+        self._convert_others(plan, old)
         plan.watch.lap("score")
-        document = scores_document(plan, suites, self.config, self.judge)
-        write_results(plan.folder, document, manifest_document(plan, suites_manifest, self.config, document))
-        plan.stored = document
+        scores = scores_document(plan, suites, self.config, self.judge)
+        write_text(plan.folder / "config.yaml", resolved_yaml(self.config))
+        write_results(plan.folder, scores, manifest_document(plan, entries, self.config, scores))
+        plan.stored = scores
 
-    def _score(self, plan: ModelRun, suite: SuiteRun) -> dict[str, Any]:
-        by_item = suite.by_item
-        judge_name = self.judge.name if self.judge and suite.judged else None
-        if by_item is None:
-            from evalsuite.suites.registry import HARNESS
+    def _convert_others(self, plan: ModelRun, old: Mapping[str, Records]) -> None:
+        """Write the records of suites that an evalsuite without records left in this folder."""
+        written = {suite.spec.key for suite in plan.todo}
+        for key, records in old.items():
+            path = records_path(plan.folder, key)
+            if key not in written and not path.exists():
+                write_records(path, records.header, records.rows())
 
-            harness = HARNESS[suite.spec.name]
-            harness.export(suite.harness_result, plan.folder / suite.spec.key)
-            return harness.score(suite.harness_result)
-        by_item.export(
-            suite.records,
-            suite.loaded,
-            plan.folder / suite.spec.key,
-            model=plan.checkpoint.name,
-            judge=judge_name if suite.needs_judge else None,
+    def _score(self, plan: ModelRun, run: SuiteRun, old: Records | None) -> SuiteScores:
+        """Mark and score the rows of one suite, and write its records and exports."""
+        suite, key = run.suite, run.spec.key
+        header = self._header(run)
+        rows = [suite.mark(row, header) for row in run.rows]
+        old_rows, old_judges = ((), {}) if old is None else (old.rows(), old.header.judges)
+        judges = {**old_judges, **header.judges}
+        together = merged(old_rows, rows)
+        used = {verdict.judge for row in together for verdict in row.verdicts}
+        kept = {name: entry for name, entry in judges.items() if name in used or name in header.judges}
+        write_records(records_path(plan.folder, key), msgspec.structs.replace(header, judges=kept), together)
+        if run.whole is not None and run.whole.export is not None:
+            run.whole.export(plan.folder / key)
+        else:
+            judge = self.judge.name if self.judge is not None and run.judged and run.needs_judge else None
+            suite.write_peer(header, rows, plan.folder / key, model=plan.checkpoint.name, judge=judge)
+        return suite.score(header, rows)
+
+    def _header(self, run: SuiteRun) -> Header:
+        judge = self.judge if run.judged and run.needs_judge else None
+        whole = run.whole
+        return Header(
+            suite=run.spec.key,
+            n_items=len(run.rows),
+            evalsuite=evalsuite.__version__,
+            options=run.options.model_dump(mode="json"),
+            pins={name: dict(pin) for name, pin in run.pins.items()},
+            judges={} if judge is None else {judge.slug: {"name": judge.name, "fingerprint": judge.fingerprint}},
+            missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
+            document=None if whole is None else whole.document,
         )
-        return by_item.score(suite.records, suite.loaded, suite.options)
 
 
-def _applied(suite: SuiteRun) -> dict[str, Any]:
-    """Say what lm-eval was given in the end: a model without a chat template gets none, whatever was asked."""
-    if suite.harness_result is None:
+def _old_records(plan: ModelRun) -> Mapping[str, Records]:
+    """Return the records of earlier runs in a plan's folder by suite; what cannot be read is left out.
+
+    It is replaced by what this run knows: every answer is in the store.
+    """
+    if plan.stored is None:
         return {}
-    about = suite.harness_result.results
-    return {
-        "applied": {
-            "chat_template_on_openllm": about.get("chat_template") is not None,
-            "fewshot_as_multiturn": bool(about.get("fewshot_as_multiturn")),
-        }
-    }
+    found: dict[str, Records] = {}
+    judged = [key for one in plan.stored.judged for key in one.suites]
+    for key in dict.fromkeys([*plan.stored.suites, *judged]):
+        with contextlib.suppress(DataError):
+            records = suite_records(plan.folder, key, plan.stored, plan.manifest)
+            if records is not None:
+                found[key] = RecordsInMemory(records.header, records.records.rows())
+    return found
+
+
+def _same_server(one: ServeConfig, other: ServeConfig) -> bool:
+    """Whether two models served like this could be one server; a chat template is written on our side."""
+    ours = {"chat_template": None, "in_flight": None}
+    return one.model_copy(update=ours) == other.model_copy(update=ours)
 
 
 def _require_chat_format(plan: ModelRun, session: Session) -> None:
-    """Say before any server starts that a model without a chat template cannot chat."""
-    chatting = [suite.spec.name for suite in plan.todo if suite.by_item is not None]
+    """Refuse a model without a chat template before any server starts, where a suite holds conversations."""
+    chatting = [suite.spec.name for suite in plan.todo if suite.suite.needs_chat]
     if chatting and session.chat_format is not None and session.chat_format.source is None:
+        without = sorted({suite.spec.name for suite in plan.todo} - set(chatting))
         raise CheckpointError(
             f"{plan.checkpoint.name} has no chat template, which {', '.join(chatting)} need; pass --chat-template FILE "
-            "(or fastchat:NAME), or run only what needs none: --suite openllm"
+            "(or fastchat:NAME), or run only suites that need none" + (f": --suite {without[0]}" if without else "")
         )
-
-
-def _must(value: T | None) -> T:
-    if value is None:
-        raise RuntimeError("a step of the run was skipped")
-    return value

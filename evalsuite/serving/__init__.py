@@ -1,1 +1,1 @@
-"""Serving: one vLLM process a model, one client for everything that asks it."""
+"""Serving models with vLLM, and the client for all requests to a server."""

@@ -1,9 +1,8 @@
-"""From messages to token ids, on our side of the wire.
+"""Rendering and tokenising messages on the client side.
 
-Prompts are rendered and tokenised here, not in the server, for three reasons: what was asked
-is known exactly (and is the store's key), a prompt that does not fit is seen before it is
-sent, and text that looks like a control token stays text. An answer that contains
-"<|im_end|>" must not end the turn it is quoted in, least of all in a judge's prompt.
+Prompts are tokenised here instead of in the server for three reasons: the exact prompt is known (and is the store's
+key), a prompt that is too long is detected before it is sent, and text that looks like a control token stays text. An
+answer that contains "<|im_end|>" must not end the turn that quotes it, least of all in a judge's prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import CheckpointError
+from evalsuite.errors import CheckpointError, UsageError, first_line, unknown
+from evalsuite.serving.config import FASTCHAT
 from judges.types import Message
 
 _FASTCHAT_BASE_ADAPTER = "BaseModelAdapter"
@@ -22,11 +22,11 @@ _FASTCHAT_BASE_ADAPTER = "BaseModelAdapter"
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """A checkpoint's tokenizer with its way of writing a conversation.
+    """A checkpoint's tokenizer and chat template.
 
-    ``source`` says where the way comes from: "checkpoint", "fastchat:<name>", or None for a
-    base model, which has none. ``stop`` are extra stop strings that the format needs. ``named``
-    says that the user chose one of FastChat's, which the tokenizer knows nothing of.
+    ``source`` is the origin of the template: "checkpoint", "fastchat:<name>", or None for a base model,
+    which has none. ``stop`` are extra stop strings that the format needs. ``named`` says that the user
+    chose a FastChat template, which the tokenizer does not have.
     """
 
     tokenizer: Any
@@ -34,52 +34,52 @@ class ChatFormat:
     template: str | None = None
     stop: tuple[str, ...] = ()
     named: bool = False
-    _control_words: tuple[str, ...] = field(default=(), repr=False)
+    _control_tokens: tuple[str, ...] = field(default=(), repr=False)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
-        """Return the token ids of the prompt that the next assistant turn continues.
+        """Return the token ids of the prompt for the next assistant turn.
 
-        When the last message is the assistant's, its text is left open and continued. Control
-        tokens inside message contents become ordinary text (never dropped, never rewritten).
-        Raises CheckpointError when the checkpoint has no chat format.
+        If the last message is the assistant's, it is left open to be continued. Control tokens in
+        message contents become ordinary text (never dropped or rewritten). Raises CheckpointError if
+        the checkpoint has no chat template.
         """
-        turns, opened = _split_open_turn(messages)
-        if any(word in turn.content for turn in messages for word in self._control_words):
+        turns, open_text = _split_open_turn(messages)
+        if any(token in turn.content for turn in messages for token in self._control_tokens):
             ids = self._guarded_tokens(turns)
-            return ids + (self._plain_tokens(opened) if opened else [])
-        return self.encode(self.render(turns) + opened)
+            return ids + (self._plain_tokens(open_text) if open_text else [])
+        return self.encode(self.render(turns) + open_text)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
-        """Return the prompt as text; the assistant's last message is left open. For lm-eval, which tokenises itself."""
-        turns, opened = _split_open_turn(messages)
-        return self.render(turns) + opened
+        """Return the prompt as text, for lm-eval, which tokenises it; a final assistant message is left open."""
+        turns, open_text = _split_open_turn(messages)
+        return self.render(turns) + open_text
 
     def conversation_tokens(self, messages: Sequence[Message]) -> list[int]:
-        """Return the token ids of a whole conversation, whose last turn is closed: what training reads.
+        """Return the token ids of a complete conversation with its last turn closed, for training.
 
-        Control tokens inside contents become ordinary text, as in ``prompt_tokens``. Raises
-        CheckpointError when the checkpoint has no chat format.
+        Control tokens in contents become ordinary text, as in ``prompt_tokens``. Raises CheckpointError
+        if the checkpoint has no chat template.
         """
-        if any(word in turn.content for turn in messages for word in self._control_words):
+        if any(token in turn.content for turn in messages for token in self._control_tokens):
             return self._guarded_tokens(messages, closed=True)
         return self.encode(self.render(messages, closed=True))
 
     def render(self, messages: Sequence[Message], *, closed: bool = False) -> str:
         """Return the prompt as text, up to and including the header of the assistant's turn.
 
-        ``closed`` leaves that header out: the text ends with the last turn.
+        With ``closed`` the text ends with the last turn, without that header.
         """
         if self.source is None:
             raise CheckpointError(
                 "the checkpoint has no chat template; pass --chat-template FILE (or fastchat:NAME), "
-                "or run only suites that do not chat (--suite openllm)"
+                "or run only suites that need no chat template"
             )
-        if self.source.startswith("fastchat:"):
-            return _render_fastchat(self.source.removeprefix("fastchat:"), messages, closed=closed)
+        if self.source.startswith(FASTCHAT):
+            return _render_fastchat(self.source.removeprefix(FASTCHAT), messages, closed=closed)
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             return self._apply(turns, closed=closed)
-        except Exception as error:  # a template is foreign code: whatever it raises, try it without a system turn first
+        except Exception as error:  # a template is untrusted code and may raise anything; retry without a system turn
             if turns and turns[0]["role"] == "system":
                 merged = [Message(turn["role"], turn["content"]) for turn in _system_into_user(turns)]  # type: ignore[arg-type]
                 return self.render(merged, closed=closed)
@@ -88,7 +88,7 @@ class ChatFormat:
             ) from error
 
     def encode(self, text: str) -> list[int]:
-        """Tokenise rendered text: control tokens count, and no BOS is added to the template's own."""
+        """Tokenise rendered text with control tokens, without adding a BOS to the template's."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
@@ -99,63 +99,64 @@ class ChatFormat:
         return text
 
     def _plain_tokens(self, text: str) -> list[int]:
-        """Tokenise foreign text with control tokens read as ordinary characters."""
+        """Tokenise a message's text with control tokens as ordinary characters."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
     def _guarded_tokens(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:
-        """Tokenise the template's own words as control text and every content as plain text.
+        """Tokenise the template's text with control tokens and every content as plain text.
 
-        Contents are stood in for by marks while the template renders. A template that trims
-        contents would not trim a mark, so contents are trimmed alike when it is seen to do so.
+        The template is rendered with placeholders for the contents. If it trims contents, which it would
+        not do with a placeholder, contents are trimmed here.
         """
-        marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
+        placeholders = [f"\ue000{index}\ue001" for index in range(len(messages))]
         probe = self.render(
-            [Message(m.role, f" {mark} ") for m, mark in zip(messages, marks, strict=True)], closed=closed
+            [Message(m.role, f" {placeholder} ") for m, placeholder in zip(messages, placeholders, strict=True)],
+            closed=closed,
         )
-        trims = bool(messages) and f" {marks[-1]} " not in probe
-        rendered = self.render([Message(m.role, mark) for m, mark in zip(messages, marks, strict=True)], closed=closed)
+        trims = bool(messages) and f" {placeholders[-1]} " not in probe
+        rendered = self.render(
+            [Message(m.role, placeholder) for m, placeholder in zip(messages, placeholders, strict=True)], closed=closed
+        )
         ids: list[int] = []
         rest = rendered
-        for message, mark in zip(messages, marks, strict=True):
-            before, found, rest = rest.partition(mark)
-            if not found:
+        for message, placeholder in zip(messages, placeholders, strict=True):
+            before, separator, rest = rest.partition(placeholder)
+            if not separator:
                 raise CheckpointError(
-                    "the chat template does not write out every message; pass another with --chat-template"
+                    "the chat template does not render every message; pass another one with --chat-template"
                 )
             ids += self.encode(before)
             ids += self._plain_tokens(message.content.strip() if trims else message.content)
         return ids + self.encode(rest)
 
 
-def load_chat_format(checkpoint: Checkpoint, template_word: str | None = None) -> ChatFormat:
-    """Load the tokenizer of a local checkpoint and settle how conversations are written.
+def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = None) -> ChatFormat:
+    """Load the tokenizer of a local checkpoint and choose its chat template.
 
-    Order: ``--chat-template`` (a file already read into the checkpoint, or ``fastchat:NAME``),
-    the checkpoint's own template, then FastChat's conversation template when its adapters know
-    the model by name. A model that none of them knows is a base model.
+    In this order: ``--chat-template`` (``fastchat:NAME``, or a file already read into the checkpoint), the checkpoint's
+    template, FastChat's template if its adapters know the model by name. Otherwise the model is a base model.
     """
     if checkpoint.path is None:
-        raise CheckpointError(f"{checkpoint.name} is an endpoint: its tokenizer is on the other side")
+        raise CheckpointError(f"{checkpoint.name} is an endpoint: no local tokenizer")
     tokenizer = load_tokenizer(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
-    words = tuple(sorted({str(token) for token in tokenizer.all_special_tokens} | _added_control_words(tokenizer)))
-    if template_word and template_word.startswith("fastchat:"):
-        name = template_word.removeprefix("fastchat:")
-        return ChatFormat(tokenizer, f"fastchat:{name}", stop=_fastchat_stops(name), named=True, _control_words=words)
+    control = tuple(sorted({str(token) for token in tokenizer.all_special_tokens} | _added_control_tokens(tokenizer)))
+    if fastchat_template is not None:
+        stops = _fastchat_stops(fastchat_template.removeprefix(FASTCHAT))
+        return ChatFormat(tokenizer, fastchat_template, stop=stops, named=True, _control_tokens=control)
     if checkpoint.chat_template is not None:
-        # lm-eval asks the tokenizer itself; an overridden template must reach it there too.
+        # lm-eval uses the tokenizer's template, so an override must be set there too.
         tokenizer.chat_template = checkpoint.chat_template
-        return ChatFormat(tokenizer, "checkpoint", checkpoint.chat_template, _control_words=words)
+        return ChatFormat(tokenizer, "checkpoint", checkpoint.chat_template, _control_tokens=control)
     if known := _fastchat_name(checkpoint.name):
-        return ChatFormat(tokenizer, f"fastchat:{known}", stop=_fastchat_stops(known), _control_words=words)
-    return ChatFormat(tokenizer, None, _control_words=words)
+        return ChatFormat(tokenizer, f"{FASTCHAT}{known}", stop=_fastchat_stops(known), _control_tokens=control)
+    return ChatFormat(tokenizer, None, _control_tokens=control)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """Load a tokenizer; the fast class alone where the folder has tokenizer.json.
+    """Load a tokenizer, directly with the fast class if the folder has tokenizer.json.
 
-    ``transformers.AutoTokenizer`` imports the model zoo (over ten seconds), which the fast
-    tokenizer does not need.
+    ``transformers.AutoTokenizer`` imports all model classes (over ten seconds), which the fast tokenizer does not need.
     """
     try:
         if (folder / "tokenizer.json").is_file():
@@ -164,12 +165,11 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
             return PreTrainedTokenizerFast.from_pretrained(folder)
         from transformers import AutoTokenizer
 
-        # Said in so many words: left open, transformers asks on the terminal.
+        # Explicit, because transformers would prompt on the terminal otherwise.
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except Exception as error:  # transformers raises whatever its backends raise; all of it means: unreadable
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # transformers and its backends raise many types; all mean an unreadable tokenizer
         raise CheckpointError(
-            f"cannot load the tokenizer in {folder} ({reason}); copy the base model's tokenizer files"
+            f"cannot load the tokenizer in {folder} ({first_line(error)}); copy the base model's tokenizer files"
         ) from error
 
 
@@ -180,14 +180,14 @@ def _split_open_turn(messages: Sequence[Message]) -> tuple[list[Message], str]:
 
 
 def _system_into_user(turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Give the system text to the first user turn: some templates know no system role."""
+    """Merge the system text into the first user turn, for templates without a system role."""
     system, rest = turns[0]["content"], turns[1:]
     if not rest or rest[0]["role"] != "user":
         return [{"role": "user", "content": system}, *rest]
     return [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
-def _added_control_words(tokenizer: Any) -> set[str]:
+def _added_control_tokens(tokenizer: Any) -> set[str]:
     return {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
 
 
@@ -195,7 +195,7 @@ def _render_fastchat(name: str, messages: Sequence[Message], *, closed: bool) ->
     from fastchat.conversation import get_conv_template
 
     conversation = get_conv_template(name)
-    # Templates come with example turns ("one_shot"); only the conversation at hand is asked.
+    # Remove the example turns of templates such as "one_shot".
     conversation.messages = []
     for message in messages:
         if message.role == "system":
@@ -212,15 +212,13 @@ def _fastchat_stops(name: str) -> tuple[str, ...]:
     from fastchat.conversation import conv_templates
 
     if name not in conv_templates:
-        from evalsuite.errors import UsageError, unknown
-
         raise UsageError(unknown("FastChat conversation template", name, conv_templates))
     stop = conv_templates[name].stop_str
     return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def _fastchat_name(model_name: str) -> str | None:
-    """The conversation template that FastChat's adapters give a model of this name, if they know it."""
+    """Return the conversation template of FastChat's adapter for a model name, None without one."""
     from fastchat.model.model_adapter import get_model_adapter
 
     adapter: Any = get_model_adapter(model_name)

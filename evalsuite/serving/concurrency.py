@@ -1,4 +1,4 @@
-"""Questions that are asked at once, none of which outlives the failure of another."""
+"""Concurrent awaitables that are all cancelled when one fails."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def gather_or_cancel(work: Iterable[Awaitable[T]]) -> list[T]:
+async def gather_or_cancel(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Await all and return their results in order.
 
-    When one fails, the rest are cancelled and waited for before that failure is raised. ``asyncio.gather`` lets them
-    go on: questions to a dead server, in the way of the same questions to its successor.
+    If one fails, the rest are cancelled and awaited before the error is raised. ``asyncio.gather`` lets them run
+    on: requests to a dead server would block the same requests to its replacement.
     """
-    tasks = [asyncio.ensure_future(one) for one in work]
+    tasks = [asyncio.ensure_future(each) for each in awaitables]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:

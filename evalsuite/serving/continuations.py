@@ -1,9 +1,8 @@
-"""Choices as a trie of next-token questions, and back to log-likelihoods; pure.
+"""Log-likelihoods of continuations from a trie of next-token questions; pure.
 
-The continuations of one context share their beginnings. Each inner node of their trie is one
-question to the server ("which log-probabilities have these ids as the next token?"); the
-log-likelihood of a continuation is the sum of the answers along its path. Ten one-letter
-choices are a single question; the context itself is served from the server's prefix cache.
+The continuations of one context share prefixes. Each inner node of their trie is one question to the server (the
+log-probabilities of these ids as the next token); the log-likelihood of a continuation is the sum of the answers along
+its path. Ten one-letter choices need a single question; the context is in the server's prefix cache.
 """
 
 from __future__ import annotations
@@ -20,19 +19,18 @@ from judges.types import Unscored
 Tokens = tuple[int, ...]
 
 MAX_IDS_PER_QUESTION = 128
-"""vLLM's bound on ``logprob_token_ids`` in one request."""
+"""vLLM's limit of ``logprob_token_ids`` per request."""
 
 _QUESTION_COST_TOKENS = 24
-"""What one more question costs, in prefilled prompt tokens: half a cache block and the request itself."""
+"""The cost of one question in prefilled tokens: half a cache block plus request overhead."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextToken:
     """The server's answer to one question.
 
-    ``logprobs`` holds the raw log-probability (natural, over the whole vocabulary) of exactly
-    the ids that were asked for; ``top_id`` is the token that greedy decoding would take, and
-    ``top_logprob`` its log-probability where the server told it.
+    ``logprobs`` has the raw log-probability (natural, over the whole vocabulary) of exactly the
+    requested ids; ``top_id`` is the greedy token and ``top_logprob`` its log-probability if returned.
     """
 
     logprobs: Mapping[int, float]
@@ -40,16 +38,15 @@ class NextToken:
     top_logprob: float | None = None
 
     def is_top(self, token: int) -> bool:
-        """Whether no other token is likelier: in 16 bits several are often equally likely, and lm-eval counts each."""
+        """Return whether no token is more likely; ties, common in 16 bits, count as greedy as in lm-eval."""
         tied = self.top_logprob is not None and self.logprobs[token] >= self.top_logprob
         return token == self.top_id or tied
 
 
 class TokenServer(Protocol):
-    """A served model, asked in token ids.
+    """A served model with token-level requests.
 
-    No method raises for a single bad request: that is an ``Unscored``. A server that is gone
-    raises ``ServerError``.
+    No method raises for a single bad request: that is an ``Unscored``. A dead server raises ``ServerError``.
     """
 
     @property
@@ -59,7 +56,7 @@ class TokenServer(Protocol):
 
     @property
     def max_model_len(self) -> int:
-        """The longest prompt and answer together, in tokens."""
+        """The maximum length of prompt plus answer, in tokens."""
         ...
 
     @property
@@ -77,20 +74,18 @@ class TokenServer(Protocol):
 
     @property
     def max_in_flight(self) -> int:
-        """The most requests that are with the server at once."""
+        """The maximum number of concurrent requests."""
         ...
 
     @property
     def named_format(self) -> ChatFormat | None:
-        """The conversation format that the user named and the tokenizer does not know of, None without one."""
+        """The chat template that the user named and the tokenizer does not have, or None."""
         ...
 
     async def continuation_steps(
         self, context: Sequence[int], continuations: Sequence[Tokens]
     ) -> list[list[tuple[float, bool]]] | Unscored:
-        """Return, for each continuation (none empty), its tokens' log-probabilities and whether each is the
-        most probable one.
-        """
+        """Return (log-probability, is the most likely) of each token of each continuation (none empty)."""
         ...
 
     async def next_token_logprobs(self, prompt: Sequence[int], ids: Sequence[int]) -> NextToken | Unscored:
@@ -98,9 +93,7 @@ class TokenServer(Protocol):
         ...
 
     async def prompt_logprobs(self, tokens: Sequence[int], start: int) -> list[tuple[float, bool]] | Unscored:
-        """Return, for each position from ``start`` (at least 1) on, the token's log-probability and
-        whether it is the most probable one.
-        """
+        """Return (log-probability, is the most likely) of each token from position ``start`` (at least 1) on."""
         ...
 
     async def complete(
@@ -111,7 +104,7 @@ class TokenServer(Protocol):
 
 
 class Loglikelihood(NamedTuple):
-    """The log-likelihood of a continuation (natural), and whether greedy decoding would write it."""
+    """The log-likelihood of a continuation (natural), and whether greedy decoding would generate it."""
 
     value: float
     is_greedy: bool
@@ -119,7 +112,7 @@ class Loglikelihood(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: the log-probabilities of ``ids`` after the context followed by ``path``."""
+    """A request for the log-probabilities of ``ids`` after the context followed by ``path``."""
 
     path: Tokens
     ids: Tokens
@@ -135,42 +128,42 @@ class ContextGroup:
 
 
 class Fitted(NamedTuple):
-    """A context and a continuation that fit into the model, and how many tokens were cut on the left."""
+    """A context and continuation that fit in the model, and the number of tokens truncated on the left."""
 
     context: Tokens
     continuation: Tokens
     cut: int
 
 
-def fit_on_the_left(context: Sequence[int], continuation: Sequence[int], max_model_len: int) -> Fitted | Unscored:
-    """Cut the context on the left so that it fits with its continuation into ``max_model_len - 1`` tokens.
+def truncate_left(context: Sequence[int], continuation: Sequence[int], max_model_len: int) -> Fitted | Unscored:
+    """Truncate the context on the left so that it fits with its continuation in ``max_model_len - 1`` tokens.
 
-    One token stays free because vLLM always generates one. Source: lm-eval 0.4.13
-    lm_eval/models/vllm_causallms.py ``VLLM._loglikelihood_tokens``. Deviation: a continuation
-    that leaves no token of context gives ``Unscored("context_length")``; there, lm-eval fails or
-    sums over the wrong positions. Continuations of different lengths may keep different parts
-    of one context; they then belong to different groups. Raises ValueError for an empty context.
+    One token is reserved because vLLM always generates one. Source: lm-eval 0.4.13
+    lm_eval/models/vllm_causallms.py ``VLLM._loglikelihood_tokens``. Deviation: a continuation that leaves
+    no token of context is ``Unscored("context_length")``, where lm-eval fails or sums over the wrong
+    positions. Continuations of different lengths may keep different parts of one context, which puts
+    them in different groups. Raises ValueError for an empty context.
     """
     if not context:
-        raise ValueError("a context of no tokens; lm-eval conditions on the prefix token instead")
-    room = max_model_len - 1
-    if len(continuation) >= room:
+        raise ValueError("empty context; condition on the prefix token instead")
+    limit = max_model_len - 1
+    if len(continuation) >= limit:
         return Unscored(
             "context_length",
             f"a continuation of {len(continuation)} tokens leaves no context in {max_model_len} tokens",
         )
-    cut = max(0, len(context) + len(continuation) - room)
+    cut = max(0, len(context) + len(continuation) - limit)
     return Fitted(tuple(context[cut:]), tuple(continuation), cut)
 
 
 def group_by_context(pairs: Iterable[tuple[int, Tokens, Tokens]]) -> list[ContextGroup]:
-    """Gather (position, context, continuation) by context, in the order of first appearance."""
-    found: dict[Tokens, tuple[list[Tokens], list[int]]] = {}
+    """Group (position, context, continuation) by context, in order of first appearance."""
+    groups: dict[Tokens, tuple[list[Tokens], list[int]]] = {}
     for position, context, continuation in pairs:
-        continuations, members = found.setdefault(context, ([], []))
+        continuations, members = groups.setdefault(context, ([], []))
         continuations.append(continuation)
         members.append(position)
-    return [ContextGroup(context, tuple(own), tuple(members)) for context, (own, members) in found.items()]
+    return [ContextGroup(context, tuple(each), tuple(members)) for context, (each, members) in groups.items()]
 
 
 def questions_for(continuations: Iterable[Sequence[int]], max_ids: int = MAX_IDS_PER_QUESTION) -> tuple[Question, ...]:
@@ -191,18 +184,18 @@ def questions_for(continuations: Iterable[Sequence[int]], max_ids: int = MAX_IDS
     return tuple(questions)
 
 
-def asking_is_cheaper(context_tokens: int, continuations: Iterable[Tokens], questions: Sequence[Question]) -> bool:
-    """Say whether the trie's questions cost less than one ``prompt_logprobs`` request a continuation.
+def questions_are_cheaper(context_tokens: int, continuations: Iterable[Tokens], questions: Sequence[Question]) -> bool:
+    """Return whether the trie's questions cost less than one ``prompt_logprobs`` request per continuation.
 
-    The trie prefills the context once and then pays for each question; the ordinary way
-    prefills the context anew for each distinct continuation, past the prefix cache. Both give the same
-    figures: this only decides the time, for instance on continuations of many sentences.
+    The trie prefills the context once and then pays for each question; ``prompt_logprobs`` prefills the
+    context for each distinct continuation, without the prefix cache. Both give the same figures and
+    differ only in speed, for example for continuations of many sentences.
     """
     distinct = set(continuations)
     if len(questions) <= len(distinct):
         return True
-    asked = context_tokens + sum(len(question.path) + _QUESTION_COST_TOKENS for question in questions)
-    return asked < sum(context_tokens + len(continuation) for continuation in distinct)
+    cost = context_tokens + sum(len(question.path) + _QUESTION_COST_TOKENS for question in questions)
+    return cost < sum(context_tokens + len(continuation) for continuation in distinct)
 
 
 def loglikelihoods(
@@ -212,9 +205,9 @@ def loglikelihoods(
 ) -> list[Loglikelihood | Unscored]:
     """Sum the answers along each continuation's path.
 
-    ``answers`` stand in the order of ``questions``. An empty continuation has log-likelihood
-    0.0 and is greedy, as in lm-eval (a sum over nothing). A continuation whose path meets an
-    Unscored answer, an id that was not answered, or a NaN or infinite log-probability is Unscored.
+    ``answers`` are in the order of ``questions``. An empty continuation has log-likelihood 0.0 and is
+    greedy, as in lm-eval (an empty sum). A continuation whose path has an Unscored answer, a missing id,
+    or a NaN or infinite log-probability is Unscored.
     """
     table: dict[tuple[Tokens, int], NextToken | Unscored] = {}
     for question, answer in zip(questions, answers, strict=True):
@@ -223,8 +216,8 @@ def loglikelihoods(
     return [_sum_along(tuple(continuation), table) for continuation in continuations]
 
 
-def summed(steps: Iterable[tuple[float, bool]]) -> Loglikelihood | Unscored:
-    """Sum (log-probability, is the most probable token) over the tokens of a continuation."""
+def sum_steps(steps: Iterable[tuple[float, bool]]) -> Loglikelihood | Unscored:
+    """Sum (log-probability, is the most likely) over the tokens of a continuation."""
     total, greedy = 0.0, True
     for logprob, is_top in steps:
         if not math.isfinite(logprob):
@@ -243,6 +236,6 @@ def _sum_along(
         if isinstance(answer, Unscored):
             return answer
         if token not in answer.logprobs:
-            return Unscored("malformed_reply", f"the server gave no log-probability for token {token}")
+            return Unscored("malformed_reply", f"the server returned no log-probability for token {token}")
         steps.append((answer.logprobs[token], answer.is_top(token)))
-    return summed(steps)
+    return sum_steps(steps)

@@ -66,7 +66,7 @@ def cpu_has_bf16() -> bool:
 def gpus_have_bf16() -> bool | None:
     """Whether every GPU multiplies in bfloat16, None where nvidia-smi does not say."""
     try:
-        capabilities = [float(capability) for capability in told_of_gpus("compute_cap")]
+        capabilities = [float(capability) for capability in query_gpus("compute_cap")]
     except ValueError:
         return None
     return min(capabilities) >= _BF16_CAPABILITY if capabilities else None
@@ -100,9 +100,9 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     return "float32" if imitated and not quantised else own
 
 
-def asked_dtype(word: str) -> str:
+def asked_dtype(dtype: str) -> str:
     """Return the one name of a dtype that vLLM knows by two."""
-    return _OTHER_NAMES.get(word, word)
+    return _OTHER_NAMES.get(dtype, dtype)
 
 
 def _as_vllm_chooses(own: str | None, model_type: str) -> str | None:
@@ -126,20 +126,20 @@ def cpu_kv_cache_gib() -> int:
 
 
 def gpu_names() -> list[str]:
-    """Return the names of the GPUs that nvidia-smi lists, none where there is no such tool."""
-    return told_of_gpus("name")
+    """Return the names of the GPUs that nvidia-smi lists; [] without nvidia-smi."""
+    return query_gpus("name")
 
 
 def gpu_memory() -> list[int]:
-    """Return the bytes of each GPU's memory, none where there is no nvidia-smi or it does not say."""
-    told = told_of_gpus("memory.total")
-    return [int(mib) << 20 for mib in told] if all(mib.isdecimal() for mib in told) else []
+    """Return the bytes of each GPU's memory; [] without nvidia-smi or where it does not report them."""
+    mebibytes = query_gpus("memory.total")
+    return [int(size) << 20 for size in mebibytes] if all(size.isdecimal() for size in mebibytes) else []
 
 
-def told_of_gpus(field: str) -> list[str]:
-    """Ask nvidia-smi for one figure of each GPU that this process sees, without its unit; none where it does not tell.
+def query_gpus(field: str) -> list[str]:
+    """Query one field of each GPU that this process sees from nvidia-smi, without units; [] where it is not available.
 
-    The tool itself knows nothing of CUDA_VISIBLE_DEVICES, and its --id less than what may stand there.
+    nvidia-smi ignores CUDA_VISIBLE_DEVICES, and its --id takes fewer forms than that variable.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and not visible.strip():
@@ -158,15 +158,15 @@ def told_of_gpus(field: str) -> list[str]:
     return [row[2] for row in _visible([row for row in rows if len(row) == 3], visible)]
 
 
-def _visible(rows: Sequence[tuple[str, ...]], words: str | None) -> Sequence[tuple[str, ...]]:
-    """Choose rows of (index, UUID, ...) as CUDA does: by index or a UUID's beginning, until one names none."""
+def _visible(rows: Sequence[tuple[str, ...]], visible: str | None) -> Sequence[tuple[str, ...]]:
+    """Choose rows of (index, UUID, ...) as CUDA does: by index or the start of a UUID, up to the first unknown one."""
     chosen: list[tuple[str, ...]] = []
-    for word in () if words is None else map(str.strip, words.split(",")):
-        if word.startswith("MIG-"):
-            # Which GPU a slice is of stands in no table: it may be any.
+    for name in () if visible is None else map(str.strip, visible.split(",")):
+        if name.startswith("MIG-"):
+            # The GPU of a MIG slice is not listed: it may be any.
             return rows
-        found = [row for row in rows if row[0] == word or (word.startswith("GPU-") and row[1].startswith(word))]
-        if not found:
+        matches = [row for row in rows if row[0] == name or (name.startswith("GPU-") and row[1].startswith(name))]
+        if not matches:
             break
-        chosen += found[:1]
-    return rows if words is None else chosen
+        chosen += matches[:1]
+    return rows if visible is None else chosen

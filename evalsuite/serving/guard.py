@@ -1,10 +1,9 @@
-"""Keep a server no longer than the process that started it.
+"""Terminate a command when the process that started it exits.
 
-Run as a script: ``python -I guard.py FD COMMAND...``. ``FD`` is the reading end of a pipe whose
-writing end only the owner holds. When the owner ends in whatever way, kill -9 included, the
-kernel closes the pipe, and the guard ends the server's whole process group and what left it. If the guard itself
-is killed, the kernel ends the server (PR_SET_PDEATHSIG). Standard library only: it starts in
-milliseconds.
+Run as a script: ``python -I guard.py FD COMMAND...``. ``FD`` is the read end of a pipe whose write end
+only the owner has. When the owner exits, even by kill -9, the kernel closes the pipe, and the guard
+terminates the command's process group and all processes that left it. If the guard itself is killed,
+the kernel kills the command (PR_SET_PDEATHSIG). Standard library only, so that it starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _POLL_S = 0.2
 
 
 def _prctl(option: int, value: int) -> None:
-    """Ask Linux for a process property; other systems go without (the pipe still works)."""
+    """Set a process attribute on Linux; on other systems only the pipe protects."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
@@ -36,30 +35,28 @@ def _die_with_guard() -> None:
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server's process group to stop, then make it."""
+    """Terminate the process group, then kill it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_S
     while server.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    # The engine's own processes share the group and may outlive their parent.
+    # Child processes share the group and may outlive their parent.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
 
 
 def _children() -> list[int]:
-    """Return the guard's own children; where the kernel does not list them, none."""
+    """Return the guard's children; none if the kernel does not list them."""
     try:
-        return [
-            int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-        ]
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()]
     except OSError:
         return []
 
 
 def _end_adopted() -> None:
-    """End what lives on in groups of its own: orphans of the server's are the guard's children by now."""
+    """Kill descendants in other process groups, which are the guard's children now (subreaper)."""
     deadline = time.monotonic() + _GRACE_S
     while (left := _children()) and time.monotonic() < deadline:
         for child in left:
@@ -75,7 +72,7 @@ def main(arguments: list[str]) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    # The child hook is one prctl call: safe before exec.
+    # preexec_fn is a single prctl call, which is safe here.
     server = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_guard)  # noqa: PLW1509
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))

@@ -1,4 +1,4 @@
-"""A process that never outlives this one, however this one ends."""
+"""A subprocess that never outlives this process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, Self
 
 from evalsuite.serving import guard
 
-_END_S = 30.0
+_STOP_TIMEOUT_S = 30.0
 
 
 class Guarded:
-    """A command behind the guard, which ends it and all that it started; a context manager.
+    """A command run by the guard, which terminates it with all its descendants; a context manager.
 
-    ``process`` is the guard: its output is the command's, and so is its exit code.
+    ``process`` is the guard, with the command's output and exit code.
     """
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
-        """Start at once; ``options`` are those of ``subprocess.Popen``."""
+        """Start the command; ``options`` are those of ``subprocess.Popen``."""
         reading, self._lifeline = os.pipe()
         try:
             self.process = subprocess.Popen(
@@ -34,13 +34,13 @@ class Guarded:
             os.close(reading)
 
     def end(self) -> None:
-        """End the command, if it still lives, and wait for it; safe to call twice."""
+        """Terminate the command if it is running, and wait for it; idempotent."""
         if self._lifeline >= 0:
-            # The guard ends what it guards as soon as nobody holds this end of the pipe.
+            # Closing this end of the pipe makes the guard terminate the command.
             os.close(self._lifeline)
             self._lifeline = -1
         try:
-            self.process.wait(timeout=_END_S)
+            self.process.wait(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

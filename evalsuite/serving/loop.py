@@ -1,7 +1,7 @@
-"""An event loop in a thread of its own, so that the main thread stays free.
+"""An event loop in a separate thread, which keeps the main thread free.
 
-lm-eval's scorers set alarms, which only the main thread may do; and Ctrl-C arrives there. So
-the client's coroutines run here, and whoever needs an answer waits for a future.
+lm-eval's scorers set alarms, which is only possible in the main thread, and Ctrl-C arrives there. So the
+client's coroutines run here, and callers wait for a future.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines on a loop in another thread; a context manager that cancels what is left."""
+    """Runs coroutines on a loop in another thread; a context manager that cancels the remaining tasks."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -28,7 +28,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run to the end; an interrupt of the waiting thread cancels the coroutine."""
+        """Run a coroutine and return its result; an interrupt of the waiting thread cancels it."""
         future = self.submit(coroutine)
         try:
             return future.result()

@@ -1,15 +1,15 @@
-"""How many connections a process may hold: a bound that is usually 1,024 files, and ours to raise."""
+"""The limit on open files (often 1,024), raised for concurrent connections."""
 
 from __future__ import annotations
 
 import resource
 
 _OTHER_FILES = 256
-"""What a run holds open besides: the store, logs, data, libraries."""
+"""Other open files of a run: the store, logs, data, libraries."""
 
 
-def room_for_connections(wanted: int) -> int:
-    """Raise the bound on open files for ``wanted`` connections; return how many of them there is room for."""
+def max_connections(wanted: int) -> int:
+    """Raise the soft limit on open files for ``wanted`` connections; return how many of them are possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:

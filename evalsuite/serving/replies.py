@@ -1,7 +1,7 @@
-"""Reading a server's replies: pure, and never trusting one.
+"""Parsing and validating a server's replies; pure.
 
-Each reader takes the parsed JSON and returns what the store remembers, or ``Unscored`` for a
-reply that cannot be believed (NaN, missing fields).
+Each reader takes the parsed JSON and returns what is saved in the store, or ``Unscored`` for an invalid
+reply (NaN, missing fields).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 from judges.types import Unscored
 
-_BROKEN_OFF = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
-"""Words of servers for an answer that does not end where the model ended it."""
+_ABORTED = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
+"""Finish reasons for an answer that the server cut off."""
 _MINUS_INFINITY = -9999.0
 FEATURE_IDS = (0, 1, 2)
-"""The tokens whose log-probabilities are asked for to see whether a server can be asked by token id."""
+"""The tokens requested to detect ``logprob_token_ids``."""
 
 
 def _first(reply: Mapping[str, Any], *path: str) -> Any:
-    """Walk into the reply's first choice; None where the path ends early."""
+    """Return a nested value of the reply's first choice, None if missing."""
     value: Any = (reply.get("choices") or [{}])[0]
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
@@ -38,15 +38,15 @@ def read_safely(
 
 def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     if not isinstance(text, str):
-        return Unscored("malformed_reply", "the reply holds no text")
+        return Unscored("malformed_reply", "the reply has no text")
     prompt_tokens, completion_tokens, cached_tokens = token_counts(raw)
     reason = _first(raw, "finish_reason")
-    if not isinstance(reason, str) or reason in _BROKEN_OFF:
+    if not isinstance(reason, str) or reason in _ABORTED:
         return Unscored("unfinished_reply", f"the server's finish_reason is {reason!r}")
     if not text and not completion_tokens:
-        # A model may answer with nothing, but its end token is a token.
-        return Unscored("empty_reply", "the server counts no token for its empty answer")
-    # The fields of a Completion.
+        # An empty answer of a model has at least its end token.
+        return Unscored("empty_reply", "the server counts 0 tokens for an empty answer")
+    # The fields of ``Completion``.
     return {
         "text": text,
         "finish_reason": reason,
@@ -58,7 +58,7 @@ def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
 
 
 def cumulative_logprob(logprobs: Any) -> float | None:
-    """Return the sum of the chosen tokens' log-probabilities in a completion's or a chat's form, None without them."""
+    """Return the sum of the sampled tokens' log-probabilities (completion or chat format), None without them."""
     if not isinstance(logprobs, Mapping):
         return None
     chosen = logprobs.get("token_logprobs")
@@ -71,7 +71,7 @@ def cumulative_logprob(logprobs: Any) -> float | None:
 
 
 def token_counts(raw: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Return (prompt, completion, cached) tokens of a reply; what is no count is 0, since no score rests on it."""
+    """Return (prompt, completion, cached) tokens of a reply; invalid counts are 0, as no score depends on them."""
     usage = raw.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     details = usage.get("prompt_tokens_details")
@@ -84,7 +84,7 @@ def token_counts(raw: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def _is_logprob(value: float) -> bool:
-    """Whether a value is a log-probability: vLLM writes -9999 for minus infinity, which JSON has no word for."""
+    """Return whether a value is a finite log-probability; vLLM writes -9999 for minus infinity."""
     return math.isfinite(value) and value > _MINUS_INFINITY
 
 
@@ -106,7 +106,7 @@ def read_next_token(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
 
 def read_features(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     top = (_first(raw, "logprobs", "top_logprobs") or [{}])[0]
-    # One of them may be there unasked, as the likeliest and the one that was drawn; not all three.
+    # A server without the feature may return one or two of them (the most likely and the sampled token).
     return {"has": isinstance(top, dict) and all(f"token_id:{token}" in top for token in FEATURE_IDS)}
 
 
@@ -117,7 +117,7 @@ def read_top_logprobs(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     top = {str(entry["token"]): float(entry["logprob"]) for entry in content[0]["top_logprobs"]}
     if any(math.isnan(value) or value == math.inf for value in top.values()):
         return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")
-    # Minus infinity is probability 0, and so is a token that is not among the likeliest.
+    # Minus infinity is probability 0, like a token that is not among the most likely ones.
     return {"top": {token: value for token, value in top.items() if value != -math.inf}}
 
 
@@ -125,17 +125,17 @@ def read_prompt_logprobs(raw: dict[str, Any], tokens: Sequence[int]) -> dict[str
     entries = _first(raw, "prompt_logprobs")
     read: list[tuple[float, bool]] = [(0.0, True)]
     for token, entry in zip(tokens[1:], entries[1:], strict=True):
-        own = entry[str(token)]
-        value = float(own["logprob"])
+        chosen = entry[str(token)]
+        value = float(chosen["logprob"])
         if not _is_logprob(value):
             return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")
         tied = len(entry) > 1 and value >= max(float(other["logprob"]) for other in entry.values())
-        read.append((value, own["rank"] == 1 or tied))
+        read.append((value, chosen["rank"] == 1 or tied))
     return {"tokens": read}
 
 
 def read_continuations(raw: dict[str, Any], continuations: Sequence[Sequence[int]]) -> dict[str, Any] | Unscored:
-    """Read the reply of ``scoring_endpoint``: one list of (log-probability, is greedy) a continuation."""
+    """Read the reply of ``scoring_endpoint``: a list of (log-probability, is greedy) per continuation."""
     read = []
     for tokens, steps in zip(continuations, raw["results"], strict=True):
         if any(value is None or not math.isfinite(value) for value, _ in steps):

@@ -1,7 +1,6 @@
-"""What is asked of a model and what comes back, free of any transport.
+"""Requests to a model and its answers, independent of the transport.
 
-Suites are written against :class:`Chat` alone; ``client.Client`` implements it for a real
-server, and the tests implement it with a scripted one.
+Suites only use :class:`Chat`; ``client.Client`` implements it for a real server, and tests with a scripted one.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from judges.types import Message, Unscored
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn.
+    """Sampling parameters of a completion.
 
-    ``temperature`` 0 is greedy; then ``seed`` has no effect and takes no part in the store's key.
-    ``max_new_tokens`` is an upper bound: it shrinks to what the context leaves, and a prompt
-    that leaves nothing is ``Unscored("context_length")``. ``None`` for temperature, top_p and
-    top_k means the checkpoint's own generation_config (MixEval asks for that). ``logprobs`` asks for
-    the answer's ``cumulative_logprob`` too.
+    ``temperature`` 0 is greedy; then ``seed`` has no effect and is not part of the store's key.
+    ``max_new_tokens`` is reduced to what fits in the context, and a prompt that leaves no token is
+    ``Unscored("context_length")``. None for temperature, top_p and top_k means the checkpoint's
+    generation_config (as MixEval does). ``logprobs`` requests the answer's ``cumulative_logprob``.
     """
 
     max_new_tokens: int
@@ -46,8 +44,8 @@ class Guide:
 class Completion:
     """One answer of the server.
 
-    ``finish_reason`` is the server's word: "stop" or "length". ``cumulative_logprob`` is the sum of the
-    chosen tokens' raw log-probabilities (natural logarithm, before temperature), where it was asked for.
+    ``finish_reason`` is the server's, "stop" or "length". ``cumulative_logprob`` is the sum of the sampled
+    tokens' raw log-probabilities (natural logarithm, before temperature), if requested.
     """
 
     text: str
@@ -59,34 +57,32 @@ class Completion:
 
 
 class Chat(Protocol):
-    """A conversation partner: the candidate or the judge.
+    """A chat model, the candidate or the judge.
 
-    Nothing here raises for a single bad item: that is an ``Unscored``. A server that is gone
-    raises ``ServerError``.
+    No method raises for a single bad item: that is an ``Unscored``. A dead server raises ``ServerError``.
     """
 
     async def chat(
         self, messages: Sequence[Message], sampling: Sampling, guide: Guide | None = None
     ) -> Completion | Unscored:
-        """Answer ``messages``; when the last one is the assistant's, continue it."""
+        """Answer ``messages``; a final assistant message is continued."""
         ...
 
     async def label_logprobs(
         self, messages: Sequence[Message], labels: Sequence[str]
     ) -> Mapping[str, float] | Unscored:
-        """Return the raw log-probability of each label as the very next token of the answer.
+        """Return the raw log-probability of each label as the first token of the answer.
 
-        Each label must be a single token of the model's tokenizer; both labels of a pair are
-        asked for by id, so none is ever absent.
+        Each label must be a single token of the model's tokenizer. If the server supports it, labels are
+        requested by id, so that none is missing.
         """
         ...
 
 
 def derive_seed(run_seed: int, *parts: object) -> int:
-    """Derive the seed of one completion from the run's seed and what the completion is for.
+    """Derive the seed of one completion from the run's seed and the completion's identity.
 
-    The result (in [0, 2**31)) depends on nothing else, so neither order nor resumption
-    changes a sampled answer.
+    The result (in [0, 2**31)) depends on nothing else, so neither order nor resuming changes a sampled answer.
     """
     text = "\x1f".join([str(run_seed), *map(str, parts)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

@@ -1,20 +1,20 @@
-"""Work on a server, done again where a server of ours died."""
+"""Restarting a managed server that died."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from evalsuite.errors import ServerError
+from evalsuite.errors import ServerError, first_line
 from evalsuite.progress import Progress
 from evalsuite.serving.session import Session
 
 
-def with_restarts(session: Session, work: Callable[[], None], progress: Progress) -> None:
-    """Do ``work``; when our own server dies, start it anew a bounded number of times and go on."""
+def with_restarts(session: Session, task: Callable[[], None], progress: Progress) -> None:
+    """Run ``task`` again when a managed server dies, which restarts the server a limited number of times."""
     while True:
         try:
-            return work()
+            return task()
         except ServerError as error:
             if not session.restart_allowed():
                 raise
-            progress.say(f"the server died and is started again ({str(error).splitlines()[0]})")
+            progress.log(f"the server died and is restarted ({first_line(error)})")

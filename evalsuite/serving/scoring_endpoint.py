@@ -1,22 +1,20 @@
-"""Log-likelihoods of continuations, inside vLLM's own process.
+"""Log-likelihoods of continuations, computed inside vLLM's process.
 
-Loaded by vLLM itself (``--middleware``) into the servers that evalsuite starts. Over plain HTTP a
-continuation of several tokens costs one question a token, or one ``prompt_logprobs`` request,
-which skips the prefix cache and projects the whole context onto the vocabulary. In here a request
-may have both, the cache and the log-probabilities of its uncached tail, so a continuation costs
-the prefill of its own few tokens.
+Loaded by vLLM (``--middleware``) into managed servers. With vLLM's HTTP API, a continuation of several
+tokens costs one request per token, or one ``prompt_logprobs`` request, which skips the prefix cache and
+computes logits for the whole context. In the process, a request can use the cache and get the
+log-probabilities of its uncached tail, so a continuation only costs the prefill of its tokens.
 
 One POST to ``PATH`` answers all continuations of one context:
 
     {"model": name, "context": [ids], "continuations": [[ids], ...]}
     -> {"results": [[[logprob, is_greedy], ...], ...], "usage": {...}}
 
-First the context alone is asked for the log-probabilities of all first tokens; that also leaves it
-in the cache. Then each longer continuation is prefilled behind it. vLLM has log-probabilities only
-for positions that it computed: those before them hold garbage (its first model runner, on a CPU) or
-are left out of the list (its second, on a GPU). Where the cache reached into the continuation itself
-(a sibling shares its first tokens, or the same was asked before), that continuation is asked once more
-past the cache.
+First a request with the context alone returns the log-probabilities of all first tokens, and puts the
+context in the cache. Then each longer continuation is prefilled after it. vLLM has log-probabilities only
+for positions that it computed: those before are garbage (model runner V1, on a CPU) or missing from the
+list (V2, on a GPU). If the cache covers part of the continuation (a sibling has the same first tokens, or
+the request was sent before), the request is repeated without the cache.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from typing import Any
 
 PATH = "/v1/evalsuite/loglikelihoods"
 MAX_FIRST_TOKENS = 128
-"""vLLM's bound on ``logprob_token_ids`` in one request; its ``--max-logprobs`` must be as large."""
+"""vLLM's limit of ``logprob_token_ids`` per request; its ``--max-logprobs`` must be as large."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -43,7 +41,7 @@ Steps = list[tuple[float | None, bool]]
 
 
 class ScoringEndpoint:
-    """An ASGI middleware that answers ``PATH`` and hands everything else on."""
+    """An ASGI middleware that answers ``PATH`` and passes everything else on."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
@@ -61,37 +59,37 @@ class ScoringEndpoint:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
-        # vLLM puts this in front of its own authentication.
-        if self._key is not None and not _bears(scope, self._key):
+        # vLLM runs middleware before its authentication.
+        if self._key is not None and not _has_key(scope, self._key):
             return 401, _error("Unauthorized", 401)
         try:
-            asked = json.loads(await _body(receive))
-            context, continuations = _token_lists(asked)
+            request = json.loads(await _body(receive))
+            context, continuations = _token_lists(request)
         except (ValueError, KeyError, TypeError) as error:
-            return 400, _error(f"not a question for {PATH}: {error}", 400)
+            return 400, _error(f"invalid request to {PATH}: {error}", 400)
         state = scope["app"].state
         served = {model.name for model in state.openai_serving_models.base_model_paths}
-        if asked.get("model") not in served:
-            return 404, _error(f"the model {asked.get('model')!r} is not served without an adapter here", 404)
+        if request.get("model") not in served:
+            return 404, _error(f"model {request.get('model')!r} is not served here without an adapter", 404)
         engine = _Engine(state.engine_client)
         try:
             results = await engine.score(context, continuations)
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            # TypeError: an older vLLM that does not know one of the settings. The rest: one whose replies look
-            # otherwise. A refusal sends the client the longer way; what the engine itself dies of is not caught.
+            # Another version of vLLM without one of the settings (TypeError) or with other replies. After a 400 the
+            # client uses the slower requests. Errors that kill the engine are not caught.
             return 400, _error(f"{type(error).__name__}: {error}", 400)
         return 200, {"results": results, "usage": engine.usage}
 
 
 class _Engine:
-    """vLLM's engine, asked for one context's continuations."""
+    """Scores the continuations of one context with vLLM's engine."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        # What continues a context goes before other contexts, which would push it out of the cache.
+        # Continuations have priority over other contexts, which would evict theirs from the cache.
         scheduler = getattr(getattr(client, "vllm_config", None), "scheduler_config", None)
-        self._soon = {"priority": -1} if getattr(scheduler, "policy", None) == "priority" else {}
-        self._n_engines = _engines_to_choose_from(getattr(client, "vllm_config", None))
+        self._order = {"priority": -1} if getattr(scheduler, "policy", None) == "priority" else {}
+        self._n_engines = _n_engines(getattr(client, "vllm_config", None))
         self.usage: dict[str, Any] = {
             "prompt_tokens": 0,
             "completion_tokens": 0,
@@ -99,37 +97,37 @@ class _Engine:
         }
 
     async def score(self, context: list[int], continuations: list[list[int]]) -> list[Steps]:
-        # vLLM hands each request to the engine with the least to do, which need not have the context in its cache.
-        home = (
+        # vLLM sends each request to the least busy engine, which may not have the context in its cache.
+        rank = (
             {"data_parallel_rank": zlib.crc32(repr(context).encode()) % self._n_engines} if self._n_engines > 1 else {}
         )
-        self._soon |= home
+        self._order |= rank
         firsts = sorted({tokens[0] for tokens in continuations})
         if len(firsts) > MAX_FIRST_TOKENS:
-            raise ValueError(f"{len(firsts)} different first tokens, {MAX_FIRST_TOKENS} are possible")
-        root = await self._generate(context, home, logprobs=len(firsts), logprob_token_ids=firsts)
+            raise ValueError(f"{len(firsts)} different first tokens, at most {MAX_FIRST_TOKENS} are supported")
+        root = await self._generate(context, rank, logprobs=len(firsts), logprob_token_ids=firsts)
         top, answers = root.outputs[0].token_ids[0], root.outputs[0].logprobs[0]
         best = answers[top].logprob if top in answers else math.inf
-        beginnings = {
+        first_steps = {
             token: (_finite(answers[token].logprob), token == top or answers[token].logprob >= best) for token in firsts
         }
         rests = await asyncio.gather(*(self._rest(context, tokens) for tokens in continuations))
-        return [[beginnings[tokens[0]], *rest] for tokens, rest in zip(continuations, rests, strict=True)]
+        return [[first_steps[tokens[0]], *rest] for tokens, rest in zip(continuations, rests, strict=True)]
 
     async def _rest(self, context: list[int], continuation: list[int]) -> Steps:
         """Return the steps after the first token."""
         if len(continuation) == 1:
             return []
         prompt, start = context + continuation, len(context) + 1
-        # The likeliest token is asked for too: one that is as likely has rank 2, and lm-eval counts both as greedy.
-        reply = await self._generate(prompt, self._soon, prompt_logprobs=1, skip_reading_prefix_cache=False)
-        # The log-probability of token i stands on position i - 1, which must have been computed.
-        if max(reply.num_cached_tokens or 0, _left_out(reply, prompt)) > start - 1:
-            reply = await self._generate(prompt, self._soon, prompt_logprobs=1, skip_reading_prefix_cache=True)
-        left_out = _left_out(reply, prompt)
-        if left_out > start - 1:
-            raise ValueError(f"the engine gave {len(prompt) - left_out} of {len(prompt)} log-probabilities")
-        rows = [(reply.prompt_logprobs[i - left_out], prompt[i]) for i in range(start, len(prompt))]
+        # The most likely token is requested too: an equally likely one has rank 2, and both count as greedy.
+        reply = await self._generate(prompt, self._order, prompt_logprobs=1, skip_reading_prefix_cache=False)
+        # The log-probability of token i is at position i - 1, which must have been computed.
+        if max(reply.num_cached_tokens or 0, _n_missing(reply, prompt)) > start - 1:
+            reply = await self._generate(prompt, self._order, prompt_logprobs=1, skip_reading_prefix_cache=True)
+        n_missing = _n_missing(reply, prompt)
+        if n_missing > start - 1:
+            raise ValueError(f"the engine returned {len(prompt) - n_missing} of {len(prompt)} log-probabilities")
+        rows = [(reply.prompt_logprobs[i - n_missing], prompt[i]) for i in range(start, len(prompt))]
         return [(_finite(row[token].logprob), _is_top(row, token)) for row, token in rows]
 
     async def _generate(self, prompt: Sequence[int], order: dict[str, int], **settings: Any) -> Any:
@@ -140,7 +138,7 @@ class _Engine:
         name = f"evalsuite-{uuid.uuid4().hex}"
         replies = [reply async for reply in self._client.generate(prompt_tokens, params, name, **order)]
         if not replies:
-            raise ValueError("the engine gave no answer")
+            raise ValueError("the engine returned no reply")
         final = replies[-1]
         self.usage["prompt_tokens"] += len(prompt)
         self.usage["completion_tokens"] += 1
@@ -148,8 +146,8 @@ class _Engine:
         return final
 
 
-def _engines_to_choose_from(config: Any) -> int:
-    """Return how many engines this process hands its requests to."""
+def _n_engines(config: Any) -> int:
+    """Return the number of engines that this process sends requests to."""
     parallel = getattr(config, "parallel_config", None)
     if getattr(parallel, "data_parallel_external_lb", False) or getattr(parallel, "data_parallel_hybrid_lb", False):
         return 1
@@ -157,33 +155,33 @@ def _engines_to_choose_from(config: Any) -> int:
 
 
 def _is_top(row: Mapping[int, Any], token: int) -> bool:
-    own = row[token]
-    return bool(own.rank == 1 or (len(row) > 1 and own.logprob >= max(entry.logprob for entry in row.values())))
+    chosen = row[token]
+    return bool(chosen.rank == 1 or (len(row) > 1 and chosen.logprob >= max(entry.logprob for entry in row.values())))
 
 
-def _left_out(reply: Any, prompt: Sequence[int]) -> int:
-    """Return how many positions at the beginning are missing from the list of log-probabilities."""
+def _n_missing(reply: Any, prompt: Sequence[int]) -> int:
+    """Return how many leading positions are missing from the list of log-probabilities."""
     return len(prompt) - len(reply.prompt_logprobs or ())
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no word for NaN and infinity; None makes the item unscored."""
+    """Return None for NaN and infinity, which JSON cannot represent; it makes the item unscored."""
     return float(value) if math.isfinite(value) else None
 
 
-def _token_lists(asked: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
-    context, continuations = asked["context"], asked["continuations"]
+def _token_lists(request: dict[str, Any]) -> tuple[list[int], list[list[int]]]:
+    context, continuations = request["context"], request["continuations"]
     for tokens in (context, *continuations):
         if not tokens or not all(type(token) is int for token in tokens):
-            raise ValueError("context and continuations are lists of at least one token id")
+            raise ValueError("context and continuations must be non-empty lists of token ids")
     if not continuations:
         raise ValueError("no continuations")
     return context, continuations
 
 
-def _bears(scope: Scope, key: bytes) -> bool:
-    given = next((value for name, value in scope["headers"] if name.lower() == b"authorization"), b"")
-    scheme, _, token = given.partition(b" ")
+def _has_key(scope: Scope, key: bytes) -> bool:
+    header = next((value for name, value in scope["headers"] if name.lower() == b"authorization"), b"")
+    scheme, _, token = header.partition(b" ")
     return scheme.lower() == b"bearer" and secrets.compare_digest(hashlib.sha256(token).digest(), key)
 
 
@@ -196,5 +194,5 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _error(words: str, code: int) -> dict[str, Any]:
-    return {"error": {"message": words, "type": "invalid_request_error", "code": code}}
+def _error(message: str, code: int) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "code": code}}

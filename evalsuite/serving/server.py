@@ -1,8 +1,7 @@
 """One vLLM process for one model: start, wait with progress, watch, stop; never an orphan.
 
-The server listens on loopback under an API key of its own, so that no other local user can
-use it, and serves the model under a name drawn for this start, so that a stale server on the
-same port can never be mistaken for it.
+The server listens on loopback under an API key of its own, so that no other local user can use it, and serves the model
+under a name drawn for this start, so that a stale server on the same port can never be mistaken for it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +24,7 @@ import httpx
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
@@ -38,8 +37,8 @@ _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 _PRIORITY = "priority"
 
-# What vLLM says when it dies, and what its user can do about it. The first match counts.
-_KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
+# Patterns in the log of a failed start, their remedies, and whether the checkpoint is at fault. The first match counts.
+_KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
     (
         r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",
         "this vLLM does not know the architecture {0}; use a newer vLLM or another checkpoint",
@@ -97,53 +96,42 @@ _KNOWN_DEATHS: tuple[tuple[str, str, bool], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """How a checkpoint is served.
-
-    ``vllm_args`` are passed through as ``--key value`` (underscores become dashes; ``true`` and
-    ``false`` make ``--key`` and ``--no-key``). ``start_timeout_s`` only bounds a server that is alive but silent.
-    """
-
-    dtype: str = "auto"
-    max_model_len: int | None = None
-    tensor_parallel_size: int = 1
-    data_parallel_size: int = 1
-    seed: int = 0
-    vllm_args: tuple[tuple[str, str], ...] = ()
-    start_timeout_s: float = 3600.0
-
-
-def context_length(checkpoint: Checkpoint, options: ServeOptions) -> int | None:
+def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
     """Return the context that is served, in tokens: as asked, else the checkpoint's up to 32,768.
 
     No suite comes near the bound, and the KV cache of a 128k context would crowd out the batch.
     None where the config does not say; the server then decides.
     """
-    if options.max_model_len is not None:
-        return options.max_model_len
-    own = checkpoint.context_length
-    return None if own is None else min(own, _DEFAULT_MAX_CONTEXT)
+    if serve.max_model_len is not None:
+        return serve.max_model_len
+    length = checkpoint.context_length
+    return None if length is None else min(length, _DEFAULT_MAX_CONTEXT)
 
 
 class Server:
     """A vLLM process that belongs to this one; use as a context manager."""
 
-    def __init__(self, checkpoint: Checkpoint, options: ServeOptions, log_path: Path) -> None:
-        """Start the process and return at once; ``wait_ready`` waits for it."""
+    def __init__(
+        self, checkpoint: Checkpoint, serve: ServeConfig, log_path: Path, *, start_timeout_s: float = 3600.0
+    ) -> None:
+        """Start the process and return at once; ``wait_ready`` waits for it.
+
+        ``start_timeout_s`` only bounds a server that is alive but silent.
+        """
         if checkpoint.path is None:
             raise UsageError(f"{checkpoint.name} is an endpoint; there is nothing to serve")
         self.checkpoint = checkpoint
-        self.options = options
+        self.serve = serve
         self.device = installed_vllm()
         self.log_path = log_path
         self.model_name = f"{checkpoint.slug}-{secrets.token_hex(4)}"
         self.api_key = secrets.token_urlsafe(24)
         self.started_at = time.monotonic()
-        self.takes_priority = dict(options.vllm_args).get("scheduling_policy", _PRIORITY) == _PRIORITY
-        self.port = _settle_port(options)
+        self.deadline = self.started_at + start_timeout_s
+        self.takes_priority = dict(serve.vllm_args).get("scheduling_policy", _PRIORITY) == _PRIORITY
+        self.port = _free_port(serve)
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
-        self.command = _command(self, checkpoint, options)
+        self.command = _command(self, checkpoint, serve)
         self._log = ServerLog(log_path)
         self._guarded = Guarded(
             self.command,
@@ -159,12 +147,11 @@ class Server:
 
         Raises CheckpointError or ServerError, with the tail of the log, when it dies first.
         """
-        deadline = self.started_at + self.options.start_timeout_s
         while not self.answers():
             if self._guarded.process.poll() is not None:
-                raise self._death()
+                raise self._startup_error()
             seconds = time.monotonic() - self.started_at
-            if time.monotonic() > deadline:
+            if time.monotonic() > self.deadline:
                 raise ServerError(f"vLLM did not answer within {seconds:.0f} s; see {self.log_path}", self.log_tail())
             on_step(f"starting vLLM, {seconds:.0f} s: {self._log.stage()}")
             time.sleep(_POLL_S)
@@ -196,23 +183,23 @@ class Server:
             return False
         return reply.status_code == httpx.codes.OK and self.model_name in reply.text
 
-    def _death(self) -> Exception:
-        """Explain a server that died while starting."""
+    def _startup_error(self) -> Exception:
+        """Return the error for a server that exited while starting, with the remedy where the cause is known."""
         log = self._log.text()
-        for pattern, remedy, is_checkpoint in _KNOWN_DEATHS:
+        for pattern, remedy, is_checkpoint in _KNOWN_FAILURES:
             if match := re.search(pattern, log):
-                words = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"
-                return CheckpointError(words) if is_checkpoint else ServerError(words, self.log_tail())
-        return ServerError(f"vLLM ended while starting {self.checkpoint.name}; see {self.log_path}", self.log_tail())
+                message = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"
+                return CheckpointError(message) if is_checkpoint else ServerError(message, self.log_tail())
+        return ServerError(f"vLLM exited while starting {self.checkpoint.name}; see {self.log_path}", self.log_tail())
 
 
-def check_memory(checkpoint: Checkpoint, options: ServeOptions, device: Device) -> None:
+def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:
     """Raise ServerError when a CPU machine clearly lacks the memory for the weights."""
     if device.kind != "cpu":
         return
     import psutil
 
-    free, weights = psutil.virtual_memory().available, served_bytes(checkpoint, options.dtype, device)
+    free, weights = psutil.virtual_memory().available, served_bytes(checkpoint, serve.dtype, device)
     needed = int(weights * 1.2) + (cpu_kv_cache_gib() + 1) * _GIB
     if needed > free:
         raise ServerError(
@@ -221,9 +208,9 @@ def check_memory(checkpoint: Checkpoint, options: ServeOptions, device: Device) 
         )
 
 
-def check_port(options: ServeOptions) -> int | None:
-    """Return the port that --vllm-arg names, None without one; raises UsageError for one that cannot be had."""
-    chosen = dict(options.vllm_args).get("port")
+def check_port(serve: ServeConfig) -> int | None:
+    """Return the port that --vllm-arg names, None without one; raises UsageError for one that is taken."""
+    chosen = dict(serve.vllm_args).get("port")
     if chosen is None:
         return None
     if not chosen.isdecimal() or not 0 < int(chosen) < 2**16:
@@ -234,8 +221,8 @@ def check_port(options: ServeOptions) -> int | None:
     return int(chosen)
 
 
-def _settle_port(options: ServeOptions) -> int:
-    if (chosen := check_port(options)) is not None:
+def _free_port(serve: ServeConfig) -> int:
+    if (chosen := check_port(serve)) is not None:
         return chosen
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -253,19 +240,20 @@ def _entry_module() -> str:
     return "vllm.entrypoints.openai.api_server"
 
 
-def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> list[str]:
+def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list[str]:
     flags: dict[str, str] = {
         "model": str(checkpoint.path),
         "served-model-name": server.model_name,
         "host": "127.0.0.1",
         "port": str(server.port),
         # Never "auto" where we can tell: what is recorded is what vLLM was told.
-        "dtype": served_dtype(checkpoint, options.dtype, server.device) or "auto",
-        "seed": str(options.seed),
+        "dtype": served_dtype(checkpoint, serve.dtype, server.device) or "auto",
+        # Requests that sample carry a seed each.
+        "seed": "0",
         # Sampling settings are sent with each request; the checkpoint's generation_config must not add its own.
         "generation-config": "vllm",
-        "tensor-parallel-size": str(options.tensor_parallel_size),
-        "data-parallel-size": str(options.data_parallel_size),
+        "tensor-parallel-size": str(serve.tensor_parallel_size),
+        "data-parallel-size": str(serve.data_parallel_size),
         # Questions whose prompt's beginning is in the cache are taken first; see slots.
         "scheduling-policy": _PRIORITY,
         "disable-uvicorn-access-log": "true",
@@ -280,9 +268,9 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
         flags |= {"block-size": "32", "enforce-eager": "true", "max-num-seqs": str(_CPU_MAX_NUM_SEQS)}
         # vLLM 0.32 dies on a CPU when the prefill of a request with a seed is split ("CPU Generator
         # does not use offset"); whole prefills need a token budget of one full context.
-        budget = max(context_length(checkpoint, options) or 0, _CPU_MIN_BATCHED_TOKENS)
+        budget = max(context_length(checkpoint, serve) or 0, _CPU_MIN_BATCHED_TOKENS)
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
-    if (length := context_length(checkpoint, options)) is not None:
+    if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.trust_remote_code:
         flags["trust-remote-code"] = "true"
@@ -292,7 +280,7 @@ def _command(server: Server, checkpoint: Checkpoint, options: ServeOptions) -> l
             "served-model-name": f"{server.model_name}-base",
             "max-lora-rank": str(_lora_rank(checkpoint.adapter)),
         }
-    flags |= {key.replace("_", "-"): value for key, value in options.vllm_args}
+    flags |= {key.replace("_", "-"): value for key, value in serve.vllm_args}
     command = [sys.executable, "-m", _entry_module()]
     for key, value in flags.items():
         switch = {"true": [f"--{key}"], "false": [f"--no-{key}"]}

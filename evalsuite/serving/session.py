@@ -1,4 +1,4 @@
-"""A model ready to be asked: its own vLLM process, started when first needed, or somebody else's server."""
+"""A model ready to be asked: a managed vLLM process, started when first needed, or an external server."""
 
 from __future__ import annotations
 
@@ -18,30 +18,19 @@ from evalsuite.errors import ServerError
 from evalsuite.fingerprint import text_sha256
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
-from evalsuite.serving.open_files import room_for_connections
-from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
+from evalsuite.serving.open_files import max_connections
+from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer
-from evalsuite.store import Memory
+from evalsuite.store import AnswerStore
 
 _IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
-_WITHOUT_EFFECT_ON_ANSWERS = frozenset(
-    {
-        "port",
-        "gpu_memory_utilization",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "enforce_eager",
-        "block_size",
-        "scheduling_policy",
-        "max_logprobs",
-    }
-)
 _MAX_RESTARTS = 2
 
 
 def api_key() -> str:
-    """Return the key for servers that others run: EVALSUITE_API_KEY, else OPENAI_API_KEY, else none."""
+    """Return the key for external servers: EVALSUITE_API_KEY, else OPENAI_API_KEY, else none."""
     return os.environ.get("EVALSUITE_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
 
 
@@ -49,24 +38,22 @@ class Session:
     """One model for the length of a run; a context manager that leaves no server behind.
 
     ``serve_seconds`` is the time that starting took (0 when no server was needed), and
-    ``restarts`` how often a server that died was started anew.
+    ``restarts`` how often a server that died was started again.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        store: Memory,
-        options: ServeOptions,
+        store: AnswerStore,
+        serve: ServeConfig,
         log_path: Path,
         *,
         base_url: str | None = None,
-        template_word: str | None = None,
-        in_flight: int | None = None,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet."""
         self.checkpoint = checkpoint
-        self.options = options
+        self.serve = serve
         self.serve_seconds = 0.0
         self.restarts = 0
         self.server: Server | None = None
@@ -75,9 +62,9 @@ class Session:
         self._stopped = threading.Event()
         self._url = checkpoint.endpoint or base_url
         self._attached: Endpoint | None = None
-        self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, template_word)
+        self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, serve.fastchat_template)
         self.kind = "endpoint" if self._url else installed_vllm().kind
-        length = context_length(checkpoint, options)
+        length = context_length(checkpoint, serve)
         if self._url:
             name, served = check_endpoint(self._url, api_key(), checkpoint.name if checkpoint.endpoint else None)
             self._attached = Endpoint(self._url, api_key(), name)
@@ -86,24 +73,20 @@ class Session:
                 check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
         self.target = Target(
             name=checkpoint.name,
-            identity=answer_identity(checkpoint, options, template_word, attached=base_url and self._served_name()),
+            identity=answer_identity(checkpoint, serve, attached=base_url and self._served_name()),
             max_model_len=length,
             chat_format=self.chat_format,
             generation=generation_config(checkpoint),
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
-            is_ours=not self._url,
+            is_managed=not self._url,
         )
         # vLLM's bound on a batch is each engine's own.
-        engines = options.data_parallel_size if self.kind == "cuda" else 1
-        self.in_flight = room_for_connections(in_flight or _IN_FLIGHT[self.kind] * engines)
+        engines = serve.data_parallel_size if self.kind == "cuda" else 1
+        self.in_flight = max_connections(serve.in_flight or _IN_FLIGHT[self.kind] * engines)
         self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)
 
     def _served_name(self) -> str | None:
         return None if self._attached is None else self._attached.model_name
-
-    @property
-    def is_up(self) -> bool:
-        return self.server is not None
 
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
@@ -113,7 +96,7 @@ class Session:
             self.server = None
 
     def restart_allowed(self) -> bool:
-        """Whether a dead server of ours may be started once more; counts it as started anew.
+        """Whether a managed server that died may be started again; counts it as a restart.
 
         One whose engine has died stops listening some seconds before its process ends: it is dead too.
         """
@@ -139,14 +122,14 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(None, self._start)
 
     def _start(self) -> Endpoint:
-        check_memory(self.checkpoint, self.options, installed_vllm())
+        check_memory(self.checkpoint, self.serve, installed_vllm())
         began = time.monotonic()
-        server = Server(self.checkpoint, self.options, self._log_path)
+        server = Server(self.checkpoint, self.serve, self._log_path)
         self.server = server
         try:
             server.wait_ready(self._on_step)
         except BaseException:
-            # What dies while starting would die again: only a server that was up is started anew.
+            # What dies while starting would die again: only a server that was up is restarted.
             server.stop()
             self.server = None
             raise
@@ -169,38 +152,34 @@ def _diagnosis(server: Server) -> str | None:
     if server.alive():
         return None
     return (
-        f"vLLM ended while answering for {server.checkpoint.name}; the log is {server.log_path}:\n{server.log_tail()}"
+        f"vLLM exited while answering for {server.checkpoint.name}; the log is {server.log_path}:\n{server.log_tail()}"
     )
 
 
-def effective_dtype(checkpoint: Checkpoint, options: ServeOptions, *, attached: bool) -> str | None:
-    """Return the dtype that answers come in, as far as it is known of a server that somebody else runs."""
+def effective_dtype(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> str | None:
+    """Return the dtype that answers come in, as far as it is known of an external server."""
     if attached or checkpoint.endpoint:
-        return own_dtype(checkpoint) if options.dtype == "auto" else asked_dtype(options.dtype)
-    return served_dtype(checkpoint, options.dtype, installed_vllm())
+        return own_dtype(checkpoint) if serve.dtype == "auto" else asked_dtype(serve.dtype)
+    return served_dtype(checkpoint, serve.dtype, installed_vllm())
 
 
-def served_as(
-    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: bool
-) -> dict[str, str | None]:
+def served_as(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> dict[str, str | None]:
     """Return what is known before a start of how a model is served: its dtype and how conversations are written."""
-    named = template_word if template_word and template_word.startswith("fastchat:") else None
-    own = "checkpoint" if checkpoint.chat_template is not None else None
     return {
-        "dtype": effective_dtype(checkpoint, options, attached=attached),
+        "dtype": effective_dtype(checkpoint, serve, attached=attached),
         "chat_template_sha256": checkpoint.chat_template_sha256,
-        "chat_format": named or own,
+        "chat_format": serve.fastchat_template or ("checkpoint" if checkpoint.chat_template is not None else None),
     }
 
 
 def attached_server(
     checkpoint: Checkpoint, base_url: str | None, recorded: str | None
 ) -> tuple[str | None, ServerError | None]:
-    """Name the server under --base-url that answers for a checkpoint at hand, None for one of ours.
+    """Name the server under --base-url that answers for a local checkpoint; None for a managed one.
 
-    By its name, not its address: another server there is another model, and the same one may move. What is finished
-    needs no server: where it does not answer, the name that is ``recorded`` with the answers stands in, and its error
-    is handed back for those who have something to ask. Raises it where no name is recorded.
+    By its name, not its address: another server there is another model, and the same one may move. Finished answers
+    need no server: where it does not answer, the name ``recorded`` with them stands in, and its error is returned for
+    callers that have something to ask. Raises the error where no name is recorded.
     """
     if not base_url or checkpoint.endpoint:
         return None, None
@@ -212,24 +191,21 @@ def attached_server(
         return recorded, error
 
 
-def answer_identity(
-    checkpoint: Checkpoint, options: ServeOptions, template_word: str | None, *, attached: str | None
-) -> dict[str, Any]:
+def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str | None) -> dict[str, Any]:
     """Return everything but the question that decides an answer: part of every key of the store.
 
-    ``attached`` names the server that somebody else runs for a checkpoint at hand, None for one of ours.
+    ``attached`` names the external server that answers for a local checkpoint; None for a managed one.
     """
-    named = template_word if template_word and template_word.startswith("fastchat:") else None
     return {
         "weights": checkpoint.fingerprint,
         "tokenizer": checkpoint.tokenizer_sha256,
-        "chat_template": named or checkpoint.chat_template_sha256,
-        # Where an answer ends stands there too, not only how it is sampled.
+        "chat_template": serve.fastchat_template or checkpoint.chat_template_sha256,
+        # Where an answer ends is part of it, not only how it is sampled.
         "generation_config": text_sha256(json.dumps(generation_config(checkpoint), sort_keys=True)),
-        "dtype": effective_dtype(checkpoint, options, attached=attached is not None),
-        "max_model_len": context_length(checkpoint, options),
-        "vllm_args": {key: value for key, value in options.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS},
-        # A server that somebody else runs may serve other weights than the folder's. Its name outlives its address:
-        # a job that goes on at another node finds its answers.
+        "dtype": effective_dtype(checkpoint, serve, attached=attached is not None),
+        "max_model_len": context_length(checkpoint, serve),
+        "vllm_args": serve.answer_args,
+        # An external server may serve other weights than the folder's. Its name outlives its address:
+        # a job that resumes on another node finds its answers.
         "attached": attached or False,
     }

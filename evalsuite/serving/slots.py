@@ -1,4 +1,4 @@
-"""Who is asked next: a bound on the requests in flight that lets later turns go first."""
+"""A limit on concurrent requests in which later turns have priority."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from contextlib import asynccontextmanager
 
 
 class Slots:
-    """A semaphore whose waiters are served by depth, deepest first, and those of one depth in the order they came.
+    """A semaphore whose waiters are served by depth, deepest first, and in order of arrival at equal depth.
 
-    A question of depth n continues a conversation in which n answers were given: the server has its beginning in
-    the prefix cache now, and will not when everything that waits has been through. Where all of a run's questions
-    wait from the start, first come, first served would ask every first turn before any second one. For one event
-    loop.
+    A request of depth n continues a conversation with n answers, whose beginning is in the server's prefix cache
+    now, but no longer after all other waiting requests. If all requests of a run wait from the start, first come,
+    first served would send every first turn before any second one. For a single event loop.
     """
 
     def __init__(self, size: int) -> None:
-        """Allow ``size`` (at least 1) holders at a time."""
+        """Allow ``size`` (at least 1) concurrent holders."""
         if size < 1:
-            raise ValueError(f"{size} slots")
+            raise ValueError(f"{size} slots; expected at least 1")
         self._free = size
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._arrivals = 0
 
     @asynccontextmanager
-    async def held(self, depth: int = 0) -> AsyncIterator[None]:
-        """Hold a slot for the length of a ``with``."""
+    async def slot(self, depth: int = 0) -> AsyncIterator[None]:
+        """Hold a slot in an ``async with`` block."""
         await self._acquire(depth)
         try:
             yield
@@ -38,21 +37,21 @@ class Slots:
         if self._free:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._arrivals += 1
-        heapq.heappush(self._waiting, (-depth, self._arrivals, turn))
+        heapq.heappush(self._waiting, (-depth, self._arrivals, granted))
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            # Cancelled after the slot was handed over: the next one gets it.
-            if turn.done() and not turn.cancelled():
+            # Cancelled after the slot was granted: pass it on.
+            if granted.done() and not granted.cancelled():
                 self._release()
             raise
 
     def _release(self) -> None:
         while self._waiting:
-            _, _, turn = heapq.heappop(self._waiting)
-            if not turn.done():
-                turn.set_result(None)
+            _, _, granted = heapq.heappop(self._waiting)
+            if not granted.done():
+                granted.set_result(None)
                 return
         self._free += 1

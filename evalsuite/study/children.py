@@ -1,8 +1,8 @@
-"""A stage in a process of its own: guarded, logged, its last words kept.
+"""A stage in its own process, guarded and logged.
 
 What serves, trains or runs lm-eval is started as ``evalsuite COMMAND``: a server's client, torch and lm-eval (which
-wants the main thread) leave memory and state behind, and a crash there must not take the study along. The guard of
-the servers ends the process when the study ends in whatever way, kill -9 included.
+needs the main thread) leave memory and state behind, and a crash there must not end the study. The guard ends the
+process however the study ends, kill -9 included.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from evalsuite.serving.guarded import Guarded
 COMMAND = (sys.executable, "-m", "evalsuite")
 _SIGNALLED = 128
 _LAST_LINES = 40
+_PREFIX = "evalsuite: "
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended: its exit code, what it printed on stdout, and its last lines on stderr."""
+    """How a process ended: its exit code, its stdout, and its last lines on stderr."""
 
     exit_code: int
     stdout: str
@@ -32,56 +33,47 @@ class Ended:
 
     @property
     def reason(self) -> str:
-        """The sentence in which evalsuite says why, else the last thing that the process said."""
-        said = [line for line in self.last_lines if line.strip()]
-        own = [line.removeprefix("evalsuite: ") for line in said if line.startswith("evalsuite: ")]
-        words = own[-1] if own else said[-1].strip() if said else "it said nothing"
+        """The message of evalsuite where there is one, else the last line of stderr."""
+        lines = [line.strip() for line in self.last_lines if line.strip()]
+        messages = [line.removeprefix(_PREFIX) for line in lines if line.startswith(_PREFIX)]
+        message = next(iter([*messages[-1:], *lines[-1:]]), "no output")
         if self.exit_code > _SIGNALLED:
-            return f"killed by signal {self.exit_code - _SIGNALLED} (out of memory?); last words: {words}"
-        return words
+            return f"killed by signal {self.exit_code - _SIGNALLED} (out of memory?); last output: {message}"
+        return message
 
     @property
     def is_servers_fault(self) -> bool:
-        """Whether a model or a server failed, or the process was killed, rather than its words or data wrong."""
+        """Whether a model or a server failed, or the process was killed; else its arguments or data are at fault."""
         return self.exit_code == 3 or self.exit_code > _SIGNALLED
 
 
 def run_child(command: Sequence[str], log: Path, on_line: Callable[[str], None] = lambda _: None) -> Ended:
     """Run a command to its end; its stderr goes to ``log`` and line by line to ``on_line``.
 
-    The process never outlives this one; when this one is interrupted it ends first. Raises StoreError when the log
+    The process never outlives this one, and ends first when this one is interrupted. Raises StoreError when the log
     cannot be written.
     """
-    printed = log.with_suffix(".out")
+    output = log.with_suffix(".out")
+    last: deque[str] = deque(maxlen=_LAST_LINES)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as said, printed.open("wb") as stdout:
-            last: deque[str] = deque(maxlen=_LAST_LINES)
-
-            def hear(line: str) -> None:
-                said.write(line)
-                said.flush()
-                last.append(line.rstrip("\n"))
-                on_line(line.strip())
-
-            code = _guarded(command, stdout.fileno(), hear)
+        with log.open("w", encoding="utf-8") as written, output.open("wb") as stdout:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE}
+            with Guarded(command, **streams, text=True, encoding="utf-8", errors="replace") as guarded:
+                process = guarded.process
+                try:
+                    for line in process.stderr or ():
+                        written.write(line)
+                        written.flush()
+                        last.append(line.rstrip("\n"))
+                        on_line(line.strip())
+                    code = process.wait()
+                finally:
+                    guarded.end()
+                    if process.stderr:
+                        process.stderr.close()
     except OSError as error:
         raise StoreError(
             f"cannot write {log}: {error.strerror or error}; give a writable folder with --results"
         ) from error
-    return Ended(code, printed.read_text(encoding="utf-8", errors="replace"), tuple(last))
-
-
-def _guarded(command: Sequence[str], stdout: int, hear: Callable[[str], None]) -> int:
-    """Run the command behind the guard, hear it out, and return its exit code."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE}
-    with Guarded(command, **streams, text=True, encoding="utf-8", errors="replace") as guarded:
-        process = guarded.process
-        try:
-            for line in process.stderr or ():
-                hear(line)
-            return process.wait()
-        finally:
-            guarded.end()
-            if process.stderr:
-                process.stderr.close()
+    return Ended(code, output.read_text(encoding="utf-8", errors="replace"), tuple(last))

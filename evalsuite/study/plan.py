@@ -1,188 +1,69 @@
-"""The stages of a study in order, what each depends on, and the content key that says when it is up to date.
-
-    generate DGM -> mix DGM-SIZE -> sft TARGET-DGM-SIZE -> run MODEL -> compare TARGET -> analyze KIND
-                                                                     -> tables -> paper -> report
-
-A key is the SHA-256 of a stage's settings, the fingerprints of the models and data that it takes from outside, and
-the keys of the stages that it rests on. So every key is known before anything runs, and a changed line changes the
-keys of exactly what depends on it.
-"""
+"""The stages of a study in order, from generating to the report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-import evalsuite
 from evalsuite.recipes.recipe import Source
-from evalsuite.store import content_key
-from evalsuite.study.file import Dgm, Run, Study, Target
+from evalsuite.study.file import Study
+from evalsuite.study.graph import KINDS, Kind, Stage, trained_models
+from evalsuite.study.identities import Identities, mix_sources, template_key, template_spec, tokenizer_key
+from evalsuite.study.sections import Dgm, Run, Target, answer_settings
+from evalsuite.suites.base import Suite
+from evalsuite.suites.options import DataKind
+from evalsuite.suites.registry import suites
+from evalsuite.wildchat.study_tables import Trained
 
-Kind = Literal["generate", "mix", "sft", "run", "compare", "analyze", "tables", "paper", "report"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-Identities = Mapping[str, str]
-"""The content identity of each word for a model or a source: a fingerprint, or a pinned revision."""
-
-UNRESOLVED = "unresolved:"
-"""Begins the identity of a model or source that is not here yet and was not asked for."""
-
-TEMPLATE_OF = "the chat template of "
-"""Stands before a word for which only its chat template is taken; that has an identity of its own."""
-TOKENIZER_OF = "the tokenizer of "
-"""As TEMPLATE_OF, for the tokenizer by which a mix counts."""
-
-WEIGHTS_AND_WORDS = "+"
-"""Stands in a local model's identity between its weights' fingerprint and the hash of tokenizer and chat template."""
+_ASSUMED_ITEMS: Mapping[DataKind, int] = {"full": 1000, "mini": 10}
+"""Items of a suite that does not say how many it has, for the projection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One cell of work. ``needs`` must be done; of ``uses`` those that are done are taken, ``at_least`` so many.
+def plan_study(study: Study, identities: Identities, n_rows: Mapping[str, int] | None = None) -> tuple[Stage, ...]:
+    """Return every stage, each after those it depends on; pure.
 
-    ``settings`` enter the key; ``words`` (paths, names of models) do not, because the content behind them does.
-    ``work`` is its size for the projection; ``devices`` how many devices it holds, 0 for none.
-    """
-
-    kind: Kind
-    cell: str
-    settings: Mapping[str, Any]
-    words: Mapping[str, Any] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    uses: tuple[str, ...] = ()
-    at_least: int = 0
-    devices: int = 0
-    work: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind} {self.cell}"
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """One checkpoint of the study: ``dgms`` are those of its mix, ``size`` the conversations asked of it."""
-
-    target: str
-    dgms: tuple[str, ...]
-    size: int
-
-    @property
-    def mix(self) -> str:
-        return f"{'-and-'.join(self.dgms)}-{self.size}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.target}-{self.mix}"
-
-    @property
-    def label(self) -> str:
-        """The paper's way to name it, as in ``L8B : Q7 + L8I (500)``."""
-        return f"{self.target} : {' + '.join(self.dgms)} ({self.size})"
-
-
-def trained_models(study: Study) -> tuple[Trained, ...]:
-    """Every checkpoint that the study trains: single DGMs by size, then blends, for each target."""
-    singles = [((dgm,), size) for dgm in study.dgms for size in sorted(study.sizes)]
-    blends = [(blend.dgms, study.size_of(blend)) for blend in study.blends]
-    return tuple(Trained(target, dgms, size) for target in study.targets for dgms, size in [*singles, *blends])
-
-
-def words_of(study: Study) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The words for models and for data that the study takes from outside; their content enters the keys."""
-    models = [study.judge, *(target.model for target in study.targets.values())]
-    models += [dgm.model for dgm in study.dgms.values() if dgm.model]
-    sources = [*conversation_words(study), *mix_words(study)]
-    return tuple(dict.fromkeys(models)), tuple(dict.fromkeys(sources))
-
-
-def conversation_words(study: Study) -> list[str]:
-    """The data in which the DGMs' conversations stand: recorded answers, and the prompts that the others answer."""
-    sources = [dgm.answers for dgm in study.dgms.values() if dgm.answers]
-    if study.generate is not None and any(dgm.is_asked for dgm in study.dgms.values()):
-        sources.append(study.generate.prompts)
-    return sources
-
-
-def template_words(study: Study) -> list[str]:
-    """The chat templates of the trainings: files, or models whose template is taken."""
-    return list(dict.fromkeys(_template_word(study, target) for target in study.targets.values()))
-
-
-def _template_word(study: Study, target: Target) -> str:
-    """The file or model that gives a training's chat template: by default the target's own model."""
-    return str({**study.sft, **target.sft}.get("chat_template") or target.model)
-
-
-def weights_of(identity: str) -> str:
-    """Return the fingerprint of a local model's weights, under which speeds are recorded; of others the identity."""
-    return identity.partition(WEIGHTS_AND_WORDS)[0]
-
-
-def mix_words(study: Study) -> list[str]:
-    """The data that every mix of the study takes besides its DGMs' answers."""
-    return [data for source in study.mix.add for data, _, _ in source.members]
-
-
-def plan_study(study: Study, identities: Identities, held: Mapping[str, int] | None = None) -> tuple[Stage, ...]:
-    """Return every stage in an order in which each stands after what it rests on; pure.
-
-    ``held`` are the rows of each source by its word, for the projection alone.
+    ``n_rows`` counts the rows of each source, for the projection alone.
     """
     models = trained_models(study)
     stages = [
-        *_generates(study, identities, held or {}),
+        *_generates(study, identities, n_rows or {}),
         *_mixes(study, models, identities),
         *_trainings(study, models, identities),
+        *_runs(study, models, identities),
     ]
-    runs = list(_runs(study, models, identities))
-    stages += runs
-    if study.compare is not None:
-        stages += _with_enough(_comparisons(study, models, identities, [stage.name for stage in runs]))
-    stages += _with_enough(_analyses(study, models, identities, stages))
-    done_so_far = tuple(stage.name for stage in stages)
-    stages.append(Stage("tables", study.name, {"labels": labels_of(study, models)}, uses=done_so_far, at_least=1))
+    stages += _possible(_comparisons(study, models, identities))
+    stages += _possible(_analyses(study, models, identities, stages))
+    settings = {"labels": _labels_of(study, models)}
+    stages.append(Stage("tables", study.name, settings, uses=_names(stages), at_least=1))
     if study.paper is not None:
-        known = tuple(stage.name for stage in stages)
-        stages.append(Stage("paper", study.name, study.paper.model_dump(), uses=known, at_least=1))
+        stages.append(Stage("paper", study.name, study.paper.model_dump(), uses=_names(stages), at_least=1))
     if study.report:
-        known = tuple(stage.name for stage in stages)
-        stages.append(Stage("report", study.name, {}, uses=known, at_least=1))
+        stages.append(Stage("report", study.name, {}, uses=_names(stages), at_least=1))
     return tuple(stages)
 
 
-def _with_enough(stages: Iterator[Stage]) -> list[Stage]:
-    """Leave out what no outcome could satisfy, as a comparison of one model: the study would never end with 0."""
+def _names(stages: Sequence[Stage]) -> tuple[str, ...]:
+    return tuple(stage.name for stage in stages)
+
+
+def _possible(stages: Iterator[Stage]) -> list[Stage]:
+    """Leave out stages that can never have enough inputs, such as a comparison of one model."""
     return [stage for stage in stages if len(stage.uses) >= stage.at_least]
 
 
-def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
-    """Return the content key of a stage whose inputs have ``keys``; of ``uses`` only those that are there count."""
-    return content_key(
-        {
-            "kind": stage.kind,
-            "cell": stage.cell,
-            "settings": dict(stage.settings),
-            "inputs": {name: keys[name] for name in (*stage.needs, *stage.uses) if name in keys},
-            "evalsuite": evalsuite.__version__,
-        }
-    )
-
-
-def n_to_answer(study: Study, held: Mapping[str, int]) -> int | None:
-    """How many conversations each DGM is asked, None where neither a limit nor the source's rows tell."""
+def n_to_answer(study: Study, n_rows: Mapping[str, int]) -> int | None:
+    """Return how many conversations each DGM is asked; None where neither the limit nor the source's rows are known."""
     if study.generate is None:
         return None
-    told = (study.generate.limit, held.get(study.generate.prompts))
-    return min((count for count in told if count is not None), default=None)
+    counts = (study.generate.limit, n_rows.get(study.generate.prompts))
+    return min((count for count in counts if count is not None), default=None)
 
 
-def _generates(study: Study, identities: Identities, held: Mapping[str, int]) -> Iterator[Stage]:
-    how = study.generate
-    count = n_to_answer(study, held) or max(study.sizes)
+def _generates(study: Study, identities: Identities, n_rows: Mapping[str, int]) -> Iterator[Stage]:
+    settings = study.generate
+    count = n_to_answer(study, n_rows) or max(study.sizes)
     for name, dgm in study.dgms.items():
-        if not dgm.is_asked or dgm.model is None or how is None:
+        if not dgm.is_asked or dgm.model is None or settings is None:
             continue
         serve = study.serving_of(dgm)
         yield Stage(
@@ -190,15 +71,15 @@ def _generates(study: Study, identities: Identities, held: Mapping[str, int]) ->
             name,
             {
                 "model": identities[dgm.model],
-                "prompts": identities[how.prompts],
-                **how.model_dump(exclude={"prompts"}),
+                "prompts": identities[settings.prompts],
+                **settings.model_dump(exclude={"prompts"}),
                 "system": dgm.system,
                 "seed": study.seed,
-                "serve": serve.that_matters(),
+                "serve": answer_settings(serve),
             },
-            words={"model": study.place(dgm.model), "prompts": study.place(how.prompts), "serve": serve},
+            {"model": study.located(dgm.model), "prompts": study.located(settings.prompts), "serve": serve},
             devices=serve.devices,
-            work={"conversations": count, "max_new_tokens": how.max_new_tokens or 2048},
+            work={"conversations": count, "max_new_tokens": settings.max_new_tokens or 2048},
         )
 
 
@@ -213,21 +94,21 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
                 "dgms": {dgm: identities[recorded[dgm]] if dgm in recorded else None for dgm in model.dgms},
                 "size": model.size,
                 "mix": study.mix.model_dump(mode="json", exclude={"add", "tokenizer"}),
-                "tokenizer": identities.get(f"{TOKENIZER_OF}{study.mix.tokenizer}"),
-                "add": [_added(source) for source in study.mix.add],
-                "data": [identities[word] for word in mix_words(study)],
-                # What a mix and its checkpoints say of their contamination was measured against this data.
+                "tokenizer": identities.get(tokenizer_key(str(study.mix.tokenizer))),
+                "add": [_without_data(source) for source in study.mix.add],
+                "data": [identities[source] for source in mix_sources(study)],
+                # The contamination that a mix and its checkpoints record was measured against this data.
                 "contamination": study.run.data,
                 "seed": study.seed,
             },
-            words={"recorded": {dgm: study.place(answers) for dgm, answers in recorded.items()}},
+            {"recorded": {dgm: study.located(answers) for dgm, answers in recorded.items()}},
             needs=tuple(f"generate {dgm}" for dgm in model.dgms if dgm not in recorded),
             work={"conversations": model.size},
         )
 
 
-def _added(source: Source) -> dict[str, Any]:
-    """A further source without its data's place; the content of the data enters the key by itself."""
+def _without_data(source: Source) -> dict[str, Any]:
+    """Return a further source without its data's path; the content of the data enters the key by itself."""
     members = [member.model_dump(mode="json", exclude={"data"}) for member in source.blend]
     return source.model_dump(mode="json", exclude={"data", "blend"}) | {"blend": members}
 
@@ -236,18 +117,19 @@ def _trainings(study: Study, models: Sequence[Trained], identities: Identities) 
     for model in models:
         target = study.targets[model.target]
         settings = {**study.sft, **target.sft}
+        template = settings.get("chat_template")
         yield Stage(
             "sft",
             model.name,
             {
                 "base": identities[target.model],
                 "sft": settings,
-                "template": identities[TEMPLATE_OF + _template_word(study, target)],
+                "template": identities[template_key(template_spec(study, target))],
                 "seed": study.seed,
             },
-            words={
-                "base": study.place(target.model),
-                "chat_template": study.place(template) if (template := settings.get("chat_template")) else None,
+            {
+                "base": study.located(target.model),
+                "chat_template": template and study.located(template),
                 "model": model,
             },
             needs=(f"mix {model.mix}",),
@@ -262,42 +144,45 @@ def _step_limit(settings: Mapping[str, Any]) -> dict[str, float]:
     return {"at_most_conversations": float(settings["max_steps"]) * float(settings.get("batch_size", 64))}
 
 
+# Evaluation ------------------------------------------------------------------------------------------
+
+
 def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> Iterator[Stage]:
+    """Yield one run for each model: the untrained ones, then the study's checkpoints."""
     shared = {
         "suites": list(study.run.suites),
         "options": study.run.options(),
         "judge": identities[study.judge],
         "seed": study.seed,
+        **study.judge_settings(),
     }
+    judge, work = study.located(study.judge), {"items": n_items(study.run)}
+
+    def stage(
+        name: str, entry: Dgm | Target, settings: dict[str, Any], arguments: dict[str, Any], *needs: str
+    ) -> Stage:
+        serve = study.serving_of(entry)
+        settings = {**shared, **settings, "serve": answer_settings(serve)}
+        devices = max(serve.devices, serve.with_changes(study.judge_serve).devices)
+        return Stage("run", name, settings, {**arguments, "serve": serve, "judge": judge}, needs, (), 0, devices, work)
+
     for name, entry in _evaluated(study):
-        serve, word = study.serving_of(entry), str(entry.model)
-        yield Stage(
-            "run",
-            name,
-            {**shared, "model": identities[word], "serve": serve.that_matters()},
-            words={"model": study.place(word), "serve": serve, "judge": study.place(study.judge)},
-            devices=serve.devices,
-            work={"items": n_items(study.run)},
-        )
-    for model in models:
-        serve = study.serving_of(study.targets[model.target])
-        yield Stage(
-            "run",
-            model.name,
-            {**shared, "serve": serve.that_matters()},
-            words={
-                "serve": serve,
-                "judge": study.place(study.judge),
-                "base_identity": identities[study.targets[model.target].model],
-            },
-            needs=(f"sft {model.name}",),
-            devices=serve.devices,
-            work={"items": n_items(study.run)},
-        )
+        model = str(entry.model)
+        yield stage(name, entry, {"model": identities[model]}, {"model": study.located(model)})
+    for trained in models:
+        target = study.targets[trained.target]
+        yield stage(trained.name, target, {}, {"base_identity": identities[target.model]}, f"sft {trained.name}")
+
+
+def n_items(run: Run) -> int:
+    """Return about how many questions one model is asked, for the projection."""
+    counts = (spec.suite.n_items(spec.parts, run.data, run.limit) for spec in run.specs)
+    assumed = _ASSUMED_ITEMS[run.data]
+    return sum(min(assumed, run.limit or assumed) if count is None else count for count in counts)
 
 
 def _evaluated(study: Study) -> Iterator[tuple[str, Dgm | Target]]:
-    """The untrained models, each once: one that is a target and a DGM goes by its first name."""
+    """Yield each untrained model once, by its first name where it is both a target and a DGM."""
     seen: set[str | None] = set()
     for name, entry in study.untrained():
         if entry.model not in seen:
@@ -305,118 +190,90 @@ def _evaluated(study: Study) -> Iterator[tuple[str, Dgm | Target]]:
             yield name, entry
 
 
-def _run_of(study: Study, dgm: str) -> str | None:
-    """The run stage that evaluates a DGM, None where none does."""
-    own = study.dgms[dgm]
-    served = study.serving_of(own).that_matters()
-    for name, entry in _evaluated(study):
-        if own.model == entry.model and served == study.serving_of(entry).that_matters():
-            return f"run {name}"
+def _run_of(study: Study, name: str) -> str | None:
+    """Return the run stage that evaluates a DGM, None where none does."""
+    dgm = study.dgms[name]
+    serve = answer_settings(study.serving_of(dgm))
+    for other, entry in _evaluated(study):
+        if dgm.model == entry.model and serve == answer_settings(study.serving_of(entry)):
+            return f"run {other}"
     return None
 
 
-def _comparisons(
-    study: Study, models: Sequence[Trained], identities: Identities, runs: Sequence[str]
-) -> Iterator[Stage]:
-    """Compare as Table 4 does: the SFTs at the largest size and the DGMs; one comparison a target."""
-    if study.compare is None or study.compare.prompts not in _suites(study):
+def _labels_of(study: Study, models: Sequence[Trained]) -> dict[str, str]:
+    """Return the name in tables of each run stage; it enters the keys of the stages that show it."""
+    return {f"run {name}": name for name, _ in _evaluated(study)} | {f"run {m.name}": m.label for m in models}
+
+
+def _lineage_of(study: Study, models: Sequence[Trained], target: str) -> dict[str, str]:
+    """Map the run stage of each checkpoint to that of its DGM, or to the DGM's name where it has none."""
+    return {f"run {m.name}": _run_of(study, m.dgms[0]) or m.dgms[0] for m in _largest(study, models, target)}
+
+
+def _largest(study: Study, models: Sequence[Trained], target: str) -> list[Trained]:
+    """Return a target's checkpoints of one DGM each, at the largest size."""
+    return [m for m in models if m.target == target and len(m.dgms) == 1 and m.size == max(study.sizes)]
+
+
+def _comparisons(study: Study, models: Sequence[Trained], identities: Identities) -> Iterator[Stage]:
+    """Yield one comparison per target, as in Table 4: the checkpoints at the largest size and the DGMs."""
+    compare = study.compare
+    if compare is None or compare.prompts not in {spec.name for spec in study.run.specs}:
         return
-    dgms = [stage for dgm in study.dgms if (stage := _run_of(study, dgm)) is not None and stage in runs]
+    dgms = [stage for dgm in study.dgms if (stage := _run_of(study, dgm)) is not None]
+    suite = suites()[compare.prompts]
+    n_prompts = (suite.n_items((), study.run.data, study.run.limit) or _ASSUMED_ITEMS[study.run.data]) // suite.n_turns
     for target in study.targets:
         members = tuple(dict.fromkeys([*(f"run {m.name}" for m in _largest(study, models, target)), *dgms]))
         yield Stage(
             "compare",
             target,
             {
-                **study.compare.model_dump(),
-                "data": study.run.data,
-                "limit": study.run.limit,
+                **compare.model_dump(),
+                **study.run.model_dump(include={"data", "limit"}),
                 "judge": identities[study.judge],
                 "seed": study.seed,
-                "lineage": lineage_of(study, models, target),
-                "serve": study.serve.that_matters(),
+                "lineage": _lineage_of(study, models, target),
+                "serve": answer_settings(study.serve),
+                **study.judge_settings(),
             },
-            words={"judge": study.place(study.judge), "serve": study.serve},
+            {"judge": study.located(study.judge), "serve": study.serve},
             uses=members,
             at_least=2,
-            devices=study.serve.devices,
-            work={"verdicts": len(members) * (len(members) - 1) * _n_prompts(study)},
+            devices=study.serve.with_changes(study.judge_serve).devices,
+            work={"verdicts": len(members) * (len(members) - 1) * n_prompts},
         )
-
-
-def _largest(study: Study, models: Sequence[Trained], target: str) -> list[Trained]:
-    """A target's checkpoints of one DGM each, at the largest size."""
-    return [m for m in models if m.target == target and len(m.dgms) == 1 and m.size == max(study.sizes)]
-
-
-def lineage_of(study: Study, models: Sequence[Trained], target: str) -> dict[str, str]:
-    """Which run stage of a checkpoint goes with which run stage of its DGM; with the DGM's name where it has none."""
-    return {f"run {m.name}": _run_of(study, m.dgms[0]) or m.dgms[0] for m in _largest(study, models, target)}
 
 
 def _analyses(
     study: Study, models: Sequence[Trained], identities: Identities, stages: Sequence[Stage]
 ) -> Iterator[Stage]:
-    """Each analysis rests on what it reads: runs and generated answers, or mixes."""
+    """Yield the analyses, each with what it reads: runs and generated answers, or mixes."""
     names: dict[Kind, list[str]] = {kind: [stage.name for stage in stages if stage.kind == kind] for kind in KINDS}
-    labels = labels_of(study, models)
+    labels = _labels_of(study, models)
     largest = {target: _largest(study, models, target) for target in study.targets}
     for kind in study.analyze:
-        if kind in _READS and not _READS[kind] & _suites(study):
-            # No run leaves what it reads; what the DGMs have generated is compared all the same.
+        if kind in _READS and not any(_READS[kind](spec.suite) for spec in study.run.specs):
+            # No run has what it reads, but the DGMs' generated answers can still be compared.
             yield from _dgm_similarity(study, identities, names["generate"]) if kind == "similarity" else ()
         elif kind == "style":
-            lineage = {sft: dgm for target in study.targets for sft, dgm in lineage_of(study, models, target).items()}
-            told = {"labels": labels, "lineage": lineage}
-            yield Stage("analyze", kind, told, uses=tuple(names["run"]), at_least=1)
+            lineage = {sft: dgm for target in study.targets for sft, dgm in _lineage_of(study, models, target).items()}
+            settings: dict[str, Any] = {"labels": labels, "lineage": lineage}
+            yield Stage("analyze", kind, settings, uses=tuple(names["run"]), at_least=1)
         elif kind == "similarity":
             yield Stage("analyze", kind, {"labels": labels}, uses=tuple(names["run"]), at_least=2)
             yield from _dgm_similarity(study, identities, names["generate"])
         elif kind == "keywords":
-            for target, own in largest.items():
-                pair = [f"run {m.name}" for m in own[:2]]
+            for target, checkpoints in largest.items():
+                pair = [f"run {m.name}" for m in checkpoints[:2]]
                 pair += [f"run {target}"] if len(pair) < 2 and f"run {target}" in names["run"] else []
-                settings: dict[str, Any] = {"labels": labels, "data": study.run.data}
+                settings = {"labels": labels, "data": study.run.data}
                 yield Stage("analyze", f"keywords-{target}", settings, uses=tuple(pair), at_least=2)
         elif kind == "efficiency":
             yield Stage("analyze", kind, {}, uses=(*names["generate"], *names["run"]), at_least=1)
         else:
-            mixes = dict.fromkeys(f"mix {m.mix}" for own in largest.values() for m in own)
+            mixes = dict.fromkeys(f"mix {m.mix}" for checkpoints in largest.values() for m in checkpoints)
             yield Stage("analyze", kind, {"data": study.run.data}, uses=tuple(mixes), at_least=1)
-
-
-_READS: Mapping[str, frozenset[str]] = {
-    "style": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
-    "similarity": frozenset({"mt_bench", "alpaca_eval", "mixeval"}),
-    "keywords": frozenset({"mt_bench"}),
-}
-"""The suites whose answers, or for keywords judgments in words, an analysis of runs reads: any of them will do."""
-
-
-def _suites(study: Study) -> set[str]:
-    return {suite.partition(":")[0] for suite in study.run.suites}
-
-
-def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
-    """Say which comparisons and analyses the file asks for have no stage, and why."""
-    there = {stage.name for stage in stages}
-    reads: dict[str, tuple[str, frozenset[str]]] = {
-        f"analyze {kind}": (kind, _READS[kind]) for kind in study.analyze if kind in _READS
-    }
-    if study.compare is not None:
-        reads["compare"] = ("compare", frozenset({study.compare.prompts}))
-    notes = []
-    for stage, (kind, suites) in reads.items():
-        if not suites & _suites(study):
-            read = " or ".join(sorted(suites))
-            notes.append(f"{stage} is left out: it reads the answers to {read}, which run.suites does not name")
-            continue
-        cells = {"compare": list(study.targets), "keywords": [f"keywords-{target}" for target in study.targets]}
-        names = [f"{stage.partition(' ')[0]} {cell}" for cell in cells.get(kind, [kind])]
-        notes += [
-            f"{name} is left out: it is between two models, and fewer are run" for name in names if name not in there
-        ]
-    return notes
 
 
 def _dgm_similarity(study: Study, identities: Identities, generates: Sequence[str]) -> Iterator[Stage]:
@@ -427,51 +284,39 @@ def _dgm_similarity(study: Study, identities: Identities, generates: Sequence[st
         "analyze",
         "similarity-dgms",
         {"recorded": {name: identities[answers] for name, answers in recorded.items()}},
-        words={"recorded": {name: study.place(answers) for name, answers in recorded.items()}},
+        {"recorded": {name: study.located(answers) for name, answers in recorded.items()}},
         uses=tuple(generates),
         at_least=max(0, 2 - len(recorded)),
     )
 
 
-def labels_of(study: Study, models: Sequence[Trained]) -> dict[str, str]:
-    """The name in tables of each run stage; it enters the key of what shows it."""
-    return {f"run {name}": name for name, _ in _evaluated(study)} | {f"run {m.name}": m.label for m in models}
-
-
-_FULL_ITEMS = {
-    "mt_bench": 160,
-    "alpaca_eval": 805,
-    "mixeval": 4000,
-    "mixeval:hard": 1000,
-    "bbh": 5761,
-    "gpqa": 1192,
-    "math": 1324,
-    "musr": 756,
-    "ifeval": 541,
-    "mmlu_pro": 12032,
+_READS: Mapping[str, Callable[[Suite], bool]] = {
+    "style": lambda suite: suite.needs_chat,
+    "similarity": lambda suite: suite.needs_chat,
+    "keywords": lambda suite: suite.judge_explains,
 }
-"""Questions of each suite or part, for the projection alone; of MT-Bench both turns."""
-_MINI_ITEMS = 10
-_TASKS = {"mt_bench": 2, "mixeval": 2, "mixeval:hard": 2, "bbh": 24, "gpqa": 3, "math": 7, "musr": 3}
-"""Splits or tasks, to each of which a limit applies; of the others there is one."""
+"""Which suites an analysis of runs can read: their answers, or for keywords what the judge says of them."""
 
 
-def n_items(run: Run) -> int:
-    """About how many questions one model is asked."""
-    names: list[str] = []
-    for suite in run.suites:
-        name, _, parts = suite.partition(":")
-        if name == "openllm":
-            names += parts.split(",") if parts else ["bbh", "gpqa", "math", "musr", "ifeval", "mmlu_pro"]
-        else:
-            names.append(suite)
-    mini = run.data == "mini"
-    sizes = {name: _MINI_ITEMS if mini else _FULL_ITEMS.get(name, 1000) for name in names}
-    tasks = {name: 1 if mini else _TASKS.get(name, 1) for name in names}
-    return sum(min(size, (run.limit or size) * tasks[name]) for name, size in sizes.items())
-
-
-def _n_prompts(study: Study) -> int:
-    prompts = study.compare.prompts if study.compare else "mt_bench"
-    size = _MINI_ITEMS // 2 if study.run.data == "mini" else {"mt_bench": 80, "alpaca_eval": 805}[prompts]
-    return min(size, study.run.limit or size)
+def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
+    """Say which comparisons and analyses of the file have no stage, and why."""
+    asked = {spec.name for spec in study.run.specs}
+    wanted: list[tuple[str, str, Sequence[str]]] = [
+        ("analyze", kind, [kind] if kind != "keywords" else [f"keywords-{target}" for target in study.targets])
+        for kind in study.analyze
+        if kind in _READS
+    ]
+    readable = {kind: [name for name, suite in suites().items() if reads(suite)] for kind, reads in _READS.items()}
+    if study.compare is not None:
+        wanted.append(("compare", "", list(study.targets)))
+        readable[""] = [study.compare.prompts]
+    existing = {stage.name for stage in stages}
+    notes = []
+    for command, kind, cells in wanted:
+        if not asked & set(readable[kind]):
+            title, reads = f"{command} {kind}".strip(), " or ".join(readable[kind])
+            notes.append(f"{title} is left out: it reads {reads}, which run.suites does not name")
+            continue
+        missing = [cell for cell in cells if f"{command} {cell}" not in existing]
+        notes += [f"{command} {cell} is left out: it needs two models" for cell in missing]
+    return notes

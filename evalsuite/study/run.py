@@ -1,34 +1,34 @@
-"""Carrying a study out: what is up to date is kept, what fails is named, and only what rests on it is skipped."""
+"""Running a study: up-to-date stages are kept, and a failed one is named and skips only what depends on it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
-from evalsuite.progress import Progress, Silence
+from evalsuite.progress import NoProgress, Progress
 from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
-from evalsuite.study.identities import count_rows, find_identities
-from evalsuite.study.plan import KINDS, UNRESOLVED, Kind, Stage, key_of, left_out, n_to_answer, plan_study
-from evalsuite.study.state import Failed, Made, State
-from evalsuite.study.tasks import Adapter, Bench, Task
+from evalsuite.study.graph import KINDS, Kind, Stage, key_of
+from evalsuite.study.identities import UNRESOLVED, count_rows, find_identities
+from evalsuite.study.plan import left_out, n_to_answer, plan_study
+from evalsuite.study.state import FOLDER, Adapter, Failed, Made, State, Task, Workspace
 
 Status = Literal["done", "kept", "failed", "skipped", "left out", "to do"]
-FOLDER = "studies"
 GROUPED: frozenset[Kind] = frozenset({"run"})
-"""Kinds whose stages are carried out together, so that what they share (the judge's server) starts once."""
+"""Kinds whose stages run together, so that what they share (the judge's server) starts once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What became of one stage.
+    """A stage and its status.
 
-    ``kept`` was up to date; ``to do`` is what a plan would carry out; ``skipped`` rests on what failed; ``left out``
-    is not what --only asks for.
+    ``kept`` was up to date; ``to do`` is what a plan would run; ``skipped`` depends on a stage that failed;
+    ``left out`` is not selected by --only.
     """
 
     stage: Stage
@@ -60,7 +60,7 @@ class Outcome:
     cells: Sequence[Cell]
     notes: Sequence[str] = ()
 
-    def counted(self, status: Status) -> int:
+    def count(self, status: Status) -> int:
         return sum(cell.status == status for cell in self.cells)
 
     @property
@@ -68,12 +68,12 @@ class Outcome:
         """0 when nothing failed or was skipped, 3 when a model or a server failed, else 1."""
         if any(cell.exit_code == 3 for cell in self.cells):
             return 3
-        return 1 if self.counted("failed") or self.counted("skipped") else 0
+        return 1 if self.count("failed") or self.count("skipped") else 0
 
 
 @dataclass(slots=True)
 class _Walk:
-    """What is known so far while the stages are gone through in order."""
+    """A pass over the stages in their order: the cells settled so far, with what they made and their keys."""
 
     state: State
     only: frozenset[str]
@@ -87,73 +87,71 @@ class _Walk:
             self.made[cell.stage.name] = made
             self.keys[cell.stage.name] = cell.key
 
-    def look(self, stage: Stage, *, planning: bool) -> Task | None:
-        """Settle a stage that is up to date or cannot be done; return the task of one that is to be done."""
+    def task_of(self, stage: Stage, *, planning: bool) -> Task | None:
+        """Return the task of a stage that has to run; None for one that is settled without."""
         wanted = not self.only or bool(self.only & {stage.kind, stage.name})
-        if reason := self._hindrance(stage):
-            self.settle(Cell(stage, "skipped" if wanted else "left out", reason=reason))
-            return None
-        inputs = {name: self.made[name] for name in (*stage.needs, *stage.uses) if name in self.made}
         key = key_of(stage, self.keys)
-        record = self.state.done(key)
-        if record is not None:
-            self.settle(Cell(stage, "kept", key, record.seconds, notes=record.notes), record.made)
-            return None
-        if not wanted:
-            self.settle(Cell(stage, "left out", key, reason="not named by --only"))
-            return None
-        if planning:
+        if reason := self._missing_inputs(stage):
+            self.settle(Cell(stage, "skipped" if wanted else "left out", reason=reason))
+        elif record := self.state.record_of(key):
+            self.settle(Cell(stage, "kept", key, record.seconds, notes=record.notes), record)
+        elif not wanted:
+            self.settle(Cell(stage, "left out", key, reason="not selected by --only"))
+        elif planning:
             self.settle(Cell(stage, "to do", key), Made({}))
-            return None
-        return Task(stage, key, inputs)
+        else:
+            inputs = {name: self.made[name] for name in (*stage.needs, *stage.uses) if name in self.made}
+            return Task(stage, key, inputs)
+        return None
 
-    def _hindrance(self, stage: Stage) -> str:
+    def _missing_inputs(self, stage: Stage) -> str:
         missing = [name for name in stage.needs if name not in self.made]
         if missing:
-            return f"rests on {', '.join(missing)}, which {_became(self.cells[missing[0]])}"
-        there = sum(name in self.made for name in stage.uses)
-        if there < stage.at_least:
-            shown = f"{', '.join(stage.uses[:4])}{' ...' if len(stage.uses) > 4 else ''}"
-            return f"needs {stage.at_least} of {shown}; {there} of them there"
+            cell = self.cells[missing[0]]
+            status = f"was skipped ({cell.reason})" if cell.status == "skipped" else cell.status
+            return f"depends on {', '.join(missing)}, which {status}"
+        available = sum(name in self.made for name in stage.uses)
+        if available < stage.at_least:
+            names = f"{', '.join(stage.uses[:4])}{' ...' if len(stage.uses) > 4 else ''}"
+            return f"needs {stage.at_least} of {names}; available: {available}"
         return ""
+
+    def outcome(self, study: Study, stages: Sequence[Stage], notes: Sequence[str]) -> Outcome:
+        cells = tuple(self.cells[stage.name] for stage in stages)
+        return Outcome(study.name, self.state.folder, cells, (*notes, *left_out(study, stages)))
 
 
 def plan_only(study: Study, results: Path, *, only: Sequence[str] = ()) -> Outcome:
-    """Tell what is up to date and what is to be done, and start nothing; nothing is downloaded either."""
+    """Return what is up to date and what there is to do; starts and downloads nothing."""
     identities, notes = find_identities(study, fetch=False)
-    held = _counted(study)
-    stages = plan_study(study, identities, held)
-    walk = _Walk(State(results / FOLDER / study.name), _checked(only, stages))
+    n_rows = _count_rows(study)
+    stages = plan_study(study, identities, n_rows)
+    walk = _Walk(State(results / FOLDER / study.name), _selected(only, stages))
     for stage in stages:
-        walk.look(stage, planning=True)
-    return Outcome(
-        study.name,
-        walk.state.folder,
-        tuple(walk.cells[stage.name] for stage in stages),
-        (*notes, *left_out(study, stages), *_open_counts(study, held)),
-    )
+        walk.task_of(stage, planning=True)
+    return walk.outcome(study, stages, (*notes, *_count_notes(study, n_rows)))
 
 
-def _counted(study: Study) -> Mapping[str, int]:
-    """Count the conversations that are here; raises UsageError where they are too few for a mix."""
-    held = count_rows(study)
-    if shortages := study.shortages(held):
+def _count_rows(study: Study) -> Mapping[str, int]:
+    """Count the conversations on this machine; raises UsageError where they are too few for a mix."""
+    n_rows = count_rows(study)
+    if shortages := study.shortages(n_rows):
         raise UsageError("; ".join(shortages))
-    return held
+    return n_rows
 
 
-def _open_counts(study: Study, held: Mapping[str, int]) -> list[str]:
-    """Say where the hours of generating rest on a number of conversations that is not known."""
-    how = study.generate
-    if how is None or not any(dgm.is_asked for dgm in study.dgms.values()):
+def _count_notes(study: Study, n_rows: Mapping[str, int]) -> list[str]:
+    """Say where the projected hours of generating are based on an unknown number of conversations."""
+    settings = study.generate
+    if settings is None or not any(dgm.is_asked for dgm in study.dgms.values()):
         return []
-    if n_to_answer(study, held) is None:
+    if n_to_answer(study, n_rows) is None:
         return [
-            f"how many conversations {how.prompts} holds is not known before it is read; all of them are answered, and "
-            f"the hours are for {max(study.sizes):,}, the largest size: set generate.limit for a figure that holds"
+            f"the number of conversations in {settings.prompts} is unknown until it is read; all of them are answered, "
+            f"and the hours are for {max(study.sizes):,}, the largest size: set generate.limit for a reliable figure"
         ]
-    if how.limit is None and how.language is not None:
-        return [f"the hours of generating are for all of {how.prompts}; those in {how.language} are fewer"]
+    if settings.limit is None and settings.language is not None:
+        return [f"the hours of generating are for all of {settings.prompts}; those in {settings.language} are fewer"]
     return []
 
 
@@ -166,100 +164,74 @@ def run_study(
     adapters: Mapping[Kind, Adapter] | None = None,
     command: Sequence[str] = COMMAND,
 ) -> Outcome:
-    """Carry out what is not up to date, stage by stage; a stage that fails stops only what rests on it.
+    """Run what is not up to date, stage by stage; a failed stage skips only what depends on it.
 
-    Killed at any moment, the next call goes on: finished stages are kept, and the one that was under way goes on from
-    what it had written. ``only`` are kinds or names of stages. Raises UsageError for a study that cannot begin.
+    After a kill the next call resumes: finished stages are kept, and the interrupted one continues from what it had
+    written. ``only`` selects kinds or names of stages. Raises UsageError for a study that cannot start.
     """
-    progress = progress or Silence()
-    chosen = adapters if adapters is not None else _all_adapters()
+    from evalsuite.study.stages import ADAPTERS
+
+    progress, adapters = progress or NoProgress(), adapters or ADAPTERS
+    results = results.absolute()
     state = State(results / FOLDER / study.name)
     with state.locked():
         identities, notes = find_identities(study, fetch=True, on_step=progress.step)
-        if open_words := [word for word, identity in identities.items() if identity.startswith(UNRESOLVED)]:
+        if unresolved := [spec for spec, identity in identities.items() if identity.startswith(UNRESOLVED)]:
             raise UsageError(
-                f"{', '.join(open_words)} cannot be had: not in the local caches, and the hub must not be asked; "
+                f"{', '.join(unresolved)} not found in the local caches, and the hub may not be asked; "
                 "give a folder, or allow the network"
             )
-        stages = plan_study(study, identities, _counted(study))
-        walk = _Walk(state, _checked(only, stages))
-        bench = Bench(study, results, state, progress, command)
+        stages = plan_study(study, identities, _count_rows(study))
+        walk = _Walk(state, _selected(only, stages))
+        workspace = Workspace(study, results, state, progress, command)
         for batch in _batches(stages):
-            tasks = [task for stage in batch if (task := walk.look(stage, planning=False))]
+            tasks = [task for stage in batch if (task := walk.task_of(stage, planning=False))]
             if tasks:
-                _carry_out(tasks, chosen[tasks[0].stage.kind], walk, bench, stages)
+                _run_tasks(tasks, adapters[tasks[0].stage.kind], walk, workspace, stages)
         progress.step("")
-        outcome = Outcome(
-            study.name,
-            state.folder,
-            tuple(walk.cells[stage.name] for stage in stages),
-            (*notes, *left_out(study, stages)),
-        )
-        state.remember([cell.as_json() for cell in outcome.cells])
+        outcome = walk.outcome(study, stages, notes)
+        state.write_summary([cell.as_json() for cell in outcome.cells])
     return outcome
 
 
-def _carry_out(tasks: Sequence[Task], adapter: Adapter, walk: _Walk, bench: Bench, stages: Sequence[Stage]) -> None:
-    """Let an adapter do its tasks, and write down what became of each."""
-    place = {stage.name: number for number, stage in enumerate(stages, 1)}
-    first, last = place[tasks[0].stage.name], place[tasks[-1].stage.name]
+def _run_tasks(
+    tasks: Sequence[Task], adapter: Adapter, walk: _Walk, workspace: Workspace, stages: Sequence[Stage]
+) -> None:
+    """Run tasks of one kind and settle their cells."""
+    numbers = {stage.name: number for number, stage in enumerate(stages, 1)}
+    first, last = numbers[tasks[0].stage.name], numbers[tasks[-1].stage.name]
     span = f"{first}" if first == last else f"{first}-{last}"
-    names = ", ".join(task.stage.name for task in tasks)
-    bench.progress.say(f"[{span}/{len(stages)}] {names}")
-    began = time.monotonic()
+    workspace.progress.log(f"[{span}/{len(stages)}] {', '.join(task.stage.name for task in tasks)}")
+    started = time.monotonic()
     try:
-        became: Mapping[str, Made | Failed] = adapter(tasks, bench)
-    except EvalsuiteError as error:
-        became = {task.stage.name: Failed(str(error), _code(error)) for task in tasks}
-    except Exception as error:  # one stage's unforeseen fault must not take the others along; it is named
-        became = {task.stage.name: Failed(f"{type(error).__name__}: {error}") for task in tasks}
-    seconds = (time.monotonic() - began) / len(tasks)
+        results: Mapping[str, Made | Failed] = adapter(tasks, workspace)
+    except Exception as error:  # a fault of one stage, expected or not, is named and must not stop the others
+        results = dict.fromkeys((task.stage.name for task in tasks), Failed.of(error))
+    seconds = (time.monotonic() - started) / len(tasks)
     for task in tasks:
-        result = became.get(task.stage.name, Failed("its adapter told nothing about it"))
+        result = results.get(task.stage.name, Failed("its adapter returned no result for it"))
         if isinstance(result, Made):
             try:
                 walk.state.finish(task.stage, task.key, result, seconds)
             except EvalsuiteError as error:
-                result = Failed(str(error), _code(error))
+                result = Failed.of(error)
         if isinstance(result, Failed):
-            bench.progress.say(f"  failed: {task.stage.name}: {result.reason}")
+            workspace.progress.log(f"  failed: {task.stage.name}: {result.reason}")
             walk.settle(Cell(task.stage, "failed", task.key, seconds, result.reason, result.exit_code))
         else:
             walk.settle(Cell(task.stage, "done", task.key, seconds, notes=result.notes), result)
 
 
-def _all_adapters() -> Mapping[Kind, Adapter]:
-    from evalsuite.study.stages import ADAPTERS
-
-    return ADAPTERS
-
-
-def _code(error: EvalsuiteError) -> int:
-    return 3 if error.exit_code == 3 else 1
-
-
 def _batches(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
-    """Stages one by one, but those of a grouped kind together."""
-    group: list[Stage] = []
-    for stage in stages:
-        if group and (stage.kind not in GROUPED or stage.kind != group[0].kind):
-            yield group
-            group = []
-        if stage.kind in GROUPED:
-            group.append(stage)
-        else:
-            yield [stage]
-    if group:
-        yield group
+    """Yield stages one by one, those of a grouped kind together."""
+    for _, batch in groupby(stages, key=lambda stage: stage.kind if stage.kind in GROUPED else stage.name):
+        yield list(batch)
 
 
-def _became(cell: Cell) -> str:
-    return {"failed": "failed", "skipped": f"was skipped ({cell.reason})"}.get(cell.status, cell.status)
-
-
-def _checked(only: Sequence[str], stages: Sequence[Stage]) -> frozenset[str]:
+def _selected(only: Sequence[str], stages: Sequence[Stage]) -> frozenset[str]:
+    """Check the values of --only; raises UsageError with the nearest kind or stage."""
     known = [*KINDS, *(stage.name for stage in stages)]
-    for word in only:
-        if word not in known:
-            raise UsageError(unknown("stage", word, known if word.split(" ")[0] in KINDS else KINDS))
+    for name in only:
+        if name not in known:
+            raise UsageError(unknown("stage", name, known if name.split(" ")[0] in KINDS else KINDS))
     return frozenset(only)

@@ -1,8 +1,8 @@
-"""The stages' adapters to the rooms that do the work.
+"""The adapters that run the stages.
 
-What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a process of its own; mixing, the
-analyses and the pages are called here. A model is served once for all suites; all models are run in one call, so that
-their judge is served once; comparisons read the answers that the runs have recorded, so only the judge is served.
+What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a process of its own; mixes, analyses
+and pages are made in this process. A model is served once for all suites, all models run in one call so that their
+judge is served once, and comparisons read the answers that the runs have recorded, so only the judge is served.
 """
 
 from __future__ import annotations
@@ -14,306 +14,269 @@ from typing import Any
 
 import yaml
 
-from evalsuite.checkpoint import Checkpoint, resolve
-from evalsuite.errors import EvalsuiteError
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.documents import Scores
+from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import read_json, write_text
-from evalsuite.results.folder import other_model, stored_manifest, stored_scores, unscored_share
-from evalsuite.serving.server import ServeOptions
+from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
 from evalsuite.study.children import Ended, run_child
-from evalsuite.study.file import Serving
+from evalsuite.study.graph import Kind
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
-from evalsuite.study.plan import Kind, Trained
-from evalsuite.study.state import Failed, Made
-from evalsuite.study.tasks import KEY_DIGITS, Adapter, Bench, Task
+from evalsuite.study.state import Adapter, Failed, Made, Task, Workspace
+from evalsuite.wildchat.study_tables import Trained
 
 _NOTED_SHARE = 0.01
-"""Above this share of missing answers a stage carries a note, as `evalsuite run` would exit with 1."""
+"""Above this share of unscored items a stage carries a note, as `evalsuite run` would exit with 1."""
 
 
-def generate(task: Task, bench: Bench) -> Made | Failed:
-    """Let a DGM answer every conversation: a process, since it serves."""
-    how, words = task.stage.settings, task.stage.words
-    out = _folder(task, bench)
-    options = ("policy", "max_new_tokens", "temperature", "top_p", "seed", "system", "limit", "language")
-    given = [f"--{name.replace('_', '-')}={how[name]}" for name in options if how[name] is not None]
-    ended = _evalsuite(
-        task,
-        bench,
-        ["generate", words["model"], f"--prompts={words['prompts']}", f"--out={out}", *given],
-        words["serve"],
-    )
+def generate(task: Task, workspace: Workspace) -> Made | Failed:
+    """Let a DGM answer every conversation."""
+    settings, arguments = task.stage.settings, task.stage.arguments
+    out = workspace.folder_of(task)
+    names = ("policy", "max_new_tokens", "temperature", "top_p", "seed", "system", "limit", "language")
+    options = {"models": [arguments["model"]], "prompts": arguments["prompts"], "out": str(out)}
+    options |= {name: settings[name] for name in names}
+    ended = _evalsuite(task, workspace, "generate", options, arguments["serve"])
     if ended.exit_code:
         return _failure(ended)
     (manifest,) = json.loads(ended.stdout)["models"]
     counts = manifest["counts"]
     missing = sum(counts["unscored"].values())
-    notes = [f"{missing} of {counts['answers']} answers are missing: {_listed(counts['unscored'])}"] if missing else []
-    measures = {
-        "conversations": counts["conversations"],
-        "answers": counts["answers"],
-        "completion_tokens": manifest["tokens"]["completion"],
-        "generate_s": manifest["seconds"]["generate"],
-        "serve_s": manifest["seconds"]["serve"],
-    }
-    return Made({"folder": out}, (out / "_manifest.json",), measures, notes)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in counts["unscored"].items())
+    notes = [f"{missing} of {counts['answers']} answers are missing: {reasons}"] if missing else []
+    return Made({"folder": out}, (out / "_manifest.json",), notes)
 
 
-def mix(task: Task, bench: Bench) -> Made:
-    """Draw a mix of DGMs' answers, called here: it neither serves nor trains."""
+def mix(task: Task, workspace: Workspace) -> Made:
+    """Draw a mix of DGMs' answers, in this process."""
     from evalsuite.mix.build import ContaminationConfig, build_mix
     from evalsuite.recipes.recipe import recipe_of
 
-    out = _folder(task, bench)
-    document = mix_recipe(task, bench)
+    out = workspace.folder_of(task)
+    document = mix_recipe(task, workspace)
     recipe = recipe_of(document, f"the mix {task.stage.cell}")
     write_text(out.with_suffix(".yaml"), yaml.safe_dump(document, sort_keys=False))
-    made = build_mix(
-        recipe, out, bench.progress, contamination=ContaminationConfig(task.stage.settings["contamination"])
-    )
+    contamination = ContaminationConfig(task.stage.settings["contamination"])
+    made = build_mix(recipe, out, workspace.progress, contamination=contamination)
     notes = [
         f"{source['name']} gave {source['taken']} of {source['asked']} conversations"
         for source in made["sources"]
         if source["fewer"]
     ]
-    measures = {"conversations": made["n_rows"], "characters": made["characters"]}
-    return Made({"folder": out}, (out / "mix.json", out), measures, notes)
+    return Made({"folder": out}, (out / "mix.json", out), notes)
 
 
-def mix_recipe(task: Task, bench: Bench) -> dict[str, Any]:
-    """Write a mix down as the recipe that ``evalsuite mix`` would take; several DGMs are a blend of equal draws."""
-    study, stage = bench.study, task.stage
-    own = study.mix
-    data = {
-        dgm: str(stage.words["recorded"].get(dgm) or task.inputs[f"generate {dgm}"].outputs["folder"])
-        for dgm in stage.settings["dgms"]
-    }
+def mix_recipe(task: Task, workspace: Workspace) -> dict[str, Any]:
+    """Return a mix as the recipe that ``evalsuite mix`` would take; several DGMs are a blend of equal draws."""
+    study, stage = workspace.study, task.stage
+    mix = study.mix.model_dump(mode="json")
+    recorded: Mapping[str, str] = stage.arguments["recorded"]
     members = [
-        {"data": place, "dgm": dgm, "format": own.format if dgm in stage.words["recorded"] else None}
-        for dgm, place in data.items()
+        {"data": recorded[dgm], "dgm": dgm, "format": mix["format"]}
+        if dgm in recorded
+        else {"data": str(task.inputs[f"generate {dgm}"].outputs["folder"]), "dgm": dgm, "format": None}
+        for dgm in stage.settings["dgms"]
     ]
-    conversations: dict[str, Any] = {
-        "name": "conversations",
-        "count": stage.settings["size"],
-        "allow_fewer": own.allow_fewer,
-        "filters": own.filters.model_dump(mode="json"),
-    }
+    conversations: dict[str, Any] = {"name": "conversations", "count": stage.settings["size"]}
+    conversations |= {key: mix[key] for key in ("allow_fewer", "filters")}
     conversations |= members[0] if len(members) == 1 else {"blend": members}
-    added = [_source(source.model_dump(mode="json"), bench) for source in own.add]
-    settings = own.model_dump(mode="json", include={"duplicates", "shuffle"})
-    settings["tokenizer"] = None if own.tokenizer is None else study.place(own.tokenizer)
-    return {
-        "name": stage.cell,
-        "seed": study.seed,
-        "mix": {"sources": [conversations, *added], **settings},
-    }
+    added = [_located_source(source, workspace) for source in mix["add"]]
+    settings = {key: mix[key] for key in ("duplicates", "shuffle")}
+    settings["tokenizer"] = None if study.mix.tokenizer is None else study.located(study.mix.tokenizer)
+    return {"name": stage.cell, "seed": study.seed, "mix": {"sources": [conversations, *added], **settings}}
 
 
-def _source(source: dict[str, Any], bench: Bench) -> dict[str, Any]:
-    """A further source with its data's place as it is reached from here."""
-    placed = {key: bench.study.place(value) if key == "data" and value else value for key, value in source.items()}
-    placed["blend"] = [{**member, "data": bench.study.place(member["data"])} for member in source["blend"]]
-    return placed
+def _located_source(source: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
+    """Return a further source with its data's path as seen from here."""
+    located = workspace.study.located
+    data = located(source["data"]) if source["data"] else source["data"]
+    blend = [{**member, "data": located(member["data"])} for member in source["blend"]]
+    return {**source, "data": data, "blend": blend}
 
 
-def sft(task: Task, bench: Bench) -> Made | Failed:
-    """Train a checkpoint: a process, since torch keeps its memory."""
-    model: Trained = task.stage.words["model"]
-    folder = _folder(task, bench)
+def sft(task: Task, workspace: Workspace) -> Made | Failed:
+    """Train a checkpoint."""
+    arguments = task.stage.arguments
+    model: Trained = arguments["model"]
+    folder = workspace.folder_of(task)
     out, recipe = folder / model.name, folder / "recipe.yaml"
-    words = task.stage.words
-    template = {"chat_template": words["chat_template"]} if words["chat_template"] else {}
-    settings = {**task.stage.settings["sft"], **template, "base": words["base"]}
-    document = {"name": model.name, "seed": bench.study.seed, "sft": settings}
+    template = {"chat_template": arguments["chat_template"]} if arguments["chat_template"] else {}
+    settings = {**task.stage.settings["sft"], **template, "base": arguments["base"]}
+    document = {"name": model.name, "seed": workspace.study.seed, "sft": settings}
     write_text(recipe, yaml.safe_dump(document, sort_keys=False))
     data = task.inputs[f"mix {model.mix}"].outputs["folder"]
-    ended = _evalsuite(task, bench, ["sft", str(recipe), f"--data={data}", f"--out={out}"])
+    ended = _child(task, workspace, ["sft", str(recipe), f"--data={data}", f"--out={out}"])
     if ended.exit_code:
         return _failure(ended)
-    training = read_json(out / "training.json")
-    measures = {
-        "conversations": training["n_conversations"],
-        "tokens": training["n_tokens"],
-        "train_s": training["seconds"],
-        "tokens_per_second": training.get("tokens_per_second") or 0.0,
-    }
-    # Some are too long for the context, or hold no answer to learn from.
-    asked = int(read_json(Path(data) / "mix.json")["n_rows"])
-    fewer = [f"{training['n_conversations']} of the mix's {asked} conversations were trained on"]
-    return Made({"folder": out}, (out / "training.json", out), measures, fewer * (training["n_conversations"] < asked))
+    n_trained = int(read_json(out / "training.json")["n_conversations"])
+    # Conversations that are too long for the context or hold no answer are not trained on.
+    n_mixed = int(read_json(Path(data) / "mix.json")["n_rows"])
+    notes = [f"{n_trained} of the mix's {n_mixed} conversations were trained on"] if n_trained < n_mixed else []
+    return Made({"folder": out}, (out / "training.json", out), notes)
 
 
-def run(tasks: Sequence[Task], bench: Bench) -> dict[str, Made | Failed]:
-    """Evaluate models, those that are served alike in one process, so that the judge starts once for all of them."""
-    became: dict[str, Made | Failed] = {}
+def run(tasks: Sequence[Task], workspace: Workspace) -> dict[str, Made | Failed]:
+    """Evaluate models; those served alike share a process, so that the judge starts once for all of them."""
+    results: dict[str, Made | Failed] = {}
     groups: dict[tuple[str, bool], list[tuple[Task, str]]] = {}
-    written = {record.outputs.get("folder") for record in bench.state.records() if record.name.startswith("run ")}
+    written = [record.outputs["folder"] for record in workspace.state.records() if record.name.startswith("run ")]
     for task in tasks:
-        word = _model_word(task)
+        trained = [made.outputs["folder"] for name, made in task.inputs.items() if name.startswith("sft ")]
+        model = str(trained[0] if trained else task.stage.arguments["model"])
+        serve: ServeConfig = task.stage.arguments["serve"]
         try:
-            checkpoint = resolve(word, on_step=bench.progress.step)
-            folder = bench.results / checkpoint.slug
-            fresh = folder in written and _holds_other_figures(folder, checkpoint, task)
+            checkpoint = serve.resolve(model, on_step=workspace.progress.step)
+            folders = {folder for folder in written if folder.name.partition("~")[0] == checkpoint.slug}
+            fresh = any(_holds_other_figures(folder, checkpoint, task) for folder in folders)
         except EvalsuiteError as error:
-            became[task.stage.name] = Failed(str(error), 3 if error.exit_code == 3 else 1)
+            results[task.stage.name] = Failed.of(error)
             continue
-        groups.setdefault((repr(task.stage.words["serve"]), fresh), []).append((task, word))
+        groups.setdefault((serve.model_dump_json(), fresh), []).append((task, model))
     for (_, fresh), group in groups.items():
-        became |= _run_group(group, bench, fresh=fresh)
-    return became
+        results |= _run_group(group, workspace, fresh=fresh)
+    return results
 
 
 def _holds_other_figures(folder: Path, checkpoint: Checkpoint, task: Task) -> bool:
-    """Whether this study's own earlier figures stand there on other data, limit, judge, dtype or template.
+    """Whether a folder that this study wrote holds figures on other data, limit, dtype or chat template.
 
-    They are set aside then.
+    They are set aside then, so that the new ones are not refused.
     """
     stored = stored_scores(folder)
     if stored is None:
         return False
-    now = served_as(checkpoint, ServeOptions(dtype=task.stage.words["serve"].dtype), None, attached=False)
-    if other_model(stored, stored_manifest(folder), now):
-        return True
     options = task.stage.settings["options"]
-    judge = (stored.get("judge") or {}).get("fingerprint")
-    other_judge = judge is not None and judge != resolve(task.stage.words["judge"]).fingerprint
-    return other_judge or (stored.get("data"), stored.get("limit")) != (options["data"], options["limit"])
+    served = served_as(checkpoint, task.stage.arguments["serve"], attached=False)
+    changed = other_model(stored, stored_manifest(folder), served)
+    return bool(changed) or (stored.data, stored.limit) != (options["data"], options["limit"])
 
 
-def _run_group(group: Sequence[tuple[Task, str]], bench: Bench, *, fresh: bool) -> dict[str, Made | Failed]:
-    """Run all at once; when that fails, find out which model it is by itself, and go on with the others.
+def _run_group(group: Sequence[tuple[Task, str]], workspace: Workspace, *, fresh: bool) -> dict[str, Made | Failed]:
+    """Run all models at once; when that fails, run each by itself to find the faulty one, then the others.
 
     What was answered before comes from the store, so no model is asked a second time.
     """
-    ended = _run_models(group, bench, judged=True, fresh=fresh)
+    ended = _run_models(group, workspace, judged=True, fresh=fresh)
     if not ended.exit_code:
-        return _made_of(group, ended, bench)
+        return _made_of(group, ended, workspace)
     if len(group) == 1:
         return {group[0][0].stage.name: _failure(ended)}
-    bench.progress.say(f"  the models together failed ({ended.reason}); each by itself, to find out which")
-    became: dict[str, Made | Failed] = {}
+    workspace.progress.log(f"  running all models failed ({ended.reason}); running each by itself to find out which")
+    results: dict[str, Made | Failed] = {}
     sound = []
     for member in group:
-        alone = _run_models([member], bench, judged=False, fresh=fresh)
+        alone = _run_models([member], workspace, judged=False, fresh=fresh)
         if alone.exit_code:
-            became[member[0].stage.name] = _failure(alone)
+            results[member[0].stage.name] = _failure(alone)
         else:
             sound.append(member)
     if not sound:
-        return became
-    ended = _run_models(sound, bench, judged=True, fresh=False)
+        return results
+    ended = _run_models(sound, workspace, judged=True, fresh=False)
     if ended.exit_code:
-        return became | {task.stage.name: _failure(ended) for task, _ in sound}
-    return became | _made_of(sound, ended, bench)
+        return results | {task.stage.name: _failure(ended) for task, _ in sound}
+    return results | _made_of(sound, ended, workspace)
 
 
-def _run_models(group: Sequence[tuple[Task, str]], bench: Bench, *, judged: bool, fresh: bool) -> Ended:
-    first = group[0][0].stage
-    options: Mapping[str, Any] = first.settings["options"]
-    words = ["run", *(word for _, word in group), f"--results={bench.results}", f"--seed={first.settings['seed']}"]
-    words += [f"--suite={suite}" for suite in first.settings["suites"]]
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            default = name in ("openllm_chat_template", "fewshot_as_multiturn")
-            words += [] if value == default else [f"--{flag}" if value else f"--no-{flag}"]
-        elif value is not None:
-            words.append(f"--{flag}={value}")
-    words += [f"--judge={first.words['judge']}"] if judged else []
-    words += ["--fresh"] if fresh else []
-    return _evalsuite(group[0][0], bench, words, first.words["serve"], say=f"{len(group)} models")
+def _run_models(group: Sequence[tuple[Task, str]], workspace: Workspace, *, judged: bool, fresh: bool) -> Ended:
+    stage = group[0][0].stage
+    options: dict[str, Any] = {
+        **stage.settings["options"],
+        "models": [model for _, model in group],
+        "suites": list(stage.settings["suites"]),
+        "results": str(workspace.results),
+        "seed": stage.settings["seed"],
+        "judge": stage.arguments["judge"] if judged else None,
+        "fresh": fresh,
+    }
+    title = f"run {len(group)} models"
+    return _evalsuite(group[0][0], workspace, "run", options, stage.arguments["serve"], title)
 
 
-def _made_of(group: Sequence[tuple[Task, str]], ended: Ended, bench: Bench) -> dict[str, Made | Failed]:
+def _made_of(group: Sequence[tuple[Task, str]], ended: Ended, workspace: Workspace) -> dict[str, Made | Failed]:
     made: dict[str, Made | Failed] = {}
-    for (task, _), scores in zip(group, json.loads(ended.stdout)["models"], strict=True):
-        folder = bench.results / Checkpoint(scores["model"]["name"], None, scores["model"]["fingerprint"]).slug
-        n_unscored, n_items = unscored_share(scores["suites"])
-        many = n_unscored > _NOTED_SHARE * n_items
-        measures = {
-            "completion_tokens": scores["tokens"]["completion"],
-            "items": n_items,
-            **{f"{phase}_s": seconds for phase, seconds in scores["seconds"].items()},
-        }
-        notes = [f"{n_unscored} of {n_items} items are unscored"] if many else []
-        made[task.stage.name] = Made({"folder": folder}, (folder / "scores.json",), measures, notes)
+    for (task, _), document in zip(group, json.loads(ended.stdout)["models"], strict=True):
+        scores = Scores.model_validate(document)
+        slug = Checkpoint(scores.model.name, None, scores.model.fingerprint).slug
+        folder = model_folder(workspace.results, slug, scores.variant)
+        n_unscored, n_items = unscored_share(scores.suites)
+        notes = [f"{n_unscored} of {n_items} items are unscored"] if n_unscored > _NOTED_SHARE * n_items else []
+        made[task.stage.name] = Made({"folder": folder}, (folder / "scores.json",), notes)
     return made
 
 
-def compare(task: Task, bench: Bench) -> Made | Failed:
-    """Compare recorded answers pairwise: a process, since the judge is served."""
+def compare(task: Task, workspace: Workspace) -> Made | Failed:
+    """Compare recorded answers pairwise."""
     stage = task.stage
     folders = {name: made.outputs["folder"] for name, made in task.inputs.items()}
-    names = {name: model_name(folder) for name, folder in folders.items()}
-    lineage = named_lineage(stage.settings["lineage"], names)
-    name = f"{bench.study.name}-{stage.cell}-{task.key[:8]}"
-    words = ["compare", *map(str, folders.values()), f"--judge={stage.words['judge']}", f"--name={name}"]
-    words += [f"--results={bench.results}", f"--tie-margin={stage.settings['tie_margin']}"]
-    for option in ("prompts", "turns", "method", "data", "limit", "seed"):
-        words += [f"--{option}={stage.settings[option]}"] if stage.settings[option] is not None else []
+    lineage = named_lineage(stage.settings["lineage"], {name: model_name(path) for name, path in folders.items()})
+    name = f"{workspace.study.name}-{stage.cell}-{task.key[:8]}"
+    names = ("prompts", "turns", "method", "data", "limit", "seed", "tie_margin")
+    options: dict[str, Any] = {name: stage.settings[name] for name in names}
+    options |= {"models": list(map(str, folders.values())), "judge": [stage.arguments["judge"]]}
+    options |= {"name": name, "results": str(workspace.results)}
     if lineage:
-        file = _folder(task, bench).with_suffix(".lineage.yaml")
+        file = workspace.folder_of(task).with_suffix(".lineage.yaml")
         write_text(file, yaml.safe_dump(lineage, sort_keys=False))
-        words.append(f"--lineage={file}")
-    ended = _evalsuite(task, bench, words, stage.words["serve"])
+        options["lineage"] = str(file)
+    ended = _evalsuite(task, workspace, "compare", options, stage.arguments["serve"])
     if ended.exit_code:
         return _failure(ended)
-    folder = bench.results / "comparisons" / name
-    document = json.loads(ended.stdout)
-    verdicts = 2.0 * len(document["pairs"]) * document["n_prompts"]
-    return Made({"folder": folder}, (folder / "preferences.json",), {"verdicts": verdicts})
+    folder = workspace.results / "comparisons" / name
+    return Made({"folder": folder}, (folder / "preferences.json",))
 
 
 def model_name(folder: Path) -> str:
-    """The name under which a model's results stand."""
+    """Return the name of a results folder's model; raises DataError where it holds no figures."""
     scores = stored_scores(folder)
-    return folder.name if scores is None else str(scores["model"]["name"])
+    if scores is None:
+        raise DataError(f"{folder} holds no scores.json; run the model again")
+    return scores.model.name
 
 
-def _model_word(task: Task) -> str:
-    trained = [made.outputs["folder"] for name, made in task.inputs.items() if name.startswith("sft ")]
-    return str(trained[0]) if trained else str(task.stage.words["model"])
+def _evalsuite(
+    task: Task, workspace: Workspace, command: str, options: Mapping[str, Any], serve: ServeConfig, title: str = ""
+) -> Ended:
+    """Run ``evalsuite COMMAND --config FILE``; ``options`` are its keys, None for the default.
+
+    Unscored items are noted with the stage; they do not fail it.
+    """
+    values = {**options, **serve.model_dump(mode="json", exclude_unset=True), "max_unscored": 1.0}
+    if "judge" in options:
+        judge_serve = workspace.study.judge_serve.model_dump(mode="json", exclude_unset=True)
+        values |= {f"judge_{name}": value for name, value in judge_serve.items()}
+    file = workspace.state.log_of(task.stage).with_suffix(".yaml")
+    given = {key: value for key, value in values.items() if value is not None}
+    write_text(file, yaml.safe_dump(given, sort_keys=False))
+    return _child(task, workspace, [command, f"--config={file}"], title)
 
 
-def _folder(task: Task, bench: Bench) -> Path:
-    return bench.folder / task.stage.kind / task.key[:KEY_DIGITS]
-
-
-def _evalsuite(task: Task, bench: Bench, words: Sequence[str], serve: Serving | None = None, *, say: str = "") -> Ended:
-    """Start ``evalsuite WORDS --json`` with the serving options; unscored items are noted, they do not fail a cell."""
-    command = [*bench.command, *words, "--json"]
-    if serve is not None:
-        command += ["--max-unscored=1", f"--dtype={serve.dtype}"]
-        command += [f"--tensor-parallel-size={serve.tensor_parallel_size}"] * (serve.tensor_parallel_size > 1)
-        command += [f"--data-parallel-size={serve.data_parallel_size}"] * (serve.data_parallel_size > 1)
-        command += [f"--max-model-len={serve.max_model_len}"] if serve.max_model_len else []
-        command += [f"--in-flight={serve.in_flight}"] if serve.in_flight else []
-        command += [f"--vllm-arg={key}={value}" for key, value in serve.vllm_args.items()]
-    title = f"{task.stage.kind} {say}" if say else task.stage.name
-    return run_child(command, bench.state.log_of(task.stage), lambda line: bench.progress.step(f"{title}: {line}"))
+def _child(task: Task, workspace: Workspace, arguments: Sequence[str], title: str = "") -> Ended:
+    title = title or task.stage.name
+    command = [*workspace.command, *arguments, "--json"]
+    log = workspace.state.log_of(task.stage)
+    return run_child(command, log, lambda line: workspace.progress.step(f"{title}: {line}"))
 
 
 def _failure(ended: Ended) -> Failed:
     return Failed(ended.reason, 3 if ended.is_servers_fault else 1)
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in counts.items())
-
-
-def _one(work: Callable[[Task, Bench], Made | Failed]) -> Adapter:
-    """An adapter of a function that does one task."""
-    return lambda tasks, bench: {task.stage.name: work(task, bench) for task in tasks}
+def _each(adapter: Callable[[Task, Workspace], Made | Failed]) -> Adapter:
+    """Turn a function that runs one task into an adapter."""
+    return lambda tasks, workspace: {task.stage.name: adapter(task, workspace) for task in tasks}
 
 
 ADAPTERS: Mapping[Kind, Adapter] = {
-    "generate": _one(generate),
-    "mix": _one(mix),
-    "sft": _one(sft),
+    "generate": _each(generate),
+    "mix": _each(mix),
+    "sft": _each(sft),
     "run": run,
-    "compare": _one(compare),
-    "analyze": _one(analyze),
-    "tables": _one(make_tables),
-    "paper": _one(lambda _, bench: make_paper(bench)),
-    "report": _one(lambda _, bench: make_report(bench)),
+    "compare": _each(compare),
+    "analyze": _each(analyze),
+    "tables": _each(make_tables),
+    "paper": _each(lambda _, workspace: make_paper(workspace)),
+    "report": _each(lambda _, workspace: make_report(workspace)),
 }

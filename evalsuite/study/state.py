@@ -1,10 +1,10 @@
-"""What of a study is done: one small file a finished stage, named by its content key, written last.
+"""What of a study is done: one small file per finished stage, named by its content key, written last.
 
-    results/studies/<name>/done/<key>.json      the record: outputs, proof, seconds, measures
-    results/studies/<name>/last.json            what became of every stage the last time, with reasons
-    results/studies/<name>/logs/<stage>.log     what a stage's own process said
+    results/studies/<name>/done/<key>.json      the record: outputs, proof, seconds, notes
+    results/studies/<name>/last.json            the status of every stage in the last run, with reasons
+    results/studies/<name>/logs/<stage>.log     stderr of a stage's own process
 
-A record is believed only while the files it vouches for are unchanged.
+A record counts only while the files in its proof are unchanged; paths in it are relative to the results folder.
 """
 
 from __future__ import annotations
@@ -12,31 +12,34 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from evalsuite.errors import DataError, StoreError, UsageError
+from evalsuite.documents import SCHEMA
+from evalsuite.errors import DataError, EvalsuiteError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
-from evalsuite.results.folder import SCHEMA
-from evalsuite.study.plan import Stage
+from evalsuite.progress import Progress
+from evalsuite.study.children import COMMAND
+from evalsuite.study.file import Study
+from evalsuite.study.graph import Stage
+
+FOLDER = "studies"
+"""The folder of all studies in a results folder."""
+_KEY_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a stage produced: ``outputs`` are paths by label, ``proof`` the files and folders that vouch for them.
-
-    ``measures`` are what the projection of a later study learns from; ``notes`` stay with the record.
-    """
+    """What a stage produced: ``outputs`` are paths by label, ``proof`` the files and folders that must not change."""
 
     outputs: Mapping[str, Path]
     proof: Sequence[Path] = ()
-    measures: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -47,41 +50,38 @@ class Failed:
     reason: str
     exit_code: int = 1
 
+    @classmethod
+    def of(cls, error: Exception) -> Failed:
+        """Return the failure that an error is; its class is named where it is none of ours."""
+        if isinstance(error, EvalsuiteError):
+            return cls(str(error), 3 if error.exit_code == 3 else 1)
+        return cls(f"{type(error).__name__}: {error}")
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A finished stage as it is remembered; paths are written as seen from the results folder, so that it can move."""
 
-    key: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record(Made):
+    """A finished stage; ``hashes`` are those of its proof as it was made."""
+
     name: str
-    outputs: Mapping[str, Path]
-    proof: Mapping[Path, str]
     seconds: float
-    measures: Mapping[str, float]
-    notes: Sequence[str]
-    finished_at: str
-    settings: Mapping[str, Any]
-
-    @property
-    def made(self) -> Made:
-        return Made(self.outputs, tuple(self.proof), self.measures, self.notes)
+    hashes: Mapping[Path, str]
 
 
 class State:
-    """The records of one study; ``locked`` keeps two processes from carrying it out at once."""
+    """The records of one study; ``locked`` keeps two processes from running it at once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study; raises UsageError while another process does, StoreError without a writable folder."""
+        """Lock the study; raises UsageError while another process runs it, StoreError without a writable folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.folder / ".lock")
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise UsageError(f"the study in {self.folder} is being carried out; wait for it, or stop it") from error
+            raise UsageError(f"another process runs the study in {self.folder}; wait for it, or stop it") from error
         except OSError as error:
             raise StoreError(
                 f"cannot write {self.folder}: {error.strerror or error}; give a writable folder with --results"
@@ -91,26 +91,24 @@ class State:
         finally:
             lock.release()
 
-    def done(self, key: str) -> Record | None:
-        """Return the record of a stage, None where there is none or what it vouches for has changed."""
+    def record_of(self, key: str) -> Record | None:
+        """Return the record of a stage; None where there is none or a file in its proof has changed."""
         record = self._read(self.folder / "done" / f"{key}.json")
-        if record is None or any(_proof_of(path) != sha256 for path, sha256 in record.proof.items()):
-            return None
-        return record
+        is_valid = record is not None and all(_hash_of(path) == sha256 for path, sha256 in record.hashes.items())
+        return record if is_valid else None
 
     def finish(self, stage: Stage, key: str, made: Made, seconds: float) -> None:
-        """Remember a finished stage; raises DataError when what it should have written is not there."""
-        proof = {path: _proof_of(path) for path in made.proof}
+        """Record a finished stage; raises DataError when a file in its proof does not exist."""
+        proof = {path: _hash_of(path) for path in made.proof}
         if missing := [str(path) for path, sha256 in proof.items() if sha256 is None]:
             raise DataError(f"{stage.name} ended without writing {', '.join(missing)}")
         document = {
             "schema": SCHEMA,
             "key": key,
             "name": stage.name,
-            "outputs": {label: self._seen_from_results(path) for label, path in made.outputs.items()},
-            "proof": {self._seen_from_results(path): sha256 for path, sha256 in proof.items()},
+            "outputs": {label: self._relative(path) for label, path in made.outputs.items()},
+            "proof": {self._relative(path): sha256 for path, sha256 in proof.items()},
             "seconds": round(seconds, 3),
-            "measures": dict(made.measures),
             "notes": list(made.notes),
             "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "settings": dict(stage.settings),
@@ -118,12 +116,11 @@ class State:
         write_json(self.folder / "done" / f"{key}.json", document)
 
     def records(self) -> list[Record]:
-        """Every record that was ever written here, oldest first; broken ones are passed over."""
-        found = [self._read(path) for path in sorted((self.folder / "done").glob("*.json"))]
-        return sorted((record for record in found if record is not None), key=lambda record: record.finished_at)
+        """Return every record, unreadable ones left out."""
+        return [record for path in (self.folder / "done").glob("*.json") if (record := self._read(path))]
 
-    def remember(self, cells: Sequence[Mapping[str, Any]]) -> None:
-        """Write what became of every stage the last time, for whoever looks into the folder."""
+    def write_summary(self, cells: Sequence[Mapping[str, Any]]) -> None:
+        """Write the status of every stage in this run."""
         write_json(self.folder / "last.json", {"schema": SCHEMA, "cells": list(cells)})
 
     def log_of(self, stage: Stage) -> Path:
@@ -133,24 +130,25 @@ class State:
     def _results(self) -> Path:
         return self.folder.parent.parent
 
-    def _seen_from_results(self, path: Path) -> str:
+    def _relative(self, path: Path) -> str:
         return os.path.relpath(path.resolve(), self._results.resolve())
 
     def _read(self, path: Path) -> Record | None:
         if not path.is_file():
             return None
         try:
-            document = {key: value for key, value in read_json(path).items() if key != "schema"}
-            document["outputs"] = {label: self._results / place for label, place in document["outputs"].items()}
-            document["proof"] = {self._results / place: sha256 for place, sha256 in document["proof"].items()}
-            return Record(**document)
+            document = read_json(path)
+            outputs = {label: self._results / output for label, output in document["outputs"].items()}
+            hashes = {self._results / file: sha256 for file, sha256 in document["proof"].items()}
+            measured = {name: document[name] for name in ("notes", "name", "seconds")}
+            return Record(outputs, tuple(hashes), hashes=hashes, **measured)
         except (DataError, TypeError, AttributeError, KeyError):
-            # A record that cannot be read is no record: the stage is done again, which is right if slower.
+            # Without a readable record the stage runs again, which is correct if slower.
             return None
 
 
-def _proof_of(path: Path) -> str | None:
-    """The SHA-256 of a file; of a folder over its files' names and sizes. None where there is nothing."""
+def _hash_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file, or of a folder's file names and sizes; None where there is nothing."""
     if path.is_dir():
         listing = sorted(
             f"{file.relative_to(path)}\x1f{file.stat().st_size}" for file in path.rglob("*") if file.is_file()
@@ -160,3 +158,31 @@ def _proof_of(path: Path) -> str | None:
         return None
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A stage to run; ``inputs`` are what the stages it depends on have made, by their names."""
+
+    stage: Stage
+    key: str
+    inputs: Mapping[str, Made]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a study runs: its file, the results folder and its state; ``command`` starts evalsuite."""
+
+    study: Study
+    results: Path
+    state: State
+    progress: Progress
+    command: Sequence[str] = COMMAND
+
+    def folder_of(self, task: Task) -> Path:
+        """Return the folder for what a task writes, named after its key."""
+        return self.state.folder / task.stage.kind / task.key[:_KEY_DIGITS]
+
+
+Adapter = Callable[[Sequence[Task], Workspace], Mapping[str, Made | Failed]]
+"""Runs tasks of one kind and returns the result of each by stage name; raises only for faults that concern all."""

@@ -1,143 +1,381 @@
-"""What a suite is.
+"""What a suite is: one class that owns everything about a benchmark.
 
-A suite loads items from pinned assets, says how one item is answered and judged against the
-:class:`~evalsuite.serving.requests.Chat` protocol, and turns records into the object that
-stands in ``scores.json``. It never starts servers, never touches the store and never loops
-over items: ``evalsuite.run`` does that, the same way for all of them.
-
-``openllm`` is different in one point: lm-eval drives its own tasks, so it runs as a whole
-(:class:`HarnessSuite`) behind an ``LM`` of ours on the same client.
+The core is small: ``load`` the items, make the ``row`` of one, ``answer`` and ``mark`` it (CONTRIBUTING.md shows a whole suite). Everything
+else has a default that a benchmark overrides where it differs. A suite never starts servers, never touches the store
+and never loops over items. One in a package of one's own is found through the entry point group ``evalsuite.suites``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import abc
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from statistics import fmean
+from typing import Any, ClassVar
 
-from evalsuite.serving.requests import Chat
-from judges.types import REASONS, Unscored
-
-DataKind = Literal["full", "mini"]
-Scores = dict[str, Any]
-"""One suite's object of scores.json, JSON-ready (None where a part is missing)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SuiteOptions:
-    """Everything that changes what a suite asks or how it counts.
-
-    ``limit`` bounds the items (per split for MixEval, per task for Open LLM); None = all.
-    ``parts`` selects parts of a suite that has them (``openllm:ifeval,musr``, ``mixeval:hard``).
-    """
-
-    data: DataKind = "full"
-    limit: int | None = None
-    parts: tuple[str, ...] = ()
-    seed: int = 0
-    as_published: bool = False
-    mixeval_parser: Literal["judge", "rule"] = "judge"
-    mixeval_version: str = "2024-06-01"
-    chat_template_on_openllm: bool = True
-    fewshot_as_multiturn: bool = True
+from evalsuite.errors import UsageError, unknown
+from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, replaced
+from evalsuite.serving.requests import Chat, Completion
+from evalsuite.suites import figures
+from evalsuite.suites.figures import Column, Line, ReportPart, scored_figure
+from evalsuite.suites.options import DataKind, SuiteOptions
+from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
+from judges.types import Unscored
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One benchmark item: its id (unique in the suite) and the benchmark's own record."""
+class Suite(abc.ABC):
+    """A benchmark. Subclasses set ``name`` and ``title`` and implement ``load``, ``row``, ``answer`` and ``mark``."""
 
-    id: str
-    data: Mapping[str, Any]
+    name: ClassVar[str]
+    """The name on the command line, and the key in scores.json where there are no others."""
+    title: ClassVar[str]
+    """The name in tables."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """The parts that may be asked for by ``name:part``."""
+    titles: ClassVar[Mapping[str, str]] = {}
+    """The keys in scores.json and their titles, where a part is a benchmark of its own (mixeval, mixeval_hard)."""
+    part_titles: ClassVar[Mapping[str, str]] = {}
+    """How the report names the parts of the rows, where they have names of their own."""
+    in_default: ClassVar[bool] = False
+    """Whether ``run`` without --suite runs it."""
+    order: ClassVar[int] = 100
+    """Where it stands in tables: lower first; ties by name."""
+    judge_method: ClassVar[str] = ""
+    """What stands in scores.json under judge.methods; "" for a suite that no judge is needed for."""
+    options_type: ClassVar[type[SuiteOptions]] = SuiteOptions
+    """Its options: SuiteOptions, or a subclass with options of its own."""
+    scoring_options: ClassVar[frozenset[str]] = frozenset({"as_published"})
+    """Options that change figures and no answers: the answers of an earlier run are scored again."""
+    whole: ClassVar[bool] = False
+    """Whether it runs as a whole on the main thread (``run_whole``) instead of item by item."""
+    needs_chat: ClassVar[bool] = True
+    """Whether its items are conversations, so that a model without a chat template cannot be asked."""
+    n_turns: ClassVar[int] = 1
+    """User turns of each item."""
+    sizes: ClassVar[Mapping[str, int]] = {}
+    """The number of items of the full and of the mini data; {} where unknown."""
+    judge_explains: ClassVar[bool] = False
+    """Whether its judge gives reasons in words, which the analysis of keywords reads."""
+    pins_by_part: ClassVar[bool] = False
+    """Whether its data are one pin per part, so that other pins are other parts and not other data."""
+    answer_context: ClassVar[int] = 0
+    """Tokens of context below which prompts of the full data may not fit with their answers; 0 where unknown."""
+    judge_context: ClassVar[int] = 0
+    """The same for its judge."""
+    assets: ClassVar[Mapping[str, Any]] = {}
+    """Its pinned data (``evalsuite.assets.Asset``) by name, for ``evalsuite data``."""
+    says: ClassVar[str] = ""
+    """What its score is, beside its scale."""
+    scale: ClassVar[tuple[int, int]] = (0, 1)
+    """The worst and the best score."""
+    digits: ClassVar[tuple[int, int]] = (4, 3)
+    """Digits of a score in a terminal, and in the report and of intervals."""
+    other_scores: ClassVar[Mapping[str, str]] = {}
+    """Further figures of its object on the same scale: field -> its title."""
+    in_averages: ClassVar[Mapping[str, tuple[str, float]]] = {}
+    """The averages (``results.averages``) that its object enters: average -> (field, best value)."""
+    protocol_titles: ClassVar[Mapping[str, str]] = {"as_published": "as published"}
+    """The settings that keep figures apart, and how a tab names them; data and limit are told apart for all."""
+    peer_fields: ClassVar[Sequence[Set[str]]] = ()
+    """The fields, all of one of these, by which a row of a file that ``read_peer`` reads is recognised."""
+    checked_names: ClassVar[tuple[str, ...]] = ()
+    """The names under which the contamination check counts; () for the suite's name."""
+
+    def key(self, parts: Sequence[str]) -> str:  # noqa: ARG002
+        """Return the key in scores.json under which these parts stand."""
+        return self.name
+
+    def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int | None:  # noqa: ARG002
+        """Return how many answers are asked of a model, without loading any data; None where unknown."""
+        return self.n_turns * min(self.sizes[data], limit or self.sizes[data]) if self.sizes else None
+
+    def needs_judge(self, options: SuiteOptions) -> bool:  # noqa: ARG002
+        return bool(self.judge_method)
+
+    def resolve_options(self, options: Mapping[str, Any], *, has_judge: bool) -> Mapping[str, Any]:  # noqa: ARG002
+        """Settle options that depend on the run, such as a parser that is the judge where there is one."""
+        return options
+
+    def check_parts(self, parts: Sequence[str]) -> None:
+        """Raise UsageError for a part that the suite does not have."""
+        for part in parts:
+            if part not in self.parts:
+                known = unknown(f"part of {self.name}", part, self.parts)
+                raise UsageError(known if self.parts else f"{self.name} has no parts; drop ':{part}'")
+
+    @abc.abstractmethod
+    def load(self, options: Any) -> Any:
+        """Read the items; raises DataError where they are not available."""
+
+    def data_pins(self, options: Any) -> Pins:
+        """Return the pins of the data alone; a suite that loads slowly overrides it."""
+        pins: Pins = self.load(options).data_pins
+        return pins
+
+    def absent_data(self, options: Any) -> Mapping[str, str]:  # noqa: ARG002
+        """Return the parts that ``data_pins`` leaves out, with the reason; for a suite that runs without some."""
+        return {}
+
+    def row(self, item: Item, loaded: Loaded) -> Row:
+        """Return the row of an item before anything was answered: its prompt and its facts."""
+        raise NotImplementedError(f"{type(self).__name__} has no method row")
+
+    async def answer(self, item: Item, loaded: Any, model: Chat, options: Any) -> Draw:
+        """Answer one item; an Unscored reply where the model failed."""
+        raise NotImplementedError(f"{type(self).__name__} has no method answer")
+
+    async def judge(self, item: Item, draw: Draw, loaded: Any, judge: Chat, options: Any) -> Sequence[Verdict]:
+        """Judge one draw; verdicts hold an Unscored where the judge failed. The run fills in who judged which draw."""
+        raise NotImplementedError(f"{type(self).__name__} has no method judge")
+
+    def run_whole(
+        self, loaded: Any, server: Any, loop: asyncio.AbstractEventLoop, options: Any, on_progress: OnProgress | None
+    ) -> WholeRun:
+        """Run everything at once on the main thread, ``loop`` running in another; for ``whole`` suites."""
+        raise NotImplementedError(f"{type(self).__name__} has no method run_whole")
+
+    def mark(self, row: Row, header: Header) -> Row:
+        """Return the row with its marks, from its draws and the verdicts of one judge."""
+        raise NotImplementedError(f"{type(self).__name__} has no method mark")
+
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:  # noqa: ARG002
+        """Compute the suite's object of scores.json from marked rows.
+
+        The default is the mean of the metric "score": {"score", "stderr", "ci95", "n", "n_scored", "unscored"}.
+        """
+        values = scored_values(rows)
+        return {"score": mean(values), **doubt(values), "n": len(rows), "n_scored": len(values)} | {
+            "unscored": count_unscored(reason for row in rows for reason in row.unscored[:1])
+        }
+
+    def averages(self, scores: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, float | None]]:
+        """Return what enters each average (``results.averages``) by part; None where a part is not there.
+
+        ``scores`` are all suites' objects by key.
+        """
+        values = scores.get(self.name) or {}
+        return {
+            average: {self.name: None if values.get(field) is None else values[field] / best}
+            for average, (field, best) in self.in_averages.items()
+        }
+
+    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:  # noqa: ARG002
+        """Return the report's columns; ``scores``: all models' objects by key, for columns that follow the data."""
+        low, high = self.scale
+        says = f"{self.says}; {low} to {high}" if self.says else f"{low} to {high}"
+        column = partial(Column, top=float(high), digits=self.digits[1], judged=bool(self.judge_method))
+        items = "{}/" if self.part_titles else "{}"
+        columns = [
+            column(key, title, says, key, scored_figure, main=key == self.name, items=items.format(key))
+            for key, title in (self.titles or {self.name: self.title}).items()
+        ]
+        for field, title in self.other_scores.items():
+            names = (f"{self.name}_{field}", f"{self.title} {title}", f"{low} to {high}")
+            columns.append(column(*names, self.name, partial(scored_figure, key=field), main=False))
+        return columns
+
+    def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
+        """Return the lines of a terminal's table for one object of scores.json."""
+        (low, high), (digits, interval_digits) = self.scale, self.digits
+        yield Line(
+            f"{self.titles.get(key, self.title)} ({low}–{high})",
+            figures.shown(scores.get("score"), digits),
+            figures.shown_interval(scores.get("ci95"), interval_digits),
+            n=figures.shown_n(scores),
+            unscored=figures.unscored_text(scores.get("unscored")),
+        )
+        for field, title in self.other_scores.items():
+            yield Line(f"  {title}", figures.shown(scores.get(field), digits))
+
+    def report_part(self, key: str, part: str) -> ReportPart:
+        """Say how a part of the rows is shown in the report."""
+        title = self.titles.get(key, self.title)
+        title = f"{title}, {self.part_titles.get(part, part)}" if part else title
+        return ReportPart(title, key, top=float(self.scale[1]))
+
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
+        """Return what a page shows of the item itself.
+
+        Keys, all optional: ``category``, ``messages`` (the user's turns), ``fields`` ([name, text] pairs),
+        ``options``, ``reference`` (texts), ``reference_title``, ``note``.
+        """
+        if row.prompt is None:
+            return {"note": "protected text: it is not shown"}
+        reference = row.facts.get("reference", ())
+        return {
+            "category": row.facts.get("category"),
+            "messages": [message.content for message in row.prompt if message.role == "user"],
+            "options": list(row.facts.get("options", ())),
+            "reference": [str(text) for text in (reference if isinstance(reference, list | tuple) else [reference])],
+        }
+
+    def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
+        """Return what a page shows of one model's answer.
+
+        Keys: ``turns``, ``judge`` ({label, mark, text}), ``logprobs`` of the judge's labels, ``unscored``.
+        """
+        page: dict[str, Any] = {"turns": [reply.text or "" for reply in row.replies]}
+        if row.verdicts:
+            page["judge"] = [
+                {
+                    "label": f"turn {verdict.turn}" if self.n_turns > 1 else "judge",
+                    "mark": self.verdict_text(verdict),
+                    "text": verdict.text,
+                }
+                for verdict in row.verdicts
+            ]
+        if logprobs := [[*pair] for verdict in row.verdicts for pair in verdict.label_logprobs.items()]:
+            page["logprobs"] = logprobs
+        if row.unscored:
+            page["unscored"] = ", ".join(dict.fromkeys(one.reason for one in row.unscored))
+        return page
+
+    def verdict_text(self, verdict: Verdict) -> str | float:
+        """Print a verdict as a page shows it."""
+        if verdict.unscored is not None:
+            return f"unscored: {verdict.unscored.reason}"
+        if self.scale[1] > 1 and isinstance(verdict.value, int | float):
+            return f"{verdict.value:g} of {self.scale[1]}"
+        return "" if verdict.value is None else verdict.value
+
+    def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:  # noqa: ARG002
+        """Return the settings of ``protocol_titles`` that are known of one object of scores.json."""
+        return {
+            name: options[name] for name in self.protocol_titles if isinstance(options.get(name), str | int | float)
+        }
+
+    def protocol_text(self, name: str, value: str | float) -> str:
+        """Print one setting of ``protocol`` as a tab shows it: ``parser rule``."""
+        shown_value = ("yes" if value else "no") if isinstance(value, bool) else value
+        return f"{self.protocol_titles.get(name, name)} {shown_value}"
+
+    def recognises(self, first_row: Mapping[str, Any]) -> bool:
+        """Whether ``read_peer`` reads a .json or .jsonl file of rows that begins with this one."""
+        return any(fields <= first_row.keys() for fields in self.peer_fields)
+
+    def read_peer(self, path: Path, options: Any, model: str | None = None) -> Recorded:  # noqa: ARG002
+        """Read a recorded file or folder in the benchmark's own format; of one with several models those of ``model``.
+
+        Raises DataError or UsageError, naming the file and the remedy.
+        """
+        raise UsageError(f"{self.name} reads no recorded files")
+
+    def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: B027
+        """Write the benchmark's own files into ``folder`` (results/<model>/<key>/)."""
+
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: B027
+        """Copy what ``read_peer`` read of a model from ``source`` into ``folder``, with all its fields."""
+
+    def peer_folders(self, folder: Path, key: str) -> Path | None:
+        """Return where a results folder of version 0.1 holds this suite's own files; None where it does not."""
+        path = folder / key
+        return path if path.is_dir() else None
+
+    def recorded_limit(self, header: Header, rows: Sequence[Row]) -> int | None:
+        """Return the ``--limit`` that would give so small a recorded set; None for a whole one or an unknown size."""
+        whole = self.n_items(header.options.get("parts", ()), "full", None)
+        judged = judged_rows(rows)
+        if whole is None or sum(len(row.verdicts) or len(row.replies) for row in judged) >= 0.99 * whole:
+            return None
+        return max(Counter(row.part for row in judged).values(), default=0)
+
+    def score_recorded(self, path: Path, options: Any) -> Scores:
+        """Score a recorded file, with no model and no network."""
+        recorded = self.read_peer(path, options)
+        return self.score(recorded.header, [self.mark(row, recorded.header) for row in recorded.rows])
+
+    def self_check(self, parts: Sequence[str]) -> str:  # noqa: ARG002
+        """Try the scorer on answers whose score is known; return what is wrong, "" where nothing is."""
+        return ""
+
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        """Return what the contamination check compares under ``name``, one of ``checked_names``.
+
+        Reads data that are on this machine (``suites.local_rows``); raises DataError that says how to get them.
+        """
+        loaded = self.load(self.options_type(data=data))
+        items = []
+        for item in loaded.items:
+            row = self.row(item, loaded)
+            turns = tuple(message.content for message in row.prompt or () if message.role == "user")
+            items.append(CheckedItem(name, item.id, turns, tuple(map(str, row.facts.get("options", ())))))
+        return CheckedItems(items, loaded.data_pins)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One item with what became of it; answer and verdict are the suite's own types."""
-
-    item: Item
-    answer: Any
-    verdict: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A suite's items and where they came from.
-
-    ``data_pins`` maps asset name to {"sha256", "source", "pinned"}; it goes into the manifest
-    and keeps figures on different data apart. ``context`` is what the suite needs besides
-    items (judge prompts, references); it is read-only.
-    """
-
-    items: Sequence[Item]
-    data_pins: Mapping[str, Mapping[str, Any]]
-    context: Any = None
-    missing: Mapping[str, str] = field(default_factory=dict)
-    """Parts that cannot be had, with the one-line reason."""
+def draw_of(completions: Iterable[Completion | Unscored]) -> Draw:
+    """Turn what a server answered to an item's turns into a draw."""
+    return Draw(
+        tuple(
+            Reply(unscored=one)
+            if isinstance(one, Unscored)
+            else Reply(
+                one.text, finish=one.finish_reason, prompt_tokens=one.prompt_tokens, answer_tokens=one.completion_tokens
+            )
+            for one in completions
+        )
+    )
 
 
-class Suite(Protocol):
-    """A benchmark whose items are answered and judged one by one."""
-
-    name: str
-    judge_method: str
-    """What stands in scores.json under judge.methods."""
-
-    def load(self, options: SuiteOptions) -> Loaded:
-        """Read the items from pinned assets; raises DataError when they cannot be had."""
-        ...
-
-    def needs_judge(self, options: SuiteOptions) -> bool: ...
-
-    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> Any:
-        """Answer one item: the suite's answer type, holding Unscored where the model failed."""
-        ...
-
-    async def judge(self, item: Item, answer: Any, loaded: Loaded, judge: Chat, options: SuiteOptions) -> Any:
-        """Judge one answer: the suite's verdict type, holding Unscored where the judge failed."""
-        ...
-
-    def score(self, records: Sequence[Record], loaded: Loaded, options: SuiteOptions) -> Scores:
-        """Compute the suite's object of scores.json; pure."""
-        ...
-
-    def export(self, records: Sequence[Record], loaded: Loaded, folder: Path, *, model: str, judge: str | None) -> None:
-        """Write the peer's own file formats into ``folder`` (results/<model>/<suite>/)."""
-        ...
-
-    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        """Score a recorded file in the peer's format, with no model and no network."""
-        ...
+def answer_of(row: Row) -> str | None:
+    """Return the first reply's text; None where there is none."""
+    return row.replies[0].text if row.replies else None
 
 
-def finite_number(value: Any) -> float | None:
-    """Return a number of a recorded file as a float; None for NaN, infinities, booleans and whatever is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+def marked(row: Row, unscored: Iterable[Unscored] = (), **marks: float | None) -> Row:
+    """Return ``row`` with one value per metric; where none is given, the reason is the reply's own."""
+    reasons = tuple(unscored)
+    if not reasons and any(value is None for value in marks.values()):
+        failed = [reply.unscored for draw in row.draws for reply in draw.turns if reply.unscored is not None]
+        reasons = tuple(failed[:1]) or (Unscored("no_answer"),)
+    return replaced(row, marks={name: (value,) for name, value in marks.items()}, unscored=reasons)
 
 
-def recorded_reason(value: Any) -> Unscored:
-    """Return the reason that a recorded file gives, ``recorded_failure`` for one that nobody knows."""
-    return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure")
-
-
-def no_answer(cause: Unscored) -> Unscored:
+def no_answer(cause: Unscored | None) -> Unscored:
     """Say of a verdict that there was nothing to judge, with the answer's own reason in the detail."""
-    if cause.reason == "no_answer":
-        return cause
+    if cause is None or cause.reason == "no_answer":
+        return cause or Unscored("no_answer")
     return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
 
 
-def count_unscored(values: Sequence[Any]) -> dict[str, int]:
+def verdict_on(row: Row, turn: int = 1) -> Verdict:
+    """Return the verdict on a turn of the first draw; where nobody judged it, one whose ``unscored`` says why."""
+    verdict = row.verdict(turn)
+    if verdict is not None:
+        return verdict
+    reply = row.replies[turn - 1] if turn <= len(row.replies) else Reply(unscored=Unscored("no_answer"))
+    return Verdict(turn=turn, unscored=Unscored("no_judge") if reply.unscored is None else no_answer(reply.unscored))
+
+
+def judged_rows(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows with verdicts, or all rows where there is no verdict at all.
+
+    A recorded file may hold more answers than judgments; the answers that nobody judged take no part in its figures.
+    """
+    return [row for row in rows if row.verdicts] or rows
+
+
+def count_unscored(values: Iterable[Any]) -> dict[str, int]:
     """Count the Unscored among ``values`` by reason, in alphabetical order."""
-    counts: dict[str, int] = {}
-    for value in values:
-        if isinstance(value, Unscored):
-            counts[value.reason] = counts.get(value.reason, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(value.reason for value in values if isinstance(value, Unscored)).items()))
+
+
+def scored_values(rows: Iterable[Row]) -> list[float]:
+    """Return the marks "score" of rows, without the missing ones."""
+    return [value for row in rows for value in row.marks.get("score", ()) if value is not None]
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """Return the mean; None for no values."""
+    return fmean(values) if values else None
+
+
+def doubt(values: Sequence[float]) -> dict[str, Any]:
+    """Return the standard error of a mean, and its interval where all values are in 0..1; None of no values."""
+    from judges.statistics import mean_and_stderr, proportion_ci
+
+    interval = proportion_ci(values) if values and all(0 <= value <= 1 for value in values) else None
+    stderr = mean_and_stderr(values)[1] if values else None
+    return {"stderr": stderr, "ci95": list(interval) if interval else None}

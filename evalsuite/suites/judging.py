@@ -1,4 +1,4 @@
-"""How a judge is asked, for every suite: let it reason, then hold it to a verdict."""
+"""How suites ask a judge, and what its verdicts become in a row."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from evalsuite.records.rows import Verdict
 from evalsuite.serving.requests import Chat, Guide, Sampling
-from judges.types import Choice, Message, Rating, Unscored
+from judges.types import Choice, Message, Preference, Rating, Unscored
 
 VerdictT = TypeVar("VerdictT", Rating, Choice)
+JUDGED_WITHOUT_VALUE = ("no_rating", "rating_out_of_range", "no_option")
+"""Reasons of a judgment that has a text and no valid verdict."""
 
 
 async def reason_then_choose(
@@ -33,12 +36,23 @@ async def reason_then_choose(
     verdict = parse(reply.text)
     if not isinstance(verdict, Unscored):
         return verdict
-    words = reply.text.rstrip() + lead_in
+    judgment = reply.text.rstrip() + lead_in
     closing = await judge.chat(
-        [*messages, Message("assistant", words)], replace(sampling, max_new_tokens=16), Guide(choice=tuple(choices))
+        [*messages, Message("assistant", judgment)], replace(sampling, max_new_tokens=16), Guide(choice=tuple(choices))
     )
     if isinstance(closing, Unscored):
         return closing if closing.reason != "context_length" else verdict
-    # Only the closing is read: the judgment before it may hold an invalid "[[11]]".
+    # Only the closing is parsed: the judgment before it may hold an invalid "[[11]]".
     chosen = parse(lead_in + closing.text)
-    return chosen if isinstance(chosen, Unscored) else replace(chosen, text=words + closing.text)
+    return chosen if isinstance(chosen, Unscored) else replace(chosen, text=judgment + closing.text)
+
+
+def verdict_of(judged: Rating | Choice | Preference | Unscored, turn: int = 1) -> Verdict:
+    """Turn what a judge said of a turn into a verdict of a row; a judgment without a value keeps its text."""
+    if isinstance(judged, Preference):
+        return Verdict(value=judged.value, turn=turn, label_logprobs=dict(judged.logprobs))
+    if not isinstance(judged, Unscored):
+        return Verdict(value=judged.letter if isinstance(judged, Choice) else judged.value, turn=turn, text=judged.text)
+    if judged.reason in JUDGED_WITHOUT_VALUE:
+        return Verdict(turn=turn, text=judged.detail, unscored=Unscored(judged.reason))
+    return Verdict(turn=turn, unscored=judged)

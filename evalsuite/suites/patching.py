@@ -1,4 +1,4 @@
-"""Using a package's own functions without letting it change the process."""
+"""Using another package's functions without letting it change the process."""
 
 from __future__ import annotations
 
@@ -8,36 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
-_ABSENT = object()
 _LOCK = threading.RLock()
 
 
 @contextmanager
-def replaced(module: ModuleType, **names: Any) -> Iterator[None]:
-    """Give ``module`` other objects under ``names`` for the length of a block, one block at a time.
-
-    A name that the module does not have (a builtin such as ``print``) is removed again afterwards.
-    """
-    with _LOCK:
-        before = {name: vars(module).get(name, _ABSENT) for name in names}
-        vars(module).update(names)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is _ABSENT:
-                    vars(module).pop(name, None)
-                else:
-                    vars(module)[name] = value
+def patched(module: ModuleType, **names: Any) -> Iterator[None]:
+    """Set attributes of ``module`` within a block and restore or remove them afterwards; one thread at a time."""
+    with _LOCK, mock.patch.multiple(module, create=True, **names):
+        yield
 
 
 @contextmanager
 def root_logger_kept() -> Iterator[None]:
-    """Put the root logger's level and handlers back afterwards.
+    """Restore the root logger's level and handlers after a block.
 
-    alpaca_eval sets the root level to INFO when it is imported, and ``logging.info`` adds a handler
-    to a root logger that has none.
+    Some packages set the root level when they are imported, and ``logging.info`` adds a handler to a root logger
+    that has none.
     """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)

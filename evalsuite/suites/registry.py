@@ -1,17 +1,185 @@
-"""The suites by name. A newcomer adds one line here and one file beside it."""
+"""The suites by name: a literal table of our own, extended by entry points.
+
+A package of one's own declares its suites in its pyproject.toml:
+
+    [project.entry-points."evalsuite.suites"]
+    toy = "my_package.toy:Toy"
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from pkgutil import resolve_name
+from typing import Any
 
-from evalsuite.suites.alpaca_eval.suite import ALPACA_EVAL
+import pydantic
+from pydantic.fields import FieldInfo
+
+from evalsuite.assets.asset import Asset
+from evalsuite.assets.pins import SHARED
+from evalsuite.errors import UsageError, first_line, unknown
 from evalsuite.suites.base import Suite
-from evalsuite.suites.mixeval.suite import MIXEVAL
-from evalsuite.suites.mt_bench.suite import MT_BENCH
-from evalsuite.suites.openllm.suite import LM_EVAL, OPENLLM, LmEvalTasks, OpenLLM
+from evalsuite.suites.options import SuiteOptions, flag_of
+from evalsuite.validation import checked
 
-SUITES: Mapping[str, Suite] = {"mt_bench": MT_BENCH, "alpaca_eval": ALPACA_EVAL, "mixeval": MIXEVAL}
-"""Suites whose items are answered and judged one by one."""
+GROUP = "evalsuite.suites"
+_BUILT_IN = (
+    "evalsuite.suites.mt_bench.suite:MtBench",
+    "evalsuite.suites.alpaca_eval.suite:AlpacaEval",
+    "evalsuite.suites.openllm.suite:OpenLLM",
+    "evalsuite.suites.mixeval.suite:MixEval",
+    "evalsuite.suites.harness.suite:LmEvalTasks",
+)
 
-HARNESS: Mapping[str, OpenLLM | LmEvalTasks] = {"openllm": OPENLLM, "lm_eval": LM_EVAL}
-"""Suites that lm-eval drives as a whole."""
+
+class SuiteSpec(pydantic.BaseModel):
+    """One suite with the parts asked of it; ``key`` is its name in scores.json."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    parts: tuple[str, ...] = ()
+
+    @property
+    def suite(self) -> Suite:
+        return suites()[self.name]
+
+    @property
+    def key(self) -> str:
+        return self.suite.key(self.parts)
+
+
+@cache
+def suites() -> Mapping[str, Suite]:
+    """Return all suites by name, in the order of the tables; a broken one of somebody else's is left out and named."""
+    found: list[Suite] = [resolve_name(reference)() for reference in _BUILT_IN]
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        suite = _load_entry(entry, {key for suite in found for key in keys_of(suite)})
+        found += [] if suite is None else [suite]
+    return {suite.name: suite for suite in sorted(found, key=lambda suite: (suite.order, suite.name))}
+
+
+@cache
+def broken_suites() -> list[str]:
+    """Return one sentence for each suite of an installed package that cannot be used, filled by :func:`suites`."""
+    return []
+
+
+def keys_of(suite: Suite) -> tuple[str, ...]:
+    """Return the keys in scores.json that belong to a suite."""
+    return tuple(suite.titles) or (suite.name,)
+
+
+def suites_by_key() -> dict[str, Suite]:
+    """Return the suites by their keys in scores.json, in the order of the tables."""
+    return {key: suite for suite in suites().values() for key in keys_of(suite)}
+
+
+def suite_of_key(key: str) -> Suite | None:
+    """Return the suite whose object stands under ``key`` in scores.json; None for one that is not installed here."""
+    return suites_by_key().get(key)
+
+
+def known_keys() -> list[str]:
+    """Return all keys of scores.json in the order of the tables."""
+    return list(suites_by_key())
+
+
+def in_order(keys: Sequence[str]) -> list[str]:
+    """Return keys of scores.json in the order of the tables, unknown ones last."""
+    known = known_keys()
+    return [key for key in known if key in keys] + sorted(set(keys) - set(known))
+
+
+def iter_suites(keys: Sequence[str]) -> list[tuple[str, Suite]]:
+    """Return (key, suite) for the keys of a scores.json whose suites are installed here, in the order of the tables."""
+    return [(key, suite) for key, suite in suites_by_key().items() if key in keys]
+
+
+def default_suites() -> tuple[SuiteSpec, ...]:
+    """Return the suites that ``run`` runs without --suite."""
+    return tuple(SuiteSpec(name=suite.name) for suite in suites().values() if suite.in_default)
+
+
+def prompt_suites() -> list[str]:
+    """Return the suites whose items are conversations asked one by one, which serve as prompts of other commands."""
+    return [suite.name for suite in suites().values() if suite.needs_chat and not suite.whole]
+
+
+def suite_named(name: str) -> Suite:
+    """Return a suite; raises UsageError with the nearest name, and with what keeps a broken one from being used."""
+    found = suites().get(name)
+    if found is None:
+        broken = "".join(f"; {sentence}" for sentence in broken_suites())
+        raise UsageError(unknown("suite", name, list(suites())) + broken)
+    return found
+
+
+def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
+    """Read ``NAME`` or ``NAME:PART,PART``; raises UsageError with the nearest known name.
+
+    A suite that must be asked for its parts needs none where they are ``recorded`` in a file.
+    """
+    name, _, rest = spec.partition(":")
+    suite = suite_named(name.strip())
+    parts = tuple(part.strip() for part in rest.split(",") if part.strip())
+    if parts or not recorded:
+        suite.check_parts(parts)
+    return SuiteSpec(name=suite.name, parts=parts)
+
+
+def all_assets() -> dict[str, Asset]:
+    """Return every pinned asset by its name: the suites' own in the order of the tables, then the shared ones."""
+    own = {name: asset for suite in suites().values() for name, asset in suite.assets.items()}
+    return own | {name: asset for name, asset in SHARED.items() if name not in own}
+
+
+def option_fields() -> Mapping[str, tuple[str, FieldInfo]]:
+    """Return the suites' own options by flag: (field name, field); suites that share an option share its flag."""
+    found: dict[str, tuple[str, FieldInfo]] = {}
+    for suite in suites().values():
+        for flag, field in _own_options(suite).items():
+            found.setdefault(flag, field)
+    return found
+
+
+def _own_options(suite: Suite) -> dict[str, tuple[str, FieldInfo]]:
+    fields = suite.options_type.model_fields
+    return {flag_of(name, info): (name, info) for name, info in fields.items() if name not in SuiteOptions.model_fields}
+
+
+def options_of(suite: Suite, shared: Mapping[str, Any], own: Mapping[str, Any], *, has_judge: bool) -> SuiteOptions:
+    """Build a suite's options from the shared ones and from flags; a flag of another suite is not its business.
+
+    Raises UsageError for a value that an option does not take.
+    """
+    chosen = {name: own[flag] for flag, (name, _) in _own_options(suite).items() if own.get(flag) is not None}
+    return checked(suite.options_type, suite.resolve_options({**shared, **chosen}, has_judge=has_judge))
+
+
+def _load_entry(entry: metadata.EntryPoint, taken: set[str]) -> Suite | None:
+    package = entry.dist.name if entry.dist is not None else entry.value.partition(":")[0]
+    try:
+        loaded = entry.load()
+        suite = loaded() if isinstance(loaded, type) else loaded
+        fault = _fault(suite, taken)
+    except Exception as error:  # a foreign package may raise anything when imported; the others are still there
+        fault = f"raises {type(error).__name__}: {first_line(error)}; fix or uninstall"
+    if fault:
+        broken_suites().append(f"suite {entry.name!r} of the package {package} {fault} {package}")
+    return None if fault else suite
+
+
+def _fault(suite: Any, taken: set[str]) -> str:
+    """Say what keeps an object from being a suite, and what to do with its package; "" for nothing."""
+    if not isinstance(suite, Suite):
+        return "is not a Suite (evalsuite.suites.base); derive it from Suite, or uninstall"
+    missing = [name for name in ("name", "title") if not isinstance(getattr(suite, name, None), str)]
+    core = ("load", "run_whole") if suite.whole else ("load", "row", "answer", "mark")
+    missing += [name for name in core if getattr(type(suite), name) is getattr(Suite, name)]
+    if missing:
+        return f"has no {', '.join(missing)}; add it to the package, or uninstall"
+    duplicates = sorted(taken.intersection(keys_of(suite)))
+    return f"has the name {duplicates[0]!r}, which exists; rename it, or uninstall" if duplicates else ""

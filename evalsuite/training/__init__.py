@@ -1,1 +1,1 @@
-"""``evalsuite sft``: from a recipe to a checkpoint."""
+"""``evalsuite sft``: train a checkpoint from a recipe."""

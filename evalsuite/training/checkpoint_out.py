@@ -1,8 +1,8 @@
-"""The finished checkpoint: a folder that ``evalsuite run`` serves as it is, made visible in one step.
+"""Writing the finished checkpoint, a folder that ``evalsuite run`` can serve, atomically.
 
-Everything is written inside ``.training/finished``. Then the files are renamed into the
-checkpoint's folder, ``config.json`` (or ``adapter_config.json``) last: before that rename a
-reader finds no checkpoint, after it a whole one. A kill in between is mended by the next start.
+Everything is written to ``.training/finished``. Then the files are renamed into the checkpoint's folder,
+``config.json`` (or ``adapter_config.json``) last, so that a reader finds either no checkpoint or a
+complete one. If the process is killed in between, the next start completes the renames.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import TOKENIZER_FILES
 from evalsuite.errors import StoreError, UsageError
-from evalsuite.files import read_json, write_json, write_text
+from evalsuite.files import read_json, timestamp, write_json, write_text
 
 WORK = ".training"
 _LAST = ("training.json", "adapter_config.json", "config.json")
 
 
 def write_tokenizer(base: Path, folder: Path, template: str, end_token: str | None) -> None:
-    """Copy the base's tokenizer files as they are, with the chat template that was trained.
+    """Copy the base's tokenizer files, with the chat template used in training.
 
-    ``end_token`` is set as the end of sequence where the base does not stop at it; None leaves it.
+    ``end_token`` becomes the end of sequence token if the base does not stop at it; None keeps the base's.
     """
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
@@ -41,7 +40,7 @@ def write_tokenizer(base: Path, folder: Path, template: str, end_token: str | No
 
 
 def write_generation_config(base: Path, folder: Path, end_id: int) -> None:
-    """Keep the base's generation settings and let the end-of-turn token end an answer."""
+    """Write the base's generation config with the end-of-turn token as a stop token."""
     path = base / "generation_config.json"
     settings = read_json(path) if path.is_file() else {"_from_model_config": True}
     stops = stop_ids(base, end_id)
@@ -50,27 +49,27 @@ def write_generation_config(base: Path, folder: Path, end_id: int) -> None:
 
 
 def stop_ids(base: Path, end_id: int) -> list[int]:
-    """Return the tokens that end an answer: the base's own, with the end-of-turn token among them."""
-    own = _own_stops(base)
-    return own if end_id in own else [end_id, *own]
+    """Return the stop tokens of the trained model: the base's, and the end-of-turn token."""
+    stops = _base_stops(base)
+    return stops if end_id in stops else [end_id, *stops]
 
 
 def stops_at(base: Path, end_id: int) -> bool:
-    """Whether the base as it is ends an answer at this token."""
-    return end_id in _own_stops(base)
+    """Return whether the base's own generation config stops at this token."""
+    return end_id in _base_stops(base)
 
 
-def _own_stops(base: Path) -> list[int]:
+def _base_stops(base: Path) -> list[int]:
     for name in ("generation_config.json", "config.json"):
         if (base / name).is_file():
-            own = read_json(base / name).get("eos_token_id")
-            if own is not None:
-                return list(own) if isinstance(own, list) else [own]
+            stops = read_json(base / name).get("eos_token_id")
+            if stops is not None:
+                return list(stops) if isinstance(stops, list) else [stops]
     return []
 
 
 def publish(finished: Path, out: Path) -> None:
-    """Rename every file of ``finished`` into ``out``, the one that makes it a checkpoint last."""
+    """Rename every file of ``finished`` into ``out``, the config that makes it a checkpoint last."""
     names = sorted(entry.name for entry in finished.iterdir())
     for name in [*(name for name in names if name not in _LAST), *(name for name in _LAST if name in names)]:
         _sync(finished / name)
@@ -86,7 +85,7 @@ def is_finished(out: Path) -> bool:
 
 
 def identity_of(out: Path) -> str | None:
-    """Return the identity of what the folder holds, finished or begun; None for an empty or new folder."""
+    """Return the identity of the training in the folder, finished or not; None if there is none."""
     for path in (out / "training.json", out / WORK / "identity.json"):
         if path.is_file():
             return str(read_json(path).get("identity"))
@@ -94,9 +93,9 @@ def identity_of(out: Path) -> str | None:
 
 
 def claim(out: Path, identity: str, *, fresh: bool) -> None:
-    """Make sure that ``out`` is empty, new, or this very run's; with ``fresh`` what is there is set aside.
+    """Make sure that ``out`` is empty, new, or of this training; ``fresh`` moves existing content aside.
 
-    Raises UsageError when it holds something else, and StoreError when it cannot be written.
+    Raises UsageError if it contains anything else, and StoreError if it is not writable.
     """
     try:
         _claim(out, identity, fresh=fresh)
@@ -107,24 +106,25 @@ def claim(out: Path, identity: str, *, fresh: bool) -> None:
 def _claim(out: Path, identity: str, *, fresh: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder with --out")
-    found = identity_of(out)
+    existing = identity_of(out)
     entries = [entry for entry in out.iterdir() if entry.name != WORK] if out.is_dir() else []
-    if fresh and out.is_dir() and (entries or found):
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        out.rename(out.with_name(f"{out.name}.replaced-{stamp}-{os.getpid()}"))
-    elif found is not None and found != identity:
+    if fresh and out.is_dir() and (entries or existing):
+        out.rename(out.with_name(f"{out.name}.replaced-{timestamp()}"))
+    elif existing is not None and existing != identity:
         raise UsageError(
-            f"{out} holds a training of another recipe, mix or base; give another --out, or --fresh to set it aside"
+            f"{out} contains a training of another recipe, mix or base; give another --out, or --fresh to move it aside"
         )
-    elif found is None and entries:
-        raise UsageError(f"{out} holds other files ({entries[0].name}); give a new folder, or --fresh to set it aside")
+    elif existing is None and entries:
+        raise UsageError(
+            f"{out} contains other files ({entries[0].name}); give a new folder, or --fresh to move them aside"
+        )
     (out / WORK).mkdir(parents=True, exist_ok=True)
     if not is_finished(out):
         write_json(out / WORK / "identity.json", {"identity": identity})
 
 
 def write_adapter_base(folder: Path, base: str) -> None:
-    """Name the adapter's base by the recipe's word, not by where this machine keeps it."""
+    """Set the adapter's base model to the one in the recipe instead of its local snapshot folder."""
     path = folder / "adapter_config.json"
     settings: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     write_json(path, {**settings, "base_model_name_or_path": base})

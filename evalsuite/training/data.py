@@ -1,4 +1,4 @@
-"""Conversations in, Arrow files of tokens and labels out: streamed, counted, verified one by one."""
+"""Tokenise conversations into Arrow files of tokens and labels, verifying each one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
 from evalsuite.files import exists, read_json, write_json
-from evalsuite.fingerprint import files_sha256
+from evalsuite.fingerprint import file_sha256, files_sha256
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.training.masks import Dropped, Marked, end_of_turn, mark_fitting
 from judges.types import Message
 
-_ROWS_A_BATCH = 1000
+_BATCH_ROWS = 1000
 _MIX_COLUMNS = ("messages", "conversation_hash")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One conversation to train on; ``fault`` is why a row is none."""
+    """One conversation to train on; ``fault`` is the reason if the row is unusable."""
 
     hash: str
     messages: Sequence[Message]
@@ -33,18 +32,18 @@ class Sample:
 class TrainingData:
     """Conversations from a mix or any source; ``fingerprint`` covers their content, ``mix`` is mix.json."""
 
-    word: str
+    source: str
     fingerprint: str
     mix: Mapping[str, Any] | None = None
     files: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Sample]:
-        yield from _mix_samples(self.files) if self.files else _source_samples(self.word)
+        yield from _mix_samples(self.files) if self.files else _source_samples(self.source)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """What became of the conversations: every one read is trained on, held out, or dropped with its reason."""
+    """Counts of the conversations read, each trained on, held out, or dropped for a reason."""
 
     n_read: int = 0
     n_trained: int = 0
@@ -57,40 +56,40 @@ class TokenCounts:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-def open_training_data(word: str) -> TrainingData:
-    """Open what ``evalsuite mix`` wrote, or any other source of conversations.
+def open_training_data(source: str) -> TrainingData:
+    """Open a folder written by ``evalsuite mix``, or any other source of conversations.
 
-    Raises DataError when nothing of the kind is there, and for a mix whose files are not those of its mix.json.
+    Raises DataError if it is not found, and for a mix whose files do not match its mix.json.
     """
-    folder = Path(word).expanduser()
+    folder = Path(source).expanduser()
     if exists(folder) and (folder / "mix.json").is_file():
         mix = read_json(folder / "mix.json")
         files = _mix_files(folder, mix)
         _check_columns(files[0])
-        return TrainingData(word, files_sha256(files), mix, files)
+        return TrainingData(source, files_sha256(files), mix, files)
     from evalsuite.conversations.source import open_source
 
-    return TrainingData(word, open_source(word).fingerprint)
+    return TrainingData(source, open_source(source).fingerprint)
 
 
 def _mix_files(folder: Path, mix: Any) -> tuple[Path, ...]:
-    """Return the files that mix.json lists, in its order; raises DataError unless they are all there, whole and alone.
+    """Return the files listed in mix.json, in its order; raises DataError unless exactly these exist, unchanged.
 
-    mix.json's hash and counts go into the checkpoint's own document, so they must be those of what is trained on.
+    The hash and counts of mix.json go into training.json, so they must match the data that is trained on.
     """
-    again = "build the mix again with evalsuite mix, or give its files alone as a source"
+    remedy = "build the mix again with evalsuite mix, or give its files as a source"
     shards = mix.get("shards") if isinstance(mix, dict) else None
     if not isinstance(shards, list) or not shards or not all(_is_shard(shard) for shard in shards):
-        raise DataError(f"{folder / 'mix.json'} lists no shards; {again}")
+        raise DataError(f"{folder / 'mix.json'} lists no shards; {remedy}")
     listed = {shard["file"]: shard["sha256"] for shard in shards}
-    there = {path.name for path in folder.glob("*.parquet")}
-    if missing := sorted(listed.keys() - there):
-        raise DataError(f"{folder} lacks {missing[0]}, which its mix.json lists; {again}")
-    if more := sorted(there - listed.keys()):
-        raise DataError(f"{folder} holds {more[0]}, which its mix.json does not list; {again}")
+    present = {path.name for path in folder.glob("*.parquet")}
+    if missing := sorted(listed.keys() - present):
+        raise DataError(f"{folder} lacks {missing[0]}, which its mix.json lists; {remedy}")
+    if extra := sorted(present - listed.keys()):
+        raise DataError(f"{folder} contains {extra[0]}, which its mix.json does not list; {remedy}")
     for name, sha256 in listed.items():
         if file_sha256(folder / name) != sha256:
-            raise DataError(f"{folder / name} is not as its mix.json has it; {again}")
+            raise DataError(f"the SHA-256 of {folder / name} is not the one in its mix.json; {remedy}")
     return tuple(folder / name for name in listed)
 
 
@@ -110,15 +109,15 @@ def write_tokens(
 ) -> TokenCounts:
     """Tokenise and verify every conversation into ``train.arrow`` and ``held_out.arrow`` of ``folder``.
 
-    Columns: input_ids, labels (IGNORED where no loss is), length, conversation_hash. The first
-    ``held_out`` usable conversations are kept apart. ``tokens.json`` with the counts is written
-    last: it says that the files are whole. Raises DataError when nothing is left to train on.
+    Columns: input_ids, labels (IGNORED without loss), length, conversation_hash. The first
+    ``held_out`` usable conversations are held out. ``tokens.json`` with the counts is written last
+    and marks the files as complete. Raises DataError if no conversation is left to train on.
     """
     folder.mkdir(parents=True, exist_ok=True)
     end_id = end_of_turn(form)
     dropped: Counter[str] = Counter()
     n_read = n_cut = n_without = n_tokens = n_loss = longest = 0
-    with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as aside:
+    with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as heldout:
         for sample in samples:
             n_read += 1
             if sample.fault:
@@ -130,8 +129,8 @@ def write_tokens(
             if isinstance(marked, Dropped):
                 dropped[marked.reason] += 1
                 continue
-            if aside.n_rows < held_out:
-                aside.add(sample.hash, marked)
+            if heldout.n_rows < held_out:
+                heldout.add(sample.hash, marked)
                 continue
             train.add(sample.hash, marked)
             n_cut += marked.is_cut
@@ -140,7 +139,15 @@ def write_tokens(
             n_loss += marked.n_loss_tokens
             longest = max(longest, len(marked.ids))
     counts = TokenCounts(
-        n_read, train.n_rows, aside.n_rows, n_cut, n_without, n_tokens, n_loss, longest, dict(sorted(dropped.items()))
+        n_read,
+        train.n_rows,
+        heldout.n_rows,
+        n_cut,
+        n_without,
+        n_tokens,
+        n_loss,
+        longest,
+        dict(sorted(dropped.items())),
     )
     if not counts.n_trained:
         raise DataError(_nothing_left(counts, held_out, cut=cut))
@@ -151,13 +158,13 @@ def write_tokens(
 def _nothing_left(counts: TokenCounts, held_out: int, *, cut: bool) -> str:
     reasons = [f"{reason} {n:,}" for reason, n in counts.dropped.items()]
     if counts.n_held_out:
-        reasons.append(f"held out {counts.n_held_out:,} of the {held_out:,} that held_out asks for")
-    told = ", ".join(reasons) or "the source is empty"
-    return f"no conversation is left to train on ({told}); {_remedy(counts, cut=cut)}"
+        reasons.append(f"held out {counts.n_held_out:,} of {held_out:,}")
+    causes = ", ".join(reasons) or "the source is empty"
+    return f"no conversation is left to train on ({causes}); {_remedy(counts, cut=cut)}"
 
 
 def _remedy(counts: TokenCounts, *, cut: bool) -> str:
-    """Name what would give most conversations back."""
+    """Return the change that would recover the most conversations."""
     if counts.n_held_out > sum(counts.dropped.values()):
         return "lower held_out"
     remedies = dict.fromkeys(("template_refused", "boundary_merges", "mask_mismatch"), "give another chat_template")
@@ -169,13 +176,13 @@ def _remedy(counts: TokenCounts, *, cut: bool) -> str:
 
 
 def read_counts(folder: Path) -> TokenCounts | None:
-    """Return the counts of token files that are whole, else None."""
+    """Return the counts of complete token files, else None."""
     path = folder / "tokens.json"
     return TokenCounts(**read_json(path)) if path.is_file() else None
 
 
 class _ArrowFile:
-    """An Arrow stream on disk that is filled batch by batch."""
+    """An Arrow stream on disk, written in batches."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -210,7 +217,7 @@ class _ArrowFile:
             }
         )
         self.n_rows += 1
-        if len(self._rows) == _ROWS_A_BATCH:
+        if len(self._rows) == _BATCH_ROWS:
             self._flush()
 
     def _flush(self) -> None:
@@ -226,10 +233,10 @@ def _check_columns(file: Path) -> None:
     try:
         names = pq.read_schema(file).names
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} is no Parquet file ({error}); build the mix again with evalsuite mix") from error
+        raise DataError(f"{file} is not a Parquet file ({error}); build the mix again with evalsuite mix") from error
     if missing := [name for name in _MIX_COLUMNS if name not in names]:
         raise DataError(
-            f"{file} lacks {', '.join(missing)} (it has {', '.join(names)}); give a folder of evalsuite mix"
+            f"{file} lacks {', '.join(missing)} (it has {', '.join(names)}); give a folder written by evalsuite mix"
         )
 
 
@@ -239,20 +246,20 @@ def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
 
     for file in files:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(_ROWS_A_BATCH, columns=list(_MIX_COLUMNS)):
+            for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(_MIX_COLUMNS)):
                 for row in batch.to_pylist():
                     turns = [Message(turn["role"], turn["content"] or "") for turn in row["messages"] or []]
                     yield Sample(str(row["conversation_hash"]), turns)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{file} cannot be read ({error}); build the mix again with evalsuite mix") from error
+            raise DataError(f"cannot read {file} ({error}); build the mix again with evalsuite mix") from error
 
 
-def _source_samples(word: str) -> Iterator[Sample]:
+def _source_samples(source: str) -> Iterator[Sample]:
     from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
     from evalsuite.conversations.source import open_source
 
-    rows = open_source(word)
-    kind = detect_format(rows.columns, word)
+    rows = open_source(source)
+    kind = detect_format(rows.columns, source)
     for row in rows:
         conversation = conversation_of(row, kind)
         if isinstance(conversation, Conversation):

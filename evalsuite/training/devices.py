@@ -1,4 +1,4 @@
-"""What there is to train on, and what may be used on it: precision, attention, kernels, peak speed."""
+"""Training devices: precision, attention, kernels and peak speed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from evalsuite.errors import UsageError
 from evalsuite.recipes.training import TrainingConfig
 
-# Dense bf16 peak in FLOP/s by words of the device's name, from the vendors' data sheets; first match wins.
+# Dense bf16 peak in FLOP/s by part of the device name, from the vendors' data sheets; first match wins.
 _PEAKS: tuple[tuple[str, float], ...] = (
     ("B200", 2.25e15),
     ("H200", 9.89e14),
@@ -27,7 +27,7 @@ _PEAKS: tuple[tuple[str, float], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Where and how a run computes; ``name`` is the GPU's, "" on a CPU. Master weights are float32 either way."""
+    """The devices of a training run; ``name`` is the GPU's, "" on a CPU. Master weights are always float32."""
 
     kind: Literal["cpu", "cuda"]
     n: int
@@ -38,22 +38,22 @@ class Devices:
 
     @property
     def peak_flops(self) -> float | None:
-        """Dense bf16 peak of one device in FLOP/s, None where it is not known."""
-        return next((peak for word, peak in _PEAKS if self.kind == "cuda" and word in self.name), None)
+        """Dense bf16 peak of one device in FLOP/s, None if unknown."""
+        return next((peak for name, peak in _PEAKS if self.kind == "cuda" and name in self.name), None)
 
 
 def choose_devices(config: TrainingConfig) -> Devices:
-    """Settle what is used; raises UsageError for what the machine does not have."""
+    """Choose devices and kernels; raises UsageError for settings that this machine does not support."""
     import torch
 
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     kind: Literal["cpu", "cuda"] = "cuda" if n_gpus else "cpu"
     if n_gpus and config.devices and config.devices > n_gpus:
-        raise UsageError(f"devices: {config.devices}, but {n_gpus} GPU(s) are in sight; lower it or leave it out")
+        raise UsageError(f"devices: {config.devices}, but {n_gpus} GPU(s) are visible; lower it or leave it out")
     n = config.devices or max(1, n_gpus)
     if config.batch_size % (config.micro_batch_size * n):
         raise UsageError(
-            f"batch_size {config.batch_size} does not divide into {n} device(s) times micro_batch_size "
+            f"batch_size {config.batch_size} is not a multiple of {n} device(s) times micro_batch_size "
             f"{config.micro_batch_size}; change one of them"
         )
     bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and kind == "cuda")
@@ -68,29 +68,29 @@ def choose_devices(config: TrainingConfig) -> Devices:
 
 
 def training_flops(n_parameters: int, n_layers: int, hidden: int, n_tokens: int, mean_length: float) -> float:
-    """Return the FLOPs of one forward and backward pass over ``n_tokens``, recomputation not counted.
+    """Return the FLOPs of one forward and backward pass over ``n_tokens``, without recomputation.
 
-    6 a parameter and token, and 6 * layers * hidden * length for causal attention (half of the
-    full matrix). Source: PaLM, appendix B, with the causal half; ``mean_length`` is a
-    conversation's, since packed ones do not see each other.
+    6 per parameter and token, plus 6 * layers * hidden * length for causal attention (half of the full
+    matrix). ``mean_length`` is that of a conversation, since packed conversations do not attend to each
+    other. Source: PaLM, appendix B, with causal attention.
     """
     return n_tokens * (6.0 * n_parameters + 6.0 * n_layers * hidden * mean_length)
 
 
 def _attention(config: TrainingConfig, kind: str, *, bfloat16: bool) -> str:
-    # It computes in 16 bits only.
-    present = kind == "cuda" and bfloat16 and find_spec("flash_attn") is not None
-    if config.attention == "flash_attention_2" and not present:
+    # flash-attn supports 16-bit types only.
+    available = kind == "cuda" and bfloat16 and find_spec("flash_attn") is not None
+    if config.attention == "flash_attention_2" and not available:
         raise UsageError(
             "attention: flash_attention_2 needs a GPU, bfloat16 and the package flash-attn; use auto or sdpa"
         )
     if config.attention == "auto":
-        return "flash_attention_2" if present else "sdpa"
+        return "flash_attention_2" if available else "sdpa"
     return config.attention
 
 
 def _liger(config: TrainingConfig, kind: str) -> bool:
-    present = kind == "cuda" and find_spec("liger_kernel") is not None
-    if config.liger == "on" and not present:
+    available = kind == "cuda" and find_spec("liger_kernel") is not None
+    if config.liger == "on" and not available:
         raise UsageError("liger: on needs a GPU and the package liger-kernel; use auto")
-    return present and config.liger != "off"
+    return available and config.liger != "off"

@@ -1,4 +1,4 @@
-"""One example as the trainer sees it: every token, whether it carries loss, and the counts."""
+"""``evalsuite sft --inspect``: one example as the trainer sees it, token by token, and the counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from evalsuite.progress import Progress, Silence
+from evalsuite.progress import NoProgress, Progress
 from evalsuite.training.data import TokenCounts
 from evalsuite.training.masks import IGNORED
 from evalsuite.training.train import Contamination, Prepared, left_out, open_recipe, tokenise
@@ -26,12 +26,12 @@ def inspect(
     row: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Tokenise all data as training would and return the counts and the example in place ``row``.
+    """Tokenise all data as training would and return the counts and example number ``row``.
 
-    Nothing is trained and nothing stays on disk but a mix that had to be built. Raises what
+    Nothing is trained, and nothing is kept on disk except a mix that had to be built. Raises what
     ``train`` raises before its first step.
     """
-    progress = progress or Silence()
+    progress = progress or NoProgress()
     prepared = open_recipe(recipe_path, out, data, contamination, progress)
     with TemporaryDirectory(prefix="evalsuite-inspect-") as folder:
         counts = tokenise(prepared, Path(folder), progress)
@@ -40,7 +40,7 @@ def inspect(
 
 
 def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
-    """Print the example, tokens with loss in green and the others dim, and the counts below it."""
+    """Print the example, with loss tokens in green and the others dimmed, and the counts."""
     from rich.text import Text
 
     text = Text()
@@ -52,12 +52,12 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
     console.print()
     console.print(
         f"conversation {example['conversation_hash'][:16]}: {len(example['tokens']):,} tokens, {n_loss:,} with loss "
-        "([bold green]green[/]), each answer with the token that ends it"
+        "([bold green]green[/])"
     )
     share = counts.n_loss_tokens / counts.n_tokens
     console.print(
         f"all {counts.n_trained:,} conversations: {counts.n_tokens:,} tokens, {counts.n_loss_tokens:,} with loss "
-        f"({share:.1%}), the longest {counts.longest:,}; held out {counts.n_held_out:,}",
+        f"({share:.1%}), longest {counts.longest:,}; held out {counts.n_held_out:,}",
         highlight=False,
     )
     for line in document["left_out"]:
@@ -67,15 +67,15 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
 def _example(prepared: Prepared, folder: Path, row: int) -> dict[str, Any]:
     from datasets import Dataset
 
-    found = Dataset.from_file(str(folder / "train.arrow"))[row]
+    example = Dataset.from_file(str(folder / "train.arrow"))[row]
     tokenizer = prepared.form.tokenizer
     tokens = [
         {"id": number, "text": tokenizer.decode([number]), "loss": label != IGNORED}
-        for number, label in zip(found["input_ids"], found["labels"], strict=True)
+        for number, label in zip(example["input_ids"], example["labels"], strict=True)
     ]
-    return {"conversation_hash": found["conversation_hash"], "tokens": tokens}
+    return {"conversation_hash": example["conversation_hash"], "tokens": tokens}
 
 
 def _visible(text: str) -> str:
-    """Show a control token as such, and where a line ends."""
+    """Show line ends."""
     return text.replace("\n", "⏎\n")

@@ -1,4 +1,4 @@
-"""Several processes: accelerate's own launcher, with a config file that says everything; torch's on a CPU."""
+"""Multi-process training: accelerate's launcher on GPUs, torch's on a CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KILLED = 128 + 9
 
 
 def accelerate_config(plan: Plan) -> dict[str, Any]:
-    """Return the launcher's config for several GPUs: FSDP 2, each layer's weights sharded."""
+    """Return accelerate's config for several GPUs: FSDP 2, each layer's weights sharded."""
     return {
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "FSDP",
@@ -30,14 +30,14 @@ def accelerate_config(plan: Plan) -> dict[str, Any]:
             "fsdp_reshard_after_forward": True,
             "fsdp_cpu_ram_efficient_loading": True,
             "fsdp_state_dict_type": "SHARDED_STATE_DICT",
-            # Under FSDP activations are recomputed by its own wrapper: the trainer's would gather weights twice.
+            # FSDP's own activation checkpointing; the trainer's would gather weights twice.
             "fsdp_activation_checkpointing": plan.config.gradient_checkpointing,
         },
     }
 
 
 def launch_command(plan: Plan, plan_file: Path, config_file: Path) -> list[str]:
-    """Return the command: accelerate's launcher on GPUs; on a CPU torch's, as accelerate starts one process there."""
+    """Return the command: accelerate's launcher on GPUs, torch's on a CPU, where accelerate starts one process."""
     worker = ["--module", "evalsuite.training.worker", str(plan_file)]
     if plan.devices.kind == "cpu":
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(plan.devices.n)]
@@ -47,25 +47,25 @@ def launch_command(plan: Plan, plan_file: Path, config_file: Path) -> list[str]:
 
 
 def launch(plan: Plan) -> None:
-    """Run the plan in ``plan.devices.n`` processes; raises TrainingError with what a process left behind."""
+    """Run the plan in ``plan.devices.n`` processes; raises TrainingError with the message of the failed process."""
     import yaml
 
     plan_file, config_file = plan.write(), plan.folder / "accelerate.yaml"
     write_text(config_file, yaml.safe_dump(accelerate_config(plan), sort_keys=True))
     failure = plan.folder / "failure.json"
     failure.unlink(missing_ok=True)
-    # Each worker has a process group of its own: without the guard a killed training would leave them on the devices.
+    # Each worker has its own process group: without the guard a killed training would leave workers on the devices.
     with Guarded(launch_command(plan, plan_file, config_file)) as guarded:
         code = guarded.process.wait()
     if failure.is_file():
         raise TrainingError(str(read_json(failure)["message"]))
     if code == _KILLED:
         raise TrainingError(
-            "a training process was killed, most likely for want of memory; lower micro_batch_size or max_length, "
-            "then run the same command again to go on from the last checkpoint"
+            "a training process was killed, most likely out of memory; lower micro_batch_size or max_length, "
+            "then run the same command again to resume from the last checkpoint"
         )
     if code:
         raise TrainingError(
-            f"the training processes ended with code {code}, see their words above; "
-            "run the same command again to go on from the last checkpoint"
+            f"the training processes exited with code {code}, see their output above; "
+            "run the same command again to resume from the last checkpoint"
         )

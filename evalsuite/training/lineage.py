@@ -1,4 +1,4 @@
-"""training.json: what a checkpoint was made of and how its training went."""
+"""training.json: the data, settings and outcome of a training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _PACKAGES = ("evalsuite", "torch", "transformers", "trl", "accelerate", "peft", 
 def training_document(
     facts: Mapping[str, Any], data: TrainingData, counts: TokenCounts, plan: Plan, outcome: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return training.json: ``facts`` are identity, base and recipe, ``outcome`` what the worker measured.
+    """Return training.json: ``facts`` are identity, base and recipe, ``outcome`` the worker's measurements.
 
-    Times are in seconds, losses in nats a token, rates in tokens a second.
+    Times are in seconds, losses in nats per token, rates in tokens per second.
     """
     mix = data.mix or {}
     dgms = [str(name) for name in mix.get("dgms") or []]
@@ -53,9 +53,9 @@ def training_document(
 
 
 def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> dict[str, Any] | None:
-    """Return held-out loss before and after in nats a token, and its change with a 95 % interval.
+    """Return held-out loss before and after in nats per token, and its change with a 95 % interval.
 
-    The interval resamples conversations, since the tokens of one are no independent draws.
+    The interval resamples conversations, since the tokens of one are not independent.
     """
     from judges.statistics import bootstrap_ci_of
 
@@ -64,8 +64,8 @@ def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> 
     before, after = losses["before"], losses["after"]
     weights = [n for _, n in before]
 
-    def change(places: Iterable[Any]) -> float:
-        drawn = list(places)
+    def change(rows: Iterable[Any]) -> float:
+        drawn = list(rows)
         return float(sum(after[i][0] - before[i][0] for i in drawn) / sum(weights[i] for i in drawn))
 
     n = len(before)
@@ -81,5 +81,5 @@ def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> 
 
 
 def versions() -> dict[str, str]:
-    found = {name: metadata.version(name) for name in _PACKAGES if find_spec(name)}
-    return {"python": platform.python_version(), **found}
+    installed = {name: metadata.version(name) for name in _PACKAGES if find_spec(name)}
+    return {"python": platform.python_version(), **installed}

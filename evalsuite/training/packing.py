@@ -1,21 +1,21 @@
-"""Several conversations in one window, but only where they provably do not see each other."""
+"""Packing several conversations into one window, if the model provably keeps them apart."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-# float32 and bf16 losses of the same tokens differ by rounding only; one token seen across a border by far more.
+# Losses of the same tokens differ by rounding only; attending across a border changes them by far more.
 LEAK_TOLERANCE = 1e-4
 LEAK_TOLERANCE_BF16 = 2e-2
 _LENGTHS = (24, 17)
 
 
 def packing_leak(model: Any, pad_id: int) -> float:
-    """Return how much a sample's loss changes when another one stands before it in its window, in nats a token.
+    """Return how much a sample's loss changes when another sample precedes it in its window, in nats per token.
 
-    Two samples of pseudo-random tokens go through the model in the very form in which trl hands
-    over packed windows, and alone. The larger change of the two counts.
+    Two samples of pseudo-random tokens are run packed, in the form of trl's packed windows, and
+    separately. The larger of the two changes is returned.
     """
     import torch
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -31,28 +31,27 @@ def packing_leak(model: Any, pad_id: int) -> float:
         batch = {key: value.to(model.device) if hasattr(value, "to") else value for key, value in batch.items()}
         del batch["labels"]
         logits = model(**batch, use_cache=False).logits[0].float()
-        found, start = [], 0
+        means, start = [], 0
         for sample in window:
             targets = torch.tensor(sample[1:], device=logits.device)
             part = logits[start : start + len(sample) - 1]
-            found.append(float(torch.nn.functional.cross_entropy(part, targets)))
+            means.append(float(torch.nn.functional.cross_entropy(part, targets)))
             start += len(sample)
-        return found
+        return means
 
     was_training = model.training
     model.eval()
     with torch.no_grad():
         alone = [losses([sample])[0] for sample in samples]
-        together = losses(samples)
+        packed = losses(samples)
     model.train(was_training)
-    return max(abs(a - b) for a, b in zip(alone, together, strict=True))
+    return max(abs(a - b) for a, b in zip(alone, packed, strict=True))
 
 
 def pack(tokens: Path, folder: Path, max_length: int) -> int:
-    """Pack ``tokens`` (train.arrow) into windows of ``max_length`` in ``folder`` and return how many there are.
+    """Pack ``tokens`` (train.arrow) into windows of ``max_length`` in ``folder`` and return their number.
 
-    Best fit decreasing, within batches of 1,000 conversations: none is cut, since none is longer
-    than the window.
+    Best fit decreasing, within batches of 1,000 conversations. None is cut, as none is longer than the window.
     """
     from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset

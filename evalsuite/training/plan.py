@@ -1,4 +1,4 @@
-"""What one training process is told: everything settled, nothing left to find out."""
+"""The complete settings of a training process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SHRUNK_SHARE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A settled run. ``work`` holds the tokens, the checkpoints and in the end the finished folder.
+    """A training run. ``work`` is the folder of the tokens, the training checkpoints and the finished checkpoint.
 
-    ``steps`` are optimizer steps, ``accumulation`` micro-batches a step and device; ``end_id`` is
+    ``steps`` are optimizer steps, ``accumulation`` micro-batches per step and device; ``end_id`` is
     the end-of-turn token; ``template`` is the chat template.
     """
 
@@ -53,7 +53,7 @@ class Plan:
         return self.folder / "finished"
 
     def write(self) -> Path:
-        """Write the plan into its own folder and return the file."""
+        """Write the plan to plan.json in its folder and return the path."""
         path = self.folder / "plan.json"
         write_json(path, asdict(self) | {"config": self.config.model_dump(mode="json")})
         return path
@@ -72,18 +72,18 @@ def read_plan(path: Path) -> Plan:
 
 
 def count_steps(config: TrainingConfig, n_windows: int, n_devices: int) -> int:
-    """Return the optimizer steps of the whole run; the last step of an epoch may be smaller than the others."""
+    """Return the number of optimizer steps; the last step of an epoch may be smaller."""
     batches = math.ceil(n_windows / (config.micro_batch_size * n_devices))
-    an_epoch = max(1, math.ceil(batches / (config.batch_size // (config.micro_batch_size * n_devices))))
-    steps = max(1, math.ceil(config.epochs * an_epoch))
+    per_epoch = max(1, math.ceil(batches / (config.batch_size // (config.micro_batch_size * n_devices))))
+    steps = max(1, math.ceil(config.epochs * per_epoch))
     return min(steps, config.max_steps) if config.max_steps else steps
 
 
-def shrink_warmup(asked: int, steps: int) -> int:
-    """Return the warm-up: as asked, but a tenth of a run that would spend more than half of its steps on it."""
-    return asked if asked * 2 <= steps else max(1, round(steps * _SHRUNK_SHARE)) if steps > 1 else 0
+def shrink_warmup(warmup: int, steps: int) -> int:
+    """Return the warm-up steps: ``warmup``, or a tenth of ``steps`` if it is more than half of them."""
+    return warmup if warmup * 2 <= steps else max(1, round(steps * _SHRUNK_SHARE)) if steps > 1 else 0
 
 
 def _set_only(config: Mapping[str, Any]) -> dict[str, Any]:
-    """LoRA settings count as given only where LoRA is used."""
+    """Drop the LoRA settings without ``method: lora``, where the config rejects them."""
     return {key: value for key, value in config.items() if key != "lora" or config["method"] == "lora"}

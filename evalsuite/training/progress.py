@@ -1,4 +1,4 @@
-"""Where a training stands: step, loss, tokens a second, time left, and MFU where the GPU's peak is known."""
+"""Training progress: step, loss, tokens per second, time left, and MFU if the GPU's peak is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TASK = "sft"
 class TrainingProgress:
     """Counts steps, tokens and time; ``flops_per_token`` and ``peak_flops`` (of all devices) give the MFU.
 
-    ``before`` are the seconds that a killed run had already trained.
+    ``before`` are the seconds trained before the run was interrupted.
     """
 
     show: Progress
@@ -25,50 +25,50 @@ class TrainingProgress:
     before: float = 0.0
     curve: list[tuple[int, float]] = field(default_factory=list)
     _tokens: int = 0
-    _begun: float = 0.0
-    _first: int = 0
+    _started_at: float = 0.0
+    _first_step: int = 0
     _step: int = 0
 
     def begin(self, step: int) -> None:
-        self._begun, self._first, self._step = time.monotonic(), step, step
+        self._started_at, self._first_step, self._step = time.monotonic(), step, step
         self.show.begin(TASK, self.steps)
-        self.show.settle(TASK, step, self.steps)
+        self.show.update(TASK, step, self.steps)
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, those before a kill included."""
-        return self.before + (time.monotonic() - self._begun if self._begun else 0.0)
+        """Seconds of training so far, including those before an interruption."""
+        return self.before + (time.monotonic() - self._started_at if self._started_at else 0.0)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens trained a second since this process began, padding not counted."""
-        elapsed = time.monotonic() - self._begun
-        return self._tokens / elapsed if self._begun and self._tokens and elapsed > 0 else None
+        """Tokens trained per second since this process started, without padding."""
+        elapsed = time.monotonic() - self._started_at
+        return self._tokens / elapsed if self._started_at and self._tokens and elapsed > 0 else None
 
     @property
     def mfu(self) -> float | None:
-        """Share of the devices' bf16 peak that the model's own arithmetic uses, 0 to 1."""
+        """Model FLOPs utilization: share of the devices' bf16 peak, 0 to 1."""
         rate = self.tokens_per_second
         return rate * self.flops_per_token / self.peak_flops if rate and self.peak_flops else None
 
     def count(self, n_tokens: int) -> None:
-        """Count tokens that went through the model, over all processes."""
+        """Add tokens trained on, over all processes."""
         self._tokens += n_tokens
 
     def at_step(self, step: int) -> None:
         self._step = step
-        self.show.settle(TASK, step, self.steps)
+        self.show.update(TASK, step, self.steps)
 
     def at_loss(self, step: int, loss: float) -> None:
         self.curve.append((step, loss))
-        self.show.step(self.words(loss))
+        self.show.step(self.summary(loss))
 
-    def words(self, loss: float) -> str:
+    def summary(self, loss: float) -> str:
         parts = [f"step {self._step}/{self.steps}", f"loss {loss:.3f}"]
         if rate := self.tokens_per_second:
             parts.append(f"{rate:,.0f} tokens/s")
-        if done := self._step - self._first:
-            left = (self.steps - self._step) * (time.monotonic() - self._begun) / done
+        if done := self._step - self._first_step:
+            left = (self.steps - self._step) * (time.monotonic() - self._started_at) / done
             parts.append(f"{_clock(left)} left")
         if (share := self.mfu) is not None:
             parts.append(f"MFU {share:.0%}")

@@ -1,4 +1,4 @@
-"""trl's trainer with what it lacks: it stops at a loss that is no number and, on a CPU, scores answers only."""
+"""trl's trainer, extended to stop at a NaN loss and, on a CPU, to compute logits only for answer tokens."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from evalsuite.files import read_json, write_json
 from evalsuite.training.masks import IGNORED
 from evalsuite.training.progress import TrainingProgress
 
-_MOST_KEPT = 4096
-"""Above this many scored positions a batch the full logits cost more memory than they save time."""
+_MAX_SELECTED = 4096
+"""Above this many scored positions per batch, selecting them costs more memory than it saves time."""
 
-MARK = "whole.json"
-"""Written into a training checkpoint after everything else of it."""
+COMPLETE_MARK = "whole.json"
+"""The file that is written last into a training checkpoint."""
 
 
 class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
-    """trl's SFTTrainer over rows of ``input_ids`` and ``labels`` that need no more preparation."""
+    """trl's SFTTrainer over prepared rows of ``input_ids`` and ``labels``."""
 
-    def __init__(self, *, on_tokens: Callable[[int], None], **words: Any) -> None:
-        super().__init__(**words)
+    def __init__(self, *, on_tokens: Callable[[int], None], **options: Any) -> None:
+        super().__init__(**options)
         self._on_tokens = on_tokens
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise NonFiniteLossError(self.state.global_step + 1, float(loss), _samples(inputs))
-        real = inputs.get("attention_mask")
-        self._on_tokens((inputs["input_ids"].numel() if real is None else int(real.sum())) * self.args.world_size)
+        mask = inputs.get("attention_mask")
+        self._on_tokens((inputs["input_ids"].numel() if mask is None else int(mask.sum())) * self.args.world_size)
         return loss
 
     def compute_loss(
@@ -43,35 +43,35 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """Return the mean loss over answer tokens.
 
-        trl projects every position onto the vocabulary where there is no Triton; on a CPU, where
-        that is a fifth of the work for a small model, only positions with a label are projected.
+        Without Triton, trl computes logits for every position. On a CPU, where that is a fifth of the
+        work for a small model, they are computed for labelled positions only.
         """
         targets = inputs["labels"][:, 1:]
-        kept = (targets[0] != IGNORED).nonzero().squeeze(1)
-        lean = (
+        labelled = (targets[0] != IGNORED).nonzero().squeeze(1)
+        select = (
             not return_outputs
             and targets.shape[0] == 1
             and targets.device.type == "cpu"
-            # trl's own path gathers figures over processes: all of them must take the same one.
+            # trl's path gathers figures over processes, so all of them must take the same path.
             and self.accelerator.num_processes == 1
-            and 0 < kept.numel() <= _MOST_KEPT
-            and self._takes_positions()
+            and 0 < labelled.numel() <= _MAX_SELECTED
+            and self._accepts_positions()
         )
-        if not lean:
+        if not select:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        words = {key: value for key, value in inputs.items() if key != "labels"}
-        logits = model(**words, use_cache=False, logits_to_keep=kept).logits[0]
-        total = torch.nn.functional.cross_entropy(logits.float(), targets[0, kept], reduction="sum")
-        n = kept.numel() if num_items_in_batch is None else num_items_in_batch
+        model_inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        logits = model(**model_inputs, use_cache=False, logits_to_keep=labelled).logits[0]
+        total = torch.nn.functional.cross_entropy(logits.float(), targets[0, labelled], reduction="sum")
+        n = labelled.numel() if num_items_in_batch is None else num_items_in_batch
         return total / n
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write no model card: training.json says what the checkpoint is made of."""
+        """Write no model card: training.json documents the checkpoint."""
 
     def _send_telemetry(self) -> None:
-        """Tell nobody that a training runs."""
+        """Send no telemetry."""
 
-    def _takes_positions(self) -> bool:
+    def _accepts_positions(self) -> bool:
         model = self.accelerator.unwrap_model(self.model)
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         return "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -87,10 +87,10 @@ class NonFiniteLossError(TrainingError):
         self.samples = samples
 
 
-class Watcher(TrainerCallback):  # type: ignore[misc]
-    """Passes every step on to the progress, and marks each training checkpoint whole once it is.
+class TrainingCallback(TrainerCallback):  # type: ignore[misc]
+    """Reports every step to the progress, and marks each training checkpoint complete once it is saved.
 
-    ``on_begin`` is called when the model stands as it is trained (placed, sharded, resumed).
+    ``on_begin`` is called when the model is ready to train (placed, sharded, resumed).
     """
 
     def __init__(self, progress: TrainingProgress, on_begin: Callable[[], None]) -> None:
@@ -122,29 +122,29 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         if state.is_world_process_zero:
-            place = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            write_json(place / MARK, {"step": state.global_step, "seconds": self._progress.seconds})
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            write_json(folder / COMPLETE_MARK, {"step": state.global_step, "seconds": self._progress.seconds})
         return control
 
 
-def last_whole_checkpoint(folder: Path) -> tuple[str, float] | None:
-    """Return the last training checkpoint that was written to its end, and the seconds trained until then."""
-    whole = [(read_json(mark)["step"], mark) for mark in folder.glob(f"checkpoint-*/{MARK}")]
-    if not whole:
+def last_complete_checkpoint(folder: Path) -> tuple[str, float] | None:
+    """Return the last complete training checkpoint and the seconds trained until then."""
+    complete = [(read_json(mark)["step"], mark) for mark in folder.glob(f"checkpoint-*/{COMPLETE_MARK}")]
+    if not complete:
         return None
-    mark = max(whole)[1]
+    mark = max(complete)[1]
     return str(mark.parent), float(read_json(mark)["seconds"])
 
 
 def held_out_losses(trainer: Any, rows: Any) -> list[tuple[float, int]]:
     """Return summed loss in nats and the number of scored tokens of every held-out conversation.
 
-    Every process computes all of them, so that sharded weights are gathered in step.
+    Every process computes all of them, because sharded weights are gathered collectively.
     """
     model = trainer.model_wrapped
     was_training = model.training
     model.eval()
-    found = []
+    losses = []
     device = trainer.accelerator.device
     with torch.no_grad(), trainer.compute_loss_context_manager():
         for row in rows:
@@ -152,13 +152,13 @@ def held_out_losses(trainer: Any, rows: Any) -> list[tuple[float, int]]:
             targets = torch.tensor(row["labels"][1:], device=device)
             logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
             total = torch.nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-            found.append((float(total), int((targets != IGNORED).sum())))
+            losses.append((float(total), int((targets != IGNORED).sum())))
     model.train(was_training)
-    return found
+    return losses
 
 
 def _samples(inputs: Mapping[str, Any]) -> list[tuple[int, ...]]:
-    """Cut a batch back into its conversations: at each position 0 of a packed row, else row by row."""
+    """Split a batch into its conversations: at each position 0 of a packed row, otherwise by row."""
     ids = inputs["input_ids"]
     if "position_ids" not in inputs:
         mask = inputs["attention_mask"]

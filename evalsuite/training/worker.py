@@ -1,6 +1,6 @@
-"""One training process: load, train, write the finished folder. Run in place, or once a device by accelerate.
+"""One training process: load, train, write the finished checkpoint. Runs in place or once per device.
 
-``python -m evalsuite.training.worker PLAN`` is what accelerate's launcher starts.
+The launcher starts ``python -m evalsuite.training.worker PLAN`` on each device.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.files import read_json, write_json
-from evalsuite.progress import PlainLines, Progress, Silence
+from evalsuite.progress import LogProgress, NoProgress, Progress
 from evalsuite.training.checkpoint_out import (
     stops_at,
     write_adapter_base,
@@ -24,13 +24,13 @@ from evalsuite.training.devices import training_flops
 from evalsuite.training.plan import Plan, read_plan
 from evalsuite.training.progress import TrainingProgress
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
-def load_model(plan_base: str, attention: str, *, frozen_bf16: bool = False) -> Any:
-    """Load the base with float32 master weights; ``frozen_bf16`` is for weights that only an adapter changes.
+def load_model(base: str, attention: str, *, frozen_bf16: bool = False) -> Any:
+    """Load the base with float32 master weights, or in bf16 with ``frozen_bf16`` if only an adapter is trained.
 
-    Weights kept in bf16 lose most updates at these learning rates to rounding.
+    In bf16 weights, most updates at these learning rates are lost to rounding.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -38,54 +38,54 @@ def load_model(plan_base: str, attention: str, *, frozen_bf16: bool = False) -> 
 
     disable_progress_bar()
     dtype = torch.bfloat16 if frozen_bf16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(plan_base, dtype=dtype, attn_implementation=attention)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=attention)
     model.config.use_cache = False
     return model
 
 
-def work(plan: Plan, show: Progress, model: Any = None) -> None:
-    """Train as ``plan`` says and leave the finished folder in ``plan.finished``.
+def run_training(plan: Plan, show: Progress, model: Any = None) -> None:
+    """Train as described by ``plan`` and write the checkpoint to ``plan.finished``.
 
-    Raises TrainingError for a loss that is no number (with the batch's conversations) and for
-    want of memory (with what to lower).
+    Raises TrainingError for a NaN or infinite loss (with the batch's conversations) and when out of
+    memory (with the settings to lower).
     """
     from evalsuite.training.trainer import NonFiniteLossError
 
     try:
-        _work(plan, show, model)
+        _run_training(plan, show, model)
     except NonFiniteLossError as error:
-        raise TrainingError(_name_batch(plan, error)) from error
+        raise TrainingError(_non_finite_loss_message(plan, error)) from error
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+        if not isinstance(error, MemoryError) and not any(phrase in str(error) for phrase in _OUT_OF_MEMORY):
             raise
-        raise TrainingError(_lower_what(plan)) from error
+        raise TrainingError(_out_of_memory_message(plan)) from error
 
 
-def _work(plan: Plan, show: Progress, model: Any) -> None:
+def _run_training(plan: Plan, show: Progress, model: Any) -> None:
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
 
-    from evalsuite.training.trainer import AnswerTrainer, Watcher, held_out_losses, last_whole_checkpoint
+    from evalsuite.training.trainer import AnswerTrainer, TrainingCallback, held_out_losses, last_complete_checkpoint
 
     tokens = plan.folder / "tokens"
-    # The processes must know of each other before sharded weights are loaded: the arguments see to that.
+    # Creating the arguments initialises distributed training, which must precede loading sharded weights.
     arguments = training_arguments(plan)
     model = (
         model if model is not None else load_model(plan.base_folder, plan.devices.attention, frozen_bf16=_frozen(plan))
     )
-    resumed = last_whole_checkpoint(plan.checkpoints)
+    resumed = last_complete_checkpoint(plan.checkpoints)
     progress = _progress(plan, model, show, resumed[1] if resumed else 0.0)
-    aside = Dataset.from_file(str(tokens / "held_out.arrow"))
+    held_out = Dataset.from_file(str(tokens / "held_out.arrow"))
     before = plan.folder / "held_out_before.json"
 
     def measure_before() -> None:
-        if len(aside) and not before.is_file():
-            losses = held_out_losses(trainer, aside)
+        if len(held_out) and not before.is_file():
+            losses = held_out_losses(trainer, held_out)
             if trainer.is_world_process_zero():
                 write_json(before, losses)
 
     with warnings.catch_warnings():
-        # trl announces that its liger switch moves to hub kernels, which would have to be fetched.
+        # trl warns that use_liger_kernel will move to hub kernels, which would need a download.
         warnings.filterwarnings("ignore", message=".*use_liger_kernel.*", category=FutureWarning)
         trainer = AnswerTrainer(
             model=model,
@@ -93,14 +93,14 @@ def _work(plan: Plan, show: Progress, model: Any) -> None:
             train_dataset=_rows(plan),
             processing_class=_tokenizer(plan),
             peft_config=_lora(plan) if plan.config.method == "lora" else None,
-            callbacks=[Watcher(progress, measure_before)],
+            callbacks=[TrainingCallback(progress, measure_before)],
             on_tokens=progress.count,
         )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.train(resume_from_checkpoint=resumed[0] if resumed else None)
     seconds, rate, mfu = progress.seconds, progress.tokens_per_second, progress.mfu
-    after = held_out_losses(trainer, aside) if len(aside) else []
+    after = held_out_losses(trainer, held_out) if len(held_out) else []
     _save(plan, trainer)
     if trainer.is_world_process_zero():
         outcome = {
@@ -117,8 +117,8 @@ def _work(plan: Plan, show: Progress, model: Any) -> None:
 def training_arguments(plan: Plan) -> Any:
     """Return the plan as trl's SFTConfig.
 
-    The rows come with labels, so that trl's own preparation is skipped: what was verified is what
-    trains. ``packing`` there only chooses the collator that keeps packed samples apart.
+    The rows have labels, so trl's preparation is skipped and exactly the verified tokens are trained on.
+    ``packing`` only selects the collator that keeps packed samples apart.
     """
     from trl import SFTConfig
 
@@ -159,7 +159,7 @@ def training_arguments(plan: Plan) -> Any:
         ddp_backend="gloo" if devices.kind == "cpu" and devices.n > 1 else None,
     )
     if devices.kind == "cuda" and devices.n == 1:
-        # Without a launcher transformers counts every GPU in sight, and trl refuses to spread over them unasked.
+        # Without a launcher transformers counts all visible GPUs, and trl rejects that many.
         arguments._n_gpu = 1
     return arguments
 
@@ -211,7 +211,7 @@ def _progress(plan: Plan, model: Any, show: Progress, before: float) -> Training
 
 
 def _save(plan: Plan, trainer: Any) -> None:
-    """Write weights in the base's own dtype, tokenizer, template and generation settings."""
+    """Write weights in the base's dtype, tokenizer, chat template and generation config."""
     import torch
 
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -220,12 +220,13 @@ def _save(plan: Plan, trainer: Any) -> None:
     folder, base = plan.finished, Path(plan.base_folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    word = str(read_json(base / "config.json").get("dtype") or read_json(base / "config.json").get("torch_dtype"))
-    dtype = getattr(torch, word.removeprefix("torch."), torch.float32)
+    config = read_json(base / "config.json")
+    dtype_name = str(config.get("dtype") or config.get("torch_dtype"))
+    dtype = getattr(torch, dtype_name.removeprefix("torch."), torch.float32)
     if plan.config.method == "lora":
         model.save_pretrained(folder, state_dict=state)
         write_adapter_base(folder, plan.base)
-        if merges(plan):
+        if merges_adapter(plan):
             _merge(plan, folder, dtype)
     else:
         model.config.use_cache = True
@@ -236,8 +237,8 @@ def _save(plan: Plan, trainer: Any) -> None:
     write_generation_config(base, folder, plan.end_id)
 
 
-def merges(plan: Plan) -> bool:
-    """Whether LoRA weights are added into the base: when asked, and where the base alone would not stop."""
+def merges_adapter(plan: Plan) -> bool:
+    """Return whether the adapter is merged: if requested, or if the base would not stop at the end of a turn."""
     return plan.config.lora.merge or not stops_at(Path(plan.base_folder), plan.end_id)
 
 
@@ -252,19 +253,19 @@ def _merge(plan: Plan, folder: Path, dtype: Any) -> None:
 
 
 def _cast(state: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-    """Cast floating weights; those that share memory still do."""
-    seen: dict[tuple[int, tuple[int, ...]], Any] = {}
+    """Cast floating weights; shared weights stay shared."""
+    by_storage: dict[tuple[int, tuple[int, ...]], Any] = {}
     cast = {}
     for name, weight in state.items():
         key = (weight.data_ptr(), tuple(weight.shape))
-        if key not in seen:
-            seen[key] = weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
-        cast[name] = seen[key]
+        if key not in by_storage:
+            by_storage[key] = weight.detach().to("cpu", dtype) if weight.is_floating_point() else weight.detach().cpu()
+        cast[name] = by_storage[key]
     return cast
 
 
-def _name_batch(plan: Plan, error: Any) -> str:
-    """Find the batch's conversations by their tokens in the token file."""
+def _non_finite_loss_message(plan: Plan, error: Any) -> str:
+    """Return the error message with the batch's conversations, looked up by their tokens."""
     from datasets import Dataset
 
     wanted: Sequence[tuple[int, ...]] = error.samples
@@ -274,29 +275,30 @@ def _name_batch(plan: Plan, error: Any) -> str:
             names[ids] = row["conversation_hash"][:16]
     named = ", ".join(names.get(ids, "?") for ids in wanted[:8]) + (" and more" if len(wanted) > 8 else "")
     return (
-        f"the loss is {error.loss} at step {error.step}, in the batch of the conversations {named}; look at these, "
+        f"the loss is {error.loss} at step {error.step}, in the batch of the conversations {named}; check these, "
         "lower learning_rate or max_grad_norm, then start again with --fresh"
     )
 
 
-def _lower_what(plan: Plan) -> str:
+def _out_of_memory_message(plan: Plan) -> str:
     config = plan.config
     remedies = []
     if config.micro_batch_size > 1:
         remedies.append(f"micro_batch_size (now {config.micro_batch_size})")
     remedies.append(f"max_length (now {config.max_length:,})")
-    more = ["set gradient_checkpointing: true"] if not config.gradient_checkpointing else []
-    more += ["use method: lora"] if config.method == "full" else []
-    more += ["use more GPUs"] if plan.devices.kind == "cuda" else []
-    where = plan.devices.name or "this machine"
-    return f"out of memory on {where}: lower {' or '.join(remedies)}" + (f"; or {', or '.join(more)}" if more else "")
+    others = ["set gradient_checkpointing: true"] if not config.gradient_checkpointing else []
+    others += ["use method: lora"] if config.method == "full" else []
+    others += ["use more GPUs"] if plan.devices.kind == "cuda" else []
+    device = plan.devices.name or "this machine"
+    suffix = f"; or {', or '.join(others)}" if others else ""
+    return f"out of memory on {device}: lower {' or '.join(remedies)}{suffix}"
 
 
-def main(words: Sequence[str]) -> int:
-    """Train one process of several; the first one's progress goes to stderr, failures into the work folder."""
+def main(arguments: Sequence[str]) -> int:
+    """Run one of several training processes; rank 0 shows progress on stderr, failures go to the work folder."""
     import os
 
-    plan = read_plan(Path(words[0]))
+    plan = read_plan(Path(arguments[0]))
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if n_processes != plan.devices.n:
         write_json(
@@ -304,9 +306,9 @@ def main(words: Sequence[str]) -> int:
             {"message": f"the launcher started {n_processes} processes, not {plan.devices.n}; set devices: 1"},
         )
         return TrainingError.exit_code
-    show: Progress = PlainLines() if os.environ.get("RANK", "0") == "0" else Silence()
+    show: Progress = LogProgress() if os.environ.get("RANK", "0") == "0" else NoProgress()
     try:
-        work(plan, show)
+        run_training(plan, show)
     except EvalsuiteError as error:
         write_json(plan.folder / "failure.json", {"message": str(error)})
         return error.exit_code

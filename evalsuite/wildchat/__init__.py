@@ -1,1 +1,1 @@
-"""WILDCHAT-50M's (arXiv 2501.18511) published tables and figures, and one's own beside them."""
+"""The published tables and figures of WILDCHAT-50M (arXiv 2501.18511), with own results for comparison."""

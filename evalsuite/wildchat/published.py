@@ -1,4 +1,4 @@
-"""The published tables, read from the data files beside this module."""
+"""The published tables, read from the CSV and YAML files in ``tables/``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAKING = re.compile(r"^(?P<base>.+?) : (?P<dgms>.+?)(?: \((?P<thousands>\d+)k\)
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """How a row's model came about: base and DGMs by the paper's short names; no DGM for a model as it is."""
+    """How a row's model was made: base and DGMs by the paper's short names; no DGM for an untrained model."""
 
     base: str
     dgms: tuple[str, ...] = ()
@@ -62,63 +62,63 @@ class PublishedTable:
 @cache
 def published_tables() -> tuple[PublishedTable, ...]:
     """Return Tables 1 to 7 and the points of Figure 2."""
-    return tuple(_table(key, said) for key, said in _said()["tables"].items())
+    return tuple(_table(key, layout) for key, layout in _layouts()["tables"].items())
 
 
 @cache
 def short_names() -> Mapping[str, tuple[str, ...]]:
     """Return the paper's short names of models with the names of the checkpoints they mean."""
-    return {short: tuple(names) for short, names in _said()["names"].items()}
+    return {short: tuple(names) for short, names in _layouts()["names"].items()}
 
 
 @cache
-def _said() -> dict[str, Any]:
+def _layouts() -> Any:
     import yaml
 
-    text = files("evalsuite.wildchat").joinpath("tables", "tables.yaml").read_text(encoding="utf-8")
-    said: dict[str, Any] = yaml.safe_load(text)
-    return said
+    return yaml.safe_load(_text("tables.yaml"))
 
 
-def _table(key: str, said: Mapping[str, Any]) -> PublishedTable:
-    text = files("evalsuite.wildchat").joinpath("tables", f"{key}.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    head = [name for name in rows[0] if name in said["columns"]]
-    percent = bool(said.get("percent"))
-    columns = tuple(_column(name, said["columns"][name], percent=percent) for name in head)
-    read: dict[str, Mapping[str, Value]] = {}
+def _text(name: str) -> str:
+    return files("evalsuite.wildchat").joinpath("tables", name).read_text(encoding="utf-8")
+
+
+def _table(key: str, layout: Mapping[str, Any]) -> PublishedTable:
+    rows = list(csv.DictReader(_text(f"{key}.csv").splitlines()))
+    columns = {name: _column(name, layout) for name in rows[0] if name in layout["columns"]}
+    values: dict[str, Mapping[str, Value]] = {}
     for row in rows:
         label = next(iter(row.values())) if key != "figure2" else f"{row['dgm']} ({row['quantity_k']}k)"
-        read[label] = {c.key: _value(row[name]) for name, c in zip(head, columns, strict=True) if row[name].strip()}
-    kind: Kind = said.get("kind", "plain")
+        values[label] = {column.key: _value(row[name]) for name, column in columns.items() if row[name].strip()}
+    kind: Kind = layout.get("kind", "plain")
+    made = [label for label in values if kind != "plain" and not label.startswith("PF |")]
     return PublishedTable(
         id=key,
-        title=str(said["title"]),
-        source=f"WILDCHAT-50M, {said['says']}",
+        title=str(layout["title"]),
+        source=f"WILDCHAT-50M, {layout['says']}",
         kind=kind,
-        columns=columns,
-        rows=read,
-        makings={label: making_of(label, said) for label in read if kind != "plain" and not label.startswith("PF |")},
-        notes=tuple(" ".join(note.split()) for note in said.get("notes", ())),
+        columns=tuple(columns.values()),
+        rows=values,
+        makings={label: making_of(label, layout) for label in made},
+        notes=tuple(" ".join(note.split()) for note in layout.get("notes", ())),
     )
 
 
-def _column(name: str, said: Mapping[str, Any], *, percent: bool) -> PublishedColumn:
-    own = said.get("own")
-    scale = 100.0 if percent and own not in {"mt_bench", "alpaca_eval"} else 1.0
-    return PublishedColumn(said["key"], name, said["format"], own, scale, said.get("over"))
+def _column(name: str, table: Mapping[str, Any]) -> PublishedColumn:
+    layout = table["columns"][name]
+    own = layout.get("own")
+    scale = 100.0 if table.get("percent") and own not in {"mt_bench", "alpaca_eval"} else 1.0
+    return PublishedColumn(layout["key"], name, layout["format"], own, scale, layout.get("over"))
 
 
 def _value(text: str) -> Value:
-    digits = len(text.partition(".")[2])
-    return Value(float(text), 0.5 * 10**-digits)
+    return Value(float(text), 0.5 * 10 ** -len(text.partition(".")[2]))
 
 
-def making_of(label: str, said: Mapping[str, Any]) -> Making:
+def making_of(label: str, layout: Mapping[str, Any]) -> Making:
     """Read a row's label: ``L8B : Q72 + L70 (500k)``, ``Q72 : None``, or a DGM alone where the table has one base."""
-    full = f"{said['base']} : {label}" if said.get("base") else label
+    full = f"{layout['base']} : {label}" if layout.get("base") else label
     match = _MAKING.match(full)
     if match is None or match["dgms"] == "None":
         return Making(match["base"] if match else label)
-    size = int(match["thousands"]) * 1000 if match["thousands"] else said.get("size")
+    size = int(match["thousands"]) * 1000 if match["thousands"] else layout.get("size")
     return Making(match["base"], tuple(match["dgms"].split(" + ")), size)

@@ -11,22 +11,22 @@ async function saveAnalysisTable(button) {
   saveFile(analysis.folder + "-" + id + ".csv", "text/csv", tables[id] ?? tableAsCsv(button.closest("figure").querySelector("table")));
 }
 
-function exampleBox(example, place) {
-  return h("details", { class: "verdict-row", open: place === 0 }, h("summary", {}, h("b", {}, example.model ?? "model not recorded"), " ", h("span", { class: "question" }, String(example.prompt ?? "").slice(0, 140))),
+function exampleBox(example, number) {
+  return h("details", { class: "verdict-row", open: number === 0 }, h("summary", {}, h("b", {}, example.model ?? "model not recorded"), " ", h("span", { class: "question" }, String(example.prompt ?? "").slice(0, 140))),
     answerText(String(example.text ?? "")));
 }
 
 async function openExamples(button) {
-  const analysis = analysisOf(button), place = button.closest("figure").querySelector(".examples");
+  const analysis = analysisOf(button), box = button.closest("figure").querySelector(".examples");
   const open = button.getAttribute("aria-expanded") === "true";
   button.closest("figure").querySelectorAll("[data-example]").forEach((other) => other.setAttribute("aria-expanded", "false"));
-  if (open) return place.replaceChildren();
+  if (open) return box.replaceChildren();
   button.setAttribute("aria-expanded", "true");
   const all = analysis.examples ? await remembered(analysis.examples, () => unpackJson(analysis.examples)) : null;
-  const found = all ? all[button.dataset.example] || [] : [];
-  place.replaceChildren(h("h4", { tabindex: "-1" }, "Examples: ", button.dataset.example),
-    ...(all ? found.map(exampleBox) : [h("p", {}, "The examples do not fit into this file; they stand in analyses/" + analysis.folder + "/analysis.json.")]));
-  place.firstChild.focus();
+  const examples = all ? all[button.dataset.example] || [] : [];
+  box.replaceChildren(h("h4", { tabindex: "-1" }, "Examples: ", button.dataset.example),
+    ...(all ? examples.map(exampleBox) : [h("p", {}, "The examples do not fit into this file; they are in analyses/" + analysis.folder + "/analysis.json.")]));
+  box.firstChild.focus();
 }
 
 function startAnalyses() {

@@ -22,7 +22,7 @@ function remembered(id, make) {
   return unpacked.get(id);
 }
 
-// Marks of a part: {place of a model: Float64Array with NaN where there is no mark}.
+// Marks of a part: {number of a model: Float64Array with NaN where there is no mark}.
 function marksOf(part) {
   return remembered("marks " + part.name, async () => {
     const bytes = await unpack(part.marks.id);
@@ -32,8 +32,8 @@ function marksOf(part) {
     const step = wide ? (part.marks.high - part.marks.low) / 65534 : 0;
     const mark = (code) => code === missing ? NaN : wide ? part.marks.low + code * step : part.marks.levels[code];
     const rows = {};
-    part.models.forEach((place, row) => {
-      rows[place] = Float64Array.from(codes.subarray(row * part.n, (row + 1) * part.n), mark);
+    part.models.forEach((model, row) => {
+      rows[model] = Float64Array.from(codes.subarray(row * part.n, (row + 1) * part.n), mark);
     });
     return rows;
   });
@@ -43,7 +43,7 @@ function blockOf(part, item) {
   return part.blocks.find(([first, last]) => first <= item && item < last);
 }
 
-// One item's texts, null where they stand in a page beside this file.
+// One item's texts, null where they are in a page beside this file.
 async function itemOf(part, item) {
   const block = blockOf(part, item);
   if (!block || block[2].endsWith(".html")) return null;

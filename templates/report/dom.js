@@ -34,12 +34,12 @@ function plainTable(head, rows, caption) {
     h("table", { class: "plain" },
       caption && h("caption", {}, caption),
       h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, place) =>
-        place ? h("td", {}, cell) : h("th", { scope: "row" }, cell)))))));
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell, column) =>
+        column ? h("td", {}, cell) : h("th", { scope: "row" }, cell)))))));
 }
 
-function say(words) {
-  document.getElementById("status").textContent = words;
+function say(text) {
+  document.getElementById("status").textContent = text;
 }
 
 function saveFile(name, type, text) {

@@ -2,8 +2,8 @@
 // Items: a list to search, and one item with any models' answers side by side.
 const PAGE = 100;
 
-function placesOf(query, part) {
-  const wanted = (query.get("models") || "").split(",").map(modelBySlug).filter((place) => place >= 0 && part.models.includes(place));
+function pickedModels(query, part) {
+  const wanted = (query.get("models") || "").split(",").map(modelBySlug).filter((model) => model >= 0 && part.models.includes(model));
   return wanted.length ? wanted : part.models.slice(0, 2);
 }
 
@@ -11,27 +11,27 @@ function partOf(query) {
   return index.parts.find((part) => part.name === query.get("part")) || index.parts[0];
 }
 
-function itemAddress(part, item, places) {
-  const values = new URLSearchParams({ view: "item", part: part.name, item, models: places.map((p) => index.models[p].slug).join(",") });
+function itemAddress(part, item, picked) {
+  const values = new URLSearchParams({ view: "item", part: part.name, item, models: picked.map((p) => index.models[p].slug).join(",") });
   const block = blockOf(part, item);
   return (block && block[2].endsWith(".html") ? block[2] : "") + "#" + values;
 }
 
 async function itemsView(query) {
   if (!index.parts.length) return [h("h2", {}, "Items"), h("p", {}, "The results hold no recorded items, only figures.")];
-  const part = partOf(query), places = placesOf(query, part);
+  const part = partOf(query), picked = pickedModels(query, part);
   const marks = await marksOf(part);
-  const state = { words: "", only: query.get("only") || "", order: "", page: 0 };
+  const state = { search: "", only: query.get("only") || "", order: "", page: 0 };
   const list = h("div", {});
-  const refill = () => fillItems(list, part, places, marks, state);
+  const refill = () => fillItems(list, part, picked, marks, state);
   const select = (label, values, on) => h("label", {}, label + " ", h("select", { onchange: (event) => { on(event.target.value); state.page = 0; refill(); } },
-    values.map(([value, words]) => h("option", { value, selected: value === state.only }, words))));
+    values.map(([value, text]) => h("option", { value, selected: value === state.only }, text))));
   refill();
   return [
     h("h2", {}, "Items: ", part.title),
     h("div", { class: "controls" },
-      partSelect(part, places), modelBoxes(part, places, (next) => go({ view: "items", part: part.name, models: next })),
-      h("label", {}, "Search ", h("input", { type: "search", oninput: (event) => { state.words = event.target.value.toLowerCase(); state.page = 0; refill(); } })),
+      partSelect(part, picked), modelBoxes(part, picked, (next) => go({ view: "items", part: part.name, models: next })),
+      h("label", {}, "Search ", h("input", { type: "search", oninput: (event) => { state.search = event.target.value.toLowerCase(); state.page = 0; refill(); } })),
       select("Show", [["", "all items"], ["differ", "where the marks differ"], ["unscored", "with an unscored answer"]], (value) => { state.only = value; }),
       select("Order", [["", "as asked"], ["low", "lowest mark first"], ["differ-most", "largest difference first"]], (value) => { state.order = value; })),
     list,
@@ -42,25 +42,25 @@ function go(values) {
   location.hash = new URLSearchParams(values);
 }
 
-function partSelect(part, places) {
-  const models = places.map((place) => index.models[place].slug).join(",");
+function partSelect(part, picked) {
+  const models = picked.map((model) => index.models[model].slug).join(",");
   return h("label", {}, "Part ", h("select", { onchange: (event) => go({ view: "items", part: event.target.value, models }) },
     index.parts.map((other) => h("option", { value: other.name, selected: other === part }, other.title + " (" + other.n + ")"))));
 }
 
-function modelBoxes(part, places, then) {
-  return h("details", { class: "choices-box" }, h("summary", {}, places.length + " of " + part.models.length + " models"),
-    h("div", { class: "choices" }, part.models.map((place) => h("label", {}, h("input", { type: "checkbox", checked: places.includes(place), onchange: (event) => {
-      const next = event.target.checked ? [...places, place] : places.filter((other) => other !== place);
+function modelBoxes(part, picked, then) {
+  return h("details", { class: "choices-box" }, h("summary", {}, picked.length + " of " + part.models.length + " models"),
+    h("div", { class: "choices" }, part.models.map((model) => h("label", {}, h("input", { type: "checkbox", checked: picked.includes(model), onchange: (event) => {
+      const next = event.target.checked ? [...picked, model] : picked.filter((other) => other !== model);
       then(next.map((p) => index.models[p].slug).join(","));
-    } }), " ", nameOf(place)))));
+    } }), " ", nameOf(model)))));
 }
 
-function fillItems(list, part, places, marks, state) {
+function fillItems(list, part, picked, marks, state) {
   let items = Array.from({ length: part.n }, (_, item) => item);
-  const at = (item) => places.map((place) => marks[place][item]);
+  const at = (item) => picked.map((model) => marks[model][item]);
   const range = (item) => { const known = at(item).filter((m) => !Number.isNaN(m)); return known.length > 1 ? Math.max(...known) - Math.min(...known) : -1; };
-  if (state.words) items = items.filter((item) => [part.labels[item], part.titles[item], part.categories[item]].join(" ").toLowerCase().includes(state.words));
+  if (state.search) items = items.filter((item) => [part.labels[item], part.titles[item], part.categories[item]].join(" ").toLowerCase().includes(state.search));
   if (state.only === "differ") items = items.filter((item) => range(item) > 0);
   if (state.only === "unscored") items = items.filter((item) => at(item).some(Number.isNaN));
   const lowest = (item) => Math.min(...at(item).map((m) => (Number.isNaN(m) ? Infinity : m)));
@@ -69,17 +69,17 @@ function fillItems(list, part, places, marks, state) {
   const shown = items.slice(state.page * PAGE, (state.page + 1) * PAGE);
   const step = (by) => h("button", { type: "button", disabled: (state.page + by) < 0 || (state.page + by) * PAGE >= items.length, onclick: () => {
     state.page += by;
-    fillItems(list, part, places, marks, state);
+    fillItems(list, part, picked, marks, state);
   } }, by < 0 ? "Previous" : "Next");
-  const rows = shown.map((item) => [h("a", { href: itemAddress(part, item, places) }, part.labels[item]),
+  const rows = shown.map((item) => [h("a", { href: itemAddress(part, item, picked) }, part.labels[item]),
     h("span", { class: "question" }, part.titles.length ? part.titles[item] || "(no text)" : "text in the item's page"), part.categories[item] || "",
-    ...at(item).map((mark) => markWords(mark, part))]);
+    ...at(item).map((mark) => markText(mark, part))]);
   list.replaceChildren(
-    plainTable(["item", "question", "category", ...places.map(nameOf)], rows, items.length + " items; marks up to " + part.top),
+    plainTable(["item", "question", "category", ...picked.map(nameOf)], rows, items.length + " items; marks up to " + part.top),
     h("p", { class: "pager" }, step(-1), " page " + (state.page + 1) + " of " + Math.max(1, Math.ceil(items.length / PAGE)) + " ", step(1)));
 }
 
-function markWords(mark, part) {
+function markText(mark, part) {
   return Number.isNaN(mark) ? "–" : figure(mark, part.top > 10 ? 1 : part.top > 1 ? 1 : Number.isInteger(mark) ? 0 : 2);
 }
 
@@ -87,23 +87,23 @@ async function itemView(query) {
   const part = index.parts.find((one) => one.name === query.get("part"));
   const item = Number(query.get("item"));
   if (!part || !(item >= 0 && item < part.n)) return missingView("this item is not in the report");
-  const places = placesOf(query, part);
-  const found = await itemOf(part, item);
+  const picked = pickedModels(query, part);
+  const texts = await itemOf(part, item);
   const block = blockOf(part, item);
-  if (!found) {
-    const address = itemAddress(part, item, places);
-    return [h("h2", {}, part.title, ", item ", part.labels[item]), h("p", {}, "Its texts stand in a page beside this file: ",
+  if (!texts) {
+    const address = itemAddress(part, item, picked);
+    return [h("h2", {}, part.title, ", item ", part.labels[item]), h("p", {}, "Its texts are in a page beside this file: ",
       block ? h("a", { href: address }, block[2]) : "which is missing")];
   }
   const marks = await marksOf(part);
-  const to = (other, words) => other >= 0 && other < part.n ? h("a", { href: itemAddress(part, other, places), rel: other < item ? "prev" : "next" }, words) : null;
+  const to = (other, label) => other >= 0 && other < part.n ? h("a", { href: itemAddress(part, other, picked), rel: other < item ? "prev" : "next" }, label) : null;
   return [
     h("h2", {}, part.title, ", item ", part.labels[item]),
     h("p", { class: "actions" }, to(item - 1, "← Previous"), " ", to(item + 1, "Next →"), " ",
-      link({ view: "items", part: part.name, models: places.map((p) => index.models[p].slug).join(",") }, "All items"), " ", rawSwitch(), " ",
-      modelBoxes(part, places, (next) => { location.hash = itemAddress(part, item, next.split(",").map(modelBySlug).filter((p) => p >= 0)).split("#")[1]; })),
-    questionBox(found.q),
-    h("div", { class: "side-by-side" }, places.map((place) => answerBox(place, found, marks[place][item], part))),
+      link({ view: "items", part: part.name, models: picked.map((p) => index.models[p].slug).join(",") }, "All items"), " ", rawSwitch(), " ",
+      modelBoxes(part, picked, (next) => { location.hash = itemAddress(part, item, next.split(",").map(modelBySlug).filter((p) => p >= 0)).split("#")[1]; })),
+    questionBox(texts.q),
+    h("div", { class: "side-by-side" }, picked.map((model) => answerBox(model, texts, marks[model][item], part))),
   ];
 }
 
@@ -122,24 +122,24 @@ function questionBox(question) {
 function choicesOf(answer) {
   if (answer.logprobs) return answer.logprobs.map(([token, value]) => [token, Number(value), false]);
   return (answer.choices || []).map((one) => (Array.isArray(one[0]) ? one[0] : one))
-    .filter((one) => Array.isArray(one)).map(([value, greedy], place) => [place, Number(value), String(greedy) === "True"]);
+    .filter((one) => Array.isArray(one)).map(([value, greedy], choice) => [choice, Number(value), String(greedy) === "True"]);
 }
 
 function textsOf(responses) {
   return responses === null || responses === undefined ? [] : [responses].flat(9).map(String);
 }
 
-function answerBox(place, found, mark, part) {
-  const answer = found.a[place];
-  const title = h("h3", {}, link({ view: "model", model: index.models[place].slug }, nameOf(place)));
+function answerBox(model, texts, mark, part) {
+  const answer = texts.a[model];
+  const title = h("h3", {}, link({ view: "model", model: index.models[model].slug }, nameOf(model)));
   if (!answer) return h("article", {}, title, h("p", { class: "note" }, "This model was not asked this item."));
   const turns = answer.turns || textsOf(answer.responses), choices = choicesOf(answer), read = textsOf(answer.filtered);
   return h("article", {}, title,
-    h("p", { class: "mark-line" }, "mark ", h("b", {}, markWords(mark, part)), " of " + part.top, answer.unscored && h("span", { class: "tag" }, "unscored: ", answer.unscored)),
+    h("p", { class: "mark-line" }, "mark ", h("b", {}, markText(mark, part)), " of " + part.top, answer.unscored && h("span", { class: "tag" }, "unscored: ", answer.unscored)),
     turns.map((text, turn) => h("div", { class: "turn assistant" }, turns.length > 1 && h("h4", {}, "Answer, turn " + (turn + 1)), answerText(text))),
     (answer.judge || []).map((verdict) => h("div", { class: "verdict" }, h("h4", {}, verdict.label, ": ", verdict.mark ?? "no verdict"), verdict.text ? answerText(verdict.text) : null)),
     read.length ? h("div", { class: "verdict" }, h("h4", {}, "lm-eval read"), raw(read.join("\n"))) : null,
-    choices.length ? logprobTable(choices, found.q) : null);
+    choices.length ? logprobTable(choices, texts.q) : null);
 }
 
 function logprobTable(rows, question) {

@@ -1,5 +1,5 @@
 "use strict";
-// The address after # names the view; without one the tables stand.
+// The address after # names the view; without one the tables are shown.
 let index = null;
 
 const VIEWS = { model: modelView, items: itemsView, item: itemView, compare: compareView, preferences: preferencesView };

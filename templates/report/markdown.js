@@ -15,8 +15,8 @@ const markdown = markdownit({ html: false, linkify: false, typographer: false })
 const escapeText = markdown.utils.escapeHtml;
 // A link is shown with its address and leads nowhere: nothing leaves the page by a click.
 markdown.renderer.rules.link_open = () => "<u>";
-markdown.renderer.rules.link_close = (tokens, place) => {
-  const open = tokens.slice(0, place).reverse().find((token) => token.type === "link_open");
+markdown.renderer.rules.link_close = (tokens, position) => {
+  const open = tokens.slice(0, position).reverse().find((token) => token.type === "link_open");
   const address = open ? open.attrGet("href") : "";
   return "</u>" + (open && open.markup === "autolink" ? "" : " <code>" + escapeText(address) + "</code>");
 };

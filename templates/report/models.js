@@ -1,18 +1,17 @@
 "use strict";
-// One model: its figures, categories, how it was run, and how far its judge is to be believed.
+// One model: its figures, categories, how it was run, and how good its judge is.
 function modelBySlug(slug) {
   return index.models.findIndex((model) => model.slug === slug);
 }
 
-function nameOf(place) {
-  const model = index.models[place];
-  return model.name + (index.models.some((other, p) => p !== place && other.name === model.name) ? " (" + model.slug.slice(-8) + ")" : "");
+function nameOf(number) {
+  return index.models[number].label;
 }
 
 function modelView(query) {
-  const place = modelBySlug(query.get("model"));
-  if (place < 0) return missingView("this model is not in the report");
-  const model = index.models[place];
+  const number = modelBySlug(query.get("model"));
+  if (number < 0) return missingView("this model is not in the report");
+  const model = index.models[number];
   const scores = model.scores, manifest = model.manifest || {};
   return [
     h("h2", {}, model.name, model.imported && h("span", { class: "tag" }, "imported")),
@@ -21,7 +20,7 @@ function modelView(query) {
     factsTable(model),
     scoreTable(model),
     ...categoryTables(scores.suites),
-    chartOfModel(place),
+    chartOfModel(number),
     judgeBox(scores.judge),
     details("Seconds and tokens", [keyTable("Seconds", scores.seconds), keyTable("Tokens", scores.tokens), keyTable("Requests", manifest.usage)]),
     details("Manifest", [tree(manifest)]),
@@ -34,9 +33,9 @@ function details(title, children, open) {
 }
 
 function factsTable(model) {
-  const own = model.scores.model, manifest = model.manifest || {}, recorded = manifest.model || {};
+  const about = model.scores.model, manifest = model.manifest || {}, recorded = manifest.model || {};
   const rows = [
-    ["fingerprint", own.fingerprint], ["dtype", own.dtype], ["chat template (SHA-256)", own.chat_template_sha256],
+    ["fingerprint", about.fingerprint], ["dtype", about.dtype], ["chat template (SHA-256)", about.chat_template_sha256],
     ["chat format", recorded.chat_format], ["base model", model.base], ["DGM", model.dgm],
     ["training conversations", model.size && model.size.toLocaleString("en")],
     ["data", model.scores.data + (model.scores.limit === null ? "" : ", limit " + model.scores.limit)],
@@ -53,27 +52,29 @@ function scoreTable(model) {
     return [column.title, figure(value, column.digits), figure(stderr, column.digits + 1), interval,
       n === null ? "" : String(n), unscored ? unscored + " unscored" : ""];
   });
-  for (const [name, title, says] of index.averages) {
+  for (const [name, title, says, digits] of index.averages) {
     const [value, , , , , reason] = model.figures["average." + name];
-    rows.push([title, figure(value, name === "leaderboard_v2" ? 1 : 4), "", "", "", value === null ? reason : says]);
+    rows.push([title, figure(value, digits === 1 ? 1 : 4), "", "", "", value === null ? reason : says]);
   }
   return plainTable(["figure", "score", "standard error", "95 % interval", "n", "notes"], rows, "Scores");
 }
 
+// Any suite's figures by category: objects of objects with a score ("categories", "benchmarks"), and lm-eval's by task.
 function categoryTables(suites) {
   const tables = [];
-  const add = (title, groups) => {
-    const entries = Object.entries(groups || {}).filter(([, part]) => part && typeof part === "object");
-    if (entries.length) tables.push(plainTable(["category", "score", "standard error", "n"],
-      entries.map(([name, part]) => [name, figure(part.score, 3), figure(part.stderr, 3), String(part.n_scored ?? part.n ?? "")]), title));
-  };
-  add("MT-Bench by category", suites.mt_bench && suites.mt_bench.categories);
-  add("MixEval by benchmark", suites.mixeval && suites.mixeval.benchmarks);
-  add("MixEval-Hard by benchmark", suites.mixeval_hard && suites.mixeval_hard.benchmarks);
-  const tasks = Object.entries((suites.openllm || {}).tasks || {}).flatMap(([task, metrics]) =>
-    Object.entries(metrics).filter(([name, value]) => typeof value === "number" && !name.includes("stderr") && name.includes(","))
-      .map(([name, value]) => [task + " · " + name.split(",")[0], figure(value, 4)]));
-  if (tasks.length) tables.push(plainTable(["lm-eval task", "score"], tasks, "Open LLM by task"));
+  for (const [key, title] of Object.entries(index.suites)) {
+    const suite = suites[key] || {};
+    for (const name of ["categories", "benchmarks"]) {
+      const groups = Object.entries(suite[name] || {}).filter(([, part]) => part && typeof part === "object");
+      if (groups.length) tables.push(plainTable(["category", "score", "standard error", "n"],
+        groups.map(([group, part]) => [group, figure(part.score, 3), figure(part.stderr, 3), String(part.n_scored ?? part.n ?? "")]),
+        title + (name === "categories" ? " by category" : " by benchmark")));
+    }
+    const tasks = Object.entries(suite.tasks || {}).flatMap(([task, metrics]) =>
+      Object.entries(metrics).filter(([metric, value]) => typeof value === "number" && !metric.includes("stderr") && metric.includes(","))
+        .map(([metric, value]) => [task + " · " + metric.split(",")[0], figure(value, 4)]));
+    if (tasks.length) tables.push(plainTable(["lm-eval task", "score"], tasks, /tasks$/.test(title) ? title : title + " by task"));
+  }
   return tables.length ? [details("Categories and tasks", tables, tables.length < 3)] : [];
 }
 
@@ -100,17 +101,17 @@ function tree(value) {
   if (value === null || typeof value !== "object") return h("code", {}, value === null ? "null" : value);
   const entries = Object.entries(value);
   if (!entries.length) return h("code", {}, Array.isArray(value) ? "[]" : "{}");
-  return h("ul", { class: "tree" }, entries.map(([key, own]) => h("li", {}, h("b", {}, key), " ", tree(own))));
+  return h("ul", { class: "tree" }, entries.map(([key, child]) => h("li", {}, h("b", {}, key), " ", tree(child))));
 }
 
 // The page's own drawings of this model: its spider is among the charts of the table.
-function chartOfModel(place) {
-  const parts = index.parts.filter((part) => part.models.includes(place));
+function chartOfModel(number) {
+  const parts = index.parts.filter((part) => part.models.includes(number));
   if (!parts.length) return null;
   return plainTable(["part", "items", ""], parts.map((part) =>
-    [part.title, String(part.n), link({ view: "items", part: part.name, models: index.models[place].slug }, "open")]), "Items");
+    [part.title, String(part.n), link({ view: "items", part: part.name, models: index.models[number].slug }, "open")]), "Items");
 }
 
-function missingView(words) {
-  return [h("h2", {}, "Not here"), h("p", {}, words), h("p", {}, h("a", { href: index.home || "#table" }, "Back to the table"))];
+function missingView(text) {
+  return [h("h2", {}, "Not here"), h("p", {}, text), h("p", {}, h("a", { href: index.home || "#table" }, "Back to the table"))];
 }

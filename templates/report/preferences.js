@@ -4,8 +4,8 @@ async function preferencesView(query) {
   if (!index.comparisons.length) {
     return [h("h2", {}, "Preferences"), h("p", {}, "No comparison yet. Run ", h("code", {}, "evalsuite compare MODEL MODEL --judge J"), " and build the page again.")];
   }
-  const place = Math.min(Number(query.get("of")) || 0, index.comparisons.length - 1);
-  const comparison = index.comparisons[place], document_ = comparison.preferences;
+  const number = Math.min(Number(query.get("of")) || 0, index.comparisons.length - 1);
+  const comparison = index.comparisons[number], document_ = comparison.preferences;
   return [
     h("h2", {}, "Preferences: ", comparison.name),
     index.comparisons.length > 1 ? h("p", { class: "actions" }, index.comparisons.map((one, other) => [link({ view: "preferences", of: other }, one.name), " "])) : null,
@@ -51,18 +51,18 @@ function flipTable(document_) {
 
 function flipExplorer(comparison, rows) {
   if (!rows.length) {
-    return h("p", {}, comparison.n_verdicts ? comparison.n_verdicts + " verdicts do not fit into this file; they stand in comparisons/" + comparison.name + "/verdicts.jsonl." : "This comparison holds no verdicts.jsonl.");
+    return h("p", {}, comparison.n_verdicts ? comparison.n_verdicts + " verdicts do not fit into this file; they are in comparisons/" + comparison.name + "/verdicts.jsonl." : "This comparison holds no verdicts.jsonl.");
   }
   const state = { pair: "", only: "flips", shown: 50 };
   const list = h("div", {});
   const pairs = [...new Set(rows.map((row) => row.a + " / " + row.b))];
   const refill = () => {
-    const found = rows.filter((row) => (!state.pair || row.a + " / " + row.b === state.pair) && (state.only !== "flips" || row.position_flip) && (state.only !== "unscored" || row.unscored));
-    list.replaceChildren(h("p", {}, found.length + " verdicts"), ...found.slice(0, state.shown).map(verdictBox),
-      found.length > state.shown ? h("button", { type: "button", onclick: () => { state.shown += 50; refill(); } }, "Show more") : "");
+    const matches = rows.filter((row) => (!state.pair || row.a + " / " + row.b === state.pair) && (state.only !== "flips" || row.position_flip) && (state.only !== "unscored" || row.unscored));
+    list.replaceChildren(h("p", {}, matches.length + " verdicts"), ...matches.slice(0, state.shown).map(verdictBox),
+      matches.length > state.shown ? h("button", { type: "button", onclick: () => { state.shown += 50; refill(); } }, "Show more") : "");
   };
   const select = (label, key, values) => h("label", {}, label + " ", h("select", { onchange: (event) => { state[key] = event.target.value; refill(); } },
-    values.map(([value, words]) => h("option", { value }, words))));
+    values.map(([value, text]) => h("option", { value }, text))));
   refill();
   return h("div", {}, h("div", { class: "controls" },
     select("Show", "only", [["flips", "position flips"], ["", "all verdicts"], ["unscored", "unscored"]]),
@@ -76,8 +76,8 @@ function winnerWords(row) {
 
 function gameBox(title, game) {
   if (!game) return "";
-  const words = game.unscored ? "unscored: " + game.unscored : "first preferred with " + figure(100 * game.preference_first, 1) + " %";
-  return h("div", { class: "verdict" }, h("h4", {}, title, ": ", words), game.text ? answerText(game.text) : null,
+  const verdict = game.unscored ? "unscored: " + game.unscored : "first preferred with " + figure(100 * game.preference_first, 1) + " %";
+  return h("div", { class: "verdict" }, h("h4", {}, title, ": ", verdict), game.text ? answerText(game.text) : null,
     game.logprobs ? logprobTable(Object.entries(game.logprobs).map(([label, value]) => [label, Number(value), false]), {}) : null);
 }
 

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering, grouping and choosing columns of the tables that stand in the page.
+// Sorting, filtering, grouping and choosing columns of the tables of the page.
 const chosen = new Set();
 
 function sortKey(row, column, isText) {
@@ -27,7 +27,7 @@ function sortTable(table, heading) {
   say("Sorted by " + heading.textContent.trim() + (up ? ", ascending" : ", descending"));
 }
 
-// Puts rows of one base model or DGM under a common heading, in the order in which they stand.
+// Puts rows of one base model or DGM under a common heading, in their order.
 function groupRows(table) {
   const by = document.getElementById("group").value;
   table.querySelectorAll("tr.group").forEach((row) => row.remove());

@@ -85,3 +85,10 @@ def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
         assert one.page.evaluate("window.__pwned") is None
     for context in contexts:
         context.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests take seconds each: pre-commit leaves them out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from urllib.parse import quote
 import pytest
 from scipy.special import stdtrit
 
-from bench.synthetic_results import write_synthetic
 from evalsuite.files import write_json, write_jsonl
+from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.report.build import Report, build_report
 from tests.browser.conftest import Visit
 from tests.browser.hostile import ANSWERS, HOST, RUN
+from tests.evalsuite.report.test_tabs import by_two_judges
 from tests.evalsuite.report_results import (
     JUDGE,
     index_of,
@@ -26,6 +26,7 @@ from tests.evalsuite.report_results import (
     write_many_pages,
     write_model,
 )
+from tests.evalsuite.synthetic_results import BBH_TASK, write_synthetic
 
 Visits = Callable[..., Visit]
 
@@ -156,8 +157,8 @@ def test_every_view_opens(synthetic: Report, visit: Visits) -> None:
     there.go(f"view=compare&a={one}&b={two}", "Compare two models")
     assert page.locator("#view table").first.locator("tbody tr").count() >= 9
     there.go("view=items", "Items")
-    there.go("view=item&part=openllm%2Fbbh%2Fleaderboard_bbh_sports&item=0", "item 0")
-    assert page.locator("#view article table tbody tr").count() == 2 * 5
+    there.go(f"view=item&part=openllm%2Fbbh%2F{BBH_TASK}&item=0", "item 0")
+    assert page.locator("#view article table tbody tr").count() == 2 * 2
     there.go("view=preferences", "Preferences")
     there.go("view=item&part=nothing", "Not here")
     page.evaluate("location.hash = 'table'")
@@ -167,9 +168,9 @@ def test_every_view_opens(synthetic: Report, visit: Visits) -> None:
 def test_the_browser_computes_the_same_difference(synthetic: Report, visit: Visits) -> None:
     """The paired difference of AlpacaEval's win rate is recomputed here from the recorded preferences."""
     one, two = slugs(synthetic)[:2]
-    files = [synthetic.html.parent / slug / "alpaca_eval/annotations.json" for slug in (one, two)]
-    rows = [json.loads(path.read_text("utf-8")) for path in files]
-    gaps = [100 * (a["preference"] - b["preference"]) for a, b in zip(*rows, strict=True)]
+    files = [RecordsFile(records_path(synthetic.html.parent / slug, "alpaca_eval")) for slug in (one, two)]
+    preferences = [[float(row.verdicts[0].value or 0) for row in file.rows()] for file in files]
+    gaps = [100 * (a - b) for a, b in zip(*preferences, strict=True)]
     mean = sum(gaps) / len(gaps)
     error = (sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps)) ** 0.5
     page = visit().open(synthetic.html, f"view=compare&a={one}&b={two}")
@@ -201,6 +202,36 @@ def test_no_interval_is_shown_where_all_items_differ_alike(tmp_path: Path, visit
     row = page.locator("#view table").first.locator("tr", has_text="MixEval")
     assert row.locator("td").all_inner_texts()[3] == "–"
     assert row.locator("b").count() == 0
+
+
+def test_a_model_of_two_judges_is_two_models_of_the_page(tmp_path: Path, visit: Visits) -> None:
+    by_two_judges(tmp_path)
+    report = build_report(tmp_path)
+    one, two = (model["slug"] for model in index_of(report.html)["models"])
+    there = visit()
+    page = there.open(report.html)
+    assert page.locator("#tabs a").count() == 2
+    for slug, figure in ((one, "7.00"), (two, "3.00")):
+        there.go(f"view=model&model={quote(slug)}", "m")
+        assert figure in page.locator("#view table", has_text="MT-Bench").first.inner_text()
+    there.go(f"view=compare&a={quote(one)}&b={quote(two)}", "Compare two models")
+    assert "different tabs" in page.locator("#view .note").inner_text()
+    assert page.locator("#view select").nth(1).locator("option").all_inner_texts()[1:] == [
+        "m (judge judge-x)",
+        "m (judge judge-y)",
+    ]
+
+
+def test_categories_of_every_suite_are_tables_of_the_model(tmp_path: Path, visit: Visits) -> None:
+    tasks = {"tasks": {"arc_easy": {"alias": "arc_easy", "acc,none": 0.5, "acc_stderr,none": 0.05}}}
+    benchmarks = {"benchmarks": {"TriviaQA": {"score": 0.5, "n": 10}}}
+    suites = {"mt_bench": mt_bench_scores(7.0), "mixeval": mixeval_scores(0.5, **benchmarks), "lm_eval": tasks}
+    folder = write_model(tmp_path, "m", suites)
+    there = visit()
+    page = there.open(build_report(tmp_path).html)
+    there.go(f"view=model&model={folder.name}", "m")
+    captions = page.locator("#view caption").all_text_contents()
+    assert {"MT-Bench by category", "MixEval by benchmark", "lm-eval tasks"} <= set(captions)
 
 
 def column_values(page: Any, column: str) -> list[float]:

@@ -12,8 +12,6 @@ FORGET = (
     "EVALSUITE_MIRROR",
     "EVALSUITE_OFFLINE",
     "HF_DATASETS_OFFLINE",
-    "HF_HOME",
-    "HUGGINGFACE_HUB_CACHE",
     "NLTK_DATA",
     "TRANSFORMERS_OFFLINE",
 )
@@ -25,7 +23,7 @@ def empty_machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(folder / "home"))
     monkeypatch.setenv("EVALSUITE_CACHE", str(folder / "cache"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("EVALSUITE_OFFLINE", "1")
     return folder / "mirror"

@@ -1,4 +1,7 @@
-"""Small results folders for the report's tests: figures chosen by hand, in the files of a run."""
+"""Small results folders for the report's tests: figures chosen by hand, in the files of a run.
+
+Items are written by the real writer of records; ``write_exports`` writes them as version 0.1 did instead.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from evalsuite.files import write_json, write_jsonl
+from evalsuite.files import write_json
+from evalsuite.records.files import records_path, write_records
+from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.report import item_pages, packing
 from evalsuite.report.build import Report, build_report
-from evalsuite.results.folder import averages
+from evalsuite.results.averages import averages
+from evalsuite.suites.registry import suite_of_key
+from judges.types import Message, Unscored
 
 JUDGE = {"name": "judge-x", "fingerprint": "f" * 64, "methods": {"mt_bench": "single_answer_rating_1_to_10"}}
+JUDGE_KEY = "judge-x-ffffffff"
 
 
 def mixeval_scores(score: float | None, stderr: float | None = 0.01, n: int = 100, **more: Any) -> dict[str, Any]:
@@ -60,30 +69,55 @@ def write_model(
     return folder
 
 
-def write_free_form(folder: Path, answers: Sequence[tuple[str, str, float | None]], *, echo: bool = False) -> None:
-    """Write MixEval's free-form split: (id, answer, the judge's score or None for an unscored item).
+def header_of(folder: Path, key: str, rows: Sequence[Row]) -> Header:
+    """Return the header of a model's rows: the judge of its scores.json where there are verdicts."""
+    judge = json.loads((folder / "scores.json").read_text("utf-8"))["judge"]
+    keys = {verdict.judge for row in rows for verdict in row.verdicts}
+    described = {name: judge[name] for name in ("name", "fingerprint")} if judge else {}
+    return Header(key, len(rows), judges=dict.fromkeys(keys, described))
 
-    ``echo`` repeats the answer in the question and in the judge's words.
+
+def write_rows(folder: Path, key: str, rows: Sequence[Row], **header: Any) -> Path:
+    """Write the records of one suite of a model, unmarked."""
+    path = records_path(folder, key)
+    write_records(path, replace(header_of(folder, key, rows), **header), rows)
+    return path
+
+
+def write_exports(folder: Path, key: str, rows: Sequence[Row]) -> None:
+    """Write the benchmark's own files and no records, as version 0.1 did."""
+    suite = suite_of_key(key)
+    assert suite is not None
+    (folder / key).mkdir(parents=True)
+    suite.write_peer(header_of(folder, key, rows), rows, folder / key, model="m", judge=JUDGE["name"])
+
+
+def free_form_row(item: str, answer: str, score: float | None, *, echo: bool = False) -> Row:
+    """Return an item of MixEval's free-form split; a score of None is an unscored item.
+
+    ``echo`` repeats the answer in the question and in the judgment.
     """
-    write_jsonl(
-        folder / "mixeval" / "free_form.jsonl",
-        (
-            {
-                "id": item,
-                "problem_type": "free-form",
-                "prompt": f"Question {item}?" + answer * echo,
-                "target": ["right"],
-            }
-            | {
-                "benchmark_name": "TriviaQA",
-                "context": None,
-                "response": answer,
-                "judge_response": answer if echo else "because",
-            }
-            | {"judge_score": score, "unscored": None if score is not None else {"reason": "no_rating", "detail": ""}}
-            for item, answer, score in answers
-        ),
+    question = f"Question {item}?" + answer * echo
+    unscored = None if score is not None else Unscored("no_rating")
+    return Row(
+        f"free_form/{item}",
+        "free_form",
+        prompt=(Message("user", question),),
+        facts={
+            "problem_type": "free-form",
+            "prompt": question,
+            "target": ["right"],
+            "benchmark_name": "TriviaQA",
+            "context": None,
+        },
+        draws=(Draw((Reply(answer),)),),
+        verdicts=(Verdict(JUDGE_KEY, score, text=answer if echo else "because", unscored=unscored),),
     )
+
+
+def write_free_form(folder: Path, answers: Sequence[tuple[str, str, float | None]], *, echo: bool = False) -> None:
+    """Write MixEval's free-form split: (id, answer, the judge's score or None for an unscored item)."""
+    write_rows(folder, "mixeval", [free_form_row(*answer, echo=echo) for answer in answers])
 
 
 def write_many_pages(results: Path, monkeypatch: pytest.MonkeyPatch, count: int = 40) -> Report:
@@ -96,22 +130,15 @@ def write_many_pages(results: Path, monkeypatch: pytest.MonkeyPatch, count: int 
     return build_report(results, limit_bytes=1)
 
 
-def write_mt_bench(folder: Path, turns: Sequence[str], judgment: str = "Rating: [[7]]", score: float = 7) -> None:
-    write_jsonl(
-        folder / "mt_bench" / "model_answer.jsonl",
-        [
-            {
-                "question_id": 9001,
-                "model_id": "m",
-                "choices": [{"index": 0, "turns": list(turns)}],
-                "unscored": [None, None],
-            }
-        ],
-    )
-    row = {"question_id": 9001, "user_prompt": "p", "judgment": judgment, "score": score, "category": "writing"}
-    write_jsonl(
-        folder / "mt_bench" / "model_judgment.jsonl",
-        [{**row, "turn": turn, "unscored": None, "model": "m", "judge": ["judge-x", "single-v1"]} for turn in (1, 2)],
+def mt_bench_row(turns: Sequence[str], judgment: str = "Rating: [[7]]", score: float = 7) -> Row:
+    """Return question 9001 with one rating for each answer."""
+    verdicts = [Verdict(JUDGE_KEY, float(score), turn, text=judgment) for turn in range(1, len(turns) + 1)]
+    return Row(
+        "9001",
+        prompt=tuple(Message("user", f"Question {turn}?") for turn in range(1, len(turns) + 1)),
+        facts={"category": "writing"},
+        draws=(Draw(tuple(Reply(text) for text in turns)),),
+        verdicts=tuple(verdicts),
     )
 
 

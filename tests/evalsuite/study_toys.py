@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from evalsuite.study.file import read_study
-from evalsuite.study.plan import KINDS
+from evalsuite.study.graph import KINDS
 from evalsuite.study.state import Failed, Made
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
@@ -56,7 +56,7 @@ def toy_study(folder: Path, **changes: object):
 
 
 class Toys:
-    """Adapters for every kind; they keep a list of what they did, and fail where they are told to."""
+    """Adapters for every kind; they keep a list of what they did, and fail where they should."""
 
     def __init__(self, failing: dict[str, Failed | Exception] | None = None) -> None:
         self.did: list[str] = []
@@ -64,9 +64,9 @@ class Toys:
         self.inputs: dict[str, list[str]] = {}
         self.failing = failing or {}
 
-    def __call__(self, tasks, bench):
+    def __call__(self, tasks, workspace):
         self.batches.append([task.stage.name for task in tasks])
-        became = {}
+        results = {}
         for task in tasks:
             name = task.stage.name
             self.did.append(name)
@@ -74,13 +74,13 @@ class Toys:
             if isinstance(trouble := self.failing.get(name), Exception):
                 raise trouble
             if trouble is not None:
-                became[name] = trouble
+                results[name] = trouble
                 continue
-            file = bench.folder / task.key[:16] / "out.txt"
+            file = workspace.state.folder / task.key[:16] / "out.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(name)
-            became[name] = Made({"file": file}, proof=(file,))
-        return became
+            results[name] = Made({"file": file}, proof=(file,))
+        return results
 
     @property
     def adapters(self):

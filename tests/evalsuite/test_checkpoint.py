@@ -11,11 +11,11 @@ from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint, write_sa
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _fresh_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path / "cache"))
 
 
-def refusal(folder, kind=CheckpointError, **options):
+def error_of(folder, kind=CheckpointError, **options):
     with pytest.raises(kind) as error:
         resolve(str(folder), **options)
     assert "\n" not in str(error.value)
@@ -23,7 +23,7 @@ def refusal(folder, kind=CheckpointError, **options):
     return str(error.value)
 
 
-def test_a_whole_checkpoint_is_described(tmp_path):
+def test_a_complete_checkpoint(tmp_path):
     checkpoint = resolve(str(write_checkpoint(tmp_path / "my ckpt")))
     assert checkpoint.name == "my ckpt"
     assert checkpoint.slug == f"my-ckpt-{checkpoint.fingerprint[:8]}"
@@ -32,7 +32,7 @@ def test_a_whole_checkpoint_is_described(tmp_path):
     assert len(checkpoint.fingerprint) == 64
 
 
-def test_the_fingerprint_follows_the_weights_and_not_the_place(tmp_path):
+def test_the_fingerprint_depends_on_the_weights_and_not_on_the_path(tmp_path):
     one = resolve(str(write_checkpoint(tmp_path / "a" / "ckpt")))
     other = resolve(str(write_checkpoint(tmp_path / "b" / "ckpt")))
     assert one.fingerprint == other.fingerprint
@@ -44,30 +44,30 @@ def test_the_fingerprint_follows_the_weights_and_not_the_place(tmp_path):
     assert resolve(str(tmp_path / "b" / "ckpt")).fingerprint != one.fingerprint
 
 
-def test_missing_pieces_are_each_named_with_the_remedy(tmp_path):
+def test_missing_or_damaged_files_are_named(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "config.json" in refusal(empty)
+    assert "config.json" in error_of(empty)
 
     no_weights = write_checkpoint(tmp_path / "no_weights")
     (no_weights / "model.safetensors").unlink()
-    assert "no weights" in refusal(no_weights)
+    assert "no weights" in error_of(no_weights)
 
     no_tokenizer = write_checkpoint(tmp_path / "no_tokenizer")
     (no_tokenizer / "tokenizer.json").unlink()
-    assert "no tokenizer" in refusal(no_tokenizer)
+    assert "no tokenizer" in error_of(no_tokenizer)
 
     cut = write_checkpoint(tmp_path / "cut")
     write_safetensors(cut / "model.safetensors", cut=5)
-    assert "truncated" in refusal(cut)
+    assert "truncated" in error_of(cut)
 
-    rubbish = write_checkpoint(tmp_path / "rubbish")
-    (rubbish / "model.safetensors").write_bytes(b"<html>not found</html>")
-    refusal(rubbish)
+    html = write_checkpoint(tmp_path / "html")
+    (html / "model.safetensors").write_bytes(b"<html>not found</html>")
+    assert "truncated" in error_of(html)
 
     broken = write_checkpoint(tmp_path / "broken")
     (broken / "config.json").write_text("{")
-    assert "config.json" in refusal(broken)
+    assert "config.json" in error_of(broken)
 
 
 def test_a_missing_shard_is_named(tmp_path):
@@ -76,43 +76,43 @@ def test_a_missing_shard_is_named(tmp_path):
     write_safetensors(folder / "model-00001-of-00002.safetensors")
     weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    assert "model-00002-of-00002" in refusal(folder)
+    assert "model-00002-of-00002" in error_of(folder)
     write_safetensors(folder / "model-00002-of-00002.safetensors")
     assert resolve(str(folder)).fingerprint
 
 
-def test_pickled_weights_are_served_only_when_asked(tmp_path):
+def test_pickled_weights_need_allow_pickle(tmp_path):
     folder = write_checkpoint(tmp_path / "pickled")
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
-    assert "--allow-pickle" in refusal(folder)
+    assert "--allow-pickle" in error_of(folder)
     assert resolve(str(folder), allow_pickle=True).fingerprint
 
 
-def test_a_lora_adapter_stands_on_its_base(tmp_path):
+def test_a_lora_adapter_uses_its_base(tmp_path):
     base = write_checkpoint(tmp_path / "base")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     settings = {"base_model_name_or_path": str(base), "r": 8}
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
-    assert "adapter_model.safetensors" in refusal(adapter)
+    assert "adapter_model.safetensors" in error_of(adapter)
     write_safetensors(adapter / "adapter_model.safetensors")
     checkpoint = resolve(str(adapter))
     assert (checkpoint.path, checkpoint.adapter) == (base, adapter)
     assert checkpoint.fingerprint != resolve(str(base)).fingerprint
     assert checkpoint.chat_template == TEMPLATE
     (adapter / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": "gone/away/x"}))
-    assert "gone/away/x" in refusal(adapter)
+    assert "gone/away/x" in error_of(adapter)
 
 
-def test_words_that_are_no_model_are_refused(tmp_path):
-    assert "demo, or NAME@URL" in refusal("no-such-folder", UsageError)
+def test_a_spec_that_is_not_a_model_is_rejected(tmp_path):
+    assert "demo, or NAME@URL" in error_of("no-such-folder", UsageError)
     file = tmp_path / "model.gguf"
     file.write_text("x")
-    assert "is a file" in refusal(file)
+    assert "is a file" in error_of(file)
 
 
-def test_the_hub_being_out_of_reach_is_one_sentence(monkeypatch):
+def test_an_unreachable_hub_is_one_sentence(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EvalsuiteError) as error:
         resolve("some-org/some-model-that-is-not-cached")
@@ -125,21 +125,21 @@ def test_an_endpoint_keeps_its_name_and_url():
     assert checkpoint.fingerprint != resolve("judge@http://127.0.0.1:8001/v1").fingerprint
 
 
-def test_a_template_file_overrides_the_checkpoints_own(tmp_path):
+def test_a_template_file_overrides_that_of_the_checkpoint(tmp_path):
     folder = write_checkpoint(tmp_path / "ckpt")
-    template = tmp_path / "own.jinja"
+    template = tmp_path / "custom.jinja"
     template.write_text("{{ messages }}")
     assert resolve(str(folder), chat_template_file=template).chat_template == "{{ messages }}"
     with pytest.raises(UsageError, match="cannot read the chat template"):
-        resolve(str(folder), chat_template_file=tmp_path / "nowhere.jinja")
+        resolve(str(folder), chat_template_file=tmp_path / "missing.jinja")
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"])
-def test_a_template_is_found_in_each_place_that_transformers_writes(tmp_path, file):
+def test_a_template_is_found_in_every_file_that_transformers_writes(tmp_path, file):
     folder = write_checkpoint(tmp_path / "ckpt", template=None)
     assert resolve(str(folder)).chat_template is None
-    words = "{{ x }}" if file.endswith("jinja") else json.dumps({"chat_template": "{{ x }}"})
-    (folder / file).write_text(words)
+    content = "{{ x }}" if file.endswith("jinja") else json.dumps({"chat_template": "{{ x }}"})
+    (folder / file).write_text(content)
     assert resolve(str(folder)).chat_template == "{{ x }}"
 
 
@@ -151,8 +151,8 @@ def test_the_default_among_named_templates_is_taken(tmp_path):
     assert resolve(str(folder)).chat_template == "d"
 
 
-def test_weights_that_are_there_twice_count_once(tmp_path):
-    """Mistral's repositories hold them once more as consolidated.safetensors, for its own loader."""
+def test_duplicate_weights_count_once(tmp_path):
+    """Mistral's repositories contain a second copy, consolidated.safetensors, for its own loader."""
     folder = write_checkpoint(tmp_path / "one")
     size = (folder / "model.safetensors").stat().st_size
     write_safetensors(folder / "consolidated.safetensors")

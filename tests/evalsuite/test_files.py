@@ -1,4 +1,4 @@
-"""Results are written whole or not at all, and what a killed writer leaves is tidied up by the next one."""
+"""Files are written atomically, and temporary files of killed writers are removed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ write_pieces(Path(sys.argv[1]), pieces())
 """
 
 
-def test_half_a_file_of_a_killed_writer_is_removed_by_the_next_one(tmp_path):
+def test_the_temporary_file_of_a_killed_writer_is_removed_by_the_next_write(tmp_path):
     path = tmp_path / "scores.json"
     path.write_text("before")
     ended = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(path)], check=False)
@@ -37,7 +37,7 @@ def test_half_a_file_of_a_killed_writer_is_removed_by_the_next_one(tmp_path):
     assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "after")]
 
 
-def test_the_file_of_a_writer_at_work_is_left_alone(tmp_path):
+def test_the_temporary_file_of_a_running_writer_is_kept(tmp_path):
     path = tmp_path / "scores.json"
 
     def pieces():
@@ -48,7 +48,7 @@ def test_the_file_of_a_writer_at_work_is_left_alone(tmp_path):
     assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "first")]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_failed_write_keeps_only_the_old_file(tmp_path):
     path = tmp_path / "scores.json"
     path.write_text("before")
 
@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("fault", [b'{"a": "f\xfcr"}', b'{"a": '], ids=["latin-1", "cut"])
-def test_a_fault_in_json_lines_is_named_by_its_own_line(tmp_path, fault):
+def test_an_error_in_json_lines_names_the_line(tmp_path, fault):
     path = tmp_path / "rows.jsonl"
     good = b'{"a": "\xc3\xbc"}\r\n\n{"a": 2}\n'
     path.write_bytes(good + fault + b'\n{"a": 3}\n')
@@ -76,7 +76,7 @@ LONG = "n" * 300
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["analyze", "efficiency", LONG],
         ["analyze", "keywords", "--comparison", LONG],
@@ -89,22 +89,21 @@ LONG = "n" * 300
     ],
     ids=" ".join,
 )
-def test_a_word_too_long_for_a_path_is_one_sentence(tmp_path, words):
-    """Whatever the user meant by it, there is no such file."""
-    done = CliRunner().invoke(app, [*words, "--results", str(tmp_path)])
+def test_an_argument_too_long_for_a_path_is_one_sentence(tmp_path, arguments):
+    done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)])
     assert done.exit_code == 2, done.output
     assert done.stderr.startswith("evalsuite: ")
 
 
-def test_training_data_of_a_name_too_long_is_one_sentence():
-    with pytest.raises(DataError, match="there is no"):
+def test_training_data_with_too_long_a_name_is_one_sentence():
+    with pytest.raises(DataError, match="not found"):
         open_training_data(LONG)
 
 
-def test_a_path_that_may_not_be_looked_at_is_not_taken_for_none(tmp_path, monkeypatch):
-    def closed(self):
+def test_exists_raises_without_permission(tmp_path, monkeypatch):
+    def forbidden(self):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(type(tmp_path), "exists", closed)
+    monkeypatch.setattr(type(tmp_path), "exists", forbidden)
     with pytest.raises(PermissionError):
         exists(tmp_path / "a")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.kills import Account, differences, timeless
+from tests.evalsuite.kills import Account, differences, timeless
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,6 +14,8 @@ from tests.evalsuite.stub_endpoint import StubEndpoint
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 from tests.evalsuite.toy_lm import direct, distribution
 
+pytestmark = pytest.mark.slow
+
 pytestmark = [pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute")]
 
 SIZE = 258

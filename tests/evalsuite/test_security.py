@@ -20,21 +20,24 @@ from jinja2 import UndefinedError
 from typer.testing import CliRunner
 
 from evalsuite.assets import wheels
-from evalsuite.checkpoint import own_code, resolve
+from evalsuite.checkpoint import remote_code, resolve
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import CheckpointError, DataError, UsageError
-from evalsuite.recipes.recipe import _strict_loader
 from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.serving import server as server_module
 from evalsuite.serving.chat_format import load_chat_format
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
-from evalsuite.serving.server import ServeOptions, Server
+from evalsuite.serving.server import Server
+from evalsuite.validation import _strict_loader
 from judges.templates import JudgeTemplate
 from judges.types import Message
 from tests.evalsuite.serving.test_server_faults import healthy
 from tests.evalsuite.stub_endpoint import StubEndpoint
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,7 +122,7 @@ def command_of(checkpoint, tmp_path, monkeypatch, kind="cpu"):
 
     with monkeypatch.context() as patched:
         patched.setattr(server_module, "_command", keep)
-        Server(checkpoint, ServeOptions(), tmp_path / "log").stop()
+        Server(checkpoint, ServeConfig(), tmp_path / "log").stop()
     return made
 
 
@@ -127,7 +130,7 @@ def test_a_checkpoints_code_runs_only_when_asked(with_code, tmp_path, monkeypatc
     folder, target = with_code
     plain = resolve(str(folder))
     load_chat_format(plain)
-    assert own_code(plain) == ["modeling.Config", "modeling.Model", "modeling.Tokenizer"]
+    assert remote_code(plain) == ["modeling.Config", "modeling.Model", "modeling.Tokenizer"]
     assert "--trust-remote-code" not in command_of(plain, tmp_path, monkeypatch)
     trusted = resolve(str(folder), trust_remote_code=True)
     assert "--trust-remote-code" in command_of(trusted, tmp_path, monkeypatch)
@@ -146,9 +149,12 @@ def test_a_tokenizer_that_needs_code_is_refused_in_one_sentence(with_code):
 
 
 def test_trust_is_one_switch_and_stands_in_the_configuration():
-    assert not read_config({"models": ["m"]}).runs_remote_code
-    assert read_config({"models": ["m"], "trust_remote_code": True}).runs_remote_code
-    assert read_config({"models": ["m"], "vllm_args": ["trust-remote-code=true"]}).runs_remote_code
+    assert not read_config({"models": ["m"]}).serve.runs_remote_code
+    assert read_config({"models": ["m"], "trust_remote_code": True}).serve.runs_remote_code
+    assert read_config({"models": ["m"], "vllm_args": ["trust-remote-code=true"]}).serve.runs_remote_code
+    # The judge may be trusted by itself.
+    judged = read_config({"models": ["m"], "judge_trust_remote_code": True})
+    assert (judged.serve.runs_remote_code, judged.judge_serving.runs_remote_code) == (False, True)
 
 
 def test_the_server_listens_on_loopback_under_a_key_that_other_users_cannot_see(tmp_path, monkeypatch):
@@ -161,8 +167,8 @@ def test_the_server_listens_on_loopback_under_a_key_that_other_users_cannot_see(
     assert dict(pairwise(words))["--host"] == "127.0.0.1"
     monkeypatch.setattr(server_module, "_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
     with (
-        Server(checkpoint, ServeOptions(), tmp_path / "log") as server,
-        Server(checkpoint, ServeOptions(), tmp_path / "log2") as other,
+        Server(checkpoint, ServeConfig(), tmp_path / "log") as server,
+        Server(checkpoint, ServeConfig(), tmp_path / "log2") as other,
     ):
         assert server.api_key != other.api_key
         processes = [psutil.Process(server._guarded.process.pid)]
@@ -254,7 +260,7 @@ def test_a_wheel_cannot_write_outside_its_folder(tmp_path, member):
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("data/good", "1")
         zipped.writestr(member, "evil")
-    with pytest.raises(DataError, match="not to be trusted"):
+    with pytest.raises(DataError, match="do not trust"):
         wheels.extract(archive, ["data/", member], tmp_path / "a" / "b" / "out")
     assert not list(tmp_path.rglob("evil"))
 
@@ -352,7 +358,7 @@ def test_nothing_in_the_source_unpickles_evaluates_or_opens_a_shell():
         if any(word.arg == "shell" and getattr(word.value, "value", None) is True for word in node.keywords)
     ]
     # One reader refuses repeated keys, with a loader derived from the safe one.
-    assert found == ["evalsuite/sft/recipe.py: yaml.load"]
+    assert found == ["evalsuite/validation.py: yaml.load"]
     assert issubclass(_strict_loader(), yaml.SafeLoader)
 
 
@@ -378,5 +384,5 @@ def test_nothing_listens_beyond_loopback(monkeypatch):
         return original(self, address)
 
     monkeypatch.setattr(socket.socket, "bind", bind)
-    server_module._settle_port(ServeOptions())
+    server_module._free_port(ServeConfig())
     assert {address[0] for address in bound} == {"127.0.0.1"}

@@ -25,7 +25,7 @@ for i in range(100_000):
 """
 
 
-def test_an_answer_is_remembered_across_openings(tmp_path):
+def test_an_answer_persists_across_reopening(tmp_path):
     key = content_key({"question": "why"})
     with Store(tmp_path / "store.sqlite") as store:
         assert store.get(key) is None
@@ -34,7 +34,7 @@ def test_an_answer_is_remembered_across_openings(tmp_path):
         assert store.get(key) == {"text": "because \ud83d (half a pair) 😀"}
 
 
-def test_the_first_answer_to_a_question_stays(tmp_path):
+def test_the_first_answer_is_kept(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
         store.put("k", {"text": "first"})
         store.put("k", {"text": "second"})
@@ -48,7 +48,7 @@ def test_the_key_depends_on_content_and_not_on_order():
     assert content_key({"a": [1, 2]}) != content_key({"a": [2, 1]})
 
 
-def test_a_killed_writer_loses_nothing_that_it_had_reported(tmp_path):
+def test_a_killed_writer_loses_no_committed_answer(tmp_path):
     path = tmp_path / "store.sqlite"
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), "one"], stdout=subprocess.PIPE, text=True)
     reported = [int(writer.stdout.readline()) for _ in range(200)]
@@ -73,7 +73,7 @@ def test_two_processes_share_one_store(tmp_path):
         assert len(store) == 600
 
 
-def test_many_processes_may_open_a_new_store_at_the_same_moment(tmp_path):
+def test_many_processes_can_create_a_store_concurrently(tmp_path):
     path = tmp_path / "store.sqlite"
     script = WRITER.replace("100_000", "3")
     writers = [
@@ -97,7 +97,7 @@ def test_threads_share_one_store(tmp_path):
         assert len(store) == 200
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
+def test_an_unwritable_folder_is_one_sentence(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     with pytest.raises(StoreError, match="--results") as error:
@@ -106,7 +106,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
     assert error.value.exit_code == 2
 
 
-def test_a_full_disk_stops_with_the_remedy_and_keeps_what_was_there(tmp_path):
+def test_a_full_disk_raises_with_a_remedy_and_keeps_answers(tmp_path):
     path = tmp_path / "store.sqlite"
     with Store(path) as store:
         store.put("kept", {"text": "x"})
@@ -117,7 +117,7 @@ def test_a_full_disk_stops_with_the_remedy_and_keeps_what_was_there(tmp_path):
         assert store.get("kept") == {"text": "x"}
 
 
-def test_a_store_of_another_schema_is_refused(tmp_path):
+def test_a_store_of_another_schema_is_rejected(tmp_path):
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version=99")
@@ -125,10 +125,10 @@ def test_a_store_of_another_schema_is_refused(tmp_path):
         Store(path)
 
 
-def test_a_put_is_fast_enough_not_to_matter(tmp_path):
+def test_a_put_is_fast(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
         began = time.monotonic()
         for i in range(500):
             store.put(str(i), {"text": json.dumps(i)})
-        # A floor that only a sync for every answer would break (milliseconds each).
+        # Only a sync per answer (milliseconds each) would exceed this.
         assert time.monotonic() - began < 5

@@ -45,7 +45,9 @@ def conversation(i: int, n_turns: int = 1, pad: str = "") -> list[dict[str, str]
     return turns
 
 
-def write_mix(folder: Path, conversations: list[list[dict[str, str]]], rows_a_shard: int = 100, **mix: object) -> Path:
+def write_mix(
+    folder: Path, conversations: list[list[dict[str, str]]], rows_per_shard: int = 100, **mix: object
+) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -55,9 +57,9 @@ def write_mix(folder: Path, conversations: list[list[dict[str, str]]], rows_a_sh
         for i, turns in enumerate(conversations)
     ]
     shards = []
-    for number, start in enumerate(range(0, len(rows), rows_a_shard)):
+    for number, start in enumerate(range(0, len(rows), rows_per_shard)):
         path = folder / f"mix-{number:05d}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows[start : start + rows_a_shard]), path)
+        pq.write_table(pa.Table.from_pylist(rows[start : start + rows_per_shard]), path)
         shards.append({"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
     document = {"hash": "f" * 64, "n_rows": len(rows), "dgms": ["Q72"], "contamination": {"mt_bench": 0.0}}
     document |= {"shards": shards, **mix}

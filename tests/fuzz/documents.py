@@ -75,7 +75,7 @@ def sources(draw: Random, place: Path) -> None:
 
     def read() -> int:
         rows = open_source(str(path))
-        form = detect_format(rows.columns, rows.word)
+        form = detect_format(rows.columns, rows.spec)
         found = [read(row, form) for row in rows for read in (conversation_of, prompts_of)]
         assert all(isinstance(one, Conversation | Unscored) for one in found)
         return len(found)

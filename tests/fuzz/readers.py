@@ -17,25 +17,22 @@ from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.prompts import PromptSet, Question, read_questions
 from evalsuite.comparison.ratings import read_lineage, score_preferences
 from evalsuite.comparison.recorded import find_recorded
-from evalsuite.report import item_files
-from evalsuite.report.reading import read_results_folder
+from evalsuite.records.files import RecordsFile, write_records
+from evalsuite.records.rows import Header, Row
+from evalsuite.report.protocol import protocol_of
 from evalsuite.report.tabs import tabs_of
-from evalsuite.results.folder import (
-    load_results,
-    refuse_mixing,
-    reusable,
-    stored_manifest,
-    stored_scores,
-    unscored_share,
-)
+from evalsuite.results.folder import refuse_mixing, reusable, stored_manifest, stored_scores, unscored_share
+from evalsuite.results.reading import read_results_folder
+from evalsuite.results.table import load_results
 from evalsuite.store import Store
-from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.mixeval.suite import MIXEVAL
-from evalsuite.suites.mt_bench.suite import MT_BENCH
-from evalsuite.suites.openllm.suite import OPENLLM
+from evalsuite.suites.alpaca_eval.suite import AlpacaEval
+from evalsuite.suites.mixeval.suite import MixEval, MixEvalOptions
+from evalsuite.suites.mt_bench.suite import MtBench
+from evalsuite.suites.openllm.suite import OpenLLM
+from evalsuite.suites.options import SuiteOptions
 from evalsuite.tables import print_models, print_suite
-from tests.evalsuite.mixeval_rows import choice_row, free_row
 from tests.evalsuite.report_results import mixeval_scores, mt_bench_scores, write_model
+from tests.evalsuite.suites.mixeval.mixeval_rows import choice_row, free_row
 from tests.fuzz import mutation
 from tests.fuzz.parsers import survives
 
@@ -110,45 +107,53 @@ def _put(draw: Random, path: Path, seed: Any, *, lines: bool) -> Path:
 
 def mt_bench_files(draw: Random, place: Path) -> None:
     path = _put(draw, place / "model_judgment.jsonl", _JUDGMENTS, lines=True)
-    _figures(survives(lambda: MT_BENCH.score_recorded(path, SuiteOptions()), dict), "mt_bench")
+    _figures(survives(lambda: MtBench().score_recorded(path, SuiteOptions()), dict), "mt_bench")
 
 
 def alpaca_files(draw: Random, place: Path) -> None:
-    from evalsuite.suites.alpaca_eval.peer import score_annotation_file
-
     path = _put(draw, place / "annotations.json", _ANNOTATIONS, lines=False)
-    _figures(survives(lambda: score_annotation_file(path), dict), "alpaca_eval")
+    _figures(survives(lambda: AlpacaEval().score_recorded(path, SuiteOptions()), dict), "alpaca_eval")
 
 
 def mixeval_files(draw: Random, place: Path) -> None:
     path = _put(draw, place / "x.jsonl", _MIXEVAL, lines=True)
     for parser in ("judge", "rule"):
-        options = SuiteOptions(mixeval_parser=parser)
-        _figures(survives(lambda o=options: MIXEVAL.score_recorded(path, o), dict), "mixeval")
+        options = MixEvalOptions(mixeval_parser=parser)
+        _figures(survives(lambda o=options: MixEval().score_recorded(path, o), dict), "mixeval")
 
 
 def openllm_files(draw: Random, place: Path) -> None:
     path = _put(draw, place / "results.json", _OPENLLM, lines=False)
-    _figures(survives(lambda: OPENLLM.score_recorded(path, SuiteOptions()), dict), "openllm")
+    _figures(survives(lambda: OpenLLM().score_recorded(path, OpenLLM.options_type()), dict), "openllm")
 
 
 def item_rows(draw: Random, place: Path) -> None:
+    """Every row of a recorded file can be marked and shown."""
     _put(draw, place / "mt_bench/model_answer.jsonl", _ANSWERS, lines=True)
     _put(draw, place / "mt_bench/model_judgment.jsonl", _JUDGMENTS, lines=True)
-    _put(draw, place / "annotations.json", _ANNOTATIONS, lines=False)
-    mixeval = _put(draw, place / "free_form.jsonl", _MIXEVAL, lines=True)
-    samples = _put(draw, place / "samples_x.jsonl", _SAMPLES, lines=True)
-    for read in (
-        lambda: item_files.mt_bench_rows(place / "mt_bench", {}),
-        lambda: item_files.alpaca_rows(place),
-        lambda: item_files.mixeval_rows(mixeval, None),
-        lambda: item_files.sample_rows(samples, "acc_norm", protected=False),
-        lambda: item_files.sample_rows(samples, "acc_norm", protected=True),
+    _put(draw, place / "openllm/results.json", _OPENLLM, lines=False)
+    _put(draw, place / "openllm/samples_leaderboard_bbh_a.jsonl", _SAMPLES, lines=True)
+    for path, suite in (
+        (place / "mt_bench", MtBench()),
+        (_put(draw, place / "annotations.json", _ANNOTATIONS, lines=False), AlpacaEval()),
+        (_put(draw, place / "mixeval/free_form.jsonl", _MIXEVAL, lines=True), MixEval()),
+        (place / "openllm", OpenLLM()),
     ):
-        for row in survives(read, list) or ():
-            assert row.value is None or isinstance(row.value, float)
-            hash(row.key)
-            row.question()
+        recorded = survives(lambda s=suite, p=path: s.read_peer(p, s.options_type()), object)
+        for row in recorded.rows if recorded is not None else ():
+            marked = suite.mark(row, recorded.header)
+            assert all(value is None or isinstance(value, float) for own in marked.marks.values() for value in own)
+            json.dumps([suite.question_page(marked, recorded.header), suite.answer_page(marked, recorded.header)])
+
+
+def records_files(draw: Random, place: Path) -> None:
+    """A damaged records file is one sentence, or rows."""
+    path = place / "records" / "toy.jsonl"
+    rows = [Row(str(number), part, facts={"reference": ["4"]}) for part in ("a", "b") for number in range(3)]
+    write_records(path, Header("toy", len(rows)), rows)
+    path.write_bytes(mutation.damaged(draw, path.read_bytes()))
+    file = RecordsFile(path)
+    survives(lambda: (file.header, [file.rows(part) for part in file.parts]), tuple)
 
 
 def scores_files(draw: Random, place: Path) -> None:
@@ -160,7 +165,8 @@ def scores_files(draw: Random, place: Path) -> None:
     found = survives(lambda: read_results_folder(place), object)
     for model in found.models:
         assert model.name
-        assert model.protocol.fits(model.protocol)
+        protocol = protocol_of(model)
+        assert protocol.fits(protocol)
     tabs_of(found.models)
     survives(lambda: load_results(place), object)
     survives(lambda: _resume(folder), object, type(None))
@@ -171,11 +177,10 @@ def _resume(folder: Path) -> Any:
     stored, manifest = stored_scores(folder), stored_manifest(folder)
     if stored is None:
         return None
-    judge = {"name": "j", "fingerprint": "f" * 64}
     model, pins = {"dtype": "float32", "chat_template_sha256": "0" * 64}, {"mt_bench": {"a": {}}}
-    refuse_mixing(folder, stored, manifest, data="full", limit=None, judge=judge, pins=pins, model=model)
+    refuse_mixing(folder, stored, manifest, data="full", limit=None, settings={}, pins=pins, model=model)
     if all(reusable(stored, manifest, suite, "") for suite in ("mt_bench", "mixeval")):
-        unscored_share(stored["suites"])
+        unscored_share(stored.suites)
     print_models(Console(file=io.StringIO(), width=100), [stored])
     return stored
 
@@ -197,7 +202,7 @@ async def _nobody(*_: Any) -> Any:
 def rating_files(draw: Random, place: Path) -> None:
     path = place / "ratings.csv"
     path.write_bytes(_table(draw, _RATINGS))
-    scored = survives(lambda: score_preferences(path), dict)
+    scored = survives(lambda: score_preferences(path).as_json(), dict)
     if scored is not None:
         json.dumps(scored, allow_nan=False)
     lineage = place / "lineage.yaml"
@@ -251,6 +256,7 @@ READERS: Mapping[str, Target] = {
     "mixeval_files": mixeval_files,
     "openllm_files": openllm_files,
     "item_rows": item_rows,
+    "records_files": records_files,
     "scores_files": scores_files,
     "comparison_files": comparison_files,
     "rating_files": rating_files,

@@ -23,8 +23,8 @@ from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, read_jsonl, write_json, write_jsonl
 from evalsuite.generation.manifest import verified_shards
 from evalsuite.recipes.recipe import read_recipe
-from evalsuite.report import item_files
-from evalsuite.results.folder import load_results, stored_manifest, stored_scores
+from evalsuite.results.folder import stored_manifest, stored_scores
+from evalsuite.results.table import load_results
 from evalsuite.serving.replies import (
     read_completion,
     read_prompt_logprobs,
@@ -34,16 +34,17 @@ from evalsuite.serving.replies import (
 )
 from evalsuite.store import Store
 from evalsuite.study.file import read_study
-from evalsuite.suites.alpaca_eval.peer import score_annotation_file
-from evalsuite.suites.base import SuiteOptions, finite_number, recorded_reason
-from evalsuite.suites.mixeval.suite import MIXEVAL
-from evalsuite.suites.mt_bench.suite import MT_BENCH
-from evalsuite.suites.openllm.suite import OPENLLM
+from evalsuite.suites.alpaca_eval.suite import AlpacaEval
+from evalsuite.suites.mixeval.suite import MixEval, MixEvalOptions
+from evalsuite.suites.mt_bench.suite import MtBench
+from evalsuite.suites.openllm.suite import OpenLLM
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.peer_files import finite_number, recorded_reason
 from evalsuite.tables import print_suite
 from judges.templates import JudgeTemplate
 from judges.types import Unscored
 from judges.verdicts import NEEDED_VARIABLES, TEMPLATE_VARIABLES
-from tests.evalsuite.mixeval_rows import choice_row, free_row
+from tests.evalsuite.suites.mixeval.mixeval_rows import choice_row, free_row
 from tests.fuzz.readers import _ANNOTATIONS, _JUDGMENTS, _OPENLLM, _scores
 
 DEEP = "[" * 5_000
@@ -111,8 +112,8 @@ def mt_bench_file(tmp_path: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("score", [HUGE, math.nan, math.inf])
 def test_a_judgment_whose_score_is_no_number_is_refused(tmp_path, score):
-    with pytest.raises(DataError, match="and a number"):
-        MT_BENCH.score_recorded(mt_bench_file(tmp_path, score=score), SuiteOptions())
+    with pytest.raises(DataError, match=r"judgment 2: .*`\$\.score`"):
+        MtBench().score_recorded(mt_bench_file(tmp_path, score=score), SuiteOptions())
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_judgment_whose_score_is_no_number_is_refused(tmp_path, score):
     [({"unscored": []}, "recorded_failure"), ({"unscored": None, "score": 11, "judgment": ""}, "rating_out_of_range")],
 )
 def test_an_odd_judgment_is_unscored(tmp_path, changes, reason):
-    scores = MT_BENCH.score_recorded(mt_bench_file(tmp_path, **changes), SuiteOptions())
+    scores = MtBench().score_recorded(mt_bench_file(tmp_path, **changes), SuiteOptions())
     assert scores["unscored"] == {reason: 1}
     assert scores["score"] == 7
 
@@ -129,14 +130,14 @@ def test_an_odd_judgment_is_unscored(tmp_path, changes, reason):
     "changes", [{"category": ["x"]}, {"judgment": {"a": 1}}, {"category": "\ud800"}, {"question_id": "\ud800"}]
 )
 def test_an_odd_category_or_judgment_text_does_not_matter(tmp_path, changes):
-    assert MT_BENCH.score_recorded(mt_bench_file(tmp_path, **changes), SuiteOptions())["score"] == 7
+    assert MtBench().score_recorded(mt_bench_file(tmp_path, **changes), SuiteOptions())["score"] == 7
 
 
 @pytest.mark.parametrize("changes", [{"preference": HUGE}, {"preference": "1.5"}, {"unscored": ["x"]}])
 def test_an_odd_preference_is_unscored(tmp_path, changes):
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps([_ANNOTATIONS[0], {**_ANNOTATIONS[1], **changes}]))
-    assert score_annotation_file(path)["unscored"] == {"recorded_failure": 1}
+    assert AlpacaEval().score_recorded(path, SuiteOptions())["unscored"] == {"recorded_failure": 1}
 
 
 @pytest.mark.parametrize(
@@ -147,12 +148,14 @@ def test_an_odd_mixeval_row_is_refused(tmp_path, row):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match="row 1"):
-        MIXEVAL.score_recorded(path, SuiteOptions(mixeval_parser="rule"))
+        MixEval().score_recorded(path, MixEvalOptions(mixeval_parser="rule"))
 
 
 def test_a_mixeval_reason_that_is_no_word_is_not_looked_up(tmp_path):
     write_jsonl(tmp_path / "x.jsonl", [free_row("0", response=None, judge_score=None, unscored={"reason": []})])
-    assert MIXEVAL.score_recorded(tmp_path / "x.jsonl", SuiteOptions())["unscored"] == {"no_answer": 1}
+    assert MixEval().score_recorded(tmp_path / "x.jsonl", MixEvalOptions(mixeval_parser="judge"))["unscored"] == {
+        "no_answer": 1
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,13 +175,13 @@ def test_a_results_document_that_lm_eval_would_not_write_is_refused(tmp_path, ch
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**_OPENLLM, **changes}))
     with pytest.raises(DataError, match=r"results\.json"):
-        OPENLLM.score_recorded(path, SuiteOptions())
+        OpenLLM().score_recorded(path, OpenLLM.options_type())
 
 
 def test_nan_in_any_field_of_a_results_document_is_null(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**_OPENLLM, "results": {"leaderboard_bbh": {"acc_norm,none": 0.5, "alias": math.nan}}}))
-    json.dumps(OPENLLM.score_recorded(path, SuiteOptions()), allow_nan=False)
+    json.dumps(OpenLLM().score_recorded(path, OpenLLM.options_type()), allow_nan=False)
 
 
 def test_an_author_that_is_no_name_is_no_author(tmp_path):
@@ -197,20 +200,18 @@ def test_a_lineage_that_yaml_cannot_read_is_one_sentence(tmp_path, text):
 @pytest.mark.parametrize("text", ["a: 2001-99-99\n", DEEP])
 def test_a_recipe_or_study_that_yaml_cannot_read_is_one_sentence(tmp_path, text):
     (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(UsageError, match="is not YAML"):
+    with pytest.raises(DataError, match="is not YAML"):
         read_recipe(tmp_path / "x.yaml")
     with pytest.raises(DataError, match="is not YAML"):
         read_study(tmp_path / "x.yaml")
 
 
 def test_items_with_odd_ids_are_still_told_apart(tmp_path):
+    write_json(tmp_path / "results.json", _OPENLLM)
     rows = [{"doc_id": [n], "acc_norm": 1.0} for n in range(2)]
-    write_jsonl(tmp_path / "samples_x.jsonl", rows)
-    assert len(item_files.sample_rows(tmp_path / "samples_x.jsonl", "acc_norm", protected=False)) == 2
-    write_jsonl(tmp_path / "free.jsonl", [{**choice_row("0"), "id": {"a": n}, "target": [10**30]} for n in range(2)])
-    found = item_files.mixeval_rows(tmp_path / "free.jsonl", None)
-    assert len({row.key for row in found}) == 2
-    assert found[0].question()["reference"] == ["?. "]
+    write_jsonl(tmp_path / "samples_leaderboard_bbh_a.jsonl", rows)
+    recorded = OpenLLM().read_peer(tmp_path, OpenLLM.options_type())
+    assert len({row.item_id for row in recorded.rows}) == 2
 
 
 @pytest.mark.parametrize(
@@ -249,13 +250,13 @@ def test_an_answer_that_cannot_be_read_is_never_taken_for_one(tmp_path, value):
         store.put("k", {"text": "x"})
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE completions SET value = ?", (value,))
-    with Store(path) as store, pytest.raises(StoreError, match="cannot be read"):
+    with Store(path) as store, pytest.raises(StoreError, match="unreadable"):
         store.get("k")
 
 
 @pytest.mark.parametrize("changes", [{"suites": 5}, {"suites": [5]}, {"vllm_args": [5]}, {"vllm_args": 0.5}])
 def test_settings_of_an_odd_kind_are_a_usage_error(changes):
-    with pytest.raises(UsageError, match="is not a list"):
+    with pytest.raises(UsageError, match="is not (a list|key=value)"):
         read_config({"models": ["x"], **changes})
 
 
@@ -280,5 +281,5 @@ def test_an_interrupt_while_the_program_still_loads_is_one_sentence(name):
     ended = subprocess.run([sys.executable, "-c", preamble + script], capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr.splitlines() == [
-        "evalsuite: interrupted; finished answers are kept, run the same command again to go on"
+        "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
     ]

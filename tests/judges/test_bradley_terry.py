@@ -1,4 +1,4 @@
-"""Bradley-Terry strengths against definitions and a general optimizer, and what their intervals are worth."""
+"""Bradley-Terry strengths against definitions and a general optimizer, and the coverage of their intervals."""
 
 import math
 from itertools import combinations
@@ -31,7 +31,7 @@ def test_bradley_terry_of_two_models_is_the_log_odds():
 WINS = np.array([[0, 12, 20, 9], [8, 0, 11.5, 7], [4, 6.5, 0, 3], [5, 9, 13, 0]])
 
 
-def test_bradley_terry_is_the_maximum_that_a_general_optimizer_finds():
+def test_bradley_terry_matches_a_general_optimizer():
     def loss(theta):
         gaps = theta[:, None] - theta[None, :]
         return float((WINS * np.logaddexp(0, -gaps)).sum() + theta.sum() ** 2)
@@ -77,14 +77,14 @@ def test_bradley_terry_standard_errors_cover():
 
 
 def table_of_ratings(rng, n_models, n_prompts=80):
-    """Wins, ties as halves, of whole ratings from 1 to 10: the table of ``score preferences``."""
+    """Wins, with ties as halves, of integer ratings from 1 to 10: the table of ``score preferences``."""
     rated = np.clip(np.round(7 + 2 * rng.normal(size=(n_models, n_prompts))), 1, 10)
     above, equal = rated[:, None] > rated[None], rated[:, None] == rated[None]
     return (above + equal / 2).sum(axis=2) * ~np.eye(n_models, dtype=bool)
 
 
 @pytest.mark.parametrize("n_models", [2, 5, 16, 20])
-def test_standard_errors_are_those_of_the_contrasts_with_one_model_held_fixed(n_models):
+def test_standard_errors_match_the_contrasts_with_one_model_held_fixed(n_models):
     rng = np.random.default_rng(n_models)
     for _ in range(50):
         wins = table_of_ratings(rng, n_models)
@@ -112,7 +112,7 @@ def test_without_a_finite_maximum_there_is_no_ranking(wins):
     assert bradley_terry(wins) is None
 
 
-def test_pseudo_ties_make_a_clean_sweep_finite_but_invent_no_meeting():
+def test_pseudo_ties_make_a_clean_sweep_finite_but_do_not_connect_models():
     result = bradley_terry([[0, 5], [0, 0]], pseudo_ties=1.0)
     assert result.strengths[0] - result.strengths[1] == pytest.approx(math.log(5.5 / 0.5))
     assert bradley_terry([[0, 0], [0, 0]], pseudo_ties=1.0) is None
@@ -124,7 +124,7 @@ def test_a_lopsided_table_still_converges():
 
 
 @pytest.mark.parametrize("wins", [[], [[0]], [[0, 1]], [[0, -1], [1, 0]], [[0, math.nan], [1, 0]]])
-def test_a_table_that_makes_no_sense_is_refused(wins):
+def test_an_invalid_table_is_rejected(wins):
     with pytest.raises(ValueError, match="expected"):
         bradley_terry(wins)
 
@@ -136,14 +136,14 @@ def test_the_table_is_not_changed():
 
 
 def verdicts_of(rated):
-    """Turn ratings (models, prompts) into what a comparison of those models rests on."""
+    """Convert ratings (models, prompts) into the names and verdicts of a comparison."""
     names = [str(i) for i in range(len(rated))]
     return names, {
         (a, b): verdicts_from_ratings(list(rated[int(a)]), list(rated[int(b)])) for a, b in combinations(names, 2)
     }
 
 
-def holding(truth, intervals):
+def covers(truth, intervals):
     return [low <= value <= high for value, (low, high) in zip(truth, intervals, strict=True)]
 
 
@@ -157,37 +157,37 @@ def test_wins_by_prompt_by_hand():
     ]
 
 
-def test_intervals_over_prompts_hold_the_truth_where_those_of_independent_games_do_not():
+def test_intervals_over_prompts_cover_the_truth_where_those_of_independent_games_do_not():
     # Ten models that answer equally well: every strength is 0.
     rng = np.random.default_rng(0)
     over_prompts, of_games = [], []
     for _ in range(40):
         names, pairs = verdicts_of(rng.normal(size=(10, 80)))
-        over_prompts += holding([0] * 10, rank_by_prompts(names, pairs, n_boot=200).intervals)
-        of_games += holding([0] * 10, bradley_terry(wins_by_prompt(names, pairs).sum(axis=0).tolist()).intervals)
+        over_prompts += covers([0] * 10, rank_by_prompts(names, pairs, n_boot=200).intervals)
+        of_games += covers([0] * 10, bradley_terry(wins_by_prompt(names, pairs).sum(axis=0).tolist()).intervals)
     assert 0.9 <= np.mean(over_prompts) <= 0.98
     assert np.mean(of_games) < 0.8
 
 
-def test_intervals_over_prompts_hold_the_strengths_of_unequal_models():
+def test_intervals_over_prompts_cover_the_strengths_of_unequal_models():
     rng = np.random.default_rng(1)
     levels = np.array([[0.8], [0.0], [-0.4], [-0.4]])
     many = levels + rng.normal(size=(4, 400_000))
     truth = bradley_terry((many[:, None] > many[None]).sum(axis=2).tolist()).strengths
     held = []
     for _ in range(100):
-        held += holding(truth, rank_by_prompts(*verdicts_of(levels + rng.normal(size=(4, 60))), n_boot=200).intervals)
+        held += covers(truth, rank_by_prompts(*verdicts_of(levels + rng.normal(size=(4, 60))), n_boot=200).intervals)
     assert 0.9 <= np.mean(held) <= 0.98
 
 
-def test_two_models_have_the_log_odds_of_the_share_that_a_draw_gives():
+def test_two_models_have_the_log_odds_of_the_win_rate():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 240 + [B] * 160})
     assert ranking.strengths[0] == pytest.approx(math.log(240 / 160) / 2)
     shares = binom(400, 0.6).ppf([0.025, 0.975]) / 400
     assert ranking.intervals[0] == pytest.approx(np.log(shares / (1 - shares)) / 2, abs=0.015)
 
 
-def test_turning_all_ratings_round_mirrors_the_ranking():
+def test_negating_all_ratings_mirrors_the_ranking():
     rated = np.random.default_rng(2).integers(1, 11, size=(5, 40))
     here, there = (rank_by_prompts(*verdicts_of(each), n_boot=100) for each in (rated, -rated))
     assert there.strengths == pytest.approx([-value for value in here.strengths], abs=1e-8)
@@ -195,16 +195,16 @@ def test_turning_all_ratings_round_mirrors_the_ranking():
         assert (-other_high, -other_low) == pytest.approx((low, high), abs=1e-8)
 
 
-def test_a_model_that_always_wins_gets_ties_and_an_interval_of_its_own():
+def test_a_model_that_always_wins_gets_ties_and_an_interval():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 20})
     assert ranking.added_ties == 1.0
     assert ranking.strengths[0] == pytest.approx(math.log(20.5 / 0.5) / 2)
-    # Nothing differs between the prompts, so the games' own uncertainty stands: Var(logit) = 1/20.5 + 1/0.5.
+    # The prompts do not differ, so the normal interval applies: Var(logit) = 1/20.5 + 1/0.5.
     half = 1.959964 * math.sqrt(1 / 20.5 + 1 / 0.5) / 2
     assert ranking.intervals[0] == pytest.approx((ranking.strengths[0] - half, ranking.strengths[0] + half), abs=1e-6)
 
 
-def test_one_loss_does_not_end_the_interval_where_none_would_go_beyond():
+def test_one_loss_does_not_give_a_lower_upper_bound_than_no_loss():
     # A third of the draws have no loss and end at 10.5 to 0.5; the normal interval has Var(logit) = 1/9 + 1/1.
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 9 + [B]})
     assert ranking.added_ties == 0.0
@@ -214,7 +214,7 @@ def test_one_loss_does_not_end_the_interval_where_none_would_go_beyond():
 
 
 @pytest.mark.parametrize(("n", "chance"), [(10, 0.97), (20, 0.98), (20, 0.6), (40, 0.9)])
-def test_intervals_hold_the_truth_near_a_clean_sweep_too(n, chance):
+def test_intervals_cover_the_truth_near_a_clean_sweep_too(n, chance):
     truth = math.log(chance / (1 - chance)) / 2
     held = 0.0
     for k in range(n + 1):
@@ -223,13 +223,13 @@ def test_intervals_hold_the_truth_near_a_clean_sweep_too(n, chance):
     assert held > 0.9
 
 
-def test_ties_throughout_are_no_certainty():
+def test_only_ties_do_not_give_a_zero_width_interval():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [T] * 80})
     half = 1.959964 * math.sqrt(1 / 40 + 1 / 40) / 2
     assert ranking.intervals[0] == pytest.approx((-half, half), abs=1e-6)
 
 
-def test_one_prompt_has_no_spread_and_no_verdict_no_ranking():
+def test_one_prompt_has_no_interval_and_no_verdict_no_ranking():
     one = rank_by_prompts(["x", "y", "z"], {("x", "y"): [A, U], ("y", "z"): [A, U], ("x", "z"): [B, U]})
     assert one.strengths == pytest.approx((0, 0, 0))
     assert one.intervals == (None, None, None)

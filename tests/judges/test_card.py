@@ -19,10 +19,10 @@ from judges.verdicts import Game, PairVerdict
 MISSING = Unscored("no_verdict")
 
 
-def judged(number, label, straight, turned, *, long=1, authors=(None, None)):
+def judged(number, label, original, swapped, *, long=1, authors=(None, None)):
     texts = ("a longer text", "short") if long == 1 else ("short", "a longer text")
     pair = LabelledPair(str(number), f"Q{number}", *texts, label, *authors)
-    games = [MISSING if first is None else Game(first) for first in (straight, turned)]
+    games = [MISSING if first is None else Game(first) for first in (original, swapped)]
     return JudgedPair(pair, *games)
 
 
@@ -42,7 +42,7 @@ def test_agreement_by_hand():
     assert (figures["n"], figures["n_scored"], figures["n_decided"]) == (6, 5, 4)
     assert figures["accuracy"] == 3 / 4
     assert figures["ci95"] == list(wilson_ci(3, 4))
-    # said 1 2 2 1, people 1 2 1 1: agreement 3/4, by chance (2 * 3 + 2 * 1) / 16 = 1/2
+    # judge 1 2 2 1, people 1 2 1 1: agreement 3/4, by chance (2 * 3 + 2 * 1) / 16 = 1/2
     assert figures["kappa"] == pytest.approx((0.75 - 0.5) / (1 - 0.5))
     assert figures["both_orders"] | {"ci95": None} == {
         "right": 2,
@@ -55,12 +55,12 @@ def test_agreement_by_hand():
     assert figures["single_order"]["accuracy"] == 6 / 10
 
 
-def test_exchanging_the_outputs_changes_no_figure():
+def test_swapping_the_outputs_changes_no_figure():
     mirrored = [
         JudgedPair(
             LabelledPair(p.pair.id, p.pair.question, p.pair.output_2, p.pair.output_1, 3 - p.pair.label),
-            p.turned,
-            p.straight,
+            p.swapped,
+            p.original,
         )
         for p in PAIRS
     ]
@@ -73,27 +73,27 @@ def test_exchanging_the_outputs_changes_no_figure():
 
 def test_position_by_hand():
     figures = position_figures(PAIRS)
-    # first place wins: 1:(y n) 2:(n y) 3:(n y) 4:(y y) 5:(y y); the sixth was judged in one order alone
+    # first position wins: 1:(y n) 2:(n y) 3:(n y) 4:(y y) 5:(y y); the sixth was judged in one order only
     assert (figures["first_rate"], figures["n_games"]) == (7 / 10, 10)
     assert (figures["position_flips"], figures["flip_rate"]) == (2, 2 / 5)
 
 
-def test_length_is_compared_with_what_people_prefer():
+def test_length_preference_is_compared_with_people():
     figures = length_figures(PAIRS)
     # decided pairs 1 to 4, output 1 the longer one: the judge takes 1 2 2 1, people 1 2 1 1
     assert (figures["judge_rate"], figures["people_rate"], figures["n"]) == (2 / 4, 3 / 4, 4)
     assert figures["difference"] == pytest.approx(-0.25)
 
 
-def test_self_preference_needs_to_know_the_authors():
+def test_self_preference_needs_authors():
     assert self_preference_figures(PAIRS, "j") is None
-    own = [judged(1, 2, 0.9, 0.2, authors=("j", "x")), judged(2, 2, 0.3, 0.8, authors=("x", "j"))]
-    figures = self_preference_figures([*own, judged(3, 1, 0.9, 0.1, authors=("j", "j"))], "j")
+    pairs = [judged(1, 2, 0.9, 0.2, authors=("j", "x")), judged(2, 2, 0.3, 0.8, authors=("x", "j"))]
+    figures = self_preference_figures([*pairs, judged(3, 1, 0.9, 0.1, authors=("j", "j"))], "j")
     assert (figures["n"], figures["judge_rate"], figures["people_rate"]) == (2, 1.0, 0.5)
 
 
-def test_pairs_of_one_question_are_no_more_than_one_observation():
-    # Ten pairs of each question, all alike: ten questions' worth of evidence, whatever the number of pairs.
+def test_pairs_of_one_question_count_as_one_observation():
+    # Ten equal pairs per question: the evidence of ten questions, regardless of the number of pairs.
     once = [judged(n, 1, 0.9, *((0.6,) if n % 2 else (0.2,)), authors=("j", "x")) for n in range(10)]
     often = [pair for pair in once for _ in range(10)]
     by_pair = wilson_ci(50, 100)
@@ -122,7 +122,7 @@ def test_repeats_and_failures():
 WON, LOST = PairVerdict("a", 0.9), PairVerdict("b", 0.1)
 
 
-def test_attacks_are_measured_against_the_empty_answer():
+def test_attacks_are_compared_with_the_empty_answer():
     figures = attack_figures({"x": [WON, LOST], "y": [LOST, MISSING]}, [LOST, PairVerdict("b", 0.2)])
     assert figures["empty_answer"]["preference"] == pytest.approx(0.15)
     assert figures["attacks"]["x"]["success_rate"] == 0.5
@@ -136,69 +136,69 @@ def card_of(pairs, attacks=None):
     return {"agreement": agreement(pairs), "position_bias": position_figures(pairs), "attacks": attacks}
 
 
-def test_a_judge_that_agrees_is_believed():
+def test_a_judge_that_agrees_is_believable():
     good = [judged(i, 1 + i % 2, *((0.9, 0.1) if i % 2 == 0 else (0.1, 0.9))) for i in range(40)]
-    found = conclusions(card_of(good))
-    assert (found["told_from_chance"], found["position_dominates"], found["believable"]) == (True, False, True)
-    assert found["words"][0].startswith("it agrees with people on 100.0%")
+    summary = conclusions(card_of(good))
+    assert (summary["told_from_chance"], summary["position_dominates"], summary["believable"]) == (True, False, True)
+    assert summary["words"][0].startswith("it agrees with people on 100.0%")
 
 
-def test_a_coin_cannot_be_told_from_chance_and_the_card_says_so():
+def test_a_coin_is_not_distinguishable_from_chance():
     coin = [judged(i, 1 + i % 2, *((0.9, 0.1) if i % 4 < 2 else (0.1, 0.9))) for i in range(40)]
-    found = conclusions(card_of(coin))
-    assert found["told_from_chance"] is False
-    assert found["believable"] is False
-    assert "cannot be told from chance" in found["words"][0]
+    summary = conclusions(card_of(coin))
+    assert summary["told_from_chance"] is False
+    assert summary["believable"] is False
+    assert "not distinguishable from chance" in summary["words"][0]
 
 
-def test_a_judge_that_looks_at_the_place_is_named():
+def test_a_judge_that_looks_at_the_position_is_reported():
     first = [judged(i, 1 + i % 2, 0.9, 0.8) for i in range(10)]
-    found = conclusions(card_of(first))
-    assert found["position_dominates"] is True
-    assert "100% of the pairs, so the order decides more" in found["words"][1]
+    summary = conclusions(card_of(first))
+    assert summary["position_dominates"] is True
+    assert "100% of the pairs, so the order matters more" in summary["words"][1]
 
 
-def test_a_judge_that_can_be_deceived_is_named():
+def test_a_judge_that_can_be_fooled_is_reported():
     good = [judged(i, 1, 0.9, 0.1) for i in range(40)]
     attacks = attack_figures({"x": [WON] * 6 + [LOST] * 2}, [LOST] * 8)
-    found = conclusions(card_of(good, attacks))
-    assert (found["attacks_gain"], found["believable"]) == (True, False)
-    # Six questions gain 0.8, two nothing.
-    assert "+0.600" in found["words"][-1]
+    summary = conclusions(card_of(good, attacks))
+    assert (summary["attacks_gain"], summary["believable"]) == (True, False)
+    # Six questions gain 0.8 and two gain 0.
+    assert "+0.600" in summary["words"][-1]
 
 
 @pytest.mark.parametrize(
     ("n", "gains", "believable"),
     [(1, None, True), (2, False, True), (5, False, True), (6, True, False)],  # two-sided: 2 / 2**5 is above 5 %
 )
-def test_questions_that_all_gain_alike_count_by_the_sign_test(n, gains, believable):
+def test_equal_gains_are_tested_by_the_sign_test(n, gains, believable):
     good = [judged(i, 1, 0.9, 0.1) for i in range(40)]
     attacks = attack_figures({"x": [PairVerdict("a", 0.6)] * n, "y": [MISSING] * n}, [PairVerdict("b", 0.5)] * n)
     assert (attacks["all"]["gain_ci95"], attacks["all"]["n_questions"]) == (None, n)
-    found = conclusions(card_of(good, attacks))
-    assert (found["attacks_gain"], found["believable"]) == (gains, believable)
-    assert ("alike in" in found["words"][-1]) == (n > 1)
-    assert ("deceived" in found["words"][-1]) == bool(gains)
+    summary = conclusions(card_of(good, attacks))
+    assert (summary["attacks_gain"], summary["believable"]) == (gains, believable)
+    assert ("equally in" in summary["words"][-1]) == (n > 1)
+    assert ("fooled" in summary["words"][-1]) == bool(gains)
 
 
-def test_attacks_that_even_out_gain_nothing():
-    # 0.8 - 0.5 and 0.2 - 0.5 add up to 0 but for rounding, on ten questions alike.
+def test_attacks_that_cancel_out_gain_nothing():
+    # 0.8 - 0.5 and 0.2 - 0.5 add up to 0 except for rounding, on all ten questions.
     up, down = PairVerdict("a", 0.8), PairVerdict("b", 0.2)
     figures = attack_figures({"x": [up] * 10, "y": [down] * 10}, [PairVerdict("tie", 0.5)] * 10)
     assert 0 < figures["all"]["gain"] < 1e-9
     assert conclusions(card_of([judged(1, 1, 0.9, 0.1)], figures))["attacks_gain"] is False
 
 
-def test_figures_that_are_alike_for_every_question_have_no_interval():
-    """A consistent judge has a first_rate of exactly 0.5, of three pairs as of three thousand."""
+def test_figures_equal_for_every_question_have_no_interval():
+    """A consistent judge has a first_rate of exactly 0.5 for any number of pairs."""
     consistent = [judged(n, 1, 0.9, 0.1) for n in range(3)]
     position, length = position_figures(consistent), length_figures(consistent)
     assert (position["first_rate"], position["ci95"]) == (0.5, None)
     assert (length["difference"], length["difference_ci95"]) == (0.0, None)
 
 
-def test_nothing_scored_says_nothing():
-    found = conclusions(card_of([judged(1, 1, None, None)]))
-    assert found["told_from_chance"] is None
-    assert found["believable"] is None
+def test_without_scored_pairs_conclusions_are_none():
+    summary = conclusions(card_of([judged(1, 1, None, None)]))
+    assert summary["told_from_chance"] is None
+    assert summary["believable"] is None
     assert agreement([])["accuracy"] is None

@@ -42,11 +42,11 @@ def test_a_prompt_shows_the_answer_the_factor_and_the_scale(factor):
     assert "J = 10 of 10\n" in system.content
 
 
-def test_the_template_uses_what_it_must():
+def test_the_template_uses_the_needed_variables():
     judge_template(TEMPLATE).check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
-def test_an_unknown_factor_is_refused():
+def test_an_unknown_factor_is_rejected():
     with pytest.raises(ValueError, match="unknown factor 'style'"):
         factor_prompt(judge_template(TEMPLATE), "style", ["Q"], ["A"])
 
@@ -54,23 +54,23 @@ def test_an_unknown_factor_is_refused():
 @given(masses)
 def test_the_expectation_over_the_ten_ratings(weights):
     expected = sum(rating * weight for rating, weight in enumerate(weights, 1)) / sum(weights)
-    # Only the ratings' share counts: what the judge gives to other tokens changes nothing.
+    # Only the ratings' relative probabilities count, not those of other tokens.
     for share in (1.0, 1e-3):
         given_logprobs = logs({letter: share * w for letter, w in zip(RATING_LABELS, weights, strict=True)})
         assert expected_rating(given_logprobs).value == pytest.approx(expected)
 
 
 @given(masses)
-def test_turning_the_scale_round_mirrors_the_rating(weights):
-    straight = expected_rating(logs(dict(zip(RATING_LABELS, weights, strict=True)))).value
-    turned = expected_rating(logs(dict(zip(RATING_LABELS, reversed(weights), strict=True)))).value
-    assert straight + turned == pytest.approx(11)
-    assert 1 <= straight <= 10
+def test_reversing_the_scale_mirrors_the_rating(weights):
+    original = expected_rating(logs(dict(zip(RATING_LABELS, weights, strict=True)))).value
+    mirrored = expected_rating(logs(dict(zip(RATING_LABELS, reversed(weights), strict=True)))).value
+    assert original + mirrored == pytest.approx(11)
+    assert 1 <= original <= 10
 
 
-def test_a_judge_that_gives_ten_is_not_read_as_one():
-    # A judge that is sure of the best rating. With digits, a tokenizer that splits "10" has its
-    # whole mass on the first token "1", and the published reading gives 1.
+def test_a_rating_of_ten_is_not_read_as_one():
+    # A judge that is certain of the best rating. With digits, a tokenizer that splits "10" puts all
+    # probability on the first token "1", and the published code reads 1.
     by_digit = {str(rating): 1e-9 for rating in range(2, 10)} | {"1": 1.0}
     published = sum(int(digit) * p for digit, p in by_digit.items())
     assert published == pytest.approx(1.0, abs=1e-6)
@@ -78,13 +78,13 @@ def test_a_judge_that_gives_ten_is_not_read_as_one():
     assert expected_rating(logs(by_letter)) == Rating(pytest.approx(10.0, abs=1e-6), "J")
 
 
-def test_what_is_missing_or_broken_is_unscored():
+def test_missing_or_non_finite_logprobs_are_unscored():
     assert expected_rating({}).reason == "no_rating"
     assert expected_rating({"K": -0.1}).reason == "no_rating"
     assert expected_rating({"A": math.nan}).reason == "non_finite_logprob"
     assert expected_rating({"A": -2000.0}).value == 1.0
 
 
-def test_a_written_letter_is_a_rating():
+def test_a_generated_letter_is_a_rating():
     assert rating_of_letter(" J ") == Rating(10.0, "J")
     assert rating_of_letter("10").reason == "no_rating"

@@ -22,8 +22,8 @@ def packaged_template():
 
 
 def test_the_baseline_is_m_unless_switched():
-    straight = comparison_messages(TEMPLATE, "I", "base", "model", False)
-    assert straight == [
+    messages = comparison_messages(TEMPLATE, "I", "base", "model", False)
+    assert messages == [
         Message("system", "Be fair."),
         Message("user", '{\n  "i": "I"\n}\n{"m": "base"}\n{"M": "model"}'),
     ]
@@ -34,7 +34,7 @@ def test_the_baseline_is_m_unless_switched():
 
 
 @given(st.text(), st.text(), st.text(), st.booleans())
-def test_swapping_the_outputs_is_switching(instruction, a, b, switched):
+def test_swapping_the_outputs_equals_switching(instruction, a, b, switched):
     here = comparison_messages(TEMPLATE, instruction, a, b, switched)
     assert here == comparison_messages(TEMPLATE, instruction, b, a, not switched)
 
@@ -47,18 +47,18 @@ def test_an_output_can_neither_end_its_message_nor_fill_a_placeholder():
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "error"),
     [
-        ("", "not in ChatML"),
-        ("plain {instruction}", "not in ChatML"),
-        (TEMPLATE + " and more", "not in ChatML"),
+        ("", "is not ChatML"),
+        ("plain {instruction}", "is not ChatML"),
+        (TEMPLATE + " and more", "is not ChatML"),
         ("<|im_start|>narrator\nx\n<|im_end|>", "unknown role 'narrator'"),
         (TEMPLATE.replace("{output_2}", ""), "placeholders instruction, output_1; expected"),
         (TEMPLATE.replace("Be fair.", "{extra}"), "expected instruction, output_1, output_2"),
     ],
 )
-def test_a_wrong_template_is_refused(text, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_template_is_rejected(text, error):
+    with pytest.raises(ValueError, match=error):
         comparison_messages(text, "I", "a", "b", False)
 
 
@@ -67,7 +67,7 @@ def test_chatml_is_split_and_stripped():
     assert parse_chatml_template(text) == [("system", "a"), ("user", "b\nc")]
 
 
-def test_the_request_is_the_one_that_alpaca_eval_sends(shared):
+def test_the_request_equals_the_one_sent_by_alpaca_eval(shared):
     golden = json.loads((shared / "reference" / "alpaca_eval" / "golden_request.json").read_text())
     messages = comparison_messages(
         packaged_template(),
@@ -80,7 +80,7 @@ def test_the_request_is_the_one_that_alpaca_eval_sends(shared):
     assert [{"role": message.role, "content": message.content} for message in messages] == sent
 
 
-def test_the_order_of_the_805_is_the_published_one(shared):
+def test_the_order_of_the_805_matches_the_published_one(shared):
     lines = (shared / "reference" / "alpaca_eval" / "instructions.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 805

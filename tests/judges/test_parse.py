@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from judges.parse import parse_option, parse_rating, parse_score_0_to_1, preference_from_logprobs
 from judges.types import Choice, Preference, Rating, Unscored
 
-# text, ours, as published (a number, or the reason for which there is none)
+# text, ours, as published (a number, or the reason why there is none)
 RATINGS = [
     ("Rating: [[8]]", 8.0, 8.0),
     ("Rating: [[7.5]]", 7.5, 7.5),
@@ -67,7 +67,7 @@ def test_ratings(text, ours, published):
     assert outcome(parse_rating(text, as_published=True)) == published
 
 
-def test_a_rating_keeps_the_words_it_came_with():
+def test_a_rating_keeps_its_text():
     assert parse_rating("fine [[8]]") == Rating(8.0, "fine [[8]]")
     assert parse_rating("fine") == Unscored("no_rating", "fine")
 
@@ -118,7 +118,7 @@ def test_options(text, ours):
 
 
 @pytest.mark.parametrize("n_options", [0, 27, -1])
-def test_an_impossible_number_of_options_is_refused(n_options):
+def test_an_invalid_number_of_options_is_rejected(n_options):
     with pytest.raises(ValueError, match="expected 1 to 26"):
         parse_option("[[A]]", n_options)
 
@@ -151,7 +151,7 @@ def test_no_text_makes_a_parser_raise(text, as_published):
 
 
 @given(bracketed, st.integers(1, 10), bracketed)
-def test_a_well_formed_rating_is_read_as_published(before, rating, after):
+def test_a_well_formed_rating_is_parsed_as_published(before, rating, after):
     text = f"{before}[[{rating}]]{after}"
     published = parse_rating(text, as_published=True)
     ours = parse_rating(text)
@@ -167,7 +167,7 @@ def test_very_long_numbers_do_not_break_the_parsers():
     assert outcome(parse_rating(text, as_published=True)) == "no_rating"
 
 
-def test_long_white_space_is_read_in_no_time():
+def test_long_white_space_is_parsed_quickly():
     assert outcome(parse_rating("[[rating" + " " * 50_000 + "[" * 50_000)) == "no_rating"
 
 
@@ -216,7 +216,7 @@ finite = st.floats(-1e4, 0)
 
 @given(finite, finite)
 def test_swapping_the_outputs_mirrors_the_preference(a, b):
-    straight = preference_from_logprobs(a, b, switched=False).value
-    assert preference_from_logprobs(b, a, switched=False).value == pytest.approx(3 - straight, abs=1e-12)
-    assert preference_from_logprobs(a, b, switched=True).value == pytest.approx(3 - straight, abs=1e-12)
-    assert 1 <= straight <= 2
+    original = preference_from_logprobs(a, b, switched=False).value
+    assert preference_from_logprobs(b, a, switched=False).value == pytest.approx(3 - original, abs=1e-12)
+    assert preference_from_logprobs(a, b, switched=True).value == pytest.approx(3 - original, abs=1e-12)
+    assert 1 <= original <= 2

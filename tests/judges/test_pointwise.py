@@ -36,7 +36,7 @@ PROMPTS = {
         (2, ["r1", "r2"], "S4\n\n", "q1|r1|q2|r2|a1|a2"),
     ],
 )
-def test_which_prompt_and_what_it_holds(turn, reference, system, user):
+def test_prompt_selection_and_content(turn, reference, system, user):
     messages = judge_messages(PROMPTS, ["q1", "q2"], ["a1", "a2"], reference, turn=turn)
     assert messages == [Message("system", system), Message("user", user)]
 
@@ -47,29 +47,29 @@ def test_an_answer_cannot_fill_another_placeholder():
 
 
 @pytest.mark.parametrize(
-    ("prompts", "turns", "answers", "reference", "turn", "complaint"),
+    ("prompts", "turns", "answers", "reference", "turn", "error"),
     [
         ({}, ["q"], ["a"], None, 1, "no prompt 'single-v1'"),
         (PROMPTS, ["q"], ["a", "b"], None, 2, "1 questions for turn 2"),
         (PROMPTS, ["q", "p"], ["a"], None, 2, "1 answers for turn 2"),
         (PROMPTS, ["q", "p"], ["a", "b"], ["r"], 2, "1 reference answers for turn 2"),
-        ({"single-v1": PROMPTS["single-math-v1"]}, ["q"], ["a"], None, 1, "asks for {ref_answer_1}"),
+        ({"single-v1": PROMPTS["single-math-v1"]}, ["q"], ["a"], None, 1, "has the placeholder {ref_answer_1}"),
         ({"single-math-v1": PROMPTS["single-v1"]}, ["q"], ["a"], ["r"], 1, "no placeholder {ref_answer_1}"),
     ],
 )
-def test_what_is_missing_is_said(prompts, turns, answers, reference, turn, complaint):
+def test_missing_inputs_are_named(prompts, turns, answers, reference, turn, error):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         judge_messages(prompts, turns, answers, reference, turn=turn)
-    assert complaint in str(caught.value)
+    assert error in str(caught.value)
 
 
-def test_references_are_needed_where_fastchat_needs_them():
+def test_references_are_needed_for_the_same_categories_as_in_fastchat():
     assert {"math", "reasoning", "coding"} == CATEGORIES_WITH_REFERENCE
     assert needs_reference("math")
     assert not needs_reference("writing")
 
 
-def test_every_guided_closing_is_a_valid_rating():
+def test_every_guided_completion_is_a_valid_rating():
     assert [parse_rating(RATING_LEAD_IN + choice).value for choice in RATING_CHOICES] == list(range(1, 11))
 
 

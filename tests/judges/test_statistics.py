@@ -1,12 +1,12 @@
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 from judges.statistics import (
     accuracy,
@@ -17,7 +17,6 @@ from judges.statistics import (
     cohen_kappa,
     cohen_kappa_ci,
     holm_correction,
-    mcnemar_exact,
     mean_and_stderr,
     normal_ci,
     percentile_ci,
@@ -30,7 +29,7 @@ numbers = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30)
 
 
 @given(numbers)
-def test_standard_error_is_scipys(values):
+def test_standard_error_matches_scipy(values):
     mean, stderr = mean_and_stderr(values)
     assert mean == pytest.approx(math.fsum(values) / len(values), abs=1e-9)
     assert stderr == pytest.approx(stats.sem(values), abs=1e-9)
@@ -42,7 +41,7 @@ def test_one_value_has_no_standard_error():
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])
-def test_values_that_cannot_be_averaged_are_refused(values):
+def test_no_or_non_finite_values_are_rejected(values):
     for use in (mean_and_stderr, bootstrap_ci, lambda v: clustered_stderr(v, list(v))):
         with pytest.raises(ValueError, match=r"no values|not finite"):
             use(values)
@@ -51,17 +50,17 @@ def test_values_that_cannot_be_averaged_are_refused(values):
 def miller_variance(values, clusters):
     """The double sum of the paper, term by term."""
     n, mean = len(values), sum(values) / len(values)
-    own = sum((v - mean) ** 2 for v in values) / (n - 1) / n
+    unclustered = sum((v - mean) ** 2 for v in values) / (n - 1) / n
     cross = sum(
         (values[i] - mean) * (values[j] - mean)
         for i, j in itertools.permutations(range(n), 2)
         if clusters[i] == clusters[j]
     )
-    return own + cross / n**2
+    return unclustered + cross / n**2
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.sampled_from("abcd")), min_size=3, max_size=12))
-def test_clustered_standard_error_is_millers_double_sum(rows):
+def test_clustered_standard_error_matches_millers_double_sum(rows):
     values, clusters = [v for v, _ in rows], [c for _, c in rows]
     result = clustered_stderr(values, clusters)
     if len(set(clusters)) == 1:
@@ -73,7 +72,7 @@ def test_clustered_standard_error_is_millers_double_sum(rows):
 def test_clusters_of_one_change_nothing_and_copies_do():
     values = [1.0, 2.0, 4.0, 8.0]
     assert clustered_stderr(values, "abcd") == pytest.approx(stats.sem(values))
-    # Every value twice, once a cluster: the doubling carries no news, and the plain formula is fooled.
+    # Every value twice, one cluster each: the copies add no information, but the plain formula counts them.
     assert clustered_stderr(values * 2, "abcd" * 2) == pytest.approx(math.sqrt(miller_variance(values * 2, "abcd" * 2)))
     assert clustered_stderr(values * 2, "abcd" * 2) > 1.3 * stats.sem(values * 2)
 
@@ -92,13 +91,13 @@ def test_normal_interval():
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (18, 80), (32, 80), (1, 1), (500, 1000)])
 @pytest.mark.parametrize("level", [0.9, 0.95])
-def test_wilson_is_scipys(k, n, level):
+def test_wilson_matches_scipy(k, n, level):
     expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
     assert wilson_ci(k, n, level=level) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_impossible_proportions_are_refused(k, n):
+def test_impossible_proportions_are_rejected(k, n):
     with pytest.raises(ValueError, match="expected at least one trial"):
         wilson_ci(k, n)
 
@@ -122,14 +121,14 @@ def test_bootstrap_draws_whole_clusters():
     assert (high - low) > 3 * (plain_high - plain_low)
 
 
-def test_bootstrap_of_two_clusters_is_what_can_be_counted():
+def test_bootstrap_of_two_clusters_matches_enumeration():
     # Means of the four equally likely draws: a a, a b, b a, b b; b is three times the size of a.
     assert bootstrap_ci([0.0, 1.0, 1.0, 1.0], "abbb", level=0.9) == (0.0, 1.0)
     low, high = bootstrap_ci([0.0, 1.0, 1.0, 1.0], "abbb", level=0.4)
     assert (low, high) == (0.75, 0.75)
 
 
-def test_bootstrap_covers_as_often_as_it_says():
+def test_bootstrap_has_the_nominal_coverage():
     rng = np.random.default_rng(3)
     samples = rng.exponential(1.0, size=(200, 80))
     hits = sum(low <= 1.0 <= high for low, high in (bootstrap_ci(s.tolist(), n_boot=300) for s in samples))
@@ -156,30 +155,29 @@ def test_a_proportion_at_an_edge_has_wilsons_interval_of_its_clusters(value, bou
     assert proportion_ci([value] * 20, [i // 2 for i in range(20)]) == pytest.approx(bounds, abs=1e-6)
 
 
-def test_a_proportion_elsewhere_has_the_bootstraps():
+def test_other_proportions_have_the_bootstrap_interval():
     values = [0.0, 0.0, 1.0, 0.5, 1.0]
     assert proportion_ci(values, seed=3) == bootstrap_ci(values, seed=3)
     assert proportion_ci([1.0]) is None
 
 
-def test_draws_that_are_all_alike_claim_no_certainty():
-    """No spread to draw from is no interval: not one without a width."""
+def test_equal_draws_give_no_interval():
     assert bootstrap_ci([0.1] * 3) is None
-    # Every cluster has the mean 0.2, whatever its size; the sums differ by rounding only.
+    # Every cluster has mean 0.2; the sums differ by rounding only.
     assert bootstrap_ci([0.1, 0.3, 0.2, 0.1, 0.2, 0.3], "aabccc") is None
     assert bootstrap_ratio_ci([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) is None
     assert bootstrap_ci_of(lambda drawn: 7.0, 5) is None
     assert percentile_ci(np.array([])) is None
     assert percentile_ci(np.array([0.0, 1.0])) == pytest.approx((0.025, 0.975))
-    # Half of each question is right: no edge, where Wilson's interval would stand in.
+    # Half of each question is correct: not an edge case, where Wilson's interval would be used.
     assert proportion_ci([0.5] * 5) is None
     assert proportion_ci([0.0, 1.0] * 5, [i // 2 for i in range(10)]) is None
     with pytest.raises(ValueError, match="level is 95"):
         percentile_ci(np.array([1.0, 2.0]), level=95)
 
 
-def test_few_successes_have_an_interval_that_holds_the_truth_as_often_as_it_says():
-    # Exact, by adding up the binomial probabilities of the counts whose interval holds the true rate.
+def test_intervals_of_few_successes_have_the_nominal_coverage():
+    # Exact: the sum of the binomial probabilities of the counts whose interval covers the true rate.
     n = 80
     intervals = [proportion_ci([1.0] * k + [0.0] * (n - k)) for k in range(n + 1)]
     for rate in (0.02, 0.04, 0.07, 0.5):
@@ -192,7 +190,7 @@ def test_few_successes_have_an_interval_that_holds_the_truth_as_often_as_it_says
 
 
 @pytest.mark.parametrize("values", [[], [1.5, 0.0], [-0.1], [float("nan")]])
-def test_what_is_no_proportion_is_refused(values):
+def test_values_that_are_not_proportions_are_rejected(values):
     with pytest.raises(ValueError, match="value"):
         proportion_ci(values)
 
@@ -220,13 +218,17 @@ labels = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min
 
 
 @given(labels)
-def test_kappa_is_scikit_learns(pairs):
+def test_kappa_by_definition(pairs):
     a, b = [x for x, _ in pairs], [y for _, y in pairs]
-    if len(set(a) | set(b)) == 1:
+    n, counts_a, counts_b = len(pairs), Counter(a), Counter(b)
+    observed = sum(x == y for x, y in pairs) / n
+    by_chance = sum(counts_a[label] * counts_b[label] for label in "abc") / n**2
+    if by_chance == 1:
         assert cohen_kappa(a, b) is None
     else:
-        assert cohen_kappa(a, b) == pytest.approx(cohen_kappa_score(a, b), abs=1e-12)
-        assert cohen_kappa(a, b) == cohen_kappa(b, a)
+        expected = (observed - by_chance) / (1 - by_chance)
+        assert cohen_kappa(a, b) == pytest.approx(expected, abs=1e-12)
+        assert cohen_kappa(b, a) == pytest.approx(expected, abs=1e-12)
 
 
 def test_kappa_of_a_known_table():
@@ -239,8 +241,8 @@ def test_kappa_of_a_known_table():
     assert high == pytest.approx(0.4 + 1.96 * 0.1270, abs=0.05)
 
 
-def test_raters_that_always_agree_are_not_certain_to():
-    # 10 of 10: Wilson's lower end is 0.722467; half of the agreement is by chance.
+def test_kappa_of_perfect_agreement_has_wilsons_lower_bound():
+    # 10 of 10: Wilson's lower bound is 0.722467; half of the agreement is by chance.
     expected = (0.722467 - 0.5) / 0.5
     assert cohen_kappa_ci("ab" * 5, "ab" * 5) == pytest.approx((expected, 1.0), abs=1e-5)
     assert cohen_kappa_ci("ab" * 10, "ab" * 10, [i // 2 for i in range(20)]) == pytest.approx((expected, 1.0), abs=1e-5)
@@ -257,10 +259,10 @@ def test_accuracy():
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_sign_test_is_scipys(wins, losses):
+def test_sign_test_matches_scipy(wins, losses):
     expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert sign_test_exact(wins, losses) == pytest.approx(expected, abs=1e-12)
-    assert mcnemar_exact(losses, wins) == sign_test_exact(wins, losses)
+    assert sign_test_exact(losses, wins) == sign_test_exact(wins, losses)
 
 
 def test_sign_test_by_hand():
@@ -286,7 +288,7 @@ def test_holm(p_values, adjusted):
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_keeps_the_order_and_lies_between_nothing_and_bonferroni(p_values):
+def test_holm_keeps_the_order_and_never_exceeds_bonferroni(p_values):
     adjusted = holm_correction(p_values)
     for p, q in zip(p_values, adjusted, strict=True):
         assert p <= q <= min(1.0, len(p_values) * p) + 1e-12
@@ -294,6 +296,6 @@ def test_holm_keeps_the_order_and_lies_between_nothing_and_bonferroni(p_values):
         assert (p_values[i] - p_values[j]) * (adjusted[i] - adjusted[j]) >= 0
 
 
-def test_an_impossible_p_value_is_refused():
+def test_an_impossible_p_value_is_rejected():
     with pytest.raises(ValueError, match=r"p-value 1\.5"):
         holm_correction([0.1, 1.5])

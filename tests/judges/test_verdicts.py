@@ -36,12 +36,12 @@ missing = Unscored("no_verdict")
 
 
 @pytest.mark.parametrize("name", TEMPLATES.values())
-def test_our_templates_use_what_they_must_and_nothing_else(name):
+def test_bundled_templates_use_the_needed_variables_and_no_others(name):
     judge_template(name).check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
 @pytest.mark.parametrize("name", TEMPLATES.values())
-def test_a_prompt_shows_both_answers_in_their_places(name):
+def test_a_prompt_shows_both_answers_in_their_positions(name):
     key = key_of(["Q?"], ["first text"], ["second text"])
     system, user = comparison_prompt(judge_template(name), ["Q?"], ["first text"], ["second text"], key=key)
     assert (system.role, user.role) == ("system", "user")
@@ -79,7 +79,7 @@ def test_the_key_is_in_no_text_and_depends_on_the_salt(question, first, second):
         (f"> Verdict {KEY}: [[Tie]].", TIE),
     ],
 )
-def test_verdicts_that_are_read(text, letter):
+def test_valid_verdicts(text, letter):
     assert parse_verdict(text, KEY) == Choice(letter, text)
 
 
@@ -97,15 +97,15 @@ def test_verdicts_that_are_read(text, letter):
         "Verdict " + " " * 50_000 + KEY,
     ],
 )
-def test_words_that_are_no_verdict(text):
+def test_texts_without_a_verdict(text):
     assert parse_verdict(text, KEY) == Unscored("no_verdict", text)
 
 
-@pytest.mark.parametrize("closing", VERDICT_CHOICES)
-def test_every_guided_closing_is_a_verdict(closing):
-    choice = parse_verdict(verdict_lead_in(KEY) + closing, KEY)
+@pytest.mark.parametrize("completion", VERDICT_CHOICES)
+def test_every_guided_completion_is_a_verdict(completion):
+    choice = parse_verdict(verdict_lead_in(KEY) + completion, KEY)
     assert isinstance(choice, Choice)
-    assert game_from_choice(choice).first == {"A]]": 1.0, "B]]": 0.0, "tie]]": 0.5}[closing]
+    assert game_from_choice(choice).first == {"A]]": 1.0, "B]]": 0.0, "tie]]": 0.5}[completion]
 
 
 def test_logprobs_give_the_share_of_the_first_answer():
@@ -118,7 +118,7 @@ def test_logprobs_give_the_share_of_the_first_answer():
 
 
 @given(st.floats(-50, 0), st.floats(-50, 0))
-def test_exchanging_the_labels_mirrors_the_game(x, y):
+def test_swapping_the_labels_mirrors_the_game(x, y):
     one, other = game_from_logprobs({"A": x, "B": y}), game_from_logprobs({"A": y, "B": x})
     assert one.first == pytest.approx(1 - other.first, abs=1e-12)
 
@@ -126,11 +126,11 @@ def test_exchanging_the_labels_mirrors_the_game(x, y):
 @pytest.mark.parametrize(
     ("a_first", "b_first", "margin", "expected"),
     [
-        # both orders name a
+        # both orders agree on a
         (0.9, 0.2, 0.0, PairVerdict("a", 0.85)),
-        # the first place wins twice: a flip, a tie
+        # the first position wins twice: a flip and a tie
         (0.9, 0.8, 0.0, PairVerdict("tie", 0.55, position_flip=True)),
-        # a verdict that becomes a tie has changed with the order, too
+        # a change from a win to a tie is a flip too
         (1.0, 0.5, 0.0, PairVerdict("tie", 0.75, position_flip=True)),
         (0.5, 0.5, 0.0, PairVerdict("tie", 0.5)),
         # both orders agree, but within the margin
@@ -139,14 +139,14 @@ def test_exchanging_the_labels_mirrors_the_game(x, y):
         (0.1, 0.7, 0.0, PairVerdict("b", 0.2)),
     ],
 )
-def test_both_orders_together(a_first, b_first, margin, expected):
+def test_combine_orders(a_first, b_first, margin, expected):
     verdict = combine_orders(Game(a_first), Game(b_first), margin=margin)
     assert verdict.preference_a == pytest.approx(expected.preference_a)
     assert (verdict.winner, verdict.position_flip) == (expected.winner, expected.position_flip)
 
 
 @given(games, games, st.floats(0, 0.49))
-def test_exchanging_the_models_mirrors_the_verdict(a_first, b_first, margin):
+def test_swapping_the_models_mirrors_the_verdict(a_first, b_first, margin):
     here, there = combine_orders(a_first, b_first, margin=margin), combine_orders(b_first, a_first, margin=margin)
     mirrored = swap_pair(there)
     assert (here.winner, here.position_flip) == (mirrored.winner, mirrored.position_flip)
@@ -160,13 +160,13 @@ def test_a_winner_is_always_on_the_side_of_the_mean(a_first, b_first):
     assert verdict.winner in ("tie", winner_of(verdict.preference_a))
 
 
-def test_an_order_without_a_verdict_leaves_the_pair_without_one():
+def test_a_pair_with_an_unscored_order_is_unscored():
     assert combine_orders(missing, Game(1.0)) is missing
     assert combine_orders(Game(1.0), missing) is missing
 
 
 @pytest.mark.parametrize("margin", [-0.1, 0.5, math.nan])
-def test_an_impossible_margin_is_refused(margin):
+def test_an_invalid_margin_is_rejected(margin):
     with pytest.raises(ValueError, match="tie margin"):
         combine_orders(Game(1.0), Game(0.0), margin=margin)
 
@@ -196,7 +196,7 @@ def test_a_panel_without_any_verdict_keeps_the_reason():
         panel_mean([])
 
 
-def test_the_mean_of_a_panel_weighs_how_sure_each_judge_is():
+def test_the_panel_mean_weighs_by_confidence():
     verdict = panel_mean([A, B, B])
     assert verdict.preference_a == pytest.approx(1.3 / 3)
     assert verdict.winner == "b"
@@ -205,7 +205,7 @@ def test_the_mean_of_a_panel_weighs_how_sure_each_judge_is():
 
 
 @given(st.lists(st.one_of(verdicts, st.just(missing)), min_size=1, max_size=5))
-def test_panels_do_not_know_which_model_is_a(votes):
+def test_panels_are_symmetric_in_the_models(votes):
     swapped = [swap_pair(vote) if isinstance(vote, PairVerdict) else vote for vote in votes]
     for panel in (panel_majority, panel_mean):
         here, there = panel(votes), panel(swapped)
@@ -215,12 +215,12 @@ def test_panels_do_not_know_which_model_is_a(votes):
             assert here.winner == swap_pair(there).winner
 
 
-def test_a_users_template_is_checked():
-    with pytest.raises(ValueError, match=r"never uses \{\{ answers_b \}\}"):
+def test_a_custom_template_is_checked():
+    with pytest.raises(ValueError, match=r"does not use \{\{ answers_b \}\}"):
         JudgeTemplate("{{ answers_a }} {{ nonce }}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
     with pytest.raises(ValueError, match="uses 'score'"):
         JudgeTemplate("{{ answers_a + answers_b }}{{ nonce }}{{ score }}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
-    with pytest.raises(ValueError, match="not Jinja: line 1"):
+    with pytest.raises(ValueError, match="not valid Jinja: line 1"):
         JudgeTemplate("{% if %}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
     template = JudgeTemplate("{{ nonce }} {{ answers_a[0] }} {{ answers_b[0] }}")
     template.check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Completion, Sampling
-from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message
@@ -47,11 +47,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         pytest.skip("vLLM is not installed (make setup)")
     folder = tmp_path_factory.mktemp("live")
     checkpoint = resolve("demo")
-    options = ServeOptions(dtype="float32", start_timeout_s=START_TIMEOUT_S)
+    serve = ServeConfig(dtype="float32")
     with (
         Store(folder / "store.sqlite") as store,
         LoopThread() as thread,
-        Session(checkpoint, store, options, folder / "vllm.log") as session,
+        Session(checkpoint, store, serve, folder / "vllm.log") as session,
     ):
         first = thread.wait(session.client.chat([Message("user", "Say hi.")], Sampling(4)))
         assert isinstance(first, Completion), first

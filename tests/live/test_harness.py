@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from evalsuite.suites.base import SuiteOptions
-from evalsuite.suites.harness.run import lm_eval_seeds, quiet_harness
-from evalsuite.suites.openllm.suite import OPENLLM
+from evalsuite.suites.harness.run import lm_eval_seeds, quiet_harness, run_tasks
+from evalsuite.suites.harness.suite import LmEvalOptions
+from evalsuite.suites.openllm.suite import OpenLLM
 from tests.live.conftest import Live
 
 pytestmark = [
@@ -32,12 +32,13 @@ def test_scores_and_log_likelihoods_are_lm_evals_own(live: Live, demo_folder, mo
     from lm_eval.evaluator import evaluate
     from lm_eval.models.openai_completions import LocalCompletionsAPI
 
-    options = SuiteOptions(data="mini", parts=("bbh", "musr", "mmlu_pro"), limit=2, chat_template_on_openllm=chat)
+    options = LmEvalOptions(data="mini", parts=("bbh", "musr", "mmlu_pro"), limit=2)
     live.wait(live.session.client.detect_features())
-    ours = OPENLLM.run(OPENLLM.load(options), live.session.client, live.thread.loop, options)
+    client, loop = live.session.client, live.thread.loop
+    ours = run_tasks(OpenLLM().load(options), client, loop, chat_template=chat, limit=options.limit)
 
     monkeypatch.setenv("OPENAI_API_KEY", live.api_key)
-    loaded = OPENLLM.load(options)
+    loaded = OpenLLM().load(options)
     with quiet_harness(), lm_eval_seeds():
         theirs = evaluate(
             lm=LocalCompletionsAPI(

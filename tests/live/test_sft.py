@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from evalsuite.checkpoint import resolve
-from evalsuite.progress import PlainLines
+from evalsuite.progress import LogProgress
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Completion, Sampling
-from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from evalsuite.training.train import train
@@ -69,7 +69,7 @@ def fine_tune(folder: Path, *, marked: bool):
         "warmup_steps": 2,
     }
     recipe.write_text(yaml.safe_dump({"name": recipe.stem, "sft": sft}))
-    return train(recipe, folder / f"ckpt-{recipe.stem}", data=str(chats(folder, marked=marked)), progress=PlainLines())
+    return train(recipe, folder / f"ckpt-{recipe.stem}", data=str(chats(folder, marked=marked)), progress=LogProgress())
 
 
 def ends_marked(texts: list[str]) -> float:
@@ -88,11 +88,11 @@ def ask(session: Session, wait) -> list[Completion]:
 def answers_served(word: str, folder: Path) -> list[Completion]:
     """Serve a checkpoint with a vLLM of its own, as a run does, and ask it."""
     checkpoint = resolve(word)
-    options = ServeOptions(dtype="float32", max_model_len=512, start_timeout_s=600)
+    serve = ServeConfig(dtype="float32", max_model_len=512)
     with (
         Store(folder / "store.sqlite") as store,
         LoopThread() as thread,
-        Session(checkpoint, store, options, folder / "vllm.log") as session,
+        Session(checkpoint, store, serve, folder / "vllm.log") as session,
     ):
         answers = ask(session, thread.wait)
         thread.wait(session.client.close())

@@ -1,34 +1,23 @@
-"""The alpaca_eval package at work, with its traps closed.
+"""Calling the alpaca_eval package without its side effects.
 
-Left alone, importing it sets the root logger to INFO and loads a ``.env`` file from above its own
-folder; its length-controlled win rate downloads ``df_gamed.csv`` whatever is at hand, writes weights
-into site-packages, switches scikit-learn's metadata routing on for the whole process, and chooses its
-regularisation on folds whose order depends on the processor in older versions of scikit-learn.
+Importing it sets the root logger to INFO and loads a ``.env`` file from a parent folder. Its
+length-controlled win rate always downloads ``df_gamed.csv``, writes weights into site-packages, enables
+scikit-learn's metadata routing for the whole process, and chooses its regularisation on folds whose order
+depends on the processor in older versions of scikit-learn.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.suites.patching import replaced, root_logger_kept
+from evalsuite.suites.patching import patched, root_logger_kept
 
-CANDIDATE, BASELINE = "candidate", "baseline"
-
-
-@dataclass(frozen=True, slots=True)
-class LengthControlled:
-    """Length-controlled win rate and standard error (0-100), the chosen C, and the package's doubt if any."""
-
-    win_rate: float
-    standard_error: float
-    inverse_regularisation: float | None
-    warning: str | None
+_RATES = ("win_rate", "standard_error", "discrete_win_rate", "n_wins", "n_wins_base", "n_draws", "n_total")
 
 
 def win_rates(preferences: Sequence[float]) -> dict[str, float | int | None]:
@@ -37,46 +26,33 @@ def win_rates(preferences: Sequence[float]) -> dict[str, float | int | None]:
     Returns win_rate, standard_error and discrete_win_rate in percent (None of nothing; the error
     also of one), n_wins, n_wins_base, n_draws and n_total.
     """
-    names = ("win_rate", "standard_error", "discrete_win_rate", "n_wins", "n_wins_base", "n_draws", "n_total")
     if not preferences:
-        return {name: 0 if name.startswith("n_") else None for name in names}
+        return {name: 0 if name.startswith("n_") else None for name in _RATES}
     import pandas as pd
 
     with _alpaca_eval() as glm:
-        found = glm.get_winrate(pd.DataFrame({"preference": list(preferences)}))
-    return {name: int(found[name]) if name.startswith("n_") else _finite(found[name]) for name in names}
+        rates = glm.get_winrate(pd.DataFrame({"preference": list(preferences)}))
+    values = {name: float(rates[name]) if math.isfinite(rates[name]) else None for name in _RATES}
+    return values | {name: int(rates[name]) for name in _RATES if name.startswith("n_")}
 
 
 def length_controlled_win_rate(
-    *,
-    positions: Sequence[int],
-    preferences: Sequence[float],
-    baseline_outputs: Sequence[str],
-    outputs: Sequence[str],
-    is_baseline: bool,
-    df_gamed: Path,
-) -> LengthControlled:
+    annotations: Mapping[str, Sequence[Any]], positions: Sequence[int], df_gamed: Path, *, is_baseline: bool
+) -> Mapping[str, Any]:
     """Fit and predict with the package's ``get_length_controlled_winrate``.
 
-    All sequences are parallel. ``positions`` are places among the canonical 805: the package takes them
-    from the table's index, and row numbers are right only when no row is missing. ``preferences``
-    lie in [1, 2], NaN where unscored: such a row is predicted but not learned from. The package
-    tells the baseline by its name, so a checkpoint of that name would get 50 unseen:
-    ``is_baseline`` decides here, and the names are ours.
+    ``annotations`` has the columns output_1 (the baseline's), output_2 and preference, in [1, 2], NaN where unscored:
+    such a row is predicted but not fitted. ``positions`` are those among the canonical 805: the package takes them
+    from the table's index, and row numbers are right only when no row is missing. The package recognises the baseline
+    by its name and gives any model of that name 50 without a fit: here ``is_baseline`` decides, the names are ours.
+
+    Returns ``lc_win_rate`` and ``lc_standard_error`` (0-100), and ``lc``: {"C", "reason": None, "warning"}.
     """
     import pandas as pd
     import sklearn
 
-    annotations = pd.DataFrame(
-        {
-            "preference": list(preferences),
-            "output_1": list(baseline_outputs),
-            "output_2": list(outputs),
-            "generator_1": BASELINE,
-            "generator_2": BASELINE if is_baseline else CANDIDATE,
-        },
-        index=list(positions),
-    )
+    names = {"generator_1": "baseline", "generator_2": "baseline" if is_baseline else "candidate"}
+    table = pd.DataFrame({**annotations, **names}, index=list(positions))
     fitted: list[Any] = []
     with _alpaca_eval() as glm, sklearn.config_context(), warnings.catch_warnings():
         # The package passes penalty= and keeps attributes that newer scikit-learn announces to remove.
@@ -87,25 +63,20 @@ def length_controlled_win_rate(
             fitted.append(fit(*args, **kwargs))
             return fitted[-1]
 
-        with replaced(
+        with patched(
             glm,
             hf_hub_download=lambda **_: str(df_gamed),
             fit_LogisticRegressionCV=fit_and_keep,
             GroupKFold=_fixed_folds(),
         ):
             metrics = glm.get_length_controlled_winrate(
-                annotations, save_weights_dir=None, is_add_glm_preference_inplace=False, is_warn_extreme_changes=False
+                table, save_weights_dir=None, is_add_glm_preference_inplace=False, is_warn_extreme_changes=False
             )
         win_rate = float(metrics["length_controlled_winrate"])
         extreme = glm.get_is_extreme_changes(metrics["win_rate"], win_rate)
-    return LengthControlled(
-        win_rate=win_rate,
-        standard_error=float(metrics["lc_standard_error"]),
-        inverse_regularisation=float(fitted[0].C_[0]) if fitted else None,
-        warning=f"very far from the raw win rate of {metrics['win_rate']:.1f}: the fit may have failed"
-        if extreme
-        else None,
-    )
+    warning = f"very far from the raw win rate of {metrics['win_rate']:.1f}: the fit may have failed"
+    lc = {"C": float(fitted[0].C_[0]) if fitted else None, "reason": None, "warning": warning if extreme else None}
+    return {"lc_win_rate": win_rate, "lc_standard_error": float(metrics["lc_standard_error"]), "lc": lc}
 
 
 @contextmanager
@@ -115,20 +86,15 @@ def _alpaca_eval() -> Iterator[Any]:
 
     with root_logger_kept(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-        with replaced(dotenv, load_dotenv=lambda *_, **__: False):
+        with patched(dotenv, load_dotenv=lambda *_, **__: False):
             from alpaca_eval.metrics import glm_winrate
         yield glm_winrate
 
 
-def _finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _fixed_folds() -> type:
-    """Return GroupKFold with folds that depend on the groups alone.
+    """Return GroupKFold with folds that depend on the groups alone, as in scikit-learn since it sorts ties stably.
 
-    The same assignment as scikit-learn's from 1.6 on, where ties are sorted stably: largest groups
-    first, of equal ones the last first, each into the emptiest fold.
+    Largest groups first, of equal ones the last first, each into the emptiest fold.
     """
     import numpy as np
     from sklearn.model_selection import GroupKFold
@@ -136,13 +102,12 @@ def _fixed_folds() -> type:
     class FixedFolds(GroupKFold):  # type: ignore[misc]
         def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[Any, Any]]:  # noqa: ARG002, N803
             _, group_of_row, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-            fold_of_group, rows_in_fold = np.zeros(len(sizes), dtype=int), [0] * self.n_splits
+            fold_of_group, rows_in_fold = np.zeros(len(sizes), dtype=int), np.zeros(self.n_splits)
             for group in np.argsort(sizes, kind="stable")[::-1]:
-                emptiest = rows_in_fold.index(min(rows_in_fold))
-                fold_of_group[group] = emptiest
-                rows_in_fold[emptiest] += int(sizes[group])
+                fold_of_group[group] = rows_in_fold.argmin()
+                rows_in_fold[fold_of_group[group]] += sizes[group]
+            fold_of_row = fold_of_group[group_of_row]
             for fold in range(self.n_splits):
-                is_test = fold_of_group[group_of_row] == fold
-                yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
+                yield np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold)
 
     return FixedFolds

@@ -1,4 +1,4 @@
-"""alpaca_eval's files: writing them so that its own metrics agree, and scoring recorded ones."""
+"""alpaca_eval's files: read into rows, and written so that its own metrics agree."""
 
 from __future__ import annotations
 
@@ -6,174 +6,185 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite import assets
+import msgspec
+
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, write_json
-from evalsuite.suites.alpaca_eval.scores import CANONICAL_SIZE, Comparison, comparison_of, score_comparisons
-from evalsuite.suites.base import Record, Scores, finite_number, recorded_reason
-from judges.types import Preference, Unscored
+from evalsuite.records.rows import Draw, Reply, Row, Verdict
+from evalsuite.suites import peer_files
+from evalsuite.suites.alpaca_eval.assets import baseline_rows, canonical_positions, content_hash
+from evalsuite.suites.alpaca_eval.scores import baseline_of, instruction_of
+from evalsuite.suites.base import answer_of, verdict_on
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.peer_files import Rows, finite_number
+from evalsuite.suites.types import Recorded
+from judges.types import Message, Unscored
 
 OUTPUT_FILE, ANNOTATION_FILE = "model_outputs.json", "annotations.json"
-CANONICAL_BASELINE = "gpt4_1106_preview"
-_KEYS = ("instruction", "output_1", "generator_1", "output_2", "generator_2", "preference")
+_LEGACY_TIE = 0
+"""What older versions of alpaca_eval wrote for a tie, which is 1.5 since."""
 
 
-def write_model_outputs(records: Sequence[Record], folder: Path, *, model: str) -> None:
-    """Write model_outputs.json; an instruction without an answer is left out, as alpaca_eval expects."""
-    rows = [
-        {
-            "dataset": record.item.data.get("dataset"),
-            "instruction": record.item.data["instruction"],
-            "output": comparison.output,
-            "generator": model,
-        }
-        for record, comparison in ((record, comparison_of(record)) for record in records)
-        if comparison.output is not None
-    ]
-    write_json(folder / OUTPUT_FILE, rows)
+class _Output(msgspec.Struct):
+    instruction: str
+    output: str | None
+    generator: Any
 
 
-def write_annotations(records: Sequence[Record], folder: Path, *, model: str, judge: str) -> None:
-    """Write annotations.json: alpaca_eval's fields, the raw ``logprobs``, and ``unscored``.
+class _Annotation(msgspec.Struct):
+    instruction: str
+    output_1: str
+    generator_1: Any
+    output_2: str | None
+    generator_2: Any
+    preference: Any
 
-    A comparison without a verdict keeps its row with preference null, so that the rows stay in canonical
-    order, which the package's regression relies on; where the answer itself is missing,
-    ``output_2`` is "" because its metrics need a text, and ``unscored`` is "no_answer".
+
+def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
+    """Read an annotations.json with the outputs beside it, or a model_outputs.json that nobody judged.
+
+    ``path`` is a file, or the folder that holds it. A file with several models needs ``model``. A preference that is
+    null, NaN or outside [1, 2] is ``recorded_failure``; 0, which older versions wrote for a tie, is 1.5. The rows are
+    in the file's order. Their ids are the positions among the canonical 805 where all instructions are AlpacaEval's
+    and the baseline is on this machine, else the row numbers.
+
+    Raises DataError naming the row, the models or the instruction at fault, and UsageError for an unknown ``model``.
     """
-    write_json(folder / ANNOTATION_FILE, [_annotation(record, model, judge) for record in records])
+    annotations, outputs = read_files(path, model)
+    judge = str(annotations[0].get("annotator") or "") if annotations else None
+    annotated = {row["instruction"] for row in annotations}
+    unjudged = [row for row in outputs if row["instruction"] not in annotated]
+    known = _known_baseline(options) if unjudged else {}
+    compared = [*annotations, *(_without_verdict(row, known.get(row["instruction"], {})) for row in unjudged)]
+    ids = _item_ids([row["instruction"] for row in compared], options)
+    rows = [_row(item_id, row, judge) for item_id, row in zip(ids, compared, strict=True)]
+    return peer_files.recorded_by(judge, "alpaca_eval", rows, options)
 
 
-def find_df_gamed(*, fetch: bool = True) -> tuple[Path | None, str | None, Mapping[str, Any] | None]:
-    """Find the regression's data: (path, None, its pin), or (None, the one-line reason, None).
+def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
+    """Return one model's annotations and outputs, as they are recorded."""
+    file = peer_files.file_of(path, ANNOTATION_FILE, OUTPUT_FILE)
+    rows = read_json(file)
+    first = rows[0] if isinstance(rows, list) and rows else None
+    if isinstance(first, dict) and "output" in first and "preference" not in first:
+        return [], _checked(rows, file, model, _Output, "generator")
+    annotations = _checked(rows, file, model, _Annotation, "generator_2")
+    baselines = (row["generator_1"] for row in annotations)
+    peer_files.single("baseline", baselines, file, "score one file per generator_1")
+    beside, name = file.with_name(OUTPUT_FILE), str(annotations[0]["generator_2"])
+    outputs = read_json(beside) if beside.is_file() else []
+    if isinstance(outputs, list):
+        outputs = [row for row in outputs if isinstance(row, dict) and str(row.get("generator")) == name]
+    return annotations, [] if outputs == [] else _checked(outputs, beside, None, _Output, "generator")
 
-    ``fetch=False`` keeps to this machine.
-    """
+
+def _checked(rows: Any, path: Path, model: str | None, shape: type[msgspec.Struct], generator: str) -> Rows:
+    """Return the rows of one model; refuse a file that holds several or an instruction twice."""
+    expected = f"expected alpaca_eval's list of objects with {', '.join(shape.__struct_fields__)}"
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{path} is not a list of annotations or outputs; {expected}")
+    for number, row in enumerate(rows):
+        peer_files.conform(row, shape, f"{path} row {number}", expected)
+    remedy = f"score one file per {generator}, or name the model"
+    chosen = peer_files.rows_of_model(rows, generator, model, path, remedy)
+    instructions = (f"instruction {row['instruction']!r}" for row in chosen)
+    peer_files.refuse_duplicates(instructions, path, "keep one row per instruction")
+    return chosen
+
+
+def _known_baseline(options: SuiteOptions) -> Mapping[str, Mapping[str, Any]]:
+    """Return the baseline's rows by instruction, which a file of outputs lacks; none where they are not here."""
     try:
-        found = assets.find("alpaca_eval/df_gamed", fetch=fetch)
-    except DataError as error:
-        return None, str(error), None
-    return found.path, None, assets.data_pin(found)
+        return {row["instruction"]: row for row in baseline_rows(options.data, fetch=False)[0]}
+    except DataError:
+        # The answers can be shown without what they would be compared with.
+        return {}
 
 
-def score_annotation_file(path: Path, *, as_published: bool = False) -> Scores:
-    """Score an annotations.json, or the folder that holds one.
-
-    The file must be about one model. Rows are put into canonical order by their instruction where the
-    baseline is on this machine (nothing is fetched); without it 805 rows are taken to be in order. A
-    preference that is null, NaN or outside [1, 2] is ``recorded_failure`` (0, an old word for a tie, is
-    1.5). The length-controlled win rate is null, with its reason, where the set or the baseline is not
-    AlpacaEval 2's; 805 rows with none of its instructions (texts taken out) are taken in the file's order,
-    with a warning in ``lc``. ``as_published`` keeps the file's order and row numbers, as the package does.
-
-    Raises DataError naming the row, the models or the instruction at fault.
-    """
-    path = path / ANNOTATION_FILE if path.is_dir() else path
-    rows = _checked(read_json(path), path)
-    places, reason, warning = _places(rows, as_published=as_published)
-    df_gamed = None
-    if reason is None:
-        df_gamed, reason, pin = find_df_gamed(fetch=False)
-        if pin is not None and not pin["pinned"]:
-            warning = warning or f"df_gamed.csv is not the pinned file (SHA-256 {pin['sha256'][:12]}...)"
-    comparisons = [
-        Comparison(
-            position=places[row["instruction"]] if places else None,
-            baseline_output=row["output_1"],
-            output=None if row["output_2"] is None or row.get("unscored") == "no_answer" else row["output_2"],
-            preference=_recorded_preference(row),
-        )
-        for row in rows
-    ]
-    scores = score_comparisons(comparisons, df_gamed=df_gamed, lc_reason=reason, as_published=as_published)
-    if warning is not None and scores["lc_win_rate"] is not None:
-        scores["lc"] = scores["lc"] | {"warning": scores["lc"]["warning"] or warning}
-    return scores
-
-
-def _annotation(record: Record, model: str, judge: str) -> dict[str, Any]:
-    comparison = comparison_of(record)
-    preference = comparison.preference
-    judged = isinstance(preference, Preference)
+def _without_verdict(output: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "dataset": record.item.data.get("dataset"),
-        "instruction": record.item.data["instruction"],
-        "output_1": comparison.baseline_output,
-        "generator_1": record.item.data["generator"],
-        "output_2": comparison.output or "",
-        "generator_2": model,
-        "annotator": judge,
-        "preference": preference.value if isinstance(preference, Preference) else None,
-        "logprobs": dict(preference.logprobs) if isinstance(preference, Preference) else None,
-        "unscored": None if judged else getattr(preference, "reason", None),
+        "dataset": output.get("dataset") or known.get("dataset"),
+        "instruction": output["instruction"],
+        "output_1": known.get("output"),
+        "generator_1": known.get("generator"),
+        "output_2": output["output"],
     }
 
 
-def _checked(rows: Any, path: Path) -> list[dict[str, Any]]:
-    expected = f"expected alpaca_eval's {ANNOTATION_FILE}, a list of objects with {', '.join(_KEYS)}"
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} holds no list of annotations; {expected}")
-    seen: set[str] = set()
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict) or any(key not in row for key in _KEYS):
-            raise DataError(f"{path} row {number} lacks {_first_missing(row)!r}; {expected}")
-        texts = (row["instruction"], row["output_1"], row["output_2"] if row["output_2"] is not None else "")
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{path} row {number} has an instruction or output that is not a text; {expected}")
-        if row["instruction"] in seen:
-            raise DataError(
-                f"{path} row {number} repeats the instruction {row['instruction'][:60]!r}; "
-                "keep one annotation of each instruction"
-            )
-        seen.add(row["instruction"])
-    for key, what in (("generator_2", "models"), ("generator_1", "baselines")):
-        names = sorted({str(row[key]) for row in rows})
-        if len(names) > 1:
-            raise DataError(f"{path} mixes {len(names)} {what} ({', '.join(names)}); score one file for each {key}")
-    return rows
-
-
-def _first_missing(row: Any) -> str:
-    return next((key for key in _KEYS if not isinstance(row, dict) or key not in row), "")
-
-
-_Places = tuple[dict[str, int], str | None, str | None]
-
-
-def _places(rows: Sequence[Mapping[str, Any]], *, as_published: bool) -> _Places:
-    """Find each instruction's place among the canonical 805.
-
-    Returns (places by instruction, the reason why the regression cannot be had, a warning).
-    """
-    in_file_order = {row["instruction"]: number for number, row in enumerate(rows)}
-    if as_published:
-        return in_file_order, None, None
-    if len(rows) > CANONICAL_SIZE:
-        return {}, f"the file has {len(rows)} rows; AlpacaEval has {CANONICAL_SIZE} instructions", None
-    baseline = str(rows[0]["generator_1"])
-    if baseline != CANONICAL_BASELINE:
-        return {}, f"the regression was made for the baseline {CANONICAL_BASELINE}; this one is {baseline}", None
+def _item_ids(instructions: Sequence[str], options: SuiteOptions) -> list[str]:
     try:
-        canonical = assets.records("alpaca_eval/baseline", fetch=False)[0]
-    except DataError as error:
-        if len(rows) == CANONICAL_SIZE:
-            why = "the rows are taken in the file's order: the baseline is not on this machine"
-            return in_file_order, None, f"{why} (evalsuite data pull alpaca_eval/baseline)"
-        return {}, f"{len(rows)} rows cannot be put into canonical order without the baseline: {error}", None
-    places = {row["instruction"]: number for number, row in enumerate(canonical)}
-    unknown = sum(instruction not in places for instruction in in_file_order)
-    if unknown == len(rows) == CANONICAL_SIZE:
-        return in_file_order, None, "the rows are taken in the file's order: no instruction is AlpacaEval's"
-    if unknown:
-        return {}, f"{unknown} of {len(rows)} instructions are not AlpacaEval's", None
-    return places, None, None
+        positions = canonical_positions(instructions, options.data)
+        return [str(positions[instruction]) for instruction in instructions]
+    except (DataError, KeyError):
+        # Foreign instructions, or no baseline to compare with: an id need only be unique in the file.
+        return [str(number) for number in range(len(instructions))]
 
 
-def _recorded_preference(row: Mapping[str, Any]) -> Preference | Unscored:
-    if row.get("unscored") is not None:
-        return recorded_reason(row["unscored"])
-    value = finite_number(row["preference"])
-    if value == 0:
-        return Preference(1.5)
-    if value is None or not 1 <= value <= 2:
-        return Unscored("recorded_failure", f"preference {row['preference']!r}")
-    return Preference(value)
+def _row(item_id: str, recorded: Mapping[str, Any], judge: str | None) -> Row:
+    output, baseline = recorded["output_2"], recorded["output_1"]
+    answered = output is not None and recorded.get("unscored") != "no_answer"
+    reply = Reply(output) if answered else Reply(unscored=Unscored("no_answer"))
+    facts = {
+        "category": recorded.get("dataset") if isinstance(recorded.get("dataset"), str) else None,
+        "reference": None if baseline is None else [baseline],
+        "baseline": None if recorded["generator_1"] is None else str(recorded["generator_1"]),
+    }
+    return Row(
+        item_id,
+        content=content_hash(recorded["instruction"], baseline or ""),
+        prompt=(Message("user", recorded["instruction"]),),
+        facts={name: value for name, value in facts.items() if value is not None},
+        draws=(Draw((reply,)),),
+        verdicts=(_verdict(recorded, judge),) if judge is not None and "preference" in recorded else (),
+    )
+
+
+def _verdict(annotation: Mapping[str, Any], judge: str) -> Verdict:
+    number, unscored = finite_number(annotation["preference"]), None
+    value = 1.5 if number == _LEGACY_TIE else number
+    if annotation.get("unscored") is not None:
+        unscored = peer_files.recorded_reason(annotation["unscored"])
+    elif value is None or not 1 <= value <= 2:
+        unscored = Unscored("recorded_failure", f"preference {annotation['preference']!r}")
+    logprobs = annotation.get("logprobs")
+    explanation = annotation.get("raw_completion") or annotation.get("explanation")
+    pairs = logprobs.items() if isinstance(logprobs, Mapping) else ()
+    return Verdict(
+        judge,
+        value if unscored is None else None,
+        text=explanation if isinstance(explanation, str) else "",
+        label_logprobs={label: number for label, logprob in pairs if (number := finite_number(logprob)) is not None},
+        recorded=number,
+        unscored=unscored,
+    )
+
+
+def write_files(rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
+    """Write model_outputs.json and, with a judge, annotations.json.
+
+    An instruction without an answer is left out of the outputs, as alpaca_eval expects. Among the annotations it has
+    ``output_2`` "", because its metrics need a text, and a comparison without a verdict has preference null, so that
+    the rows stay in canonical order, which the package's regression relies on. ``logprobs`` and ``unscored`` are ours.
+    The rows hold the verdicts of one judge.
+    """
+    asked = [({"dataset": row.facts.get("category"), "instruction": instruction_of(row)}, row) for row in rows]
+    outputs = [
+        {**fields, "output": text, "generator": model} for fields, row in asked if (text := answer_of(row)) is not None
+    ]
+    write_json(folder / OUTPUT_FILE, outputs)
+    if judge is not None:
+        write_json(folder / ANNOTATION_FILE, [fields | _annotation(row, model, judge) for fields, row in asked])
+
+
+def _annotation(row: Row, model: str, judge: str) -> dict[str, Any]:
+    verdict = verdict_on(row)
+    return {
+        "output_1": baseline_of(row),
+        "generator_1": row.facts.get("baseline"),
+        "output_2": answer_of(row) or "",
+        "generator_2": model,
+        "annotator": judge,
+        "preference": verdict.value,
+        "logprobs": dict(verdict.label_logprobs) if verdict.unscored is None else None,
+        "unscored": None if verdict.unscored is None else verdict.unscored.reason,
+    }

@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evalsuite import assets
+from evalsuite.errors import DataError
+from evalsuite.records.rows import Header, Row
+from evalsuite.suites.alpaca_eval.assets import CANONICAL_SIZE, DF_GAMED, canonical_positions
 from evalsuite.suites.alpaca_eval.package import length_controlled_win_rate, win_rates
-from evalsuite.suites.base import Record, Scores, count_unscored, no_answer
-from judges.types import Preference, Unscored
+from evalsuite.suites.base import answer_of, count_unscored, judged_rows, verdict_on
+from evalsuite.suites.types import Scores
 
-CANONICAL_SIZE = 805
+CANONICAL_BASELINE = "gpt4_1106_preview"
 MAX_ABSENT = 8
 """So many of the 805 preferences may be missing (1 %) before the regression is refused. The published
 leaderboard has models with 803."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One answer against the baseline's.
-
-    ``position`` is the instruction's place among the canonical 805 (0 to 804), None where unknown;
-    ``output`` is None where the model gave no answer.
-    """
-
-    position: int | None
-    baseline_output: str
-    output: str | None
-    preference: Preference | Unscored
+def preference(row: Row) -> float:
+    """Return a comparison's preference in [1, 2], NaN where it is unscored."""
+    value = verdict_on(row).value
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
-def comparison_of(record: Record) -> Comparison:
-    """Return what the scores need of one record, also where there is no answer or nobody judged."""
-    answer = record.answer if record.answer is not None else Unscored("no_answer")
-    verdict = record.verdict
-    if verdict is None:
-        verdict = no_answer(answer) if isinstance(answer, Unscored) else Unscored("no_judge")
-    return Comparison(
-        position=int(record.item.id),
-        baseline_output=record.item.data["output"],
-        output=None if isinstance(answer, Unscored) else answer.text,
-        preference=verdict,
-    )
-
-
-def score_comparisons(
-    comparisons: Sequence[Comparison], *, df_gamed: Path | None, lc_reason: str | None, as_published: bool = False
-) -> Scores:
+def score_rows(header: Header, rows: Sequence[Row]) -> Scores:
     """Compute win rates (0-100), their errors, counts and the mean length in characters.
 
     ``n_total`` counts scored comparisons. ``ci95`` is a bootstrap interval of the win rate. ``lc_win_rate``
     is None, with the reason in ``lc``, unless at least 797 of the canonical 805 are scored and
-    ``df_gamed`` is at hand. ``lc`` is {"C": the inverse regularisation that cross-validation chose,
+    ``df_gamed`` is available. ``lc`` is {"C": the inverse regularisation that cross-validation chose,
     "reason", "warning"}. Every figure is None where nothing is scored.
 
     Source: alpaca-eval 0.6.6, metrics/winrate.py and metrics/glm_winrate.py, main.py for avg_length.
@@ -63,63 +41,105 @@ def score_comparisons(
     """
     from judges.statistics import proportion_ci
 
-    scored = [item for item in comparisons if isinstance(item.preference, Preference)]
-    preferences = [_value(item) - 1 for item in scored]
-    lengths = [len(item.output) for item in comparisons if item.output is not None]
-    figures = win_rates([_value(item) for item in scored])
-    interval = proportion_ci(preferences) if preferences else None
-    reason = lc_reason or _lc_obstacle(comparisons, n_scored=len(scored), as_published=as_published)
-    lc: dict[str, Any] = {"C": None, "reason": reason, "warning": None}
-    lc_win_rate = lc_standard_error = None
-    if reason is None and df_gamed is not None:
-        fit = _fit(comparisons, df_gamed, as_published=as_published)
-        lc_win_rate, lc_standard_error = fit.win_rate, fit.standard_error
-        lc |= {"C": fit.inverse_regularisation, "warning": fit.warning}
+    rows = judged_rows(rows)
+    scored = [value for value in map(preference, rows) if not math.isnan(value)]
+    interval = proportion_ci([value - 1 for value in scored]) if scored else None
+    lengths = [len(output) for row in rows if (output := answer_of(row)) is not None]
+    try:
+        controlled = _length_controlled(header, rows, n_scored=len(scored))
+    except DataError as error:
+        lc = {"C": None, "reason": str(error), "warning": None}
+        controlled = {"lc_win_rate": None, "lc_standard_error": None, "lc": lc}
     return {
-        **figures,
+        **win_rates(scored),
         "ci95": None if interval is None else [100 * bound for bound in interval],
-        "lc_win_rate": lc_win_rate,
-        "lc_standard_error": lc_standard_error,
-        "lc": lc,
+        **controlled,
         "avg_length": int(sum(lengths) / len(lengths)) if lengths else None,
-        "unscored": count_unscored([item.preference for item in comparisons]),
+        "unscored": count_unscored(verdict_on(row).unscored for row in rows),
     }
 
 
-def _value(item: Comparison) -> float:
-    return item.preference.value if isinstance(item.preference, Preference) else math.nan
+def require_all(n_items: int) -> None:
+    """Raise DataError where ``n_items`` instructions cannot give a length-controlled win rate."""
+    if n_items != CANONICAL_SIZE:
+        defined = f"the length-controlled win rate is defined on all {CANONICAL_SIZE} instructions"
+        raise DataError(f"{defined}; these are {n_items}")
 
 
-def _lc_obstacle(comparisons: Sequence[Comparison], *, n_scored: int, as_published: bool) -> str | None:
-    """Say in one line why the regression would not mean what its name says."""
-    if n_scored < CANONICAL_SIZE - MAX_ABSENT or len(comparisons) > CANONICAL_SIZE:
-        return (
-            f"the length-controlled win rate needs at least {CANONICAL_SIZE - MAX_ABSENT} of the {CANONICAL_SIZE} "
-            f"instructions; {n_scored} of {len(comparisons)} are scored"
-        )
-    if not as_published and any(item.position is None for item in comparisons):
-        return "the instructions' places among the canonical 805 are unknown, and with them their difficulty"
-    answered = [item for item in comparisons if item.output is not None]
-    differences = {len(item.baseline_output) - len(item.output or "") for item in answered}
-    if len(differences) == 1 and not _all_identical(answered):
-        return "every answer differs from the baseline's by the same length, so there is no length to control for"
-    return None
+def instruction_of(row: Row) -> str:
+    return row.prompt[0].content if row.prompt else ""
 
 
-def _all_identical(answered: Sequence[Comparison]) -> bool:
-    return all(item.output == item.baseline_output and _value(item) == 1.5 for item in answered)
+def baseline_of(row: Row) -> str:
+    """Return the baseline's output."""
+    return str(next(iter(row.facts.get("reference", ())), ""))
 
 
-def _fit(comparisons: Sequence[Comparison], df_gamed: Path, *, as_published: bool) -> Any:
-    """Regress on every comparison that has an answer; unscored ones only take part in the prediction."""
-    answered = [item for item in comparisons if item.output is not None]
+def _length_controlled(header: Header, rows: Sequence[Row], *, n_scored: int) -> Mapping[str, Any]:
+    """Fit the regression; raises DataError with the reason why it would not mean what its name says."""
+    as_published = bool(header.options.get("as_published"))
+    positions, warning = _positions(header, rows, as_published=as_published)
+    df_gamed = assets.find(DF_GAMED, fetch=False)
+    # A run names what it read among its pins.
+    if not df_gamed.pinned and DF_GAMED.name not in header.pins:
+        warning = warning or f"df_gamed.csv is not the pinned file (SHA-256 {df_gamed.sha256[:12]}...)"
+    answered = [row for row in rows if answer_of(row) is not None]
+    _require_enough(rows, answered, n_scored)
     if not as_published:
-        answered.sort(key=lambda item: item.position or 0)
-    return length_controlled_win_rate(
-        positions=list(range(len(answered))) if as_published else [item.position or 0 for item in answered],
-        preferences=[_value(item) for item in answered],
-        baseline_outputs=[item.baseline_output for item in answered],
-        outputs=[item.output or "" for item in answered],
-        is_baseline=_all_identical(answered),
-        df_gamed=df_gamed,
-    )
+        answered.sort(key=lambda row: positions[instruction_of(row)])
+    annotations: dict[str, list[Any]] = {
+        "preference": [preference(row) for row in answered],
+        "output_1": [baseline_of(row) for row in answered],
+        "output_2": [answer_of(row) or "" for row in answered],
+    }
+    index = range(len(answered)) if as_published else [positions[instruction_of(row)] for row in answered]
+    fit = length_controlled_win_rate(annotations, index, df_gamed.path, is_baseline=_all_identical(answered))
+    return {**fit, "lc": {**fit["lc"], "warning": fit["lc"]["warning"] or warning}}
+
+
+def _positions(header: Header, rows: Sequence[Row], *, as_published: bool) -> tuple[Mapping[str, int], str | None]:
+    """Find each instruction's position among the canonical 805, and a warning about their order.
+
+    Raises DataError with the reason why there can be no regression.
+    """
+    if header.options.get("data") == "mini" or header.options.get("limit") is not None:
+        require_all(len(rows))
+    in_file_order = {instruction_of(row): number for number, row in enumerate(rows)}
+    if as_published:
+        return in_file_order, None
+    if len(rows) > CANONICAL_SIZE:
+        raise DataError(f"the file has {len(rows)} rows; AlpacaEval has {CANONICAL_SIZE} instructions")
+    baseline = next((str(row.facts.get("baseline")) for row in rows), CANONICAL_BASELINE)
+    if baseline != CANONICAL_BASELINE:
+        raise DataError(f"the regression was made for the baseline {CANONICAL_BASELINE}; this one is {baseline}")
+    try:
+        positions = canonical_positions(list(in_file_order))
+    except DataError as error:
+        if len(rows) != CANONICAL_SIZE:
+            without = f"{len(rows)} rows cannot be put into canonical order without the baseline"
+            raise DataError(f"{without}: {error}") from error
+        why = "the rows are taken in the file's order: the baseline is not on this machine"
+        return in_file_order, f"{why} (evalsuite data pull alpaca_eval/baseline)"
+    n_unknown = len(in_file_order.keys() - positions.keys())
+    if n_unknown == len(rows) == CANONICAL_SIZE:
+        return in_file_order, "the rows are taken in the file's order: no instruction is AlpacaEval's"
+    if n_unknown:
+        raise DataError(f"{n_unknown} of {len(rows)} instructions are not AlpacaEval's")
+    return positions, None
+
+
+def _require_enough(rows: Sequence[Row], answered: Sequence[Row], n_scored: int) -> None:
+    if n_scored < CANONICAL_SIZE - MAX_ABSENT or len(rows) > CANONICAL_SIZE:
+        raise DataError(
+            f"the length-controlled win rate needs at least {CANONICAL_SIZE - MAX_ABSENT} of the {CANONICAL_SIZE} "
+            f"instructions; {n_scored} of {len(rows)} are scored"
+        )
+    differences = {len(baseline_of(row)) - len(answer_of(row) or "") for row in answered}
+    if len(differences) == 1 and not _all_identical(answered):
+        raise DataError(
+            "every answer differs from the baseline's by the same length, so there is no length to control for"
+        )
+
+
+def _all_identical(answered: Sequence[Row]) -> bool:
+    return all(answer_of(row) == baseline_of(row) and preference(row) == 1.5 for row in answered)

@@ -1,178 +1,178 @@
 """AlpacaEval 2: 805 instructions, each answer compared with GPT-4 Turbo's by a one-token verdict.
 
-One instruction, as ``alpaca_eval_gpt4_baseline.json`` holds it (this one is from our mini data):
-
-    {"dataset": "evalsuite_mini", "instruction": "Give me a simple recipe for pancakes.",
-     "output": "Whisk 150 g flour, ...", "generator": "evalsuite_mini_baseline"}
-
-The protocol is that of alpaca-eval 0.6.6, evaluator ``weighted_alpaca_eval_gpt4_turbo``: the judge
-sees both answers as ``m`` and ``M``, and the preference is the share of its probability for either
-name. Its prompt is read from the installed package. Deviation: a local judge is asked for exactly
-these two tokens, so that neither is ever missing from a top-five list.
+The protocol is that of alpaca-eval 0.6.6, evaluator ``weighted_alpaca_eval_gpt4_turbo``: the judge sees both answers as
+``m`` and ``M``, and the preference is the share of its probability for either name. Its prompt is read from the
+installed package. Deviation: a local judge is asked for exactly these two tokens, so that neither is ever missing from
+a top-five list.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from evalsuite import assets
 from evalsuite.errors import DataError
-from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
-from evalsuite.suites.alpaca_eval import peer as alpaca_files
-from evalsuite.suites.alpaca_eval.scores import CANONICAL_SIZE, comparison_of, score_comparisons
-from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions, no_answer
-from evalsuite.suites.mini_data import mini_rows
+from evalsuite.records.rows import Draw, Header, Row, Verdict
+from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.suites import figures
+from evalsuite.suites.alpaca_eval import peer
+from evalsuite.suites.alpaca_eval.assets import ASSETS, MINI_BASELINE, baseline_rows, content_hash, template
+from evalsuite.suites.alpaca_eval.package import win_rates
+from evalsuite.suites.alpaca_eval.scores import preference, require_all, score_rows
+from evalsuite.suites.base import Suite, draw_of, marked, no_answer, verdict_on
+from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
+from evalsuite.suites.judging import verdict_of
+from evalsuite.suites.local_rows import local_rows
+from evalsuite.suites.options import DataKind, SuiteOptions
+from evalsuite.suites.peer_files import copy_rows
+from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.pairwise import IDENTICAL_PREFERENCE, LABELS, comparison_messages, is_switched
 from judges.parse import preference_from_logprobs
-from judges.types import Message, Preference, Unscored
+from judges.types import Message, Unscored
 
-FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 2048, 96
+ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 2048, "mini": 96}
 TEMPERATURE = 0.7
 """Of the package's own configurations of open models (models_configs/), 88 allow 2,048 new tokens
 and most sample at 0.7 with top_p 1, for example zephyr-7b-beta; there is no other rule."""
 
-TEMPLATE = "evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"
-TEMPLATE_SHA256 = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"
-"""The file in alpaca-eval 0.6.6."""
 
-
-@dataclass(frozen=True, slots=True)
-class AlpacaEvalContext:
-    """What the instructions need besides themselves.
-
-    ``df_gamed`` is the regression's data, and None with ``lc_reason`` where no length-controlled win
-    rate is possible.
-    """
-
-    template: str
-    max_new_tokens: int
-    df_gamed: Path | None
-    lc_reason: str | None
-
-
-class AlpacaEval:
-    """The suite ``alpaca_eval``; an answer is a Completion, a verdict a Preference, or else Unscored."""
+class AlpacaEval(Suite):
+    """The suite ``alpaca_eval``. The context of its items is the judge's prompt."""
 
     name = "alpaca_eval"
+    title = "AlpacaEval 2"
+    order = 20
+    in_default = True
     judge_method = "weighted_logprobs_of_m_and_M"
+    # An answer of 2,048 tokens; for the judge two of them.
+    answer_context = 2_560
+    judge_context = 6_144
+    sizes: ClassVar = {"full": 805, "mini": 8}
+    assets = ASSETS
+    in_averages: ClassVar = {"nine": ("lc_win_rate", 100)}
+    peer_fields = ({"instruction", "output_2"}, {"instruction", "output", "generator"})
 
     def load(self, options: SuiteOptions) -> Loaded:
-        """Read the baseline's answers in their canonical order; raises DataError when they cannot be had.
+        """Read the baseline's answers in their canonical order; raises DataError when they are not available.
 
         An item's id is its position in that order. ``limit`` takes N positions at equal distances, so
         that all five sources are in a small sample. Without ``df_gamed.csv`` everything but the
         length-controlled win rate is there, and ``missing`` says why.
         """
-        pins: dict[str, Mapping[str, Any]] = {}
-        if options.data == "mini":
-            rows, pins["alpaca_eval/mini/baseline"] = mini_rows(Path(__file__).parent / "mini" / "baseline.json")
-        else:
-            rows, found = assets.records("alpaca_eval/baseline")
-            pins["alpaca_eval/baseline"] = assets.data_pin(found)
-        template = template_text()
-        pins["alpaca_eval/" + TEMPLATE.rpartition("/")[2]] = _template_pin(template)
+        rows, pins = baseline_rows(options.data)
+        prompt, prompt_pin = template()
+        pins |= prompt_pin
         positions: Sequence[int] = range(len(rows))
         if options.limit is not None and options.limit < len(rows):
             positions = [i * len(rows) // options.limit for i in range(options.limit)]
-        df_gamed, reason = None, partial_reason(len(positions))
-        if reason is None:
-            df_gamed, reason, pin = alpaca_files.find_df_gamed()
-            pins |= {"alpaca_eval/df_gamed": pin} if pin is not None else {}
-        max_new_tokens = MINI_MAX_NEW_TOKENS if options.data == "mini" else FULL_MAX_NEW_TOKENS
-        return Loaded(
-            items=[Item(str(position), rows[position]) for position in positions],
-            data_pins=pins,
-            context=AlpacaEvalContext(template, max_new_tokens, df_gamed, reason),
-            missing={"lc_win_rate": reason} if reason is not None else {},
-        )
+        missing = {}
+        try:
+            require_all(len(positions))
+            pins["alpaca_eval/df_gamed"] = assets.data_pin(assets.find(ASSETS["alpaca_eval/df_gamed"]))
+        except DataError as error:
+            missing["lc_win_rate"] = str(error)
+        return Loaded([Item(str(position), rows[position]) for position in positions], pins, prompt, missing)
 
-    def needs_judge(self, options: SuiteOptions) -> bool:  # noqa: ARG002
-        return True
+    def row(self, item: Item, loaded: Loaded) -> Row:  # noqa: ARG002
+        """Return the instruction; facts: ``category`` (its source), ``reference`` and ``baseline`` (its author)."""
+        instruction, output = item.data["instruction"], item.data["output"]
+        facts = {"category": item.data.get("dataset"), "reference": [output], "baseline": item.data["generator"]}
+        content = content_hash(instruction, output)
+        return Row(item.id, content=content, prompt=(Message("user", instruction),), facts=facts)
 
-    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> Completion | Unscored:
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        rows, pins = local_rows(data, [ASSETS["alpaca_eval/baseline"]], [MINI_BASELINE])
+        items = [CheckedItem(name, str(position), (row["instruction"],)) for position, row in enumerate(rows)]
+        return CheckedItems(items, pins)
+
+    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> Draw:  # noqa: ARG002
         """Answer one instruction without a system prompt."""
-        sampling = Sampling(
-            max_new_tokens=loaded.context.max_new_tokens,
-            temperature=TEMPERATURE,
-            seed=derive_seed(options.seed, "alpaca_eval", item.id),
-        )
-        return await model.chat([Message("user", item.data["instruction"])], sampling)
+        seed = derive_seed(options.seed, "alpaca_eval", item.id)
+        sampling = Sampling(max_new_tokens=ANSWER_TOKENS[options.data], temperature=TEMPERATURE, seed=seed)
+        return draw_of([await model.chat([Message("user", item.data["instruction"])], sampling)])
 
-    async def judge(
-        self,
-        item: Item,
-        answer: Completion | Unscored,
-        loaded: Loaded,
-        judge: Chat,
-        options: SuiteOptions,  # noqa: ARG002
-    ) -> Preference | Unscored:
-        """Compare one answer with the baseline's; equal texts are a tie without a question."""
-        if isinstance(answer, Unscored):
-            return no_answer(answer)
-        instruction, baseline = item.data["instruction"], item.data["output"]
-        if answer.text == baseline:
-            return Preference(IDENTICAL_PREFERENCE)
+    async def judge(self, item: Item, draw: Draw, loaded: Loaded, judge: Chat, options: SuiteOptions) -> list[Verdict]:  # noqa: ARG002
+        """Compare one answer with the baseline's; identical texts are a tie without asking."""
+        [reply] = draw.turns
+        if reply.unscored is not None:
+            return [Verdict(unscored=no_answer(reply.unscored))]
+        instruction, baseline, output = item.data["instruction"], item.data["output"], reply.text or ""
+        if output == baseline:
+            return [Verdict(value=IDENTICAL_PREFERENCE)]
         switched = is_switched(instruction)
-        messages = comparison_messages(loaded.context.template, instruction, baseline, answer.text, switched)
+        messages = comparison_messages(loaded.context, instruction, baseline, output, switched)
         logprobs = await judge.label_logprobs(messages, LABELS)
         if isinstance(logprobs, Unscored):
-            return logprobs
-        return preference_from_logprobs(logprobs.get("m"), logprobs.get("M"), switched=switched)
+            return [Verdict(unscored=logprobs)]
+        return [verdict_of(preference_from_logprobs(logprobs.get("m"), logprobs.get("M"), switched=switched))]
 
-    def score(self, records: Sequence[Record], loaded: Loaded, options: SuiteOptions) -> Scores:
-        """Compute win rates; see :func:`alpaca_scores.score_comparisons`."""
-        return score_comparisons(
-            [comparison_of(record) for record in records],
-            df_gamed=loaded.context.df_gamed,
-            lc_reason=loaded.context.lc_reason,
-            as_published=options.as_published,
+    def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
+        """Mark a comparison: ``score`` is the share of preference that went to the model, 0 to 1."""
+        unscored, value = verdict_on(row).unscored, preference(row)
+        return marked(row, [unscored] if unscored else [], score=None if math.isnan(value) else value - 1)
+
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:
+        return score_rows(header, rows)
+
+    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:  # noqa: ARG002
+        column = partial(Column, suite=self.name, top=100.0, digits=2, judged=True)
+        says = "win rate against the baseline; percent"
+        plain = partial(scored_figure, key="win_rate", stderr="standard_error", n="n_total")
+        return (
+            column(self.name, self.title, f"length-controlled {says}", figure=_length_controlled),
+            column("alpaca_win_rate", "AlpacaEval 2 WR", f"plain {says}", figure=plain, main=False, items=self.name),
         )
 
-    def export(
-        self,
-        records: Sequence[Record],
-        loaded: Loaded,  # noqa: ARG002
-        folder: Path,
-        *,
-        model: str,
-        judge: str | None,
-    ) -> None:
-        """Write alpaca_eval's model_outputs.json and, with a judge, annotations.json."""
-        alpaca_files.write_model_outputs(records, folder, model=model)
-        if judge is not None:
-            alpaca_files.write_annotations(records, folder, model=model, judge=judge)
+    def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:  # noqa: ARG002
+        yield Line(
+            "AlpacaEval 2, win %",
+            figures.shown(scores.get("win_rate"), 2),
+            figures.shown_error(scores.get("standard_error"), 2),
+            n=str(scores.get("n_total", figures.DASH)),
+            unscored=figures.unscored_text(scores.get("unscored")),
+        )
+        yield Line(
+            "  length-controlled",
+            figures.shown(scores.get("lc_win_rate"), 2),
+            figures.shown_error(scores.get("lc_standard_error"), 2),
+            note=str(figures.as_object(scores.get("lc")).get("reason") or ""),
+        )
 
-    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        """Score an annotations.json; see :func:`alpaca_files.score_annotation_file`."""
-        return alpaca_files.score_annotation_file(path, as_published=options.as_published)
+    def report_part(self, key: str, part: str) -> ReportPart:  # noqa: ARG002
+        return ReportPart(self.title, "alpaca_win_rate", top=100.0, scale=100.0)
+
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:
+        title = f"the baseline's answer ({row.facts.get('baseline', '')})"
+        return {**super().question_page(row, header), "reference_title": title}
+
+    def verdict_text(self, verdict: Verdict) -> str | float:
+        if not isinstance(verdict.value, int | float):
+            return super().verdict_text(verdict)
+        return f"preferred with {(verdict.value - 1) * 100:.1f} %"
+
+    def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
+        return peer.read_recorded(path, options, model)
+
+    def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
+        peer.write_files(rows, folder, model=model, judge=judge)
+
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
+        copy_rows(folder, (peer.ANNOTATION_FILE, peer.OUTPUT_FILE), peer.read_files(source, model))
+
+    def self_check(self, parts: Sequence[str]) -> str:  # noqa: ARG002
+        """Read the judge's prompt, and let the package average a win and a loss."""
+        template()
+        win_rate = win_rates([1.0, 2.0])["win_rate"]
+        return "" if win_rate == 50.0 else f"{win_rate!r} for a win and a loss, which are worth 50.0"
 
 
-ALPACA_EVAL = AlpacaEval()
-
-
-def template_text() -> str:
-    """Read the comparison prompt from the installed alpaca_eval, without importing it."""
-    spec = find_spec("alpaca_eval")
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    for place in places:
-        path = Path(place) / TEMPLATE
-        if path.is_file():
-            return path.read_text(encoding="utf-8")
-    raise DataError(f"the package alpaca-eval has no {TEMPLATE}; install alpaca-eval 0.6.6 with pip")
-
-
-def partial_reason(n_items: int) -> str | None:
-    """Say why ``n_items`` instructions cannot give a length-controlled win rate; None when they can."""
-    if n_items == CANONICAL_SIZE:
-        return None
-    return f"the length-controlled win rate is defined on all {CANONICAL_SIZE} instructions; these are {n_items}"
-
-
-def _template_pin(text: str) -> dict[str, Any]:
-    sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
-    return {"sha256": sha256, "source": "package", "pinned": sha256 == TEMPLATE_SHA256}
+def _length_controlled(scores: Mapping[str, Any]) -> Figure:
+    # The recorded interval is the plain win rate's; the length-controlled one has its standard error only.
+    figure = scored_figure({**scores, "ci95": None}, "lc_win_rate", "lc_standard_error", "n_total")
+    reason = figures.as_object(scores.get("lc")).get("reason")
+    return replace(figure, reason=str(reason)) if figure.value is None and reason else figure

@@ -8,26 +8,24 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.serving.continuations import TokenServer
-from evalsuite.suites.base import SuiteOptions
+from evalsuite.suites.types import OnProgress
 from judges.types import Unscored
 
 if TYPE_CHECKING:
     from evalsuite.suites.harness.lm import EvalsuiteLM
 
 log = logging.getLogger("evalsuite")
-
-OnProgress = Callable[[str, int, int], None]
-"""Called with (part, requests answered, requests known so far), from the event loop's thread."""
 
 RANDOM_SEED = 0
 OTHER_SEED = 1234
@@ -40,9 +38,8 @@ _BOOTSTRAP_ITERS = 100_000
 class HarnessLoaded:
     """lm-eval tasks that are ready to run.
 
-    ``parts`` maps a part's name to its leaf tasks; ``tasks`` and ``groups`` are lm-eval's own
-    objects by name. ``data_pins`` is as in ``base.Loaded``; ``missing`` maps each part that
-    will not run to the one-line reason.
+    ``parts`` maps a part's name to its leaf tasks; ``tasks`` and ``groups`` are lm-eval's
+    objects by name. ``data_pins`` and ``missing`` are as in ``base.Loaded``.
     """
 
     parts: Mapping[str, tuple[str, ...]]
@@ -61,7 +58,6 @@ class HarnessResult:
     ``truncated`` counts, by task, the requests whose prompt was cut on the left.
     """
 
-    parts: Mapping[str, tuple[str, ...]]
     results: Mapping[str, Any]
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
     unscored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -73,7 +69,7 @@ def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoad
     """Load tasks, groups or tags of lm-eval by name, each a part of its own.
 
     With ``include``, only the tasks of that folder are known. Raises UsageError for a name
-    that lm-eval does not know, and whatever ``datasets`` raises when the data cannot be had.
+    that lm-eval does not know, and whatever ``datasets`` raises when the data are not available.
     """
     from lm_eval.tasks import TaskManager
 
@@ -86,10 +82,10 @@ def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoad
             if name not in manager.all_tasks:
                 raise UsageError(unknown("lm-eval task", name, manager.all_tasks))
             with lm_eval_seeds():
-                found = manager.load([name])
-            tasks |= found["tasks"]
-            groups |= found.get("groups", {})
-            parts[name] = tuple(found["tasks"])
+                loaded = manager.load([name])
+            tasks |= loaded["tasks"]
+            groups |= loaded.get("groups", {})
+            parts[name] = tuple(loaded["tasks"])
     for task in tasks.values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
@@ -100,28 +96,34 @@ def run_tasks(
     loaded: HarnessLoaded,
     server: TokenServer,
     loop: asyncio.AbstractEventLoop,
-    options: SuiteOptions,
+    *,
+    chat_template: bool = True,
+    fewshot_as_multiturn: bool = True,
+    limit: int | None = None,
+    seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> HarnessResult:
     """Run every loaded task in one ``lm_eval.evaluator.evaluate``; blocks until it is done.
 
     Must be called on the main thread (MATH's scorer uses ``signal.alarm``), with ``loop``
-    running in another. The chat template is applied when the options ask for it and the
-    tokenizer has one. Raises ServerError when the server is gone, EvalsuiteError when a task's
-    own code fails.
+    running in another. The chat template is applied when it is asked for and the tokenizer has
+    one. Raises ServerError when the server is gone, EvalsuiteError when a task's own code fails.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("lm-eval must run on the main thread: MATH's scorer silently gives 0 anywhere else")
+        raise RuntimeError("lm-eval must run on the main thread: MATH's scorer silently gives 0 in any other")
     from lm_eval.evaluator import evaluate
+    from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
 
     from evalsuite.suites.harness.lm import EvalsuiteLM
 
-    # Always more contexts under way than requests in flight: some wait for the rest of a choice.
+    # More contexts in progress than requests in flight: some wait for the rest of their choices.
     contexts = max(1024, 2 * server.max_in_flight)
-    lm = EvalsuiteLM(server, loop, on_progress=_by_part(loaded, on_progress), open_contexts=contexts, seed=options.seed)
-    chat = options.chat_template_on_openllm and lm.writes_conversations
-    turns = chat and options.fewshot_as_multiturn
-    started = time.time()
+    lm = EvalsuiteLM(server, loop, on_progress=_by_part(loaded, on_progress), open_contexts=contexts, seed=seed)
+    chat = chat_template and lm.writes_conversations
+    turns = chat and fewshot_as_multiturn
+    tracker = GeneralConfigTracker()
+    template = lm.chat_template(True) if chat else None
+    tracker.log_experiment_args("evalsuite", {"model": server.model_name}, None, template, turns)
     for task in loaded.tasks.values():
         task.set_fewshot_seed(seed=OTHER_SEED)
     try:
@@ -129,57 +131,51 @@ def run_tasks(
             evaluated = evaluate(
                 lm=lm,
                 task_dict={"tasks": dict(loaded.tasks), "groups": dict(loaded.groups)},
-                limit=options.limit,
+                limit=limit,
                 bootstrap_iters=_BOOTSTRAP_ITERS,
                 apply_chat_template=chat,
                 fewshot_as_multiturn=turns,
             )
     except EvalsuiteError:
         raise
-    except Exception as error:  # tasks are foreign code: whatever one raises ends the suite, not the program
-        raise EvalsuiteError(f"lm-eval stopped with {type(error).__name__}: {error}") from error
-    for task_name, count in sorted((+lm.truncated).items()):
+    except Exception as error:  # tasks are foreign code: whatever they raise ends the suite, not the program
+        raise EvalsuiteError(f"lm-eval failed ({type(error).__name__}: {error})") from error
+    tracker.log_end_time()
+    truncated = dict(+lm.truncated)
+    for task_name, count in sorted(truncated.items()):
         log.warning("%s: %d prompts were cut on the left to fit %d tokens", task_name, count, lm.max_length)
     samples = evaluated.pop("samples")
-    about = _about(lm, options, chat, turns, started, samples)
-    return HarnessResult(
-        loaded.parts, {**evaluated, **about}, samples, _counted(lm.unscored), dict(+lm.truncated), loaded.missing
-    )
+    results = {**evaluated, **_about(tracker, lm, limit, samples)}
+    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing)
 
 
 @contextmanager
 def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], Unscored]) -> Iterator[None]:
     """Make lm-eval's tasks yield no metrics for documents in ``unscored``.
 
-    While inside, a task's ``apply_filters`` replaces the responses of such a document by the
-    Unscored itself, and its ``process_results`` answers that with no metrics at all, which
-    lm-eval aggregates as a document that is not there.
+    Inside, a task's ``apply_filters`` replaces the responses of such a document by the Unscored itself, for which its
+    ``process_results`` returns no metrics; lm-eval then aggregates as if the document did not exist.
     """
 
-    def marking(task: Any) -> Callable[[], Any]:
-        original = task.apply_filters
+    def change(task: Any) -> None:
+        original_filters, original_process = task.apply_filters, task.process_results
 
         def apply_filters() -> Any:
-            filtered = original()
+            filtered = original_filters()
             for instance in task.instances:
                 fault = unscored.get((instance.task_name, instance.doc_id))
                 if fault is not None:
                     instance.filtered_resps = dict.fromkeys(instance.filtered_resps, fault)
             return filtered
 
-        return apply_filters
-
-    def skipping(task: Any) -> Callable[[Any, Any], Any]:
-        original = task.process_results
-
         def process_results(doc: Any, results: Any) -> Any:
-            return {} if any(isinstance(one, Unscored) for one in results) else original(doc, results)
+            return {} if any(isinstance(one, Unscored) for one in results) else original_process(doc, results)
 
-        return process_results
+        task.apply_filters, task.process_results = apply_filters, process_results
 
     changed = list(tasks)
     for task in changed:
-        task.apply_filters, task.process_results = marking(task), skipping(task)
+        change(task)
     try:
         yield
     finally:
@@ -189,7 +185,7 @@ def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], U
 
 @contextmanager
 def lm_eval_seeds() -> Iterator[None]:
-    """Seed Python, numpy and torch as lm-eval's ``simple_evaluate`` does, and put their states back after."""
+    """Seed Python, numpy and torch as lm-eval's ``simple_evaluate`` does, and restore their states afterwards."""
     import numpy as np
     import torch
 
@@ -207,88 +203,60 @@ def lm_eval_seeds() -> Iterator[None]:
 
 @contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Keep lm-eval's own bars and notes off the terminal, which has a progress line of its own."""
+    """Keep lm-eval's progress bars and log off the terminal, which has a progress line of its own."""
     import datasets
     import lm_eval.api.task as task_module
 
     logger, bar = logging.getLogger("lm_eval"), task_module.tqdm
-    level, bars_off = logger.level, datasets.are_progress_bars_disabled()
+    level = logger.level
     logger.setLevel(logging.ERROR)
     task_module.tqdm = partial(bar, disable=True)
-    datasets.disable_progress_bars()
     try:
-        yield
+        with no_progress_bars(datasets):
+            yield
     finally:
         logger.setLevel(level)
         task_module.tqdm = bar
-        if not bars_off:
-            datasets.enable_progress_bars()
 
 
 def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgress | None:
     if on_progress is None:
         return None
     part_of = {task: part for part, tasks in loaded.parts.items() for task in tasks}
-    state: dict[str, dict[str, tuple[int, int]]] = {}
+    counts: dict[str, dict[str, tuple[int, int]]] = {}
 
-    def tell(task: str, answered: int, asked: int) -> None:
+    def report(task: str, answered: int, asked: int) -> None:
         part = part_of.get(task, task)
-        own = state.setdefault(part, {})
-        own[task] = (answered, asked)
-        on_progress(part, sum(pair[0] for pair in own.values()), sum(pair[1] for pair in own.values()))
+        counts.setdefault(part, {})[task] = answered, asked
+        on_progress(part, *map(sum, zip(*counts[part].values(), strict=True)))
 
-    return tell
+    return report
 
 
 def _counted(unscored: Mapping[tuple[str, int], Unscored]) -> dict[str, dict[str, int]]:
-    counts: dict[str, Counter[str]] = {}
-    for (task, _), fault in unscored.items():
-        counts.setdefault(task, Counter())[fault.reason] += 1
-    return {task: dict(sorted(own.items())) for task, own in sorted(counts.items())}
+    counts: dict[str, dict[str, int]] = {}
+    for (task, reason), n in sorted(Counter((task, fault.reason) for (task, _), fault in unscored.items()).items()):
+        counts.setdefault(task, {})[reason] = n
+    return counts
 
 
-def _about(
-    lm: EvalsuiteLM,
-    options: SuiteOptions,
-    chat: bool,
-    turns: bool,
-    started: float,
-    samples: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> dict[str, Any]:
+def _about(tracker: Any, lm: EvalsuiteLM, limit: int | None, samples: Mapping[str, Any]) -> dict[str, Any]:
     """Return what lm-eval's ``simple_evaluate`` and ``EvaluationTracker`` add to a results document."""
     from lm_eval.loggers.utils import add_tokenizer_info
-    from lm_eval.utils import hash_string, sanitize_model_name
+    from lm_eval.utils import hash_string
 
-    template = lm.chat_template(True) if chat else None
-    name = lm.server.model_name
-    about: dict[str, Any] = {
-        "config": {
-            "model": "evalsuite",
-            "model_args": {"model": name},
-            "limit": options.limit,
-            "bootstrap_iters": _BOOTSTRAP_ITERS,
-            "gen_kwargs": None,
-            "random_seed": RANDOM_SEED,
-            "numpy_seed": OTHER_SEED,
-            "torch_seed": OTHER_SEED,
-            "fewshot_seed": OTHER_SEED,
-        },
-        "date": started,
+    config = {"model": "evalsuite", "model_args": {"model": lm.server.model_name}, "limit": limit, "gen_kwargs": None}
+    config |= {"bootstrap_iters": _BOOTSTRAP_ITERS, "random_seed": RANDOM_SEED}
+    about = {
+        "config": config | dict.fromkeys(("numpy_seed", "torch_seed", "fewshot_seed"), OTHER_SEED),
+        "date": time.time() - (tracker.end_time - tracker.start_time),
         "transformers_version": version("transformers"),
         "lm_eval_version": version("lm_eval"),
         "task_hashes": {
             task: hash_string("".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows))
             for task, rows in samples.items()
         },
-        "model_source": "evalsuite",
-        "model_name": name,
-        "model_name_sanitized": sanitize_model_name(name),
-        "system_instruction": None,
-        "system_instruction_sha": None,
-        "fewshot_as_multiturn": turns,
-        "chat_template": template,
-        "chat_template_sha": hash_string(template) if template else None,
-        "total_evaluation_time_seconds": str(time.time() - started),
+        **asdict(tracker),
     }
     add_tokenizer_info(about, lm)
     return about

@@ -1,16 +1,14 @@
 """Contexts and continuations in token ids, exactly as lm-eval splits them, each context tokenised once.
 
-lm-eval tokenises ``context + choice`` anew for every choice. Where a tokenizer splits its text
-into words before it merges, what stands before a word boundary well inside the context does
-not depend on what follows the context, so only the context's last words are tokenised again
-with each choice. Tokenizers that merge across words are asked for the whole text.
+lm-eval tokenises ``context + choice`` again for every choice. Where a tokenizer splits its text into words before it
+merges, the tokens before a word boundary well inside the context do not depend on what follows the context, so only the
+context's last words are tokenised again with each choice. Tokenizers that merge across words tokenise the whole text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 _LEAST_TAIL_CHARS = 32
 _MOST_TAIL_CHARS = 400
@@ -37,49 +35,51 @@ def encode_pairs(
     empty context, on which lm-eval fails, are conditioned on the prefix token.
     """
     bos = str(tokenizer.decode(prefix_token_id))
-    moved = [_spaces_moved(context, continuation) for context, continuation in pairs]
-    contexts = _read_contexts(tokenizer, bos, dict.fromkeys(context for context, _ in moved if context))
-    ends = list(dict.fromkeys((context, own) for context, own in moved if context and contexts[context].tail))
-    after_tail = encode_texts(tokenizer, bos, [contexts[context].tail + own for context, own in ends], False)
-    wholes = list(dict.fromkeys(context + own for context, own in moved if context and not contexts[context].tail))
-    bare = list(dict.fromkeys(own for context, own in moved if not context))
-    by_end = dict(zip(ends, after_tail, strict=True))
-    by_whole = dict(zip(wholes, encode_texts(tokenizer, bos, wholes), strict=True))
-    by_bare = dict(zip(bare, encode_texts(tokenizer, bos, bare, False), strict=True))
-    split = []
-    for context, own in moved:
-        if not context:
-            split.append(_after_prefix(prefix_token_id, by_bare[own]))
-            continue
-        known = contexts[context]
-        if known.tail:
-            continuation = by_end[context, own][len(known.ids) - known.before_tail :]
+    # Spaces at the end of a context go to the choice.
+    moved = [(bare := context.rstrip(), context[len(bare) :] + choice) for context, choice in pairs]
+    contexts = _read_contexts(tokenizer, bos, list(dict.fromkeys(context for context, _ in moved if context)))
+    # Of each pair the text to tokenise, whether with special tokens, and how many tokens of it are the context's.
+    plans: list[tuple[str, bool | None, int]] = []
+    for context, choice in moved:
+        known = contexts.get(context)
+        if known is None:
+            plans.append((choice, False, 0))
+        elif known.tail:
+            plans.append((known.tail + choice, False, len(known.ids) - known.before_tail))
         else:
-            continuation = by_whole[context + own][len(known.ids) :]
-        split.append((known.ids or [prefix_token_id], continuation))
+            plans.append((context + choice, None, len(known.ids)))
+    encoded: dict[tuple[str, bool | None], list[int]] = {}
+    for flag in (False, None):
+        texts = list(dict.fromkeys(text for text, special, _ in plans if special is flag))
+        encoded |= zip(((text, flag) for text in texts), encode_texts(tokenizer, bos, texts, flag), strict=True)
+    split = []
+    for (context, _), (text, special, cut) in zip(moved, plans, strict=True):
+        ids = encoded[text, special]
+        if context:
+            split.append((contexts[context].ids or [prefix_token_id], ids[cut:]))
+        else:
+            split.append((ids[:1], ids[1:]) if ids[:1] == [prefix_token_id] else ([prefix_token_id], ids))
     return split
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """A context's tokens; ``tail`` is its end from a word boundary on, after ``before_tail`` tokens ("" = none)."""
+class _Context(NamedTuple):
+    """A context's tokens; ``tail`` is its text after ``before_tail`` tokens, from a word boundary ("" = none)."""
 
     ids: list[int]
     tail: str = ""
     before_tail: int = 0
 
 
-def _read_contexts(tokenizer: Any, bos: str, texts: Iterable[str]) -> Mapping[str, _Context]:
-    least = max([_LEAST_TAIL_CHARS, *(len(word) + 1 for word in tokenizer.get_added_vocab())])
+def _read_contexts(tokenizer: Any, bos: str, texts: Sequence[str]) -> Mapping[str, _Context]:
+    least = max([_LEAST_TAIL_CHARS, *(len(token) + 1 for token in tokenizer.get_added_vocab())])
     contexts = {}
-    asked = list(texts)
-    for text, (ids, encoding) in zip(asked, _encoded(tokenizer, bos, asked), strict=True):
+    for text, (ids, encoding) in zip(texts, _encoded(tokenizer, bos, texts), strict=True):
         at = _word_boundary(text, encoding, least)
         contexts[text] = _Context(ids) if at is None else _Context(ids, text[at[1] :], at[0])
-    tails = [text for text in asked if contexts[text].tail]
+    tails = [text for text in texts if contexts[text].tail]
     again = encode_texts(tokenizer, bos, [contexts[text].tail for text in tails], False)
     for text, ids in zip(tails, again, strict=True):
-        # A tokenizer that marks the start or the end of a text reads a tail on its own differently.
+        # A tokenizer that marks the start or end of a text tokenises a tail on its own differently.
         if ids != contexts[text].ids[contexts[text].before_tail :]:
             contexts[text] = _Context(contexts[text].ids)
     return contexts
@@ -110,11 +110,10 @@ def _encoded(
     tokenizer: Any, bos: str, texts: Sequence[str], add_special_tokens: bool | None = None, **kwargs: Any
 ) -> list[tuple[list[int], Any]]:
     """Return (ids, the fast tokenizer's encoding or None) of each text."""
-    found: list[tuple[list[int], Any]] = [([], None)] * len(texts)
-    own = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-    begun = [index for index, text in enumerate(texts) if text and text.startswith(bos)]
-    plain = [index for index, text in enumerate(texts) if text and not text.startswith(bos)]
-    for indices, flags in ((begun, {"add_special_tokens": False}), (plain, own)):
+    encoded: list[tuple[list[int], Any]] = [([], None)] * len(texts)
+    special = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+    for begun, flags in ((True, {"add_special_tokens": False}), (False, special)):
+        indices = [index for index, text in enumerate(texts) if text and text.startswith(bos) is begun]
         if not indices:
             continue
         batch = tokenizer(
@@ -122,14 +121,5 @@ def _encoded(
         )
         encodings = getattr(batch, "encodings", None) or [None] * len(indices)
         for index, ids, encoding in zip(indices, batch.input_ids, encodings, strict=True):
-            found[index] = (ids, encoding)
-    return found
-
-
-def _spaces_moved(context: str, continuation: str) -> tuple[str, str]:
-    bare = context.rstrip()
-    return bare, context[len(bare) :] + continuation
-
-
-def _after_prefix(prefix_token_id: int, ids: list[int]) -> tuple[list[int], list[int]]:
-    return (ids[:1], ids[1:]) if ids[:1] == [prefix_token_id] else ([prefix_token_id], ids)
+            encoded[index] = (ids, encoding)
+    return encoded

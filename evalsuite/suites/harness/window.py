@@ -3,82 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from types import TracebackType
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from evalsuite.errors import ServerError
 
 _WATCH_S = 0.5
-"""How often a blocked caller looks whether the loop is still there."""
+"""How often a blocked caller checks that the loop is still running."""
 
 
 class Window:
     """Runs coroutines on ``loop``, at most ``size`` at a time, for a caller in another thread.
 
-    As a context manager it waits for all of them. The first exception that one raises cancels
-    the others and is raised in the caller; so does an exception of the caller (Ctrl-C).
+    As a context manager it waits for all of them. The first exception that one raises is raised in the
+    caller and cancels the others; so does an exception of the caller (Ctrl-C).
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, size: int) -> None:
         self._loop = loop
         self._size = size
-        self._slots = threading.Semaphore(size)
-        self._lock = threading.Lock()
-        self._open: set[Future[Any]] = set()
-        self._first_error: BaseException | None = None
+        self._open: set[Future[None]] = set()
+        self._ended: SimpleQueue[Future[None]] = SimpleQueue()
 
     def submit(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start ``work`` as soon as a place is free; raises what an earlier one raised."""
+        """Start ``work`` as soon as fewer than ``size`` are open; raises what an earlier one raised."""
         try:
-            self._take_slot()
+            while len(self._open) >= self._size or not self._ended.empty():
+                self._settle_one()
         except BaseException:
             work.close()
             raise
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        with self._lock:
-            self._open.add(future)
-        future.add_done_callback(self._settle)
+        self._open.add(future)
+        future.add_done_callback(self._ended.put)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            while kind is None and self._open:
+                self._settle_one()
+        finally:
+            for future in self._open:
+                future.cancel()
+
+    def _settle_one(self) -> None:
+        while True:
             try:
-                for _ in range(self._size):
-                    self._take_slot()
-            except BaseException:
-                self._cancel()
-                raise
-        else:
-            self._cancel()
-
-    def _take_slot(self) -> None:
-        while not self._slots.acquire(timeout=_WATCH_S):
-            if not self._loop.is_running():
-                raise ServerError("the event loop that talks to the server has stopped; start the run again")
-        if self._first_error is not None:
-            self._slots.release()
-            raise self._first_error
-
-    def _settle(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._open.discard(future)
-            error = None if future.cancelled() else future.exception()
-            fails_first = error is not None and self._first_error is None
-            if fails_first:
-                self._first_error = error
-        if fails_first:
-            self._cancel()
-        self._slots.release()
-
-    def _cancel(self) -> None:
-        with self._lock:
-            futures = list(self._open)
-        for future in futures:
-            future.cancel()
+                future = self._ended.get(timeout=_WATCH_S)
+                break
+            except Empty:
+                if not self._loop.is_running():
+                    raise ServerError("the event loop has stopped; run the same command again") from None
+        self._open.discard(future)
+        future.result()

@@ -1,162 +1,165 @@
-"""Reading answers and judgments that MixEval, or evalsuite's own export, has recorded."""
+"""MixEval's files: JSON lines of responses and judgments, read into rows and written from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import read_jsonl
-from evalsuite.serving.requests import Completion
-from evalsuite.suites.base import Item, Record, SuiteOptions
-from evalsuite.suites.mixeval.prompts import SPLIT_OF_PROBLEM_TYPE, SPLITS, Split, checked_row, letters
+from evalsuite.files import read_jsonl, write_jsonl
+from evalsuite.records.rows import Draw, Reply, Row, Verdict, replaced
+from evalsuite.suites.base import no_answer
+from evalsuite.suites.mixeval.prompts import SPLIT_OF_PROBLEM_TYPE, SPLITS, Split, checked_item, item_row
+from evalsuite.suites.mixeval.scores import verdict_value
+from evalsuite.suites.peer_files import Rows
 from judges.parse import parse_option, parse_score_0_to_1
 from judges.types import REASONS, Choice, Rating, Unscored
 
-JUDGE_FIELD: Mapping[Split, str] = {"free_form": "judge_score", "multiple_choice": "judge_option"}
+JUDGE_FIELD: Mapping[str, str] = {"free_form": "judge_score", "multiple_choice": "judge_option"}
 """Where MixEval's judged files hold the verdict."""
 
-DERIVED_FIELDS = ("judge_response", "judge_score", "judge_option", "parsed_result", "eval_result")
+_JUDGED_FIELDS = {"judge_response", "judge_score", "judge_option", "parsed_result", "eval_result"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one split in one file."""
+class SplitFile(NamedTuple):
+    """The rows of one split in one file, as they are recorded there."""
 
     split: Split
     path: Path
-    rows: Sequence[Mapping[str, Any]]
+    rows: Rows
 
 
-def recorded_records(path: Path, options: SuiteOptions) -> list[Record]:
-    """Read a file or a folder of MixEval's JSON lines into records, in file order.
+def read_files(path: Path, parser: str | None) -> tuple[list[SplitFile], str]:
+    """Read a file or a folder of MixEval's JSON lines: one file per split, and the parser that its figures need.
 
     Rows are told apart by ``problem_type``, not by file names. In a folder with several files
-    for one split, judged ones are read with ``mixeval_parser="judge"`` and plain responses with
-    "rule". Answers are Completion or Unscored; verdicts are filled with parser "judge" only.
-    Raises DataError (file and row named) and UsageError (no verdicts, but the judge's asked for).
+    for one split, judged ones are read with the parser "judge" and plain responses with "rule".
+    The parser None is the judge's where the rows hold its verdicts.
+    Raises DataError (file and row named) and UsageError (no verdicts, but the judge's parser asked for).
     """
-    parts = [part for file in _files(path) for part in _parts(file)]
-    if not parts:
-        raise DataError(f"{path} holds no rows; give MixEval's response files (JSON lines)")
-    chosen = [
-        _chosen(path, own, options) for split in SPLITS if (own := [part for part in parts if part.split == split])
-    ]
-    if options.mixeval_parser == "judge":
-        _require_verdicts(path, chosen)
-    return [_record(row, part.split, options) for part in chosen for row in part.rows]
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if not path.exists():
         raise DataError(f"{path} does not exist; give a file or a folder of MixEval's response JSONL")
-    files = sorted(path.glob("*.jsonl"))
-    if not files:
+    paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not paths:
         raise DataError(f"{path} holds no .jsonl file; give the folder of one model's MixEval responses")
-    return files
-
-
-def _parts(file: Path) -> list[_Part]:
-    rows = [checked_row(row, f"{file} row {number}") for number, row in enumerate(read_jsonl(file), 1)]
-    parts = []
-    for split in SPLITS:
-        own = [row for row in rows if SPLIT_OF_PROBLEM_TYPE[row["problem_type"]] == split]
-        _refuse_doubtful(file, own)
-        if own:
-            parts.append(_Part(split, file, own))
-    return parts
-
-
-def _refuse_doubtful(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        if row["id"] in seen:
-            raise DataError(f"{file} holds id {row['id']!r} twice; a file must hold one run of one model")
-        seen.add(row["id"])
-        if not isinstance(row.get("response", 0), str | None):
-            raise DataError(
-                f"{file}, id {row['id']!r}: 'response' is missing or not text; give MixEval's response files"
-            )
-
-
-def _chosen(path: Path, parts: Sequence[_Part], options: SuiteOptions) -> _Part:
-    if options.mixeval_parser == "judge":
-        fitting = [part for part in parts if JUDGE_FIELD[part.split] in part.rows[0]]
-    else:
-        fitting = [part for part in parts if not any(name in part.rows[0] for name in DERIVED_FIELDS)]
-    left = fitting or list(parts)
-    if len(left) > 1:
-        names = ", ".join(part.path.name for part in left)
-        raise DataError(f"{path} holds several {left[0].split} files ({names}); give one model's folder, or one file")
-    return left[0]
-
-
-def _require_verdicts(path: Path, parts: Sequence[_Part]) -> None:
-    rows = [(JUDGE_FIELD[part.split], row) for part in parts for row in part.rows]
-    owed = sum(field not in row and row["response"] is not None for field, row in rows)
-    if owed:
+    files = [split_file for file in paths for split_file in _split_files(file)]
+    if not files:
+        raise DataError(f"{path} holds no rows; give MixEval's response files (JSON lines)")
+    if parser is None:
+        parser = "judge" if any(JUDGE_FIELD[file.split] in file.rows[0] for file in files) else "rule"
+    by_split = [[file for file in files if file.split == split] for split in SPLITS]
+    chosen = [_chosen(path, candidates, parser) for candidates in by_split if candidates]
+    rows = [(JUDGE_FIELD[file.split], row) for file in chosen for row in file.rows]
+    n_missing = sum(field not in row and row["response"] is not None for field, row in rows)
+    if parser == "judge" and n_missing:
         raise UsageError(
-            f"{owed} of {len(rows)} rows in {path} hold no judge's verdict (judge_score or judge_option); "
+            f"{n_missing} of {len(rows)} rows in {path} hold no judge's verdict (judge_score or judge_option); "
             "score the answers without a judge with --mixeval-parser rule"
         )
+    return chosen, parser
 
 
-def _record(row: Mapping[str, Any], split: Split, options: SuiteOptions) -> Record:
-    item = Item(f"{split}/{row['id']}", row)
-    if row["response"] is None:
-        return Record(item, _recorded_reason(row, "no_answer"))
-    answer = Completion(row["response"], "stop", 0, 0)
-    if options.mixeval_parser == "rule":
-        return Record(item, answer)
-    return Record(item, answer, recorded_verdict(row, split, as_published=options.as_published))
+def rows_of(files: Sequence[SplitFile], parser: str) -> list[Row]:
+    """Turn recorded rows into rows, in file order; verdicts are read with the parser "judge" alone.
 
-
-def recorded_verdict(row: Mapping[str, Any], split: Split, *, as_published: bool = False) -> Rating | Choice | Unscored:
-    """Read one recorded row's verdict: what the judge's words or evalsuite's own field ``unscored`` bear out.
-
-    A verdict that MixEval drew at random, and one that is no option or no number in 0..1, is Unscored; without an
-    answer there is none. ``as_published`` believes drawn ones.
+    The files name no judge: the verdicts are those of the judge "".
     """
-    if row["response"] is None:
-        return _recorded_reason(row, "no_answer")
-    value = row[JUDGE_FIELD[split]]
-    if value is None:
-        return _recorded_reason(row, "no_rating" if split == "free_form" else "no_option")
-    words = row.get("judge_response")
-    # After ten rounds MixEval writes a random verdict beside a judgment that holds none. Rows with
-    # our own field "unscored" never do, and their judgment may end in a guided closing.
-    if isinstance(words, str) and "unscored" not in row and not as_published:
-        drawn = _drawn_at_random(words, split, len(row.get("options", ())))
-        if drawn is not None:
-            return drawn
-    text = words if isinstance(words, str) else ""
-    if split == "multiple_choice":
-        known = value in letters(len(row["options"]))
-        return Choice(value, text) if known else Unscored("no_option", f"recorded judge_option {value!r}")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return Unscored("no_rating", f"recorded judge_score {value!r}")
-    if not 0 <= value <= 1:
-        return Unscored("rating_out_of_range", f"recorded judge_score {value!r}")
-    return Rating(float(value), text)
+    rows = []
+    for item in (item for file in files for item in file.rows):
+        row = item_row(item, str(item.get("formated_input") or item["prompt"]))
+        text = item["response"]
+        reply = Reply(unscored=_noted_reason(item, "no_answer")) if text is None else Reply(text)
+        verdicts = (_recorded_verdict(item, row),) if parser == "judge" else ()
+        rows.append(replaced(row, draws=(Draw((reply,)),), verdicts=verdicts))
+    return rows
 
 
-def _drawn_at_random(words: str, split: Split, n_options: int) -> Unscored | None:
-    read = (
-        parse_score_0_to_1(words, as_published=True)
-        if split == "free_form"
-        else parse_option(words, n_options, as_published=True)
-    )
-    if isinstance(read, Rating) and read.value > 1:
-        return Unscored("rating_out_of_range", words)
-    return read if isinstance(read, Unscored) else None
+def write_files(rows: Sequence[Row], folder: Path) -> None:
+    """Write ``<split>.jsonl`` with MixEval's response fields, its judged files' fields and ``unscored``.
+
+    A response or verdict that is missing is null, with its reason under ``unscored``.
+    """
+    for split in SPLITS:
+        write_jsonl(folder / f"{split}.jsonl", (_written(row) for row in rows if row.part == split))
 
 
-def _recorded_reason(row: Mapping[str, Any], otherwise: str) -> Unscored:
-    noted = row.get("unscored")
+def _split_files(file: Path) -> list[SplitFile]:
+    by_split: dict[Split, dict[str, dict[str, Any]]] = {split: {} for split in SPLITS}
+    for number, row in enumerate(read_jsonl(file), 1):
+        item = checked_item(row, f"{file} row {number}")
+        rows = by_split[SPLIT_OF_PROBLEM_TYPE[item["problem_type"]]]
+        if item["id"] in rows:
+            raise DataError(f"{file}: duplicate id {item['id']!r}; a file must hold one run of one model")
+        if not isinstance(item.get("response", 0), str | None):
+            fault = f"{file}, id {item['id']!r}: 'response' is missing or not text"
+            raise DataError(f"{fault}; give MixEval's response files")
+        rows[item["id"]] = item
+    return [SplitFile(split, file, list(rows.values())) for split, rows in by_split.items() if rows]
+
+
+def _chosen(path: Path, files: Sequence[SplitFile], parser: str) -> SplitFile:
+    if parser == "judge":
+        fitting = [file for file in files if JUDGE_FIELD[file.split] in file.rows[0]]
+    else:
+        fitting = [file for file in files if not _JUDGED_FIELDS & file.rows[0].keys()]
+    candidates = fitting or files
+    if len(candidates) > 1:
+        names = ", ".join(file.path.name for file in candidates)
+        raise DataError(f"{path} holds several {files[0].split} files ({names}); give one model's folder, or one file")
+    return candidates[0]
+
+
+def _recorded_verdict(item: Mapping[str, Any], row: Row) -> Verdict:
+    """Read one row's verdict: what the judgment or evalsuite's own field ``unscored`` confirms.
+
+    A verdict that MixEval drew at random, and one that is not an option or a number in 0..1, is Unscored; without an
+    answer there is none.
+    """
+    judgment, recorded = item.get("judge_response"), item.get(JUDGE_FIELD[row.part])
+    value = verdict_value(recorded, row.facts)
+    if item["response"] is None:
+        value = no_answer(_noted_reason(item, "no_answer"))
+    elif recorded is None:
+        value = _noted_reason(item, "no_rating" if row.part == "free_form" else "no_option")
+    elif isinstance(judgment, str) and "unscored" not in item:
+        # After ten rounds MixEval writes a random verdict beside a judgment that holds none. Rows with
+        # our own field "unscored" never do, and their judgment may end in a guided closing.
+        value = _unreadable(judgment, row.facts) or value
+    text = judgment if isinstance(judgment, str) else ""
+    if isinstance(value, Unscored):
+        return Verdict(text=text, recorded=recorded, unscored=value)
+    return Verdict(value=value, text=text, recorded=recorded)
+
+
+def _unreadable(judgment: str, facts: Mapping[str, Any]) -> Unscored | None:
+    """Say why MixEval's own parser reads no verdict from a judgment; None where it reads one."""
+    verdict: Rating | Choice | Unscored
+    if "options" in facts:
+        verdict = parse_option(judgment, len(facts["options"]), as_published=True)
+    else:
+        verdict = parse_score_0_to_1(judgment, as_published=True)
+    if isinstance(verdict, Rating) and verdict.value > 1:
+        return Unscored("rating_out_of_range", judgment)
+    return verdict if isinstance(verdict, Unscored) else None
+
+
+def _noted_reason(item: Mapping[str, Any], default: str) -> Unscored:
+    noted = item.get("unscored")
     if not isinstance(noted, Mapping) or not isinstance(reason := noted.get("reason"), str) or reason not in REASONS:
-        return Unscored(otherwise)
+        return Unscored(default)
     return Unscored(reason, str(noted.get("detail", "")))
+
+
+def _written(row: Row) -> dict[str, Any]:
+    reply, verdict = row.replies[0] if row.replies else Reply(unscored=Unscored("no_answer")), row.verdict()
+    failure = reply.unscored or (verdict.unscored if verdict else None)
+    judged = {} if verdict is None else {"judge_response": verdict.text or None, JUDGE_FIELD[row.part]: verdict.value}
+    return {
+        **row.facts,
+        "formated_input": row.prompt[0].content if row.prompt else None,
+        "id": row.item_id,
+        "response": reply.text,
+        **judged,
+        "unscored": {"reason": failure.reason, "detail": failure.detail} if failure else None,
+    }

@@ -2,133 +2,123 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from string import ascii_uppercase
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from evalsuite.errors import DataError
+from evalsuite.records.rows import Row
+from evalsuite.suites.peer_files import conform
+from judges.types import Message
 
 Split = Literal["free_form", "multiple_choice"]
 SPLITS: tuple[Split, ...] = ("free_form", "multiple_choice")
 
 SPLIT_OF_PROBLEM_TYPE: Mapping[str, Split] = {"free-form": "free_form", "multiple-choice": "multiple_choice"}
 
-MAX_OPTIONS = 26
-"""Options are named by one capital letter each."""
+FACTS = ("problem_type", "context", "prompt", "options", "target", "benchmark_name")
+"""The fields of an item that a row keeps; ``prompt`` is the question alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instructions:
-    """The line that closes a prompt: one for option letters, one for short answers, and by benchmark.
-
-    ``by_benchmark`` holds those free-form benchmarks that ask for reasoning.
-    """
-
-    multiple_choice: str
-    free_form: str
-    by_benchmark: Mapping[str, str]
+class _FreeForm(msgspec.Struct, tag_field="problem_type", tag="free-form"):
+    id: str
+    prompt: str
+    benchmark_name: str
+    target: Annotated[list[Any], msgspec.Meta(min_length=1)]
 
 
-_MINI_STEPS = "Work it out step by step, then give the result in the last line."
+class _MultipleChoice(_FreeForm, tag="multiple-choice"):
+    # Options are named by one capital letter each.
+    options: Annotated[list[Any], msgspec.Meta(min_length=2, max_length=26)]
 
-MINI_INSTRUCTIONS = Instructions(
-    multiple_choice="Reply with nothing but the letter of the right option.",
-    free_form="Reply with a few words only.",
-    by_benchmark={"BBH": _MINI_STEPS, "GSM8k": _MINI_STEPS, "MATH": _MINI_STEPS},
-)
+
+INSTRUCTION_LINES: Mapping[str, str] = {
+    "multiple-choice": "MULTI_CHOICE_PROMPT",
+    "free-form": "FREE_FORM_PROMPT",
+    **{name: f"FREE_FORM_PROMPT_{name.upper()}" for name in ("BBH", "GSM8k", "MATH")},
+}
+"""The lines that close a prompt, as MixEval names them: by problem type, and of benchmarks that ask for reasoning."""
+
+MINI_INSTRUCTIONS: Mapping[str, str] = {
+    "multiple-choice": "Reply with nothing but the letter of the right option.",
+    "free-form": "Reply with a few words only.",
+    **dict.fromkeys(("BBH", "GSM8k", "MATH"), "Work it out step by step, then give the result in the last line."),
+}
 """Our own lines for the mini data, so that a demo needs no download."""
 
 
-def instructions_from(constants: Mapping[str, str], origin: str) -> Instructions:
+def instructions_from(constants: Mapping[str, str], origin: str) -> dict[str, str]:
     """Pick MixEval's instruction lines out of named constants; raises DataError naming what ``origin`` lacks."""
-    names = (
-        "MULTI_CHOICE_PROMPT",
-        "FREE_FORM_PROMPT",
-        "FREE_FORM_PROMPT_BBH",
-        "FREE_FORM_PROMPT_GSM8K",
-        "FREE_FORM_PROMPT_MATH",
-    )
-    absent = [name for name in names if not isinstance(constants.get(name), str)]
-    if absent:
-        raise DataError(
-            f"{origin} lacks MixEval's instruction lines {', '.join(absent)}; fetch it again with "
-            "'evalsuite data pull mixeval'"
-        )
-    return Instructions(
-        multiple_choice=constants["MULTI_CHOICE_PROMPT"],
-        free_form=constants["FREE_FORM_PROMPT"],
-        by_benchmark={
-            "BBH": constants["FREE_FORM_PROMPT_BBH"],
-            "GSM8k": constants["FREE_FORM_PROMPT_GSM8K"],
-            "MATH": constants["FREE_FORM_PROMPT_MATH"],
-        },
-    )
+    missing = [name for name in INSTRUCTION_LINES.values() if not isinstance(constants.get(name), str)]
+    if missing:
+        lacks = f"{origin} lacks MixEval's instruction lines {', '.join(missing)}"
+        raise DataError(f"{lacks}; fetch it again with 'evalsuite data pull mixeval'")
+    return {use: constants[name] for use, name in INSTRUCTION_LINES.items()}
 
 
-def letters(count: int) -> list[str]:
-    """Return the first ``count`` capital letters, ``count`` in 0..26."""
-    return [chr(ord("A") + index) for index in range(count)]
-
-
-def formatted_prompt(row: Mapping[str, Any], instructions: Instructions) -> str:
+def formatted_prompt(item: Mapping[str, Any], instructions: Mapping[str, str]) -> str:
     """Return the user message for one item, equal to the ``formated_input`` that MixEval records.
 
-    Multiple choice: context, question, lettered options, instruction, one a line. Free-form:
+    Multiple choice: context, question, lettered options, instruction, one per line. Free-form:
     "Question: ", context, question, instruction.
     Source: Psycoy/MixEval@7c52b41:mix_eval/prompts/evaluation_prompts.py.
     """
-    context = _context(row.get("context"))
-    head = [] if context is None else [context]
-    if row["problem_type"] == "multiple-choice":
-        options = row["options"]
-        lettered = [f"{letter}. {option}" for letter, option in zip(letters(len(options)), options, strict=True)]
-        return "\n".join([*head, row["prompt"], *lettered, instructions.multiple_choice])
-    instruction = instructions.by_benchmark.get(row["benchmark_name"], instructions.free_form)
-    return "Question: " + "\n".join([*head, row["prompt"], instruction])
+    context = context_of(item)
+    head = [context] if context else []
+    if item["problem_type"] == "multiple-choice":
+        lettered = [f"{letter}. {option}" for letter, option in zip(ascii_uppercase, item["options"], strict=False)]
+        return "\n".join([*head, item["prompt"], *lettered, instructions["multiple-choice"]])
+    instruction = instructions.get(item["benchmark_name"], instructions["free-form"])
+    return "Question: " + "\n".join([*head, item["prompt"], instruction])
 
 
-def _context(value: object) -> str | None:
-    # MixEval takes a context spelt "none" or "null", or made of blanks, as no context.
-    text = "" if value is None else str(value)
-    return None if text.lower() in ("none", "null") or not text.replace(" ", "") else text
+def context_of(item: Mapping[str, Any]) -> str:
+    """Return an item's context; "" for one spelt "none" or "null" or made of spaces, which MixEval takes as none."""
+    context = item.get("context")
+    text = "" if context is None else str(context)
+    return "" if text.lower() in ("none", "null") or not text.replace(" ", "") else text
 
 
-def checked_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return a copy of ``row`` in MixEval's own types, or say in one line what is wrong with it.
+def item_row(item: Mapping[str, Any], prompt: str) -> Row:
+    """Return the unanswered row of a checked item; ``prompt`` is the whole user message."""
+    return Row(
+        item["id"],
+        part=SPLIT_OF_PROBLEM_TYPE[item["problem_type"]],
+        content=hashlib.sha256(item["prompt"].encode("utf-8", "surrogatepass")).hexdigest()[:16],
+        prompt=(Message("user", prompt),),
+        facts={name: item[name] for name in FACTS if name in item},
+    )
+
+
+def checked_item(item: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return a copy of ``item`` in MixEval's own types, or say in one line what is wrong with it.
 
     The hub's Parquet files hold the index of the right option as text; it becomes a number
-    here, and ``options`` is dropped where an item has none. ``where`` names file and row.
+    here, and ``options`` is dropped where an item has none. ``origin`` names file and row.
     Raises DataError.
     """
-    problem_type = row.get("problem_type")
-    if not isinstance(problem_type, str) or problem_type not in SPLIT_OF_PROBLEM_TYPE:
-        raise DataError(f"{where}: problem_type is {problem_type!r}; expected 'free-form' or 'multiple-choice'")
-    for name in ("id", "prompt", "benchmark_name"):
-        if not isinstance(row.get(name), str):
-            raise DataError(f"{where}: {name!r} is {row.get(name)!r}; expected text")
-    target = row.get("target")
-    if not isinstance(target, list) or not target:
-        raise DataError(f"{where}: 'target' is {target!r}; expected a list of right answers")
-    if problem_type == "free-form":
-        rest = {name: value for name, value in row.items() if name != "options"}
-        return {**rest, "target": [str(answer) for answer in target]}
-    options = row.get("options")
-    if not isinstance(options, list) or not 2 <= len(options) <= MAX_OPTIONS:
-        raise DataError(f"{where}: 'options' is {options!r}; expected a list of 2 to {MAX_OPTIONS} options")
-    return {**row, "options": [str(option) for option in options], "target": [_index(target, options, where)]}
+    expected = "expected an item of MixEval with 'target' and, of multiple choice, 2 to 26 'options'"
+    conform(item, _FreeForm | _MultipleChoice, origin, expected)
+    if item["problem_type"] == "free-form":
+        rest = {name: value for name, value in item.items() if name != "options"}
+        return {**rest, "target": [str(answer) for answer in item["target"]]}
+    options = [str(option) for option in item["options"]]
+    return {**item, "options": options, "target": [_index(item["target"], options, origin)]}
 
 
-def _index(target: Sequence[Any], options: Sequence[Any], where: str) -> int:
+def _index(target: Sequence[Any], options: Sequence[Any], origin: str) -> int:
     try:
         index = int(target[0])
     except (TypeError, ValueError, OverflowError):
         index = -1
     if len(target) != 1 or not 0 <= index < len(options):
-        raise DataError(f"{where}: 'target' is {list(target)!r}; expected the index of one of {len(options)} options")
+        raise DataError(f"{origin}: 'target' is {list(target)!r}; expected the index of one of {len(options)} options")
     return index
 
 
-def right_letter(row: Mapping[str, Any]) -> str:
+def right_letter(facts: Mapping[str, Any]) -> str:
     """Return the letter of a multiple-choice item's right option."""
-    index: int = row["target"][0]
-    return letters(len(row["options"]))[index]
+    return ascii_uppercase[facts["target"][0]]

@@ -3,97 +3,64 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import fsum
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from string import ascii_uppercase
 from typing import Any
 
-from evalsuite.suites.base import Record, Scores, SuiteOptions, count_unscored
-from evalsuite.suites.mixeval.prompts import SPLIT_OF_PROBLEM_TYPE, SPLITS, Split, right_letter
+from evalsuite.records.rows import Row
+from evalsuite.suites.base import count_unscored, doubt, marked, mean, scored_values
+from evalsuite.suites.mixeval.prompts import SPLITS, right_letter
+from evalsuite.suites.types import Scores
 from judges.extraction import choice_as_published, free_form_is_correct_by_rule, parse_choice_by_rule
-from judges.types import Choice, Rating, Unscored
+from judges.types import Choice, Unscored
 
 PUBLISHED_SEED = 42
 """Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py seeds its random options with this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What one item is worth: a value in 0..1, or Unscored.
+def marked_by_rule(row: Row, answer: str) -> Row:
+    """Mark an answer without a judge; one in which no option is found is wrong, and has the mark ``no_option`` 1.
 
-    ``no_option`` says that the rule parser found no option in a multiple-choice answer.
-    """
-
-    split: Split
-    benchmark: str
-    value: float | Unscored
-    no_option: bool = False
-
-
-def marks_by_rule(records: Iterable[Record], *, as_published: bool) -> list[Mark]:
-    """Mark answers without a judge; an answer in which no option is found is wrong.
-
-    ``as_published`` draws a random option for it instead, from one generator seeded with 42 in
-    the order of ``records``, which is the file's order.
     Source: Psycoy/MixEval@7c52b41:mix_eval/compute_metrics.py with both parsers set to "rule".
     """
-    rng = random.Random(PUBLISHED_SEED)
-    marks: list[Mark] = []
-    for record in records:
-        row = record.item.data
-        split = SPLIT_OF_PROBLEM_TYPE[row["problem_type"]]
-        if isinstance(record.answer, Unscored):
-            marks.append(Mark(split, row["benchmark_name"], record.answer))
-        elif split == "free_form":
-            correct = free_form_is_correct_by_rule(record.answer.text, row["target"])
-            marks.append(Mark(split, row["benchmark_name"], float(correct)))
-        else:
-            found = parse_choice_by_rule(record.answer.text, row["options"])
-            no_option = isinstance(found, Unscored)
-            chosen = choice_as_published(record.answer.text, row["options"], rng) if as_published else found
-            correct = isinstance(chosen, Choice) and chosen.letter == right_letter(row)
-            marks.append(Mark(split, row["benchmark_name"], float(correct), no_option))
-    return marks
+    facts = row.facts
+    if row.part == "free_form":
+        return marked(row, score=float(free_form_is_correct_by_rule(answer, facts["target"])))
+    choice = parse_choice_by_rule(answer, facts["options"])
+    is_right = isinstance(choice, Choice) and choice.letter == right_letter(facts)
+    return marked(row, score=float(is_right), no_option=float(isinstance(choice, Unscored)))
 
 
-def marks_by_judge(records: Iterable[Record]) -> list[Mark]:
-    """Mark answers by the judge's verdicts; a missing answer or verdict stays unscored, never random."""
-    return [
-        Mark(
-            SPLIT_OF_PROBLEM_TYPE[record.item.data["problem_type"]],
-            record.item.data["benchmark_name"],
-            _value_by_judge(record),
-        )
-        for record in records
-    ]
+def marked_by_judge(row: Row, *, as_published: bool) -> Row:
+    """Mark an answer by the judge's verdict; a missing verdict stays unscored, never random.
 
-
-def _value_by_judge(record: Record) -> float | Unscored:
-    # The answer's own reason says more than the verdict's "no_answer".
-    if isinstance(record.answer, Unscored):
-        return record.answer
-    verdict = record.verdict
-    if isinstance(verdict, Rating):
-        return verdict.value
-    if isinstance(verdict, Choice):
-        return float(verdict.letter == right_letter(record.item.data))
-    return verdict if isinstance(verdict, Unscored) else Unscored("no_judge")
-
-
-def combined(samples: Iterable[Sequence[float]]) -> float | None:
-    """Round each sample's mean to 3 places and weigh the rounded means by their counts; None without values.
-
-    Source: Psycoy/MixEval@7c52b41:mix_eval/compute_metrics.py, where each sample is one split,
-    or one benchmark of one split. Deviation: the sum is exact, so that a mean which ends in a 5
-    is not rounded up or down by the order of the items.
+    ``as_published`` believes the verdicts of a recorded file that MixEval drew at random.
     """
-    means = [(round(fsum(values) / len(values), 3), len(values)) for values in samples if values]
-    total = sum(count for _, count in means)
-    return sum(mean * (count / total) for mean, count in means) if total else None
+    verdict = row.verdict()
+    value: Any = None if verdict is None else verdict.unscored or verdict.value
+    if as_published and verdict is not None and verdict.recorded is not None:
+        value = verdict_value(verdict.recorded, row.facts)
+    if value is None:
+        value = Unscored("no_judge")
+    if isinstance(value, Unscored):
+        return marked(row, [value], score=None)
+    return marked(row, score=float(value == right_letter(row.facts)) if isinstance(value, str) else value)
 
 
-def scores_of(marks: Sequence[Mark], options: SuiteOptions) -> Scores:
-    """Compute MixEval's object of scores.json from marks.
+def verdict_value(recorded: Any, facts: Mapping[str, Any]) -> float | str | Unscored:
+    """Read a recorded verdict: a number in 0..1 (free-form), or the letter of one of the options."""
+    if "options" in facts:
+        known = recorded in list(ascii_uppercase[: len(facts["options"])])
+        return recorded if known else Unscored("no_option", f"recorded judge_option {recorded!r}")
+    is_number = isinstance(recorded, int | float) and not isinstance(recorded, bool)
+    if is_number and 0 <= recorded <= 1:
+        return float(recorded)
+    return Unscored("rating_out_of_range" if is_number else "no_rating", f"recorded judge_score {recorded!r}")
+
+
+def scores_of(rows: Sequence[Row], parser: str, *, as_published: bool) -> Scores:
+    """Compute MixEval's object of scores.json from marked rows.
 
     All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3
     places, then weighed by count; ``score_unrounded`` is the plain mean over items. A split
@@ -101,74 +68,74 @@ def scores_of(marks: Sequence[Mark], options: SuiteOptions) -> Scores:
     ``missing`` says why. ``free_form`` and ``multiple_choice`` are plain means, ``benchmarks``
     the published combination of a benchmark's rounded means in both splits.
     """
-    by_split = {split: [mark for mark in marks if mark.split == split] for split in SPLITS}
-    missing = {split: reason for split, of in by_split.items() if (reason := _why_missing(of))}
-    whole = _overall(marks)
-    nothing = dict.fromkeys(whole)
+    no_option = sum(row.marks.get("no_option") == (1.0,) for row in rows)
+    if as_published:
+        rows = _with_random_options(rows)
+    by_split = {split: [row for row in rows if row.part == split] for split in SPLITS}
+    missing = {split: reason for split, group in by_split.items() if (reason := _why_missing(group))}
+    values = scored_values(rows)
+    whole = {"score": combined(rows), "score_unrounded": mean(values), **doubt(values)}
     scores: Scores = {
-        **(nothing if missing else whole),
-        "free_form": _mean(_values(by_split["free_form"])),
-        "multiple_choice": _mean(_values(by_split["multiple_choice"])),
-        "benchmarks": _benchmarks(marks),
-        "splits": {split: _split_figures(of) for split, of in by_split.items()},
-        "n": len(marks),
-        "n_scored": len(_values(marks)),
-        "unscored": count_unscored([mark.value for mark in marks]),
-        "parser": options.mixeval_parser,
+        **(dict.fromkeys(whole) if missing else whole),
+        **{split: mean(scored_values(group)) for split, group in by_split.items()},
+        "benchmarks": {
+            name: {**_figures(group), "score": combined(group)} for name, group in _by_benchmark(rows).items()
+        },
+        "splits": {
+            split: {
+                **_figures(group),
+                "benchmarks": {name: _figures(own) for name, own in _by_benchmark(group).items()},
+            }
+            for split, group in by_split.items()
+        },
+        "n": len(rows),
+        "n_scored": len(values),
+        "unscored": count_unscored(reason for row in rows for reason in row.unscored[:1]),
+        "parser": parser,
     }
-    if options.mixeval_parser == "rule":
-        scores["no_option"] = sum(mark.no_option for mark in marks)
+    if parser == "rule":
+        scores["no_option"] = no_option
     if missing:
         scores["missing"] = missing
         scores["partial"] = {**whole, "splits": [split for split in SPLITS if split not in missing]}
     return scores
 
 
-def _overall(marks: Sequence[Mark]) -> dict[str, Any]:
-    # scipy comes with it, and the command line must start without scipy.
-    from judges.statistics import mean_and_stderr, proportion_ci
+def combined(rows: Sequence[Row]) -> float | None:
+    """Round the mean of each split to 3 places and weigh the rounded means by their counts; None without values.
 
-    values = _values(marks)
-    interval = proportion_ci(values) if values else None
-    return {
-        "score": combined(_values([mark for mark in marks if mark.split == split]) for split in SPLITS),
-        "score_unrounded": _mean(values),
-        "stderr": mean_and_stderr(values)[1] if values else None,
-        "ci95": list(interval) if interval else None,
-    }
+    Source: Psycoy/MixEval@7c52b41:mix_eval/compute_metrics.py, where ``rows`` are all, or one benchmark's. Deviation:
+    the sum is exact, so that a mean which ends in a 5 is not rounded up or down by the order of the items.
+    """
+    samples = [scored_values(row for row in rows if row.part == split) for split in SPLITS]
+    total = sum(map(len, samples))
+    return sum(round(fmean(values), 3) * (len(values) / total) for values in samples if values) if total else None
 
 
-def _benchmarks(marks: Sequence[Mark]) -> dict[str, dict[str, Any]]:
-    figures: dict[str, dict[str, Any]] = {}
-    for name in sorted({mark.benchmark for mark in marks}):
-        own = [mark for mark in marks if mark.benchmark == name]
-        samples = [_values([mark for mark in own if mark.split == split]) for split in SPLITS]
-        figures[name] = {"score": combined(samples), "n": len(own), "n_scored": len(_values(own))}
-    return figures
+def _with_random_options(rows: Sequence[Row]) -> list[Row]:
+    """Draw an option for each answer in which none was found, from one generator in the order of the rows."""
+    rng = random.Random(PUBLISHED_SEED)
+    drawn = []
+    for row in rows:
+        if row.marks.get("no_option") == (1.0,):
+            choice = choice_as_published(row.replies[0].text or "", row.facts["options"], rng)
+            drawn.append(marked(row, score=float(choice.letter == right_letter(row.facts))))
+        else:
+            drawn.append(row)
+    return drawn
 
 
-def _split_figures(marks: Sequence[Mark]) -> dict[str, Any]:
-    benchmarks = {}
-    for name in sorted({mark.benchmark for mark in marks}):
-        own = [mark for mark in marks if mark.benchmark == name]
-        benchmarks[name] = {"score": _mean(_values(own)), "n": len(own), "n_scored": len(_values(own))}
-    return {
-        "score": _mean(_values(marks)),
-        "n": len(marks),
-        "n_scored": len(_values(marks)),
-        "benchmarks": benchmarks,
-    }
+def _by_benchmark(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    names = sorted({row.facts["benchmark_name"] for row in rows})
+    return {name: [row for row in rows if row.facts["benchmark_name"] == name] for name in names}
 
 
-def _why_missing(marks: Sequence[Mark]) -> str:
-    if not marks:
+def _why_missing(rows: Sequence[Row]) -> str:
+    if not rows:
         return "no items of this split were given"
-    return "" if _values(marks) else f"none of its {len(marks)} items could be scored"
+    return "" if scored_values(rows) else f"none of its {len(rows)} items could be scored"
 
 
-def _values(marks: Iterable[Mark]) -> list[float]:
-    return [mark.value for mark in marks if not isinstance(mark.value, Unscored)]
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fsum(values) / len(values) if values else None
+def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+    values = scored_values(rows)
+    return {"score": mean(values), "n": len(rows), "n_scored": len(values)}

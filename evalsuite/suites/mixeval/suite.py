@@ -1,18 +1,9 @@
 """MixEval: questions of many benchmarks, answered freely or by an option letter, and read by a judge.
 
-One multiple-choice item of the mini data becomes this user message::
-
-    Which of these particles carries a negative electric charge?
-    A. proton
-    B. neutron
-    C. electron
-    D. photon
-    Reply with nothing but the letter of the right option.
-
-Source: Psycoy/MixEval@7c52b41, data 2024-06-01 and 2024-08-11; ``mixeval:hard`` is MixEval-Hard.
-Deviations: the judge answers at temperature 0 and is held to a verdict instead of being asked
-ten times, and what it could not read is unscored instead of random; a prompt that does not fit
-is ``Unscored("context_length")`` instead of being cut at its end, which holds the instruction.
+Source: Psycoy/MixEval@7c52b41, data 2024-06-01 and 2024-08-11; ``mixeval:hard`` is MixEval-Hard. Deviations: the judge
+answers at temperature 0 and is held to a verdict instead of being asked ten times, and what it could not read is
+unscored instead of random; a prompt that does not fit is ``Unscored("context_length")`` instead of being cut at its
+end, which holds the instruction.
 """
 
 from __future__ import annotations
@@ -20,205 +11,213 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from evalsuite import assets
-from evalsuite.errors import DataError, UsageError, unknown
-from evalsuite.files import write_jsonl
-from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
-from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions
-from evalsuite.suites.judging import reason_then_choose
-from evalsuite.suites.mini_data import mini_rows
-from evalsuite.suites.mixeval.peer import recorded_records
-from evalsuite.suites.mixeval.prompts import (
-    MINI_INSTRUCTIONS,
-    SPLIT_OF_PROBLEM_TYPE,
-    SPLITS,
-    Instructions,
-    Split,
-    checked_row,
-    formatted_prompt,
-    instructions_from,
-)
-from evalsuite.suites.mixeval.scores import marks_by_judge, marks_by_rule, scores_of
-from judges.extraction import (
-    OPTION_LEAD_IN,
-    SCORE_CHOICES,
-    SCORE_LEAD_IN,
-    free_form_judge_messages,
-    option_choices,
-    option_judge_messages,
-)
+from evalsuite.errors import DataError
+from evalsuite.files import read_json
+from evalsuite.records.rows import Draw, Header, Row, Verdict, replaced
+from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.suites.base import Suite, answer_of, draw_of, marked, no_answer
+from evalsuite.suites.judging import reason_then_choose, verdict_of
+from evalsuite.suites.local_rows import local_rows
+from evalsuite.suites.local_rows import rows_of as data_rows
+from evalsuite.suites.mixeval import prompts
+from evalsuite.suites.mixeval.assets import ASSETS, PROMPTS, asset_name
+from evalsuite.suites.mixeval.peer import read_files, rows_of, write_files
+from evalsuite.suites.mixeval.prompts import SPLITS
+from evalsuite.suites.mixeval.scores import marked_by_judge, marked_by_rule, scores_of
+from evalsuite.suites.options import DataKind, SuiteOptions
+from evalsuite.suites.peer_files import copy_rows
+from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
+from judges import extraction
 from judges.parse import parse_option, parse_score_0_to_1
-from judges.types import Choice, Message, Rating, Unscored
+from judges.types import Choice, Rating, Unscored
 
-VERSIONS = ("2024-06-01", "2024-08-11")
-PARTS = ("hard",)
-PARSERS = ("judge", "rule")
-
-ANSWER_TOKENS: Mapping[str, int] = {"full": 512, "mini": 64}
-JUDGMENT_TOKENS: Mapping[str, int] = {"full": 999, "mini": 96}
+ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 512, "mini": 64}
+JUDGMENT_TOKENS: Mapping[DataKind, int] = {"full": 999, "mini": 96}
 """The full figures are MixEval's, the mini ones keep a demo short."""
 
+_ITEMS_PER_SPLIT = {"mixeval": 2000, "mixeval_hard": 500}
+_MINI_ITEMS_PER_SPLIT = 6
+_MINI = {split: Path(__file__).parent / "mini" / f"{split}.json" for split in SPLITS}
+_CHECKED_VERSION = "2024-06-01"
 
-class MixEval:
+
+class MixEvalOptions(SuiteOptions):
+    """MixEval's options."""
+
+    mixeval_parser: Literal["judge", "rule"] | None = None
+    """Who reads MixEval's answers: judge (default when there is one) or rule (no judge needed)."""
+    mixeval_version: Literal["2024-06-01", "2024-08-11"] = "2024-06-01"
+    """Version of MixEval's data."""
+
+
+class MixEval(Suite):
     """MixEval, or MixEval-Hard with the part ``hard``.
 
-    An answer is a Completion or Unscored; a verdict is a Rating in 0..1 (free-form), a Choice
-    (multiple choice) or Unscored, and None where the rule parser needs none.
+    A row's part is its split. A verdict's value is a number in 0..1 (free-form) or the letter of
+    the option that an answer settles on (multiple choice). Marks: ``score`` in 0..1, and with the
+    rule parser ``no_option`` (1 where no option was found in a multiple-choice answer).
     """
 
     name = "mixeval"
+    title = "MixEval"
+    titles: ClassVar = {"mixeval": "MixEval", "mixeval_hard": "MixEval-Hard"}
+    parts = ("hard",)
+    part_titles: ClassVar = {"free_form": "free-form", "multiple_choice": "multiple choice"}
+    in_default = True
+    order = 40
     judge_method = "mixeval_extraction"
+    options_type = MixEvalOptions
+    answer_context = 3_584
+    judge_context = 2_048
+    assets = ASSETS
+    says = "both splits weighed by count"
+    in_averages: ClassVar = {"paper": ("score", 1), "nine": ("score", 1)}
+    protocol_titles: ClassVar = {
+        "as_published": "as published",
+        "mixeval_parser": "parser",
+        "mixeval_version": "version",
+    }
+    peer_fields = ({"problem_type", "response"},)
+    checked_names = tuple(titles)
 
-    def load(self, options: SuiteOptions) -> Loaded:
+    def key(self, parts: Sequence[str]) -> str:
+        return "mixeval_hard" if "hard" in parts else "mixeval"
+
+    def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int:
+        per_split = _MINI_ITEMS_PER_SPLIT if data == "mini" else _ITEMS_PER_SPLIT[self.key(parts)]
+        return len(SPLITS) * min(per_split, limit or per_split)
+
+    def needs_judge(self, options: MixEvalOptions) -> bool:  # type: ignore[override]
+        return options.mixeval_parser != "rule"
+
+    def resolve_options(self, options: Mapping[str, Any], *, has_judge: bool) -> Mapping[str, Any]:
+        return {**options, "mixeval_parser": options.get("mixeval_parser") or ("judge" if has_judge else "rule")}
+
+    def load(self, options: MixEvalOptions) -> Loaded:
         """Read both splits in file order, repeated items included; item ids are ``<split>/<id>``.
 
-        ``options.limit`` bounds each split. Raises UsageError for an unknown part, version or
-        parser, and DataError when the data cannot be had.
+        ``options.limit`` bounds each split. Raises UsageError for an unknown part, and DataError
+        when the data are not available.
         """
-        _require_known(options)
-        if options.data == "mini":
-            return _load_mini(options)
-        prompts = "mixeval/prompts"
-        context = instructions_from(assets.text_constants(prompts), prompts)
-        pins: dict[str, Mapping[str, Any]] = {prompts: assets.data_pin(assets.find(prompts))}
-        items: list[Item] = []
-        variant = "mixeval_hard" if "hard" in options.parts else "mixeval"
+        self.check_parts(options.parts)
+        pins: dict[str, Mapping[str, Any]] = {}
+        context, items = prompts.MINI_INSTRUCTIONS, []
+        if options.data == "full":
+            context = prompts.instructions_from(assets.text_constants(PROMPTS), PROMPTS.name)
+            pins[PROMPTS.name] = assets.data_pin(assets.find(PROMPTS))
         for split in SPLITS:
-            asset = f"mixeval/{options.mixeval_version}/{variant}/{split}"
-            rows, found = assets.records(asset)
-            pins[asset] = assets.data_pin(found)
-            items += _items(rows[: options.limit], split, asset)
-        return Loaded(items=tuple(items), data_pins=pins, context=context)
+            name = asset_name(options.mixeval_version, self.key(options.parts), split)
+            records, split_pins = data_rows(options.data, ASSETS[name], _MINI[split])
+            pins |= split_pins
+            for number, record in enumerate(records[: options.limit], 1):
+                where = f"{next(iter(split_pins))} row {number}"
+                item = prompts.checked_item(record, where)
+                if prompts.SPLIT_OF_PROBLEM_TYPE[item["problem_type"]] != split:
+                    raise DataError(f"{where}: a {item['problem_type']} item among the {split} ones")
+                items.append(Item(f"{split}/{item['id']}", item))
+        return Loaded(items, pins, context)
 
-    def needs_judge(self, options: SuiteOptions) -> bool:
-        return options.mixeval_parser == "judge"
+    def row(self, item: Item, loaded: Loaded) -> Row:
+        return prompts.item_row(item.data, prompts.formatted_prompt(item.data, loaded.context))
 
-    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> Completion | Unscored:
+    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: MixEvalOptions) -> Draw:
         """Ask one item as a single user message, sampled as the checkpoint's generation_config says."""
-        sampling = Sampling(
-            max_new_tokens=ANSWER_TOKENS[options.data],
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            seed=derive_seed(options.seed, self.name, item.id),
-        )
-        return await model.chat([Message("user", formatted_prompt(item.data, loaded.context))], sampling)
+        seed = derive_seed(options.seed, self.name, item.id)
+        tokens = ANSWER_TOKENS[options.data]
+        sampling = Sampling(max_new_tokens=tokens, temperature=None, top_p=None, top_k=None, seed=seed)
+        return draw_of([await model.chat(self.row(item, loaded).prompt or (), sampling)])
 
-    async def judge(
-        self,
-        item: Item,
-        answer: Completion | Unscored,
-        loaded: Loaded,  # noqa: ARG002
-        judge: Chat,
-        options: SuiteOptions,
-    ) -> Rating | Choice | Unscored:
+    async def judge(self, item: Item, draw: Draw, loaded: Any, judge: Chat, options: MixEvalOptions) -> list[Verdict]:  # noqa: ARG002
         """Let the judge rate a free-form answer (0..1) or name the option that an answer settles on.
 
         The judge sees neither the context nor, for multiple choice, the right option.
         """
-        if isinstance(answer, Unscored):
-            return Unscored("no_answer", answer.reason)
-        row = item.data
+        reply, data = draw.turns[0], item.data
+        if reply.text is None:
+            return [Verdict(unscored=no_answer(reply.unscored))]
         sampling = Sampling(max_new_tokens=JUDGMENT_TOKENS[options.data], temperature=0.0)
-        if row["problem_type"] == "free-form":
-            messages = free_form_judge_messages(row["prompt"], row["target"], answer.text)
-            return await reason_then_choose(judge, messages, sampling, parse_score_0_to_1, SCORE_LEAD_IN, SCORE_CHOICES)
-        count = len(row["options"])
-        messages = option_judge_messages(row["prompt"], row["options"], answer.text)
-        parse = partial(parse_option, n_options=count)
-        return await reason_then_choose(judge, messages, sampling, parse, OPTION_LEAD_IN, option_choices(count))
+        verdict: Rating | Choice | Unscored
+        if data["problem_type"] == "free-form":
+            messages = extraction.free_form_judge_messages(data["prompt"], data["target"], reply.text)
+            verdict = await reason_then_choose(
+                judge, messages, sampling, parse_score_0_to_1, extraction.SCORE_LEAD_IN, extraction.SCORE_CHOICES
+            )
+        else:
+            messages = extraction.option_judge_messages(data["prompt"], data["options"], reply.text)
+            parse = partial(parse_option, n_options=len(data["options"]))
+            choices = extraction.option_choices(len(data["options"]))
+            verdict = await reason_then_choose(judge, messages, sampling, parse, extraction.OPTION_LEAD_IN, choices)
+        return [verdict_of(verdict)]
 
-    def score(self, records: Sequence[Record], loaded: Loaded, options: SuiteOptions) -> Scores:  # noqa: ARG002
-        """Compute the suite's object of scores.json; see ``mixeval_scores.scores_of``."""
-        return _score(records, options)
+    def mark(self, row: Row, header: Header) -> Row:
+        answer = answer_of(row)
+        if answer is None:
+            return marked(row, score=None)
+        if _parser(header) == "rule":
+            return marked_by_rule(row, answer)
+        return marked_by_judge(row, as_published=bool(header.options.get("as_published")))
 
-    def export(
-        self,
-        records: Sequence[Record],
-        loaded: Loaded,
-        folder: Path,
-        *,
-        model: str,  # noqa: ARG002
-        judge: str | None,  # noqa: ARG002
-    ) -> None:
-        """Write ``<split>.jsonl`` with MixEval's response fields, its judged files' fields and ``unscored``.
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:
+        return scores_of(rows, _parser(header), as_published=bool(header.options.get("as_published")))
 
-        A response or verdict that is missing is null, with its reason under ``unscored``.
-        ``model`` and ``judge`` take no part: MixEval's rows name neither.
-        """
-        for split in SPLITS:
-            own = [record for record in records if SPLIT_OF_PROBLEM_TYPE[record.item.data["problem_type"]] == split]
-            write_jsonl(folder / f"{split}.jsonl", (_exported(record, loaded.context) for record in own))
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
+        facts, context = row.facts, prompts.context_of(row.facts)
+        right = facts["target"]
+        if "options" in facts:
+            right = [f"{prompts.right_letter(facts)}. {facts['options'][right[0]]}"]
+        return {
+            "category": facts["benchmark_name"],
+            "fields": [["context", context]] if context else [],
+            "messages": [facts["prompt"]],
+            "options": list(facts.get("options", ())),
+            "reference": list(right),
+        }
 
-    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        """Score recorded answers by the rule parser, or by the verdicts that the files already hold.
+    def answer_page(self, row: Row, header: Header) -> dict[str, Any]:
+        return super().answer_page(replaced(row, verdicts=()) if _parser(header) == "rule" else row, header)
 
-        Raises DataError for unreadable files, and UsageError where the judge's parser is asked
-        for and the rows hold no verdicts.
-        """
-        _require_known(options)
-        return _score(recorded_records(path, options), options)
+    def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:
+        parser = scores.get("parser") or options.get("mixeval_parser")
+        return super().protocol({**options, "mixeval_parser": parser}, scores)
 
+    def read_peer(self, path: Path, options: MixEvalOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
+        """Read MixEval's response or judged files; they name neither model nor judge nor the version of the data."""
+        files, parser = read_files(path, options.mixeval_parser)
+        rows = rows_of(files, parser)
+        recorded = {**options.model_dump(mode="json"), "mixeval_parser": parser, "mixeval_version": None}
+        judges: dict[str, dict[str, Any]] = {"": {}} if parser == "judge" else {}
+        return Recorded(Header(self.key(options.parts), len(rows), options=recorded, judges=judges), rows)
 
-MIXEVAL = MixEval()
+    def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
+        write_files(rows, folder)
 
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
+        files, _ = read_files(source, _parser(header))
+        copy_rows(folder, [f"{file.split}.jsonl" for file in files], [file.rows for file in files])
 
-def _score(records: Sequence[Record], options: SuiteOptions) -> Scores:
-    if options.mixeval_parser == "rule":
-        return scores_of(marks_by_rule(records, as_published=options.as_published), options)
-    return scores_of(marks_by_judge(records), options)
+    def peer_folders(self, folder: Path, key: str) -> Path | None:
+        """Return the folder of a key; the figures of MixEval-Hard alone may have their files in the other's folder."""
+        path = super().peer_folders(folder, key)
+        if path is not None or key == self.name:
+            return path
+        scores = folder / "scores.json"
+        is_shared = scores.is_file() and self.name not in (read_json(scores).get("suites") or {})
+        return super().peer_folders(folder, self.name) if is_shared else None
 
-
-def _require_known(options: SuiteOptions) -> None:
-    for part in options.parts:
-        if part not in PARTS:
-            raise UsageError(unknown("part of mixeval", part, PARTS))
-    if options.mixeval_version not in VERSIONS:
-        raise UsageError(unknown("MixEval version", options.mixeval_version, VERSIONS))
-    if options.mixeval_parser not in PARSERS:
-        raise UsageError(unknown("MixEval parser", options.mixeval_parser, PARSERS))
-
-
-def _items(rows: Sequence[Mapping[str, Any]], split: Split, origin: str) -> list[Item]:
-    items = []
-    for number, row in enumerate(rows, 1):
-        checked = checked_row(row, f"{origin} row {number}")
-        if SPLIT_OF_PROBLEM_TYPE[checked["problem_type"]] != split:
-            raise DataError(f"{origin} row {number}: a {checked['problem_type']} item among the {split} ones")
-        items.append(Item(f"{split}/{checked['id']}", checked))
-    return items
-
-
-def _load_mini(options: SuiteOptions) -> Loaded:
-    pins: dict[str, Mapping[str, Any]] = {}
-    items: list[Item] = []
-    for split in SPLITS:
-        filename = f"{split}.json"
-        rows, pins[f"mixeval/mini/{split}"] = mini_rows(Path(__file__).parent / "mini" / filename)
-        items += _items(rows[: options.limit], split, filename)
-    return Loaded(items=tuple(items), data_pins=pins, context=MINI_INSTRUCTIONS)
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        """Return context and question of the items of MixEval or MixEval-Hard, which has no mini data."""
+        pinned = [ASSETS[asset_name(_CHECKED_VERSION, name, split)] for split in SPLITS]
+        records, pins = local_rows(data, pinned, list(_MINI.values()) if name == self.name else [])
+        return CheckedItems([_checked(name, record) for record in records], pins)
 
 
-def _exported(record: Record, instructions: Instructions) -> dict[str, Any]:
-    row, answer, verdict = record.item.data, record.answer, record.verdict
-    failure = next((value for value in (answer, verdict) if isinstance(value, Unscored)), None)
-    exported = {name: value for name, value in row.items() if name != "id"}
-    exported |= {
-        "formated_input": formatted_prompt(row, instructions),
-        "id": row["id"],
-        "response": answer.text if isinstance(answer, Completion) else None,
-    }
-    if verdict is not None:
-        field = "judge_score" if row["problem_type"] == "free-form" else "judge_option"
-        exported["judge_response"] = verdict.text if isinstance(verdict, Rating | Choice) else verdict.detail or None
-        exported[field] = _verdict_value(verdict)
-    exported["unscored"] = {"reason": failure.reason, "detail": failure.detail} if failure else None
-    return exported
+def _parser(header: Header) -> str:
+    return header.options.get("mixeval_parser") or "judge"
 
 
-def _verdict_value(verdict: Rating | Choice | Unscored) -> float | str | None:
-    if isinstance(verdict, Rating):
-        return verdict.value
-    return verdict.letter if isinstance(verdict, Choice) else None
+def _checked(name: str, item: Mapping[str, Any]) -> CheckedItem:
+    question = "\n".join(text for text in (item.get("context"), item["prompt"]) if text)
+    return CheckedItem(name, f"{item['problem_type']}/{item['id']}", (question,), tuple(item.get("options") or ()))

@@ -1,248 +1,312 @@
-"""FastChat's MT-Bench files: writing them so that its own tools agree, and scoring recorded ones.
+"""FastChat's MT-Bench files: read into rows, and written so that its own tools agree.
 
-FastChat marks a failed answer as ``$ERROR$`` and a failed judgment by score -1, which its
-``show_result`` drops. The exports keep these words because its tools need them, and add a field
-``unscored`` with the reason (null where all is well), so that nothing of ours has to guess.
+FastChat marks a failed answer with ``$ERROR$`` and a failed judgment with score -1, which its ``show_result`` drops.
+The exports keep both because its tools need them, and add ``unscored`` with the reason (null if there is none).
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from evalsuite import assets
+import msgspec
+
 from evalsuite.errors import DataError
 from evalsuite.files import read_jsonl, write_jsonl
-from evalsuite.serving.requests import Completion
-from evalsuite.suites.base import Record, Scores, finite_number, recorded_reason
-from evalsuite.suites.mini_data import mini_rows
-from evalsuite.suites.mt_bench.scores import Judgment, score_judgments
-from evalsuite.suites.mt_bench.turns import MINI, TURNS, MtBenchContext, judgments_of, messages_to_judge
-from evalsuite.suites.patching import replaced
+from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
+from evalsuite.suites import peer_files
+from evalsuite.suites.base import verdict_on
+from evalsuite.suites.judging import JUDGED_WITHOUT_VALUE, verdict_of
+from evalsuite.suites.mt_bench.assets import known_questions, read_rows
+from evalsuite.suites.mt_bench.scores import TURNS, Turn, turns_of
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.patching import patched
+from evalsuite.suites.peer_files import Finite, Rows
+from evalsuite.suites.types import Recorded
 from judges.parse import parse_rating
-from judges.pointwise import needs_reference, prompt_name
-from judges.types import Rating, Unscored
+from judges.pointwise import judge_messages, needs_reference, prompt_name
+from judges.types import Message, Rating, Unscored
 
 ANSWER_FILE, JUDGMENT_FILE = "model_answer.jsonl", "model_judgment.jsonl"
 FASTCHAT_FAILED_TEXT, FASTCHAT_FAILED_SCORE = "$ERROR$", -1
-_RATED_WITHOUT_SUCCESS = ("no_rating", "rating_out_of_range")
+
+_FIRST_ANSWER = re.compile(r"\[The Start of Assistant's Answer\]\n(.*)\n\[The End of Assistant's Answer\]", re.DOTALL)
+_CONVERSATION = re.compile(
+    r"<\|The Start of Assistant A's Conversation with User\|>\n\n.*?### Assistant A:\n(.*)"
+    r"\n\n<\|The End of Assistant A's Conversation with User\|>",
+    re.DOTALL,
+)
 
 
-def write_answers(records: Sequence[Record], folder: Path, *, model: str) -> None:
-    """Write model_answer.jsonl (fields of FastChat's gen_model_answer.py, and ``unscored`` by turn)."""
-    now = time.time()
-    write_jsonl(folder / ANSWER_FILE, (_answer_row(record, model, now) for record in records))
+class _Judgment(msgspec.Struct):
+    question_id: Any
+    model: Any
+    judge: Any
+    score: Finite
+    turn: Literal[1, 2]
 
 
-def write_judgments(
-    records: Sequence[Record], context: MtBenchContext, folder: Path, *, model: str, judge: str
-) -> None:
-    """Write model_judgment.jsonl (fields of FastChat's play_a_match_single, ``category`` and ``unscored``)."""
-    now = time.time()
-    rows = [
-        _judgment_row(record, judgment, context, now) | {"model": model, "judge": [judge, _prompt_of(record, judgment)]}
-        for record in records
-        for judgment in judgments_of(record)
-    ]
-    write_jsonl(folder / JUDGMENT_FILE, rows)
+class _Choice(msgspec.Struct):
+    turns: list[Any]
 
 
-def score_judgment_file(path: Path, *, as_published: bool = False) -> Scores:
-    """Score a model_judgment.jsonl, or the folder that holds one.
+class _Answer(msgspec.Struct):
+    question_id: Any
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
 
-    The file must be about one model and one judge (their prompts may differ). Ours: the rating is read
-    again from the row's ``judgment`` with our parser; a score that only the published rule finds in the
-    text ("see [1]. Rating: 7", scored 1) is unscored, and a row whose score stands in no rule's reading
-    of its text keeps it if it lies in 1-10, else it is unscored. Rows with our own ``unscored`` field are
-    taken at their word. A question that lacks a turn which others have counts as
-    ``recorded_failure``. ``as_published``: FastChat's own ``show_result`` computes the means (it drops
-    -1, counts 11 as 11 and counts what is there).
 
-    Raises DataError with the line or the names that are at fault.
+def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
+    """Read a model_judgment.jsonl with the answers beside it, or answers that nobody judged.
+
+    ``path`` is a file, or the folder that holds it. The answers are those of model_answer.jsonl, or of
+    ``../model_answer/<model>.jsonl`` as FastChat keeps them; without these, what the judge was shown. A file with
+    several models needs ``model``. A question that lacks a turn which others have counts as ``recorded_failure``.
+    ``as_published`` takes the recorded scores as they are, except -1.
+
+    Raises DataError with the row or the names that are at fault, and UsageError for an unknown ``model``.
     """
-    path = path / JUDGMENT_FILE if path.is_dir() else path
-    rows = _checked(read_jsonl(path), path)
-    categories = _categories(rows)
-    judgments = [
-        Judgment(
-            _storable(str(row["question_id"])),
-            _category(row) or categories.get(str(row["question_id"])),
-            int(row["turn"]),
-            _published_rating(row) if as_published else recorded_rating(row),
+    judgments, answers = read_files(path, model)
+    published = options.as_published
+    by_question: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for judgment in judgments:
+        by_question.setdefault(_question_id(judgment), {})[judgment["turn"]] = judgment
+    draws = {_question_id(answer): _draw(answer) for answer in answers}
+    ids = list(dict.fromkeys([*by_question, *draws]))
+    questions = known_questions(ids)
+    judge = _judge_name(judgments[0]) if judgments else None
+    turns = sorted({judgment["turn"] for judgment in judgments})
+    rows = []
+    for question_id in ids:
+        judged, question = by_question.get(question_id, {}), questions.get(question_id)
+        prompts = {turn: _text(judgment.get("user_prompt")) for turn, judgment in judged.items()}
+        draw = draws.get(question_id) or _shown_answers(prompts)
+        judged_turns = [turn for turn in turns if judged and (turn in judged or not published)]
+        rows.append(
+            Row(
+                question_id,
+                prompt=tuple(Message("user", str(text)) for text in question["turns"][:2]) if question else (),
+                facts=_facts(question, judged, prompts),
+                draws=(draw,) if draw.turns else (),
+                verdicts=tuple(
+                    _verdict(judged.get(turn), turn, judge or "", as_published=published) for turn in judged_turns
+                ),
+            )
         )
-        for row in rows
-    ]
-    if as_published:
-        return score_judgments(judgments) | fastchat_means(path)
-    return score_judgments([*judgments, *_missing(judgments)])
+    return peer_files.recorded_by(judge, "mt_bench", rows, options)
 
 
-def recorded_rating(row: Mapping[str, Any]) -> Rating | Unscored:
-    """Read one recorded row's rating; see :func:`score_judgment_file` for the rule."""
-    score = float(row["score"])
-    text = row["judgment"] if isinstance(row.get("judgment"), str) else ""
-    if row.get("unscored") is not None:
-        return recorded_reason(row["unscored"])
-    if "unscored" in row and 1 <= score <= 10:
-        return Rating(score, text)
-    if text.strip() and text != FASTCHAT_FAILED_TEXT:
-        read = parse_rating(text)
-        settled = isinstance(read, Rating) or read.reason == "rating_out_of_range" or score == FASTCHAT_FAILED_SCORE
-        # A score that only the published rule reads from the text is a footnote, not a rating.
-        published = parse_rating(text, as_published=True)
-        if settled or (isinstance(published, Rating) and published.value == score):
-            return read
+def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) -> Rating | Unscored:
+    """Read the rating of a recorded judgment, by the one rule for figures, pages and analyses.
+
+    The rating is parsed again from the text with our parser. A score that only the published rule finds in the text
+    ("see [1]. Rating: 7", scored 1) is unscored. A score that neither rule finds in the text stands if it is within
+    1-10. Rows that have our own field ``unscored`` are not parsed again. ``as_published`` takes any score but -1.
+    """
+    score, text = float(judgment["score"]), _text(judgment.get("judgment"))
+    if not as_published:
+        if judgment.get("unscored") is not None:
+            return peer_files.recorded_reason(judgment["unscored"])
+        if "unscored" in judgment and 1 <= score <= 10:
+            return Rating(score, text)
+        if text.strip() and text != FASTCHAT_FAILED_TEXT:
+            parsed, published = parse_rating(text), parse_rating(text, as_published=True)
+            is_settled = isinstance(parsed, Rating) or parsed.reason == "rating_out_of_range"
+            is_footnote = isinstance(published, Rating) and published.value == score
+            if is_settled or is_footnote or score == FASTCHAT_FAILED_SCORE:
+                return parsed
     if score == FASTCHAT_FAILED_SCORE:
         return Unscored("recorded_failure", "score -1")
-    return Rating(score, text) if 1 <= score <= 10 else Unscored("rating_out_of_range", f"score {score:g}")
+    in_range = as_published or 1 <= score <= 10
+    return Rating(score, text) if in_range else Unscored("rating_out_of_range", f"score {score:g}")
 
 
 def fastchat_means(path: Path) -> dict[str, float | None]:
     """Let FastChat's ``show_result`` compute score, turn_1 and turn_2 of a file with one model.
 
-    Its function prints its tables and returns nothing, so ``print`` is replaced in that one
-    module and receives the tables themselves, unrounded. Source: fschat 0.2.36,
-    fastchat/llm_judge/show_result.py (display_result_single).
+    The function prints its tables and returns nothing, so ``print`` is replaced in its module and receives the
+    tables themselves, unrounded. Source: fschat 0.2.36, fastchat/llm_judge/show_result.py (display_result_single).
     """
     from argparse import Namespace
 
     import pandas as pd
     from fastchat.llm_judge import show_result
 
-    shown: list[Any] = []
+    printed: list[Any] = []
     arguments = Namespace(bench_name="mt_bench", input_file=str(path), judge_model=None, model_list=None)
-    with replaced(show_result, print=lambda *values: shown.extend(values)):
+    with patched(show_result, print=lambda *values: printed.extend(values)):
         show_result.display_result_single(arguments)
-    tables = [value for value in shown if isinstance(value, pd.DataFrame)]
+    tables = [value for value in printed if isinstance(value, pd.DataFrame)]
     means = [float(table["score"].iloc[0]) if len(table) else None for table in tables]
     return dict(zip(("turn_1", "turn_2", "score"), means, strict=True))
 
 
-def _answer_row(record: Record, model: str, now: float) -> dict[str, Any]:
-    replies = record.answer.turns if record.answer is not None else (Unscored("no_answer"),) * 2
-    texts = [reply.text if isinstance(reply, Completion) else FASTCHAT_FAILED_TEXT for reply in replies]
-    identity = "\x1f".join([record.item.id, model, *texts]).encode("utf-8", "surrogatepass")
+def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
+    """Return one model's judgments and its answers, as they are recorded."""
+    file = peer_files.file_of(path, JUDGMENT_FILE, ANSWER_FILE)
+    rows: Rows = read_jsonl(file)
+    if rows and "choices" in rows[0]:
+        return [], _checked_answers(peer_files.rows_of_model(rows, "model_id", model, file, "give a file of one"), file)
+    expected = f"expected FastChat's {JUDGMENT_FILE}, one JSON object per line"
+    if not rows:
+        raise DataError(f"{file} holds no judgments; {expected}")
+    rows = peer_files.rows_of_model(rows, "model", model, file, "keep the lines of one model, or name it")
+    for number, row in enumerate(rows, 1):
+        peer_files.conform(row, _Judgment, f"{file} judgment {number}", expected)
+    turns = [f"judgment of question {_question_id(row)} turn {row['turn']}" for row in rows]
+    peer_files.refuse_duplicates(turns, file, "keep one judgment per turn")
+    peer_files.single("judge", map(_judge_name, rows), file, "keep the lines of one judge")
+    name = str(rows[0]["model"])
+    shared = [other for other in (file.parent.parent / "model_answer").glob("*.jsonl") if other.stem == name]
+    for answer_file in (file.with_name(ANSWER_FILE), *shared):
+        if answer_file.is_file():
+            answers = [row for row in read_jsonl(answer_file) if str(row.get("model_id", name)) == name]
+            return rows, _checked_answers(answers, answer_file)
+    return rows, []
+
+
+def _checked_answers(rows: Rows, path: Path) -> Rows:
+    expected = "expected FastChat's format: 'question_id' and 'choices' with 'turns'"
+    for number, row in enumerate(rows, 1):
+        peer_files.conform(row, _Answer, f"{path} answer {number}", expected)
+    return rows
+
+
+def _question_id(row: Mapping[str, Any]) -> str:
+    return _storable(str(row["question_id"]))
+
+
+def _judge_name(judgment: Mapping[str, Any]) -> str:
+    """Return the name of the judge's model, "" where it is not recorded; FastChat writes [model, prompt name]."""
+    judge = judgment["judge"]
+    judge = judge[0] if isinstance(judge, list) and judge else judge
+    return str(judge) if judge else ""
+
+
+def _storable(text: str) -> str:
+    """Escape half of a surrogate pair, which neither files nor terminals take."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _facts(
+    question: Mapping[str, Any] | None, judged: Mapping[int, Mapping[str, Any]], prompts: Mapping[int, str]
+) -> dict[str, Any]:
+    """Return the category, and of an unknown question the prompts that the judge was shown."""
+    recorded = [row["category"] for row in judged.values() if isinstance(row.get("category"), str)]
+    category = _storable(recorded[0]) if recorded else question["category"] if question else None
+    facts: dict[str, Any] = {} if category is None else {"category": category}
+    shown = {str(turn): text for turn, text in sorted(prompts.items()) if text}
+    return facts if question or not shown else facts | {"judge_prompts": shown}
+
+
+def _draw(answer: Mapping[str, Any]) -> Draw:
+    texts, reasons = answer["choices"][0]["turns"], answer.get("unscored")
+    replies = []
+    for text, reason in zip_longest(texts, reasons[: len(texts)] if isinstance(reasons, list) else ()):
+        answered = reason is None and isinstance(text, str) and text != FASTCHAT_FAILED_TEXT
+        replies.append(Reply(text) if answered else Reply(unscored=peer_files.recorded_reason(reason)))
+    return Draw(tuple(replies))
+
+
+def _shown_answers(prompts: Mapping[int, str]) -> Draw:
+    """Read the answers from FastChat's judge prompts; an empty draw for prompts of another form."""
+    one, both = _FIRST_ANSWER.search(prompts.get(1, "")), _CONVERSATION.search(prompts.get(2, ""))
+    texts = [one[1]] if one else []
+    if both:
+        texts = texts or [both[1].partition("\n\n### User:\n")[0]]
+        _, has_second, second = both[1].removeprefix(texts[0]).partition("\n\n### Assistant A:\n")
+        texts += [second] if has_second and both[1].startswith(texts[0]) else []
+    return Draw(tuple(map(Reply, texts)))
+
+
+def _verdict(judgment: Mapping[str, Any] | None, turn: int, judge: str, *, as_published: bool) -> Verdict:
+    if judgment is None:
+        absent = Unscored("recorded_failure", "the file has no judgment of this turn")
+        return Verdict(judge, turn=turn, unscored=absent)
+    verdict = verdict_of(recorded_rating(judgment, as_published=as_published), turn)
+    text, score = _text(judgment.get("judgment")), float(judgment["score"])
+    text = "" if text == FASTCHAT_FAILED_TEXT else text
+    return msgspec.structs.replace(verdict, judge=judge, text=text, recorded=score)
+
+
+def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
+    """Write FastChat's model_answer.jsonl and, with a judge, model_judgment.jsonl.
+
+    The fields are those of gen_model_answer.py and play_a_match_single, and ``category`` and ``unscored``.
+    The rows hold the verdicts of one judge.
+    """
+    now = time.time()
+    write_jsonl(folder / ANSWER_FILE, (_answer_line(row, model, now) for row in rows))
+    if judge is None:
+        return
+    try:
+        data: Literal["full", "mini"] = "mini" if header.options.get("data") == "mini" else "full"
+        prompts = {row["name"]: row for row in read_rows("judge_prompts", data, fetch=False)[0]}
+    except DataError:
+        # Without the prompts an export lacks ``user_prompt``, which no figure needs.
+        prompts = {}
+    lines = (_judgment_line(row, turn, model, judge, prompts, now) for row in rows for turn in turns_of(row))
+    write_jsonl(folder / JUDGMENT_FILE, lines)
+
+
+def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
+    replies = row.replies or (Reply(unscored=Unscored("no_answer")),) * len(TURNS)
+    texts = [FASTCHAT_FAILED_TEXT if reply.text is None else reply.text for reply in replies]
+    identity = "\x1f".join([row.item_id, model, *texts]).encode("utf-8", "surrogatepass")
     return {
-        "question_id": record.item.data["question_id"],
+        "question_id": _recorded_id(row),
         "answer_id": hashlib.sha256(identity).hexdigest()[:22],
         "model_id": model,
         "choices": [{"index": 0, "turns": texts}],
         "tstamp": now,
-        "unscored": [reply.reason if isinstance(reply, Unscored) else None for reply in replies],
+        "unscored": [None if reply.unscored is None else reply.unscored.reason for reply in replies],
     }
 
 
-def _prompt_of(record: Record, judgment: Judgment) -> str:
-    return prompt_name(
-        turn=1 if judgment.turn == 1 else 2, with_reference=needs_reference(record.item.data["category"])
-    )
-
-
-def _judgment_row(record: Record, judgment: Judgment, context: MtBenchContext, now: float) -> dict[str, Any]:
-    rating, turn = judgment.rating, TURNS[judgment.turn - 1]
-    answered = record.answer is not None and all(isinstance(reply, Completion) for reply in record.answer.turns[:turn])
-    if isinstance(rating, Rating):
-        text, score = rating.text, int(rating.value) if rating.value.is_integer() else rating.value
-    else:
-        text = rating.detail if rating.reason in _RATED_WITHOUT_SUCCESS else FASTCHAT_FAILED_TEXT
-        score = FASTCHAT_FAILED_SCORE
+def _judgment_line(
+    row: Row, turn: Turn, model: str, judge: str, prompts: Mapping[str, Mapping[str, Any]], now: float
+) -> dict[str, Any]:
+    verdict, score, text = verdict_on(row, turn), float(FASTCHAT_FAILED_SCORE), FASTCHAT_FAILED_TEXT
+    if isinstance(verdict.value, int | float):
+        score, text = verdict.value, verdict.text
+    elif verdict.unscored is not None and verdict.unscored.reason in JUDGED_WITHOUT_VALUE:
+        text = verdict.text
+    with_reference = needs_reference(str(row.facts.get("category")))
     return {
-        "question_id": record.item.data["question_id"],
-        "user_prompt": messages_to_judge(record.item, record.answer, turn, context)[-1].content if answered else None,
+        "question_id": _recorded_id(row),
+        "user_prompt": _user_prompt(row, turn, prompts),
         "judgment": text,
-        "score": score,
-        "turn": judgment.turn,
+        "score": int(score) if float(score).is_integer() else score,
+        "turn": turn,
         "tstamp": now,
-        "category": judgment.category,
-        "unscored": rating.reason if isinstance(rating, Unscored) else None,
+        "category": row.facts.get("category"),
+        "unscored": None if verdict.unscored is None else verdict.unscored.reason,
+        "model": model,
+        "judge": [judge, prompt_name(turn=turn, with_reference=with_reference)],
     }
 
 
-def _checked(rows: Sequence[Mapping[str, Any]], path: Path) -> Sequence[Mapping[str, Any]]:
-    """Refuse a file that cannot be scored as one model judged by one judge."""
-    if not rows:
-        raise DataError(f"{path} holds no judgments; expected FastChat's {JUDGMENT_FILE}, one JSON object a line")
-    seen: set[tuple[str, int]] = set()
-    for number, row in enumerate(rows, 1):
-        lacking = [key for key in ("question_id", "model", "judge", "score", "turn") if key not in row]
-        if lacking:
-            raise DataError(f"{path} judgment {number} has no {lacking[0]!r}; expected FastChat's {JUDGMENT_FILE}")
-        if row["turn"] not in TURNS or finite_number(row["score"]) is None:
-            raise DataError(
-                f"{path} judgment {number} has turn {row['turn']!r} and score {row['score']!r}; "
-                "expected turn 1 or 2 and a number"
-            )
-    _single("model", [str(row["model"]) for row in rows], path)
-    _single("judge", [_judge_name(row["judge"]) for row in rows], path)
-    for row in rows:
-        key = (str(row["question_id"]), row["turn"])
-        if key in seen:
-            raise DataError(
-                f"{path} judges question {key[0]} turn {key[1]} twice; keep one judgment of each turn in the file"
-            )
-        seen.add(key)
-    return rows
+def _user_prompt(row: Row, turn: Turn, prompts: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return what the judge was shown of a turn; None where an answer or the data are missing."""
+    shown = row.facts.get("judge_prompts", {})
+    if str(turn) in shown:
+        return str(shown[str(turn)])
+    questions = [message.content for message in row.prompt or ()]
+    answers = [reply.text for reply in row.replies[:turn] if reply.text is not None]
+    reference = row.facts.get("reference")
+    lacks_reference = reference is None and needs_reference(str(row.facts.get("category")))
+    if not prompts or len(answers) < turn or len(questions) < turn or lacks_reference:
+        return None
+    return judge_messages(prompts, questions, answers, reference, turn=turn)[-1].content
 
 
-def _single(what: str, values: Sequence[str], path: Path) -> None:
-    names = sorted(set(values))
-    if len(names) > 1:
-        raise DataError(
-            f"{path} mixes {len(names)} {what}s ({', '.join(names)}); expected one: "
-            f"put the lines of one {what} into a file of their own, e.g. with grep '\"{names[0]}\"'"
-        )
-
-
-def _judge_name(judge: Any) -> str:
-    """Name the judge's model; FastChat writes [model, prompt name]."""
-    return str(judge[0]) if isinstance(judge, list) and judge else str(judge)
-
-
-def _category(row: Mapping[str, Any]) -> str | None:
-    category = row.get("category")
-    return _storable(category) if isinstance(category, str) else None
-
-
-def _storable(text: str) -> str:
-    """Spell half of a surrogate pair out: the tables that figures are computed with cannot hold it."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _categories(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Look the rows' categories up by question id, where the questions are on this machine."""
-    if all(_category(row) for row in rows):
-        return {}
-    questions = mini_rows(MINI / "question.jsonl")[0]
-    known = {str(question["question_id"]): str(question["category"]) for question in questions}
-    if any(str(row["question_id"]) not in known for row in rows):
-        try:
-            questions = assets.records("mt_bench/question", fetch=False)[0]
-        except DataError:
-            # Categories are a detail of the figures; the file's own scores need no asset.
-            return known
-        known |= {str(question["question_id"]): str(question["category"]) for question in questions}
-    return known
-
-
-def _missing(judgments: Sequence[Judgment]) -> list[Judgment]:
-    """Name the turns that a question lacks although other questions have them."""
-    turns = {judgment.turn for judgment in judgments}
-    have = {(judgment.question_id, judgment.turn) for judgment in judgments}
-    categories = {judgment.question_id: judgment.category for judgment in judgments}
-    absent = Unscored("recorded_failure", "the file has no judgment of this turn")
-    return [
-        Judgment(question_id, category, turn, absent)
-        for question_id, category in categories.items()
-        for turn in sorted(turns)
-        if (question_id, turn) not in have
-    ]
-
-
-def _published_rating(row: Mapping[str, Any]) -> Rating | Unscored:
-    score = float(row["score"])
-    if score == FASTCHAT_FAILED_SCORE:
-        return Unscored("recorded_failure", "score -1")
-    return Rating(score, str(row.get("judgment") or ""))
+def _recorded_id(row: Row) -> int | str:
+    return int(row.item_id) if row.item_id.isdecimal() else row.item_id

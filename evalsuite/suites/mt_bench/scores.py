@@ -1,92 +1,64 @@
-"""MT-Bench's arithmetic: from single ratings to the figures of scores.json."""
+"""MT-Bench's arithmetic: from the ratings of single turns to the figures of scores.json."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from evalsuite.suites.base import Scores, count_unscored
-from judges.types import Rating, Unscored
+from evalsuite.records.rows import Row
+from evalsuite.suites.base import count_unscored, judged_rows, marked, mean, verdict_on
+from evalsuite.suites.types import Scores
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True, slots=True)
-class Judgment:
-    """One rating of one turn; ``category`` is None where a recorded file does not tell."""
-
-    question_id: str
-    category: str | None
-    turn: int
-    rating: Rating | Unscored
+Turn = Literal[1, 2]
+TURNS: tuple[Turn, Turn] = (1, 2)
 
 
-def score_judgments(judgments: Sequence[Judgment]) -> Scores:
-    """Average ratings as MT-Bench does: one mean over all scored judgments of both turns.
+def turns_of(row: Row) -> Sequence[Turn]:
+    """Return the turns that count: those that were judged, or both where nobody judged."""
+    judged = {verdict.turn for verdict in row.verdicts}
+    return [turn for turn in TURNS if turn in judged] or TURNS
+
+
+def mark_row(row: Row) -> Row:
+    """Mark a question: ``turn_1`` and ``turn_2`` are the ratings (1-10), ``score`` the mean of those that are there."""
+    verdicts = [verdict_on(row, turn) for turn in turns_of(row)]
+    ratings = {
+        f"turn_{verdict.turn}": float(verdict.value) if isinstance(verdict.value, int | float) else None
+        for verdict in verdicts
+    }
+    unscored = [verdict.unscored for verdict in verdicts if verdict.unscored is not None]
+    return marked(row, unscored, score=mean([value for value in ratings.values() if value is not None]), **ratings)
+
+
+def score_rows(rows: Sequence[Row]) -> Scores:
+    """Average marked rows as MT-Bench does: one mean over all scored judgments of both turns.
 
     It is not the mean of the two turns' means, which differs once a judgment is unscored. ``n`` counts
     judgments (160 on the full set). ``stderr`` and ``ci95`` treat a question's two ratings as one
     cluster, since they share a conversation; both are None for a single question. Without any scored
-    judgment every figure is None.
+    judgment every figure is None. Answers that nobody judged, in a file with judgments, are left out.
     ``categories`` maps name to {"score", "stderr", "n"}, n = scored judgments; None where no category
     is known. Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py; intervals are ours.
     """
-    from judges.statistics import clustered_stderr
+    from judges.statistics import bootstrap_ci, clustered_stderr
 
-    scored = _table(judgments)
-    by_category = scored.groupby("category", sort=True)
-    names = {judgment.category for judgment in judgments if judgment.category is not None}
-    ratings, questions = scored["rating"].tolist(), scored["question_id"].tolist()
+    def figures(chosen: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
+        values, clusters = [value for _, _, value in chosen], [row.item_id for row, _, _ in chosen]
+        return {"score": mean(values), "stderr": clustered_stderr(values, clusters) if values else None}
+
+    judged = judged_rows(rows)
+    marks = [(row, turn, value) for row in judged for turn in TURNS for value in row.marks.get(f"turn_{turn}", ())]
+    rated = [(row, turn, value) for row, turn, value in marks if value is not None]
+    clusters = [row.item_id for row, _, _ in rated]
+    interval = bootstrap_ci([value for _, _, value in rated], clusters=clusters) if rated else None
+    categories = sorted({row.facts["category"] for row in judged if row.facts.get("category") is not None})
+    by_category = {name: [one for one in rated if one[0].facts.get("category") == name] for name in categories}
     return {
-        "score": mean(ratings),
-        "stderr": clustered_stderr(ratings, questions) if ratings else None,
-        "ci95": _interval(ratings, questions),
-        "n": len(judgments),
-        "n_scored": len(scored),
-        "unscored": count_unscored([judgment.rating for judgment in judgments]),
-        "turn_1": mean(scored.loc[scored["turn"] == 1, "rating"].tolist()),
-        "turn_2": mean(scored.loc[scored["turn"] == 2, "rating"].tolist()),
-        "categories": {
-            name: _category(by_category.get_group(name) if name in by_category.groups else None)
-            for name in sorted(names)
-        }
-        or None,
-    }
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """Return the mean, None of nothing."""
-    return sum(values) / len(values) if values else None
-
-
-def _interval(ratings: Sequence[float], questions: Sequence[str]) -> list[float] | None:
-    from judges.statistics import bootstrap_ci
-
-    interval = bootstrap_ci(ratings, clusters=questions) if ratings else None
-    return None if interval is None else list(interval)
-
-
-def _table(judgments: Sequence[Judgment]) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = [
-        (judgment.question_id, judgment.category, judgment.turn, judgment.rating.value)
-        for judgment in judgments
-        if isinstance(judgment.rating, Rating)
-    ]
-    return pd.DataFrame(rows, columns=["question_id", "category", "turn", "rating"])
-
-
-def _category(scored: pd.DataFrame | None) -> dict[str, Any]:
-    if scored is None:
-        return {"score": None, "stderr": None, "n": 0}
-    from judges.statistics import clustered_stderr
-
-    ratings = scored["rating"].tolist()
-    return {
-        "score": mean(ratings),
-        "stderr": clustered_stderr(ratings, scored["question_id"].tolist()),
-        "n": len(ratings),
+        **figures(rated),
+        "ci95": None if interval is None else list(interval),
+        "n": len(marks),
+        "n_scored": len(rated),
+        "unscored": count_unscored(reason for row in judged for reason in row.unscored),
+        **{f"turn_{turn}": mean([value for _, of, value in rated if of == turn]) for turn in TURNS},
+        "categories": {name: {**figures(group), "n": len(group)} for name, group in by_category.items()} or None,
     }

@@ -1,150 +1,171 @@
 """MT-Bench: eighty two-turn conversations in eight categories, each answer rated from 1 to 10.
 
-One question, as FastChat's ``question.jsonl`` holds it (this one is from our mini data):
-
-    {"question_id": 9002, "category": "math",
-     "turns": ["A bakery sells rolls at 3 for 2 euros. ...", "On Sundays the bakery takes ..."]}
-
-The protocol is that of lm-sys/FastChat@0e6d3e4, fastchat/llm_judge. Deviations by default, each
-undone by ``as_published``: the reference answers are the corrected set of gpt-4-0125-preview
-(FastChat PR 3158 finds 13 of gpt-4's 30 wrong); a judgment without a valid rating is closed under
-guided output; a rating outside 1-10 is unscored.
+The protocol is that of lm-sys/FastChat@0e6d3e4, fastchat/llm_judge. Deviations by default, each undone by
+``as_published``: the reference answers are the corrected set of gpt-4-0125-preview (FastChat PR 3158 finds 13 of
+gpt-4's 30 wrong); a judgment without a valid rating is closed under guided output; a rating outside 1-10 is unscored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from evalsuite import assets
 from evalsuite.errors import DataError
+from evalsuite.records.rows import Draw, Header, Row, Verdict
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
-from evalsuite.suites.base import Item, Loaded, Record, Scores, SuiteOptions, no_answer
-from evalsuite.suites.judging import reason_then_choose
-from evalsuite.suites.mini_data import mini_rows
-from evalsuite.suites.mt_bench import peer as mt_bench_files
-from evalsuite.suites.mt_bench.scores import score_judgments
-from evalsuite.suites.mt_bench.turns import (
-    MINI,
-    TURNS,
-    MtBenchAnswer,
-    MtBenchContext,
-    MtBenchVerdict,
-    Turn,
-    judgments_of,
-    messages_to_judge,
-)
+from evalsuite.suites.base import Suite, draw_of, no_answer
+from evalsuite.suites.judging import reason_then_choose, verdict_of
+from evalsuite.suites.local_rows import local_rows
+from evalsuite.suites.mt_bench import peer
+from evalsuite.suites.mt_bench.assets import ASSETS, MINI, read_rows
+from evalsuite.suites.mt_bench.scores import TURNS, Turn, mark_row, score_rows
+from evalsuite.suites.options import DataKind, SuiteOptions
+from evalsuite.suites.peer_files import copy_rows, file_of
+from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.parse import parse_rating
-from judges.pointwise import RATING_CHOICES, RATING_LEAD_IN, needs_reference, prompt_name
+from judges.pointwise import RATING_CHOICES, RATING_LEAD_IN, judge_messages, needs_reference, prompt_name
 from judges.types import Message, Rating, Unscored
 
 TEMPERATURES: Mapping[str, float] = {
-    "writing": 0.7,
-    "roleplay": 0.7,
-    "extraction": 0.0,
-    "math": 0.0,
-    "coding": 0.0,
-    "reasoning": 0.0,
-    "stem": 0.1,
-    "humanities": 0.1,
+    **dict.fromkeys(("writing", "roleplay"), 0.7),
+    **dict.fromkeys(("extraction", "math", "coding", "reasoning"), 0.0),
+    **dict.fromkeys(("stem", "humanities"), 0.1),
 }
 """Answer temperature by category (FastChat's common.py, temperature_config)."""
 
 OTHER_TEMPERATURE = 0.7
 """For a category that the table does not have (FastChat's gen_model_answer.py)."""
 
-FULL_MAX_NEW_TOKENS, FULL_JUDGE_MAX_NEW_TOKENS = 1024, 2048
-MINI_MAX_NEW_TOKENS, MINI_JUDGE_MAX_NEW_TOKENS = 96, 128
-"""Short caps, so that the mini data is done in a minute on two CPU cores."""
+ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 1024, "mini": 96}
+JUDGMENT_TOKENS: Mapping[DataKind, int] = {"full": 2048, "mini": 128}
+"""The limits of the mini data are short, so that it takes a minute on two CPU cores."""
 
 
-class MtBench:
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The judge's prompts by name, and the reference answers by item id (one text per turn)."""
+
+    prompts: Mapping[str, Mapping[str, Any]]
+    references: Mapping[str, tuple[str, ...]]
+
+
+class MtBench(Suite):
     """The suite ``mt_bench``."""
 
     name = "mt_bench"
+    title = "MT-Bench"
+    order = 10
+    in_default = True
     judge_method = "single_answer_rating_1_to_10"
+    judge_explains = True
+    # Two answers of 1,024 tokens; both answers and a reference, and a judgment of 2,048.
+    answer_context = 3_072
+    judge_context = 6_144
+    n_turns = 2
+    sizes: ClassVar = {"full": 80, "mini": 5}
+    assets = ASSETS
+    says = "mean rating of both turns"
+    scale = (1, 10)
+    digits = (2, 2)
+    other_scores: ClassVar = {"turn_1": "turn 1", "turn_2": "turn 2"}
+    in_averages: ClassVar = {"nine": ("score", 10)}
 
     def load(self, options: SuiteOptions) -> Loaded:
-        """Read questions, judge prompts and references; raises DataError when one cannot be had.
+        """Read questions, judge prompts and references; raises DataError when one is not available.
 
         ``limit`` takes the first question of every category, then the second of every category and
         so on, until N are chosen; they stay in the file's order.
         """
-        questions, prompts, references, pins = _mini_data() if options.data == "mini" else _full_data(options)
-        mini = options.data == "mini"
-        context = MtBenchContext(
+        questions, pins = read_rows("question", options.data)
+        prompts, prompt_pins = read_rows("judge_prompts", options.data)
+        references, reference_pins = read_rows("reference", options.data, as_published=options.as_published)
+        context = Context(
             prompts={row["name"]: row for row in prompts},
             references={str(row["question_id"]): tuple(row["choices"][0]["turns"]) for row in references},
-            max_new_tokens=MINI_MAX_NEW_TOKENS if mini else FULL_MAX_NEW_TOKENS,
-            judge_max_new_tokens=MINI_JUDGE_MAX_NEW_TOKENS if mini else FULL_JUDGE_MAX_NEW_TOKENS,
         )
         items = [Item(str(question["question_id"]), question) for question in spread(questions, options.limit)]
         _check(items, context)
-        return Loaded(items, pins, context)
+        return Loaded(items, pins | prompt_pins | reference_pins, context)
 
-    def needs_judge(self, options: SuiteOptions) -> bool:  # noqa: ARG002
-        return True
+    def row(self, item: Item, loaded: Loaded) -> Row:
+        """Return both questions, with the category and the reference answers that the judge is shown."""
+        facts: dict[str, Any] = {"category": item.data["category"]}
+        if needs_reference(item.data["category"]):
+            facts["reference"] = list(loaded.context.references[item.id])
+        return Row(item.id, prompt=tuple(Message("user", text) for text in item.data["turns"][:2]), facts=facts)
 
-    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> MtBenchAnswer:
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        rows, pins = local_rows(data, [ASSETS["mt_bench/question"]], [MINI / "question.jsonl"])
+        return CheckedItems([CheckedItem(name, str(row["question_id"]), tuple(row["turns"])) for row in rows], pins)
+
+    async def answer(self, item: Item, loaded: Loaded, model: Chat, options: SuiteOptions) -> Draw:  # noqa: ARG002
         """Answer both turns; the second sees the model's own first answer.
 
         Answers lose outer white space, as in FastChat's gen_model_answer.py.
         """
         first_user, second_user = (Message("user", text) for text in item.data["turns"][:2])
-        first = await _ask(model, [first_user], item, 1, loaded.context, options)
+        first = await _ask(model, [first_user], item, 1, options)
         if isinstance(first, Unscored):
-            return MtBenchAnswer((first, no_answer(first)))
+            return draw_of([first, no_answer(first)])
         history = [first_user, Message("assistant", first.text), second_user]
-        return MtBenchAnswer((first, await _ask(model, history, item, 2, loaded.context, options)))
+        return draw_of([first, await _ask(model, history, item, 2, options)])
 
-    async def judge(
-        self, item: Item, answer: MtBenchAnswer, loaded: Loaded, judge: Chat, options: SuiteOptions
-    ) -> MtBenchVerdict:
-        """Rate both turns; an empty answer is rated as it is, a missing one is ``no_answer``."""
-        first, second = await gather_or_cancel(
-            _rate(item, answer, turn, loaded.context, judge, as_published=options.as_published) for turn in TURNS
-        )
-        return MtBenchVerdict((first, second))
+    async def judge(self, item: Item, draw: Draw, loaded: Loaded, judge: Chat, options: SuiteOptions) -> list[Verdict]:
+        """Rate both turns; an empty answer is rated like any other, a missing one is ``no_answer``."""
+        ratings = await gather_or_cancel(_rate(item, draw, turn, loaded.context, judge, options) for turn in TURNS)
+        return [verdict_of(rating, turn) for turn, rating in zip(TURNS, ratings, strict=True)]
 
-    def score(self, records: Sequence[Record], loaded: Loaded, options: SuiteOptions) -> Scores:  # noqa: ARG002
-        """Average all scored ratings of both turns; see :func:`mt_bench_scores.score_judgments`."""
-        return score_judgments([judgment for record in records for judgment in judgments_of(record)])
+    def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
+        return mark_row(row)
 
-    def export(self, records: Sequence[Record], loaded: Loaded, folder: Path, *, model: str, judge: str | None) -> None:
-        """Write FastChat's model_answer.jsonl and, with a judge, model_judgment.jsonl."""
-        mt_bench_files.write_answers(records, folder, model=model)
-        if judge is not None:
-            mt_bench_files.write_judgments(records, loaded.context, folder, model=model, judge=judge)
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:  # noqa: ARG002
+        return score_rows(rows)
+
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:
+        """Show the questions; where they are not on this machine, what the judge was shown, which holds them."""
+        page = super().question_page(row, header)
+        for turn, text in list(row.facts.get("judge_prompts", {}).items())[:1]:
+            page["fields"] = [[f"what the judge was shown (turn {turn})", text]]
+        return page
+
+    def recognises(self, first_row: Mapping[str, Any]) -> bool:
+        choices = first_row.get("choices")
+        answers = isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+        return "question_id" in first_row and (answers or "judgment" in first_row)
+
+    def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
+        return peer.read_recorded(path, options, model)
+
+    def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
+        peer.write_files(header, rows, folder, model=model, judge=judge)
+
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
+        copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), peer.read_files(source, model))
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        """Score a model_judgment.jsonl; see :func:`mt_bench_files.score_judgment_file`."""
-        return mt_bench_files.score_judgment_file(path, as_published=options.as_published)
-
-
-MT_BENCH = MtBench()
+        """Score a recorded file; ``as_published``, FastChat's own ``show_result`` computes the means."""
+        recorded = self.read_peer(path, options)
+        scores = score_rows([mark_row(row) for row in recorded.rows])
+        is_fastchats = options.as_published and recorded.header.judges
+        return scores | peer.fastchat_means(file_of(path, peer.JUDGMENT_FILE)) if is_fastchats else scores
 
 
 def spread(questions: Sequence[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:
     """Choose ``limit`` questions evenly over the categories, in file order; None chooses all."""
-    if limit is None or limit >= len(questions):
-        return list(questions)
-    seen: dict[str, int] = {}
-    rounds = []
-    for position, question in enumerate(questions):
-        rounds.append((seen.get(question["category"], 0), position))
-        seen[question["category"]] = seen.get(question["category"], 0) + 1
-    return [questions[position] for position in sorted(position for _, position in sorted(rounds)[:limit])]
+    categories = [question["category"] for question in questions]
+    by_round = sorted(range(len(questions)), key=lambda rank: categories[:rank].count(categories[rank]))
+    return [questions[rank] for rank in sorted(by_round[:limit])]
 
 
 async def _ask(
-    model: Chat, messages: Sequence[Message], item: Item, turn: Turn, context: MtBenchContext, options: SuiteOptions
+    model: Chat, messages: Sequence[Message], item: Item, turn: Turn, options: SuiteOptions
 ) -> Completion | Unscored:
     sampling = Sampling(
-        max_new_tokens=context.max_new_tokens,
+        max_new_tokens=ANSWER_TOKENS[options.data],
         temperature=TEMPERATURES.get(item.data["category"], OTHER_TEMPERATURE),
         seed=derive_seed(options.seed, "mt_bench", item.id, turn),
     )
@@ -153,47 +174,27 @@ async def _ask(
 
 
 async def _rate(
-    item: Item, answer: MtBenchAnswer, turn: Turn, context: MtBenchContext, judge: Chat, *, as_published: bool
+    item: Item, draw: Draw, turn: Turn, context: Context, judge: Chat, options: SuiteOptions
 ) -> Rating | Unscored:
-    reply = answer.turns[turn - 1]
-    if isinstance(reply, Unscored):
-        return no_answer(reply)
-    messages = messages_to_judge(item, answer, turn, context)
-    sampling = Sampling(max_new_tokens=context.judge_max_new_tokens, temperature=0.0)
-    if not as_published:
+    reply = draw.turns[turn - 1]
+    if reply.unscored is not None:
+        return no_answer(reply.unscored)
+    answers = [reply.text or "" for reply in draw.turns[:turn]]
+    reference = context.references.get(item.id) if needs_reference(item.data["category"]) else None
+    messages = judge_messages(context.prompts, item.data["turns"], answers, reference, turn=turn)
+    sampling = Sampling(max_new_tokens=JUDGMENT_TOKENS[options.data], temperature=0.0)
+    if not options.as_published:
         return await reason_then_choose(judge, messages, sampling, parse_rating, RATING_LEAD_IN, RATING_CHOICES)
     judgment = await judge.chat(messages, sampling)
     return judgment if isinstance(judgment, Unscored) else parse_rating(judgment.text, as_published=True)
 
 
-_Rows = list[dict[str, Any]]
-_Pins = dict[str, Mapping[str, Any]]
-
-
-def _mini_data() -> tuple[_Rows, _Rows, _Rows, _Pins]:
-    read = {what: mini_rows(MINI / f"{what}.jsonl") for what in ("question", "judge_prompts", "reference")}
-    pins: _Pins = {f"mt_bench/mini/{what}": pin for what, (_, pin) in read.items()}
-    return read["question"][0], read["judge_prompts"][0], read["reference"][0], pins
-
-
-def _full_data(options: SuiteOptions) -> tuple[_Rows, _Rows, _Rows, _Pins]:
-    references = "mt_bench/reference_gpt4" if options.as_published else "mt_bench/reference_gpt4_0125"
-    names = ("mt_bench/question", "mt_bench/judge_prompts", references)
-    found = [assets.records(name) for name in names]
-    pins: _Pins = {name: assets.data_pin(where) for name, (_, where) in zip(names, found, strict=True)}
-    return found[0][0], found[1][0], found[2][0], pins
-
-
-def _check(items: Sequence[Item], context: MtBenchContext) -> None:
-    for turn, with_reference in product(TURNS, (False, True)):
-        name = prompt_name(turn=turn, with_reference=with_reference)
-        if name not in context.prompts:
-            raise DataError(
-                f"MT-Bench's judge prompts lack {name!r}; check the data with `evalsuite data verify mt_bench`"
-            )
+def _check(items: Sequence[Item], context: Context) -> None:
+    remedy = "check the data with `evalsuite data verify mt_bench`"
+    needed = {prompt_name(turn=turn, with_reference=shown) for turn, shown in product(TURNS, (False, True))}
+    if missing := sorted(needed - context.prompts.keys()):
+        raise DataError(f"MT-Bench's judge prompts lack {missing[0]!r}; {remedy}")
     for item in items:
-        if needs_reference(item.data["category"]) and len(context.references.get(item.id, ())) < len(TURNS):
-            raise DataError(
-                f"MT-Bench question {item.id} ({item.data['category']}) has no two-turn reference answer; "
-                "check the data with `evalsuite data verify mt_bench`"
-            )
+        category = item.data["category"]
+        if needs_reference(category) and len(context.references.get(item.id, ())) < len(TURNS):
+            raise DataError(f"MT-Bench question {item.id} ({category}) has no two-turn reference answer; {remedy}")

@@ -6,44 +6,50 @@ leaderboard's: ``(score - chance) / (1 - chance)``, not below 0, times 100.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from evalsuite.suites.base import Scores, finite_number
+from evalsuite.suites.harness.scores import document_counts, leaf_tasks, n_documents, summed_counts, task_rows
+from evalsuite.suites.peer_files import finite_number
+from evalsuite.suites.types import Scores
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part: the lm-eval task or group that it is, on full and on mini data, and its metric.
+    """One part: the lm-eval task or group that it is, and its metric; on mini data it is ``mini_<name>``.
 
-    ``normalize`` says what the chance level is taken of: "subtasks" = each leaf task, then the
-    mean; "task" = the single task; "none" = nothing, guessing scores 0. ``extra`` maps further
-    fields of the part's scores to lm-eval metrics.
+    ``n_items`` and ``n_tasks`` count the documents and leaf tasks of the full and of the mini data.
     """
 
+    name: str
     task: str
-    mini_task: str
+    title: str
+    says: str
     metric: str
-    normalize: Literal["subtasks", "task", "none"]
-    extra: tuple[tuple[str, str], ...] = ()
+    n_items: tuple[int, int]
+    n_tasks: tuple[int, int] = (1, 1)
+
+    @property
+    def mini_task(self) -> str:
+        return f"mini_{self.name}"
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether guessing is right for one choice in so many; else guessing scores 0."""
+        return self.metric in ("acc", "acc_norm")
 
 
-PARTS: Mapping[str, Part] = {
-    "bbh": Part("leaderboard_bbh", "mini_bbh", "acc_norm", "subtasks"),
-    "gpqa": Part("leaderboard_gpqa", "mini_gpqa", "acc_norm", "subtasks"),
-    "math": Part("leaderboard_math_hard", "mini_math", "exact_match", "none"),
-    "musr": Part("leaderboard_musr", "mini_musr", "acc_norm", "subtasks"),
-    "ifeval": Part(
-        "leaderboard_ifeval",
-        "mini_ifeval",
-        "prompt_level_strict_acc",
-        "none",
-        (("inst_level_strict_acc", "inst_level_strict_acc"),),
-    ),
-    "mmlu_pro": Part("leaderboard_mmlu_pro", "mini_mmlu_pro", "acc", "task"),
-}
+_MUSR_SAYS = "acc_norm as lm-eval weighs it; the averages take the mean of its subtasks"
+_PARTS = (
+    Part("bbh", "leaderboard_bbh", "BBH", "BIG-Bench Hard, acc_norm", "acc_norm", (5761, 8), (24, 2)),
+    Part("gpqa", "leaderboard_gpqa", "GPQA", "acc_norm", "acc_norm", (1192, 6), (3, 1)),
+    Part("math", "leaderboard_math_hard", "MATH", "MATH level 5, exact match", "exact_match", (1324, 6), (7, 1)),
+    Part("musr", "leaderboard_musr", "MuSR", _MUSR_SAYS, "acc_norm", (756, 6), (3, 1)),
+    Part("ifeval", "leaderboard_ifeval", "IFEval", "strict accuracy by prompt", "prompt_level_strict_acc", (541, 6)),
+    Part("mmlu_pro", "leaderboard_mmlu_pro", "MMLU-Pro", "acc", "acc", (12032, 6)),
+)
+PARTS: Mapping[str, Part] = {part.name: part for part in _PARTS}
 
 LEADERBOARD_CHOICES: Mapping[str, int] = {
     "leaderboard_musr_murder_mysteries": 2,
@@ -51,74 +57,52 @@ LEADERBOARD_CHOICES: Mapping[str, int] = {
     "leaderboard_musr_team_allocation": 3,
     "leaderboard_mmlu_pro": 10,
 }
-"""Choices a question, as the leaderboard counted them, of the tasks whose choices stand in the data.
+"""Choices per question, as the leaderboard counted them, of the tasks whose choices are in the data.
 
 Everywhere else the number is the length of ``doc_to_choice`` in the task's own config. In
 MMLU-Pro some questions have fewer than ten; the leaderboard took ten for all.
 """
 
 
+def part_of_task(task: str) -> str | None:
+    """Return the part that an lm-eval task belongs to, None for another benchmark's."""
+    return next((part for part in PARTS if task.startswith((f"leaderboard_{part}", f"mini_{part}"))), None)
+
+
+def recorded_task(results: Mapping[str, Any], part: str) -> str | None:
+    """Return the task or group of a part that a results document has a row of."""
+    rows = results.get("results", {})
+    return next((task for task in (PARTS[part].task, PARTS[part].mini_task) if task in rows), None)
+
+
 def part_scores(
-    results: Mapping[str, Any],
-    missing: Mapping[str, str],
-    unscored: Mapping[str, Mapping[str, int]],
+    results: Mapping[str, Any], missing: Mapping[str, str], unscored: Mapping[str, Mapping[str, int]]
 ) -> Scores:
     """Return the object of scores.json for the six parts of an lm-eval results document.
 
-    ``missing`` gives the reason for parts that were not run, ``unscored`` the documents left out by
-    task and reason. Each part is {"score" (0-1), "stderr", "n" (documents that count),
-    "normalized" (0-100), "unscored": {reason: documents}}, MuSR also "mean_of_subtasks" (the
-    paper's figure; lm-eval weighs by size) and IFEval "inst_level_strict_acc"; a part that has
-    no figure is None, with its reason under "unscored". "tasks" holds every row of the document, and
-    "documents" counts those of all tasks, with those of a part of which none was answered.
+    ``missing`` gives the reason for parts that were not run, ``unscored`` the documents left out by task and reason.
+    Each part is {"score" (0-1), "stderr", "n" (documents that count), "normalized" (0-100), "unscored": {reason:
+    documents}}, MuSR also "mean_of_subtasks" (the paper's figure; lm-eval weighs by size) and IFEval
+    "inst_level_strict_acc"; a part without a figure is None, with its reason under "unscored". "tasks" holds every row
+    of the document, and "documents" counts those of all tasks, including those of a part of which none was answered.
     Rule for chance: huggingface.co/docs/leaderboards/open_llm_leaderboard/normalization.
     """
-    rows = results.get("results", {})
     scores: Scores = {}
     reasons: dict[str, str] = {}
+    left_out: set[str] = set()
     for name, part in PARTS.items():
-        task = next((task for task in (part.task, part.mini_task) if task in rows), None)
-        figures = None if task is None or name in missing else _part_scores(results, task, part, unscored)
-        scores[name] = figures
-        if figures is None:
-            reasons[name] = missing.get(name) or _why_no_figure(part, task)
-    return {
-        **scores,
-        "tasks": task_rows(results),
-        "documents": document_counts(results, unscored, without=_leaves_of(results, missing)),
-        "unscored": reasons,
-    }
-
-
-def document_counts(
-    results: Mapping[str, Any], unscored: Mapping[str, Mapping[str, int]], *, without: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return {"n": documents that count, "unscored": {reason: documents left out}} over all tasks but ``without``."""
-    counts: Counter[str] = Counter()
-    for task, own in unscored.items():
-        if task not in without:
-            counts.update(own)
-    rows = results.get("results", {})
-    leaves = [task for task in rows if task not in without and leaf_tasks(results, task) == (task,)]
-    return {"n": _documents(results, leaves), "unscored": dict(sorted(counts.items()))}
-
-
-def _leaves_of(results: Mapping[str, Any], parts: Iterable[str]) -> frozenset[str]:
-    """Return the tasks of parts that were not asked for, or could not be had."""
-    rows = results.get("results", {})
-    tasks = [task for name in parts if name in PARTS for task in (PARTS[name].task, PARTS[name].mini_task)]
-    return frozenset(leaf for task in tasks if task in rows for leaf in leaf_tasks(results, task))
-
-
-def task_rows(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return lm-eval's rows of metrics by task and group, JSON-ready: what lm-eval calls N/A is None."""
-    return {
-        task: {
-            key: finite_number(value) if _is_figure(key) or isinstance(value, float) else value
-            for key, value in row.items()
-        }
-        for task, row in results.get("results", {}).items()
-    }
+        scores[name], task = None, recorded_task(results, name)
+        if name in missing:
+            reasons[name] = missing[name]
+            left_out.update(() if task is None else leaf_tasks(results, task))
+        elif task is None:
+            reasons[name] = f"no row {part.task} in lm-eval's results"
+        elif (figures := _part_scores(results, task, part, unscored)) is None:
+            reasons[name] = f"lm-eval's row {task} has no {part.metric}: no document of it was answered"
+        else:
+            scores[name] = figures
+    documents = document_counts(results, unscored, without=left_out)
+    return {**scores, "tasks": task_rows(results), "documents": documents, "unscored": reasons}
 
 
 def normalized(score: float, chance: float) -> float:
@@ -134,66 +118,36 @@ def choices_of(task: str, config: Mapping[str, Any]) -> int | None:
     if isinstance(choices, list):
         return len(choices)
     metadata = config.get("metadata")
-    said = metadata.get("choices") if isinstance(metadata, Mapping) else None
-    return said if isinstance(said, int) else None
-
-
-def leaf_tasks(results: Mapping[str, Any], task: str) -> tuple[str, ...]:
-    """Return the tasks that a group consists of, in lm-eval's order; a task consists of itself."""
-    children = results.get("group_subtasks", {}).get(task) or []
-    return tuple(leaf for child in children for leaf in leaf_tasks(results, child)) if children else (task,)
+    count = metadata.get("choices") if isinstance(metadata, Mapping) else None
+    return count if isinstance(count, int) else None
 
 
 def _part_scores(
     results: Mapping[str, Any], task: str, part: Part, unscored: Mapping[str, Mapping[str, int]]
 ) -> Scores | None:
-    rows = results["results"]
+    rows, configs = results["results"], results.get("configs", {})
     score = _metric(rows[task], part.metric)
     if score is None:
         return None
     leaves = leaf_tasks(results, task)
-    counts: Counter[str] = Counter()
-    for leaf in leaves:
-        counts.update(unscored.get(leaf, {}))
-    by_leaf = [_metric(rows.get(leaf, {}), part.metric) for leaf in leaves]
+    by_leaf = {leaf: _metric(rows.get(leaf, {}), part.metric) for leaf in leaves}
+    above_chance = (_above_chance(value, choices_of(leaf, configs.get(leaf, {}))) for leaf, value in by_leaf.items())
     figures: Scores = {
         "score": score,
         "stderr": _metric(rows[task], f"{part.metric}_stderr"),
-        "n": _documents(results, leaves),
-        "normalized": _normalized_part(results, part, leaves, by_leaf, score),
-        "unscored": dict(sorted(counts.items())),
+        "n": n_documents(results, leaves),
+        "normalized": _mean(above_chance) if part.has_choices else normalized(score, 0.0),
+        "unscored": summed_counts(unscored.get(leaf, {}) for leaf in leaves),
     }
-    if part is PARTS["musr"]:
-        figures["mean_of_subtasks"] = _mean(by_leaf)
-    for key, metric in part.extra:
-        figures[key] = _metric(rows[task], metric)
+    if part.name == "musr":
+        figures["mean_of_subtasks"] = _mean(by_leaf.values())
+    if part.name == "ifeval":
+        figures["inst_level_strict_acc"] = _metric(rows[task], "inst_level_strict_acc")
     return figures
 
 
-def _normalized_part(
-    results: Mapping[str, Any], part: Part, leaves: Iterable[str], by_leaf: Iterable[float | None], score: float
-) -> float | None:
-    if part.normalize == "none":
-        return normalized(score, 0.0)
-    configs = results.get("configs", {})
-    values: list[float | None] = []
-    for leaf, own in zip(leaves, by_leaf, strict=True):
-        choices = choices_of(leaf, configs.get(leaf, {}))
-        values.append(None if own is None or not choices or choices < 2 else normalized(own, 1 / choices))
-    return _mean(values)
-
-
-def _documents(results: Mapping[str, Any], leaves: Iterable[str]) -> int | None:
-    counts = results.get("n-samples", {})
-    rows = results["results"]
-    found = [counts.get(leaf, {}).get("effective", rows.get(leaf, {}).get("sample_len")) for leaf in leaves]
-    return None if any(count is None for count in found) else sum(found)
-
-
-def _why_no_figure(part: Part, task: str | None) -> str:
-    if task is None:
-        return f"no row {part.task} in lm-eval's results"
-    return f"lm-eval's row {task} has no {part.metric}: no document of it was answered"
+def _above_chance(score: float | None, choices: int | None) -> float | None:
+    return None if score is None or not choices or choices < 2 else normalized(score, 1 / choices)
 
 
 def _metric(row: Mapping[str, Any], metric: str) -> float | None:
@@ -202,11 +156,8 @@ def _metric(row: Mapping[str, Any], metric: str) -> float | None:
     return finite_number(row[keys[0]]) if keys else None
 
 
-def _is_figure(key: str) -> bool:
-    return "," in key
-
-
 def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean; None where one is not known."""
     known = list(values)
     real = [value for value in known if value is not None]
     return sum(real) / len(real) if real and len(real) == len(known) else None

@@ -2,190 +2,211 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import DataError, EvalsuiteError, UsageError, unknown
-from evalsuite.serving.continuations import TokenServer
-from evalsuite.suites.base import Scores, SuiteOptions
-from evalsuite.suites.harness.files import own_notes, read_results, write_results
-from evalsuite.suites.harness.run import HarnessLoaded, HarnessResult, OnProgress, load_tasks, run_tasks
-from evalsuite.suites.names import NOT_ASKED
-from evalsuite.suites.openllm.scores import PARTS, document_counts, part_scores, task_rows
-
-__all__ = ["LM_EVAL", "OPENLLM", "HarnessLoaded", "HarnessResult", "LmEvalTasks", "OpenLLM"]
+from evalsuite import assets
+from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line
+from evalsuite.records.rows import Header, Row
+from evalsuite.suites.figures import (
+    DASH,
+    Column,
+    Figure,
+    Line,
+    ReportPart,
+    as_object,
+    number,
+    scored_figure,
+    shown,
+    shown_error,
+    unscored_text,
+)
+from evalsuite.suites.harness import peer
+from evalsuite.suites.harness.run import HarnessLoaded, load_tasks
+from evalsuite.suites.harness.scores import with_certainty
+from evalsuite.suites.harness.suite import LmEvalSuite
+from evalsuite.suites.local_rows import local_rows, mini_rows
+from evalsuite.suites.openllm.assets import ASSETS
+from evalsuite.suites.openllm.checks import CHECKED, SELF_CHECKS, missing_tasks
+from evalsuite.suites.openllm.scores import PARTS, part_of_task, part_scores, recorded_task
+from evalsuite.suites.options import DataKind, SuiteOptions
+from evalsuite.suites.types import NOT_ASKED, CheckedItem, CheckedItems, Scores
 
 _MINI = Path(__file__).parent / "mini"
 
 
-class _Harness:
-    """What the suites that lm-eval drives have in common."""
-
-    judge_method = "lm-eval metrics"
-
-    def needs_judge(self, options: SuiteOptions) -> bool:  # noqa: ARG002
-        """Return False: every metric is computed by lm-eval."""
-        return False
-
-    def run(
-        self,
-        loaded: HarnessLoaded,
-        server: TokenServer,
-        loop: asyncio.AbstractEventLoop,
-        options: SuiteOptions,
-        on_progress: OnProgress | None = None,
-    ) -> HarnessResult:
-        """Run all loaded tasks; see ``harness_run.run_tasks`` (main thread, ``loop`` in another)."""
-        return run_tasks(loaded, server, loop, options, on_progress)
-
-    def export(self, result: HarnessResult, folder: Path) -> None:
-        """Write results.json and samples_<task>.jsonl in lm-eval's fields; no text of GPQA is written."""
-        write_results(result, folder)
-
-
-class OpenLLM(_Harness):
+class OpenLLM(LmEvalSuite):
     """The leaderboard's six parts."""
 
     name = "openllm"
+    title = "Open LLM Leaderboard v2"
+    parts = tuple(PARTS)
+    in_default = True
+    order = 30
+    pins_by_part = True
+    answer_context = 4_096
+    assets = ASSETS
+    checked_names = tuple(PARTS)
 
-    def data_pins(self, options: SuiteOptions) -> dict[str, Mapping[str, Any]]:
-        """Return the pins of the chosen parts' data without loading a task; what is missing has none."""
+    def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int | None:
+        """Return the documents asked of a model; ``limit`` applies to each task."""
+        mini = data == "mini"
+        chosen = [PARTS[name] for name in parts or PARTS]
+        sizes = [(part.n_items[mini], part.n_tasks[mini]) for part in chosen]
+        return sum(size if limit is None else min(size, limit * tasks) for size, tasks in sizes)
+
+    def data_pins(self, options: SuiteOptions) -> Mapping[str, Mapping[str, Any]]:
+        return self._local_data(options)[0]
+
+    def absent_data(self, options: SuiteOptions) -> Mapping[str, str]:
+        return self._local_data(options)[1]
+
+    def _local_data(self, options: SuiteOptions) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+        """Return the pins of the chosen parts without loading a task, and the parts without data, with the remedy."""
         pins: dict[str, Mapping[str, Any]] = {}
-        for part in _chosen(options):
-            with contextlib.suppress(DataError):
+        absent: dict[str, str] = {}
+        for part in self._chosen(options):
+            try:
                 pins |= _pins(part, options)
-        return pins
+            except DataError as error:
+                absent[part] = str(error)
+        return pins, absent
 
     def load(self, options: SuiteOptions) -> HarnessLoaded:
         """Load the tasks of the chosen parts from pinned data.
 
-        A part that cannot be had (GPQA without access to it) goes to ``missing`` with one line;
-        the others run. Raises UsageError for an unknown part, DataError when none can be had.
+        A part that is not available (GPQA without access to it) goes to ``missing`` with one line;
+        the others run. Raises UsageError for an unknown part, DataError when none is available.
         """
-        chosen = _chosen(options)
+        chosen = self._chosen(options)
         missing = {part: NOT_ASKED for part in PARTS if part not in chosen}
-        found: dict[str, HarnessLoaded] = {}
+        loaded: dict[str, HarnessLoaded] = {}
         pins: dict[str, Mapping[str, Any]] = {}
         for part in chosen:
             try:
                 pins |= _pins(part, options)
-                found[part] = _load_mini(part) if options.data == "mini" else _load_full(part)
+                loaded[part] = _load(part, options.data)
             except UsageError:
                 raise
             except Exception as error:  # datasets, the hub's client and lm-eval each have their own errors
-                missing[part] = _one_line(error)
-        if not found:
-            raise DataError(
-                f"no part of openllm can be had: {'; '.join(f'{part}: {missing[part]}' for part in chosen)}"
-            )
+                own = isinstance(error, EvalsuiteError)
+                missing[part] = str(error) if own else f"{type(error).__name__}: {first_line(error)}"
+        if not loaded:
+            reasons = "; ".join(f"{part}: {missing[part]}" for part in chosen)
+            raise DataError(f"no part of openllm is available: {reasons}")
         return HarnessLoaded(
-            parts={part: tuple(loaded.tasks) for part, loaded in found.items()},
-            tasks={name: task for loaded in found.values() for name, task in loaded.tasks.items()},
-            groups={name: group for loaded in found.values() for name, group in loaded.groups.items()},
+            parts={part: tuple(one.tasks) for part, one in loaded.items()},
+            tasks={name: task for one in loaded.values() for name, task in one.tasks.items()},
+            groups={name: group for one in loaded.values() for name, group in one.groups.items()},
             data_pins=pins,
             missing=missing,
         )
 
-    def score(self, result: HarnessResult) -> Scores:
-        """Return the object of scores.json; pure."""
-        return part_scores(result.results, result.missing, result.unscored)
+    def row_parts(self, tasks: Iterable[str]) -> Mapping[str, str]:
+        """Return ``<part>/<task>`` for the leaderboard's tasks, part by part."""
+        names = sorted(tasks)
+        return {task: f"{part}/{task}" for part in PARTS for task in names if part_of_task(task) == part}
 
-    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        """Score lm-eval's results*.json (the file, or the newest one in a folder), with no model and no network.
+    def _chosen(self, options: SuiteOptions) -> list[str]:
+        self.check_parts(options.parts)
+        return [part for part in PARTS if not options.parts or part in options.parts]
 
-        With ``options.parts`` the other parts are left out. Raises DataError when nothing can be read.
-        """
-        document = read_results(path)
-        missing, unscored = own_notes(document)
-        if options.parts:
-            chosen = _chosen(options)
-            missing = {**missing, **{part: NOT_ASKED for part in PARTS if part not in chosen}}
-        scores = part_scores(document, missing, unscored)
-        if all(scores[part] is None for part in PARTS):
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:  # noqa: ARG002
+        missing, unscored = peer.notes_of(header.document)
+        return part_scores(header.document, {**missing, **header.missing}, unscored)
+
+    def averages(self, scores: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, float | None]]:
+        """Return the parts' scores for the paper's averages, MuSR's as the mean of its subtasks, and the normalised."""
+        parts = {name: as_object(as_object(scores.get(self.name)).get(name)) for name in PARTS}
+        fields = {name: "mean_of_subtasks" if name == "musr" else "score" for name in parts}
+        raw = {name: number(part.get(fields[name])) for name, part in parts.items()}
+        normalized = {name: number(part.get("normalized")) for name, part in parts.items()}
+        return {"paper": raw, "nine": raw, "leaderboard_v2": normalized}
+
+    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
+        document, chosen = peer.read_results(path), self._chosen(options)
+        if not any(recorded_task(document, part) for part in chosen):
             raise DataError(
                 f"{path} holds no figure of openllm ({', '.join(document['results']) or 'it is empty'}); "
                 "give results of lm-eval's leaderboard tasks"
             )
-        return scores
+        missing = {part: NOT_ASKED for part in PARTS if part not in chosen}
+        return Header(self.name, 0, missing={**peer.notes_of(document)[0], **missing}, document=document)
+
+    def _is_recorded(self, header: Header, task: str) -> bool:
+        return part_of_task(task) in PARTS.keys() - header.missing.keys()
+
+    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:  # noqa: ARG002
+        """Return a column per part, and MuSR's mean of subtasks as one to switch on."""
+        columns = [
+            Column(
+                name, part.title, f"{part.says}; 0 to 1", self.name, partial(_figure, name), items=f"openllm/{name}/"
+            )
+            for name, part in PARTS.items()
+        ]
+        mean = partial(_figure, "musr", key="mean_of_subtasks")
+        title, says = "MuSR, mean of subtasks", "the paper's figure; 0 to 1"
+        return [*columns, Column("musr_subtasks", title, says, self.name, mean, main=False)]
+
+    def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:  # noqa: ARG002
+        """Return a line per part that was asked for."""
+        reasons = as_object(scores.get("unscored"))
+        for name, part in PARTS.items():
+            figures = as_object(scores.get(name))
+            if figures:
+                yield Line(
+                    part.title,
+                    shown(figures.get("score"), 4),
+                    shown_error(figures.get("stderr"), 4),
+                    shown(figures.get("normalized"), 1),
+                    str(figures.get("n", DASH)),
+                    unscored_text(figures.get("unscored")),
+                )
+            elif (reason := str(reasons.get(name, ""))) != NOT_ASKED:
+                yield Line(part.title, DASH, note=reason)
+
+    def report_part(self, key: str, part: str) -> ReportPart:  # noqa: ARG002
+        name, _, task = part.partition("/")
+        return ReportPart(task, name, PARTS[name].metric)
+
+    def self_check(self, parts: Sequence[str]) -> str:
+        """Look for the leaderboard's tasks, and try IFEval's and MATH's scorers."""
+        tried = [(part, SELF_CHECKS[part]) for part in parts or PARTS if part in SELF_CHECKS]
+        faults = [missing_tasks(), *(f"{part}: {fault}" for part, check in tried if (fault := check()))]
+        return "; ".join(fault for fault in faults if fault)
+
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        rows, pins = local_rows(data, [ASSETS[f"openllm/{name}"]], [_mini_file(name)])
+        return CheckedItems([CheckedItem(name, *CHECKED[name](row, rank)) for rank, row in enumerate(rows)], pins)
 
 
-class LmEvalTasks(_Harness):
-    """Any tasks of lm-eval, by name: ``lm_eval:TASK[,TASK]``. The names stand in ``options.parts``."""
-
-    name = "lm_eval"
-
-    def data_pins(self, options: SuiteOptions) -> dict[str, Mapping[str, Any]]:  # noqa: ARG002
-        """Return nothing: lm-eval's tasks name their data without a hash."""
-        return {}
-
-    def load(self, options: SuiteOptions) -> HarnessLoaded:
-        """Load the named tasks, groups or tags; raises UsageError for an unknown one, DataError without its data."""
-        from evalsuite.assets import pinned_datasets
-
-        try:
-            with pinned_datasets():
-                return load_tasks(options.parts)
-        except EvalsuiteError:
-            raise
-        except Exception as error:  # a task is foreign code, and so is what loads its data
-            raise DataError(f"lm-eval cannot load {', '.join(options.parts)}: {_one_line(error)}") from error
-
-    def score(self, result: HarnessResult) -> Scores:
-        """Return lm-eval's rows under "tasks", and the documents left out under "unscored"; pure."""
-        documents = document_counts(result.results, result.unscored)
-        return {"tasks": task_rows(result.results), "documents": documents, "unscored": documents["unscored"]}
-
-    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:  # noqa: ARG002
-        """Return the rows of a recorded lm-eval results document."""
-        document = read_results(path)
-        documents = document_counts(document, own_notes(document)[1])
-        return {"tasks": task_rows(document), "documents": documents, "unscored": documents["unscored"]}
+def _figure(name: str, scores: Mapping[str, Any], key: str = "score") -> Figure:
+    part = scores.get(name)
+    if not isinstance(part, Mapping):
+        return Figure(reason=str(as_object(scores.get("unscored")).get(name) or f"openllm:{name} was not run"))
+    return with_certainty(scored_figure(part, key))
 
 
-OPENLLM = OpenLLM()
-LM_EVAL = LmEvalTasks()
-
-
-def _chosen(options: SuiteOptions) -> list[str]:
-    for part in options.parts:
-        if part not in PARTS:
-            raise UsageError(unknown("part of openllm", part, PARTS))
-    return [part for part in PARTS if not options.parts or part in options.parts]
+def _mini_file(part: str) -> Path:
+    return _MINI / f"{PARTS[part].mini_task}.jsonl"
 
 
 def _pins(part: str, options: SuiteOptions) -> dict[str, Mapping[str, Any]]:
     if options.data == "mini":
-        data = _MINI / f"{PARTS[part].mini_task}.jsonl"
-        sha256 = hashlib.sha256(data.read_bytes()).hexdigest()
-        return {f"openllm/{part}": {"sha256": sha256, "source": "mini", "pinned": True}}
-    from evalsuite import assets
-
-    pins: dict[str, Mapping[str, Any]] = {f"openllm/{part}": assets.data_pin(assets.find(f"openllm/{part}"))}
-    if part == "ifeval":
-        pins["nltk/punkt_tab"] = assets.data_pin(assets.find("nltk/punkt_tab"))
-    return pins
+        return {f"openllm/{part}": mini_rows(_mini_file(part))[1]}
+    names = [f"openllm/{part}"] + (["nltk/punkt_tab"] if part == "ifeval" else [])
+    return {name: assets.data_pin(assets.find(ASSETS[name])) for name in names}
 
 
-def _load_full(part: str) -> HarnessLoaded:
+def _load(part: str, data: DataKind) -> HarnessLoaded:
+    if data == "mini":
+        return load_tasks([PARTS[part].mini_task], _MINI)
     import lm_eval.tasks
-
-    from evalsuite import assets
 
     if part == "ifeval":
         # lm-eval's IFEval downloads punkt_tab when it is imported, unless NLTK finds it by then.
         assets.nltk_ready()
-    with assets.pinned_datasets():
+    with assets.pinned_datasets(ASSETS.values()):
         return load_tasks([PARTS[part].task], Path(lm_eval.tasks.__file__).parent / "leaderboard")
-
-
-def _load_mini(part: str) -> HarnessLoaded:
-    return load_tasks([PARTS[part].mini_task], _MINI)
-
-
-def _one_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return first if isinstance(error, EvalsuiteError) else f"{type(error).__name__}: {first}"

@@ -11,8 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from evalsuite.analysis.answers import prompt_hash, read_answers
+from evalsuite.analysis.style import style_analysis
 from evalsuite.errors import DataError
 from evalsuite.files import write_json, write_jsonl
+from evalsuite.records.rows import Draw, Reply, Row
+from evalsuite.results.importing import import_results
+from judges.types import Message
+from tests.evalsuite.report_results import mt_bench_row, write_free_form, write_model, write_rows
 
 TEA = "Write an invitation to a tea tasting."
 SHORTER = "Now in one line."
@@ -28,11 +33,6 @@ def write_generated(folder: Path, rows: list[list[dict[str, Any]]], model: str =
         [{"conversation_hash": str(n), "model": model, "conversation": row} for n, row in enumerate(rows)]
     )
     pq.write_table(table, folder / "part-00000.parquet")
-    return folder
-
-
-def write_run(folder: Path, name: str, *, data: str = "mini") -> Path:
-    write_json(folder / "scores.json", {"schema": 1, "model": {"name": name}, "data": data, "suites": {}})
     return folder
 
 
@@ -66,19 +66,74 @@ def test_a_failed_or_empty_turn_is_counted_and_never_an_answer(tmp_path: Path) -
     assert found.unscored == {"timeout": 1, "empty": 1}
 
 
-def test_a_run_is_found_by_folder_or_model_and_half_of_it_is_enough(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "toy-00000000", "toy")
+def fastchat_answers(**more: Any) -> list[dict[str, Any]]:
     choices = [{"index": 0, "turns": ["one", "$ERROR$"]}]
-    write_jsonl(
-        folder / "mt_bench" / "model_answer.jsonl",
-        [{"question_id": 9001, "model_id": "toy", "choices": choices, "unscored": [None, "timeout"]}],
-    )
-    by_folder, by_name = read_answers("toy-00000000", tmp_path), read_answers("toy", tmp_path)
+    return [{"question_id": 9001, "model_id": "toy", "choices": choices, "unscored": [None, "timeout"], **more}]
+
+
+def test_a_run_of_version_0_1_is_found_by_folder_or_model(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "toy", {"mt_bench": {"score": 5.0}}, data="mini")
+    write_jsonl(folder / "mt_bench" / "model_answer.jsonl", fastchat_answers())
+    by_folder, by_name = read_answers(folder.name, tmp_path), read_answers("toy", tmp_path)
     assert by_folder == by_name
     assert by_folder.unscored == {"timeout": 1}
     assert by_folder.answers[0].source == "mt_bench"
     # The words of mini question 9001, which FastChat's file does not repeat.
     assert "lift" in by_folder.answers[0].prompt
+
+
+def test_the_records_of_every_suite_of_conversations_are_read(tmp_path: Path) -> None:
+    folder = write_model(tmp_path, "m", {key: {"score": 0.5} for key in ("mt_bench", "mixeval", "openllm")})
+    write_rows(folder, "mt_bench", [mt_bench_row(["a", "b"])])
+    write_free_form(folder, [("0", "Mercury", 0.5), ("1", " ", None)])
+    write_rows(
+        folder, "openllm", [Row("0", "math/x", prompt=(Message("user", "1 + 1"),), draws=(Draw((Reply("2"),)),))]
+    )
+    found = read_answers("m", tmp_path)
+    assert [(answer.source, answer.turn, answer.text) for answer in found.answers] == [
+        ("mt_bench", 1, "a"),
+        ("mt_bench", 2, "b"),
+        ("mixeval/free_form", 1, "Mercury"),
+    ]
+    assert found.answers[1].prompt_hash == prompt_hash(["Question 1?", "Question 2?"])
+    assert found.unscored == {"empty": 1}
+
+
+def test_an_imported_model_has_its_own_answers(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": text, "output_1": "base", "generator_1": "b", "output_2": f"**{text}**", "generator_2": "m"}
+        | {"preference": 1.5, "annotator": "j"}
+        for text in (TEA, SHORTER)
+    ]
+    write_json(tmp_path / "annotations.json", rows)
+    import_results("alpaca_eval", tmp_path / "annotations.json", "imported", tmp_path / "results")
+    found = read_answers("imported", tmp_path / "results")
+    assert [answer.text for answer in found.answers] == [f"**{TEA}**", f"**{SHORTER}**"]
+    assert found.answers[0].prompt_hash == prompt_hash([TEA])
+    assert found.answers == read_answers(f"imported={tmp_path / 'annotations.json'}", tmp_path).answers
+    style = style_analysis(["imported"], tmp_path / "results")
+    assert [row["strong"] for row in style.tables[0].rows] == [2]
+
+
+def test_two_variants_of_a_model_are_two_models(tmp_path: Path) -> None:
+    for variant in ("", "seed-3"):
+        folder = write_model(tmp_path, "m", {"mt_bench": {"score": 5.0}}, variant=variant)
+        write_rows(folder, "mt_bench", [mt_bench_row([variant or "plain"])])
+    assert read_answers("m", tmp_path).answers[0].text == "plain"
+    assert read_answers("m (seed-3)", tmp_path).answers[0].text == "seed-3"
+
+
+def test_benchmarks_own_files_are_read_by_their_suites(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "answers.jsonl", fastchat_answers())
+    mixeval = {"id": "0", "problem_type": "free-form", "prompt": TEA, "target": ["x"], "benchmark_name": "B"}
+    write_jsonl(tmp_path / "mixeval.jsonl", [mixeval | {"formated_input": f"Question: {TEA}", "response": "Come!"}])
+    fastchat, responses = (read_answers(str(tmp_path / name), tmp_path) for name in ("answers.jsonl", "mixeval.jsonl"))
+    assert (fastchat.name, fastchat.unscored, fastchat.answers[0].source) == ("toy", {"timeout": 1}, "mt_bench")
+    assert (responses.name, responses.answers[0].prompt_hash) == ("mixeval", prompt_hash([f"Question: {TEA}"]))
+    write_jsonl(tmp_path / "two.jsonl", [*fastchat_answers(), *fastchat_answers(question_id=9002, model_id="other")])
+    assert len(read_answers(f"other={tmp_path / 'two.jsonl'}", tmp_path).answers) == 1
+    with pytest.raises(DataError, match="holds answers of other, toy"):
+        read_answers(str(tmp_path / "two.jsonl"), tmp_path)
 
 
 def test_a_question_whose_words_are_unknown_still_meets_its_like(tmp_path: Path) -> None:
@@ -110,19 +165,21 @@ def test_bad_places_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 cut")
     write_jsonl(tmp_path / "none.jsonl", [{"prompt": "p", "answer": ""}])
     write_jsonl(tmp_path / "odd.jsonl", [{"question": 3}])
+    write_jsonl(tmp_path / "unasked.jsonl", [{"id": 3, "answer": "x"}])
     write_jsonl(tmp_path / "two.jsonl", [{"prompt": p, "answer": "x", "model": p} for p in "ab"])
-    write_run(tmp_path / "half-00000000", "half")
+    half = write_model(tmp_path, "half", {})
     for n in (1, 2):
         write_generated(tmp_path / "many" / f"m{n}", [[turn("user", "a"), turn("assistant", "b")]])
     expected = {
-        "gone": "cannot find the answers of 'gone'",
+        "gone": "no answers of 'gone' found",
         "empty": "holds no answers",
-        "x.txt": "no file of answers",
-        "cut.parquet": "no whole Parquet file",
+        "x.txt": "is not a file of answers",
+        "cut.parquet": "is not a complete Parquet file",
         "none.jsonl": "1 empty",
-        "odd.jsonl": "row 1 has no prompt with its answer",
+        "odd.jsonl": "row 1 has no answer",
         "two.jsonl": "holds answers of a, b",
-        "half-00000000": "holds no answers",
+        half.name: "holds no answers",
+        "unasked.jsonl": "row 1 has no prompt",
         "many": "several models",
     }
     for place, words in expected.items():
@@ -143,5 +200,5 @@ def test_other_layouts_of_chats_are_read(tmp_path: Path) -> None:
 def test_a_name_too_long_for_a_path_is_a_name(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "q", "answer": "hi"}\n')
     assert read_answers(f"{'x' * 300}={tmp_path / 'a.jsonl'}", tmp_path).name == "x" * 300
-    with pytest.raises(DataError, match="cannot find the answers"):
+    with pytest.raises(DataError, match="no answers of"):
         read_answers("x" * 300, tmp_path)

@@ -70,9 +70,9 @@ def test_an_old_table_does_not_survive_beside_a_new_document(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "../x"}, "no plain file name"),
-        ({"charts": (Chart("c", "C", "bars", "gone", "model", ("rate",)),)}, "'gone', which is not there"),
-        ({"charts": (Chart("c", "C", "bars", "rates", "model", ("speed",)),)}, "'speed', no column"),
+        ({"name": "../x"}, "not a plain file name"),
+        ({"charts": (Chart("c", "C", "bars", "gone", "model", ("rate",)),)}, "'gone', which does not exist"),
+        ({"charts": (Chart("c", "C", "bars", "rates", "model", ("speed",)),)}, "'speed', which is not a column"),
         ({"tables": (Table("rates", "R", COLUMNS, ({"model": "a", "rate": float("nan")},)),)}, "expected a number"),
         ({"tables": (Table("rates", "R", COLUMNS, ({"model": "a", "rate_ci95": [2, 1]},)),)}, "two numbers in order"),
         ({"tables": (Table("rates", "R", (*COLUMNS, COLUMNS[0]), ()),)}, "same key"),

@@ -66,7 +66,7 @@ def test_answers_from_the_store_do_not_count_as_work():
     )
     for key in ("tokens_out_per_s", "conversations_per_hour", "device_hours", "dollars"):
         assert nothing[key] is None
-        assert nothing[f"{key}_why"] == "everything came from the store: nothing was measured"
+        assert nothing[f"{key}_why"] == "all answers came from the store: nothing was measured"
 
 
 def test_a_recorded_run_of_benchmarks_has_speed_but_no_conversations(tmp_path):
@@ -104,7 +104,7 @@ def test_the_command_writes_the_analysis_of_generated_folders(tmp_path):
     assert set(by_model) == {"stub", "other"}
     rate = first["costs"]["usage"]["completion_tokens"] / first["seconds"]["generate"]
     assert by_model["stub"]["tokens_out_per_s"] == pytest.approx(rate)
-    assert by_model["stub"]["peak_gib_why"] == "the server is somebody else's"
+    assert by_model["stub"]["peak_gib_why"] == "external server"
     assert (tmp_path / "analyses" / "efficiency-other-vs-stub" / "efficiency.csv").is_file()
     shown = CliRunner().invoke(app, words, env={"COLUMNS": "220"})
     assert "conversations/h" in shown.output
@@ -112,7 +112,7 @@ def test_the_command_writes_the_analysis_of_generated_folders(tmp_path):
 
 
 def test_what_is_no_run_is_told(tmp_path):
-    with pytest.raises(DataError, match="nowhere is no recorded run"):
+    with pytest.raises(DataError, match="nowhere is not a recorded run"):
         efficiency_analysis(["nowhere"], tmp_path)
     with pytest.raises(UsageError, match="--conversations 0"):
         efficiency_analysis(["x"], tmp_path, conversations=0)
@@ -152,4 +152,4 @@ def test_a_damaged_manifest_is_named_in_one_sentence(tmp_path, damage):
     (tmp_path / "_manifest.json").write_text(json.dumps(manifest(**damage)))
     ran = CliRunner().invoke(app, ["analyze", "efficiency", str(tmp_path), "--results", str(tmp_path)])
     assert ran.exit_code == 2, ran.output
-    assert "_manifest.json is no whole manifest" in ran.stderr
+    assert "_manifest.json is not a valid manifest" in ran.stderr

@@ -21,6 +21,11 @@ from evalsuite.analysis.keywords import (
 )
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
+from evalsuite.files import write_json, write_jsonl
+from evalsuite.results.importing import import_results
+from evalsuite.results.reading import models_in
+from judges.types import Unscored
+from tests.evalsuite.report_results import mt_bench_row, write_free_form, write_model, write_rows
 
 
 @pytest.fixture(autouse=True)
@@ -28,17 +33,18 @@ def _without_wordnet(monkeypatch):
     monkeypatch.setattr(judge_words, "find_wordnet", lambda: None)
 
 
-def judgment_rows(model, text, ratings, start=81):
+def judgment_rows(model, text, ratings, start=81, **more):
     return [
-        {"question_id": start + i, "model": model, "judgment": text, "score": rating, "turn": 1, "unscored": None}
+        {"question_id": start + i, "model": model, "judge": ["j", "p"], "judgment": text, "score": rating, "turn": 1}
+        | {"unscored": None}
+        | more
         for i, rating in enumerate(ratings)
     ]
 
 
-def write_model(results, name, rows):
-    path = results / name / "mt_bench" / "model_judgment.jsonl"
-    path.parent.mkdir(parents=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def write_judgments(results, name, rows):
+    """Write a folder as version 0.1 did: FastChat's judgments, and no records."""
+    write_jsonl(write_model(results, name, {"mt_bench": {"score": 5.0}}) / "mt_bench" / "model_judgment.jsonl", rows)
 
 
 GOOD = "The response is comprehensive and accurate, and the structure is clear to the user."
@@ -47,8 +53,8 @@ BAD = "The response lacks depth, it is repetitive and misleading, and the struct
 
 @pytest.fixture
 def two_models(tmp_path):
-    write_model(tmp_path, "good", judgment_rows("good", GOOD, [9, 8, 9, 8, 9, 9, 5]))
-    write_model(tmp_path, "bad", judgment_rows("bad", BAD, [3, 4, 3, 2, 3, 3, 5]))
+    write_judgments(tmp_path, "good", judgment_rows("good", GOOD, [9, 8, 9, 8, 9, 9, 5]))
+    write_judgments(tmp_path, "bad", judgment_rows("bad", BAD, [3, 4, 3, 2, 3, 3, 5]))
     return tmp_path
 
 
@@ -103,7 +109,7 @@ def test_the_words_of_praise_and_of_complaint_come_apart(two_models):
     assert by_id["words_a"].source == "WILDCHAT-50M, Figure 3"
     assert "lacks" in analysis.examples["lacks"][0]["text"]
     assert {chart.table for chart in analysis.charts} == {"words_a", "words_b"}
-    assert analysis.provenance["adjectives"] == "a list of evalsuite's"
+    assert analysis.provenance["adjectives"] == "evalsuite's list"
 
 
 def test_only_differing_ratings_count_by_default(two_models):
@@ -119,7 +125,7 @@ def test_a_users_own_words_are_looked_at(two_models, tmp_path):
     words = {row["word"]: row["kind"] for table in analysis.tables[1:] for row in table.rows}
     assert words["depth"] == "own"
     own.write_text("# none\n")
-    with pytest.raises(DataError, match="holds no words"):
+    with pytest.raises(DataError, match="has no words"):
         keywords(KeywordsConfig(("good", "bad"), two_models, own_words=own))
 
 
@@ -132,10 +138,55 @@ def test_one_file_of_several_models_is_picked_by_name(tmp_path):
         read_judgments(str(path), tmp_path)
 
 
-@pytest.mark.parametrize("score", [float("nan"), float("inf"), 10**400, True])
-def test_a_score_that_is_no_rating_is_left_out(tmp_path, score):
-    write_model(tmp_path, "m", judgment_rows("m", GOOD, [score, 7]))
-    assert [judgment.rating for judgment in read_judgments("m", tmp_path).judgments] == [None, 7.0]
+FOOTNOTE = "The response cites its sources well, see footnote [1]. Rating: 7"
+
+
+@pytest.mark.parametrize("recorded", [{}, {"unscored": "no_rating", "score": -1}])
+def test_a_footnote_that_was_taken_for_a_rating_is_unscored_as_in_the_figures(tmp_path, recorded):
+    rows = judgment_rows("m", FOOTNOTE, [1]) + judgment_rows("m", GOOD + " Rating: [[9]]", [9], start=82)
+    rows = [{key: value for key, value in row.items() if key != "unscored"} for row in rows]
+    write_judgments(tmp_path, "m", [rows[0] | recorded, rows[1]])
+    judgments = read_judgments("m", tmp_path).judgments
+    assert [(judgment.text, judgment.rating) for judgment in judgments] == [
+        (FOOTNOTE, None),
+        (rows[1]["judgment"], 9.0),
+    ]
+    [model] = models_in(next(tmp_path.glob("m-*")))
+    verdicts = [row.verdicts[0] for row in model.records("mt_bench").rows()]
+    assert [verdict.unscored for verdict in verdicts] == [Unscored("no_rating"), None]
+
+
+def annotation(instruction, preference, explanation):
+    return {
+        "instruction": instruction,
+        "output_1": "base",
+        "generator_1": "b",
+        "output_2": f"answer to {instruction}",
+        "generator_2": "m",
+        "annotator": "j",
+        "preference": preference,
+        "raw_completion": explanation,
+    }
+
+
+def test_alpaca_evals_legacy_tie_is_a_tie_and_an_explanation_counts(tmp_path):
+    rows = [annotation("a", 0, GOOD), annotation("b", 2, BAD), annotation("c", 1.5, ""), annotation("d", 7, BAD)]
+    write_json(tmp_path / "annotations.json", rows)
+    told = read_judgments(f"m={tmp_path / 'annotations.json'}", tmp_path)
+    assert [judgment.rating for judgment in told.judgments] == [1.5, 2.0, None]
+    assert told.left_out == 1
+    _, scores = import_results("alpaca_eval", tmp_path / "annotations.json", "imported", tmp_path / "results")
+    assert scores.suites["alpaca_eval"]["n_draws"] == 2, "the figures know the same ties"
+    assert read_judgments("imported", tmp_path / "results").judgments == told.judgments
+
+
+def test_of_several_suites_the_first_with_judgments_in_words_counts(tmp_path):
+    folder = write_model(tmp_path, "m", {"mt_bench": {"score": 5.0}, "mixeval": {"score": 0.5}})
+    write_free_form(folder, [(GOOD, GOOD, 0.5)], echo=True)
+    write_rows(folder, "mt_bench", [mt_bench_row(["a"], judgment="7")])
+    assert [judgment.rating for judgment in read_judgments("m", tmp_path).judgments] == [0.5]
+    write_rows(folder, "mt_bench", [mt_bench_row(["a", "b"], judgment=BAD)])
+    assert [judgment.prompt for judgment in read_judgments("m", tmp_path).judgments] == ["Question 1?", "Question 2?"]
 
 
 def verdict_row(winner, text, prompt="p1"):
@@ -169,7 +220,7 @@ def test_verdicts_without_words_are_refused(tmp_path):
     folder = tmp_path / "comparisons" / "c"
     folder.mkdir(parents=True)
     (folder / "verdicts.jsonl").write_text(json.dumps(verdict_row("a", None)) + "\n")
-    with pytest.raises(DataError, match="1 verdicts hold no words; words need `compare --method reasoned`"):
+    with pytest.raises(DataError, match="1 verdicts without words; keywords need `compare --method reasoned`"):
         read_verdicts("c", tmp_path)
 
 
@@ -192,15 +243,15 @@ def test_verdicts_of_another_form_are_refused_in_one_sentence(tmp_path, damage):
     words = ["analyze", "keywords", "--comparison", "c", "--results", str(tmp_path)]
     told = CliRunner().invoke(app, words)
     assert told.exit_code == 2, told.output
-    assert "verdicts.jsonl row 2 is no verdict" in told.stderr
+    assert "verdicts.jsonl row 2 is not a verdict" in told.stderr
 
 
 def test_judgments_without_words_are_refused_or_counted(tmp_path):
     rows = judgment_rows("m", "[[5]]", [5, 6])
-    write_model(tmp_path, "m", rows)
+    write_judgments(tmp_path, "m", rows)
     with pytest.raises(DataError, match="2 judgments and none in words"):
         read_judgments("m", tmp_path)
-    write_model(tmp_path, "half", [*rows, *judgment_rows("m", GOOD, [7], start=90)])
+    write_judgments(tmp_path, "half", [*rows, *judgment_rows("m", GOOD, [7], start=90)])
     assert read_judgments("half", tmp_path).left_out == 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from nltk.translate.meteor_score import single_meteor_score
 from rouge_score.rouge_scorer import RougeScorer
 
-from evalsuite.analysis.overlap import Lexicon, meteor, meteor_words, ranks_from_end, rouge
+from evalsuite.analysis.overlap import meteor, rouge, rouge_tokens
 from evalsuite.analysis.wordnet import find_wordnet
 
 SCORER = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
@@ -39,32 +41,25 @@ class FewSynonyms:
         return [Synset(SYNONYMS[word])] if word in SYNONYMS else []
 
 
-def few(word):
-    return frozenset(SYNONYMS.get(word, ()))
+def ours(texts, wordnet):
+    return (*rouge([rouge_tokens(text) for text in texts]), meteor([text.split() for text in texts], wordnet))
 
 
-def ours(texts, synonyms):
-    lexicon = Lexicon()
-    rouge_ids = [lexicon.rouge_ids(text) for text in texts]
-    meteor_ids = [lexicon.meteor_ids(text) for text in texts]
-    return (*rouge(rouge_ids), meteor(meteor_ids, meteor_words(lexicon, synonyms)))
-
-
-def assert_as_the_libraries(texts, synonyms, wordnet):
-    rouge1, rouge_l, found = ours(texts, synonyms)
-    for i, hypothesis in enumerate(texts):
-        for j, reference in enumerate(texts):
-            theirs = SCORER.score(hypothesis, reference)
-            if np.isnan(rouge1[i, j]):
-                assert theirs["rouge1"].fmeasure == 0
-            else:
-                assert rouge1[i, j] == pytest.approx(theirs["rouge1"].fmeasure, abs=1e-12)
-                assert rouge_l[i, j] == pytest.approx(theirs["rougeL"].fmeasure, abs=1e-12)
-            if np.isnan(found[i, j]):
-                assert not hypothesis.split() or not reference.split()
-            else:
-                expected = single_meteor_score(reference.split(), hypothesis.split(), wordnet=wordnet)
-                assert found[i, j] == pytest.approx(expected, abs=1e-12), (hypothesis, reference)
+def assert_as_the_libraries(texts, wordnet):
+    rouge1, rouge_l, found = ours(texts, wordnet)
+    for i, j in permutations(range(len(texts)), 2):
+        hypothesis, reference = texts[i], texts[j]
+        theirs = SCORER.score(hypothesis, reference)
+        if np.isnan(rouge1[i, j]):
+            assert theirs["rouge1"].fmeasure == 0
+        else:
+            assert rouge1[i, j] == pytest.approx(theirs["rouge1"].fmeasure, abs=1e-12)
+            assert rouge_l[i, j] == pytest.approx(theirs["rougeL"].fmeasure, abs=1e-12)
+        if np.isnan(found[i, j]):
+            assert not hypothesis.split() or not reference.split()
+        else:
+            expected = single_meteor_score(reference.split(), hypothesis.split(), wordnet=wordnet)
+            assert found[i, j] == pytest.approx(expected, abs=1e-12), (hypothesis, reference)
 
 
 WORDS = [
@@ -90,13 +85,13 @@ TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join), mi
 @settings(max_examples=60, deadline=None)
 @given(TEXTS)
 def test_few_words_with_many_repeats_match_in_every_stage(texts):
-    assert_as_the_libraries(texts, few, FewSynonyms())
+    assert_as_the_libraries(texts, FewSynonyms())
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(max_size=60), min_size=2, max_size=3))
 def test_any_text_at_all(texts):
-    assert_as_the_libraries(texts, few, FewSynonyms())
+    assert_as_the_libraries(texts, FewSynonyms())
 
 
 def test_real_answers(shared):
@@ -111,8 +106,8 @@ def test_real_answers(shared):
     common = sorted(set(answers[0]) & set(answers[1]))[:4]
     assert len(common) == 4
     for prompt in common:
-        # The reference implementation takes quadratic time.
-        assert_as_the_libraries([answers[0][prompt][:900], answers[1][prompt][:900]], few, FewSynonyms())
+        # rouge-score takes quadratic time.
+        assert_as_the_libraries([answers[0][prompt][:900], answers[1][prompt][:900]], FewSynonyms())
 
 
 def test_the_worked_example_of_nltks_own_page_with_wordnet(shared, monkeypatch):
@@ -121,7 +116,7 @@ def test_the_worked_example_of_nltks_own_page_with_wordnet(shared, monkeypatch):
     assert wordnet is not None
     hypothesis = "It is a guide to action which ensures that the military always obeys the commands of the party"
     reference = "It is a guide to action that ensures that the military will forever heed Party commands"
-    found = ours([hypothesis, reference], wordnet.synonyms)[2]
+    found = ours([hypothesis, reference], wordnet)[2]
     assert round(found[0, 1], 4) == 0.6944
     assert wordnet.is_adjective("clearer")
     assert wordnet.is_adjective("comprehensive")
@@ -140,10 +135,3 @@ def test_equal_texts_score_as_their_definitions_say():
     assert rouge1[0, 1] == rouge_l[0, 1] == 1
     # One chunk of three matches: 1 - 0.5 (1/3)^3.
     assert found[0, 1] == pytest.approx(1 - 0.5 / 27)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 5), max_size=30))
-def test_ranks_count_what_follows(groups):
-    ranks = ranks_from_end(np.array(groups, dtype=np.int64))
-    assert ranks.tolist() == [groups[i + 1 :].count(group) for i, group in enumerate(groups)]

@@ -50,7 +50,7 @@ def test_answers_meet_by_prompt_whatever_their_order(tmp_path):
     assert models["a"]["avg_rouge1"] == pytest.approx((pairs["a, b"]["rouge1"] + pairs["a, c"]["rouge1"]) / 2)
     # Deviation between b and c for each prompt, then the mean.
     assert models["a"]["std_rouge1"] == pytest.approx(np.mean([np.std([0.5, 0]), np.std([1, 0.8])]))
-    assert any("2 prompts are answered by every model" in note for note in table(analysis, "models").notes)
+    assert any("only the 2 prompts that every model answered" in note for note in table(analysis, "models").notes)
 
 
 def test_meteor_without_wordnet_has_another_name(tmp_path):
@@ -70,7 +70,7 @@ def test_an_answer_without_a_word_is_unscored_and_named(tmp_path):
     analysis = similarity(SimilarityConfig(words, tmp_path))
     (row,) = table(analysis, "pairs").rows
     assert row["rouge1"] == pytest.approx(1)
-    assert "a: 1 of 2 answers hold no a-z or 0-9; ROUGE leaves them unscored" in table(analysis, "models").notes
+    assert "a: 1 of 2 answers have no a-z or 0-9 and are unscored by ROUGE" in table(analysis, "models").notes
 
 
 def test_a_pair_without_any_scored_prompt_is_null_with_its_reason(tmp_path):
@@ -100,7 +100,7 @@ def test_one_model_and_two_of_one_name_are_refused(tmp_path):
     a, b, _ = three(tmp_path)
     with pytest.raises(UsageError, match="give two or more"):
         similarity(SimilarityConfig((a,), tmp_path))
-    with pytest.raises(UsageError, match="two of the models are called 'a'"):
+    with pytest.raises(UsageError, match="two models are called 'a'"):
         similarity(SimilarityConfig((a, b.replace("b=", "a=", 1)), tmp_path))
 
 

@@ -188,13 +188,13 @@ def test_unknown_sources_same_names_and_mixed_kinds_are_refused(tmp_path: Path) 
     a = write_answers(tmp_path, "a", {"p": "x"})
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "1.html").write_text('<div class="answer"><p>x</p></div>', encoding="utf-8")
-    with pytest.raises(UsageError, match="two of the answers are called 'a'"):
+    with pytest.raises(UsageError, match="two models are called 'a'"):
         style_analysis([a, a], tmp_path)
     with pytest.raises(DataError, match=r"no answers of mt_bench; it has a\.jsonl"):
         style_analysis([a], tmp_path, StyleOptions(sources=("mt_bench",)))
     with pytest.raises(UsageError, match="only one of the two kinds"):
         style_analysis([a, str(tmp_path / "pages")], tmp_path)
-    with pytest.raises(UsageError, match="no folder of judged"):
+    with pytest.raises(UsageError, match="not a folder of judged"):
         style_analysis([a], tmp_path, StyleOptions(as_published=True))
     (tmp_path / "pages" / "2.html").write_text("<p>x</p>", encoding="utf-8")
     with pytest.raises(DataError, match=r"2\.html has no"):
@@ -292,7 +292,7 @@ def test_a_ratio_of_ones_is_the_mean_and_ratios_scale() -> None:
     assert bootstrap_ratio_ci([2 * v for v in values], values, clusters) is None
     assert bootstrap_ratio_ci([1.0, 2], [0.0, 0]) is None
     assert bootstrap_ratio_ci([1.0], [1.0]) is None
-    with pytest.raises(ValueError, match="expected one each"):
+    with pytest.raises(ValueError, match="expected equal lengths"):
         bootstrap_ratio_ci([1.0], [1.0, 2])
 
 
@@ -310,4 +310,4 @@ def test_the_command_writes_prints_and_names_its_faults(tmp_path: Path) -> None:
     assert "Proportional frequencies" in printed.output
     failed = CliRunner().invoke(app, ["analyze", "style", "nobody", "--results", str(results)])
     assert failed.exit_code == 2
-    assert "cannot find the answers of 'nobody'" in failed.output
+    assert "no answers of 'nobody' found" in failed.output

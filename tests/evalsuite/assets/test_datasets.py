@@ -15,9 +15,10 @@ import yaml
 
 from evalsuite import assets
 from evalsuite.assets.asset import OnHub
-from evalsuite.assets.pins import PINS
 from evalsuite.assets.rows import rows_sha256
 from evalsuite.errors import DataError
+from evalsuite.suites.openllm.assets import ASSETS
+from evalsuite.suites.registry import all_assets
 from tests.evalsuite.assets_env import empty_machine, write_snapshot
 
 README = b"""---
@@ -81,11 +82,10 @@ def test_entered_twice_it_is_restored_once() -> None:
     first.__enter__()
     patched = datasets.load_dataset
     second.__enter__()
-    assert datasets.load_dataset is patched
-    assert patched is not original
-    first.__exit__(None, None, None)
-    assert datasets.load_dataset is patched
+    assert original not in (patched, datasets.load_dataset)
     second.__exit__(None, None, None)
+    assert datasets.load_dataset is patched
+    first.__exit__(None, None, None)
     assert datasets.load_dataset is original
 
 
@@ -107,7 +107,7 @@ def test_local_files_and_builders_are_left_alone(machine: Path, tmp_path: Path) 
 
 def test_a_missing_set_or_config_is_one_line(machine: Path) -> None:
     write_snapshot(machine / "hub", "org/set", two_configs("row"))
-    with assets.pinned_datasets():
+    with assets.pinned_datasets(ASSETS.values()):
         for repo, name in (("org/none", None), ("org/set", "three"), ("Idavidrein/gpqa", "gpqa_main")):
             with pytest.raises(DataError) as caught:
                 datasets.load_dataset(repo, name)
@@ -126,18 +126,9 @@ def test_with_the_network_the_hub_is_asked_last(monkeypatch: pytest.MonkeyPatch)
     assert asked == [("org/none", "one")]
 
 
-def test_availability_is_a_reason_or_nothing(machine: Path) -> None:
-    write_snapshot(machine / "hub", "org/set", two_configs("row"))
-    assert assets.datasets_available("org/set") is None
-    reason = assets.datasets_available("Idavidrein/gpqa")
-    assert reason is not None
-    assert "offline" in reason.lower()
-    assert "\n" not in reason
-
-
 def test_a_data_set_is_hashed_once_and_again_when_it_changes(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
-    musr = PINS["openllm/musr"]
-    (place,) = [place for place in musr.places if isinstance(place, OnHub)]
+    musr = ASSETS["openllm/musr"]
+    (place,) = [one for one in musr.locations if isinstance(one, OnHub)]
     readme = "---\nconfigs:\n- config_name: default\n  data_files:\n"
     files = {}
     for part in musr.parts:
@@ -146,30 +137,28 @@ def test_a_data_set_is_hashed_once_and_again_when_it_changes(monkeypatch: pytest
             b"narrative,question,choices,answer_choice\nn,q,\"['a']\"," + part.split.encode() + b"\n"
         )
     snapshot = write_snapshot(machine / "hub", place.repo, {"README.md": (readme + "---\n").encode(), **files})
-    found = assets.find("openllm/musr")
+    found = assets.find(musr)
     rows = [
         {"narrative": "n", "question": "q", "choices": "['a']", "answer_choice": split}
         for split in ("murder_mysteries", "object_placements", "team_allocation")
     ]
     assert (found.sha256, found.rows, found.path) == (rows_sha256(rows), 3, snapshot)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            importlib.import_module("evalsuite.assets.find"), "snapshot_rows", lambda *_: pytest.fail("hashed again")
-        )
-        assert assets.find("openllm/musr") == found
+        patch.setattr("evalsuite.assets.hub_datasets.snapshot_rows", lambda *_, **__: pytest.fail("hashed again"))
+        assert assets.find(musr) == found
     changed = (snapshot / "team_allocation.csv").resolve()
     changed.write_bytes(changed.read_bytes().replace(b"n,q", b"other,q"))
-    after = assets.find("openllm/musr")
+    after = assets.find(musr)
     assert after.sha256 == rows_sha256([*rows[:2], {**rows[2], "question": "q", "narrative": "other"}])
-    assert assets.verify(["openllm/musr"])[0]["sha256"] == after.sha256
+    assert assets.verify(ASSETS, ["openllm/musr"])[0]["sha256"] == after.sha256
     with assets.pinned_datasets():
         assert datasets.load_dataset("TAUR-Lab/MuSR")["team_allocation"][0]["narrative"] == "other"
 
 
 def test_a_snapshot_that_lacks_a_config_is_not_the_asset(machine: Path) -> None:
     write_snapshot(machine / "hub", "SaylorTwift/bbh", two_configs("row"))
-    with pytest.raises(DataError, match=r"openllm/bbh cannot be had.*boolean_expressions"):
-        assets.find("openllm/bbh")
+    with pytest.raises(DataError, match=r"openllm/bbh not found.*boolean_expressions"):
+        assets.find(ASSETS["openllm/bbh"])
 
 
 def leaderboard_configs(folder: str) -> set[tuple[str, str | None]]:
@@ -191,14 +180,14 @@ def leaderboard_configs(folder: str) -> set[tuple[str, str | None]]:
 
 @pytest.mark.parametrize(("name", "folder"), [("bbh", "bbh_mc"), ("math", "math"), ("gpqa", "gpqa")])
 def test_the_pins_name_what_the_leaderboard_tasks_read(name: str, folder: str) -> None:
-    asset = PINS[f"openllm/{name}"]
-    (place,) = [place for place in asset.places if isinstance(place, OnHub)]
+    asset = ASSETS[f"openllm/{name}"]
+    (place,) = [one for one in asset.locations if isinstance(one, OnHub)]
     assert leaderboard_configs(folder) == {(place.repo, part.config) for part in asset.parts}
 
 
 def test_the_mirror_is_what_the_pins_say(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALSUITE_MIRROR", str(shared / "mirror"))
-    states = {row["name"]: row for row in assets.verify()}
+    states = {row["name"]: row for row in assets.verify(all_assets())}
     local = [
         name
         for name in states
@@ -215,7 +204,7 @@ def test_the_mirror_is_what_the_pins_say(shared: Path, monkeypatch: pytest.Monke
 
 def test_the_pin_of_bbh_follows_from_its_definition(shared: Path) -> None:
     (snapshot,) = (shared / "mirror/hub/datasets--SaylorTwift--bbh/snapshots").iterdir()
-    bbh = PINS["openllm/bbh"]
+    bbh = ASSETS["openllm/bbh"]
     rows = [
         row
         for config in sorted(str(part.config) for part in bbh.parts)

@@ -24,7 +24,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def stub(monkeypatch: pytest.MonkeyPatch, convert: Callable[[Path, Path], None], *, pinned: bool = True) -> None:
     found = Found("demo/model", Path("model.gguf"), "wheel", "0" * 64, pinned, note="" if pinned else "other bytes")
-    monkeypatch.setattr(demo, "find", lambda name: found)
+    monkeypatch.setattr(demo, "find", lambda asset: found)
     monkeypatch.setattr(demo, "_convert", convert)
 
 
@@ -64,7 +64,7 @@ def test_a_conversion_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch,
     assert not list((machine / "cache/demo").iterdir())
 
 
-def test_the_converter_s_last_words_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_converter_s_last_line_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: unknown architecture\n")
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: failed)
     with pytest.raises(DataError, match=r"\(ValueError: unknown architecture\)"):

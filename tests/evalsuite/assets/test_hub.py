@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 
 from evalsuite import assets
-from evalsuite.assets import hub
+from evalsuite.assets import hub_datasets
+from evalsuite.assets.asset import Asset, OnHub
+from evalsuite.assets.find import attempts
 from evalsuite.assets.locations import Absent, download_hub_cache
+from evalsuite.errors import DataError, first_line
+from evalsuite.suites.openllm.assets import ASSETS
 from tests.evalsuite.assets_env import empty_machine
 
 REPO = "MixEval/MixEval"
@@ -24,15 +28,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, names: list[str], fetched: list[tuple[str, str, Path]]) -> None:
-    def download(repo: str, name: str, *, repo_type: str, cache_dir: Path) -> str:
+def fake_hub(monkeypatch: pytest.MonkeyPatch, snapshot: Path, asked: list[tuple[str, Path, str | None]]) -> None:
+    def download(repo: str, *, repo_type: str, cache_dir: Path, allow_patterns: str | None) -> str:
         assert repo_type == "dataset"
-        fetched.append((repo, name, cache_dir))
-        return f"/snapshot/{name}"
+        asked.append((repo, cache_dir, allow_patterns))
+        return str(snapshot)
 
-    info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, repo, timeout: info)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda self, repo, timeout: None)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -43,47 +46,31 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 
 def test_a_pattern_names_shards_in_order(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
-    fetched: list[tuple[str, str, Path]] = []
-    names = [
-        "README.md",
-        "MixEval/free_form-2.parquet",
-        "MixEval/free_form-1.parquet",
-        "MixEval_Hard/free_form.parquet",
-    ]
-    fake_hub(monkeypatch, names, fetched)
-    paths = hub.fetch_files(REPO, "MixEval/free_form*.parquet")
-    assert [str(path) for path in paths] == [f"/snapshot/{names[2]}", f"/snapshot/{names[1]}"]
-    assert {cache for _, _, cache in fetched} == {machine / "hub"}
-    with pytest.raises(Absent, match="no file"):
-        hub.fetch_files(REPO, "nothing*")
+    shards = [machine / "snapshot" / "MixEval" / f"free_form-{number}.parquet" for number in (1, 2)]
+    for path in [*reversed(shards), machine / "snapshot" / "MixEval_Hard" / "free_form.parquet"]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    asked: list[tuple[str, Path, str | None]] = []
+    fake_hub(monkeypatch, machine / "snapshot", asked)
+    asset = Asset("a", "s", "MIT", "rows", (OnHub(REPO, "MixEval/free_form*.parquet"),))
+    assert [attempt.paths for attempt in attempts(asset)] == [[], shards]
+    assert asked == [(REPO, machine / "hub", "MixEval/free_form*.parquet")]
+    with pytest.raises(DataError, match=r"the hub \(no nothing\*\)"):
+        assets.find(replace(asset, locations=(OnHub(REPO, "nothing*"),)))
 
 
 def test_the_hub_s_error_becomes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, OSError("\n401 Client Error\nsee the page\n"))
     with pytest.raises(Absent) as caught:
-        hub.fetch_snapshot(REPO)
+        hub_datasets.fetch_snapshot(REPO)
     assert str(caught.value) == "401 Client Error"
-    reason = assets.datasets_available("Idavidrein/gpqa")
-    assert reason is not None
-    assert "(401 Client Error)" in reason
-    assert "hf auth login" in reason
+    with pytest.raises(DataError, match=r"the hub \(401 Client Error\).*hf auth login"):
+        assets.find(ASSETS["openllm/gpqa"])
 
 
 def test_an_endless_message_is_cut() -> None:
-    assert len(hub.one_line(ValueError("x" * 1000))) == 200
-    assert hub.one_line(ValueError()) == "ValueError"
-
-
-def test_a_gated_set_is_told_from_an_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, ["README.md"], [])
-
-    def auth_check(repo: str, *, repo_type: str) -> None:
-        if repo == "Idavidrein/gpqa":
-            raise PermissionError("Access to this data set is restricted")
-
-    monkeypatch.setattr(huggingface_hub, "auth_check", auth_check)
-    assert hub.why_not_on_hub("TAUR-Lab/MuSR") is None
-    assert hub.why_not_on_hub("Idavidrein/gpqa") == "Access to this data set is restricted"
+    assert len(first_line(ValueError("x" * 1000))) == 200
+    assert first_line(ValueError()) == "ValueError"
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "EVALSUITE_OFFLINE", "TRANSFORMERS_OFFLINE"])
@@ -91,7 +78,7 @@ def test_offline_means_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch, var
     monkeypatch.setenv(variable, "1")
     fail_with(monkeypatch, AssertionError("the hub was asked"))
     with pytest.raises(Absent, match=f"{variable} is set"):
-        hub.files_on_hub(REPO)
+        hub_datasets.fetch_snapshot(REPO)
 
 
 def test_a_read_only_hub_cache_is_not_written(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:

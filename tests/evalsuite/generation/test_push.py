@@ -1,4 +1,4 @@
-"""The upload, against a hub that only writes down what it is told."""
+"""The upload, against a fake hub that records the calls."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Hub:
         self.error = error
 
     def __getattr__(self, name):
-        def call(*words, **options):
+        def call(*arguments, **options):
             if self.error:
                 raise self.error
-            self.calls.append((name, words, options))
+            self.calls.append((name, arguments, options))
 
         return call
 
 
 @pytest.fixture
-def made(tmp_path):
+def generated(tmp_path):
     chats = write_chats(tmp_path / "chats.jsonl", 4)
     with StubEndpoint(answering) as stub, StubEndpoint(answering, model="other") as other:
         one = generate(config(stub, chats, tmp_path / "one"))
@@ -35,8 +35,8 @@ def made(tmp_path):
     return one, two
 
 
-def test_shards_manifest_and_card_are_uploaded_and_nothing_else(made):
-    one, two = made
+def test_only_shards_manifest_and_card_are_uploaded(generated):
+    one, two = generated
     hub = Hub()
     assert push("org/chats", one, public=False, api=hub) == "https://huggingface.co/datasets/org/chats"
     assert [name for name, _, _ in hub.calls] == ["create_repo", "upload_folder", "upload_file"]
@@ -54,6 +54,6 @@ def test_shards_manifest_and_card_are_uploaded_and_nothing_else(made):
     assert [options["path_in_repo"] for _, _, options in several.calls[1:3]] == [folder.name for folder in two.folders]
 
 
-def test_a_hub_that_refuses_is_one_sentence(made):
+def test_an_upload_error_is_one_sentence(generated):
     with pytest.raises(DataError, match=r"cannot upload to org/chats \(401 Unauthorized\); log in"):
-        push("org/chats", made[0], public=False, api=Hub(OSError("401 Unauthorized\nmore")))
+        push("org/chats", generated[0], public=False, api=Hub(OSError("401 Unauthorized\nmore")))

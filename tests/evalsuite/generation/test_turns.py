@@ -1,4 +1,4 @@
-"""One conversation answered: histories, seeds, failures; and the shards' order and bounds."""
+"""Answering one conversation (histories, seeds, failures), and the order and bounds of shards."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from evalsuite.conversations.formats import Conversation, prompts_of
 from evalsuite.errors import CheckpointError
 from evalsuite.generation.answers import RollingStore
-from evalsuite.generation.feed import Mark, Prompted, Seen
-from evalsuite.generation.shards import Columns, Row, ShardBook, file_name
-from evalsuite.generation.turns import Asking, Turn, answer_conversation
+from evalsuite.generation.feed import Mark, Prompted, SeenConversations
+from evalsuite.generation.shards import Columns, Row, ShardWriter, file_name
+from evalsuite.generation.turns import AnswerSettings, Turn, answer_conversation
 from evalsuite.serving.requests import Completion
 from judges.types import Message, Unscored
 from tests.evalsuite.scripted_chat import ScriptedChat
 
 
 def scripted(**fails):
-    """A model that answers "re: <last text>"; ``fails`` maps a text to what happens instead."""
+    """A model that answers "re: <last text>"; ``fails`` maps a text to another reply."""
 
     def reply(call):
-        happens = fails.get(call.messages[-1].content)
-        if isinstance(happens, Exception):
-            raise happens
-        return happens or Completion(f"re: {call.messages[-1].content}", "stop", 7, 3, 0, -1.23456)
+        failure = fails.get(call.messages[-1].content)
+        if isinstance(failure, Exception):
+            raise failure
+        return failure or Completion(f"re: {call.messages[-1].content}", "stop", 7, 3, 0, -1.23456)
 
     return ScriptedChat(reply)
 
@@ -35,22 +35,24 @@ def conversation(*pairs, name="h"):
     return prompts_of({"conversation_hash": name, "messages": [{"role": r, "content": t} for r, t in pairs]}, "chat")
 
 
-def asking(**changes):
-    return Asking(**({"policy": "own", "max_new_tokens": 5, "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes))
+def answer_settings(**changes):
+    return AnswerSettings(
+        **({"policy": "own", "max_new_tokens": 5, "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes)
+    )
 
 
 THREE = (("user", "a"), ("assistant", "A"), ("user", "b"), ("assistant", "B"), ("user", "c"))
 
 
 def answered(talk, model, **changes):
-    return asyncio.run(answer_conversation(talk, model, asking(**changes)))
+    return asyncio.run(answer_conversation(talk, model, answer_settings(**changes)))
 
 
 def texts(messages):
     return [message.content for message in messages]
 
 
-def test_own_history_holds_the_models_answers_and_teacher_forced_the_original_ones():
+def test_own_history_has_the_models_answers_and_teacher_forced_the_original_ones():
     own, forced = scripted(), scripted()
     answered(conversation(*THREE), own)
     answered(conversation(*THREE), forced, policy="teacher-forced")
@@ -62,12 +64,12 @@ def test_own_history_holds_the_models_answers_and_teacher_forced_the_original_on
     assert [texts(call.messages) for call in forced.calls] == [["a"], ["a", "A", "b"], ["a", "A", "b", "B", "c"]]
 
 
-def test_a_turn_is_recorded_with_what_the_server_told():
+def test_a_turn_is_recorded_with_the_servers_figures():
     turns = answered(conversation(("user", "a")), scripted())
     assert turns == (Turn("user", "a"), Turn("assistant", "re: a", "stop", -1.2346, 7, 3))
 
 
-def test_a_failed_turn_ends_the_asking_only_where_later_turns_build_on_it():
+def test_a_failed_turn_ends_the_conversation_only_with_own_history():
     fails = {"b": Unscored("context_length", "too long")}
     for policy, last in (("own", "no_answer"), ("teacher-forced", None)):
         model = scripted(**fails)
@@ -78,15 +80,15 @@ def test_a_failed_turn_ends_the_asking_only_where_later_turns_build_on_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(" \n", "empty"), ("half \ud83d of a pair", "malformed_row"), ("odd", "bad_roles")]
+    ("text", "expected"), [(" \n", "empty"), ("lone \ud83d surrogate", "malformed_row"), ("odd", "bad_roles")]
 )
-def test_a_user_turn_that_cannot_be_asked_has_its_reason(text, expected):
+def test_a_user_turn_that_cannot_be_asked_has_a_reason(text, expected):
     model = scripted(odd=CheckpointError("the template wants turns to alternate"))
     turns = answered(conversation(("user", text)), model)
     assert turns == (Turn("user", text), Turn("assistant", None, expected))
 
 
-def test_the_system_turn_is_the_conversations_own_or_the_one_given():
+def test_the_system_turn_is_the_given_one_or_the_conversations():
     talk = conversation(("system", "own"), ("user", "a"))
     for given_text, expected in ((None, "own"), ("given", "given")):
         model = scripted()
@@ -95,7 +97,7 @@ def test_the_system_turn_is_the_conversations_own_or_the_one_given():
         assert model.calls[0].messages == (Message("system", expected), Message("user", "a"))
 
 
-def test_seeds_depend_on_run_conversation_and_turn_alone():
+def test_seeds_depend_only_on_run_conversation_and_turn():
     def seeds(name, **changes):
         model = scripted()
         answered(conversation(*THREE, name=name), model, **changes)
@@ -118,72 +120,72 @@ def row(index):
     return Row(prompted, (Turn("user", "q"), Turn("assistant", f"answer {index}", "stop")), None)
 
 
-def book(folder, size, ahead=4, written=None):
-    return ShardBook(folder, "", Columns(schema(), "m", "own"), size, ahead, written or {})
+def writer(folder, size, ahead=4, written=None):
+    return ShardWriter(folder, "", Columns(schema(), "m", "own"), size, ahead, written or {})
 
 
 @settings(max_examples=25, deadline=None)
 @given(order=st.permutations(range(13)), size=st.integers(1, 15))
-def test_files_hold_the_sources_order_whatever_ends_first(tmp_path_factory, order, size):
+def test_files_have_the_sources_order_whichever_row_finishes_first(tmp_path_factory, order, size):
     import pyarrow.parquet as pq
 
     folder = tmp_path_factory.mktemp("shards")
 
-    async def place_all():
-        shards = book(folder, size)
+    async def add_all():
+        shards = writer(folder, size)
         for index in order:
-            await shards.place(row(index))
-        await shards.end(13)
+            await shards.add(row(index))
+        await shards.finish(13)
         return shards
 
-    shards = asyncio.run(place_all())
+    shards = asyncio.run(add_all())
     read = [pq.read_table(folder / file_name(number, ""))["n"].to_pylist() for number in sorted(shards.written)]
     assert [n for part in read for n in part] == list(range(13))
     assert all(len(part) == size for part in read[:-1])
-    assert shards.waiting == 0
+    assert shards.buffered == 0
     assert [shard.mark.rows for _, shard in sorted(shards.written.items())] == [part[-1] + 1 for part in read]
 
 
 @pytest.mark.parametrize(("size", "ahead"), [(10, 4), (3, 8), (1, 5)])
-async def test_a_straggler_holds_back_what_lies_beyond_reach_and_nothing_else(tmp_path, size, ahead):
-    shards = book(tmp_path, size, ahead)
+async def test_a_straggler_blocks_only_rows_beyond_reach(tmp_path, size, ahead):
+    shards = writer(tmp_path, size, ahead)
     assert shards.reach >= ahead + 1
     for index in range(1, shards.reach):
-        await asyncio.wait_for(shards.room_for(index), 5)
-        await shards.place(row(index))
-    beyond = asyncio.ensure_future(shards.room_for(shards.reach))
+        await asyncio.wait_for(shards.admit(index), 5)
+        await shards.add(row(index))
+    beyond = asyncio.ensure_future(shards.admit(shards.reach))
     await asyncio.sleep(0.05)
     assert not beyond.done()
-    assert shards.waiting <= shards.reach
-    await shards.place(row(0))
+    assert shards.buffered <= shards.reach
+    await shards.add(row(0))
     await asyncio.wait_for(beyond, 5)
 
 
-def test_a_conversation_is_the_first_of_its_kind_however_often_its_row_is_read(tmp_path):
-    seen = Seen(tmp_path / "seen.sqlite")
+def test_is_first_is_idempotent_for_the_same_row(tmp_path):
+    seen = SeenConversations(tmp_path / "seen.sqlite")
     assert [seen.is_first("x", 1), seen.is_first("y", 2), seen.is_first("x", 3)] == [True, True, False]
     seen.commit(2)
     seen.close()
-    again = Seen(tmp_path / "seen.sqlite")
+    again = SeenConversations(tmp_path / "seen.sqlite")
     assert [again.is_first("x", 1), again.is_first("y", 2), again.is_first("x", 3)] == [True, True, False]
     again.close()
 
 
-def test_answers_are_kept_until_their_shard_and_all_before_it_are_written(tmp_path):
+def test_answers_are_kept_until_their_shard_and_all_earlier_ones_are_written(tmp_path):
     with RollingStore(tmp_path) as store:
         store.open_shard(0)
         store.put("a", {"shard": 0})
         store.open_shard(1)
         store.put("b", {"shard": 0})
-        store.forget_before(0)
+        store.delete_before(0)
         assert store.get("a") == store.get("b") == {"shard": 0}
     with RollingStore(tmp_path) as store:
         store.open_shard(0)
         store.put("c", {"shard": 0})
         assert store.get("a") == {"shard": 0}
-        store.forget_before(1)
+        store.delete_before(1)
         assert store.get("a") is None
         assert store.get("c") == {"shard": 0}
-        store.forget_before(2)
+        store.delete_before(2)
         assert store.get("c") is None
     assert not [path for path in tmp_path.iterdir() if "answers" in path.name]

@@ -1,4 +1,4 @@
-"""A mix from recipe to files: exactly what was asked, the same bytes each time, and every row accounted for."""
+"""Building a mix: exact counts, byte-identical files, and every row accounted for."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
-from evalsuite.mix import mix as mix_module
+from evalsuite.mix import build as mix_module
 from evalsuite.mix.build import ContaminationConfig, build_mix
 from evalsuite.mix.rows import Stream
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.recipes.recipe import recipe_of
 from evalsuite.training.data import open_training_data
 from tests.evalsuite.tiny_checkpoint import write_tokenizer
 
-NOTHING = ContaminationConfig(data=None)
+NO_CHECK = ContaminationConfig(data=None)
 
 
 def chat(number: int, *, answer: str = "answer", dgm: str = "", turns: int = 1, **extra):
@@ -48,9 +48,9 @@ def write(path: Path, rows) -> str:
     return str(path)
 
 
-def build(out: Path, sources, *, contamination=NOTHING, seed=0, fresh=False, **mix):
+def build(out: Path, sources, *, contamination=NO_CHECK, seed=0, fresh=False, **mix):
     recipe = recipe_of({"name": "r", "seed": seed, "mix": {"sources": sources, **mix}})
-    return build_mix(recipe, out, Silence(), contamination=contamination, fresh=fresh)
+    return build_mix(recipe, out, NoProgress(), contamination=contamination, fresh=fresh)
 
 
 def rows_of(out: Path):
@@ -61,7 +61,7 @@ def first_prompts(out: Path) -> list[str]:
     return [row["messages"][0]["content"] for row in rows_of(out)]
 
 
-def test_the_mix_holds_what_was_asked_and_says_so(tmp_path):
+def test_the_mix_and_its_document_match_the_recipe(tmp_path):
     chats = write(tmp_path / "chats.jsonl", [chat(number) for number in range(30)])
     table = {
         "question": [f"Which is number {n}?" for n in range(12)],
@@ -95,10 +95,11 @@ def test_the_mix_holds_what_was_asked_and_says_so(tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.mix.build import ContaminationConfig, build_mix
 from evalsuite.recipes.recipe import read_recipe
-build_mix(read_recipe(Path(sys.argv[1])), Path(sys.argv[2]), Silence(), contamination=ContaminationConfig(data="mini"))
+recipe, out = read_recipe(Path(sys.argv[1])), Path(sys.argv[2])
+build_mix(recipe, out, NoProgress(), contamination=ContaminationConfig(data="mini"))
 """
 
 
@@ -120,49 +121,49 @@ def test_the_same_recipe_gives_the_same_bytes_in_any_process(tmp_path):
     assert built[0] == built[1]
 
 
-def test_the_order_of_a_sources_rows_changes_nothing(tmp_path):
+def test_the_order_of_a_sources_rows_does_not_matter(tmp_path):
     rows = [chat(number) for number in range(40)]
     forward, backward = write(tmp_path / "f.jsonl", rows), write(tmp_path / "b.jsonl", rows[::-1])
-    for word, out in ((forward, "of"), (backward, "ob")):
-        build(tmp_path / out, [{"name": "s", "data": word, "count": 15}])
+    for path, out in ((forward, "of"), (backward, "ob")):
+        build(tmp_path / out, [{"name": "s", "data": path, "count": 15}])
     assert rows_of(tmp_path / "of") == rows_of(tmp_path / "ob")
 
 
-def test_a_larger_draw_with_the_same_seed_holds_the_smaller_one(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(60)])
+def test_a_larger_draw_with_the_same_seed_contains_the_smaller_one(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(60)])
     small, large = tmp_path / "small", tmp_path / "large"
-    build(small, [{"data": word, "count": 10}])
-    build(large, [{"data": word, "count": 30}])
+    build(small, [{"data": path, "count": 10}])
+    build(large, [{"data": path, "count": 30}])
     assert set(first_prompts(small)) < set(first_prompts(large))
     other = tmp_path / "other"
-    build(other, [{"data": word, "count": 10}], seed=1)
+    build(other, [{"data": path, "count": 10}], seed=1)
     assert set(first_prompts(other)) != set(first_prompts(small))
 
 
-def test_too_few_rows_are_an_error_that_says_where_they_went(tmp_path):
+def test_too_few_rows_are_an_error_with_the_losses(tmp_path):
     rows = [chat(n, language="English") for n in range(6)] + [chat(n, language="French") for n in range(6, 10)]
     rows += [rows[0], {"messages": [{"role": "user", "content": "alone"}]}]
-    word = write(tmp_path / "c.jsonl", rows)
-    source = {"data": word, "count": 8, "filters": {"language": "english"}}
+    path = write(tmp_path / "c.jsonl", rows)
+    source = {"data": path, "count": 8, "filters": {"language": "english"}}
     expected = (
-        r"asks source 'c' for 8 conversations and it can give 6 "
-        r"\(of 12 rows were left out: duplicate 1, language 4, no_answer 1\); .*allow_fewer: true"
+        r"asks for 8 conversations of source 'c', which has 6 "
+        r"\(12 rows, of which were left out: duplicate 1, language 4, no_answer 1\); .*allow_fewer: true"
     )
     with pytest.raises(DataError, match=expected):
         build(tmp_path / "out", [source])
     assert not (tmp_path / "out").exists()
     document = build(tmp_path / "out", [{**source, "allow_fewer": True}])
-    own = document["sources"][0]
-    assert (own["asked"], own["taken"], own["fewer"], document["n_rows"]) == (8, 6, True, 6)
-    member = own["members"][0]
+    source = document["sources"][0]
+    assert (source["asked"], source["taken"], source["fewer"], document["n_rows"]) == (8, 6, True, 6)
+    member = source["members"][0]
     assert member["n_rows"] == member["taken"] + sum(member["dropped"].values())
 
 
-@pytest.mark.parametrize("more", [{}, {"count": 3}, {"count": 3, "allow_fewer": True}])
-def test_a_source_that_gives_nothing_is_no_case_for_fewer(tmp_path, more):
-    word = write(tmp_path / "c.jsonl", [chat(number, language="French") for number in range(4)])
-    source = {"data": word, "filters": {"language": "English"}, **more}
-    with pytest.raises(DataError, match=r"it can give 0 .*language 4\); loosen its filters, give other data") as caught:
+@pytest.mark.parametrize("count", [{}, {"count": 3}, {"count": 3, "allow_fewer": True}])
+def test_a_source_without_any_rows_is_an_error_even_with_allow_fewer(tmp_path, count):
+    path = write(tmp_path / "c.jsonl", [chat(number, language="French") for number in range(4)])
+    source = {"data": path, "filters": {"language": "English"}, **count}
+    with pytest.raises(DataError, match=r"which has 0 .*language 4\); loosen its filters, give other data") as caught:
         build(tmp_path / "out", [source])
     assert "allow_fewer" not in str(caught.value)
 
@@ -186,8 +187,8 @@ def test_filters_keep_exactly_the_rows_that_pass(tmp_path, filters, kept):
         for message, end in zip(row["messages"][1::2], ends, strict=True):
             message["finish_reason"] = end
         rows.append(row)
-    word = write(tmp_path / "c.jsonl", rows)
-    document = build(tmp_path / "out", [{"data": word, "filters": filters}])
+    path = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": path, "filters": filters}])
     assert {int(prompt.split()[1]) for prompt in first_prompts(tmp_path / "out")} == kept
     assert document["sources"][0]["members"][0]["dropped"] == {next(iter(filters)): 4 - len(kept)}
 
@@ -206,18 +207,18 @@ def test_a_blend_draws_equal_numbers_and_no_conversation_twice(tmp_path):
     prompts = first_prompts(tmp_path / "out")
     assert len(set(prompts)) == 36
     assert document["dgms"] == ["A", "B", "C"]
-    # Of the 40 conversations that somebody has, each can give 13, and one of them one more.
-    with pytest.raises(DataError, match=r"for 42 conversations and it can give 40 in equal shares"):
+    # Of 40 conversations each DGM can give 13, and one of them one more.
+    with pytest.raises(DataError, match=r"for 42 conversations of source 'mixed', which has 40 in equal shares"):
         build(tmp_path / "more", [{"name": "mixed", "blend": blend, "count": 42}])
     every = build(tmp_path / "all", [{"name": "mixed", "blend": blend}])
     assert [member["taken"] for member in every["sources"][0]["members"]] == [13, 13, 13]
 
 
 @pytest.mark.parametrize(("members", "small", "large"), [(2, 101, 200), (3, 100, 200), (3, 25, 50), (3, 390, 399)])
-def test_a_larger_blend_holds_the_smaller_one_with_its_answers(tmp_path, members, small, large):
+def test_a_larger_blend_contains_the_smaller_one_with_its_answers(tmp_path, members, small, large):
     blend = []
     for dgm in "ABC"[:members]:
-        # The first DGM has every other prompt only.
+        # The first DGM has only every other prompt.
         rows = [chat(number, dgm=dgm) for number in range(0, 400, 2 if dgm == "A" else 1)]
         blend.append({"data": write(tmp_path / f"{dgm}.jsonl", rows), "dgm": dgm})
     drawn = []
@@ -232,26 +233,26 @@ def test_a_larger_blend_holds_the_smaller_one_with_its_answers(tmp_path, members
     assert set(drawn[0]) < set(drawn[1])
 
 
-def test_the_order_of_rows_changes_nothing_in_a_blend_either(tmp_path):
+def test_the_order_of_rows_does_not_matter_in_a_blend(tmp_path):
     a = [chat(number, answer=answer, dgm="a") for number in range(12) for answer in ("answer", "ANSWER", "other")]
     b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(12)])
     for on in ("conversation", "prompts"):
         built = []
         for name, rows in (("f", a), ("r", a[::-1])):
-            word = write(tmp_path / "a.jsonl", rows)
-            blend = [{"data": word, "dgm": "A"}, {"data": b, "dgm": "B"}]
+            path = write(tmp_path / "a.jsonl", rows)
+            blend = [{"data": path, "dgm": "A"}, {"data": b, "dgm": "B"}]
             build(tmp_path / name, [{"name": "s", "blend": blend, "count": 11}], duplicates={"on": on})
             built.append((tmp_path / name / "mix-00000-of-00001.parquet").read_bytes())
         assert built[0] == built[1]
 
 
-def test_a_source_is_read_three_times_at_most_in_a_blend(tmp_path, monkeypatch):
+def test_a_blend_is_read_at_most_three_times(tmp_path, monkeypatch):
     reads = []
-    whole = Stream.conversations
+    conversations = Stream.conversations
 
-    def counted(self, *words):
+    def counted(self, *arguments):
         reads.append(self.dgm)
-        return whole(self, *words)
+        return conversations(self, *arguments)
 
     monkeypatch.setattr(Stream, "conversations", counted)
     a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(600)])
@@ -262,10 +263,10 @@ def test_a_source_is_read_three_times_at_most_in_a_blend(tmp_path, monkeypatch):
     assert sorted(reads) == ["A"] * 3 + ["B"] * 3
 
 
-def test_duplicates_go_within_and_across_sources(tmp_path):
+def test_duplicates_are_dropped_within_and_across_sources(tmp_path):
     a = write(tmp_path / "a.jsonl", [chat(1), {"messages": chat(1)["messages"], "id": 2}, chat(2)])
-    shouted = [{**turn, "content": turn["content"].upper() + "  "} for turn in chat(2)["messages"]]
-    b = write(tmp_path / "b.jsonl", [{"messages": shouted}, chat(3), chat(1, answer="another answer")])
+    upper = [{**turn, "content": turn["content"].upper() + "  "} for turn in chat(2)["messages"]]
+    b = write(tmp_path / "b.jsonl", [{"messages": upper}, chat(3), chat(1, answer="another answer")])
     document = build(tmp_path / "out", [{"data": a}, {"data": b}])
     assert [source["taken"] for source in document["sources"]] == [2, 2]
     assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
@@ -276,11 +277,11 @@ def test_duplicates_go_within_and_across_sources(tmp_path):
     assert [source["taken"] for source in kept["sources"]] == [3, 3]
 
 
-def test_texts_are_equal_but_for_case_white_space_and_composed_marks(tmp_path):
+def test_texts_are_compared_without_case_white_space_and_composition(tmp_path):
     texts = ["Is 2³ prime?", "Is 23 prime?", "Caf\u00e9 or tea", "cafe\u0301  OR tea"]
     rows = [{"messages": [{"role": "user", "content": text}, chat(0)["messages"][1]]} for text in texts]
-    word = write(tmp_path / "c.jsonl", rows)
-    document = build(tmp_path / "out", [{"data": word}])
+    path = write(tmp_path / "c.jsonl", rows)
+    document = build(tmp_path / "out", [{"data": path}])
     assert document["sources"][0]["members"][0]["dropped"] == {"duplicate": 1}
     assert {"Is 2³ prime?", "Is 23 prime?"} <= set(first_prompts(tmp_path / "out"))
 
@@ -305,7 +306,7 @@ def words_from(generator: random.Random, count: int) -> list[str]:
     return [f"w{generator.randrange(10**6)}" for _ in range(count)]
 
 
-def test_in_a_blend_a_member_with_plenty_leaves_near_duplicates_to_the_scarce_one(tmp_path):
+def test_near_duplicates_are_left_to_the_short_member_of_a_blend(tmp_path):
     generator = random.Random(0)
     plenty = [" ".join(words_from(generator, 40)) for _ in range(60)]
     # 36 five-grams of 37 in common: Jaccard 0.97.
@@ -329,17 +330,17 @@ def test_in_a_blend_a_member_with_plenty_leaves_near_duplicates_to_the_scarce_on
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_joins_an_offer_keeps_its_own_near_duplicates_out(tmp_path, seed):
+def test_near_duplicates_of_an_offers_rows_are_kept_out(tmp_path, seed):
     generator = random.Random(0)
     texts: list[list[str]] = [[], [], []]
     for _ in range(12):
         words = words_from(generator, 70)
-        # Moved by five words: 51 five-grams of 61 in common, by ten 46 of 66. So 0.84 for neighbours, else 0.70.
+        # Shifted by five words, 51 of 61 five-grams are shared (0.84), by ten 46 of 66 (0.70).
         for member in range(3):
             texts[member].append(" ".join(words[5 * member : 5 * member + 60]))
     blend = [
-        {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(one, "yes") for one in own]), "dgm": dgm}
-        for dgm, own in zip("ABC", texts, strict=True)
+        {"data": write(tmp_path / f"{dgm}.jsonl", [chat_of(text, "yes") for text in member]), "dgm": dgm}
+        for dgm, member in zip("ABC", texts, strict=True)
     ]
     source = {"name": "s", "blend": blend}
     build(tmp_path / "out", [source], duplicates={"near": 0.77, "on": "prompts"}, seed=seed)
@@ -349,20 +350,20 @@ def test_what_joins_an_offer_keeps_its_own_near_duplicates_out(tmp_path, seed):
     assert not [chain for chain in zip(*texts, strict=True) if {chain[1], chain[2]} <= drawn]
 
 
-def test_a_mix_that_stands_whole_is_kept_and_a_damaged_one_is_built_again(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+def test_a_complete_mix_is_kept_and_a_damaged_one_rebuilt(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
     out = tmp_path / "out"
-    first = build(out, [{"data": word, "count": 5}])
+    first = build(out, [{"data": path, "count": 5}])
     shard = out / first["shards"][0]["file"]
     stamp = shard.stat().st_mtime_ns
-    assert build(out, [{"data": word, "count": 5}]) == first
+    assert build(out, [{"data": path, "count": 5}]) == first
     assert shard.stat().st_mtime_ns == stamp
     shard.write_bytes(shard.read_bytes()[:-1])
-    assert build(out, [{"data": word, "count": 5}]) == first
+    assert build(out, [{"data": path, "count": 5}]) == first
     assert hashlib.sha256(shard.read_bytes()).hexdigest() == first["shards"][0]["sha256"]
 
 
-def test_other_tokenizer_files_under_the_same_name_are_another_mix(tmp_path):
+def test_changed_tokenizer_files_give_another_mix(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     # Row n has n words of ten letters, and "yes".
@@ -370,7 +371,7 @@ def test_other_tokenizer_files_under_the_same_name_are_another_mix(tmp_path):
     sources = [{"data": write(tmp_path / "c.jsonl", rows), "filters": {"max_tokens": 24}}]
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    write_tokenizer(folder)  # a token a letter
+    write_tokenizer(folder)  # one token per letter
     built = build(tmp_path / "out", sources, tokenizer=str(folder))
     assert (built["n_rows"], built["tokens"]) == (2, (10 + 3) + (21 + 3))
     by_words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -380,18 +381,20 @@ def test_other_tokenizer_files_under_the_same_name_are_another_mix(tmp_path):
     assert (built["n_rows"], built["tokens"]) == (5, sum(number + 1 for number in range(1, 6)))
 
 
-def test_a_tokenizer_that_is_not_there_is_one_sentence(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(1)])
+def test_a_missing_tokenizer_is_one_sentence(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(1)])
     for name in (str(tmp_path), "./nobody"):
-        with pytest.raises(DataError, match=r"cannot be loaded .*; name a model under mix.tokenizer") as error:
-            build(tmp_path / "out", [{"data": word}], tokenizer=name)
+        with pytest.raises(
+            DataError, match=r"cannot load the tokenizer .*; give another model as mix.tokenizer"
+        ) as error:
+            build(tmp_path / "out", [{"data": path}], tokenizer=name)
         assert "\n" not in str(error.value)
 
 
-def test_a_failure_leaves_the_old_mix_as_it_was(tmp_path, monkeypatch):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+def test_a_failure_keeps_the_old_mix(tmp_path, monkeypatch):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
     out = tmp_path / "out"
-    build(out, [{"data": word, "count": 5}])
+    build(out, [{"data": path, "count": 5}])
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def fail(*_):
@@ -399,22 +402,22 @@ def test_a_failure_leaves_the_old_mix_as_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mix_module, "write_shards", fail)
     with pytest.raises(mix_module.StoreError, match="No space left on device"):
-        build(out, [{"data": word, "count": 6}])
+        build(out, [{"data": path, "count": 6}])
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "out"]
 
 
 def test_a_large_mix_is_written_in_bounded_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=7))
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
-    document = build(tmp_path / "out", [{"data": word}])
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_per_shard=7))
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(20)])
+    document = build(tmp_path / "out", [{"data": path}])
     assert [shard["rows"] for shard in document["shards"]] == [7, 7, 6]
     assert sorted(first_prompts(tmp_path / "out")) == sorted(chat(n)["messages"][0]["content"] for n in range(20))
 
 
-def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(1, answer="half \ud83d of it")])
-    build(tmp_path / "out", [{"data": word}])
+def test_a_lone_surrogate_does_not_break_the_file(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(1, answer="half \ud83d of it")])
+    build(tmp_path / "out", [{"data": path}])
     assert rows_of(tmp_path / "out")[0]["messages"][1]["content"] == "half \ufffd of it 1"
 
 
@@ -428,90 +431,92 @@ def test_sources_that_cannot_be_read_are_named_together(tmp_path):
 
 
 def test_a_wrong_format_names_the_columns(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(1)])
-    with pytest.raises(DataError, match=r"reads as multiple_choice .*columns are messages"):
-        build(tmp_path / "out", [{"data": word, "format": "multiple_choice"}])
+    path = write(tmp_path / "c.jsonl", [chat(1)])
+    with pytest.raises(DataError, match=r"can be read as multiple_choice .*columns are messages"):
+        build(tmp_path / "out", [{"data": path, "format": "multiple_choice"}])
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_rejected(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("x")
-    word = write(tmp_path / "c.jsonl", [chat(1)])
-    with pytest.raises(UsageError, match="holds files that are no mix"):
-        build(tmp_path / "out", [{"data": word}])
+    path = write(tmp_path / "c.jsonl", [chat(1)])
+    with pytest.raises(UsageError, match="contains files that are not a mix"):
+        build(tmp_path / "out", [{"data": path}])
 
 
-def test_nothing_but_a_mix_is_ever_replaced(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+def test_only_a_mix_is_replaced(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
     out = tmp_path / "out"
-    build(out, [{"data": word, "count": 3}])
-    (out / "model.safetensors").write_text("weights of a week")
-    with pytest.raises(UsageError, match=r"holds model.safetensors beside a mix; move it away, or give --out a new"):
-        build(out, [{"data": word, "count": 4}])
-    assert (out / "model.safetensors").read_text() == "weights of a week"
+    build(out, [{"data": path, "count": 3}])
+    (out / "model.safetensors").write_text("weights")
+    with pytest.raises(
+        UsageError, match=r"contains model.safetensors besides a mix; move it away, or give --out a new"
+    ):
+        build(out, [{"data": path, "count": 4}])
+    assert (out / "model.safetensors").read_text() == "weights"
     assert len(rows_of(out)) == 3
-    assert build(out, [{"data": word, "count": 3}])["n_rows"] == 3, "what is whole needs no writing"
+    assert build(out, [{"data": path, "count": 3}])["n_rows"] == 3, "a complete mix is not written"
 
 
-def test_what_appears_while_a_mix_is_built_stays(tmp_path, monkeypatch):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+def test_files_that_appear_during_a_build_are_kept(tmp_path, monkeypatch):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
     out = tmp_path / "out"
-    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_a_shard=2))
-    build(out, [{"data": word, "count": 5}])
+    monkeypatch.setattr(mix_module, "Spool", partial(mix_module.Spool, rows_per_shard=2))
+    build(out, [{"data": path, "count": 5}])
     real = mix_module.write_shards
 
-    def meanwhile(*words):
+    def meanwhile(*arguments):
         (out / "notes.txt").write_text("mine")
-        return real(*words)
+        return real(*arguments)
 
     monkeypatch.setattr(mix_module, "write_shards", meanwhile)
-    build(out, [{"data": word, "count": 4}])
+    build(out, [{"data": path, "count": 4}])
     assert {path.name for path in out.iterdir()} == {
         "mix.json", "mix-00000-of-00002.parquet", "mix-00001-of-00002.parquet", "notes.txt",
     }  # fmt: skip
     assert len(rows_of(out)) == 4
 
 
-def test_a_mix_goes_through_a_link_and_into_the_present_folder(tmp_path, monkeypatch):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+def test_out_may_be_a_link_or_the_current_folder(tmp_path, monkeypatch):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     for count in (3, 4):
-        build(tmp_path / "link", [{"data": word, "count": count}])
+        build(tmp_path / "link", [{"data": path, "count": count}])
         assert (tmp_path / "link").is_symlink()
         assert len(rows_of(tmp_path / "disk")) == count
     monkeypatch.chdir(tmp_path / "disk")
-    build(Path(), [{"data": word, "count": 5}])
+    build(Path(), [{"data": path, "count": 5}])
     assert len(rows_of(Path())) == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "disk", "link"]
 
 
-def test_a_replacement_that_was_killed_is_no_mix_and_is_mended(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
+def test_an_interrupted_replacement_is_detected_and_rebuilt(tmp_path):
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(9)])
     out, new = tmp_path / "out", tmp_path / "new"
-    build(out, [{"data": word, "count": 3}])
-    document = build(new, [{"data": word, "count": 4}])
-    # What a kill leaves before the new mix.json comes, and what one leaves before an old shard goes.
+    build(out, [{"data": path, "count": 3}])
+    document = build(new, [{"data": path, "count": 4}])
+    # First a kill before the new mix.json is written, then one before an old shard is deleted.
     (new / "mix-00000-of-00001.parquet").replace(out / "mix-00000-of-00001.parquet")
-    with pytest.raises(DataError, match=r"is not as its mix\.json has it"):
+    with pytest.raises(DataError, match=r"is not the one in its mix\.json"):
         open_training_data(str(out))
-    assert build(out, [{"data": word, "count": 4}]) == document
+    assert build(out, [{"data": path, "count": 4}]) == document
     (out / "mix-00001-of-00002.parquet").write_bytes(b"old")
-    assert build(out, [{"data": word, "count": 4}]) == document
+    assert build(out, [{"data": path, "count": 4}]) == document
     assert [sample.messages[0].content for sample in open_training_data(str(out))] == first_prompts(out)
     assert {path.name for path in out.iterdir()} == {"mix.json", "mix-00000-of-00001.parquet"}
 
 
 def test_the_command_prints_one_document_or_one_sentence(tmp_path):
-    word = write(tmp_path / "c.jsonl", [chat(number) for number in range(4)])
+    path = write(tmp_path / "c.jsonl", [chat(number) for number in range(4)])
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(f"name: r\nmix: {{sources: [{{data: {word}, count: 9, allow_fewer: true}}]}}\n")
-    words = ["mix", str(recipe), "--out", str(tmp_path / "out"), "--contamination", "off"]
-    printed = CliRunner().invoke(app, [*words, "--json"])
+    recipe.write_text(f"name: r\nmix: {{sources: [{{data: {path}, count: 9, allow_fewer: true}}]}}\n")
+    arguments = ["mix", str(recipe), "--out", str(tmp_path / "out"), "--contamination", "off"]
+    printed = CliRunner().invoke(app, [*arguments, "--json"])
     assert printed.exit_code == 0
     assert json.loads(printed.stdout) == json.loads((tmp_path / "out" / "mix.json").read_text())
     assert "c gave 4 of 9" in printed.stderr
     recipe.write_text("name: r\nmix: {sorces: []}\n")
-    refused = CliRunner().invoke(app, words)
-    assert refused.exit_code == 2
-    assert "did you mean 'sources'?" in refused.stderr
+    rejected = CliRunner().invoke(app, arguments)
+    assert rejected.exit_code == 2
+    assert "did you mean 'sources'?" in rejected.stderr

@@ -79,10 +79,10 @@ def test_a_chart_without_any_value_is_left_out() -> None:
 
 def test_cells_carry_interval_reason_and_examples() -> None:
     first, _, last = show_analysis("x", document()).tables[0].rows
-    assert (first[0].words, first[0].example) == ("alpha", "alpha")
-    assert (first[2].words, first[2].spread) == ("0.500", "0.400 to 0.600")
-    assert (last[2].words, last[2].why) == ("–", "no common <prompts>")
-    assert [box.words for box in last[3:]] == ["+1.0", "12.5 %"]
+    assert (first[0].text, first[0].example) == ("alpha", "alpha")
+    assert (first[2].text, first[2].spread) == ("0.500", "0.400 to 0.600")
+    assert (last[2].text, last[2].why) == ("–", "no common <prompts>")
+    assert [box.text for box in last[3:]] == ["+1.0", "12.5 %"]
 
 
 def test_a_long_table_is_cut_in_the_page_and_whole_in_the_csv() -> None:

@@ -12,15 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.api import score
-from evalsuite.assets import hub, wheels
+from evalsuite.assets import hub_datasets, wheels
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, write_json, write_jsonl
 from evalsuite.report.build import build_report
-from evalsuite.report.reading import read_results_folder
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.importing import import_results
-from evalsuite.suites.harness.files import results_file
+from evalsuite.results.reading import read_results_folder
+from evalsuite.suites.harness.peer import results_file
 from tests.evalsuite.assets_env import empty_machine
 
 runner = CliRunner()
@@ -78,11 +78,11 @@ def annotations(path: Path, model: str, count: int = 805) -> Path:
 def test_one_model_is_taken_out_of_a_file_with_many(tmp_path: Path) -> None:
     source = judgments(tmp_path / "gpt-4_single.jsonl", {"a": 4.0, "b": 9.0})
     folder, scores = import_results("mt_bench", source, "b", tmp_path / "results")
-    assert scores["suites"]["mt_bench"]["score"] == 9.0
-    assert scores["imported"] is True
-    assert scores["judge"]["name"] == "gpt-4"
-    assert (scores["data"], scores["limit"]) == ("full", None)
-    assert folder.name == f"b-{scores['model']['fingerprint'][:8]}"
+    assert scores.suites["mt_bench"]["score"] == 9.0
+    assert scores.imported is True
+    assert scores.judge.name == "gpt-4"
+    assert (scores.data, scores.limit) == ("full", None)
+    assert folder.name == f"b-{scores.model.fingerprint[:8]}"
     with pytest.raises(UsageError, match="unknown model 'c'"):
         import_results("mt_bench", source, "c", tmp_path / "results")
 
@@ -93,10 +93,10 @@ def test_suites_of_one_name_share_a_row_and_judges_are_named_together(tmp_path: 
     second, scores = import_results("mt_bench", judgments(tmp_path / "j.jsonl", {"x": 7.0}), "m", results)
     third, scores = import_results("alpaca_eval", annotations(tmp_path / "annotations.json", "m"), "m", results)
     assert first == second == third
-    assert set(scores["suites"]) == {"openllm", "mt_bench", "alpaca_eval"}
-    assert scores["judge"]["name"] == "gpt-4, gpt4_turbo"
+    assert set(scores.suites) == {"openllm", "mt_bench", "alpaca_eval"}
+    assert scores.judge.name == "gpt-4, gpt4_turbo"
     # 603 of the 805 instructions (those whose number is no multiple of 4) are won.
-    assert scores["suites"]["alpaca_eval"]["win_rate"] == pytest.approx(100 * 603 / 805)
+    assert scores.suites["alpaca_eval"]["win_rate"] == pytest.approx(100 * 603 / 805)
     report = build_report(results)
     assert report.models == 1
     assert ">imported<" in report.html.read_text(encoding="utf-8")
@@ -105,8 +105,8 @@ def test_suites_of_one_name_share_a_row_and_judges_are_named_together(tmp_path: 
 def test_lm_eval_samples_come_along_without_any_text_of_gpqa(tmp_path: Path) -> None:
     results = tmp_path / "results"
     folder, scores = import_results("openllm", lm_eval_folder(tmp_path / "lm"), "m", results)
-    assert scores["judge"] is None
-    assert scores["suites"]["openllm"]["bbh"]["score"] == 0.5
+    assert scores.judge is None
+    assert scores.suites["openllm"]["bbh"]["score"] == 0.5
     kept = {path.name: path.read_text(encoding="utf-8") for path in (folder / "openllm").iterdir()}
     assert "Is it?" in kept["samples_leaderboard_bbh_x.jsonl"]
     gpqa = json.loads(kept["samples_leaderboard_gpqa_main.jsonl"])
@@ -140,7 +140,7 @@ def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 models \(org/A, org/B\); give the folder or the file of one"):
         import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
     _, scores = import_results("openllm", tmp_path / "lm/org__A", "A", tmp_path / "results")
-    assert scores["suites"]["openllm"]["ifeval"]["score"] == 0.3
+    assert scores.suites["openllm"]["ifeval"]["score"] == 0.3
 
 
 def test_samples_are_those_of_the_results_own_folder_and_date(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_samples_come_along_whatever_the_results_file_is_called(
     folder, _ = import_results("openllm", source, "m", tmp_path / "results")
     samples = folder / "openllm/samples_leaderboard_ifeval.jsonl"
     assert (json.loads(samples.read_text(encoding="utf-8"))["doc_hash"] if samples.exists() else None) == kept
-    lost = [record.getMessage() for record in caplog.records if "no items come along" in record.getMessage()]
+    lost = [record.getMessage() for record in caplog.records if "so no items are read" in record.getMessage()]
     assert len(lost) == (bool(days) and kept is None)
 
 
@@ -202,7 +202,7 @@ def test_a_share_as_limit_is_no_limit_of_one(
     counts = {f"task_{n}": {"effective": own, "original": whole} for n, (own, whole) in enumerate(sizes)}
     source = lm_eval_results(tmp_path, config={"limit": limit}, **{"n-samples": counts})
     folder, scores = import_results("openllm", source, "m", tmp_path / "results")
-    assert scores["limit"] == expected
+    assert scores.limit == expected
     assert read_json(folder / "manifest.json")["suites"]["openllm"]["options"]["limit_fraction"] == share
 
 
@@ -256,15 +256,15 @@ def test_a_nan_in_a_recorded_file_is_a_missing_figure(tmp_path: Path) -> None:
     rows[0]["preference"] = float("nan")
     (tmp_path / "annotations.json").write_text(json.dumps(rows), encoding="utf-8")
     _, scores = import_results("alpaca_eval", tmp_path / "annotations.json", "n", tmp_path / "results")
-    assert scores["suites"]["alpaca_eval"]["unscored"] == {"recorded_failure": 1}
+    assert scores.suites["alpaca_eval"]["unscored"] == {"recorded_failure": 1}
 
 
 def test_a_part_of_a_set_gets_a_limit_and_so_its_own_tab(tmp_path: Path) -> None:
     results = tmp_path / "results"
     whole = judgments(tmp_path / "whole.jsonl", {"x": 7.0})
     part = judgments(tmp_path / "part.jsonl", {"x": 7.0}, questions=10)
-    assert import_results("mt_bench", whole, "whole", results)[1]["limit"] is None
-    assert import_results("mt_bench", part, "part", results)[1]["limit"] == 10
+    assert import_results("mt_bench", whole, "whole", results)[1].limit is None
+    assert import_results("mt_bench", part, "part", results)[1].limit == 10
     assert build_report(results).html.read_text(encoding="utf-8").count('<section class="tab"') == 2
 
 
@@ -275,11 +275,13 @@ def test_mixeval_needs_its_judge_named_and_the_rule_parser_needs_none(tmp_path: 
     free |= {"context": None, "response": "one", "judge_score": 1.0}
     write_jsonl(tmp_path / "m" / "all.jsonl", [row, free])
     _, judged = import_results("mixeval", tmp_path / "m", "judged", tmp_path / "results", judge="gpt-3.5-turbo")
-    assert judged["judge"]["name"] == "gpt-3.5-turbo"
-    assert judged["suites"]["mixeval"]["score"] == 1.0
-    folder, ruled = import_results("mixeval", tmp_path / "m", "ruled", tmp_path / "results", mixeval_parser="rule")
-    assert ruled["judge"] is None
-    assert ruled["limit"] == 1
+    assert judged.judge.name == "gpt-3.5-turbo"
+    assert judged.suites["mixeval"]["score"] == 1.0
+    folder, ruled = import_results(
+        "mixeval", tmp_path / "m", "ruled", tmp_path / "results", suite_options={"mixeval_parser": "rule"}
+    )
+    assert ruled.judge is None
+    assert ruled.limit == 1
     assert {path.name for path in (folder / "mixeval").iterdir()} == {"free_form.jsonl", "multiple_choice.jsonl"}
     report = build_report(tmp_path / "results")
     assert not report.faults
@@ -294,7 +296,7 @@ def test_another_import_of_the_same_suite_needs_fresh(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--fresh"):
         import_results("mt_bench", other, "m", results)
     folder, scores = import_results("mt_bench", other, "m", results, fresh=True)
-    assert scores["suites"]["mt_bench"]["score"] == 3.0
+    assert scores.suites["mt_bench"]["score"] == 3.0
     assert read_json(folder / "manifest.json")["suites"]["mt_bench"]["recorded"]["file"] == "b.jsonl"
 
 
@@ -382,7 +384,7 @@ def test_scoring_recorded_files_never_asks_the_network(tmp_path: Path, monkeypat
     def asked(*words: object) -> None:
         raise AssertionError(f"the network was asked for {words}")
 
-    for module, name in ((hub, "fetch_files"), (hub, "fetch_snapshot"), (wheels, "fetched_path")):
+    for module, name in ((hub_datasets, "fetch_snapshot"), (wheels, "fetched_path")):
         monkeypatch.setattr(module, name, asked)
     judged = judgments(tmp_path / "j.jsonl", {"x": 7.0})
     rows = [json.loads(line) for line in judged.read_text(encoding="utf-8").splitlines()]
@@ -418,7 +420,7 @@ def test_published_alpaca_annotations_import(shared: Path, tmp_path: Path) -> No
     folder, scores = import_results("alpaca_eval", tmp_path / "annotations.json", "phi-2", tmp_path / "results")
     with (shared / "reference/alpaca_eval/expected.csv").open(encoding="utf-8", newline="") as lines:
         published = next(float(row["win_rate"]) for row in csv.DictReader(lines) if row["model"] == "phi-2")
-    assert scores["suites"]["alpaca_eval"]["win_rate"] == pytest.approx(published, abs=1e-4)
+    assert scores.suites["alpaca_eval"]["win_rate"] == pytest.approx(published, abs=1e-4)
     # Two of the 805 are missing in the published file; it still counts as the whole set.
-    assert scores["limit"] is None
+    assert scores.limit is None
     assert len(read_json(folder / "alpaca_eval/annotations.json")) == 803

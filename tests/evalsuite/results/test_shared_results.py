@@ -20,10 +20,13 @@ from evalsuite.store import Store
 from tests.evalsuite.serving.test_server_faults import healthy
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import json, sys
 from evalsuite.config import read_config
 from evalsuite.runs.runner import run
+
 run(read_config(json.loads(sys.argv[1])))
 """
 OWNER = """
@@ -167,7 +170,7 @@ def settled(stub):
 
 
 def test_a_full_disk_ends_the_run_with_one_sentence_and_nothing_is_lost(small_disk, monkeypatch):
-    monkeypatch.setattr("evalsuite.doctor.capacity._LEAST_FREE", 0)
+    monkeypatch.setattr("evalsuite.doctor.capacity._MIN_FREE", 0)
 
     def wordy(path, body):
         plain = not body.get("structured_outputs") and not body.get("top_logprobs")
@@ -182,7 +185,7 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_nothing_is_lost(small_di
         with Store(small_disk / "store.sqlite") as store:
             store.check()
             kept = len(store)
-        document = run(config(stub, small_disk)).models[0]
+        document = run(config(stub, small_disk)).models[0].as_json()
         twice = Counter([json.dumps(body, sort_keys=True) for _, body in stub.requests])
     assert document["suites"]["mt_bench"]["unscored"] == {}
     assert kept > 0
@@ -190,13 +193,13 @@ def test_a_full_disk_ends_the_run_with_one_sentence_and_nothing_is_lost(small_di
 
 
 def test_a_read_only_disk_is_said_before_anything_is_asked_and_can_be_read(small_disk, monkeypatch):
-    monkeypatch.setattr("evalsuite.doctor.capacity._LEAST_FREE", 0)
+    monkeypatch.setattr("evalsuite.doctor.capacity._MIN_FREE", 0)
     remount(small_disk, "size=40m")
     with StubEndpoint(healthy) as stub:
-        done = run(config(stub, small_disk)).models[0]
+        done = run(config(stub, small_disk)).models[0].as_json()
         asked = len(stub.requests)
         remount(small_disk, "ro")
-        assert run(config(stub, small_disk)).models[0] == done, "finished figures need no writing"
+        assert run(config(stub, small_disk)).models[0].as_json() == done, "finished figures need no writing"
         from evalsuite.errors import EvalsuiteError
 
         with pytest.raises(EvalsuiteError, match="--results") as error:
@@ -204,7 +207,7 @@ def test_a_read_only_disk_is_said_before_anything_is_asked_and_can_be_read(small
         assert error.value.exit_code == 2
         assert len(stub.requests) == asked
         remount(small_disk, "rw")
-        assert set(run(read_config(words(stub, small_disk, ["mixeval"]))).models[0]["suites"]) == {
+        assert set(run(read_config(words(stub, small_disk, ["mixeval"]))).models[0].suites) == {
             "mt_bench",
             "alpaca_eval",
             "mixeval",

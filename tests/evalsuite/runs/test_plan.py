@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from evalsuite.checkpoint import resolve
-from evalsuite.config import parse_suite, read_config
+from evalsuite.config import read_config
+from evalsuite.documents import Manifest, Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
 from evalsuite.runs.plan import _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
 from evalsuite.runs.runner import _Runner, run
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
-from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
+from evalsuite.suites.registry import parse_suite
 from tests.evalsuite.runs.test_runner import config, folder_of, obliging
 from tests.evalsuite.stub_endpoint import StubEndpoint
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
@@ -33,11 +34,18 @@ def planned(asked: str, stored: str | None, *, identity=IDENTITY, applied=None, 
     """Plan ``asked`` where the figures of ``stored`` stand."""
     settings = read_config({"models": ["m"], "data": "mini", **changes})
     earlier = None if stored is None else suite_of(stored)
-    manifest = {}
+    manifest = Manifest()
     if earlier is not None:
-        entry = {"run_key": earlier.run_key, "options": asdict(earlier.options), "served": earlier.served}
-        manifest = {"suites": {earlier.spec.key: entry | ({"applied": applied} if applied else {})}}
-    return _with_stored_parts(parse_suite(asked), settings, None, identity, {"suites": {}}, manifest), earlier
+        options = earlier.options.model_dump(mode="json")
+        entry = SuiteEntry(run_key=earlier.run_key, options=options, served=dict(earlier.served), applied=applied or {})
+        manifest = Manifest(suites={earlier.spec.key: entry})
+    return _with_stored_parts(parse_suite(asked), settings, None, identity, stored_scores({}), manifest), earlier
+
+
+def stored_scores(suites):
+    return Scores(
+        model={"name": "m", "fingerprint": "f"}, judge=None, data="mini", limit=None, suites=suites, average={}
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,13 +110,13 @@ def test_a_model_without_a_template_was_given_none_whatever_was_asked():
 
 
 def test_a_part_whose_data_are_gone_keeps_its_figure():
-    stored = {"suites": {"openllm": {"gpqa": {"score": 0.3}, "math": None}}}
+    stored = stored_scores({"openllm": {"gpqa": {"score": 0.3}, "math": None}})
     suite = suite_of("openllm")
     suite.loaded = SimpleNamespace(missing={"math": "no network", "musr": "not asked for"})
     refuse_unavailable_parts(stored, suite)
     refuse_unavailable_parts(None, suite)
     suite.loaded = SimpleNamespace(missing={"gpqa": "gpqa is gated"})
-    with pytest.raises(DataError, match=r"of gpqa, whose figure stands.*gpqa is gated.*--fresh"):
+    with pytest.raises(DataError, match=r"of gpqa, which has figures.*gpqa is gated.*--fresh"):
         refuse_unavailable_parts(stored, suite)
 
 
@@ -120,7 +128,7 @@ def test_what_stands_needs_no_server_any_more(tmp_path):
         more = config(stub, tmp_path / "results", models=[folder], suites=["mt_bench", "mixeval"], base_url=stub.url)
     assert run(settings).models == before.models
     for asked in (more, settings.model_copy(update={"seed": 7})):
-        with pytest.raises(ServerError, match="does not answer"):
+        with pytest.raises(ServerError, match="no response from"):
             run(asked)
 
 
@@ -160,8 +168,8 @@ def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
     ],
 )
 def test_parts_that_another_run_wrote_meanwhile_are_not_lost(stands, asked, refused):
-    stored = {"suites": {} if stands is None else {"openllm": {}}}
-    manifest = {"suites": {"openllm": {"options": {"parts": stands}}}}
+    stored = stored_scores({} if stands is None else {"openllm": {}})
+    manifest = Manifest(suites={"openllm": SuiteEntry(options={"parts": stands})})
     if refused:
         with pytest.raises(UsageError, match="run the same command again"):
             refuse_lost_parts(stored, manifest, suite_of(asked))
@@ -263,11 +271,11 @@ def test_a_server_with_another_tokenizer_is_refused_before_anything_is_asked(tmp
     with Store(tmp_path / "store.sqlite") as store:
         for ids in (right, [9]):
             with StubEndpoint(obliging, tokens=ids) as stub:
-                make = (checkpoint, store, ServeOptions(), tmp_path / "log")
+                make = (checkpoint, store, ServeConfig(), tmp_path / "log")
                 if ids is right:
                     assert Session(*make, base_url=stub.url).target.identity["attached"] == "stub"
                 else:
-                    with pytest.raises(UsageError, match="another tokenizer"):
+                    with pytest.raises(UsageError, match="different tokenizer"):
                         Session(*make, base_url=stub.url)
 
 
@@ -278,16 +286,16 @@ def test_a_server_that_cannot_be_asked_about_its_tokenizer_is_believed(tmp_path,
         Store(tmp_path / "store.sqlite") as store,
         StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}}), tokens=tokens) as stub,
     ):
-        Session(checkpoint, store, ServeOptions(), tmp_path / "log", base_url=stub.url)
+        Session(checkpoint, store, ServeConfig(), tmp_path / "log", base_url=stub.url)
 
 
 @pytest.mark.parametrize(("engines", "in_flight"), [(1, 1024), (4, 4096)])
 def test_each_data_parallel_engine_gets_a_full_batch(tmp_path, monkeypatch, engines, in_flight):
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cuda", "0"))
-    monkeypatch.setattr("evalsuite.serving.session.room_for_connections", lambda wanted: wanted)
+    monkeypatch.setattr("evalsuite.serving.session.max_connections", lambda wanted: wanted)
     checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
     with Store(tmp_path / "store.sqlite") as store:
-        options = ServeOptions(data_parallel_size=engines)
+        options = ServeConfig(data_parallel_size=engines)
         session = Session(checkpoint, store, options, tmp_path / "log")
     assert session.in_flight == session.client.max_in_flight == in_flight
 

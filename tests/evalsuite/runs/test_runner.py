@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
+from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
+from evalsuite.suites.mt_bench.suite import MtBench
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 SUITES = ["mt_bench", "alpaca_eval", "mixeval"]
@@ -35,8 +37,14 @@ def config(stub, results, **changes):
     return read_config(values | changes)
 
 
+def figures(outcome):
+    """Return the only model's scores.json."""
+    (scores,) = outcome.models
+    return scores.as_json()
+
+
 def folder_of(results: Path) -> Path:
-    (folder,) = results.glob("stub-*")
+    (folder,) = (path for path in results.glob("stub-*") if "~" not in path.name)
     return folder
 
 
@@ -52,8 +60,8 @@ def test_a_run_writes_the_contracts_files_and_a_second_one_asks_nothing(tmp_path
         asked = len(stub.requests)
         again = run(config(stub, tmp_path))
         assert len(stub.requests) == asked > 0
-    (document,) = outcome.models
-    assert without_times(again.models[0]) == without_times(document)
+    document = figures(outcome)
+    assert without_times(figures(again)) == without_times(document)
     assert document["schema"] == 1
     assert document["data"] == "mini"
     assert set(document) == {"schema", "model", "judge", "data", "limit", "suites", "average", "seconds", "tokens"}
@@ -80,7 +88,8 @@ def test_the_manifest_says_what_the_figures_rest_on(tmp_path, monkeypatch):
     monkeypatch.setenv("EVALSUITE_API_KEY", "sekret")
     with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, seed=5))
-    text = (folder_of(tmp_path) / "manifest.json").read_text()
+    (folder,) = tmp_path.glob("stub-*~seed-5")
+    text = (folder / "manifest.json").read_text()
     manifest = json.loads(text)
     assert manifest["seed"] == 5
     assert manifest["versions"]["python"]
@@ -90,14 +99,28 @@ def test_the_manifest_says_what_the_figures_rest_on(tmp_path, monkeypatch):
     assert "sekret" not in text
 
 
-def test_a_lost_results_file_is_written_anew_from_the_store(tmp_path):
+def test_a_lost_results_file_is_written_again_from_the_store(tmp_path):
     with StubEndpoint(obliging) as stub:
-        before = run(config(stub, tmp_path)).models[0]
+        before = figures(run(config(stub, tmp_path)))
         asked = len(stub.requests)
         (folder_of(tmp_path) / "scores.json").unlink()
-        after = run(config(stub, tmp_path)).models[0]
+        after = figures(run(config(stub, tmp_path)))
         assert len(stub.requests) == asked
     assert without_times(after) == without_times(before)
+
+
+def test_damaged_records_are_written_again_from_the_store(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        before = figures(run(config(stub, tmp_path, suites=["mt_bench"])))
+        asked = len(stub.requests)
+        path = folder_of(tmp_path) / "records/mt_bench.jsonl"
+        whole = path.read_bytes()
+        for damaged in (whole[:-50], whole[:30], b"", whole + whole.splitlines(keepends=True)[1]):
+            path.write_bytes(damaged)
+            after = figures(run(config(stub, tmp_path, suites=["mt_bench"])))
+            assert path.read_bytes() == whole
+            assert without_times(after) == without_times(before)
+        assert len(stub.requests) == asked
 
 
 def test_a_server_that_dies_half_way_loses_nothing(tmp_path):
@@ -112,14 +135,14 @@ def test_a_server_that_dies_half_way_loses_nothing(tmp_path):
         return obliging(path, body)
 
     with StubEndpoint(obliging) as whole:
-        expected = run(config(whole, tmp_path / "whole")).models[0]
+        expected = figures(run(config(whole, tmp_path / "whole")))
     with StubEndpoint(mortal) as stub:
         with pytest.raises(ServerError):
             run(config(stub, tmp_path / "cut"))
         asked = [json.dumps(body, sort_keys=True) for _, body in stub.requests[:10]]
         alive[0], answered[0] = True, -(10**9)
         first_part = len(stub.requests)
-        resumed = run(config(stub, tmp_path / "cut")).models[0]
+        resumed = figures(run(config(stub, tmp_path / "cut")))
         rest = [json.dumps(body, sort_keys=True) for _, body in stub.requests[first_part:]]
     assert not set(asked) & set(rest), "what was answered is not asked again"
     assert without_times(resumed["suites"]) == without_times(expected["suites"])
@@ -129,13 +152,13 @@ def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
     with StubEndpoint(obliging) as stub:
         outcome = run(config(stub, tmp_path, judge=None))
         answers = len(stub.requests)
-        document = outcome.models[0]
+        document = figures(outcome)
         assert document["suites"]["mt_bench"]["score"] is None
         assert document["suites"]["mt_bench"]["unscored"] == {"no_judge": document["suites"]["mt_bench"]["n"]}
         assert document["suites"]["mixeval"]["score"] is not None, "the rule parser needs no judge"
         assert document["judge"] is None
         assert outcome.unscored_share > 0.01
-        judged = run(config(stub, tmp_path, fresh=True)).models[0]
+        judged = figures(run(config(stub, tmp_path, fresh=True)))
         asked_again = [body for _, body in stub.requests[answers:] if "A plain answer" not in json.dumps(body)]
     assert judged["suites"]["mt_bench"]["score"] is not None
     assert not [body for body in asked_again if not body.get("structured_outputs") and not body.get("top_logprobs")]
@@ -146,9 +169,8 @@ def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
     [({"limit": 2}, "limit None"), ({"data": "full", "suites": ["mt_bench"]}, "data mini")],
 )
 def test_figures_on_other_data_are_refused_and_fresh_sets_the_old_ones_aside(tmp_path, monkeypatch, changes, words):
-    monkeypatch.setattr(
-        "evalsuite.runs.plan._load", lambda spec, options: (_mini(spec, options), {"x": {"sha256": "0" * 64}})
-    )
+    load = MtBench.load
+    monkeypatch.setattr(MtBench, "load", lambda self, options: load(self, options.model_copy(update={"data": "mini"})))
     with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, suites=["mt_bench"]))
         before = (folder_of(tmp_path) / "scores.json").read_text()
@@ -161,25 +183,75 @@ def test_figures_on_other_data_are_refused_and_fresh_sets_the_old_ones_aside(tmp
     assert aside.read_text() == before
 
 
-def _mini(spec, options):
-    from dataclasses import replace
-
-    from evalsuite.suites.registry import SUITES as registry
-
-    return registry[spec.name].load(replace(options, data="mini"))
+def asked_of(stub):
+    return len(stub.requests)
 
 
-def test_another_judge_is_refused(tmp_path):
-    with StubEndpoint(obliging) as stub, StubEndpoint(obliging, model="other") as other:
+def test_another_judge_adds_its_figures_and_asks_the_model_nothing(tmp_path):
+    def harsh(path, body):
+        guide = body.get("structured_outputs")
+        return (200, text_reply(guide["choice"][0])) if guide else obliging(path, body)
+
+    with StubEndpoint(obliging) as stub, StubEndpoint(harsh, model="other") as other:
+        first = figures(run(config(stub, tmp_path, suites=["mt_bench", "mixeval"])))
+        asked = asked_of(stub)
+        again = config(stub, tmp_path, suites=["mt_bench", "mixeval"], judge=f"other@{other.url}")
+        second = figures(run(again))
+        assert asked_of(stub) == asked, "the answers are there"
+        assert asked_of(other) > 0
+        judged = asked_of(other)
+        back = figures(run(config(stub, tmp_path, suites=["mt_bench", "mixeval"])))
+        assert figures(run(again))["suites"] == second["suites"]
+        assert (asked_of(stub), asked_of(other)) == (asked, judged), "both judges' figures stand"
+    assert second["judge"]["name"] == "other"
+    assert second["suites"]["mt_bench"]["score"] < first["suites"]["mt_bench"]["score"]
+    [earlier] = second["judged"]
+    assert earlier["judge"]["name"] == "stub"
+    assert earlier["suites"] == first["suites"] == back["suites"]
+    rows = [json.loads(line) for line in (folder_of(tmp_path) / "records/mt_bench.jsonl").read_text().splitlines()]
+    assert len(rows[0]["judges"]) == 2
+    assert all(len({verdict["judge"] for verdict in row["verdicts"]}) == 2 for row in rows[1:])
+    models = read_results_folder(tmp_path).models
+    assert sorted(model.judge.name for model in models) == ["other", "stub"]
+    for model in models:
+        records = model.records("mt_bench")
+        marks = [row.marks["score"][0] for row in records.rows()]
+        expected = first if model.judge.name == "stub" else second
+        assert sum(marks) / len(marks) == pytest.approx(expected["suites"]["mt_bench"]["score"])
+
+
+def test_other_settings_are_another_variant_with_a_folder_of_its_own(tmp_path):
+    with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, suites=["mt_bench"]))
-        with pytest.raises(UsageError, match=r"judge stub \(now other\)"):
-            run(config(stub, tmp_path, suites=["mt_bench"], judge=f"other@{other.url}"))
+        before = (folder_of(tmp_path) / "scores.json").read_text()
+        run(config(stub, tmp_path, suites=["mt_bench"], seed=3))
+        run(config(stub, tmp_path, suites=["mt_bench"], seed=4, label="mine"))
+        with pytest.raises(UsageError, match=r"seed 4 \(now 5\)"):
+            run(config(stub, tmp_path, suites=["mt_bench"], seed=5, label="mine"))
+    slug = min(tmp_path.glob("stub-*")).name
+    assert sorted(path.name for path in tmp_path.glob("stub-*")) == [slug, f"{slug}~mine", f"{slug}~seed-3"]
+    assert (tmp_path / slug / "scores.json").read_text() == before
+    assert sorted(model.name for model in read_results_folder(tmp_path).models) == [
+        "stub",
+        "stub (mine)",
+        "stub (seed-3)",
+    ]
+
+
+def test_the_resolved_config_runs_the_same_again(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mixeval"], limit=1))
+        asked = asked_of(stub)
+        done = invoke("run", "--config", str(folder_of(tmp_path) / "config.yaml"), "--json")
+        assert done.exit_code == 0, done.stderr
+        assert asked_of(stub) == asked
+    assert json.loads(done.stdout)["models"][0]["limit"] == 1
 
 
 def test_suites_run_on_different_days_stand_together(tmp_path):
     with StubEndpoint(obliging) as stub:
         run(config(stub, tmp_path, suites=["mt_bench"]))
-        document = run(config(stub, tmp_path, suites=["alpaca_eval"])).models[0]
+        document = figures(run(config(stub, tmp_path, suites=["alpaca_eval"])))
     assert set(document["suites"]) == {"mt_bench", "alpaca_eval"}
     assert set(document["judge"]["methods"]) == {"mt_bench", "alpaca_eval"}
 
@@ -213,21 +285,21 @@ def test_too_many_unscored_items_give_exit_code_1(tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--limit", "0"], "--limit 0"),
+        (["--limit", "0"], "--limit must be at least 1, not 0"),
         (["--suite", "mtbench"], "did you mean 'mt_bench'"),
         (["--suite", "openllm:bbbh"], "did you mean 'bbh'"),
-        (["--suite", "mt_bench", "--suite", "mt_bench"], "asked for twice"),
+        (["--suite", "mt_bench", "--suite", "mt_bench"], "duplicate suite mt_bench"),
         (["--vllm-arg", "nonsense"], "key=value"),
-        (["--base-url", "localhost"], "is no URL"),
-        (["--judge", "nobody"], "no model 'nobody'"),
-        (["--judge", "judge@http://127.0.0.1:9/v1"], "does not answer"),
+        (["--base-url", "localhost"], "is not a URL"),
+        (["--judge", "nobody"], "model 'nobody' not found"),
+        (["--judge", "judge@http://127.0.0.1:9/v1"], "no response from"),
     ],
 )
 def test_bad_words_are_one_sentence_and_exit_code_2_or_3(tmp_path, words, expected):
     with StubEndpoint(obliging) as stub:
         base = ["run", f"stub@{stub.url}", "--data", "mini", "--results", str(tmp_path)]
         result = invoke(*base, *([] if "--suite" in words else ["--suite", "mt_bench"]), *words)
-    assert result.exit_code == (3 if "does not answer" in expected else 2)
+    assert result.exit_code == (3 if "no response from" in expected else 2)
     assert expected in result.stderr
     assert "Traceback" not in result.output
     assert not list(tmp_path.glob("stub-*"))

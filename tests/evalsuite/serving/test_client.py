@@ -22,7 +22,7 @@ HELLO = [Message("user", "hello")]
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch):
+def _no_backoff(monkeypatch):
     monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
 
 
@@ -33,7 +33,7 @@ def store(tmp_path):
 
 
 class PlainFormat:
-    """Stands in for ChatFormat: one token a character."""
+    """A fake ChatFormat with one token per character."""
 
     source = "checkpoint"
     stop = ()
@@ -57,10 +57,10 @@ OPEN: list[Client] = []
 END: list[Callable[[], None] | None] = [None]
 
 
-@pytest.fixture(params=["ours", "another's"], autouse=True)
-def _whose_server(request):
-    """Each test asks both: a server of ours, straight over loopback, and somebody else's, by the SDK."""
-    END[0] = (lambda: None) if request.param == "ours" else None
+@pytest.fixture(params=["managed", "external"], autouse=True)
+def _server_kind(request):
+    """Run each test with a managed server (aiohttp) and an external one (OpenAI SDK)."""
+    END[0] = (lambda: None) if request.param == "managed" else None
 
 
 @pytest.fixture(autouse=True)
@@ -77,15 +77,15 @@ def make(stub, store, *, chat_format=None, max_model_len=100, diagnose=lambda: N
         connected.append(stub.url)
         return Endpoint(stub.url, "key", "stub", diagnose, END[0], takes_priority=takes_priority)
 
-    own = {"generation": options.pop("generation", {}), "is_ours": options.pop("is_ours", False)}
-    target = Target("stub", {"weights": "w"}, max_model_len, chat_format, **own)
+    fields = {"generation": options.pop("generation", {}), "is_managed": options.pop("is_managed", False)}
+    target = Target("stub", {"weights": "w"}, max_model_len, chat_format, **fields)
     client = Client(target, connect, store, **options)
     client.connected = connected
     OPEN.append(client)
     return client
 
 
-async def test_an_answer_is_asked_once_and_then_remembered(store):
+async def test_an_answer_is_requested_once_and_then_read_from_the_store(store):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         first = await make(stub, store).chat(HELLO, GREEDY)
         second_client = make(stub, store)
@@ -94,10 +94,10 @@ async def test_an_answer_is_asked_once_and_then_remembered(store):
     assert first.text == "hi"
     assert (first.prompt_tokens, first.completion_tokens, first.cached_tokens) == (3, 2, 1)
     assert len(stub.requests) == 1
-    assert second_client.connected == [], "a remembered answer must not even start the server"
+    assert second_client.connected == [], "a stored answer must not start the server"
 
 
-async def test_the_same_question_at_the_same_time_is_asked_once(store):
+async def test_concurrent_identical_requests_are_sent_once(store):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         client = make(stub, store)
         answers = await asyncio.gather(*(client.chat(HELLO, GREEDY) for _ in range(20)))
@@ -117,7 +117,7 @@ async def test_greedy_answers_do_not_depend_on_the_seed_and_sampled_ones_do(stor
     assert [body.get("seed") for _, body in stub.requests] == [None, 1, 2]
 
 
-async def test_every_sampling_setting_is_spelled_out(store):
+async def test_all_sampling_settings_are_sent(store):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         await make(stub, store).chat(HELLO, GREEDY)
     body = stub.requests[0][1]
@@ -126,7 +126,7 @@ async def test_every_sampling_setting_is_spelled_out(store):
 
 
 @pytest.mark.parametrize(
-    ("own", "expected"),
+    ("generation", "expected"),
     [
         ({}, {"temperature": 0, "top_k": -1}),
         ({"temperature": 0.6}, {"temperature": 0}),
@@ -134,15 +134,15 @@ async def test_every_sampling_setting_is_spelled_out(store):
         ({"do_sample": True}, {"temperature": 1.0, "top_p": 1.0, "top_k": 50}),
     ],
 )
-async def test_what_is_left_to_the_model_is_its_generation_config(store, own, expected):
+async def test_settings_left_to_the_model_are_its_generation_config(store, generation, expected):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
-        await make(stub, store, generation=own).chat(HELLO, Sampling(16, None, None, None, seed=7))
+        await make(stub, store, generation=generation).chat(HELLO, Sampling(16, None, None, None, seed=7))
     body = stub.requests[0][1]
     assert {key: body[key] for key in expected} == expected
-    assert body.get("seed") == (7 if own.get("do_sample") else None)
+    assert body.get("seed") == (7 if generation.get("do_sample") else None)
 
 
-async def test_a_busy_server_is_waited_for(store):
+async def test_a_busy_server_is_retried(store):
     replies = iter([(503, {"error": {"message": "busy"}}), (429, {"error": {"message": "slow down"}})])
     with StubEndpoint(lambda path, body: next(replies, (200, text_reply("at last")))) as stub:
         client = make(stub, store)
@@ -151,7 +151,7 @@ async def test_a_busy_server_is_waited_for(store):
     assert client.usage.retries == 2
 
 
-async def test_a_server_that_keeps_failing_makes_the_item_unscored_and_nothing_is_remembered(store):
+async def test_an_item_that_fails_all_retries_is_unscored_and_not_stored(store):
     with StubEndpoint(lambda path, body: (500, {"error": {"message": "boom"}})) as stub:
         answer = await make(stub, store).chat(HELLO, GREEDY)
     assert isinstance(answer, Unscored)
@@ -168,26 +168,26 @@ async def test_a_server_that_keeps_failing_makes_the_item_unscored_and_nothing_i
         ("unknown parameter", "request_failed"),
     ],
 )
-async def test_a_bad_request_is_not_repeated(store, message, reason):
+async def test_a_bad_request_is_not_retried(store, message, reason):
     with StubEndpoint(lambda path, body: (400, {"error": {"message": message}})) as stub:
         answer = await make(stub, store).chat(HELLO, GREEDY)
     assert (answer.reason, len(stub.requests)) == (reason, 1)
 
 
-async def test_a_denied_request_ends_the_run_with_the_remedy(store):
+async def test_denied_access_ends_the_run_with_the_remedy(store):
     denied = StubEndpoint(lambda path, body: (401, {"error": {"message": "no"}}))
     with denied as stub, pytest.raises(ServerError, match="EVALSUITE_API_KEY"):
         await make(stub, store).chat(HELLO, GREEDY)
 
 
-async def test_a_server_that_is_dead_is_told_from_one_that_is_busy(store):
+async def test_a_dead_server_is_distinguished_from_a_busy_one(store):
     with StubEndpoint(lambda path, body: None) as stub:
         with pytest.raises(ServerError, match="the process ended"):
             await make(stub, store, diagnose=lambda: "the process ended").chat(HELLO, GREEDY)
         assert len(stub.requests) == 1
         busy = make(stub, store)
-        assert (await busy.chat(HELLO, GREEDY)).reason == "request_failed", "up, but this question is cut off"
-    with pytest.raises(ServerError, match="does not answer"):
+        assert (await busy.chat(HELLO, GREEDY)).reason == "request_failed", "up, but closes the connection"
+    with pytest.raises(ServerError, match="no response from"):
         await busy.chat([Message("user", "anybody?")], GREEDY)
 
 
@@ -200,7 +200,7 @@ async def test_a_server_that_is_dead_is_told_from_one_that_is_busy(store):
         {"choices": [{"message": {"content": None}}]},
     ],
 )
-async def test_a_reply_that_cannot_be_read_is_unscored(store, reply):
+async def test_a_malformed_reply_is_unscored(store, reply):
     with StubEndpoint(lambda path, body: (200, reply)) as stub:
         answer = await make(stub, store).chat(HELLO, GREEDY)
     assert isinstance(answer, Unscored)
@@ -208,7 +208,7 @@ async def test_a_reply_that_cannot_be_read_is_unscored(store, reply):
     assert len(store) == 0
 
 
-async def test_broken_json_is_asked_again(store):
+async def test_invalid_json_is_retried(store):
     replies = iter([(200, b'{"choices": [')])
     with StubEndpoint(lambda path, body: next(replies, (200, text_reply("fine")))) as stub:
         answer = await make(stub, store).chat(HELLO, GREEDY)
@@ -222,7 +222,7 @@ async def test_an_empty_string_is_an_answer(store):
     assert answer.text == ""
 
 
-async def test_a_prompt_that_does_not_fit_is_never_sent_and_one_that_nearly_fits_gets_a_shorter_answer(store):
+async def test_a_prompt_that_does_not_fit_is_not_sent_and_a_long_one_gets_a_shorter_answer(store):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         client = make(stub, store, chat_format=PlainFormat(), max_model_len=10)
         too_long = await client.chat([Message("user", "x" * 10)], GREEDY)
@@ -233,7 +233,7 @@ async def test_a_prompt_that_does_not_fit_is_never_sent_and_one_that_nearly_fits
     assert stub.requests[0][1]["prompt"] == [ord("x")] * 9
 
 
-async def test_no_more_requests_are_in_flight_than_allowed(store):
+async def test_the_number_of_requests_in_flight_is_limited(store):
     lock, now, most = threading.Lock(), [0], [0]
 
     def slow(path, body):
@@ -254,29 +254,29 @@ async def test_no_more_requests_are_in_flight_than_allowed(store):
 SECOND_TURN = [*HELLO, Message("assistant", "hi"), Message("user", "and now?")]
 
 
-async def test_a_later_turn_is_asked_before_first_turns_that_have_waited_longer(store):
-    def last_words(body):
+async def test_a_later_turn_is_sent_before_waiting_first_turns(store):
+    def last_message(body):
         return body["messages"][-1]["content"]
 
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         client = make(stub, store, in_flight=1)
         first_turns = [[Message("user", str(i))] for i in range(4)]
         await asyncio.gather(*(client.chat(messages, GREEDY) for messages in [*first_turns, SECOND_TURN]))
-        assert [last_words(body) for _, body in stub.requests] == ["0", "and now?", "1", "2", "3"]
+        assert [last_message(body) for _, body in stub.requests] == ["0", "and now?", "1", "2", "3"]
 
 
 @pytest.mark.parametrize("chat_format", [None, PlainFormat()])
-async def test_a_priority_is_sent_only_to_a_server_that_takes_it_and_is_no_part_of_the_question(store, chat_format):
+async def test_a_priority_is_only_sent_to_a_server_that_supports_it_and_is_not_part_of_the_key(store, chat_format):
     with StubEndpoint(lambda path, body: (200, text_reply("hi"))) as stub:
         await make(stub, store, chat_format=chat_format, takes_priority=True).chat(HELLO, GREEDY)
         await make(stub, store, chat_format=chat_format, takes_priority=True).chat(SECOND_TURN, GREEDY)
         await make(stub, store, chat_format=chat_format).chat(SECOND_TURN, GREEDY)
         other = [*SECOND_TURN, Message("assistant", "yes"), Message("user", "why?")]
         await make(stub, store, chat_format=chat_format).chat(other, GREEDY)
-    assert [body.get("priority") for _, body in stub.requests] == [None, -1, None], "the third was remembered"
+    assert [body.get("priority") for _, body in stub.requests] == [None, -1, None], "the third is in the store"
 
 
-async def test_a_twin_of_a_cancelled_question_still_gets_its_answer(store):
+async def test_an_identical_request_of_a_cancelled_one_still_gets_its_answer(store):
     release, arrived, loop = threading.Event(), asyncio.Event(), asyncio.get_running_loop()
 
     def answer(path, body):
@@ -286,16 +286,16 @@ async def test_a_twin_of_a_cancelled_question_still_gets_its_answer(store):
 
     with StubEndpoint(answer) as stub:
         client = make(stub, store)
-        asker = asyncio.create_task(client.chat(HELLO, GREEDY))
-        twins = [asyncio.create_task(client.chat(HELLO, GREEDY)) for _ in range(3)]
+        cancelled = asyncio.create_task(client.chat(HELLO, GREEDY))
+        identical = [asyncio.create_task(client.chat(HELLO, GREEDY)) for _ in range(3)]
         await arrived.wait()
-        asker.cancel()
-        twins[2].cancel()
+        cancelled.cancel()
+        identical[2].cancel()
         release.set()
-        answers = await asyncio.gather(asker, *twins, return_exceptions=True)
+        answers = await asyncio.gather(cancelled, *identical, return_exceptions=True)
     assert [type(answer).__name__ for answer in (answers[0], answers[3])] == ["CancelledError"] * 2
     assert [answer.text for answer in answers[1:3]] == ["hi", "hi"]
-    assert len(stub.requests) == 2, "once by the one that was cancelled, once for the two that were not"
+    assert len(stub.requests) == 2, "once for the cancelled request, once for the two others"
 
 
 def next_token_reply(logprobs, top):
@@ -304,7 +304,7 @@ def next_token_reply(logprobs, top):
     return {"choices": [choice], "usage": {}}
 
 
-async def test_next_token_logprobs_are_those_asked_for(store):
+async def test_next_token_logprobs_are_the_requested_ones(store):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: -1.0, 6: -2.0, 9: -0.5}, 9))) as stub:
         answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1, 2], [6, 5])
     assert dict(answer.logprobs) == {6: -2.0, 5: -1.0}
@@ -312,7 +312,7 @@ async def test_next_token_logprobs_are_those_asked_for(store):
     assert stub.requests[0][1]["logprob_token_ids"] == [5, 6]
 
 
-async def test_tokens_as_likely_as_the_likeliest_are_all_greedy(store):
+async def test_tokens_tied_for_most_likely_are_all_greedy(store):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: -1.0, 6: -1.0, 7: -2.0}, 5))) as stub:
         answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1, 2], [6, 7])
     assert (answer.is_top(6), answer.is_top(7)) == (True, False)
@@ -325,13 +325,13 @@ async def test_tokens_as_likely_as_the_likeliest_are_all_greedy(store):
 
 
 @pytest.mark.parametrize("bad", [math.nan, -math.inf])
-async def test_a_log_probability_that_is_no_number_is_named(store, bad):
+async def test_a_nan_log_probability_is_unscored(store, bad):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: bad}, 5))) as stub:
         answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1], [5])
     assert answer.reason == "non_finite_logprob"
 
 
-async def test_labels_are_asked_for_by_id_where_the_server_can(store):
+async def test_labels_are_requested_by_id_if_the_server_supports_it(store):
     def answer(path, body):
         if path.endswith("/loglikelihoods"):
             return 404, {"error": {"message": "no such path"}}
@@ -340,18 +340,18 @@ async def test_labels_are_asked_for_by_id_where_the_server_can(store):
     with StubEndpoint(answer) as stub:
         labels = await make(stub, store, chat_format=PlainFormat()).label_logprobs(HELLO, ("m", "M"))
     assert labels == {"m": -float(ord("m")), "M": -float(ord("M"))}
-    assert len(stub.requests) == 3, "two questions find out what the server can do, one asks"
+    assert len(stub.requests) == 3, "two probes and one request"
 
 
-async def test_minus_infinity_is_known_by_the_number_that_vllm_writes_for_it(store):
+async def test_minus_infinity_is_recognised_as_vllm_writes_it(store):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: -9999.0, 6: -9998.0}, 5))) as stub:
         answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1], [5])
     assert answer.reason == "non_finite_logprob"
 
 
 @pytest.mark.parametrize(("ids", "has"), [((0, 1, 2), True), ((0, 29), False), ((0,), False)])
-async def test_a_server_that_ignores_the_ids_asked_for_is_seen_through(store, ids, has):
-    """Its top token and the one it drew may happen to be among those asked for; all of them cannot."""
+async def test_a_server_that_ignores_the_requested_ids_is_detected(store, ids, has):
+    """Its top token and the sampled one may be among the requested ids, but not all three."""
     reply = next_token_reply(dict.fromkeys(ids, -1.0), 0)
     with StubEndpoint(lambda path, body: (404, {}) if "context" in body else (200, reply)) as stub:
         client = make(stub, store, chat_format=PlainFormat())
@@ -359,24 +359,24 @@ async def test_a_server_that_ignores_the_ids_asked_for_is_seen_through(store, id
     assert client.has_logprob_token_ids is has
 
 
-@pytest.mark.parametrize(("is_ours", "asked"), [(True, 2), (False, 4)])
-async def test_what_a_strangers_server_can_do_is_found_out_anew(store, is_ours, asked):
+@pytest.mark.parametrize(("is_managed", "n_requests"), [(True, 2), (False, 4)])
+async def test_the_features_of_an_external_server_are_not_stored(store, is_managed, n_requests):
     with StubEndpoint(lambda path, body: (404, {"error": {"message": "no"}})) as stub:
         for _ in range(2):
-            client = make(stub, store, chat_format=PlainFormat(), is_ours=is_ours)
+            client = make(stub, store, chat_format=PlainFormat(), is_managed=is_managed)
             await client.detect_features()
-        assert len(stub.requests) == asked
+        assert len(stub.requests) == n_requests
 
 
-async def test_labels_come_from_the_top_log_probabilities_elsewhere(store):
+async def test_labels_are_read_from_the_top_log_probabilities_otherwise(store):
     content = [{"top_logprobs": [{"token": "m", "logprob": -0.1}, {"token": "The", "logprob": -2.0}]}]
     reply = {"choices": [{"logprobs": {"content": content}}], "usage": {}}
     with StubEndpoint(lambda path, body: (200, reply)) as stub:
         labels = await make(stub, store).label_logprobs(HELLO, ("m", "M"))
-    assert labels == {"m": -0.1}, "an absent label stays absent"
+    assert labels == {"m": -0.1}, "a label that is not among them is absent"
 
 
-async def test_an_open_assistant_turn_is_continued_and_guides_are_passed_on(store):
+async def test_an_assistant_turn_is_continued_and_guides_are_sent(store):
     with StubEndpoint(lambda path, body: (200, text_reply("7]]"))) as stub:
         await make(stub, store).chat([*HELLO, Message("assistant", "Rating: [[")], GREEDY, Guide(choice=("7]]", "8]]")))
     body = stub.requests[0][1]
@@ -385,7 +385,7 @@ async def test_an_open_assistant_turn_is_continued_and_guides_are_passed_on(stor
     assert body["structured_outputs"] == {"choice": ["7]]", "8]]"]}
 
 
-def test_an_endpoint_is_asked_what_it_serves():
+def test_check_endpoint():
     with StubEndpoint(lambda path, body: None, model="judge", max_model_len=77) as stub:
         assert check_endpoint(stub.url, "", None) == ("judge", 77)
         with pytest.raises(UsageError, match="did you mean 'judge'"):
@@ -395,5 +395,5 @@ def test_an_endpoint_is_asked_what_it_serves():
         pytest.raises(UsageError, match="EVALSUITE_API_KEY"),
     ):
         check_endpoint(stub.url, "", None)
-    with pytest.raises(ServerError, match="does not answer"):
+    with pytest.raises(ServerError, match="no response from"):
         check_endpoint("http://127.0.0.1:9/v1", "", None)

@@ -1,4 +1,4 @@
-"""What is asked at once ends at once: no question outlives the failure of its sibling."""
+"""Concurrent requests are all cancelled when one fails."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import pytest
 
 from evalsuite.comparison.games import Judging, judge_pair, pair_template
 from evalsuite.errors import ServerError
+from evalsuite.records.rows import Draw, Reply
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Completion
-from evalsuite.suites.base import SuiteOptions
 from evalsuite.suites.mt_bench.suite import MtBench
-from evalsuite.suites.mt_bench.turns import MtBenchAnswer
+from evalsuite.suites.options import SuiteOptions
 
 
 class DyingJudge:
-    """Its server dies under the second question, while the first still waits."""
+    """The server dies during the second request, while the first is pending."""
 
     model_name = "dying"
 
@@ -37,7 +36,7 @@ class DyingJudge:
         return await self.chat(messages, None)
 
 
-async def test_results_stand_in_order():
+async def test_results_are_in_order():
     async def later(value, delay):
         await asyncio.sleep(delay)
         return value
@@ -45,7 +44,7 @@ async def test_results_stand_in_order():
     assert await gather_or_cancel(later(n, 0.02 / (n + 1)) for n in range(3)) == [0, 1, 2]
 
 
-async def test_the_failure_is_raised_when_the_others_have_ended():
+async def test_the_error_is_raised_after_the_others_have_ended():
     ended = []
 
     async def waits():
@@ -64,17 +63,17 @@ async def test_the_failure_is_raised_when_the_others_have_ended():
     assert ended == [True, True]
 
 
-async def test_no_rating_of_one_turn_outlives_the_other():
+async def test_the_rating_of_the_other_turn_is_cancelled():
     judge, suite = DyingJudge(), MtBench()
     loaded = suite.load(SuiteOptions(data="mini", limit=1))
-    answer = MtBenchAnswer((Completion("one", "stop", 1, 1), Completion("two", "stop", 1, 1)))
+    draw = Draw((Reply("one"), Reply("two")))
     with pytest.raises(ServerError):
-        await suite.judge(loaded.items[0], answer, loaded, judge, SuiteOptions())
+        await suite.judge(loaded.items[0], draw, loaded, judge, SuiteOptions())
     assert sorted(judge.ended) == [0, 1]
 
 
 @pytest.mark.parametrize("method", ["verdict", "reasoned"])
-async def test_no_game_of_a_pair_outlives_the_other(method):
+async def test_the_other_game_of_a_pair_is_cancelled(method):
     judge = DyingJudge()
     with pytest.raises(ServerError):
         await judge_pair(judge, Judging(method, pair_template(None, method)), ["q"], ["a"], ["b"])

@@ -12,32 +12,32 @@ from evalsuite.serving.continuations import (
     Fitted,
     Loglikelihood,
     NextToken,
-    asking_is_cheaper,
-    fit_on_the_left,
     group_by_context,
     loglikelihoods,
+    questions_are_cheaper,
     questions_for,
+    truncate_left,
 )
 from judges.types import Unscored
 from tests.evalsuite.toy_lm import direct, distribution
 
 SIZE = 300
-# Few distinct tokens, so that prefixes are shared, nested and repeated all the time.
+# Few distinct tokens, so that prefixes are often shared, nested and repeated.
 tokens = st.lists(st.integers(0, 3), max_size=5).map(tuple)
 contexts = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=6).map(tuple)
 
 
 def answers(context: Sequence[int], questions: Sequence[object]) -> list[NextToken | Unscored]:
-    found: list[NextToken | Unscored] = []
+    answered: list[NextToken | Unscored] = []
     for question in questions:
         logprobs = distribution((*context, *question.path), SIZE)  # type: ignore[attr-defined]
         top = max(range(SIZE), key=logprobs.__getitem__)
-        found.append(NextToken({i: logprobs[i] for i in question.ids}, top))  # type: ignore[attr-defined]
-    return found
+        answered.append(NextToken({i: logprobs[i] for i in question.ids}, top))  # type: ignore[attr-defined]
+    return answered
 
 
 @given(contexts, st.lists(tokens, max_size=6))
-def test_the_sum_over_any_path_is_the_direct_loglikelihood(
+def test_the_sum_over_a_path_is_the_direct_loglikelihood(
     context: tuple[int, ...], continuations: list[tuple[int, ...]]
 ) -> None:
     questions = questions_for(continuations)
@@ -50,7 +50,7 @@ def test_the_sum_over_any_path_is_the_direct_loglikelihood(
 
 
 @given(st.lists(tokens, max_size=8))
-def test_there_is_one_question_an_inner_node_and_no_more(continuations: list[tuple[int, ...]]) -> None:
+def test_there_is_exactly_one_question_per_inner_node(continuations: list[tuple[int, ...]]) -> None:
     inner = {c[:depth] for c in continuations for depth in range(len(c))}
     questions = questions_for(continuations)
     assert {question.path for question in questions} == inner
@@ -65,7 +65,7 @@ def test_there_is_one_question_an_inner_node_and_no_more(continuations: list[tup
         assert len(question.ids) == len(children)
 
 
-def test_greedy_is_the_chain_of_most_probable_tokens() -> None:
+def test_greedy_is_the_chain_of_most_likely_tokens() -> None:
     context, chain = (5,), []
     for _ in range(4):
         logprobs = distribution((*context, *chain), SIZE)
@@ -82,7 +82,7 @@ def test_one_token_choices_are_a_single_question() -> None:
     assert len(questions_for([(token,) for token in range(10)])) == 1
 
 
-def test_an_empty_continuation_is_a_sum_over_nothing() -> None:
+def test_an_empty_continuation_is_an_empty_sum() -> None:
     assert questions_for([()]) == ()
     assert loglikelihoods([()], (), []) == [Loglikelihood(0.0, True)]
 
@@ -98,19 +98,19 @@ def test_a_node_with_many_children_needs_several_questions(children: int) -> Non
         assert got == pytest.approx(direct((1, 2), continuation, SIZE))
 
 
-def test_a_failed_question_fails_only_the_paths_through_it() -> None:
+def test_a_failed_question_only_fails_the_paths_through_it() -> None:
     continuations = [(1, 2), (1, 3), (4,)]
     questions = questions_for(continuations)
-    found = answers((9,), questions)
+    answered = answers((9,), questions)
     fault = Unscored("request_failed", "busy")
-    found[[question.path for question in questions].index((1,))] = fault
-    first, second, third = loglikelihoods(continuations, questions, found)
+    answered[[question.path for question in questions].index((1,))] = fault
+    first, second, third = loglikelihoods(continuations, questions, answered)
     assert first == second == fault
     assert third == pytest.approx(direct((9,), (4,), SIZE))
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf])
-def test_a_logprob_that_is_no_number_is_unscored(value: float) -> None:
+def test_a_non_finite_logprob_is_unscored(value: float) -> None:
     questions = questions_for([(1,), (2,)])
     bad, good = loglikelihoods([(1,), (2,)], questions, [NextToken({1: value, 2: -1.0}, 2)])
     assert isinstance(bad, Unscored)
@@ -118,7 +118,7 @@ def test_a_logprob_that_is_no_number_is_unscored(value: float) -> None:
     assert good == Loglikelihood(-1.0, True)
 
 
-def test_an_id_that_was_not_answered_is_a_malformed_reply() -> None:
+def test_a_missing_id_is_a_malformed_reply() -> None:
     [got] = loglikelihoods([(1,)], questions_for([(1,)]), [NextToken({2: -1.0}, 2)])
     assert isinstance(got, Unscored)
     assert got.reason == "malformed_reply"
@@ -129,12 +129,12 @@ def test_an_id_that_was_not_answered_is_a_malformed_reply() -> None:
     st.lists(st.integers(0, 9), max_size=8),
     st.integers(2, 16),
 )
-def test_truncation_is_that_of_lm_eval(context: list[int], continuation: list[int], max_model_len: int) -> None:
-    # lm_eval/models/vllm_causallms.py _loglikelihood_tokens, in its own words
-    room = max_model_len - 1
-    theirs = (context + continuation)[-room:]
-    context_kept = len(context) - max(0, len(context) + len(continuation) - room)
-    fitted = fit_on_the_left(context, continuation, max_model_len)
+def test_truncation_matches_lm_eval(context: list[int], continuation: list[int], max_model_len: int) -> None:
+    # lm_eval/models/vllm_causallms.py _loglikelihood_tokens
+    limit = max_model_len - 1
+    theirs = (context + continuation)[-limit:]
+    context_kept = len(context) - max(0, len(context) + len(continuation) - limit)
+    fitted = truncate_left(context, continuation, max_model_len)
     if context_kept < 1:
         assert isinstance(fitted, Unscored)
         assert fitted.reason == "context_length"
@@ -145,29 +145,29 @@ def test_truncation_is_that_of_lm_eval(context: list[int], continuation: list[in
         assert fitted.cut == len(context) - context_kept
 
 
-def test_an_empty_context_is_a_mistake_of_the_caller() -> None:
+def test_an_empty_context_is_an_error() -> None:
     with pytest.raises(ValueError, match="prefix token"):
-        fit_on_the_left([], [1], 10)
+        truncate_left([], [1], 10)
 
 
 def test_continuations_that_keep_different_parts_of_a_context_are_different_groups() -> None:
-    fitted = [fit_on_the_left([1, 2, 3, 4], continuation, 6) for continuation in ([5], [6, 7], [8])]
+    fitted = [truncate_left([1, 2, 3, 4], continuation, 6) for continuation in ([5], [6, 7], [8])]
     groups = group_by_context((i, f.context, f.continuation) for i, f in enumerate(fitted) if isinstance(f, Fitted))
     assert [(group.context, group.members) for group in groups] == [((1, 2, 3, 4), (0, 2)), ((2, 3, 4), (1,))]
 
 
 @given(st.integers(1, 5000), st.lists(st.integers(0, 200).map(lambda t: (t,)), min_size=1, max_size=200))
-def test_one_token_choices_are_always_asked_by_the_trie(context: int, continuations: list[tuple[int, ...]]) -> None:
-    assert asking_is_cheaper(context, continuations, questions_for(continuations))
+def test_one_token_choices_always_use_the_trie(context: int, continuations: list[tuple[int, ...]]) -> None:
+    assert questions_are_cheaper(context, continuations, questions_for(continuations))
 
 
-def test_long_unlike_endings_of_a_short_context_are_scored_the_ordinary_way() -> None:
+def test_long_different_endings_of_a_short_context_do_not_use_the_trie() -> None:
     endings = [tuple(range(start, start + 60)) for start in (0, 100, 200)]
-    assert not asking_is_cheaper(40, endings, questions_for(endings))
+    assert not questions_are_cheaper(40, endings, questions_for(endings))
     # ten choices of three tokens that share their first, after a long context
     letters = [(7, letter, 8) for letter in range(20, 30)]
-    assert asking_is_cheaper(800, letters, questions_for(letters))
+    assert questions_are_cheaper(800, letters, questions_for(letters))
 
 
-def test_the_fake_itself_is_a_distribution() -> None:
+def test_the_fake_is_a_distribution() -> None:
     assert sum(map(math.exp, distribution((1, 2, 3), SIZE))) == pytest.approx(1.0)

@@ -9,8 +9,8 @@ import pytest
 
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.serving import device as device_module
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device, cpu_has_bf16, gpus_have_bf16, own_dtype, served_bytes, served_dtype
-from evalsuite.serving.server import ServeOptions
 from evalsuite.serving.session import answer_identity, effective_dtype
 from tests.evalsuite.test_security import command_of
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
@@ -64,7 +64,7 @@ def gpus(monkeypatch):
 
     def say(*capabilities: str) -> None:
         gpus_have_bf16.cache_clear()
-        monkeypatch.setattr(device_module, "told_of_gpus", lambda field: list(capabilities))
+        monkeypatch.setattr(device_module, "query_gpus", lambda field: list(capabilities))
 
     yield say
     gpus_have_bf16.cache_clear()
@@ -114,15 +114,15 @@ def test_vllm_is_told_the_dtype_that_is_recorded(cpu_info, gpus, tmp_path, monke
     one = checkpoint(tmp_path, dtype=own)
     words = command_of(one, tmp_path, monkeypatch, kind)
     assert words[words.index("--dtype") + 1] == dtype
-    assert answer_identity(one, ServeOptions(), None, attached=None)["dtype"] == dtype
+    assert answer_identity(one, ServeConfig(), attached=None)["dtype"] == dtype
 
 
 def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path, monkeypatch):
     cpu_info(XEON_WITHOUT)
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
     own = checkpoint(tmp_path, dtype="bfloat16")
-    here = answer_identity(own, ServeOptions(), None, attached=None)
-    there = answer_identity(own, ServeOptions(), None, attached="somebody's")
+    here = answer_identity(own, ServeConfig(), attached=None)
+    there = answer_identity(own, ServeConfig(), attached="somebody's")
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
 
 
@@ -133,7 +133,7 @@ def test_answers_under_two_generation_configs_are_never_taken_for_each_other(tmp
     found = []
     for text in ('{"eos_token_id": [1, 2]}', '{"eos_token_id": [1]}', "[]", "{"):
         (own.path / "generation_config.json").write_text(text)
-        found.append(answer_identity(own, ServeOptions(), None, attached=None))
+        found.append(answer_identity(own, ServeConfig(), attached=None))
     assert found[0] != found[1] != found[2] == found[3]
 
 
@@ -141,7 +141,7 @@ def test_answers_under_two_generation_configs_are_never_taken_for_each_other(tmp
 def test_a_dtype_has_one_name(tmp_path, word, name):
     one = checkpoint(tmp_path, dtype="float32")
     assert served_dtype(one, word, CUDA) == name
-    assert effective_dtype(one, ServeOptions(dtype=word), attached=True) == name
+    assert effective_dtype(one, ServeConfig(dtype=word), attached=True) == name
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_only_gpus_in_sight_are_asked_about(monkeypatch, visible, seen):
     monkeypatch.setattr(
         device_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, table)
     )
-    assert "".join(device_module.told_of_gpus("name")) == seen
+    assert "".join(device_module.query_gpus("name")) == seen

@@ -1,4 +1,4 @@
-"""A server must never outlive its owner, however that ends. Real processes, real kills."""
+"""A server must never outlive its owner: tests with real processes and kills."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GUARD = Path(__file__).resolve().parents[3] / "evalsuite" / "serving" / "guard.py"
 
-# The owner starts a guarded "server", which itself starts two children that ignore polite signals: one in its own
+# The owner starts a guarded "server", which itself starts two children that ignore SIGTERM: one in its own
 # process group, one in another, as torch's launcher starts its workers.
 OWNER = """
 import os, signal, subprocess, sys, time
@@ -22,10 +24,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell m
 server = (
     "import signal, subprocess, sys, time\\n"
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\n"
-    "words = [sys.executable, '-c', 'import signal, time; "
+    "command = [sys.executable, '-c', 'import signal, time; "
     "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)']\\n"
-    "subprocess.Popen(words, start_new_session=True)\\n"
-    "child = subprocess.Popen(words)\\n"
+    "subprocess.Popen(command, start_new_session=True)\\n"
+    "child = subprocess.Popen(command)\\n"
     "print(child.pid, flush=True)\\n"
     "time.sleep(300)\\n"
 )
@@ -55,7 +57,7 @@ def gone(processes: list[psutil.Process], timeout_s: float = 20.0) -> bool:
 
 @pytest.fixture
 def quick_guard(tmp_path):
-    """The guard with a short grace, so that stubborn servers are killed at once."""
+    """The guard with a short grace period."""
     copy = tmp_path / "guard.py"
     copy.write_text(GUARD.read_text().replace("_GRACE_S = 10.0", "_GRACE_S = 0.5"))
     return copy
@@ -67,12 +69,12 @@ def start(guard: Path, mode: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_the_server_ends_with_its_killed_owner(quick_guard, how):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_with_its_killed_owner(quick_guard, number):
     owner = start(quick_guard, "wait")
     processes = family(owner)
     assert len(set(processes)) == 4, "guard, server and both of its children"
-    os.kill(owner.pid, how)
+    os.kill(owner.pid, number)
     owner.wait(timeout=20)
     assert gone(processes)
     owner.stdout.close()

@@ -1,4 +1,4 @@
-"""A usual bound of 1,024 open files must not end a run that has 1,024 questions in flight."""
+"""A limit of 1,024 open files must not stop a run with 1,024 requests in flight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "wanted", "room", "after"),
+    ("soft", "hard", "wanted", "allowed", "after"),
     [
         (1024, 4096, 1024, 1024, 1280),
         (1024, 1024, 1024, 768, 1024),
@@ -17,12 +17,12 @@ import pytest
         (300, 300, 1024, 150, 300),
     ],
 )
-def test_room_is_made_and_what_there_is_is_kept_to(soft, hard, wanted, room, after):
+def test_the_limit_is_raised_as_far_as_possible(soft, hard, wanted, allowed, after):
     script = f"""
 import resource
-from evalsuite.serving.open_files import room_for_connections
+from evalsuite.serving.open_files import max_connections
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-print(room_for_connections({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+print(max_connections({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ended.stdout.split() == [str(room), str(after)]
+    assert ended.stdout.split() == [str(allowed), str(after)]

@@ -1,4 +1,4 @@
-"""The scoring endpoint on a scripted engine whose prefix cache hides positions as vLLM's does."""
+"""The scoring endpoint on a fake engine with a prefix cache like vLLM's."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ GARBAGE = {SIZE + 1: SimpleNamespace(logprob=-1e9, rank=1)}
 
 
 class Engine:
-    """Log-probabilities of the toy distribution; whole blocks are cached, and cached positions hold garbage.
+    """Log-probabilities of the toy distribution; whole blocks are cached, and cached positions are garbage.
 
-    ``leaves_out`` is vLLM's second model runner: its list begins at the first position that was computed.
+    ``leaves_out`` is vLLM's model runner V2, whose list starts at the first computed position.
     """
 
-    def __init__(self, lie: float | None = None, *, leaves_out: bool = False) -> None:
+    def __init__(self, fixed: float | None = None, *, leaves_out: bool = False) -> None:
         self.leaves_out = leaves_out
         self.cached: set[tuple[int, ...]] = set()
         self.computed = 0
-        self.lie = lie
+        self.fixed = fixed
         self.priorities: list[int] = []
         self.ranks: list[int | None] = []
         self.vllm_config: Any = None
@@ -38,7 +38,7 @@ class Engine:
     def logprob(self, prefix: tuple[int, ...], token: int) -> Any:
         logprobs = distribution(prefix, SIZE)
         rank = 1 + sum(value > logprobs[token] for value in logprobs)
-        return SimpleNamespace(logprob=logprobs[token] if self.lie is None else self.lie, rank=rank)
+        return SimpleNamespace(logprob=logprobs[token] if self.fixed is None else self.fixed, rank=rank)
 
     async def generate(
         self,
@@ -53,7 +53,7 @@ class Engine:
         tokens = tuple(prompt["prompt_token_ids"])
         cached = 0
         if not getattr(params, "skip_reading_prefix_cache", False):
-            # vLLM always computes the last token anew.
+            # vLLM always computes the last token.
             while cached + BLOCK < len(tokens) and tokens[: cached + BLOCK] in self.cached:
                 cached += BLOCK
         self.cached |= {tokens[:end] for end in range(BLOCK, len(tokens) + 1, BLOCK)}
@@ -67,8 +67,8 @@ class Engine:
             ]
         last = distribution(tokens, SIZE)
         top = max(range(SIZE), key=last.__getitem__)
-        asked = getattr(params, "logprob_token_ids", [])
-        output = SimpleNamespace(token_ids=[top], logprobs=[{token: self.logprob(tokens, token) for token in asked}])
+        ids = getattr(params, "logprob_token_ids", [])
+        output = SimpleNamespace(token_ids=[top], logprobs=[{token: self.logprob(tokens, token) for token in ids}])
         yield SimpleNamespace(outputs=[output], prompt_logprobs=prompt_logprobs, num_cached_tokens=cached)
 
 
@@ -77,7 +77,7 @@ def without_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(SamplingParams=SimpleNamespace))
 
 
-async def ask(engine: Engine, body: Any, path: str = PATH, key: str = "") -> httpx.Response:
+async def post(engine: Engine, body: Any, path: str = PATH, key: str = "") -> httpx.Response:
     async def rest(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 418, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -100,10 +100,10 @@ tokens = st.lists(st.integers(0, SIZE - 1), min_size=1, max_size=11)
 @pytest.mark.parametrize("leaves_out", [False, True])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(tokens, st.lists(tokens, min_size=1, max_size=5)), min_size=1, max_size=4))
-async def test_every_sum_is_the_direct_one_whatever_the_cache_holds(leaves_out: bool, groups: Any) -> None:
+async def test_every_sum_is_the_direct_one_for_any_cache_content(leaves_out: bool, groups: Any) -> None:
     engine = Engine(leaves_out=leaves_out)
     for context, continuations in groups * 2:
-        reply = await ask(engine, {"model": "m", "context": context, "continuations": continuations})
+        reply = await post(engine, {"model": "m", "context": context, "continuations": continuations})
         assert reply.status_code == 200, reply.text
         for continuation, steps in zip(continuations, reply.json()["results"], strict=True):
             value, greedy = direct(context, continuation, SIZE)
@@ -112,12 +112,10 @@ async def test_every_sum_is_the_direct_one_whatever_the_cache_holds(leaves_out: 
 
 
 @pytest.mark.parametrize(("policy", "later"), [("priority", -1), ("fcfs", 0)])
-async def test_what_continues_a_context_goes_before_other_contexts_where_the_server_takes_priorities(
-    policy: str, later: int
-) -> None:
+async def test_continuations_have_priority_if_the_server_supports_it(policy: str, later: int) -> None:
     engine = Engine()
     engine.vllm_config = SimpleNamespace(scheduler_config=SimpleNamespace(policy=policy))
-    await ask(engine, {"model": "m", "context": [1, 2], "continuations": [[3, 4], [5, 6]]})
+    await post(engine, {"model": "m", "context": [1, 2], "continuations": [[3, 4], [5, 6]]})
     assert engine.priorities == [0, later, later]
 
 
@@ -125,48 +123,48 @@ async def test_what_continues_a_context_goes_before_other_contexts_where_the_ser
     ("parallel", "n_ranks"),
     [({"data_parallel_size": 4}, 4), ({"data_parallel_size": 4, "data_parallel_external_lb": True}, 0), ({}, 0)],
 )
-async def test_all_of_a_context_goes_to_one_engine_and_contexts_to_all(parallel: Any, n_ranks: int) -> None:
-    engine, homes = Engine(), set()
+async def test_each_context_is_sent_to_one_engine_and_all_engines_are_used(parallel: Any, n_ranks: int) -> None:
+    engine, used = Engine(), set()
     engine.vllm_config = SimpleNamespace(parallel_config=SimpleNamespace(**parallel))
     for first in range(40):
         engine.ranks.clear()
-        reply = await ask(
+        reply = await post(
             engine, {"model": "m", "context": [first % SIZE, first // SIZE], "continuations": [[3, 4], [5, 6]]}
         )
         assert reply.status_code == 200
         assert len(engine.ranks) == 3
         assert len(set(engine.ranks)) == 1
-        homes.add(engine.ranks[0])
-    assert homes == (set(range(n_ranks)) if n_ranks else {None})
+        used.add(engine.ranks[0])
+    assert used == (set(range(n_ranks)) if n_ranks else {None})
 
 
-async def test_a_token_as_likely_as_the_likeliest_is_greedy() -> None:
-    """In 16 bits several often share the first place; vLLM gives each the rank of the last, lm-eval counts all."""
+async def test_a_token_tied_for_most_likely_is_greedy() -> None:
+    """Ties are common in 16 bits; vLLM gives each token the rank of the last, lm-eval counts all as greedy."""
 
     class Ties(Engine):
-        async def generate(self, *words: Any, **settings: Any) -> Any:
-            async for reply in super().generate(*words, **settings):
+        async def generate(self, *arguments: Any, **settings: Any) -> Any:
+            async for reply in super().generate(*arguments, **settings):
                 tie = SimpleNamespace(logprob=-1.0, rank=2)
                 worse = SimpleNamespace(logprob=-1.5, rank=3)
                 reply.outputs[0].token_ids = [0]
                 reply.outputs[0].logprobs = [{0: tie, 3: tie, 4: worse}]
                 if reply.prompt_logprobs is not None:
-                    prompt = words[0]["prompt_token_ids"]
+                    prompt = arguments[0]["prompt_token_ids"]
                     last = {prompt[-1]: tie if prompt[-1] == 5 else worse, 0: tie}
                     reply.prompt_logprobs = [None] * (len(prompt) - 1) + [last]
                 yield reply
 
-    reply = await ask(Ties(), {"model": "m", "context": [1, 2], "continuations": [[3, 5], [3, 6], [4]]})
+    reply = await post(Ties(), {"model": "m", "context": [1, 2], "continuations": [[3, 5], [3, 6], [4]]})
     assert reply.json()["results"] == [[[-1.0, True], [-1.0, True]], [[-1.0, True], [-1.5, False]], [[-1.5, False]]]
 
 
 @pytest.mark.parametrize("length", [BLOCK * 10, BLOCK * 10 + 1])
-async def test_a_continuation_costs_its_own_tokens_and_half_a_block(length: int) -> None:
+async def test_a_continuation_costs_its_tokens_and_at_most_a_block(length: int) -> None:
     engine = Engine()
     context = [i % SIZE for i in range(length)]
-    # Different first tokens: no sibling's block covers another's.
+    # Different first tokens, so that no cached block covers a sibling.
     continuations = [[first, 1, 2] for first in range(5)]
-    await ask(engine, {"model": "m", "context": context, "continuations": continuations})
+    await post(engine, {"model": "m", "context": context, "continuations": continuations})
     assert engine.computed <= length + 5 * (3 + BLOCK - 1)
 
 
@@ -183,43 +181,43 @@ async def test_a_continuation_costs_its_own_tokens_and_half_a_block(length: int)
         [1],
     ],
 )
-async def test_a_bad_question_is_refused(body: Any) -> None:
-    reply = await ask(Engine(), body)
+async def test_an_invalid_request_is_rejected(body: Any) -> None:
+    reply = await post(Engine(), body)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"]
 
 
 async def test_an_adapter_is_not_served_here() -> None:
-    reply = await ask(Engine(), {"model": "adapter", "context": [1], "continuations": [[1, 2]]})
+    reply = await post(Engine(), {"model": "adapter", "context": [1], "continuations": [[1, 2]]})
     assert reply.status_code == 404
 
 
-async def test_other_paths_pass() -> None:
-    assert (await ask(Engine(), {}, path="/v1/completions")).status_code == 418
+async def test_other_paths_are_passed_on() -> None:
+    assert (await post(Engine(), {}, path="/v1/completions")).status_code == 418
 
 
-async def test_the_servers_key_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_servers_key_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_API_KEY", "right")
-    question = {"model": "m", "context": [1], "continuations": [[1, 2]]}
-    assert (await ask(Engine(), question)).status_code == 401
-    assert (await ask(Engine(), question, key="wrong")).status_code == 401
-    assert (await ask(Engine(), question, key="right")).status_code == 200
+    request = {"model": "m", "context": [1], "continuations": [[1, 2]]}
+    assert (await post(Engine(), request)).status_code == 401
+    assert (await post(Engine(), request, key="wrong")).status_code == 401
+    assert (await post(Engine(), request, key="right")).status_code == 200
 
 
-async def test_an_engine_whose_replies_look_otherwise_is_a_refusal_and_no_score() -> None:
+async def test_an_engine_with_other_replies_is_an_error_and_not_a_score() -> None:
     class Short(Engine):
-        async def generate(self, *words: Any, **settings: Any) -> Any:
-            async for reply in super().generate(*words, **settings):
+        async def generate(self, *arguments: Any, **settings: Any) -> Any:
+            async for reply in super().generate(*arguments, **settings):
                 if reply.prompt_logprobs is not None:
                     reply.prompt_logprobs = reply.prompt_logprobs[-1:]
                 yield reply
 
-    reply = await ask(Short(), {"model": "m", "context": [1, 2], "continuations": [[3, 4, 5]]})
+    reply = await post(Short(), {"model": "m", "context": [1, 2], "continuations": [[3, 4, 5]]})
     assert reply.status_code == 400
     assert "log-probabilities" in reply.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("lie", [math.nan, -math.inf])
-async def test_a_log_probability_that_is_no_number_stays_valid_json(lie: float) -> None:
-    reply = await ask(Engine(lie), {"model": "m", "context": [1], "continuations": [[1, 2]]})
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+async def test_a_non_finite_log_probability_is_valid_json(value: float) -> None:
+    reply = await post(Engine(value), {"model": "m", "context": [1], "continuations": [[1, 2]]})
     assert [value for value, _ in reply.json()["results"][0]] == [None, None]

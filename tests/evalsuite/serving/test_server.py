@@ -13,13 +13,14 @@ import pytest
 
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, ServerError, UsageError
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.serving import server as server_module
+from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
 from evalsuite.serving.restarts import with_restarts
-from evalsuite.serving.server import ServeOptions, Server, check_memory, context_length
+from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message
@@ -56,7 +57,7 @@ def in_place_of_vllm(monkeypatch, script):
 def test_a_server_starts_answers_under_its_key_and_ends(checkpoint, tmp_path, monkeypatch):
     in_place_of_vllm(monkeypatch, SERVES)
     steps = []
-    with Server(checkpoint, ServeOptions(), tmp_path / "log") as server:
+    with Server(checkpoint, ServeConfig(), tmp_path / "log") as server:
         server.wait_ready(steps.append)
         children = psutil.Process(server._guarded.process.pid).children(recursive=True)
         assert children
@@ -69,8 +70,10 @@ def test_a_server_starts_answers_under_its_key_and_ends(checkpoint, tmp_path, mo
 
 def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_path, monkeypatch):
     in_place_of_vllm(monkeypatch, SERVES.replace("sys.argv[2]", "'somebody-else'"))
-    options = ServeOptions(start_timeout_s=4)
-    with Server(checkpoint, options, tmp_path / "log") as server, pytest.raises(ServerError, match="did not answer"):
+    with (
+        Server(checkpoint, ServeConfig(), tmp_path / "log", start_timeout_s=4) as server,
+        pytest.raises(ServerError, match="did not answer"),
+    ):
         server.wait_ready()
 
 
@@ -98,12 +101,12 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
         ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
         ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),
-        ("something nobody has seen before", ServerError, "vLLM ended while starting"),
+        ("something nobody has seen before", ServerError, "vLLM exited while starting"),
     ],
 )
 def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kind, remedy):
     in_place_of_vllm(monkeypatch, f"import sys; print({last_words!r}); sys.exit(1)")
-    with Server(checkpoint, ServeOptions(), tmp_path / "log") as server, pytest.raises(kind, match="ckpt") as error:
+    with Server(checkpoint, ServeConfig(), tmp_path / "log") as server, pytest.raises(kind, match="ckpt") as error:
         server.wait_ready()
     assert remedy in str(error.value)
     assert "\n" not in str(error.value)
@@ -118,9 +121,9 @@ def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_
     with (
         Store(tmp_path / "store.sqlite") as store,
         LoopThread() as loop,
-        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+        Session(checkpoint, store, ServeConfig(), tmp_path / "log") as session,
     ):
-        with pytest.raises(ServerError, match="ended while starting"):
+        with pytest.raises(ServerError, match="exited while starting"):
             loop.wait(session.client.chat([Message("user", "hi")], Sampling(4)))
         assert not session.restart_allowed()
     assert starts.read_text() == "x"
@@ -146,7 +149,7 @@ def test_a_server_that_no_longer_listens_is_dead_although_its_process_lives(chec
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device("cpu", "0"))
     with (
         Store(tmp_path / "store.sqlite") as store,
-        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+        Session(checkpoint, store, ServeConfig(), tmp_path / "log") as session,
     ):
         session._start()
         assert not session.restart_allowed(), "it lives and listens"
@@ -176,14 +179,14 @@ def test_a_server_that_dies_while_answering_is_started_anew_and_the_work_goes_on
     with (
         Store(tmp_path / "store.sqlite") as store,
         LoopThread() as loop,
-        Session(checkpoint, store, ServeOptions(), tmp_path / "log") as session,
+        Session(checkpoint, store, ServeConfig(), tmp_path / "log") as session,
     ):
         texts = []
 
         def work():
             texts.append(loop.wait(session.client.chat([Message("user", "hi")], Sampling(4))).text)
 
-        with_restarts(session, work, Silence())
+        with_restarts(session, work, NoProgress())
         loop.wait(session.client.close())
         assert (texts, session.restarts) == (["back again"], 1)
     assert starts.read_text() == "xx"
@@ -195,27 +198,27 @@ def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
         taken.listen()
         port = str(taken.getsockname()[1])
         with pytest.raises(UsageError, match=f"port {port} is taken"):
-            Server(checkpoint, ServeOptions(vllm_args=(("port", port),)), tmp_path / "log")
+            Server(checkpoint, ServeConfig(vllm_args=(("port", port),)), tmp_path / "log")
 
 
 def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
     monkeypatch.setattr(server_module, "served_bytes", lambda *_: 10**15)
     with pytest.raises(ServerError, match="too little memory"):
-        check_memory(checkpoint, ServeOptions(), Device("cpu", "0"))
-    check_memory(checkpoint, ServeOptions(), Device("cuda", "0"))
+        check_memory(checkpoint, ServeConfig(), Device("cpu", "0"))
+    check_memory(checkpoint, ServeConfig(), Device("cuda", "0"))
 
 
 def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, monkeypatch):
     made = []
     command = server_module._command
 
-    def keep(server, checkpoint, options):
-        made.append((server.api_key, command(server, checkpoint, options)))
+    def keep(server, checkpoint, serve):
+        made.append((server.api_key, command(server, checkpoint, serve)))
         return [sys.executable, "-c", "pass"]
 
     monkeypatch.setattr(server_module, "_command", keep)
-    options = ServeOptions(dtype="float32", vllm_args=(("max_num_seqs", "3"), ("trust_remote_code", "true")))
-    Server(checkpoint, options, tmp_path / "log").stop()
+    serve = ServeConfig(dtype="float32", vllm_args=(("max_num_seqs", "3"), ("trust_remote_code", "true")))
+    Server(checkpoint, serve, tmp_path / "log").stop()
     key, words = made[0]
     assert key not in " ".join(words)
     pairs = dict(pairwise(words))
@@ -235,21 +238,21 @@ def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, t
         return [sys.executable, "-c", "pass"]
 
     monkeypatch.setattr(server_module, "_command", keep)
-    with Server(checkpoint, ServeOptions(vllm_args=chosen), tmp_path / "log") as server:
+    with Server(checkpoint, ServeConfig(vllm_args=chosen), tmp_path / "log") as server:
         assert server.takes_priority == (policy == "priority")
     assert made[0]["--scheduling-policy"] == policy
 
 
 def test_the_context_is_bounded_unless_asked(checkpoint, tmp_path):
-    assert context_length(checkpoint, ServeOptions()) == 2048
+    assert context_length(checkpoint, ServeConfig()) == 2048
     long = resolve(str(write_checkpoint(tmp_path / "long", context=131072)))
-    assert context_length(long, ServeOptions()) == 32768
-    assert context_length(long, ServeOptions(max_model_len=100_000)) == 100_000
+    assert context_length(long, ServeConfig()) == 32768
+    assert context_length(long, ServeConfig(max_model_len=100_000)) == 100_000
 
 
 def test_stopping_twice_is_harmless_and_quick(checkpoint, tmp_path, monkeypatch):
     in_place_of_vllm(monkeypatch, SERVES)
-    server = Server(checkpoint, ServeOptions(), tmp_path / "log")
+    server = Server(checkpoint, ServeConfig(), tmp_path / "log")
     server.wait_ready()
     began = time.monotonic()
     server.stop()

@@ -1,4 +1,4 @@
-"""What a server can do wrong to one question, through a whole run: a retry or a named unscored, never a score."""
+"""Server faults in a full run: each is retried or a named unscored item, never a score."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalsuite.runs.runner import run
 from evalsuite.serving import connection as connection_module
 from evalsuite.serving import transport as transport_module
 from evalsuite.serving import wire
-from evalsuite.serving.wire import Endpoint, Pulse, TryAgainError, answered_by
+from evalsuite.serving.wire import Endpoint, RetryableError, StallDetector, is_same_model
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 QUESTION = "A bakery sells rolls at 3 for 2 euros. How much do 12 rolls cost?"
@@ -24,7 +24,7 @@ LATE_S = 1.5
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+def _short_timeouts(monkeypatch):
     monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
     monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
 
@@ -72,8 +72,8 @@ FAULTS = {
 
 
 def config(stub, results, suites=("mt_bench",)):
-    word = f"stub@{stub.url}"
-    return read_config({"models": [word], "judge": word, "suites": list(suites), "data": "mini", "results": results})
+    spec = f"stub@{stub.url}"
+    return read_config({"models": [spec], "judge": spec, "suites": list(suites), "data": "mini", "results": results})
 
 
 def is_candidates(body):
@@ -85,46 +85,46 @@ def is_judges(body):
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_a_named_unscored_and_a_healthy_server_makes_it_good(tmp_path, kind):
+def test_a_fault_is_a_named_unscored_and_is_repaired_by_a_healthy_server(tmp_path, kind):
     make, reason = FAULTS[kind]
-    sick = [True]
+    faulty = [True]
 
     def handler(path, body):
-        return make() if sick[0] and is_judges(body) else healthy(path, body)
+        return make() if faulty[0] and is_judges(body) else healthy(path, body)
 
     with StubEndpoint(handler) as stub:
-        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
-        asked = len(stub.requests)
-        sick[0] = False
-        cured = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
-        again = [body for _, body in stub.requests[asked:]]
+        scores = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
+        n_requests = len(stub.requests)
+        faulty[0] = False
+        repaired = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
+        again = [body for _, body in stub.requests[n_requests:]]
     assert scores["unscored"] == {reason: 2}, "both turns of one question"
     assert scores["n_scored"] == scores["n"] - 2
-    assert cured["unscored"] == {}
-    assert cured["n_scored"] == cured["n"]
+    assert repaired["unscored"] == {}
+    assert repaired["n_scored"] == repaired["n"]
     assert again
-    assert all(is_judges(body) for body in again), "only what was missing is asked"
+    assert all(is_judges(body) for body in again), "only missing verdicts are requested"
 
 
 @pytest.mark.parametrize("kind", ["500", "cut", "empty", "broken off", "wrong model"])
-def test_an_answer_that_never_came_is_not_judged(tmp_path, kind):
+def test_a_missing_answer_is_not_judged(tmp_path, kind):
     make, _ = FAULTS[kind]
-    sick = [True]
+    faulty = [True]
 
     def handler(path, body):
-        return make() if sick[0] and is_candidates(body) else healthy(path, body)
+        return make() if faulty[0] and is_candidates(body) else healthy(path, body)
 
     with StubEndpoint(handler) as stub:
-        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        scores = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
         assert not [body for _, body in stub.requests if is_judges(body)]
-        sick[0] = False
-        cured = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        faulty[0] = False
+        repaired = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
     assert scores["unscored"] == {"no_answer": 2}
-    assert (cured["unscored"], cured["n_scored"]) == ({}, cured["n"])
+    assert (repaired["unscored"], repaired["n_scored"]) == ({}, repaired["n"])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_probability_that_is_no_number_is_no_preference(tmp_path, value):
+def test_a_non_finite_probability_is_unscored(tmp_path, value):
     first = []
 
     def handler(path, body):
@@ -134,12 +134,12 @@ def test_a_probability_that_is_no_number_is_no_preference(tmp_path, value):
         return healthy(path, body)
 
     with StubEndpoint(handler) as stub:
-        scores = run(config(stub, tmp_path, ["alpaca_eval"])).models[0]["suites"]["alpaca_eval"]
+        scores = run(config(stub, tmp_path, ["alpaca_eval"])).models[0].suites["alpaca_eval"]
     assert scores["unscored"] == {"non_finite_logprob": 1}
 
 
 @pytest.mark.parametrize("kind", ["500", "429", "cut", "half a document", "wrong model"])
-def test_what_passes_is_tried_again_and_leaves_no_trace(tmp_path, kind):
+def test_a_temporary_fault_is_retried_and_leaves_no_trace(tmp_path, kind):
     make, _ = FAULTS[kind]
     left = [3]
 
@@ -150,23 +150,23 @@ def test_what_passes_is_tried_again_and_leaves_no_trace(tmp_path, kind):
         return healthy(path, body)
 
     with StubEndpoint(handler) as stub:
-        scores = run(config(stub, tmp_path)).models[0]["suites"]["mt_bench"]
+        scores = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
     assert (scores["unscored"], scores["n_scored"], left[0]) == ({}, scores["n"], 0)
 
 
-def test_a_server_that_lists_another_model_is_refused_before_anything_is_asked(tmp_path):
+def test_a_server_with_another_model_is_rejected_before_any_request(tmp_path):
     with StubEndpoint(healthy, model="other") as stub, pytest.raises(UsageError, match="unknown model 'stub'"):
         run(config(stub, tmp_path))
     assert stub.requests == []
 
 
-def test_a_server_that_is_up_and_answers_nothing_ends_the_run(tmp_path):
-    with StubEndpoint(lambda path, body: None) as stub, pytest.raises(ServerError, match="up but does not answer"):
+def test_a_server_that_is_up_and_does_not_reply_ends_the_run(tmp_path):
+    with StubEndpoint(lambda path, body: None) as stub, pytest.raises(ServerError, match="up but did not reply"):
         run(config(stub, tmp_path, ["mt_bench", "alpaca_eval", "mixeval"]))
 
 
 @pytest.mark.parametrize(
-    ("asked", "answered", "same"),
+    ("requested", "replied", "same"),
     [
         ("gpt-4o", "gpt-4o-2024-08-06", True),
         ("org/Model-7B", "model-7b", True),
@@ -177,41 +177,41 @@ def test_a_server_that_is_up_and_answers_nothing_ends_the_run(tmp_path):
         ("m", "", False),
     ],
 )
-def test_a_dated_snapshot_is_the_model_that_was_asked_and_a_sibling_is_not(asked, answered, same):
-    assert answered_by(asked, answered) is same
+def test_a_dated_snapshot_is_the_requested_model_and_a_sibling_is_not(requested, replied, same):
+    assert is_same_model(requested, replied) is same
 
 
 @pytest.mark.parametrize(
-    ("counts", "ours", "outcome"),
+    ("counts", "managed", "outcome"),
     [
         ([5.0, 5.0], True, ServerError),
-        ([5.0, 5.0], False, TryAgainError),
+        ([5.0, 5.0], False, RetryableError),
         ([None, None], True, ServerError),
         ([None, None], False, None),
         ([0.0, 0.0], True, None),
         ([5.0, 6.0], True, None),
     ],
 )
-async def test_a_server_hangs_when_its_token_counts_stand_still(monkeypatch, counts, ours, outcome):
+async def test_a_server_hangs_if_its_token_counts_do_not_change(monkeypatch, counts, managed, outcome):
     ended, left = [], list(counts)
 
-    async def tokens_so_far(endpoint):
+    async def processed_tokens(endpoint):
         return left.pop(0)
 
-    monkeypatch.setattr(wire, "tokens_so_far", tokens_so_far)
-    pulse = Pulse(stall_s=0.0)
-    pulse._last_look = -1e9
-    endpoint = Endpoint("http://127.0.0.1:1/v1", "", "m", end=(lambda: ended.append(1)) if ours else None)
-    pulse.stall_s = 1e9
-    with pulse.waiting():
-        await pulse.check(endpoint)
-        pulse.stall_s = 0.05
+    monkeypatch.setattr(wire, "processed_tokens", processed_tokens)
+    detector = StallDetector(stall_s=0.0)
+    detector._last_check = -1e9
+    endpoint = Endpoint("http://127.0.0.1:1/v1", "", "m", end=(lambda: ended.append(1)) if managed else None)
+    detector.stall_s = 1e9
+    with detector.pending():
+        await detector.check(endpoint)
+        detector.stall_s = 0.05
         await asyncio.sleep(0.06)
         if outcome is None:
-            await pulse.check(endpoint)
+            await detector.check(endpoint)
         else:
             with pytest.raises(outcome, match="hangs"):
-                await pulse.check(endpoint)
+                await detector.check(endpoint)
     assert bool(ended) is (outcome is ServerError)
 
 
@@ -227,13 +227,13 @@ def test_token_counts_are_read_from_vllms_metrics():
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, *words):
+        def log_message(self, *arguments):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Metrics)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "", "m")
-    assert asyncio.run(wire.tokens_so_far(endpoint)) == 13.0
+    assert asyncio.run(wire.processed_tokens(endpoint)) == 13.0
     server.shutdown()
     server.server_close()
-    assert asyncio.run(wire.tokens_so_far(endpoint)) is None
+    assert asyncio.run(wire.processed_tokens(endpoint)) is None

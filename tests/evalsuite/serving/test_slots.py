@@ -7,86 +7,86 @@ import pytest
 from evalsuite.serving.slots import Slots
 
 
-async def settle():
+async def run_pending():
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-class Work:
-    """Questions that hold their slot until they are told to end."""
+class Holders:
+    """Tasks that hold a slot until they are released."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
-        self.began: list[str] = []
-        self.may_end: dict[str, asyncio.Event] = {}
+        self.started: list[str] = []
+        self.released: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, name: str, depth: int = 0) -> None:
-        self.may_end[name] = asyncio.Event()
+        self.released[name] = asyncio.Event()
         self.tasks[name] = asyncio.create_task(self._hold(name, depth))
-        await settle()
+        await run_pending()
 
-    async def end(self, name: str) -> None:
-        self.may_end[name].set()
-        await settle()
+    async def release(self, name: str) -> None:
+        self.released[name].set()
+        await run_pending()
 
     async def _hold(self, name: str, depth: int) -> None:
-        async with self.slots.held(depth):
-            self.began.append(name)
-            await self.may_end[name].wait()
+        async with self.slots.slot(depth):
+            self.started.append(name)
+            await self.released[name].wait()
 
 
-async def test_the_deepest_goes_first_and_equals_go_in_the_order_they_came():
-    work = Work(Slots(1))
+async def test_the_deepest_goes_first_and_equal_depths_in_order_of_arrival():
+    holders = Holders(Slots(1))
     for name, depth in (("a", 0), ("b", 0), ("c", 0), ("second turn", 1), ("third turn", 2), ("second turn too", 1)):
-        await work.start(name, depth)
+        await holders.start(name, depth)
     for name in ("a", "third turn", "second turn", "second turn too", "b"):
-        assert work.began[-1] == name
-        await work.end(name)
-    assert work.began[-1] == "c"
-    await work.end("c")
+        assert holders.started[-1] == name
+        await holders.release(name)
+    assert holders.started[-1] == "c"
+    await holders.release("c")
 
 
-async def test_no_more_hold_a_slot_than_there_are():
-    work = Work(Slots(2))
+async def test_the_number_of_holders_is_limited():
+    holders = Holders(Slots(2))
     for name in "abcd":
-        await work.start(name)
-    assert work.began == ["a", "b"]
-    await work.end("b")
-    assert work.began == ["a", "b", "c"]
+        await holders.start(name)
+    assert holders.started == ["a", "b"]
+    await holders.release("b")
+    assert holders.started == ["a", "b", "c"]
 
 
-async def test_who_is_cancelled_while_waiting_leaves_no_gap():
-    work = Work(Slots(1))
+async def test_a_cancelled_waiter_is_skipped():
+    holders = Holders(Slots(1))
     for name in "abc":
-        await work.start(name)
-    work.tasks["b"].cancel()
-    await work.end("a")
-    assert work.began == ["a", "c"]
+        await holders.start(name)
+    holders.tasks["b"].cancel()
+    await holders.release("a")
+    assert holders.started == ["a", "c"]
 
 
-async def test_a_slot_handed_to_one_that_is_cancelled_in_that_moment_goes_to_the_next():
-    work = Work(Slots(1))
+async def test_a_slot_granted_to_a_waiter_that_is_being_cancelled_goes_to_the_next():
+    holders = Holders(Slots(1))
     for name in "abc":
-        await work.start(name)
-    work.may_end["a"].set()
-    while not work.tasks["a"].done():
+        await holders.start(name)
+    holders.released["a"].set()
+    while not holders.tasks["a"].done():
         await asyncio.sleep(0)
-        work.tasks["b"].cancel()
-    await settle()
-    assert work.began == ["a", "c"]
+        holders.tasks["b"].cancel()
+    await run_pending()
+    assert holders.started == ["a", "c"]
 
 
-async def test_an_error_gives_its_slot_back():
+async def test_an_error_releases_the_slot():
     slots = Slots(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            async with slots.held():
+            async with slots.slot():
                 raise ZeroDivisionError
-    async with asyncio.timeout(5), slots.held():
+    async with asyncio.timeout(5), slots.slot():
         pass
 
 
-def test_no_slots_at_all_are_refused():
+def test_zero_slots_are_rejected():
     with pytest.raises(ValueError, match="0 slots"):
         Slots(0)

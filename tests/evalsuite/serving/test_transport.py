@@ -1,4 +1,4 @@
-"""Both ways to a server say the same of what goes wrong on the way."""
+"""Both transports report failures the same way."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 import pytest
 
 from evalsuite.serving import transport as transport_module
-from evalsuite.serving.transport import LoopbackTransport, NoReplyError, OpenAITransport, RefusedError
+from evalsuite.serving.transport import LoopbackTransport, NoReplyError, OpenAITransport, StatusError
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 LATE_S = 0.3
 
 
-@pytest.fixture(params=[LoopbackTransport, OpenAITransport], ids=["ours", "another's"])
+@pytest.fixture(params=[LoopbackTransport, OpenAITransport], ids=["managed", "external"])
 async def connect(request, monkeypatch):
-    """Opens a transport to a URL, and closes it after the test."""
+    """Open transports, which are closed after the test."""
     monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
     opened = []
 
@@ -29,43 +29,43 @@ async def connect(request, monkeypatch):
         await transport.close()
 
 
-async def test_json_goes_out_with_the_key_and_json_comes_back(connect):
+async def test_json_is_sent_and_received(connect):
     body = {"prompt": [1, 2], "text": "\u2028é"}
     with StubEndpoint(lambda path, body: (200, text_reply("é"))) as stub:
         assert await connect(stub.url).send("/completions", body) == text_reply("é")
         assert stub.requests == [("/v1/completions", body)]
 
 
-async def test_half_a_surrogate_pair_arrives_or_is_refused_at_once():
+async def test_a_lone_surrogate_is_sent_or_rejected():
     with StubEndpoint(lambda path, body: (200, {})) as stub:
-        ours, others = LoopbackTransport(stub.url, "key"), OpenAITransport(stub.url, "key")
-        await ours.send("/completions", {"text": "\ud800"})
-        with pytest.raises(RefusedError, match="cannot be sent"):
-            await others.send("/completions", {"text": "\ud800"})
-        await ours.close()
-        await others.close()
+        managed, external = LoopbackTransport(stub.url, "key"), OpenAITransport(stub.url, "key")
+        await managed.send("/completions", {"text": "\ud800"})
+        with pytest.raises(StatusError, match="cannot be sent"):
+            await external.send("/completions", {"text": "\ud800"})
+        await managed.close()
+        await external.close()
     assert stub.requests == [("/v1/completions", {"text": "\ud800"})]
 
 
-async def test_the_key_is_sent_as_a_bearers():
-    told = []
+async def test_the_key_is_sent_as_a_bearer_token():
+    sent = []
     with StubEndpoint(lambda path, body: (200, {})) as stub:
         handler = stub._server.RequestHandlerClass
         original = handler.do_POST
 
-        def noting(self):
-            told.append(self.headers["authorization"])
+        def recording(self):
+            sent.append(self.headers["authorization"])
             original(self)
 
-        handler.do_POST = noting
+        handler.do_POST = recording
         for kind in (LoopbackTransport, OpenAITransport):
             transport = kind(stub.url, "a-key")
             await transport.send("/completions", {})
             await transport.close()
-    assert told == ["Bearer a-key"] * 2
+    assert sent == ["Bearer a-key"] * 2
 
 
-async def test_a_late_reply_is_told_from_none(connect):
+async def test_a_late_reply_is_distinguished_from_none(connect):
     def late(path, body):
         time.sleep(LATE_S + 0.5)
         return 200, {}
@@ -79,7 +79,7 @@ async def test_a_late_reply_is_told_from_none(connect):
     assert str(caught.value)
 
 
-async def test_nobody_there_is_no_reply(connect):
+async def test_a_refused_connection_is_no_reply(connect):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -89,26 +89,26 @@ async def test_nobody_there_is_no_reply(connect):
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
-async def test_a_refusal_keeps_its_status_and_words(connect, status):
-    refusal = {"error": {"message": "no more than 9"}}
+async def test_an_error_status_is_kept_with_its_message(connect, status):
+    error = {"error": {"message": "no more than 9"}}
     with (
-        StubEndpoint(lambda path, body: (status, refusal)) as stub,
-        pytest.raises(RefusedError, match="no more than 9") as caught,
+        StubEndpoint(lambda path, body: (status, error)) as stub,
+        pytest.raises(StatusError, match="no more than 9") as caught,
     ):
         await connect(stub.url).send("/completions", {})
     assert caught.value.status == status
 
 
 @pytest.mark.parametrize("reply", [b'{"choices": [', b"\xff\xfe", b"[" * 100_000], ids=["cut", "bytes", "deep"])
-async def test_what_is_no_json_is_said_to_be_none(connect, reply):
+async def test_invalid_json_raises(connect, reply):
     with StubEndpoint(lambda path, body: (200, reply)) as stub, pytest.raises((ValueError, RecursionError)):
         await connect(stub.url).send("/completions", {})
 
 
-async def test_a_server_of_ours_is_never_asked_through_a_proxy(monkeypatch):
+async def test_a_managed_server_is_not_reached_through_a_proxy(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with StubEndpoint(lambda path, body: (200, {"said": "hi"})) as stub:
+    with StubEndpoint(lambda path, body: (200, {"text": "hi"})) as stub:
         transport = LoopbackTransport(stub.url, "key")
-        assert await transport.send("/completions", {}) == {"said": "hi"}
+        assert await transport.send("/completions", {}) == {"text": "hi"}
         await transport.close()

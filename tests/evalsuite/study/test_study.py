@@ -14,23 +14,23 @@ from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import write_json
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.study.file import read_study
+from evalsuite.study.graph import key_of, trained_models
 from evalsuite.study.identities import find_identities
 from evalsuite.study.pages import draw_answers
-from evalsuite.study.plan import key_of, n_items, plan_study, trained_models
+from evalsuite.study.plan import n_items, plan_study
 from evalsuite.study.projection import plan_document, recorded_speeds
 from evalsuite.study.run import plan_only, run_study
 from evalsuite.study.stages import mix_recipe
-from evalsuite.study.state import State
-from evalsuite.study.tasks import Bench, Task
+from evalsuite.study.state import State, Task, Workspace
 from tests.evalsuite.study_toys import DOCUMENT, chats, toy_study, write_models, write_study
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_faults_are_named_at_once(tmp_path):
     path = write_study(
         tmp_path,
         sizes=[],
@@ -42,30 +42,32 @@ def test_all_faults_are_told_at_once(tmp_path):
     )
     with pytest.raises(UsageError) as error:
         read_study(path)
-    told = str(error.value)
-    for words in (
-        "sizes",
-        "lerning_rate: unknown key",
+    for text in (
+        "sizes must be a list of at least 1",
+        "unknown key 'lerning_rate'; did you mean 'learning_rate'?",
         "did you mean 'mt_bench'",
-        "give model (it is asked) or answers",
-        "mix.filters.langage: unknown key",
-        "speed: unknown key",
+        "give model (to be asked) or answers",
+        "mix.filters: unknown key 'langage'; did you mean 'language'?",
+        "unknown key 'speed'",
     ):
-        assert words in told
+        assert text in str(error.value), str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({"blends": [{"dgms": ["A", "C"]}]}, "names 'C', no dgm of the study; known: A, B"),
-        ({"blends": [{"dgms": ["A", "A"]}]}, "names a dgm twice"),
-        ({"blends": [{"dgms": ["A", "B"]}, {"dgms": ["B", "A"], "size": 4}]}, "given twice"),
-        ({"sizes": [4, 4]}, "name each once"),
-        ({"name": "a/b"}, "no folder name"),
-        ({"dgms": {"A-B": {"model": "models/a"}}, "blends": []}, "no plain name"),
+        ({"blends": [{"dgms": ["A", "C"]}]}, "'C' is not a dgm of the study; known: A, B"),
+        ({"blends": [{"dgms": ["A", "A"]}]}, "duplicate dgm 'A'"),
+        ({"blends": [{"dgms": ["A", "B"]}, {"dgms": ["B", "A"], "size": 4}]}, "duplicate blend A\\+B of size 4"),
+        ({"sizes": [4, 4]}, "duplicate size 4"),
+        ({"name": "a/b"}, "not a folder name"),
+        ({"dgms": {"A-B": {"model": "models/a"}}, "blends": []}, "not a valid name"),
         ({"generate": None}, "add generate"),
         ({"sft": {"base": "demo"}}, "base is the target's model"),
-        ({"sft": {"batch_size": 3}, "targets": {"T": {"model": "m", "sft": {"micro_batch_size": 2}}}}, "no multiple"),
+        (
+            {"sft": {"batch_size": 3}, "targets": {"T": {"model": "m", "sft": {"micro_batch_size": 2}}}},
+            "not a multiple",
+        ),
         ({"targets": {"A": {"model": "models/t"}}}, "rename one of them"),
         (
             {
@@ -86,7 +88,7 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"judge": None}, "judge"),
         (
             {"generate": {"prompts": "p", "limit": 3}},
-            r"limit gives 3 conversations, and the mixes need 4 of A",
+            r"limit gives 3 conversations, but the mixes need 4 of A",
         ),
         ({"generate": {"prompts": "p", "limit": 4}, "blends": [{"dgms": ["A", "B"], "size": 10}]}, "need 5 of A"),
         (
@@ -97,12 +99,12 @@ def test_all_faults_are_told_at_once(tmp_path):
             },
             "need 6 of A, C",
         ),
-        ({"sft": {"epochs": float("inf")}}, "epochs inf is no number to reckon with"),
-        ({"targets": {"T": {"model": "m", "sft": {"max_steps": 10**400}}}}, "max_steps .* is no number to reckon with"),
+        ({"sft": {"epochs": float("inf")}}, "epochs inf is out of range"),
+        ({"targets": {"T": {"model": "m", "sft": {"max_steps": 10**400}}}}, "max_steps .* is out of range"),
         ({"sizes": [10**400]}, "sizes"),
-        ({"judge": ""}, "judge '': string should have at least 1 character"),
-        ({"analyze": ["style", "style"]}, "analyze .* names one twice"),
-        ({"assumptions": {"by_model": {"Q": 5}}}, "by_model names 'Q', no dgm or target"),
+        ({"judge": ""}, "judge must be a text of at least 1 characters"),
+        ({"analyze": ["style", "style"]}, "duplicate analysis 'style'"),
+        ({"assumptions": {"by_model": {"Q": 5}}}, "by_model: 'Q' is not a dgm or target"),
         ({"mix": {"filters": {"max_tokens": 9}}}, "mix: max_tokens needs a tokenizer"),
         ({"mix": {"add": [{"data": "b.jsonl", "name": "conversations"}]}}, "mix: .*'conversations'"),
         ({"mix": {"add": [{"data": "b.jsonl", "fraction": 0.5}]}}, "fraction is of a total"),
@@ -111,14 +113,14 @@ def test_all_faults_are_told_at_once(tmp_path):
         ({"generate": {"prompts": "p", "temperature": float("nan")}}, "finite number"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path, changes, words):
-    with pytest.raises(UsageError, match=words) as error:
+def test_a_study_that_contradicts_itself_is_refused_in_one_sentence(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message) as error:
         read_study(write_study(tmp_path, **changes))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["- a list", "{", "name: x\n  y: z: w"])
-def test_a_file_that_is_no_study_is_refused(tmp_path, text):
+def test_a_file_that_is_not_a_study_is_refused(tmp_path, text):
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(DataError, match=r"x\.yaml"):
@@ -127,14 +129,23 @@ def test_a_file_that_is_no_study_is_refused(tmp_path, text):
         read_study(tmp_path / "none.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_key_is_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(DOCUMENT) + "seed: 1\nseed: 2\n")
-    with pytest.raises(UsageError, match="'seed' a second time"):
+    with pytest.raises(DataError, match="duplicate key 'seed'"):
         read_study(path)
 
 
-def test_models_and_data_that_are_not_there_are_all_named(tmp_path):
+def test_the_suites_own_options_are_keys_of_run(tmp_path):
+    stages = planned(toy_study(tmp_path, run={"suites": ["mixeval"], "mixeval_parser": "rule", "data": "mini"}))
+    assert stages["run T"].settings["options"]["mixeval_parser"] == "rule"
+    with pytest.raises(UsageError, match=r"run: .*mixeval-parser must be 'judge' or 'rule', not 'rules'"):
+        toy_study(tmp_path, run={"mixeval_parser": "rules"})
+    with pytest.raises(UsageError, match="run: unknown key 'mixeval_parse'"):
+        toy_study(tmp_path, run={"mixeval_parse": "rule"})
+
+
+def test_missing_models_and_data_are_all_named(tmp_path):
     write_models(tmp_path)
     study = toy_study(
         tmp_path, judge="./models/nobody", dgms={"A": {"model": "models/a"}, "B": {"answers": "no.jsonl"}}
@@ -184,14 +195,14 @@ def test_a_dgm_with_model_and_answers_is_evaluated_and_not_asked(tmp_path):
     assert stages["mix A-2"].needs == ()
 
 
-def test_every_stage_stands_after_what_it_rests_on(tmp_path):
+def test_every_stage_comes_after_what_it_depends_on(tmp_path):
     seen: set[str] = set()
     for stage in planned(toy_study(tmp_path)).values():
         assert {*stage.needs, *stage.uses} <= seen
         seen.add(stage.name)
 
 
-def test_a_key_depends_on_what_is_there_and_not_on_paths(tmp_path):
+def test_a_key_depends_on_content_and_not_on_paths(tmp_path):
     stages = planned(toy_study(tmp_path))
     keys = {name: f"k{number}" for number, name in enumerate(stages)}
     report = stages["report toy"]
@@ -214,7 +225,7 @@ def test_a_chat_template_file_enters_the_key_by_its_content(tmp_path):
     assert key_of(before, {}) != key_of(after, {})
 
 
-def test_a_chat_template_that_is_not_there_is_told_before_anything_starts(tmp_path):
+def test_a_missing_chat_template_is_named_before_anything_starts(tmp_path):
     for word in ("no.jinja", "./models/nobody"):
         with pytest.raises(UsageError, match=word):
             find_identities(toy_study(tmp_path, sft={"chat_template": word}), fetch=False)
@@ -238,15 +249,13 @@ def test_of_a_model_whose_template_is_taken_only_that_enters_the_key(tmp_path):
 def test_a_target_without_a_chat_template_needs_one_for_its_training(tmp_path):
     write_models(tmp_path)
     write_checkpoint(tmp_path / "models" / "t", template=None)
-    with pytest.raises(
-        UsageError, match=r"models/t has no chat template to train with; name .* chat_template under sft"
-    ):
+    with pytest.raises(UsageError, match=r"models/t has no chat template to train with; set chat_template under sft"):
         plan_only(toy_study(tmp_path), tmp_path / "results")
     for changes in (
         {"sft": {"chat_template": "models/a"}},
         {"targets": {"T": {"model": "models/t", "sft": {"chat_template": "models/a"}}}},
     ):
-        assert plan_only(toy_study(tmp_path, **changes), tmp_path / "results").counted("to do")
+        assert plan_only(toy_study(tmp_path, **changes), tmp_path / "results").count("to do")
 
 
 def test_a_models_template_and_tokenizer_enter_the_keys_of_what_asks_and_trains_it(tmp_path):
@@ -276,17 +285,18 @@ def test_a_mix_has_its_tokenizers_files_in_its_key(tmp_path):
     assert not before.items() & keys().items()
 
 
-def test_a_tokenizer_that_is_not_there_is_told_before_anything_starts(tmp_path):
+def test_a_missing_tokenizer_is_named_before_anything_starts(tmp_path):
     (tmp_path / "empty").mkdir()
-    for word, words in (("./no", "there is no tokenizer './no'; name a folder"), ("empty", "has no tokenizer files")):
-        with pytest.raises(UsageError, match=words):
-            find_identities(toy_study(tmp_path, mix={"tokenizer": word}), fetch=False)
+    not_found = "tokenizer .*no' not found; set mix.tokenizer to a folder"
+    for spec, message in (("./no", not_found), ("empty", "no tokenizer files")):
+        with pytest.raises(UsageError, match=message):
+            find_identities(toy_study(tmp_path, mix={"tokenizer": spec}), fetch=False)
 
 
-def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
+def test_a_mix_finds_its_tokenizer_relative_to_the_file(tmp_path):
     study = toy_study(tmp_path, mix={"tokenizer": "models/t"})
-    bench = Bench(study, tmp_path / "results", State(tmp_path / "results"), Silence())
-    recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), bench)
+    workspace = Workspace(study, tmp_path / "results", State(tmp_path / "results"), NoProgress())
+    recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), workspace)
     assert recipe["mix"]["tokenizer"] == str(tmp_path / "models" / "t")
 
 
@@ -296,33 +306,52 @@ def test_a_mix_takes_its_tokenizer_from_beside_the_file(tmp_path):
         (
             {"run": {"suites": ["openllm"]}},
             "analyze style",
-            "analyze style is left out: it reads the answers to alpaca_eval",
+            "analyze style is left out: it reads mt_bench or alpaca_eval or mixeval, which run.suites does not name",
         ),
-        ({"run": {"suites": ["alpaca_eval"]}}, "compare T", "compare is left out: it reads the answers to mt_bench"),
+        ({"run": {"suites": ["alpaca_eval"]}}, "compare T", "compare is left out: it reads mt_bench"),
         ({"run": {"suites": ["alpaca_eval"]}}, "analyze keywords-T", "analyze keywords is left out"),
         (
             {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
             "compare T",
-            "compare T is left out: it is between two models",
+            "compare T is left out: it needs two models",
         ),
         (
             {"dgms": {"B": {"answers": "b.jsonl"}}, "blends": [], "sizes": [2], "run": {"bases": False}},
             "analyze similarity",
-            "analyze similarity is left out: it is between two models",
+            "analyze similarity is left out: it needs two models",
         ),
     ],
 )
-def test_what_could_never_be_done_is_left_out_and_told(tmp_path, changes, gone, note):
+def test_a_stage_that_can_never_run_is_left_out_with_a_note(tmp_path, changes, gone, note):
     outcome = plan_only(toy_study(tmp_path, **changes), tmp_path / "results")
     assert gone not in {cell.stage.name for cell in outcome.cells}
-    assert any(note in told for told in outcome.notes)
-    assert not [told for told in plan_only(toy_study(tmp_path), tmp_path / "results").notes if "left out" in told]
+    assert any(note in each for each in outcome.notes)
+    assert not [each for each in plan_only(toy_study(tmp_path), tmp_path / "results").notes if "left out" in each]
 
 
-def test_the_number_of_questions_follows_suites_and_limit(tmp_path):
-    full = toy_study(tmp_path, run={"data": "full", "suites": ["mt_bench", "openllm:ifeval,musr"]}).run
-    assert n_items(full) == 160 + 541 + 756
-    assert n_items(toy_study(tmp_path, run={"suites": ["mt_bench", "openllm:musr"], "limit": 5}).run) == 10 + 15
+@pytest.mark.parametrize(
+    ("suites", "limit", "expected"),
+    [
+        (["mt_bench"], None, 80 * 2),
+        (["alpaca_eval"], None, 805),
+        (["mixeval"], None, 4000),
+        (["mixeval:hard"], None, 1000),
+        (["openllm:ifeval,musr"], None, 541 + 756),
+        (["openllm:bbh,gpqa,math,mmlu_pro"], None, 5761 + 1192 + 1324 + 12032),
+        (["mt_bench", "openllm:musr"], 5, 5 * 2 + 3 * 5),
+        (["mixeval"], 5, 2 * 5),
+        (["lm_eval:arc_easy"], None, 1000),  # assumed: lm-eval alone knows how many there are
+        (["lm_eval:arc_easy"], 5, 5),
+    ],
+)
+def test_the_number_of_questions_follows_suites_and_limit(tmp_path, suites, limit, expected):
+    assert n_items(toy_study(tmp_path, run={"suites": suites, "limit": limit}).run) == expected
+
+
+@pytest.mark.parametrize(("prompts", "limit", "n_prompts"), [("mt_bench", None, 80), ("alpaca_eval", 3, 3)])
+def test_a_comparison_counts_prompts_and_not_turns(tmp_path, prompts, limit, n_prompts):
+    study = toy_study(tmp_path, run={"suites": [prompts], "limit": limit}, compare={"prompts": prompts})
+    assert planned(study)["compare T"].work == {"verdicts": 3 * 2 * n_prompts}  # every order of three models
 
 
 def test_without_earlier_runs_the_projection_is_assumed_or_stated(tmp_path):
@@ -368,7 +397,7 @@ def test_without_a_limit_the_hours_are_for_the_whole_source(tmp_path):
 def test_a_source_of_unknown_length_is_noted(tmp_path):
     study = toy_study(tmp_path, generate={"prompts": "nobody/chats"})
     document = plan_document(study, plan_only(study, tmp_path / "results"), tmp_path / "results")
-    assert any("how many conversations nobody/chats holds is not known" in note for note in document["notes"])
+    assert any("the number of conversations in nobody/chats is unknown" in note for note in document["notes"])
 
 
 def test_a_plan_fetches_no_suite_whose_prompts_are_asked(tmp_path, monkeypatch):
@@ -376,11 +405,9 @@ def test_a_plan_fetches_no_suite_whose_prompts_are_asked(tmp_path, monkeypatch):
         raise AssertionError("the suite was opened")
 
     monkeypatch.setattr("evalsuite.conversations.source._suite", forbidden)
-    monkeypatch.setattr(
-        "evalsuite.assets.list_assets", lambda _words: [{"state": "found: wheel"}, {"state": "missing"}]
-    )
+    monkeypatch.setattr("evalsuite.assets.list_assets", lambda *_: [{"state": "found: wheel"}, {"state": "missing"}])
     outcome = plan_only(toy_study(tmp_path, generate={"prompts": "alpaca_eval"}), tmp_path / "results")
-    assert any("alpaca_eval is not here yet" in note for note in outcome.notes)
+    assert any("alpaca_eval is not on this machine" in note for note in outcome.notes)
 
 
 @pytest.mark.parametrize(("file", "name"), [("prompts.jsonl", "A"), ("b.jsonl", "B")])
@@ -388,7 +415,7 @@ def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, 
     study = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"})
     (tmp_path / file).write_text(chats(3, "Yes" if name == "B" else None))
     for begin in (plan_only, run_study):
-        with pytest.raises(UsageError, match=rf"{file} gives 3 conversations, and the mixes need 4 of {name}"):
+        with pytest.raises(UsageError, match=rf"{file} gives 3 conversations, but the mixes need 4 of {name}"):
             begin(study, tmp_path / "results")
     fewer = toy_study(tmp_path, generate={"prompts": "prompts.jsonl"}, mix={"allow_fewer": True})
     assert plan_only(fewer, tmp_path / "results").exit_code == 0
@@ -406,18 +433,18 @@ def test_a_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, 
     ],
 )
 def test_an_added_source_that_is_too_small_is_refused_before_anything_starts(tmp_path, source, short):
-    # The DGMs may give fewer; what is said of them does not hold for what is added.
+    # The DGMs may give fewer; that setting does not apply to what is added.
     study = toy_study(tmp_path, mix={"add": [{"name": "more", **source}], "allow_fewer": True})
     (tmp_path / "few.jsonl").write_text(chats(3, "Yes"))
     if not short:
-        assert plan_only(study, tmp_path / "results").counted("to do")
+        assert plan_only(study, tmp_path / "results").count("to do")
         return
-    words = "few.jsonl gives 3 conversations, and mix.add takes 4 of it; give more, lower its count, or set its"
-    with pytest.raises(UsageError, match=words):
+    message = "few.jsonl has 3 conversations, but mix.add takes 4 of it; give more, lower its count, or set its"
+    with pytest.raises(UsageError, match=message):
         plan_only(study, tmp_path / "results")
 
 
-def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
+def test_a_measured_speed_wins_over_a_stated_one(tmp_path):
     study = toy_study(tmp_path, assumptions={"by_model": {"A": 7}})
     fingerprint = resolve(str(tmp_path / "models" / "a")).fingerprint
     manifest = {
@@ -456,7 +483,7 @@ def test_a_measured_speed_goes_before_a_stated_one(tmp_path):
         {"model": {"fingerprint": "f", "training": {"tokens_per_second": "fast", "base_fingerprint": [1]}}},
     ],
 )
-def test_a_damaged_record_of_an_earlier_run_is_passed_over(tmp_path, damage):
+def test_a_damaged_record_of_an_earlier_run_is_skipped(tmp_path, damage):
     whole = {"model": {"fingerprint": "f"}, "seconds": {"serve": 30.0, "generate": 20.0}, "server_restarts": 0}
     whole |= {"usage": {"candidate": {"completion_tokens": 1000}}}
     write_json(tmp_path / "a-1" / "manifest.json", whole)
@@ -464,7 +491,7 @@ def test_a_damaged_record_of_an_earlier_run_is_passed_over(tmp_path, damage):
     write_json(tmp_path / "studies" / "s" / "sft" / "k" / "T" / "training.json", {"tokens_per_second": [1]})
     speeds = recorded_speeds(tmp_path)
     assert speeds.answering == {"f": 50.0}
-    assert speeds.start_s in (30.0, 15.5)  # a record whose start alone is whole still tells it
+    assert speeds.start_s in (30.0, 15.5)  # a record whose start alone is readable may still count
     assert speeds.training == {}
 
 
@@ -474,7 +501,7 @@ def test_draws_of_two_models_are_of_the_same_prompts(tmp_path):
     def write(name, rows):
         turns = [[{"role": "user", "content": q}, {"role": "assistant", "content": a}] for q, a in rows]
         (tmp_path / name).write_text("\n".join(json.dumps({"messages": chat}) for chat in turns))
-        drawn = draw_answers(str(tmp_path / name), tmp_path / "out" / name, 6, Silence())
+        drawn = draw_answers(str(tmp_path / name), tmp_path / "out" / name, 6, NoProgress())
         return [json.loads(line)["messages"][0]["content"] for line in drawn.read_text().splitlines()]
 
     assert write("a.jsonl", rows) == write("b.jsonl", rows[::-1])
@@ -501,3 +528,16 @@ def test_the_command_prints_the_plan_and_what_is_wrong(tmp_path):
     assert not (tmp_path / "results").exists()
     wrong = CliRunner().invoke(app, ["study", str(write_study(tmp_path, sizes=[0]))])
     assert wrong.exit_code == 2
+
+
+def test_a_judge_is_served_by_itself_and_changes_only_what_it_judges(tmp_path):
+    def keys(**changes):
+        return {name: key_of(stage, {}) for name, stage in planned(toy_study(tmp_path, **changes)).items()}
+
+    plain, judged = keys(), keys(judge_serve={"max_model_len": 128})
+    assert {name.split(" ")[0] for name in plain if plain[name] != judged[name]} == {"run", "compare"}
+    assert keys(judge_serve={"in_flight": 3}) == plain, "what cannot change a verdict enters no key"
+    stages = planned(toy_study(tmp_path, judge_serve={"tensor_parallel_size": 4}))
+    assert (stages["run A"].devices, stages["compare T"].devices, stages["generate A"].devices) == (4, 4, 1)
+    with pytest.raises(UsageError, match="set chat_template under sft, not under serve"):
+        toy_study(tmp_path, judge_serve={"chat_template": "t.jinja"})

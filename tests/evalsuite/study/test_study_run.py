@@ -1,4 +1,4 @@
-"""Carrying a study out with toy stages: what is redone, what fails, what rests on it, and real kills."""
+"""Running a study with toy stages: what is redone, what fails, what depends on it, and real kills."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from evalsuite.study.run import plan_only, run_study
 from evalsuite.study.state import Failed, State
 from tests.evalsuite.study_toys import Toys, toy_study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def carried_out(study, results, toys=None, **options):
+def run_toy(study, results, toys=None, **options):
     toys = toys or Toys()
     return run_study(study, results, adapters=toys.adapters, **options), toys
 
@@ -30,8 +32,8 @@ def statuses(outcome):
     return {cell.stage.name: cell.status for cell in outcome.cells}
 
 
-def test_every_stage_runs_once_after_what_it_rests_on(tmp_path):
-    outcome, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+def test_every_stage_runs_once_after_what_it_depends_on(tmp_path):
+    outcome, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     assert set(statuses(outcome).values()) == {"done"}
     assert outcome.exit_code == 0
     assert len(toys.did) == len(set(toys.did)) == len(outcome.cells)
@@ -40,14 +42,14 @@ def test_every_stage_runs_once_after_what_it_rests_on(tmp_path):
 
 
 def test_a_second_call_does_nothing(tmp_path):
-    carried_out(toy_study(tmp_path), tmp_path / "results")
-    outcome, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+    run_toy(toy_study(tmp_path), tmp_path / "results")
+    outcome, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     assert toys.did == []
     assert set(statuses(outcome).values()) == {"kept"}
 
 
 def test_all_models_are_run_in_one_call(tmp_path):
-    _, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+    _, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     (runs,) = [batch for batch in toys.batches if batch[0].startswith("run ")]
     assert len(runs) == 7  # T, A, and T trained on A and B at two sizes each and on their blend
 
@@ -70,8 +72,8 @@ def test_all_models_are_run_in_one_call(tmp_path):
     ],
 )
 def test_a_changed_line_redoes_only_what_depends_on_it(tmp_path, changes, redone, kept):
-    carried_out(toy_study(tmp_path), tmp_path / "results")
-    outcome, _ = carried_out(toy_study(tmp_path, **changes), tmp_path / "results")
+    run_toy(toy_study(tmp_path), tmp_path / "results")
+    outcome, _ = run_toy(toy_study(tmp_path, **changes), tmp_path / "results")
     by_kind: dict[str, set[str]] = {}
     for cell in outcome.cells:
         by_kind.setdefault(cell.stage.kind, set()).add(cell.status)
@@ -80,10 +82,10 @@ def test_a_changed_line_redoes_only_what_depends_on_it(tmp_path, changes, redone
 
 
 def test_another_recorded_answer_redoes_only_the_mixes_that_hold_it(tmp_path):
-    carried_out(toy_study(tmp_path), tmp_path / "results")
+    run_toy(toy_study(tmp_path), tmp_path / "results")
     with (tmp_path / "b.jsonl").open("a") as file:
         file.write('{"messages": [{"role": "user", "content": "New?"}, {"role": "assistant", "content": "Yes."}]}\n')
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results")
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results")
     mixes = {name: status for name, status in statuses(outcome).items() if name.startswith("mix ")}
     assert mixes == {
         "mix A-2": "kept",
@@ -97,19 +99,19 @@ def test_another_recorded_answer_redoes_only_the_mixes_that_hold_it(tmp_path):
 def test_other_weights_under_the_same_path_are_another_model(tmp_path):
     from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
-    carried_out(toy_study(tmp_path), tmp_path / "results")
+    run_toy(toy_study(tmp_path), tmp_path / "results")
     write_checkpoint(tmp_path / "models" / "a", context=777)
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results")
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results")
     found = statuses(outcome)
     assert found["generate A"] == found["mix A-2"] == found["sft T-A-2"] == found["run A"] == "done"
     assert found["mix B-2"] == found["sft T-B-2"] == found["run T-B-2"] == found["run T"] == "kept"
 
 
 def test_a_stage_whose_output_was_changed_is_redone(tmp_path):
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results")
-    record = State(outcome.folder).done(next(c.key for c in outcome.cells if c.stage.name == "mix B-2"))
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results")
+    record = State(outcome.folder).record_of(next(c.key for c in outcome.cells if c.stage.name == "mix B-2"))
     record.outputs["file"].write_text("tampered")
-    outcome, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+    outcome, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     assert toys.did == ["mix B-2"]
 
 
@@ -123,9 +125,9 @@ def test_a_stage_whose_output_was_changed_is_redone(tmp_path):
         (RuntimeError("unforeseen"), 1),
     ],
 )
-def test_a_failed_cell_is_named_and_stops_only_what_rests_on_it(tmp_path, trouble, exit_code):
+def test_a_failed_cell_is_named_and_skips_only_what_depends_on_it(tmp_path, trouble, exit_code):
     toys = Toys({"sft T-B-2": trouble})
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results", toys)
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results", toys)
     found = {cell.stage.name: cell for cell in outcome.cells}
     assert outcome.exit_code == exit_code
     assert found["sft T-B-2"].status == "failed"
@@ -136,7 +138,7 @@ def test_a_failed_cell_is_named_and_stops_only_what_rests_on_it(tmp_path, troubl
     assert others == {"sft T-B-2", "run T-B-2"}
     assert "run T-B-2" not in toys.inputs["report toy"]
 
-    again, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+    again, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     assert again.exit_code == 0
     assert "sft T-B-2" in toys.did
     assert "run T-B-2" in toys.did
@@ -145,7 +147,7 @@ def test_a_failed_cell_is_named_and_stops_only_what_rests_on_it(tmp_path, troubl
 
 
 def test_without_its_generation_nothing_of_a_dgm_is_mixed(tmp_path):
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results", Toys({"generate A": Failed("broken", 3)}))
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results", Toys({"generate A": Failed("broken", 3)}))
     found = statuses(outcome)
     assert {found[name] for name in ("mix A-2", "mix A-4", "mix A-and-B-4", "sft T-A-2", "run T-A-2")} == {"skipped"}
     assert found["run T-B-4"] == found["run A"] == found["compare T"] == "done"
@@ -156,9 +158,7 @@ def test_an_adapter_that_writes_nothing_has_failed(tmp_path):
 
     study = toy_study(tmp_path)
     toys = Toys()
-    liar = toys.adapters | {
-        "generate": lambda tasks, bench: {t.stage.name: Made({}, (tmp_path / "no",)) for t in tasks}
-    }
+    liar = toys.adapters | {"generate": lambda tasks, _: {t.stage.name: Made({}, (tmp_path / "no",)) for t in tasks}}
     outcome = run_study(study, tmp_path / "results", adapters=liar)
     (cell,) = [cell for cell in outcome.cells if cell.status == "failed"]
     assert "ended without writing" in cell.reason
@@ -169,7 +169,7 @@ def test_the_plan_starts_nothing_and_agrees_with_the_run(tmp_path):
     before = plan_only(study, tmp_path / "results")
     assert set(statuses(before).values()) == {"to do"}
     assert not (tmp_path / "results").exists()
-    outcome, _ = carried_out(study, tmp_path / "results")
+    outcome, _ = run_toy(study, tmp_path / "results")
     assert [cell.key for cell in before.cells] == [cell.key for cell in outcome.cells]
     after = plan_only(study, tmp_path / "results")
     assert set(statuses(after).values()) == {"kept"}
@@ -177,27 +177,30 @@ def test_the_plan_starts_nothing_and_agrees_with_the_run(tmp_path):
 
 def test_only_takes_kinds_and_single_stages(tmp_path):
     study = toy_study(tmp_path)
-    outcome, toys = carried_out(study, tmp_path / "results", only=["generate", "mix B-2"])
+    outcome, toys = run_toy(study, tmp_path / "results", only=["generate", "mix B-2"])
     assert toys.did == ["generate A", "mix B-2"]
     assert outcome.exit_code == 0
-    outcome, toys = carried_out(study, tmp_path / "results", only=["sft T-A-2"])
+    outcome, toys = run_toy(study, tmp_path / "results", only=["sft T-A-2"])
     assert toys.did == []
-    assert outcome.exit_code == 1  # what it rests on is not there
+    assert outcome.exit_code == 1  # what it depends on is missing
     with pytest.raises(UsageError, match="did you mean 'generate'"):
-        carried_out(study, tmp_path / "results", only=["generat"])
+        run_toy(study, tmp_path / "results", only=["generat"])
 
 
-def test_a_study_that_is_being_carried_out_is_not_started_twice(tmp_path):
+def test_a_study_that_is_running_is_not_started_twice(tmp_path):
     study = toy_study(tmp_path)
-    with State(tmp_path / "results" / "studies" / "toy").locked(), pytest.raises(UsageError, match="carried out"):
-        carried_out(study, tmp_path / "results")
+    with (
+        State(tmp_path / "results" / "studies" / "toy").locked(),
+        pytest.raises(UsageError, match="another process runs the study"),
+    ):
+        run_toy(study, tmp_path / "results")
 
 
-def test_a_broken_record_is_no_record(tmp_path):
-    outcome, _ = carried_out(toy_study(tmp_path), tmp_path / "results")
+def test_a_stage_with_a_broken_record_runs_again(tmp_path):
+    outcome, _ = run_toy(toy_study(tmp_path), tmp_path / "results")
     key = next(cell.key for cell in outcome.cells if cell.stage.name == "mix B-2")
     (outcome.folder / "done" / f"{key}.json").write_text('{"schema": 1, "key"')
-    _, toys = carried_out(toy_study(tmp_path), tmp_path / "results")
+    _, toys = run_toy(toy_study(tmp_path), tmp_path / "results")
     assert toys.did == ["mix B-2"]
 
 
@@ -216,7 +219,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from evalsuite.study.children import run_child
-from evalsuite.study.plan import KINDS
+from evalsuite.study.graph import KINDS
 from evalsuite.study.run import run_study
 from evalsuite.study.state import Made
 from tests.evalsuite.study_toys import toy_study
@@ -228,14 +231,14 @@ CHILD = (
     "slow.unlink(); Path(sys.argv[1] + '.pid').write_text(str(os.getpid()) + '.'); time.sleep(600)"
 )
 
-def adapter(tasks, bench):
+def adapter(tasks, workspace):
     made = {}
     for task in tasks:
-        out = bench.folder / f"{task.stage.kind}-{task.key[:12]}"
+        out = workspace.state.folder / f"{task.stage.kind}-{task.key[:12]}"
         slow = folder / f"slow-{task.stage.kind}"
         out.parent.mkdir(parents=True, exist_ok=True)
         if slow.exists():
-            ended = run_child([sys.executable, "-c", CHILD, str(out), str(slow)], bench.state.log_of(task.stage))
+            ended = run_child([sys.executable, "-c", CHILD, str(out), str(slow)], workspace.state.log_of(task.stage))
             assert ended.exit_code == 0, ended
         out.write_text("x")
         with (folder / "did.txt").open("a") as did:
@@ -249,9 +252,10 @@ sys.exit(outcome.exit_code)
 """
 
 
-def pid_of_child(folder: Path, timeout_s: float = 240) -> int:
+def pid_of_child(folder: Path, study: subprocess.Popen, timeout_s: float = 240) -> int:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        assert study.poll() is None, f"the study ended with code {study.returncode} before its slow stage began"
         for file in folder.rglob("*.pid"):
             if (words := file.read_text()).endswith("."):
                 file.unlink()
@@ -261,7 +265,7 @@ def pid_of_child(folder: Path, timeout_s: float = 240) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_killed_while_a_stage_works_it_goes_on_there_and_leaves_no_process(tmp_path, number):
+def test_killed_during_a_stage_it_resumes_there_and_leaves_no_process(tmp_path, number):
     toy_study(tmp_path)
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     options = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
@@ -269,7 +273,7 @@ def test_killed_while_a_stage_works_it_goes_on_there_and_leaves_no_process(tmp_p
         (tmp_path / f"slow-{kind}").touch()
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True, **options) as study:
             try:
-                child = psutil.Process(pid_of_child(tmp_path))
+                child = psutil.Process(pid_of_child(tmp_path, study))
                 study.send_signal(number)
                 study.wait(timeout=60)
             finally:

@@ -1,4 +1,4 @@
-"""The whole chain offline: real mixes, analyses, tables, paper and report; serving and training left out."""
+"""The whole chain offline: real mixes, runs, analyses, tables, paper and report, without serving and training."""
 
 from __future__ import annotations
 
@@ -14,18 +14,32 @@ from evalsuite.study.run import run_study
 from evalsuite.study.stages import ADAPTERS
 from tests.evalsuite.study_toys import toy_study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 FAKE = (sys.executable, "-m", "tests.evalsuite.study_fake")
+
+
+ONE_SUITE = {"suites": ["mt_bench"], "data": "mini", "limit": 2}
+SMALL = {
+    "dgms": {"B": {"answers": "b.jsonl"}},
+    "blends": [],
+    "run": ONE_SUITE | {"bases": False},
+    "compare": None,
+    "analyze": [],
+    "paper": False,
+    "report": False,
+}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A finished study: its folder, results, outcome and the calls that it made."""
     folder = tmp_path_factory.mktemp("whole")
-    return (folder, *carry_out(folder))
+    return (folder, *run_toy(folder))
 
 
-def carry_out(folder, **changes):
+def run_toy(folder, **changes):
     log = folder / "calls.txt"
     log.unlink(missing_ok=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -33,7 +47,7 @@ def carry_out(folder, **changes):
         patch.setenv("PYTHONPATH", str(ROOT))
         study = toy_study(folder, **changes)
         outcome = run_study(study, folder / "results", adapters=ADAPTERS, command=FAKE)
-    calls = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    calls = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     return folder / "results", outcome, calls
 
 
@@ -42,16 +56,11 @@ def test_every_stage_is_done(whole):
     assert [(cell.stage.name, cell.reason) for cell in outcome.cells if cell.status != "done"] == []
 
 
-def test_epochs_do_not_make_a_mix_look_short(tmp_path):
-    _, outcome, _ = carry_out(tmp_path, sft={"epochs": 2})
-    assert [cell.notes for cell in outcome.cells if cell.stage.kind == "sft"] == [[]] * 5
-
-
 def test_each_model_is_served_once_for_its_runs_and_the_judge_once_for_all(whole):
     _, _, _, calls = whole
-    assert [call[0] for call in calls] == ["generate", *["sft"] * 5, "run", "compare"]
-    run = next(call for call in calls if call[0] == "run")
-    assert sum(not word.startswith("--") for word in run[1:]) == 7
+    assert [call["command"] for call in calls] == ["generate", *["sft"] * 5, "run", "compare"]
+    run = next(call for call in calls if call["command"] == "run")
+    assert len(run["models"]) == 7
 
 
 def test_the_tables_of_the_paper_are_there_with_their_layout(whole):
@@ -97,15 +106,17 @@ def test_the_report_shows_the_study(whole):
 
 def test_a_second_call_asks_nothing(whole):
     folder, *_ = whole
-    _, outcome, calls = carry_out(folder)
+    _, outcome, calls = run_toy(folder)
     assert calls == []
     assert {cell.status for cell in outcome.cells} == {"kept"}
 
 
-def test_one_broken_model_does_not_take_the_others_along(tmp_path):
+def test_one_broken_model_does_not_stop_the_others(tmp_path):
     toy_study(tmp_path)
     (tmp_path / "models" / "a" / "broken.txt").touch()
-    _, outcome, _ = carry_out(tmp_path, dgms={"B": {"answers": "b.jsonl"}, "A": {"model": "models/a"}})
+    changes = {"dgms": {"B": {"answers": "b.jsonl"}, "A": {"model": "models/a"}}, "blends": [], "sizes": [4]}
+    changes |= {"run": ONE_SUITE, "compare": None, "analyze": [], "paper": False}
+    _, outcome, _ = run_toy(tmp_path, **changes)
     found = {cell.stage.name: cell for cell in outcome.cells}
     assert found["generate A"].status == "failed"
     assert found["generate A"].reason == "vLLM ended while starting"
@@ -114,46 +125,47 @@ def test_one_broken_model_does_not_take_the_others_along(tmp_path):
     assert outcome.exit_code == 3
 
 
-SMALL = {
-    "dgms": {"B": {"answers": "b.jsonl"}},
-    "blends": [],
-    "run": {"data": "mini", "limit": 2, "bases": False},
-    "compare": None,
-    "analyze": [],
-    "paper": False,
-    "report": False,
-}
+def test_epochs_do_not_make_a_mix_look_short(tmp_path):
+    _, outcome, _ = run_toy(tmp_path, **SMALL, sft={"epochs": 2})
+    assert [cell.notes for cell in outcome.cells if cell.stage.kind == "sft"] == [[]] * 2
 
 
 def test_a_judge_that_fails_is_told_apart_from_the_models(tmp_path):
     toy_study(tmp_path)
     (tmp_path / "models" / "judge" / "broken.txt").touch()
-    _, outcome, calls = carry_out(tmp_path, **SMALL)
+    _, outcome, calls = run_toy(tmp_path, **SMALL)
     runs = [cell for cell in outcome.cells if cell.stage.kind == "run"]
     assert {cell.status for cell in runs} == {"failed"}
     assert outcome.exit_code == 3
-    judged = [any(word.startswith("--judge=") for word in call) for call in calls if call[0] == "run"]
+    judged = ["judge" in call for call in calls if call["command"] == "run"]
     assert judged == [True, *[False] * len(runs), True]  # together, each by itself, those that are sound together
 
     (tmp_path / "models" / "judge" / "broken.txt").unlink()
-    _, outcome, calls = carry_out(tmp_path, **SMALL)
-    assert [call[0] for call in calls] == ["run"]
+    _, outcome, calls = run_toy(tmp_path, **SMALL)
+    assert [call["command"] for call in calls] == ["run"]
     assert outcome.exit_code == 0
 
 
-def test_figures_of_another_dtype_make_room_too(tmp_path):
-    carry_out(tmp_path, **SMALL)
+def test_figures_of_another_dtype_are_set_aside_too(tmp_path):
+    run_toy(tmp_path, **SMALL)
     for path in (tmp_path / "results").glob("*/scores.json"):
         scores = json.loads(path.read_text())
         path.write_text(json.dumps(scores | {"model": scores["model"] | {"dtype": "float16"}}))
-    _, outcome, calls = carry_out(tmp_path, **{**SMALL, "serve": {"dtype": "float32"}})
-    assert "--fresh" in next(call for call in calls if call[0] == "run")
+    _, outcome, calls = run_toy(tmp_path, **{**SMALL, "serve": {"dtype": "float32"}})
+    assert next(call for call in calls if call["command"] == "run")["fresh"]
     assert outcome.exit_code == 0
 
 
-def test_figures_of_other_settings_make_room_when_they_are_the_studys_own(tmp_path):
-    carry_out(tmp_path, **SMALL)
-    _, outcome, calls = carry_out(tmp_path, **{**SMALL, "run": {"data": "mini", "limit": 1, "bases": False}})
-    assert [call[0] for call in calls] == ["run"]
-    assert "--fresh" in calls[0]
+def test_figures_of_other_settings_are_set_aside_when_they_are_the_studys_own(tmp_path):
+    run_toy(tmp_path, **SMALL)
+    _, outcome, calls = run_toy(tmp_path, **{**SMALL, "run": SMALL["run"] | {"limit": 1}})
+    assert [(call["command"], call["fresh"]) for call in calls] == [("run", True)]
     assert outcome.exit_code == 0
+
+
+def test_the_judges_own_settings_reach_what_judges(tmp_path):
+    _, _, calls = run_toy(tmp_path, **{**SMALL, "judge_serve": {"max_model_len": 4096}})
+    lengths = {call["command"]: call.get("judge_max_model_len") for call in calls if call["command"] != "sft"}
+    assert lengths.pop("run") == 4096
+    assert lengths.pop("compare", 4096) == 4096
+    assert set(lengths.values()) <= {None}

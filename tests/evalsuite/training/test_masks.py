@@ -1,4 +1,4 @@
-"""What is trained on: answers with their end-of-turn token, found and verified without generation marks."""
+"""The loss mask: answers with their end-of-turn token, located and verified without generation marks."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def chat(*texts: str) -> list[Message]:
     return [Message("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]
 
 
-def masked_in(form: ChatFormat, marked: Marked) -> str:
+def text_with_loss(form: ChatFormat, marked: Marked) -> str:
     return form.tokenizer.decode([label for label in marked.labels() if label != IGNORED])
 
 
-def test_loss_lies_on_the_answers_and_the_token_that_ends_each(form):
+def test_loss_covers_the_answers_and_their_end_tokens(form):
     marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
     assert isinstance(marked, Marked)
-    assert masked_in(form, marked) == "Yes.<|im_end|>No.<|im_end|>"
-    assert marked.ids[-1] == END, "what the template writes after the last end is not generated, so not trained"
+    assert text_with_loss(form, marked) == "Yes.<|im_end|>No.<|im_end|>"
+    assert marked.ids[-1] == END, "tokens after the last end of turn are never generated, so they are not trained on"
     assert marked.n_loss_tokens == len("Yes.") + 1 + len("No.") + 1
 
 
-def test_training_reads_the_very_tokens_that_serving_sends(form):
+def test_training_uses_the_tokens_that_serving_sends(form):
     messages = chat("One?", "Yes.", "Two?", "No.")
     marked = mark_answers(form, messages, END)
-    for (start, _), place in zip(marked.answers, (1, 3), strict=True):
-        assert list(marked.ids[:start]) == form.prompt_tokens(messages[:place])
+    for (start, _), turn in zip(marked.answers, (1, 3), strict=True):
+        assert list(marked.ids[:start]) == form.prompt_tokens(messages[:turn])
 
 
-def test_control_words_in_a_chat_stay_words_and_do_not_end_an_answer(form):
+def test_control_tokens_in_a_text_are_plain_text_and_do_not_end_an_answer(form):
     answer = "Write <|im_end|> to end a turn."
     marked = mark_answers(form, chat("How does <|im_start|> work?", answer), END)
-    assert masked_in(form, marked) == answer + "<|im_end|>"
+    assert text_with_loss(form, marked) == answer + "<|im_end|>"
     assert list(marked.ids).count(END) == 2, "one for the question's turn, one for the answer's"
 
 
@@ -64,10 +64,10 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zs"
 
 @settings(deadline=None, max_examples=60)
 @given(texts=st.lists(TEXT, min_size=2, max_size=6).filter(lambda texts: len(texts) % 2 == 0))
-def test_whatever_is_said_the_mask_reads_as_the_answers(form, texts):
+def test_the_mask_decodes_to_the_answers(form, texts):
     marked = mark_answers(form, chat(*texts), END)
     assert isinstance(marked, Marked)
-    assert masked_in(form, marked) == "".join(f"{text}<|im_end|>" for text in texts[1::2])
+    assert text_with_loss(form, marked) == "".join(f"{text}<|im_end|>" for text in texts[1::2])
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_whatever_is_said_the_mask_reads_as_the_answers(form, texts):
         ([Message("user", "a"), Message("assistant", "b"), Message("assistant", "c")], "bad_roles"),
     ],
 )
-def test_what_cannot_be_learned_is_dropped_with_its_reason(form, messages, reason):
+def test_unusable_conversations_are_dropped_with_a_reason(form, messages, reason):
     dropped = mark_answers(form, messages, END)
     assert isinstance(dropped, Dropped)
     assert dropped.reason == reason
     assert reason in DROP_REASONS
 
 
-def test_a_template_that_rewrites_earlier_answers_trains_the_last_one_only(tmp_path):
+def test_a_template_that_rewrites_earlier_answers_trains_only_the_last_one(tmp_path):
     rewriting = (
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
         "{% if m['role'] == 'assistant' and not loop.last %}(old) {% endif %}"
@@ -94,10 +94,10 @@ def test_a_template_that_rewrites_earlier_answers_trains_the_last_one_only(tmp_p
     )
     form = form_of(tmp_path / "m", rewriting)
     marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
-    assert masked_in(form, marked) == "No.<|im_end|>"
+    assert text_with_loss(form, marked) == "No.<|im_end|>"
     assert marked.n_without_loss == 1
     assert "(old) Yes.<|im_end|>" in form.tokenizer.decode(marked.ids)
-    # Rewritten in hindsight only, the first answer is not what the second is asked behind.
+    # If the rewrite depends on the last turn, the prompt of the second answer is not a prefix of the conversation.
     hindsight = rewriting.replace("not loop.last", "not loop.last and messages[-1]['role'] == 'assistant'")
     marked = mark_answers(form_of(tmp_path / "h", hindsight), chat("One?", "Yes.", "Two?", "No."), END)
     assert marked == Dropped("boundary_merges", "Yes.")
@@ -111,12 +111,12 @@ REASONING = (
 )
 
 
-def test_a_template_that_drops_earlier_reasoning_loses_no_conversation(tmp_path):
+def test_a_template_that_drops_earlier_reasoning_keeps_the_conversation(tmp_path):
     form = form_of(tmp_path / "m", REASONING)
     thought = "<think>Two twos.</think>Four."
     marked = mark_answers(form, chat("Two and two?", thought, "Sure?", "Yes.", "Why?", thought), END)
-    # The second answer has no reasoning to lose, and the last keeps its own.
-    assert masked_in(form, marked) == f"Yes.<|im_end|>{thought}<|im_end|>"
+    # The second answer has no reasoning to drop, and the last one keeps its reasoning.
+    assert text_with_loss(form, marked) == f"Yes.<|im_end|>{thought}<|im_end|>"
     assert marked.n_without_loss == 1
 
 
@@ -126,37 +126,37 @@ def test_a_last_answer_that_the_template_rewrites_is_dropped(tmp_path):
     assert dropped == Dropped("mask_mismatch", "Yes.")
 
 
-def test_a_template_that_drops_earlier_turns_counts_the_answers_without_loss(tmp_path):
+def test_a_template_that_drops_earlier_turns_drops_the_conversation(tmp_path):
     forgetting = (
         "{% for m in messages[-2:] %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     marked = mark_answers(form_of(tmp_path / "m", forgetting), chat("One?", "Yes.", "Two?", "No."), END)
-    # Where the second answer is asked for, the template shows the first answer too: no common prefix is left.
+    # The prompt of the second answer shows the first answer, the whole conversation does not: no common prefix.
     assert isinstance(marked, Dropped)
     assert marked.reason == "boundary_merges"
 
 
-def test_a_template_that_refuses_is_a_reason_not_a_crash(tmp_path):
+def test_a_template_that_raises_is_a_drop_reason(tmp_path):
     strict = TEMPLATE + "{% if messages | length > 3 %}{{ raise_exception('too many turns') }}{% endif %}"
     dropped = mark_answers(form_of(tmp_path / "m", strict), chat("a", "b", "c", "d"), END)
     assert dropped.reason == "template_refused"
 
 
-def test_the_end_of_turn_is_found_and_its_lack_is_one_sentence(tmp_path, form):
+def test_the_end_of_turn_is_found_or_the_error_is_one_sentence(tmp_path, form):
     assert end_of_turn(form) == END
     with pytest.raises(CheckpointError, match="no chat template"):
         end_of_turn(form_of(tmp_path / "none", template=None))
     plain = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     plain += "{% if add_generation_prompt %}assistant: {% endif %}"
-    with pytest.raises(CheckpointError, match="no control token"):
+    with pytest.raises(CheckpointError, match="does not end an answer with a special token"):
         end_of_turn(form_of(tmp_path / "plain", plain))
     elsewhere = TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>model\n")
-    with pytest.raises(CheckpointError, match="elsewhere"):
+    with pytest.raises(CheckpointError, match="right after its generation prompt"):
         end_of_turn(form_of(tmp_path / "elsewhere", elsewhere))
 
 
-def test_too_long_is_dropped_or_ends_after_an_earlier_answer_never_inside_a_turn(form):
+def test_too_long_is_dropped_or_cut_after_an_answer_never_inside_a_turn(form):
     messages = chat("One?", "Yes.", "Two?", "No.")
     marked = mark_answers(form, messages, END)
     first_end = marked.answers[0][1]
@@ -167,31 +167,31 @@ def test_too_long_is_dropped_or_ends_after_an_earlier_answer_never_inside_a_turn
     assert fitting(len(marked.ids), cut=False) == marked
     assert fitting(len(marked.ids) - 1, cut=False).reason == "too_long"
     cut = fitting(len(marked.ids) - 1, cut=True)
-    assert masked_in(form, cut) == "Yes.<|im_end|>"
+    assert text_with_loss(form, cut) == "Yes.<|im_end|>"
     assert len(cut.ids) == first_end
     assert fitting(first_end - 1, cut=True).reason == "too_long"
 
 
 @pytest.mark.parametrize("n_turns", [3, 2, 1])
-def test_what_is_cut_is_trained_on_as_if_nothing_had_come_behind(tmp_path, form, n_turns):
+def test_a_cut_conversation_equals_one_without_the_later_turns(tmp_path, form, n_turns):
     thought = "<think>Two twos.</think>Four."
     messages = chat("Two and two?", thought, "Sure?", "Yes.", "And now?", thought, "Why?", thought)
-    for own in (form, form_of(tmp_path / "m", REASONING)):
-        beginning = mark_answers(own, messages[: 2 * n_turns], END)
-        longer = mark_answers(own, messages[: 2 * n_turns + 2], END)
-        cut = mark_fitting(own, messages, END, len(longer.ids) - 1, cut=True)
+    for each in (form, form_of(tmp_path / "m", REASONING)):
+        shorter = mark_answers(each, messages[: 2 * n_turns], END)
+        longer = mark_answers(each, messages[: 2 * n_turns + 2], END)
+        cut = mark_fitting(each, messages, END, len(longer.ids) - 1, cut=True)
         assert (cut.ids, cut.answers, cut.n_without_loss) == (
-            beginning.ids,
-            beginning.answers,
-            beginning.n_without_loss,
+            shorter.ids,
+            shorter.answers,
+            shorter.n_without_loss,
         )
         assert cut.is_cut
-        assert masked_in(own, cut).endswith(f"{messages[2 * n_turns - 1].content}<|im_end|>")
-        too_small = len(mark_answers(own, messages[:2], END).ids) - 1
-        assert mark_fitting(own, messages, END, too_small, cut=True).reason == "too_long"
+        assert text_with_loss(each, cut).endswith(f"{messages[2 * n_turns - 1].content}<|im_end|>")
+        too_small = len(mark_answers(each, messages[:2], END).ids) - 1
+        assert mark_fitting(each, messages, END, too_small, cut=True).reason == "too_long"
 
 
-def test_only_what_is_trained_on_counts_as_read_without_loss(tmp_path):
+def test_answers_without_loss_are_counted_in_what_is_trained_on(tmp_path):
     form = form_of(tmp_path / "m", REASONING)
     thought = "<think>Two twos.</think>Four."
     samples = [Sample("h", chat("Two and two?", thought, "Sure?", thought, "Why?", thought))]
@@ -214,13 +214,13 @@ SHOUTING = STRICT.replace("m['content']", "(m['content'] | replace('b', 'B'))")
         (TEMPLATE, [LONG], {"cut": True}, "raise max_length"),
         (TEMPLATE, [chat("a", "b"), chat("c", "d"), LONG], {"held_out": 2}, "lower held_out"),
         (TEMPLATE, [chat("a", "b"), LONG], {"held_out": 1, "cut": True}, "raise max_length"),
-        # Two faults of the template have one remedy.
+        # Two template errors have the same remedy.
         (SHOUTING, [LONG, chat("a", "b"), chat("a", "c", "d", "e")], {}, "give another chat_template"),
         (TEMPLATE, [LONG, chat("a"), chat("b")], {}, "change the sources"),
         (TEMPLATE, [], {}, "change the sources"),
     ],
 )
-def test_where_nothing_is_left_the_largest_loss_says_what_to_change(tmp_path, template, talks, options, remedy):
+def test_if_nothing_is_left_the_remedy_recovers_the_most_conversations(tmp_path, template, talks, options, remedy):
     form, samples = form_of(tmp_path / "m", template), [Sample("h", messages) for messages in talks]
     with pytest.raises(DataError, match="no conversation is left to train on") as error:
         write_tokens(samples, form, tmp_path / "tokens", **{"max_length": 64, "cut": False} | options)
@@ -228,8 +228,8 @@ def test_where_nothing_is_left_the_largest_loss_says_what_to_change(tmp_path, te
 
 
 @pytest.mark.parametrize(("too_long", "advised"), [("drop", True), ("cut_at_turn", False)])
-def test_what_is_set_already_is_not_advised(too_long, advised):
+def test_a_setting_that_is_on_is_not_advised(too_long, advised):
     config = TrainingConfig(base="x", max_length=64, too_long=too_long)
     (line,) = left_out(TokenCounts(n_read=3, n_trained=1, dropped={"too_long": 2}), config)
-    assert line.startswith("2 of 3 conversations dropped: it is longer than the window of 64 tokens")
+    assert line.startswith("2 of 3 conversations dropped: longer than the window of 64 tokens")
     assert ("cut_at_turn" in line) == advised

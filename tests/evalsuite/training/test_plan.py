@@ -1,4 +1,4 @@
-"""Steps, warm-up, packing that keeps apart, the launcher's words, and the arithmetic of MFU."""
+"""Steps, warm-up, packing isolation, the launch command, and the MFU formula."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.errors import UsageError
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.training.devices import Devices, training_flops
 from evalsuite.training.launch import accelerate_config, launch_command
@@ -44,7 +44,7 @@ def plan_of(folder, **changes) -> Plan:
     return Plan(**{**values, **changes})
 
 
-def test_the_defaults_are_the_published_run():
+def test_the_defaults_match_the_published_run():
     # penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml, on the four GPUs of its batch file
     config = TrainingConfig(base="b")
     assert (config.rate, config.schedule, config.warmup_steps, config.epochs) == (2e-5, "cosine", 100, 1.0)
@@ -68,44 +68,44 @@ def test_steps_stop_at_the_limit_and_grow_with_epochs():
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1000, 100), (200, 100), (199, 20), (20, 2), (2, 1), (1, 0)])
-def test_warm_up_shrinks_only_where_it_would_eat_the_run(steps, warmup):
+def test_warm_up_shrinks_only_if_it_would_dominate_the_run(steps, warmup):
     assert shrink_warmup(100, steps) == warmup
 
 
-def test_a_plan_survives_its_file(tmp_path):
+def test_a_plan_round_trips_through_its_file(tmp_path):
     plan = plan_of(tmp_path, log_to=("wandb",))
     assert read_plan(plan.write()) == plan
     lora = plan_of(tmp_path, config=TrainingConfig(base="b", method="lora", lora={"rank": 8}))
     assert read_plan(lora.write()) == lora
 
 
-def test_several_gpus_go_through_accelerate_with_fsdp(tmp_path):
+def test_several_gpus_use_accelerate_with_fsdp(tmp_path):
     plan = plan_of(tmp_path)
     config = accelerate_config(plan)
     assert config["distributed_type"] == "FSDP"
     assert config["num_processes"] == 4
     assert config["mixed_precision"] == "bf16"
     assert config["fsdp_config"]["fsdp_activation_checkpointing"] is True
-    words = launch_command(plan, tmp_path / "plan.json", tmp_path / "a.yaml")
-    assert words[1:] == [
+    command = launch_command(plan, tmp_path / "plan.json", tmp_path / "a.yaml")
+    assert command[1:] == [
         "-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "a.yaml"),
         "--module", "evalsuite.training.worker", str(tmp_path / "plan.json"),
     ]  # fmt: skip
 
 
-def test_accelerate_itself_reads_the_config(tmp_path):
+def test_accelerate_can_read_the_config(tmp_path):
     import yaml
     from accelerate.commands.config.config_args import ClusterConfig
 
     path = tmp_path / "accelerate.yaml"
     path.write_text(yaml.safe_dump(accelerate_config(plan_of(tmp_path))))
-    read = ClusterConfig.from_yaml_file(str(path))
-    assert str(read.distributed_type).endswith("FSDP")
-    assert read.fsdp_config["fsdp_version"] == 2
+    parsed = ClusterConfig.from_yaml_file(str(path))
+    assert str(parsed.distributed_type).endswith("FSDP")
+    assert parsed.fsdp_config["fsdp_version"] == 2
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_packed_samples_do_not_see_each_other(tmp_path, attention):
+def test_packed_samples_do_not_attend_to_each_other(tmp_path, attention):
     from evalsuite.training.packing import LEAK_TOLERANCE, packing_leak
     from evalsuite.training.worker import load_model
 
@@ -113,43 +113,43 @@ def test_packed_samples_do_not_see_each_other(tmp_path, attention):
     assert packing_leak(model, 1) < LEAK_TOLERANCE
 
 
-def test_a_model_that_lets_samples_see_each_other_is_found_out(tmp_path):
+def test_a_model_whose_packed_samples_attend_to_each_other_is_detected(tmp_path):
     from evalsuite.training.packing import LEAK_TOLERANCE, packing_leak
     from evalsuite.training.worker import load_model
 
     model = load_model(str(write_tiny_model(tmp_path / "m")), "sdpa")
-    # A random tiny model hardly looks at its context; sharper attention makes what it sees matter.
+    # A random tiny model hardly uses its context; larger attention weights make it matter.
     for layer in model.model.layers:
         layer.self_attn.v_proj.weight.data *= 100
         layer.self_attn.o_proj.weight.data *= 100
     real = model.forward
 
-    def blind_to_borders(*args, position_ids=None, **kwargs):
+    def forward_without_positions(*args, position_ids=None, **kwargs):
         return real(*args, **kwargs)
 
-    model.forward = blind_to_borders
+    model.forward = forward_without_positions
     assert packing_leak(model, 1) > LEAK_TOLERANCE
 
 
-def test_flops_and_mfu_follow_from_their_definition(monkeypatch):
-    # Causal attention: 2 products (scores, values) x 2 flops x length / 2 x hidden; with backward three times that.
+def test_flops_and_mfu_by_definition(monkeypatch):
+    # Causal attention: 2 products (scores, values) x 2 flops x length / 2 x hidden; times three with the backward pass.
     n_parameters, layers, hidden, length = 8e9, 32, 4096, 1024
-    a_token = 6 * n_parameters + 3 * layers * (2 * 2 * length / 2 * hidden)
-    assert training_flops(int(n_parameters), layers, hidden, 10, length) == pytest.approx(10 * a_token)
-    progress = TrainingProgress(Silence(), 10, flops_per_token=2e9, peak_flops=1e12)
+    per_token = 6 * n_parameters + 3 * layers * (2 * 2 * length / 2 * hidden)
+    assert training_flops(int(n_parameters), layers, hidden, 10, length) == pytest.approx(10 * per_token)
+    progress = TrainingProgress(NoProgress(), 10, flops_per_token=2e9, peak_flops=1e12)
     assert progress.mfu is None
     clock = iter(range(100, 200, 10))
     monkeypatch.setattr("evalsuite.training.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
     progress.begin(0)
     progress.count(5000)
     progress.at_step(5)
-    # 5,000 tokens in the clock's 10 seconds are 500 a second, at 2 GFLOP each 1 of 1 TFLOP/s.
+    # 5,000 tokens in the clock's 10 seconds are 500 per second, at 2 GFLOP each 1 of 1 TFLOP/s.
     assert progress.mfu == pytest.approx(1.0)
 
 
-def test_the_peak_is_the_data_sheets_or_not_known():
+def test_the_peak_is_from_the_data_sheet_or_unknown():
     assert H100.peak_flops == 9.89e14
-    assert replace(H100, name="Unheard of").peak_flops is None
+    assert replace(H100, name="Unknown GPU").peak_flops is None
 
 
 def test_held_out_loss_weighs_tokens_and_pairs_conversations():
@@ -164,8 +164,8 @@ def test_held_out_loss_weighs_tokens_and_pairs_conversations():
     assert held_out_figures(None) is None
 
 
-def test_one_gpu_of_several_is_one_to_the_trainer(tmp_path):
-    """Without a launcher transformers takes every GPU in sight, and trl then refuses to start."""
+def test_the_trainer_uses_one_of_several_gpus(tmp_path):
+    """Without a launcher transformers uses all visible GPUs, and trl then fails to start."""
     from evalsuite.training.worker import training_arguments
 
     one = replace(H100, n=1, bfloat16=False, attention="sdpa", liger=False)
@@ -173,7 +173,7 @@ def test_one_gpu_of_several_is_one_to_the_trainer(tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "attention"), [("bfloat16", "flash_attention_2"), ("float32", "sdpa")])
-def test_flash_attention_is_for_16_bits_alone(monkeypatch, dtype, attention):
+def test_flash_attention_needs_16_bits(monkeypatch, dtype, attention):
     from evalsuite.training import devices
 
     monkeypatch.setattr(devices, "find_spec", lambda name: object())

@@ -1,4 +1,4 @@
-"""Real training of a tiny random model: from a mix to a checkpoint, killed and resumed, and every refusal."""
+"""Training of a tiny random model: from a mix to a checkpoint, kill and resume, and error messages."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from typer.testing import CliRunner
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.errors import CheckpointError, DataError, TrainingError, UsageError
-from evalsuite.progress import Silence
+from evalsuite.progress import NoProgress
 from evalsuite.training.checkpoint_out import WORK
 from evalsuite.training.data import open_training_data
 from evalsuite.training.train import train
 from tests.evalsuite.tiny_training import conversation, write_mix, write_recipe, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-class Lines(Silence):
+class RecordedProgress(NoProgress):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.steps: list[str] = []
 
-    def say(self, words: str) -> None:
-        self.said.append(words)
+    def log(self, message: str) -> None:
+        self.lines.append(message)
 
-    def step(self, words: str) -> None:
-        self.steps.append(words)
+    def step(self, message: str) -> None:
+        self.steps.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +53,26 @@ def mix(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, base, mix):
     folder = tmp_path_factory.mktemp("trained")
-    lines = Lines()
+    progress = RecordedProgress()
     recipe = write_recipe(folder / "recipe.yaml", base, held_out=2, epochs=4)
-    outcome = train(recipe, folder / "ckpt", data=str(mix), progress=lines)
-    return recipe, outcome, lines
+    outcome = train(recipe, folder / "ckpt", data=str(mix), progress=progress)
+    return recipe, outcome, progress
 
 
-def test_the_checkpoint_is_whole_and_resolves(trained, base):
+def test_the_checkpoint_is_complete_and_resolves(trained, base):
     _, outcome, _ = trained
     names = {entry.name for entry in outcome.folder.iterdir()}
     assert names >= {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja", "training.json"}
     assert "generation_config.json" in names
     assert WORK not in names
-    found = resolve(str(outcome.folder))
-    assert found.training["dgm"] == "Q72"
-    assert found.fingerprint != resolve(str(base)).fingerprint
-    assert found.tokenizer_sha256 is not None
+    checkpoint = resolve(str(outcome.folder))
+    assert checkpoint.training["dgm"] == "Q72"
+    assert checkpoint.fingerprint != resolve(str(base)).fingerprint
+    assert checkpoint.tokenizer_sha256 is not None
     assert json.loads((outcome.folder / "generation_config.json").read_text())["eos_token_id"] == 1
 
 
-def test_training_json_says_what_the_checkpoint_is_made_of(trained, base):
+def test_training_json_documents_the_checkpoint(trained, base):
     _, outcome, _ = trained
     document = outcome.document
     assert document["base"] == str(base)
@@ -88,7 +90,7 @@ def test_training_json_says_what_the_checkpoint_is_made_of(trained, base):
 def test_a_random_model_learns(trained):
     _, outcome, _ = trained
     first, last = outcome.document["loss"][0][1], outcome.document["loss"][-1][1]
-    # An untrained model is as good as guessing among 258 tokens.
+    # An untrained model guesses among 258 tokens.
     assert first == pytest.approx(math.log(258), abs=0.3)
     assert last < first - 0.3
     held = outcome.document["held_out"]
@@ -97,66 +99,66 @@ def test_a_random_model_learns(trained):
     assert held["change"] == pytest.approx(held["loss_after"] - held["loss_before"])
 
 
-def test_progress_and_the_shrunk_warm_up_are_said(trained):
-    _, outcome, lines = trained
-    assert any("warm-up of" in words and "instead of 100" in words for words in lines.said)
+def test_progress_and_the_shorter_warm_up_are_reported(trained):
+    _, outcome, progress = trained
+    assert any("warm-up of" in line and "instead of 100" in line for line in progress.lines)
     assert outcome.document["warmup_steps"] == max(1, round(outcome.document["steps"] / 10))
-    assert any("tokens/s" in words and "loss" in words and "left" in words for words in lines.steps)
+    assert any("tokens/s" in step and "loss" in step and "left" in step for step in progress.steps)
 
 
-def test_a_finished_checkpoint_is_taken_over_and_another_recipe_refused(trained, base, mix):
+def test_a_finished_checkpoint_is_reused_and_another_recipe_rejected(trained, base, mix):
     recipe, outcome, _ = trained
     weights = outcome.folder / "model.safetensors"
     before = weights.stat().st_mtime_ns
     again = train(recipe, outcome.folder, data=str(mix))
-    assert again.taken_over
+    assert again.reused
     assert weights.stat().st_mtime_ns == before
     other = write_recipe(recipe.with_name("other.yaml"), base, held_out=2, epochs=3)
     with pytest.raises(UsageError, match=r"another recipe, mix or base.*--fresh"):
         train(other, outcome.folder, data=str(mix))
 
 
-def test_killed_in_the_middle_it_goes_on_and_ends_like_one_that_was_not(tmp_path, base, mix):
+def test_a_killed_training_resumes_with_the_same_losses(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "recipe.yaml", base, epochs=6, save_every_steps=3)
-    whole = train(recipe, tmp_path / "whole", data=str(mix))
-    words = [sys.executable, "-m", "evalsuite", "sft", str(recipe), "--data", str(mix), "--out", str(tmp_path / "cut")]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    uncut = train(recipe, tmp_path / "uncut", data=str(mix))
+    command = [sys.executable, "-m", "evalsuite", "sft", str(recipe), "--data", str(mix)]
+    command += ["--out", str(tmp_path / "cut")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "cut" / WORK / "checkpoints"
     while not list(checkpoints.glob("checkpoint-*/whole.json")) and process.poll() is None:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     kept = max(int(path.parent.name.rpartition("-")[2]) for path in checkpoints.glob("checkpoint-*/whole.json"))
-    assert 0 < kept < whole.document["steps"]
-    assert not (tmp_path / "cut" / "config.json").exists(), "half a training must not look like a checkpoint"
-    lines = Lines()
-    cut = train(recipe, tmp_path / "cut", data=str(mix), progress=lines)
-    assert [step for step, _ in cut.document["loss"]] == [step for step, _ in whole.document["loss"]]
-    for (_, resumed), (_, uncut) in zip(cut.document["loss"], whole.document["loss"], strict=True):
-        assert resumed == pytest.approx(uncut, abs=1e-4)
+    assert 0 < kept < uncut.document["steps"]
+    assert not (tmp_path / "cut" / "config.json").exists(), "an unfinished training must not look like a checkpoint"
+    progress = RecordedProgress()
+    cut = train(recipe, tmp_path / "cut", data=str(mix), progress=progress)
+    assert [step for step, _ in cut.document["loss"]] == [step for step, _ in uncut.document["loss"]]
+    for (_, loss), (_, expected) in zip(cut.document["loss"], uncut.document["loss"], strict=True):
+        assert loss == pytest.approx(expected, abs=1e-4)
 
 
 def test_lora_gives_an_adapter_on_its_base_and_merged_weights_on_request(tmp_path, base, mix):
     lora = {"method": "lora", "lora": {"rank": 4}, "max_steps": 2}
     adapter = train(write_recipe(tmp_path / "a.yaml", base, **lora), tmp_path / "adapter", data=str(mix))
-    found = resolve(str(adapter.folder))
-    assert found.adapter == adapter.folder
-    assert found.path == base
-    assert found.training["method"] == "lora"
+    checkpoint = resolve(str(adapter.folder))
+    assert checkpoint.adapter == adapter.folder
+    assert checkpoint.path == base
+    assert checkpoint.training["method"] == "lora"
     lora["lora"] = {"rank": 4, "merge": True}
     merged = train(write_recipe(tmp_path / "m.yaml", base, **lora), tmp_path / "merged", data=str(mix))
-    found = resolve(str(merged.folder))
-    assert found.adapter is None
+    assert resolve(str(merged.folder)).adapter is None
     assert not (merged.folder / "adapter_config.json").exists()
 
 
 def test_an_adapter_is_merged_where_the_base_would_not_stop(tmp_path, mix):
     base = write_tiny_model(tmp_path / "base", eos_token_id=0)
-    lines = Lines()
+    progress = RecordedProgress()
     recipe = write_recipe(tmp_path / "r.yaml", base, method="lora", lora={"rank": 2}, max_steps=1)
-    outcome = train(recipe, tmp_path / "out", data=str(mix), progress=lines)
+    outcome = train(recipe, tmp_path / "out", data=str(mix), progress=progress)
     assert resolve(str(outcome.folder)).adapter is None
-    assert any("merged" in words for words in lines.said)
+    assert any("merged" in line for line in progress.lines)
     assert json.loads((outcome.folder / "generation_config.json").read_text())["eos_token_id"] == [1, 0]
     assert json.loads((outcome.folder / "tokenizer_config.json").read_text())["eos_token"] == "<|im_end|>"
 
@@ -169,11 +171,11 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, base, mix):
         assert resolve(str(outcome.folder)).training["devices"]["n"] == n
         assert outcome.document["held_out"]["loss_after"] < outcome.document["held_out"]["loss_before"]
         losses.append([loss for _, loss in outcome.document["loss"]])
-    # The same windows make a step, however many processes share them.
+    # A step has the same windows for any number of processes.
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_batch(tmp_path, mix):
+def test_a_nan_loss_raises_and_names_the_batch(tmp_path, mix):
     from safetensors.torch import load_file, save_file
 
     base = write_tiny_model(tmp_path / "base")
@@ -189,7 +191,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(tmp_path, mix):
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-def test_want_of_memory_says_what_to_lower(tmp_path, base, mix, monkeypatch):
+def test_out_of_memory_says_what_to_lower(tmp_path, base, mix, monkeypatch):
     import torch
 
     from evalsuite.training.trainer import AnswerTrainer
@@ -207,12 +209,12 @@ def test_long_conversations_are_counted_or_cut_at_a_turn(tmp_path, base):
     long = write_mix(
         tmp_path / "mix", [conversation(0), conversation(1, 3, pad=" x" * 10), conversation(2, 1, pad="y" * 200)]
     )
-    lines = Lines()
+    progress = RecordedProgress()
     dropped = train(
-        write_recipe(tmp_path / "d.yaml", base, max_steps=1), tmp_path / "d", data=str(long), progress=lines
+        write_recipe(tmp_path / "d.yaml", base, max_steps=1), tmp_path / "d", data=str(long), progress=progress
     )
     assert dropped.document["data"]["dropped"] == {"too_long": 2}
-    assert any("2 of 3 conversations dropped" in words for words in lines.said)
+    assert any("2 of 3 conversations dropped" in line for line in progress.lines)
     cut = train(
         write_recipe(tmp_path / "c.yaml", base, max_steps=1, too_long="cut_at_turn"), tmp_path / "c", data=str(long)
     )
@@ -220,43 +222,43 @@ def test_long_conversations_are_counted_or_cut_at_a_turn(tmp_path, base):
     assert cut.document["n_conversations"] == 2
 
 
-def test_inspect_shows_the_mask_and_trains_nothing(tmp_path, base, mix):
+def test_inspect_shows_the_mask_without_training(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "r.yaml", base)
-    words = ["sft", str(recipe), "--data", str(mix), "--out", str(tmp_path / "out"), "--inspect"]
-    shown = CliRunner().invoke(app, [*words, "--json"])
+    arguments = ["sft", str(recipe), "--data", str(mix), "--out", str(tmp_path / "out"), "--inspect"]
+    shown = CliRunner().invoke(app, [*arguments, "--json"])
     assert shown.exit_code == 0, shown.output
     document = json.loads(shown.stdout)
     with_loss = "".join(token["text"] for token in document["example"]["tokens"] if token["loss"])
     assert with_loss == "Still water.<|im_end|>"
     assert document["counts"]["n_trained"] == 14
     assert not (tmp_path / "out").exists()
-    plain = CliRunner().invoke(app, [*words, "--row", "1"])
+    plain = CliRunner().invoke(app, [*arguments, "--row", "1"])
     assert "with loss" in plain.output
     assert "<|im_end|>" in plain.output
 
 
 @pytest.mark.parametrize(
-    ("sft", "error", "words"),
+    ("sft", "error", "message"),
     [
         ({"learning_rat": 1e-4}, UsageError, "learning_rate"),
-        ({"batch_size": 3, "micro_batch_size": 2}, UsageError, "no multiple"),
+        ({"batch_size": 3, "micro_batch_size": 2}, UsageError, "is not a multiple of micro"),
         ({"lora": {"rank": 4}}, UsageError, "method is full"),
-        ({"base": "nowhere/at/all"}, UsageError, "no model"),
+        ({"base": "nowhere/at/all"}, UsageError, "not found"),
         ({"attention": "flash_attention_2"}, UsageError, "needs a GPU"),
         ({"liger": "on"}, UsageError, "needs a GPU"),
-        ({"max_length": 513}, UsageError, "more than the 512 tokens of context"),
-        ({"devices": 3}, UsageError, "does not divide"),
-        ({"chat_template": "missing.jinja"}, UsageError, "no chat template missing.jinja"),
-        ({"held_out": 50}, DataError, r"left to train on \(held out 14 of the 50 that held_out asks for\); lower held"),
+        ({"max_length": 513}, UsageError, "exceeds the context length 512"),
+        ({"devices": 3}, UsageError, "is not a multiple of 3 device"),
+        ({"chat_template": "missing.jinja"}, UsageError, "chat template missing.jinja not found"),
+        ({"held_out": 50}, DataError, r"left to train on \(held out 14 of 50\); lower held"),
         ({"max_length": 16}, DataError, r"left to train on \(too_long 14\); raise max_length, or set too_long"),
     ],
 )
-def test_a_wrong_recipe_is_one_sentence(tmp_path, base, mix, sft, error, words):
-    with pytest.raises(error, match=words):
+def test_an_invalid_recipe_is_one_sentence(tmp_path, base, mix, sft, error, message):
+    with pytest.raises(error, match=message):
         train(write_recipe(tmp_path / "r.yaml", base, **sft), tmp_path / "out", data=str(mix))
 
 
-def test_a_base_without_chat_template_is_one_sentence_and_a_file_helps(tmp_path, mix):
+def test_a_base_without_chat_template_is_one_sentence_and_a_file_fixes_it(tmp_path, mix):
     from tests.evalsuite.tiny_checkpoint import TEMPLATE
 
     base = write_tiny_model(tmp_path / "base", template=None)
@@ -268,11 +270,11 @@ def test_a_base_without_chat_template_is_one_sentence_and_a_file_helps(tmp_path,
     assert resolve(str(outcome.folder)).chat_template == TEMPLATE
 
 
-def test_wrong_places_and_loggers_are_one_sentence(tmp_path, base, mix, monkeypatch):
+def test_invalid_folders_and_loggers_are_one_sentence(tmp_path, base, mix, monkeypatch):
     recipe = write_recipe(tmp_path / "r.yaml", base)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"holds other files \(notes.txt\)"):
+    with pytest.raises(UsageError, match=r"contains other files \(notes.txt\)"):
         train(recipe, tmp_path / "full", data=str(mix))
     with pytest.raises(UsageError, match="unknown logger 'wand'; did you mean 'wandb'"):
         train(recipe, tmp_path / "out", data=str(mix), log_to=["wand"])
@@ -291,45 +293,44 @@ def cut(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        (cut, r"mix-00001.parquet is not as its mix.json has it; build the mix again"),
+        (cut, r"SHA-256 of .*mix-00001.parquet is not the one in its mix.json; build the mix again"),
         (lambda folder: (folder / "mix-00001.parquet").unlink(), r"lacks mix-00001.parquet"),
         (
             lambda folder: (folder / "mix-00002.parquet").write_bytes((folder / "mix-00001.parquet").read_bytes()),
-            r"holds mix-00002.parquet, which its mix.json does not list",
+            r"contains mix-00002.parquet, which its mix.json does not list",
         ),
         (lambda folder: (folder / "mix.json").write_text('{"shards": [1]}'), "lists no shards"),
     ],
-    ids=["cut", "missing", "more", "list"],
+    ids=["cut", "missing", "extra", "list"],
 )
-def test_a_mix_is_trained_on_only_as_its_document_has_it(tmp_path, change, words):
-    folder = write_mix(tmp_path / "mix", [conversation(i) for i in range(6)], rows_a_shard=3)
+def test_a_mix_that_does_not_match_its_mix_json_is_rejected(tmp_path, change, message):
+    folder = write_mix(tmp_path / "mix", [conversation(i) for i in range(6)], rows_per_shard=3)
     assert [sample.hash for sample in open_training_data(str(folder))] == [f"{i:064x}" for i in range(6)]
     change(folder)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(DataError, match=message):
         open_training_data(str(folder))
 
 
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, base, mix):
+def test_an_unwritable_folder_is_one_sentence(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "r.yaml", base)
     (tmp_path / "file").write_text("x")
     for out in (Path("/proc/ckpt"), tmp_path / "file" / "ckpt"):
-        words = ["sft", str(recipe), "--data", str(mix), "--out", str(out)]
-        refused = CliRunner().invoke(app, words)
-        assert refused.exit_code == 2, refused.output
-        assert f"cannot write {out}: " in refused.stderr
-        assert "give --out a writable folder" in refused.stderr
+        result = CliRunner().invoke(app, ["sft", str(recipe), "--data", str(mix), "--out", str(out)])
+        assert result.exit_code == 2, result.output
+        assert f"cannot write {out}: " in result.stderr
+        assert "give --out a writable folder" in result.stderr
 
 
-def test_a_chat_template_that_is_no_text_is_one_sentence(tmp_path, base, mix):
+def test_a_chat_template_that_is_not_utf8_is_one_sentence(tmp_path, base, mix):
     (tmp_path / "latin.jinja").write_bytes("{# für #}".encode("latin-1"))
     recipe = write_recipe(tmp_path / "r.yaml", base, chat_template=str(tmp_path / "latin.jinja"))
-    with pytest.raises(UsageError, match=r"latin\.jinja: it is not UTF-8 text; give a Jinja file"):
+    with pytest.raises(UsageError, match=r"latin\.jinja: not UTF-8; give a Jinja file"):
         train(recipe, tmp_path / "out", data=str(mix))
 
 
-def test_the_present_folder_and_a_link_are_places_like_any_other(tmp_path, base, mix, monkeypatch):
+def test_out_may_be_the_current_folder_or_a_link(tmp_path, base, mix, monkeypatch):
     recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
     chats = tmp_path / "chats.jsonl"
     chats.write_text("".join(json.dumps({"messages": conversation(i)}) + "\n" for i in range(6)))
@@ -337,13 +338,13 @@ def test_the_present_folder_and_a_link_are_places_like_any_other(tmp_path, base,
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to("disk")
     monkeypatch.chdir(tmp_path / "disk")
-    assert not train(recipe, Path(), contamination="off").taken_over
-    assert train(recipe, tmp_path / "link", contamination="off").taken_over
+    assert not train(recipe, Path(), contamination="off").reused
+    assert train(recipe, tmp_path / "link", contamination="off").reused
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "disk.mix" / "mix.json").is_file()
 
 
-def test_fresh_sets_aside_and_loses_nothing(tmp_path, base, mix):
+def test_fresh_moves_existing_files_aside(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
@@ -352,17 +353,17 @@ def test_fresh_sets_aside_and_loses_nothing(tmp_path, base, mix):
     assert (aside / "notes.txt").read_text() == "mine"
 
 
-def test_a_kill_between_the_last_renames_is_mended(tmp_path, base, mix, monkeypatch):
-    from evalsuite.training import training
+def test_a_kill_between_the_last_renames_is_recovered(tmp_path, base, mix, monkeypatch):
+    from evalsuite.training import train as training
 
     recipe = write_recipe(tmp_path / "r.yaml", base, max_steps=1)
     real = training.publish
 
-    def half(finished: Path, out: Path) -> None:
+    def interrupted(finished: Path, out: Path) -> None:
         (finished / "model.safetensors").replace(out / "model.safetensors")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "publish", half)
+    monkeypatch.setattr(training, "publish", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "out", data=str(mix))
     with pytest.raises(CheckpointError):

@@ -1,4 +1,4 @@
-"""The published tables by their own arithmetic, and one's own figures beside them."""
+"""The published tables by their own arithmetic, and own figures compared with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.errors import DataError
-from evalsuite.wildchat.own_results import OwnCell, RowMap, read_map
+from evalsuite.suites.figures import Figure
+from evalsuite.wildchat.own_results import RowMap, read_map
 from evalsuite.wildchat.published import Making, Value, published_tables
 from evalsuite.wildchat.side_by_side import paper_analysis, verdict
 
@@ -109,11 +110,11 @@ def test_labels_say_how_a_model_was_made():
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
-        (OwnCell(6.864), "same"),
-        (OwnCell(6.87), "no interval"),
-        (OwnCell(7.0, (6.864, 7.2)), "within"),
-        (OwnCell(7.0, (6.87, 7.2)), "outside"),
-        (OwnCell(None), "missing"),
+        (Figure(6.864), "same"),
+        (Figure(6.87), "no interval"),
+        (Figure(7.0, ci95=(6.864, 7.2)), "within"),
+        (Figure(7.0, ci95=(6.87, 7.2)), "outside"),
+        (Figure(), "missing"),
     ],
 )
 def test_a_printed_figure_is_known_to_half_its_last_digit(own, expected):
@@ -136,6 +137,7 @@ def model_folder(results, name, *, base=None, dgm=None, size=None, mt_bench=6.9,
     scores = {
         "schema": 1,
         "model": {"name": name, "fingerprint": "f"},
+        "judge": None,
         "data": "full",
         "limit": None,
         "suites": suites,
@@ -183,7 +185,7 @@ def test_short_names_can_mean_other_models(tmp_path):
 
 
 def test_preferences_and_flips_come_from_comparisons(tmp_path):
-    # The DGM is known by its recorded answers only.
+    # The DGM has recorded answers only.
     for name in ("l", "q"):
         model_folder(tmp_path, name)
     folder = tmp_path / "comparisons" / "c"
@@ -203,7 +205,7 @@ def test_preferences_and_flips_come_from_comparisons(tmp_path):
     assert found[("Q72 : None", "FlipCt")]["verdict"] == "same"
 
 
-def test_similarity_analyses_stand_beside_table_5(tmp_path):
+def test_similarity_analyses_are_compared_with_table_5(tmp_path):
     from evalsuite.analysis.document import Analysis, Column, Table, write_analysis
 
     row = {"model": "Qwen2.5-72B-Instruct", "avg_rouge1": 0.35, "avg_rouge1_ci95": [0.34, 0.36]}
@@ -226,21 +228,21 @@ def test_without_results_the_tables_stand_alone_and_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("L8B : Q9: mine", "not YAML|cannot read"),
+        ("L8B : Q9: mine", "is not YAML"),
         ("'L8B : Q9': mine", "no published table has the row 'L8B : Q9'"),
-        ("aliases: {L9: x}", "no short name 'L9'"),
+        ("aliases: {L9: x}", "unknown short name 'L9'"),
         ("[1]", "not a mapping"),
     ],
 )
-def test_a_broken_map_is_refused_in_one_sentence(tmp_path, text, said):
+def test_a_broken_map_is_refused_in_one_sentence(tmp_path, text, message):
     path = tmp_path / "map.yaml"
     path.write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         read_map(path)
 
 
 def test_an_unknown_table_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no 'table9' here; known: table1"):
+    with pytest.raises(DataError, match="unknown table 'table9'; known: table1"):
         paper_analysis(tmp_path, only=("table9",))

@@ -14,14 +14,14 @@ def rows(file: str, subtask: str | None = None, fewshot: int = 0, **_: Any) -> d
     from datasets import Dataset
 
     text = (Path(__file__).parent / file).read_text(encoding="utf-8")
-    found = [json.loads(line) for line in text.splitlines()]
-    chosen = [row for row in found if subtask is None or row["subtask"] == subtask]
+    every = [json.loads(line) for line in text.splitlines()]
+    chosen = [row for row in every if subtask is None or row["subtask"] == subtask]
     splits = {"test": Dataset.from_list(chosen[fewshot:])}
     return {**splits, "fewshot": Dataset.from_list(chosen[:fewshot])} if fewshot else splits
 
 
 def letters(doc: Mapping[str, Any]) -> list[str]:
-    """Return one letter an option."""
+    """Return one letter per option."""
     return list("ABCDEFGHIJ"[: len(doc["options"])])
 
 
@@ -46,10 +46,10 @@ def share_followed(items: Sequence[Sequence[bool]]) -> float:
 
 
 _CHECKS: Mapping[str, Callable[[str, str], bool]] = {
-    "holds": lambda answer, word: word.lower() in answer.lower(),
-    "lacks": lambda answer, word: bool(answer.strip()) and word.lower() not in answer.lower(),
-    "starts": lambda answer, words: answer.strip().startswith(words),
-    "ends": lambda answer, words: answer.strip().endswith(words),
+    "holds": lambda answer, text: text.lower() in answer.lower(),
+    "lacks": lambda answer, text: bool(answer.strip()) and text.lower() not in answer.lower(),
+    "starts": lambda answer, text: answer.strip().startswith(text),
+    "ends": lambda answer, text: answer.strip().endswith(text),
     "at_most_words": lambda answer, number: 0 < len(answer.split()) <= int(number),
     "bullets": lambda answer, number: len(re.findall(r"^\s*[-*] ", answer, re.MULTILINE)) == int(number),
     "lowercase": lambda answer, _: bool(answer.strip()) and answer == answer.lower(),

@@ -1,0 +1,148 @@
+"""The options of ``evalsuite compare``, ``rate`` and ``judge-card``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pydantic
+
+from evalsuite.config import Config, Data, JudgedConfig, MaxUnscored, Results, Seed
+from evalsuite.errors import unknown
+from evalsuite.serving.config import ServeConfig
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.registry import suites
+from judges.factors import FACTORS
+from judges.verdicts import Method, check_margin
+
+
+def _first_suite() -> str:
+    return next(iter(suites()))
+
+
+class _AskedConfig(JudgedConfig):
+    """What comparing and rating share: the prompts, and the judge's own prompt."""
+
+    prompts: str = pydantic.Field(default_factory=_first_suite, json_schema_extra={"path": True})
+    """A suite's prompts (mt_bench by default), or a .json or .jsonl file of prompts."""
+    turns: Literal["first", "both"] = "first"
+    """Look at first turns, or at whole conversations."""
+    template: Path | None = None
+    """Jinja file of the judge's prompt, instead of ours."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Max prompts (quick trial)."""
+    data: Data = "full"
+    results: Results = Path("results")
+    seed: Seed = 0
+    max_unscored: MaxUnscored = 0.01
+
+    @pydantic.field_validator("prompts", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        return str(given) if isinstance(given, Path) else given
+
+    def shared_options(self) -> SuiteOptions:
+        """Return the options of a suite whose prompts are taken."""
+        return SuiteOptions(data=self.data, limit=self.limit, seed=self.seed)
+
+
+class CompareConfig(_AskedConfig):
+    """A whole ``evalsuite compare``."""
+
+    command: ClassVar[str] = "compare"
+
+    models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
+    """Checkpoint folder, hub id org/name, demo or NAME@URL; or recorded answers: a .json or .jsonl file, NAME=FILE, a
+    model's folder in results/, or the name of an imported model."""
+    judge: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"path": True})
+    """Model in the judge's role; several make a panel."""
+    method: Method = "verdict"
+    """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
+    tie_margin: float = 0.0
+    """A mean preference this near to 0.5 is a tie, 0 to 0.5."""
+    max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
+    """Max tokens of a judge's explanation before its verdict; 1024 by default."""
+    lineage: Path | None = None
+    """YAML of 'sft: dgm': which model made which one's data."""
+    name: str | None = None
+    """Folder under results/comparisons/."""
+
+    @pydantic.field_validator("judge", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @pydantic.field_validator("models")
+    @classmethod
+    def _need_two(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if len(models) < 2:
+            raise ValueError(f"one model ({models[0]}) cannot be compared; give two or more")
+        return models
+
+    @pydantic.field_validator("tie_margin")
+    @classmethod
+    def _check_margin(cls, margin: float) -> float:
+        check_margin(margin)
+        return margin
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[\w][\w.-]*", name):
+            raise ValueError(f"{name!r} is not a folder name; use letters, digits, dots, - and _")
+        return name
+
+
+class RateConfig(_AskedConfig):
+    """A whole ``evalsuite rate``."""
+
+    command: ClassVar[str] = "rate"
+
+    model: str = pydantic.Field(json_schema_extra={"argument": "MODEL", "path": True})
+    """Checkpoint folder, hub id, demo, NAME@URL, or recorded answers."""
+    judge: str = pydantic.Field(json_schema_extra={"path": True})
+    """Model in the judge's role."""
+    factors: tuple[str, ...] = pydantic.Field(default=tuple(FACTORS), json_schema_extra={"metavar": "FACTOR,..."})
+    """all (the default), or some of logical_robustness, logical_correctness, logical_efficiency, commonsense,
+    factuality, metacognition, insightfulness, completeness, comprehension, conciseness, readability, harmlessness."""
+
+    @pydantic.field_validator("factors", mode="before")
+    @classmethod
+    def _read_factors(cls, given: Any) -> Any:
+        texts = (given,) if isinstance(given, str) else given
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            return given
+        names = tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+        if names in ((), ("all",)):
+            return tuple(FACTORS)
+        for name in names:
+            if name not in FACTORS:
+                raise ValueError(unknown("factor", name, FACTORS))
+        return names
+
+
+class CardConfig(Config):
+    """A whole ``evalsuite judge-card``; ``serve`` is how the judge is served."""
+
+    command: ClassVar[str] = "judge-card"
+
+    judge: str = pydantic.Field(json_schema_extra={"argument": "JUDGE", "path": True})
+    """Checkpoint folder, hub id org/name, demo or NAME@URL."""
+    pairs: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """Labelled pairs: mt_bench (the default), llmbar_natural, or a .json or .jsonl file with input, output_1, output_2
+    and label 1 or 2."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Max pairs (quick trial)."""
+    method: Method = "verdict"
+    """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
+    max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
+    """Max tokens of the judge's explanation before its verdict; 1024 by default."""
+    template: Path | None = None
+    """Jinja file of the judge's prompt, instead of ours."""
+    repeats: int = pydantic.Field(default=50, ge=0)
+    """Pairs that are asked a second time."""
+    attacked: int = pydantic.Field(default=10, ge=0)
+    """Questions that the attacks are tried on."""
+    results: Results = Path("results")
+    serve: ServeConfig = ServeConfig()

@@ -1,0 +1,220 @@
+"""Items of all models side by side: what was asked once, what each model answered, and a matrix of marks.
+
+One part is read at a time, so that only its texts are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evalsuite.errors import DataError
+from evalsuite.records.files import RecordsFile, write_records
+from evalsuite.records.rows import Row
+from evalsuite.results.reading import ModelResult
+from evalsuite.results.records import RecordsOrExports, SuiteRecords, judge_id
+from evalsuite.suites.figures import Column, ReportPart
+from evalsuite.suites.registry import iter_suites, known_keys
+
+_PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "unscored")
+"""What a page may show of an item whose text is protected."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSource:
+    """One model's rows of a part; ``model`` is its number in the list of models."""
+
+    model: int
+    records: SuiteRecords
+    part: str
+
+    @property
+    def n_bytes(self) -> int:
+        records = self.records.records
+        file = records.file if isinstance(records, RecordsOrExports) else records
+        return file.n_bytes(self.part) if isinstance(file, RecordsFile) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartSources:
+    """A part of a suite: its name in the page, how it is shown, and the records of each model that answered it."""
+
+    key: str
+    name: str
+    facts: ReportPart
+    sources: list[PartSource]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(source.n_bytes for source in self.sources)
+
+
+@dataclass(slots=True)
+class Part:
+    """The items of one part.
+
+    ``answers[i]`` maps a model to its answer to item i, ``marks_by_model`` a model to its mark by item: on the scale
+    of the part's column, NaN where unscored.
+    """
+
+    labels: list[str] = field(default_factory=list)
+    titles: list[str] = field(default_factory=list)
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[dict[int, dict[str, Any]]] = field(default_factory=list)
+    marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
+    _by_id: dict[tuple[str, str], int] = field(default_factory=dict)
+    _by_content: dict[str, list[int]] = field(default_factory=dict)
+
+    def marks(self) -> dict[int, NDArray[np.float64]]:
+        """Return one array per answering model with one mark per item, NaN where there is none."""
+        arrays = {}
+        for model, marks in self.marks_by_model.items():
+            array = np.full(len(self.labels), nan)
+            array[list(marks)] = list(marks.values())
+            arrays[model] = array
+        return arrays
+
+    def add(self, source: PartSource, facts: ReportPart) -> None:
+        """Add one model's answers and marks; raises DataError, and whatever a suite raises."""
+        suite, header = source.records.suite, source.records.header
+        marks: dict[int, float] = {}
+        for row in source.records.rows(source.part):
+            answer = _shown(suite.answer_page(row, header), row, _PROTECTED_ANSWER)
+            item = self._find(row, marks)
+            if item is None:
+                item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
+            self.answers[item][source.model] = answer
+            values = row.marks.get(facts.metric)
+            mark = values[0] if values else None
+            marks[item] = nan if mark is None else mark * facts.scale
+        self.marks_by_model[source.model] = marks
+
+    def add_copy(self, source: PartSource, of: PartSource) -> None:
+        """Add the answers and marks of another model as those of this one."""
+        for answers in self.answers:
+            if of.model in answers:
+                answers[source.model] = answers[of.model]
+        self.marks_by_model[source.model] = self.marks_by_model[of.model]
+
+    def remove(self, source: PartSource) -> None:
+        """Remove one model's answers and marks."""
+        for answers in self.answers:
+            answers.pop(source.model, None)
+        self.marks_by_model.pop(source.model, None)
+
+    def _find(self, row: Row, taken: Mapping[int, float]) -> int | None:
+        """Return the item that a row is about: that of its id and content, else another one of the same content."""
+        item = self._by_id.get((row.item_id, row.content))
+        if item is not None and item not in taken:
+            return item
+        alike = self._by_content.get(row.content, ()) if row.content else ()
+        return next((item for item in alike if item not in taken), None)
+
+    def _append(self, row: Row, question: dict[str, Any]) -> int:
+        item = len(self.labels)
+        self._by_id[row.item_id, row.content] = item
+        self._by_content.setdefault(row.content, []).append(item)
+        self.labels.append(row.item_id.removeprefix(f"{row.part}/"))
+        self.titles.append(_title(question))
+        self.questions.append(question)
+        self.answers.append({})
+        return item
+
+
+def part_sources(
+    models: Sequence[ModelResult], columns: Sequence[Column], scratch: Path, faults: list[str]
+) -> list[PartSources]:
+    """Find the records of all models, in the order of the suites and of the columns that their parts belong to.
+
+    Rows without a records file, such as those of version 0.1, are written into one in ``scratch``, so that
+    they need no memory until their part is read. What cannot be read adds a sentence to ``faults``.
+    """
+    parts: dict[tuple[str, str], PartSources] = {}
+    opened: dict[tuple[Path, str], SuiteRecords | None] = {}
+    for number, model in enumerate(models):
+        for key, suite in iter_suites(list(model.suites)):
+            try:
+                if (model.folder, key) not in opened:
+                    opened[model.folder, key] = _on_disk(model.records(key), scratch / f"{number}-{key}.jsonl", faults)
+                records = opened[model.folder, key]
+                if records is None:
+                    continue
+                # A folder that several judges judged is read once; each of them has its own marks.
+                records = replace(records, judge=judge_id(records.header, model.judge))
+                for part in records.parts:
+                    if (key, part) not in parts:
+                        name = f"{key}/{part}" if part else key
+                        parts[key, part] = PartSources(key, name, suite.report_part(key, part), [])
+                    parts[key, part].sources.append(PartSource(number, records, part))
+            except Exception as error:  # a suite of another package may raise anything; the other items stay
+                faults.append(_fault(error, f"{key} in {model.folder}"))
+    suite_ranks = {key: rank for rank, key in enumerate(known_keys())}
+    column_ranks = {column.key: rank for rank, column in enumerate(columns)}
+    last = len(column_ranks)
+    return sorted(
+        parts.values(), key=lambda part: (suite_ranks[part.key], column_ranks.get(part.facts.column, last), part.name)
+    )
+
+
+def _on_disk(records: SuiteRecords | None, path: Path, faults: list[str]) -> SuiteRecords | None:
+    """Return records that are read from a file, which is written to ``path`` where there is none."""
+    if records is None:
+        return None
+    _ = records.parts
+    if isinstance(records.records, RecordsOrExports) and not records.note:
+        return records
+    if records.note:
+        faults.append(_exports_instead(records.note))
+    write_records(path, records.header, records.records.rows())
+    return replace(records, records=RecordsFile(path))
+
+
+def read_part(part: PartSources) -> tuple[Part, list[str]]:
+    """Read one part of all models; a model whose items cannot be read is left out, with a sentence."""
+    items, faults = Part(), []
+    done: dict[tuple[int, str | None], PartSource] = {}
+    for source in part.sources:
+        rows = (id(source.records.records), source.records.judge)
+        try:
+            if rows in done:
+                items.add_copy(source, done[rows])
+            else:
+                items.add(source, part.facts)
+                done[rows] = source
+        except Exception as error:  # a suite of another package may raise anything; the other items stay
+            items.remove(source)
+            faults.append(_fault(error, part.name))
+        if source.records.note:
+            faults.append(_exports_instead(source.records.note))
+    return items, faults
+
+
+def _fault(error: Exception, name: str) -> str:
+    if isinstance(error, DataError):
+        return f"the items of {name}: {error}"
+    return f"the items of {name}: {type(error).__name__}: {error}; upgrade the package of the suite"
+
+
+def _exports_instead(note: str) -> str:
+    return f"{note} (its items are read from the exports instead)"
+
+
+def _shown(page: dict[str, Any], row: Row, unprotected: Sequence[str]) -> dict[str, Any]:
+    return page if row.prompt is not None else {key: page[key] for key in unprotected if key in page}
+
+
+def _title(question: Mapping[str, Any]) -> str:
+    fields = [text for _, text in question.get("fields") or []]
+    return first_line([*(question.get("messages") or []), *fields])
+
+
+def first_line(texts: Iterable[str], length: int = 90) -> str:
+    """Return the beginning of the first text that has any, on one line."""
+    line = next((" ".join(text[: length * 3].split()) for text in texts if text and text.strip()), "")
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -1,0 +1,57 @@
+"""All figures of a results folder as one pandas table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evalsuite.results.folder import folders_of, judge_views, stored_manifest, stored_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_results(results: str | Path = "results") -> pd.DataFrame:
+    """Return one row per model and judge with every figure of its scores.json, columns like ``mt_bench.score``.
+
+    The columns ``variant``, ``data``, ``limit`` and ``judge`` tell apart what must not be ranked together.
+    Raises DataError for a broken scores.json.
+    """
+    import pandas as pd
+
+    rows = []
+    for folder in folders_of(Path(results)):
+        stored = stored_scores(folder)
+        if stored is None:
+            continue
+        for scores, _ in judge_views(stored, stored_manifest(folder)):
+            row = {
+                "model": scores.model.name,
+                "fingerprint": scores.model.fingerprint,
+                "folder": folder.name,
+                "variant": scores.variant,
+                "data": scores.data,
+                "limit": scores.limit,
+                "judge": scores.judge.name if scores.judge else None,
+            }
+            rows.append(row | _flat(scores.suites) | _flat({"average": scores.average}))
+    return pd.DataFrame([{_valid(key): _valid(value) for key, value in row.items()} for row in rows])
+
+
+def _valid(value: Any) -> Any:
+    """Return a text as a table can hold it: half of a surrogate pair is escaped."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            flat[f"{prefix}{key}"] = json.dumps(value)
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,138 @@
+"""How one model is served: the options that every command has which starts a server, for models and for judges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from evalsuite.checkpoint import Checkpoint, resolve
+
+FASTCHAT = "fastchat:"
+_SECRET_ARGS = {
+    "api_key": "evalsuite draws a key for each server by itself",
+    "hf_token": "set HF_TOKEN in the environment",
+}
+_WITHOUT_EFFECT_ON_ANSWERS = frozenset(
+    {
+        "port",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "block_size",
+        "scheduling_policy",
+        "max_logprobs",
+    }
+)
+
+
+class ServeConfig(pydantic.BaseModel):
+    """How a model is served; a judge has one of its own, whose unset fields are the model's."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] = "auto"
+    """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""
+    max_model_len: int | None = pydantic.Field(default=None, ge=16)
+    """Context in tokens; the checkpoint's, up to 32,768, by default."""
+    tensor_parallel_size: int = pydantic.Field(default=1, ge=1, json_schema_extra={"short": "-tp"})
+    """GPUs per replica."""
+    data_parallel_size: int = pydantic.Field(default=1, ge=1, json_schema_extra={"short": "-dp"})
+    """Number of replicas."""
+    vllm_args: tuple[tuple[str, str], ...] = pydantic.Field(
+        default=(), json_schema_extra={"flag": "vllm_arg", "metavar": "KEY=VALUE"}
+    )
+    """Passed on to vLLM as --KEY VALUE; repeatable."""
+    chat_template: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """A Jinja file, or fastchat:NAME (one of FastChat's), instead of the checkpoint's own."""
+    in_flight: int | None = pydantic.Field(default=None, ge=1)
+    """Max requests in flight at once."""
+    allow_pickle: bool = False
+    """Serve pickled weights, which can run code when loaded."""
+    trust_remote_code: bool = False
+    """Run the code that a checkpoint brings; it runs with your privileges."""
+
+    @pydantic.field_validator("vllm_args", mode="before")
+    @classmethod
+    def _read_vllm_args(cls, given: Any) -> Any:
+        args = []
+        for key, value in _pairs(given):
+            if not re.fullmatch(r"[A-Za-z][\w-]*", key):
+                raise ValueError(f"{key!r} is not the name of a vLLM option; give key=value")
+            name = key.replace("-", "_")
+            if (remedy := _SECRET_ARGS.get(name.lower())) is not None:
+                raise ValueError(f"{key} would show a key to every user of the machine; {remedy}")
+            args.append((name, value))
+        return tuple(args)
+
+    @property
+    def runs_remote_code(self) -> bool:
+        """Whether a checkpoint's own code may run: by this option or by vLLM's."""
+        return self.trust_remote_code or dict(self.vllm_args).get("trust_remote_code", "").lower() == "true"
+
+    @property
+    def fastchat_template(self) -> str | None:
+        """``fastchat:NAME`` where the chat template is one of FastChat's."""
+        return self.chat_template if (self.chat_template or "").startswith(FASTCHAT) else None
+
+    @property
+    def chat_template_file(self) -> Path | None:
+        """The chat template's file; None for one of FastChat's or the checkpoint's own."""
+        is_file = self.chat_template is not None and self.fastchat_template is None
+        return Path(str(self.chat_template)).expanduser() if is_file else None
+
+    @property
+    def answer_args(self) -> dict[str, str]:
+        """The vLLM options that may change an answer."""
+        return {key: value for key, value in self.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS}
+
+    @property
+    def devices(self) -> int:
+        """How many devices all replicas take together."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    def with_changes(self, changes: ServeConfig) -> ServeConfig:
+        """Return these settings with those that ``changes`` sets, and its chat template: how a judge is served."""
+        given = {name: getattr(changes, name) for name in changes.model_fields_set}
+        return self.model_copy(update={"chat_template": None, **given})
+
+    def same_server(self, other: ServeConfig) -> bool:
+        """Whether one server would do for both, where the checkpoints are the same."""
+        apart = {"in_flight", "chat_template"}
+        return (
+            self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
+            and self.fastchat_template == other.fastchat_template
+        )
+
+    def resolve(
+        self, spec: str, *, base_url: str | None = None, on_step: Callable[[str], None] = lambda _: None
+    ) -> Checkpoint:
+        """Find the model ``spec`` for these settings; raises CheckpointError or UsageError (``checkpoint.resolve``)."""
+        return resolve(
+            spec,
+            chat_template_file=self.chat_template_file,
+            base_url=base_url,
+            allow_pickle=self.allow_pickle,
+            trust_remote_code=self.runs_remote_code,
+            on_step=on_step,
+        )
+
+
+def _pairs(given: Any) -> list[tuple[str, str]]:
+    """Read vLLM options: texts ``key=value``, pairs (key, value), or a mapping."""
+    items = list(given.items()) if isinstance(given, Mapping) else given
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"{given!r} is not a list of key=value")
+    pairs: list[tuple[str, str]] = []
+    for item in items:
+        key, equals, value = item.partition("=") if isinstance(item, str) else (item, "", None)
+        if not isinstance(item, str) and isinstance(item, list | tuple) and len(item) == 2:
+            key, equals, value = item[0], "=", item[1]
+        if not equals or not isinstance(key, str) or not isinstance(value, str | int | float):
+            raise ValueError(f"{item!r} is not key=value")
+        pairs.append((key, str(value)))
+    return pairs

@@ -1,0 +1,309 @@
+"""The suites that lm-eval drives: what they have in common, and any of lm-eval's tasks by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pydantic
+
+from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line, unknown
+from evalsuite.files import write_json
+from evalsuite.records.rows import Header, Row, replaced
+from evalsuite.serving.continuations import TokenServer
+from evalsuite.suites.base import Suite
+from evalsuite.suites.figures import (
+    DASH,
+    Column,
+    Figure,
+    Line,
+    ReportPart,
+    as_object,
+    interval_of,
+    shown,
+    shown_error,
+    unscored_text,
+)
+from evalsuite.suites.harness import peer
+from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
+from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
+from evalsuite.suites.harness.scores import (
+    TaskFigure,
+    document_counts,
+    main_figure,
+    task_figures,
+    task_rows,
+    with_certainty,
+    within,
+)
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.types import OnProgress, Recorded, Scores, WholeRun
+
+
+class LmEvalOptions(SuiteOptions):
+    """What the suites of lm-eval's tasks may be asked with."""
+
+    chat_template_on_openllm: bool = pydantic.Field(default=True, json_schema_extra={"flag": "openllm_chat_template"})
+    """Use the chat template in Open LLM tasks."""
+    fewshot_as_multiturn: bool = True
+    """With a chat template, give few-shot examples as turns."""
+
+
+class LmEvalSuite(Suite):
+    """A suite whose items are asked and scored by lm-eval; its aggregates stay lm-eval's own.
+
+    A subclass says which of lm-eval's tasks belong to which part of its rows (``row_parts``).
+    """
+
+    options_type = LmEvalOptions
+    whole = True
+    needs_chat = False
+    protocol_titles: ClassVar[Mapping[str, str]] = {
+        "chat_template_on_openllm": "chat template",
+        "fewshot_as_multiturn": "few-shot as turns",
+        "limit_fraction": "share of each task",
+    }
+
+    def row_parts(self, tasks: Iterable[str]) -> Mapping[str, str]:
+        """Return the part of the rows for each task, in the order of the parts; tasks of other suites are left out."""
+        return {task: task for task in tasks}
+
+    def run_whole(
+        self,
+        loaded: HarnessLoaded,
+        server: TokenServer,
+        loop: asyncio.AbstractEventLoop,
+        options: LmEvalOptions,
+        on_progress: OnProgress | None = None,
+    ) -> WholeRun:
+        result = run_tasks(
+            loaded,
+            server,
+            loop,
+            chat_template=options.chat_template_on_openllm,
+            fewshot_as_multiturn=options.fewshot_as_multiturn,
+            limit=options.limit,
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+        document = peer.results_document(result)
+        return WholeRun(
+            peer.result_rows(result, self.row_parts(result.samples)),
+            document,
+            missing=loaded.missing,
+            applied=_template_settings(document),
+            export=partial(peer.write_results, result, document),
+        )
+
+    def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
+        return row
+
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
+        """Return the document's fields and its target; of protected text a note alone."""
+        if row.prompt is None:
+            return {"note": PROTECTED_NOTE}
+        return {"fields": row.facts.get("fields", []), "reference": row.facts.get("reference", [])}
+
+    def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
+        """Return ``choices`` ([log-likelihood, "True" where greedy]), or ``responses`` and what was ``filtered``."""
+        page: dict[str, Any] = {}
+        replies = [reply for draw in row.draws for reply in draw.turns]
+        if choices := [choice for reply in replies for choice in reply.choices]:
+            page["choices"] = [[value, str(is_greedy)] for value, is_greedy in choices]
+        elif texts := [reply.text for reply in replies if reply.text is not None]:
+            page["responses"] = texts
+            if "filtered" in row.facts:
+                page["filtered"] = row.facts["filtered"]
+        if row.unscored:
+            page["unscored"] = row.unscored[0].reason
+        return page
+
+    def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:
+        """Return the chat template's settings and the share of each task, as far as they are known."""
+        if not options:
+            return {}
+        # A run limits by whole numbers; without a template there are no turns.
+        known = {"limit_fraction": 0, **options}
+        if known.get("chat_template_on_openllm") is False:
+            known["fewshot_as_multiturn"] = False
+        return super().protocol(known, scores)
+
+    def protocol_text(self, name: str, value: str | float) -> str:
+        if name == "limit_fraction" and not value:
+            return "a whole number of each task"
+        return super().protocol_text(name, value)
+
+    def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
+        """Read lm-eval's results*.json (the file, or the newest in a folder) with the samples beside it.
+
+        With ``options.parts`` the others are left out. Raises DataError when nothing can be read.
+        """
+        header = self._recorded_header(path, options)
+        limit, share = peer.recorded_limit(header.document)
+        known = options.model_dump(mode="json") | {"limit": limit, "limit_fraction": share or 0}
+        settings = _template_settings(header.document)
+        known |= settings if "chat_template" in header.document else dict.fromkeys(settings)
+        samples = peer.samples_of(peer.results_file(path), partial(self._is_recorded, header))
+        rows = [
+            row
+            for task, part in self.row_parts(samples).items()
+            for row in peer.read_rows(samples[task], part, protected=is_protected(header.document, task))
+        ]
+        return Recorded(msgspec.structs.replace(header, n_items=len(rows), options=known), rows)
+
+    def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
+        """Write the results document alone: lm-eval's samples hold more than the rows."""
+        write_json(folder / "results.json", header.document)
+
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
+        peer.copy_results(peer.results_file(source), partial(self._is_recorded, header), folder)
+
+    def recorded_limit(self, header: Header, rows: Sequence[Row]) -> int | None:  # noqa: ARG002
+        return peer.recorded_limit(header.document)[0]
+
+    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
+        return self.score(self._recorded_header(path, options), ())
+
+    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
+        """Return a header with the document, as far as ``options`` ask for it; raises DataError."""
+        raise NotImplementedError
+
+    def _is_recorded(self, header: Header, task: str) -> bool:
+        """Whether a task's samples beside a results document are read."""
+        return task in header.document["results"]
+
+
+class LmEvalTasks(LmEvalSuite):
+    """Any tasks of lm-eval, by name: ``lm_eval:TASK[,TASK]``."""
+
+    name = "lm_eval"
+    title = "lm-eval tasks"
+    order = 60
+
+    def check_parts(self, parts: Sequence[str]) -> None:
+        """Raise UsageError where no task is named; whether lm-eval knows it is seen when it is loaded."""
+        if not parts:
+            raise UsageError("lm_eval needs tasks: --suite lm_eval:TASK[,TASK]")
+
+    def data_pins(self, options: SuiteOptions) -> Mapping[str, Mapping[str, Any]]:  # noqa: ARG002
+        return {}
+
+    def load(self, options: SuiteOptions) -> HarnessLoaded:
+        """Load the named tasks, groups or tags; raises UsageError for an unknown one, DataError without its data."""
+        from evalsuite.assets import pinned_datasets
+
+        try:
+            with pinned_datasets():
+                return load_tasks(options.parts)
+        except EvalsuiteError:
+            raise
+        except Exception as error:  # a task is foreign code, and so is what loads its data
+            cause = f"{type(error).__name__}: {first_line(error)}"
+            raise DataError(f"lm-eval cannot load {', '.join(options.parts)}: {cause}") from error
+
+    def mark(self, row: Row, header: Header) -> Row:
+        """Return the row with its task's main metric as "score" too."""
+        main = main_figure(as_object(as_object(as_object(header.document).get("results")).get(row.part)))
+        marks = row.marks.get(main.name[0]) if main is not None else None
+        return row if marks is None else replaced(row, marks={"score": marks, **row.marks})
+
+    def score(self, header: Header, rows: Sequence[Row]) -> Scores:  # noqa: ARG002
+        """Return lm-eval's rows under "tasks", the count of all under "documents", the left out under "unscored"."""
+        documents = document_counts(header.document, peer.notes_of(header.document)[1])
+        return {"tasks": task_rows(header.document), "documents": documents, "unscored": documents["unscored"]}
+
+    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
+        document = peer.read_results(path)
+        for task in options.parts:
+            if task not in document["results"]:
+                raise DataError(f"{path}: {unknown('task', task, list(document['results']))}")
+        return Header(self.name, 0, document=within(document, options.parts) if options.parts else document)
+
+    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:
+        """Return a column per metric of every task that any model has; a task's main metric has its items."""
+        rows: dict[str, list[Mapping[str, Any]]] = {}
+        for one in scores.get(self.name, ()):
+            for task, row in as_object(one.get("tasks")).items():
+                rows.setdefault(task, []).append(as_object(row))
+        return [column for task, same in rows.items() for column in self._task_columns(task, same, list(rows))]
+
+    def _task_columns(self, task: str, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[Column]:
+        figures: dict[tuple[str, str], list[float]] = {}
+        for figure in (one for row in rows for one in task_figures(row)):
+            if figure.value is not None:
+                figures.setdefault(figure.name, []).append(figure.value)
+        mains = [main.name for row in rows if (main := main_figure(row)) is not None]
+        main_name = next((name for name in mains if name in figures), None)
+        # A group's own tasks can be switched on.
+        in_group = any(task != other and task.startswith(f"{other}_") for other in tasks)
+        return [
+            Column(
+                f"{self.name}/{task}" + ("" if name == main_name else f"/{_label(name, figures, '/')}"),
+                f"{task} {_label(name, figures)}",
+                f"lm-eval's {name[0]}",
+                self.name,
+                partial(_task_figure, task, name),
+                top=_top(values),
+                main=name == main_name and not in_group,
+                items=f"{self.name}/{task}" if name == main_name else "",
+            )
+            for name, values in figures.items()
+        ]
+
+    def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:  # noqa: ARG002
+        """Return a line per metric of every task, and one of all documents where some are unscored."""
+        for task, row in as_object(scores.get("tasks")).items():
+            figures = task_figures(row)
+            for figure in figures:
+                label = _label(figure.name, [one.name for one in figures])
+                n = str(row.get("sample_len", DASH))
+                yield Line(f"{task} {label}", shown(figure.value, 4), shown_error(figure.stderr, 4), "", n)
+            if not figures:
+                yield Line(task, DASH, note="no document of it was answered")
+        documents = as_object(scores.get("documents"))
+        if unscored := unscored_text(documents.get("unscored")):
+            yield Line("all documents", DASH, n=str(documents.get("n", DASH)), unscored=unscored)
+
+    def report_part(self, key: str, part: str) -> ReportPart:
+        return ReportPart(part, f"{key}/{part}")
+
+    def self_check(self, parts: Sequence[str]) -> str:
+        import lm_eval.tasks
+
+        with quiet_harness():
+            known = lm_eval.tasks.TaskManager().all_tasks
+        return "; ".join(unknown("lm-eval task", part, known) for part in parts if part not in known)
+
+
+def _template_settings(document: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"chat_template_on_openllm": "chat_template", "fewshot_as_multiturn": "fewshot_as_multiturn"}
+    return {option: bool(document.get(name)) for option, name in names.items()}
+
+
+def _task_figure(task: str, name: tuple[str, str], scores: Mapping[str, Any]) -> Figure:
+    row = as_object(as_object(scores.get("tasks")).get(task))
+    if not row:
+        return Figure(reason=f"lm_eval:{task} was not run")
+    figure = next((one for one in task_figures(row) if one.name == name), TaskFigure(name))
+    if figure.value is None:
+        return Figure(reason=unscored_text(scores.get("unscored")) or f"lm-eval gives no {name[0]} of {task}")
+    n = row.get("sample_len")
+    interval = interval_of({}, figure.value, figure.stderr)
+    return with_certainty(Figure(figure.value, figure.stderr, interval, n if isinstance(n, int) else None))
+
+
+def _label(name: tuple[str, str], names: Iterable[tuple[str, str]], separator: str = "") -> str:
+    """Return a metric's name, with its filter where the metric has several."""
+    metric, one_filter = name
+    if sum(other == metric for other, _ in names) < 2:
+        return metric
+    return f"{metric}{separator}{one_filter}" if separator else f"{metric} ({one_filter})"
+
+
+def _top(values: Sequence[float]) -> float:
+    """Return the top of a metric's scale: 1, 100 for percentages, else the highest value."""
+    return next((top for top in (1.0, 100.0) if max(values) <= top), max(values))

@@ -1,0 +1,37 @@
+"""What a suite is asked with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pydantic
+
+DataKind = Literal["full", "mini"]
+
+
+class SuiteOptions(pydantic.BaseModel):
+    """What changes the items a suite asks, or how it scores them; a suite adds options of its own in a subclass.
+
+    Each field of a subclass becomes an option of ``run``, ``score`` and ``import``: its docstring is the help, and
+    ``json_schema_extra={"flag": "mixeval_parser"}`` names it where the field's own name will not do.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    data: DataKind = "full"
+    """full: the benchmark's own items; mini: a few of ours."""
+    limit: int | None = pydantic.Field(default=None, ge=1)
+    """Max items (per split, per task); None for all."""
+    parts: tuple[str, ...] = ()
+    """The parts asked for (``openllm:ifeval,musr``, ``mixeval:hard``); empty for all."""
+    seed: int = 0
+    """Seed of all sampled answers."""
+    as_published: bool = False
+    """Use the benchmark's own arithmetic where ours differs."""
+
+
+def flag_of(name: str, info: pydantic.fields.FieldInfo) -> str:
+    """Return the name of a field's option, with underscores."""
+    extra = info.json_schema_extra
+    return str(extra["flag"]) if isinstance(extra, Mapping) and "flag" in extra else name

@@ -1,0 +1,92 @@
+"""Other tools' files of rows: which file and which model are read, how a fault is named, and how rows are copied."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from evalsuite.errors import DataError, UsageError, unknown
+from evalsuite.files import without_nan, write_json, write_jsonl
+from evalsuite.records.rows import Header, Row
+from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.types import Recorded
+from judges.types import REASONS, Unscored
+
+Rows = Sequence[Mapping[str, Any]]
+Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+
+
+def file_of(path: Path, *names: str) -> Path:
+    """Return the file that ``path`` is; of a folder the first of ``names`` that is there, else the first name."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in names if (path / name).is_file()), path / names[0])
+
+
+def conform(row: Any, shape: Any, where: str, expected: str) -> None:
+    """Check a recorded row by a msgspec type; raises DataError with ``where`` it is and the field at fault."""
+    try:
+        msgspec.convert(row, shape)
+    except (msgspec.ValidationError, UnicodeError) as error:
+        raise DataError(f"{where}: {error}; {expected}") from error
+
+
+def rows_of_model(rows: Rows, key: str, model: str | None, path: Path, remedy: str) -> Rows:
+    """Return a file's rows of one model, named under ``key``; all of them where there is only one, whatever its name.
+
+    Raises UsageError with the nearest name for a model that is not in the file, DataError where none is chosen.
+    """
+    names = {str(row.get(key)) for row in rows}
+    if model is not None and len(names) > 1:
+        if model not in names:
+            raise UsageError(f"{path} holds {len(names)} models; {unknown('model', model, names)}")
+        return [row for row in rows if str(row.get(key)) == model]
+    single("model", names, path, remedy)
+    return rows
+
+
+def single(what: str, values: Iterable[Any], path: Path, remedy: str) -> None:
+    """Raise DataError naming all values where a file mixes several."""
+    names = sorted(set(map(str, values)))
+    if len(names) > 1:
+        raise DataError(f"{path} mixes {len(names)} {what}s ({', '.join(names)}); {remedy}")
+
+
+def refuse_duplicates(names: Iterable[str], path: Path, remedy: str) -> None:
+    """Raise DataError for the first name that a file has twice."""
+    duplicate = next((name for name, count in Counter(names).items() if count > 1), None)
+    if duplicate is not None:
+        raise DataError(f"{path} has a duplicate {duplicate[:80]}; {remedy}")
+
+
+def recorded_by(judge: str | None, suite: str, rows: Sequence[Row], options: SuiteOptions) -> Recorded:
+    """Return rows of a file judged by one judge: "" for one without a name, None for nobody."""
+    known = options.model_dump(include={"data", "limit", "as_published"})
+    judges = {} if judge is None else {judge: {"name": judge}}
+    return Recorded(Header(suite, len(rows), options=known, judges=judges), rows)
+
+
+def copy_rows(folder: Path, names: Sequence[str], files: Sequence[Rows]) -> None:
+    """Write the recorded rows of each file with all their fields, NaN as null: JSON lines or a list by its name."""
+    for name, rows in zip(names, files, strict=True):
+        if rows:
+            write = write_jsonl if name.endswith(".jsonl") else write_json
+            write(folder / name, [without_nan(dict(row)) for row in rows])
+
+
+def finite_number(value: Any) -> float | None:
+    """Return a number of a recorded file as a float; None for NaN, infinities, booleans and anything else."""
+    try:
+        return msgspec.convert(value, Finite)
+    except (msgspec.ValidationError, UnicodeError):
+        return None
+
+
+def recorded_reason(value: Any) -> Unscored:
+    """Return the reason that a recorded file gives, ``recorded_failure`` for an unknown one."""
+    return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure")

@@ -1,0 +1,232 @@
+"""From what a user wrote to a checked model: one loader of YAML, one translator of pydantic's faults.
+
+Used by the options of every command, by recipes and by studies, so that a wrong key or value is named the same way
+everywhere: all faults at once, with the nearest known key, in our own words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+
+from evalsuite.errors import DataError, UsageError, unknown
+
+ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
+Loc = tuple[int | str, ...]
+"""Where a fault is: keys, and positions in lists from 0."""
+Name = Callable[[Loc], str]
+Known = Callable[[Loc], Sequence[str]]
+
+_EXPECTED: Mapping[str, str] = {
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "string_pattern_mismatch": "a plain name of letters, digits, dots, underscores and dashes",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "mapping_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "path_type": "a path",
+    "greater_than_equal": "at least {ge:g}",
+    "greater_than": "greater than {gt:g}",
+    "less_than_equal": "at most {le:g}",
+    "less_than": "less than {lt:g}",
+    "literal_error": "{expected}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "a text of at least {min_length} characters",
+    "string_too_long": "a text of at most {max_length} characters",
+}
+_UNION_MEMBER = re.compile(r"(str|int|float|bool)$|(tuple|list|dict|literal|constrained-\w+|function-\w+|nullable)\[")
+"""What pydantic puts into a location for the member of a union that it tried."""
+_LONGEST_SHOWN = 60
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Read a YAML file; raises DataError for one that cannot be read, is not YAML, or has a duplicate key.
+
+    ``what`` names the kind of file in the message ("recipe", "study", "config").
+    """
+    import yaml
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_strict_loader())  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise DataError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read the {what} {path}: it is not UTF-8 text") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" (line {mark.line + 1})"
+        fault = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise DataError(f"the {what} {path} is not YAML{line}: {fault}") from error
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; raises DataError as :func:`read_yaml`."""
+    values = read_yaml(path, what)
+    if not isinstance(values, dict):
+        raise DataError(f"the {what} {path} is not a mapping of keys to values")
+    return {str(key): value for key, value in values.items()}
+
+
+def located(text: str, folder: Path) -> str:
+    """Return a path that a file in ``folder`` names as it is reached from here; any other text as it stands.
+
+    Relative are what exists there, and what begins with ``./`` or ``../``; ``NAME=PATH`` is one of recorded answers.
+    """
+    path = Path(text).expanduser()
+    if path.is_absolute() or not text:
+        return text
+    if text.startswith(("./", "../")) or _exists(folder / path):
+        return str(folder / path)
+    name, equals, rest = text.partition("=")
+    return f"{name}={folder / rest}" if equals and rest and _exists(folder / rest) else text
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def checked(
+    kind: type[ModelT],
+    values: Mapping[str, Any],
+    where: str = "",
+    *,
+    name: Name | None = None,
+    known: Known | None = None,
+) -> ModelT:
+    """Build a model from ``values``; raises one UsageError that names every fault.
+
+    ``where`` begins the message (a file's name). ``name`` and ``known`` as for :func:`faults_of`.
+    """
+    try:
+        return kind(**values)
+    except pydantic.ValidationError as error:
+        faults = "; ".join(faults_of(error, kind, name=name, known=known))
+        raise UsageError(f"{where}: {faults}" if where else faults) from error
+
+
+def faults_of(
+    error: pydantic.ValidationError,
+    kind: type[pydantic.BaseModel],
+    *,
+    name: Name | None = None,
+    known: Known | None = None,
+) -> list[str]:
+    """Put pydantic's faults into our own words, each once, in their order.
+
+    ``name`` prints the location of a fault; by default its path, lists counted from 1. ``known`` returns the keys
+    known where an unknown one is; by default the fields of the model there.
+    """
+    name = name or path_text
+    known = known or (lambda loc: _sibling_keys(kind, loc))
+    faults = [(_location(fault), fault) for fault in error.errors(include_url=False)]
+    within = {loc[:length] for loc, _ in faults for length in range(len(loc))}
+    texts: list[str] = []
+    expected: dict[tuple[Loc, str], list[str]] = {}
+    for loc, fault in faults:
+        # A list whose items are at fault is empty to pydantic; the faults of its items say enough.
+        if fault["type"] == "too_short" and fault["input"] and loc in within:
+            continue
+        if (text := _fault(fault, loc, name, known)) is not None:
+            texts.append(text)
+            continue
+        # The members of a union are one fault: what each would take.
+        key = (loc, _shown(fault["input"]))
+        if key not in expected:
+            texts.append(f"\0{len(expected)}")
+        expected.setdefault(key, []).append(_expected(fault))
+    values = [
+        f"{name(loc) or 'the value'} must be {' or '.join(dict.fromkeys(takes))}, not {given}"
+        for (loc, given), takes in expected.items()
+    ]
+    return list(dict.fromkeys(values[int(text[1:])] if text.startswith("\0") else text for text in texts))
+
+
+def _location(fault: Any) -> Loc:
+    loc = tuple(fault["loc"])
+    tail = loc[-1:] if fault["type"] in ("extra_forbidden", "missing") else ()
+    steps = loc[: len(loc) - len(tail)]
+    return (*(step for step in steps if isinstance(step, int) or not _UNION_MEMBER.match(step)), *tail)
+
+
+def _fault(fault: Any, loc: Loc, name: Name, known: Known) -> str | None:
+    """Say what is wrong; None for a value of the wrong kind."""
+    if fault["type"] == "value_error":
+        where, text = name(loc), str(fault["ctx"]["error"])
+        return f"{where}: {text}" if where else text
+    parent = name(loc[:-1]) if loc else ""
+    if fault["type"] == "extra_forbidden":
+        text = unknown("key", str(loc[-1]), known(loc))
+        return f"{parent}: {text}" if parent else text
+    return f"{name(loc)} is missing" if fault["type"] == "missing" else None
+
+
+def _expected(fault: Any) -> str:
+    if (text := _EXPECTED.get(fault["type"])) is None:
+        return "something else"
+    return text.format(**(fault.get("ctx") or {}))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+
+
+def path_text(loc: Loc) -> str:
+    """Print where a fault is: ``mix.sources[1].count``, lists counted from 1; "" for the whole."""
+    text = ""
+    for key in loc:
+        text += f"[{key + 1}]" if isinstance(key, int) else f".{key}" if text else str(key)
+    return text
+
+
+def _sibling_keys(kind: type[pydantic.BaseModel], loc: Loc) -> list[str]:
+    """Return the keys known where an unknown one is."""
+    kinds = [kind]
+    for key in loc[:-1]:
+        annotations = [one.model_fields[key].annotation for one in kinds if key in one.model_fields]
+        kinds = [model for annotation in annotations for model in _models_in(annotation)] or kinds
+    return sorted({field.alias or name for one in kinds for name, field in one.model_fields.items()})
+
+
+def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
+
+
+def _strict_loader() -> Any:
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        """A safe loader that refuses a duplicate key, of which YAML would silently take the last."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
+                    )
+                seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+            return super().construct_mapping(node, deep)
+
+    return Strict

@@ -1,0 +1,157 @@
+"""The suite lm_eval: any of lm-eval's tasks by name, with columns, lines, items and recorded files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evalsuite.errors import DataError, UsageError
+from evalsuite.records.rows import Header
+from evalsuite.suites.harness.run import load_tasks
+from evalsuite.suites.harness.suite import LmEvalOptions, LmEvalTasks
+from evalsuite.suites.openllm import suite as openllm
+from evalsuite.suites.registry import parse_suite
+from evalsuite.suites.types import WholeRun
+from tests.evalsuite.toy_lm import ToyServer, loop_in_a_thread
+
+pytestmark = [
+    # swig-built modules that lm-eval's imports pull in
+    pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute"),
+]
+
+SUITE = LmEvalTasks()
+MINI_FOLDER = Path(openllm.__file__).parent / "mini"
+HELLASWAG = {
+    "alias": "hellaswag", "sample_len": 4,
+    "acc,none": 0.5, "acc_stderr,none": 0.25, "acc_norm,none": 1.0, "acc_norm_stderr,none": 0.0,
+}  # fmt: skip
+GSM8K = {
+    "alias": "gsm8k", "sample_len": 2,
+    "exact_match,strict-match": 0.0, "exact_match_stderr,strict-match": "N/A",
+    "exact_match,flexible-extract": 0.5, "exact_match_stderr,flexible-extract": 0.5,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[WholeRun]:
+    loaded = load_tasks(["mini_bbh", "mini_math"], MINI_FOLDER)
+    with loop_in_a_thread() as loop:
+        yield SUITE.run_whole(loaded, ToyServer(), loop, LmEvalOptions(limit=2))
+
+
+def header_of(document: Any) -> Header:
+    return Header("lm_eval", 0, document=document)
+
+
+def scores(**rows: Any) -> dict[str, Any]:
+    return SUITE.score(header_of({"results": rows}), ())
+
+
+def write_recorded(folder: Path, samples: dict[str, list[dict[str, Any]]], **rows: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps({"results": rows}))
+    for task, own in samples.items():
+        (folder / f"samples_{task}.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in own))
+    return folder
+
+
+def test_tasks_have_to_be_named() -> None:
+    with pytest.raises(UsageError, match="lm_eval needs tasks"):
+        parse_suite("lm_eval")
+    assert parse_suite("lm_eval:hellaswag,gsm8k").parts == ("hellaswag", "gsm8k")
+
+
+def test_a_run_has_rows_lines_and_columns_for_every_task(run: WholeRun) -> None:
+    figures = SUITE.score(header_of(run.document), run.rows)
+    assert figures["tasks"].keys() == {"mini_bbh", "mini_bbh_two_statements", "mini_bbh_shelf_order", "mini_math"}
+    assert (figures["unscored"], figures["documents"]["n"]) == ({}, 6)
+    assert [row.part for row in run.rows[::2]] == ["mini_bbh_two_statements", "mini_bbh_shelf_order", "mini_math"]
+    lines = {line.suite: line for line in SUITE.lines("lm_eval", figures)}
+    assert lines.keys() == {
+        "mini_bbh acc_norm",
+        "mini_bbh_two_statements acc_norm",
+        "mini_bbh_shelf_order acc_norm",
+        "mini_math exact_match",
+    }
+    assert lines["mini_math exact_match"].n == "2"
+    columns = {column.key: column for column in SUITE.columns({"lm_eval": [figures]})}
+    assert [column.title for column in columns.values() if column.main] == [
+        "mini_math exact_match",
+        "mini_bbh acc_norm",
+    ]
+    assert columns["lm_eval/mini_math"].figure(figures).n == 2
+
+
+def test_the_items_of_a_task_belong_to_the_column_of_its_main_metric(run: WholeRun) -> None:
+    header = header_of(run.document)
+    figures = SUITE.score(header, run.rows)
+    columns = {column.items: column for column in SUITE.columns({"lm_eval": [figures]}) if column.items}
+    for task in ("mini_math", "mini_bbh_shelf_order"):
+        facts = SUITE.report_part("lm_eval", task)
+        assert columns[f"lm_eval/{task}"].key == facts.column
+        marks = [SUITE.mark(row, header).marks[facts.metric][0] for row in run.rows if row.part == task]
+        assert sum(mark or 0 for mark in marks) / len(marks) == columns[f"lm_eval/{task}"].figure(figures).value
+
+
+def test_every_metric_has_a_line_with_its_error_and_count() -> None:
+    lines = list(SUITE.lines("lm_eval", scores(hellaswag=HELLASWAG, gsm8k=GSM8K)))
+    assert [(*line[:3], line.n) for line in lines] == [
+        ("hellaswag acc", "0.5000", "± 0.2500", "4"),
+        ("hellaswag acc_norm", "1.0000", "± 0.0000", "4"),
+        ("gsm8k exact_match (strict-match)", "0.0000", "", "2"),
+        ("gsm8k exact_match (flexible-extract)", "0.5000", "± 0.5000", "2"),
+    ]
+
+
+def test_columns_follow_the_data_of_all_models() -> None:
+    models = [scores(hellaswag=HELLASWAG), scores(gsm8k=GSM8K, wikitext={"word_perplexity,none": 12.5})]
+    columns = {column.key: column for column in SUITE.columns({"lm_eval": models})}
+    assert {key: (column.title, column.items, column.top) for key, column in columns.items()} == {
+        "lm_eval/hellaswag": ("hellaswag acc", "lm_eval/hellaswag", 1.0),
+        "lm_eval/hellaswag/acc_norm": ("hellaswag acc_norm", "", 1.0),
+        # A document's metrics are those of the last filter.
+        "lm_eval/gsm8k/exact_match/strict-match": ("gsm8k exact_match (strict-match)", "", 1.0),
+        "lm_eval/gsm8k": ("gsm8k exact_match (flexible-extract)", "lm_eval/gsm8k", 1.0),
+        "lm_eval/wikitext": ("wikitext word_perplexity", "lm_eval/wikitext", 100.0),
+    }
+    figure = columns["lm_eval/hellaswag"].figure(models[0])
+    assert (figure.value, figure.stderr, figure.n) == (0.5, 0.25, 4)
+    # Wilson's lower end for 4 of 4.
+    certain = columns["lm_eval/hellaswag/acc_norm"].figure(models[0]).ci95
+    assert certain == pytest.approx((4 / (4 + 1.959963984540054**2), 1.0))
+    assert columns["lm_eval/hellaswag"].figure(models[1]).reason == "lm_eval:hellaswag was not run"
+    assert SUITE.columns({}) == []
+
+
+def test_recorded_results_are_read_as_far_as_they_are_asked_for(tmp_path: Path) -> None:
+    sample = {"doc_id": 0, "doc": {"q": "1?"}, "target": "1", "resps": [["1"]], "filtered_resps": ["1"]}
+    samples = {"gsm8k": [{**sample, "filter": "flexible-extract", "metrics": ["exact_match"], "exact_match": 1.0}]}
+    folder = write_recorded(tmp_path, samples, hellaswag=HELLASWAG, gsm8k=GSM8K)
+    recorded = SUITE.read_peer(folder, LmEvalOptions(parts=("gsm8k",)))
+    assert [(row.part, row.item_id, row.marks) for row in recorded.rows] == [("gsm8k", "0", {"exact_match": (1.0,)})]
+    assert SUITE.score(recorded.header, recorded.rows)["tasks"].keys() == {"gsm8k"}
+    assert SUITE.score_recorded(folder, LmEvalOptions(parts=("gsm8k",)))["tasks"].keys() == {"gsm8k"}
+    assert recorded.header.options["chat_template_on_openllm"] is None
+    SUITE.copy_peer(folder / "results.json", recorded.header, tmp_path / "copy", "m")
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == ["results.json", "samples_gsm8k.jsonl"]
+    with pytest.raises(DataError, match="did you mean 'gsm8k'"):
+        SUITE.read_peer(folder, LmEvalOptions(parts=("gsm8",)))
+
+
+def test_a_group_brings_its_tasks(tmp_path: Path, run: WholeRun) -> None:
+    assert run.export is not None
+    run.export(tmp_path)
+    recorded = SUITE.read_peer(tmp_path, LmEvalOptions(parts=("mini_bbh",)))
+    tasks = SUITE.score(recorded.header, recorded.rows)["tasks"]
+    assert tasks.keys() == {"mini_bbh", "mini_bbh_two_statements", "mini_bbh_shelf_order"}
+    assert recorded.header.options["limit"] == 2
+    assert SUITE.recorded_limit(recorded.header, recorded.rows) == 2
+
+
+def test_an_unknown_task_is_named_by_the_self_check() -> None:
+    wrong = "unknown lm-eval task 'hellaswagg'; did you mean 'hellaswag'?"
+    assert SUITE.self_check(("hellaswag", "hellaswagg")) == wrong
