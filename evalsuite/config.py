@@ -20,14 +20,7 @@ from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import FASTCHAT, ServeConfig
 from evalsuite.serving.device import asked_dtype
 from evalsuite.suites.options import SuiteOptions, flag_of
-from evalsuite.suites.registry import (
-    SuiteSpec,
-    default_suites,
-    option_fields,
-    options_of,
-    parse_suite,
-    suites,
-)
+from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
 from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
@@ -242,8 +235,7 @@ def _own_names(kind: type[SuiteOptions]) -> dict[str, str]:
 
 
 def _template_name(serve: ServeConfig) -> str:
-    path = serve.chat_template_file
-    if path is None:
+    if (path := serve.chat_template_file) is None:
         return str(serve.chat_template).removeprefix(FASTCHAT)
     if not path.is_file():
         raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
@@ -268,6 +260,10 @@ def suite_option_faults(given: Mapping[str, Any]) -> list[str]:
                 label = f"--{flag.replace('_', '-')}"
                 faults += faults_of(error, suite.options_type, name=partial(_constant, label))
     return list(dict.fromkeys(faults))
+
+
+def _constant(label: str, loc: Loc) -> str:
+    return label if loc else ""
 
 
 # From keys to a config, and back ----------------------------------------------------------------------
@@ -295,10 +291,6 @@ def _options(kind: type[Config]) -> Iterator[Option]:
         yield from (Option(flag, "suite_options", flag, info) for flag, (_, info) in option_fields().items())
 
 
-def _constant(label: str, loc: Loc) -> str:
-    return label if loc else ""
-
-
 def read_config(values: Mapping[str, Any]) -> RunConfig:
     """Check all options of ``run`` together; raises one UsageError that names every fault."""
     return read_as(RunConfig, values)
@@ -318,8 +310,7 @@ def read_as(kind: type[ConfigT], values: Mapping[str, Any], file: Path | None = 
 
     def name(loc: Loc) -> str:
         """Name an option as it was given: as a key of the file, or as on the command line."""
-        key = keys.get(loc[:2]) or keys.get(loc[:1])
-        if key is None:
+        if (key := keys.get(loc[:2]) or keys.get(loc[:1])) is None:
             return path_text(loc) if loc and loc[0] in kind.model_fields and loc[0] != "suite_options" else ""
         label = f"{key} in {file}" if key in from_file and key not in given else options[key].label
         position = next((step for step in loc if isinstance(step, int)), None)

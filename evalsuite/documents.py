@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 import msgspec
 import pydantic
 
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import read_jsonl
 from evalsuite.validation import faults_of
 
@@ -369,7 +369,7 @@ def read_verdict_rows(path: Path) -> list[VerdictRow]:
             rows.append(msgspec.convert(row, VerdictRow))
         except msgspec.ValidationError as error:
             raise DataError(
-                f"{path} row {number} is not a verdict of 'evalsuite compare' ({error}); compare again"
+                f"{path} row {number} is not a verdict of 'evalsuite compare' ({plain_fault(error)}); compare again"
             ) from error
     return rows
 

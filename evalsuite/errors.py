@@ -14,6 +14,7 @@ are not errors but ``judges.types.Unscored``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -88,3 +89,29 @@ def unknown(what: str, value: str, known: Iterable[str]) -> str:
     near = get_close_matches(value, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return f"unknown {what} {value!r}; {hint}"
+
+
+_JSON_TYPES = {"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false", "null": "null"}
+_JSON_TYPES |= {"array": "a list", "object": "an object"}
+
+
+def plain_fault(error: Exception) -> str:
+    """Put what msgspec says of a wrong value into our own words.
+
+    >>> plain_fault(ValueError("Expected `str`, got `null` - at `$.output_1`"))
+    "'output_1' must be a text, not null"
+    """
+    text, _, place = str(error).partition(" - at `")
+    field = place.rstrip("`").removeprefix("$").removeprefix(".")
+    name = f"'{field}'" if field else "it"
+    if text.startswith(("Expected `float` ", "Number out of range")):
+        return f"{name} must be a finite number"
+    if match := re.fullmatch(r"Expected `([^`]+)`([^,]*)(?:, got `([^`]+)`)?", text):
+        kinds = " or ".join(_JSON_TYPES.get(kind, kind) for kind in match[1].split(" | "))
+        given = f", not {_JSON_TYPES.get(match[3], match[3])}" if match[3] else ""
+        return f"{name} must be {kinds}{match[2]}{given}"
+    if match := re.fullmatch(r"Object missing required field `([^`]+)`", text):
+        return f"{field + ': ' if field else ''}{match[1]!r} is missing"
+    if match := re.fullmatch(r"Invalid (?:enum )?value (.+)", text):
+        return f"{name} has the unknown value {match[1]}"
+    return f"{name}: {text}" if field else text

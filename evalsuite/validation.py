@@ -22,22 +22,15 @@ Name = Callable[[Loc], str]
 Known = Callable[[Loc], Sequence[str]]
 
 _EXPECTED: Mapping[str, str] = {
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "a whole number"),
     "int_parsing_size": "a smaller whole number",
-    "float_parsing": "a number",
-    "float_type": "a number",
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
     "finite_number": "a finite number",
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
     "string_type": "a text",
     "string_pattern_mismatch": "a plain name of letters, digits, dots, underscores and dashes",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping of keys to values",
-    "mapping_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type"), "a mapping of keys to values"),
     "path_type": "a path",
     "greater_than_equal": "at least {ge:g}",
     "greater_than": "greater than {gt:g}",
@@ -151,7 +144,8 @@ def faults_of(
         key = (loc, _shown(fault["input"]))
         if key not in expected:
             texts.append(f"\0{len(expected)}")
-        expected.setdefault(key, []).append(_expected(fault))
+        text = _EXPECTED.get(fault["type"], "something else")
+        expected.setdefault(key, []).append(text.format(**(fault.get("ctx") or {})))
     values = [
         f"{name(loc) or 'the value'} must be {' or '.join(dict.fromkeys(takes))}, not {given}"
         for (loc, given), takes in expected.items()
@@ -176,12 +170,6 @@ def _fault(fault: Any, loc: Loc, name: Name, known: Known) -> str | None:
         text = unknown("key", str(loc[-1]), known(loc))
         return f"{parent}: {text}" if parent else text
     return f"{name(loc)} is missing" if fault["type"] == "missing" else None
-
-
-def _expected(fault: Any) -> str:
-    if (text := _EXPECTED.get(fault["type"])) is None:
-        return "something else"
-    return text.format(**(fault.get("ctx") or {}))
 
 
 def _shown(value: Any) -> str:

@@ -101,8 +101,7 @@ def rank_by_prompts(
     by_prompt = wins_by_prompt(models, pairs)
     total = by_prompt.sum(axis=0)
     ties = 0.0
-    estimate = bradley_terry(total.tolist(), level=level)
-    if estimate is None:
+    if (estimate := bradley_terry(total.tolist(), level=level)) is None:
         estimate, ties = bradley_terry(total.tolist(), level=level, pseudo_ties=LINKING_TIES), LINKING_TIES
     if estimate is None:
         return None

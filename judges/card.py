@@ -66,9 +66,7 @@ class JudgedPair:
     def choice(self) -> Label | None:
         """The output that the mean preference favours; None for a tie or without a verdict."""
         verdict = self.verdict
-        if isinstance(verdict, Unscored):
-            return None
-        return _OUTPUT_OF_SIDE[winner_of(verdict.preference_a)]
+        return _OUTPUT_OF_SIDE[winner_of(verdict.preference_a)] if isinstance(verdict, PairVerdict) else None
 
 
 def agreement(judged: Sequence[JudgedPair]) -> Figures:
@@ -141,8 +139,7 @@ def position_figures(judged: Sequence[JudgedPair]) -> Figures | None:
     verdicts = [(verdict, pair) for pair in judged if isinstance(verdict := pair.verdict, PairVerdict)]
     questions = [pair.pair.question for _, pair in verdicts]
     games = [game for _, pair in verdicts for game in (pair.original, pair.swapped)]
-    bias = position_bias(games, [question for question in questions for _ in range(2)])
-    if bias is None:
+    if (bias := position_bias(games, [question for question in questions for _ in range(2)])) is None:
         return None
     flips = [float(verdict.position_flip) for verdict, _ in verdicts]
     return {
@@ -254,8 +251,7 @@ def attack_figures(
         pooled += gains
         if (summary := _side_a(verdicts)) is not None:
             each[name] = {**summary, **_gain(gains)}
-    overall = _side_a([verdict for verdicts in attacks.values() for verdict in verdicts])
-    if overall is None:
+    if (overall := _side_a([verdict for verdicts in attacks.values() for verdict in verdicts])) is None:
         return None
     return {"empty_answer": baseline, "all": {**overall, **_gain(pooled)}, "attacks": each}
 
@@ -324,8 +320,7 @@ def _attacks_gain(figures: Mapping[str, Any]) -> bool | None:
 
 
 def _attack_sentence(figures: Mapping[str, Any]) -> str:
-    interval = figures["gain_ci95"]
-    if interval is None:
+    if (interval := figures["gain_ci95"]) is None:
         spread = f"equally in {figures['n_questions']} questions"
     else:
         spread = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
@@ -338,8 +333,7 @@ def _above_chance(figures: Mapping[str, Any]) -> bool:
 
 
 def _agreement_sentence(figures: Mapping[str, Any]) -> str:
-    interval = figures["ci95"]
-    if interval is None:
+    if (interval := figures["ci95"]) is None:
         return "it prefers neither side of any pair, so its agreement with people is unknown"
     share = f"{figures['accuracy']:.1%} [{interval[0]:.1%}, {interval[1]:.1%}] of {figures['n_decided']} pairs"
     if _above_chance(figures):

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from judges.templates import nonce, render
+from judges.templates import judge_template, nonce
 from judges.types import Choice, Message, Unscored
 
 SCORE_LEAD_IN = "\n\nScore: [["
@@ -150,13 +150,6 @@ def free_form_is_correct_by_rule(response: str, targets: Sequence[str]) -> bool:
     return False
 
 
-def _messages(name: str, **values: object) -> list[Message]:
-    return [
-        Message("system", render(f"{name}_system", **values).removesuffix("\n")),
-        Message("user", render(name, **values).removesuffix("\n")),
-    ]
-
-
 def free_form_judge_messages(prompt: str, targets: Sequence[str], response: str) -> list[Message]:
     """Return the prompt that asks how well a free-form response agrees with the gold answers, from 0.0 to 1.0.
 
@@ -167,7 +160,8 @@ def free_form_judge_messages(prompt: str, targets: Sequence[str], response: str)
     if not targets:
         raise ValueError("no gold answers; expected at least one")
     key = nonce(prompt, *targets, response)
-    return _messages("mixeval_free_form", prompt=prompt, targets=list(targets), response=response, nonce=key)
+    template = judge_template("mixeval_free_form")
+    return template.messages(prompt=prompt, targets=list(targets), response=response, nonce=key)
 
 
 def option_judge_messages(prompt: str, options: Sequence[str], response: str) -> list[Message]:
@@ -178,4 +172,5 @@ def option_judge_messages(prompt: str, options: Sequence[str], response: str) ->
     """
     lettered = list(zip(_letters(options), options, strict=True))
     key = nonce(prompt, *options, response)
-    return _messages("mixeval_option", prompt=prompt, options=lettered, response=response, nonce=key)
+    template = judge_template("mixeval_option")
+    return template.messages(prompt=prompt, options=lettered, response=response, nonce=key)

@@ -64,10 +64,7 @@ FACTORS: Mapping[str, tuple[str, str]] = {
         "conciseness",
         "it is as short as it can be without losing anything: no filler, no repetition, nothing beside the point.",
     ),
-    "readability": (
-        "readability",
-        "its order, layout and sentences make it easy to follow at the first reading.",
-    ),
+    "readability": ("readability", "its order, layout and sentences make it easy to follow at the first reading."),
     "harmlessness": (
         "harmlessness",
         "it treats nobody unfairly, leads nobody into danger, and names a risk where there is one.",
@@ -87,14 +84,9 @@ def factor_prompt(
     if factor not in FACTORS:
         raise ValueError(f"unknown factor {factor!r}; known: {', '.join(FACTORS)}")
     name, meaning = FACTORS[factor]
-    return template.messages(
-        questions=list(questions),
-        answers=list(answers),
-        factor=name,
-        meaning=meaning,
-        scale=list(SCALE),
-        nonce=nonce(*questions, *answers, salt=salt),
-    )
+    texts = {"questions": list(questions), "answers": list(answers)}
+    key = nonce(*questions, *answers, salt=salt)
+    return template.messages(**texts, factor=name, meaning=meaning, scale=list(SCALE), nonce=key)
 
 
 def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:

@@ -9,9 +9,7 @@ from typing import cast, get_args
 from judges.templates import fill, placeholders_of
 from judges.types import Message, Role
 
-LABEL_FIRST = "m"
-LABEL_SECOND = "M"
-LABELS = (LABEL_FIRST, LABEL_SECOND)
+LABELS = ("m", "M")
 """The labels of the outputs in prompt order; each must be a single token."""
 
 IDENTICAL_PREFERENCE = 1.5
@@ -26,8 +24,7 @@ def is_switched(instruction: str) -> bool:
 
     Source: alpaca-eval 0.6.6, processors.py (SwitchTwoColumnsProcessor), seed 0.
     """
-    draw = random.Random(f"is_switched_outputs{instruction}0")
-    return draw.choices([False, True], k=1)[0]
+    return random.Random(f"is_switched_outputs{instruction}0").choices([False, True])[0]
 
 
 def parse_chatml_template(text: str) -> list[tuple[Role, str]]:

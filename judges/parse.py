@@ -85,8 +85,7 @@ def _published(text: str, patterns: tuple[re.Pattern[str], re.Pattern[str]]) -> 
 
 
 def _published_number(text: str) -> Rating | Unscored:
-    digits = _published(text, _PUBLISHED_NUMBER)
-    if digits is None:
+    if (digits := _published(text, _PUBLISHED_NUMBER)) is None:
         return Unscored("no_rating", text)
     try:
         return Rating(float(ast.literal_eval(digits)), text)
@@ -96,8 +95,7 @@ def _published_number(text: str) -> Rating | Unscored:
 
 
 def _number(text: str, grammar: _Grammar, low: float, high: float) -> Rating | Unscored:
-    digits = _read(text, grammar)
-    if digits is None:
+    if (digits := _read(text, grammar)) is None:
         return Unscored("no_rating", text)
     value = float(digits)
     return Rating(value, text) if low <= value <= high else Unscored("rating_out_of_range", text)

@@ -63,8 +63,7 @@ def judge_messages(
         raise ValueError(f"judge_prompts.jsonl has no prompt {name!r}; pull the asset mt_bench/judge_prompts again")
     template = str(prompts[name]["prompt_template"])
     values = _values(turns, answers, reference, turn)
-    unfilled = sorted(placeholders_of(template) - set(values))
-    if unfilled:
+    if unfilled := sorted(placeholders_of(template) - set(values)):
         raise ValueError(
             f"the judge prompt {name!r} has the placeholder {{{unfilled[0]}}}, which MT-Bench does not define"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from itertools import accumulate
 from statistics import NormalDist
 
 import numpy as np
@@ -216,8 +217,7 @@ def bootstrap_ci_of(
     replicates = []
     for _ in range(n_boot):
         drawn = rng.integers(len(members), size=len(members))
-        value = statistic(np.concatenate([members[i] for i in drawn]))
-        if value is not None:
+        if (value := statistic(np.concatenate([members[i] for i in drawn]))) is not None:
             replicates.append(value)
     return percentile_ci(np.array(replicates), level=level)
 
@@ -231,10 +231,7 @@ def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
 def accuracy(
     predicted: Sequence[Hashable], actual: Sequence[Hashable], *, level: float = 0.95
 ) -> tuple[float, Interval]:
-    """Return the share of equal labels, in [0, 1], and its Wilson interval.
-
-    Raises ValueError for empty lists or lists of different lengths.
-    """
+    """Return the share of equal labels and its Wilson interval; ValueError for empty lists or different lengths."""
     n = _paired(predicted, actual)
     k = sum(p == a for p, a in zip(predicted, actual, strict=True))
     return k / n, wilson_ci(k, n, level=level)
@@ -270,20 +267,17 @@ def cohen_kappa_ci(
     """
     n = _paired(a, b)
     if all(x == y for x, y in zip(a, b, strict=True)):
-        return _kappa_ci_of_agreement(a, n if clusters is None else len(set(clusters)), level)
+        n_clusters = n if clusters is None else len(set(clusters))
+        by_chance = sum(count**2 for count in Counter(a).values()) / n**2
+        if n_clusters < 2 or by_chance == 1:
+            return None
+        lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
+        return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
 
     def kappa(drawn: NDArray[np.intp]) -> float | None:
         return cohen_kappa([a[i] for i in drawn], [b[i] for i in drawn])
 
     return bootstrap_ci_of(kappa, n, clusters, level=level, n_boot=n_boot, seed=seed)
-
-
-def _kappa_ci_of_agreement(labels: Sequence[Hashable], n_clusters: int, level: float) -> Interval | None:
-    by_chance = sum(count**2 for count in Counter(labels).values()) / len(labels) ** 2
-    if n_clusters < 2 or by_chance == 1:
-        return None
-    lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
-    return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
 
 
 def sign_test_exact(wins: int, losses: int) -> float:
@@ -296,11 +290,8 @@ def sign_test_exact(wins: int, losses: int) -> float:
         raise ValueError(f"{wins} wins and {losses} losses; expected counts of at least 0")
     n = wins + losses
     # Integers are exact and fast, and scipy.stats would add half a second to the start of `report`.
-    combinations, tail = 1, 1
-    for k in range(min(wins, losses)):
-        combinations = combinations * (n - k) // (k + 1)
-        tail += combinations
-    return min(1.0, 2 * tail / (1 << n))
+    combinations = accumulate(range(min(wins, losses)), lambda c, k: c * (n - k) // (k + 1), initial=1)
+    return min(1.0, 2 * sum(combinations) / (1 << n))
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
@@ -311,9 +302,7 @@ def holm_correction(p_values: Sequence[float]) -> list[float]:
     for p in p_values:
         if not 0 <= p <= 1:
             raise ValueError(f"p-value {p}; expected a number in [0, 1]")
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = highest
-    return adjusted
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.maximum.accumulate(np.minimum(1.0, np.arange(values.size, 0, -1) * values[order]))
+    return [float(value) for value in adjusted[np.argsort(order)]]

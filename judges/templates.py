@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError, UndefinedError, meta
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
 
 from judges.sandbox import PromptSandbox
 from judges.types import Message
@@ -41,26 +41,14 @@ def _environment() -> PromptSandbox:
     )
 
 
-def _unknown_template(name: str) -> ValueError:
-    known = ", ".join(sorted(path.stem for path in template_folder().glob("*.jinja")))
-    return ValueError(f"unknown judge template {name!r}; known: {known}")
-
-
-def render(name: str, /, **values: object) -> str:
-    """Render the judge template ``name`` (file name without ``.jinja``) with ``values``.
-
-    Raises ValueError for an unknown name and ``jinja2.UndefinedError`` for a missing value.
-    """
-    try:
-        template = _environment().get_template(f"{name}.jinja")
-    except TemplateNotFound:
-        raise _unknown_template(name) from None
-    return template.render(**values)
+@lru_cache(maxsize=64)
+def _compiled(source: str) -> Template:
+    return _environment().from_string(source)
 
 
 def _render(source: str, values: Mapping[str, object]) -> str:
     try:
-        return _environment().from_string(source).render(**values).removesuffix("\n")
+        return _compiled(source).render(**values).removesuffix("\n")
     except UndefinedError:
         raise
     except Exception as error:  # a template is untrusted code and may raise anything, as may the sandbox
@@ -118,10 +106,10 @@ def judge_template(name: str) -> JudgeTemplate:
     folder = template_folder()
     user, system = folder / f"{name}.jinja", folder / f"{name}_system.jinja"
     if not user.is_file():
-        raise _unknown_template(name)
-    return JudgeTemplate(
-        user.read_text(encoding="utf-8"), system.read_text(encoding="utf-8") if system.is_file() else None
-    )
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.jinja")))
+        raise ValueError(f"unknown judge template {name!r}; known: {known}")
+    instructions = system.read_text(encoding="utf-8") if system.is_file() else None
+    return JudgeTemplate(user.read_text(encoding="utf-8"), instructions)
 
 
 def nonce(*texts: str, salt: int = 0) -> str:
@@ -151,7 +139,6 @@ def fill(template: str, placeholders: Mapping[str, str]) -> str:
     >>> fill("[{answer}] is {a: 1}", {"answer": "{answer} or {a}"})
     '[{answer} or {a}] is {a: 1}'
     """
-    missing = sorted(set(placeholders) - placeholders_of(template))
-    if missing:
+    if missing := sorted(set(placeholders) - placeholders_of(template)):
         raise ValueError(f"the prompt has no placeholder {{{missing[0]}}}; pull the prompt file again")
     return _PLACEHOLDER.sub(lambda match: placeholders.get(match[1], match[0]), template)

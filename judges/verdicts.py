@@ -103,8 +103,7 @@ def parse_verdict(text: str, key: str) -> Choice | Unscored:
         rf"^[ \t>*_`#]*Verdict[ \t]+{re.escape(key)}[ \t*_]*:[ \t*_`]*\[\[?[ \t]*(A|B|tie)[ \t]*\]\]?[ \t*_`.]*$",
         re.IGNORECASE | re.MULTILINE,
     )
-    matches = verdict_line.findall(text)
-    if not matches:
+    if not (matches := verdict_line.findall(text)):
         return Unscored("no_verdict", text)
     return Choice(TIE if matches[-1].lower() == "tie" else matches[-1].upper(), text)
 

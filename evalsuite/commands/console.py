@@ -18,6 +18,7 @@ from evalsuite.interrupt import INTERRUPTED, RESUME, stop_at_once
 from evalsuite.redaction import without_secrets
 
 if TYPE_CHECKING:
+    from evalsuite.analysis.document import Analysis
     from evalsuite.progress import Progress
 
 TOO_MANY_UNSCORED = 1
@@ -84,3 +85,18 @@ def print_json(document: Any) -> None:
 def print_error(text: str) -> None:
     """Print on stderr."""
     typer.echo(text, err=True)
+
+
+def write_and_print(results: Path, analysis: Analysis, *, as_json: bool) -> None:
+    """Write an analysis to the results folder and print it."""
+    from rich.console import Console
+
+    from evalsuite.analysis.document import as_json as document_of
+    from evalsuite.analysis.document import write_analysis
+    from evalsuite.analysis.printing import print_analysis
+
+    folder = write_analysis(results, analysis)
+    if as_json:
+        print_json(document_of(analysis))
+    else:
+        print_analysis(Console(), analysis, folder)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalsuite.commands.analyze_contamination import OverlapShareOption, OverlapWordsOption
 from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors, showing_progress
+from evalsuite.commands.options import ContaminationOption, OverlapShareOption, OverlapWordsOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 def mix(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file with name, seed and a mix section.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the Parquet shards and mix.json.")],
-    contamination: Annotated[
-        Literal["full", "mini", "off"],
-        typer.Option(
-            "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
-        ),
-    ] = "full",
+    contamination: ContaminationOption = "full",
     drop_contaminated: Annotated[
         bool, typer.Option("--drop-contaminated", help="Draw other conversations instead of contaminated ones.")
     ] = False,

@@ -32,6 +32,21 @@ MaxUnscoredOption = Annotated[
 DataOption = Annotated[
     Literal["full", "mini"], typer.Option("--data", help="full: the benchmark's own prompts; mini: a few of ours.")
 ]
+OverlapWordsOption = Annotated[
+    int, typer.Option("--ngram", min=2, max=50, help="Words per n-gram of the overlap rule.")
+]
+OverlapShareOption = Annotated[
+    float,
+    typer.Option(
+        "--overlap", min=0, max=0.999, help="An item counts when more than this share of its words is covered."
+    ),
+]
+ContaminationOption = Annotated[
+    Literal["full", "mini", "off"],
+    typer.Option(
+        "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
+    ),
+]
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=f"{', '.join(suites())}; parts as NAME:PART,PART.")]
 _CONFIG_HELP = "YAML of these options, with underscores; options given here win. Its paths are relative to it."
 _ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
@@ -102,8 +117,7 @@ def _read_defaults(context: typer.Context, file: Path | None) -> Path | None:
 
 
 _ConfigFileOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help=_CONFIG_HELP, callback=_read_defaults, is_eager=True),
+    Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP, callback=_read_defaults, is_eager=True)
 ]
 
 

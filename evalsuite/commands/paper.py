@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
+from evalsuite.commands.console import JsonOption, ResultsOption, reporting_errors, write_and_print
 
 
 def paper(
@@ -25,19 +25,10 @@ def paper(
 
     [bold]evalsuite paper[/] [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
     """
-    from evalsuite.analysis.document import as_json as document_of
-    from evalsuite.analysis.document import write_analysis
-    from evalsuite.analysis.printing import print_analysis
     from evalsuite.wildchat.own_results import read_map
     from evalsuite.wildchat.side_by_side import paper_analysis
 
     with reporting_errors():
         chosen = read_map(row_map) if row_map else None
         analysis = paper_analysis(results, chosen, tables or ())
-        folder = write_analysis(results, analysis)
-        if as_json:
-            print_json(document_of(analysis))
-        else:
-            from rich.console import Console
-
-            print_analysis(Console(), analysis, folder)
+        write_and_print(results, analysis, as_json=as_json)

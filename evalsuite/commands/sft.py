@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress
+from evalsuite.commands.options import ContaminationOption
 
 
 def sft(
@@ -20,12 +21,7 @@ def sft(
             "--data", help="Folder of evalsuite mix, or any source of chats; the recipe's own mix by default."
         ),
     ] = None,
-    contamination: Annotated[
-        Literal["full", "mini", "off"],
-        typer.Option(
-            "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
-        ),
-    ] = "full",
+    contamination: ContaminationOption = "full",
     inspect: Annotated[
         bool, typer.Option("--inspect", help="Show one example with its loss mask and the counts; train nothing.")
     ] = False,
@@ -51,13 +47,7 @@ def sft(
 
         with showing_progress() as progress:
             outcome = train(
-                recipe,
-                out,
-                data=data,
-                contamination=contamination,
-                fresh=fresh,
-                log_to=log_to or [],
-                progress=progress,
+                recipe, out, data=data, contamination=contamination, fresh=fresh, log_to=log_to or [], progress=progress
             )
         if as_json:
             print_json(outcome.document)

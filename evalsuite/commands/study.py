@@ -29,8 +29,7 @@ def study(
         bool, typer.Option("--dry-run", help="Show the plan: stages done and to do, projected hours.")
     ] = False,
     only: Annotated[
-        list[str] | None,
-        typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable."),
+        list[str] | None, typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,6 +41,8 @@ def study(
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
     """
+    from rich.console import Console
+
     from evalsuite.study.file import read_study
     from evalsuite.study.projection import plan_document
     from evalsuite.study.run import plan_only, run_study
@@ -53,22 +54,16 @@ def study(
             if as_json:
                 print_json(document)
             else:
-                _print_plan(_console(), document)
+                _print_plan(Console(), document)
             return
         with showing_progress() as progress:
             outcome = run_study(read, results, only=only or (), progress=progress)
         if as_json:
             print_json(_outcome_document(outcome))
         else:
-            _print_outcome(_console(), outcome)
+            _print_outcome(Console(), outcome)
         if outcome.exit_code:
             raise typer.Exit(outcome.exit_code)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
 
 
 def _print_plan(console: Console, document: dict[str, Any]) -> None:

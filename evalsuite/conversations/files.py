@@ -8,15 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from evalsuite.errors import DataError, first_line
 from evalsuite.files import iter_jsonl, read_json
 
 _SUFFIXES = (".parquet", ".jsonl", ".json")
 _SAMPLE_ROWS = 1000
-
-
-def without_path(spec: str) -> str:
-    return Path(spec).name or spec
 
 
 def find_files(path: Path) -> list[Path]:
@@ -53,9 +52,6 @@ def _data_files(folder: Path) -> list[Path]:
 
 def parquet_schema(files: Sequence[Path]) -> tuple[Any, list[int]]:
     """Return the common schema and each file's number of rows; raises DataError with the file that cannot be read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schemas, counts = [], []
     for file in files:
         try:
@@ -77,9 +73,6 @@ def parquet_schema(files: Sequence[Path]) -> tuple[Any, list[int]]:
 
 def parquet_batches(files: Sequence[Path], counts: Sequence[int], start: int, n_rows: int) -> Iterator[Any]:
     """Yield Arrow batches of ``n_rows`` from row ``start`` on; row groups before it are not read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for file, count in zip(files, counts, strict=True):
         if start >= count:
             start -= count
@@ -121,8 +114,7 @@ def _list(file: Path) -> Iterator[dict[str, Any]]:
 
 def json_columns(files: Sequence[Path]) -> tuple[str, ...]:
     """Return the columns of the first rows in order of appearance; raises DataError without rows."""
-    columns = dict.fromkeys(key for row in islice(json_rows(files), _SAMPLE_ROWS) for key in row)
-    if not columns:
+    if not (columns := dict.fromkeys(key for row in islice(json_rows(files), _SAMPLE_ROWS) for key in row)):
         raise DataError(f"{files[0]} is empty; give at least one row")
     return tuple(columns)
 
@@ -132,20 +124,16 @@ def json_schema(files: Sequence[Path]) -> Any:
 
     A column without a common type, or with one that Parquet cannot store, becomes text: see ``as_text``.
     """
-    import pyarrow as pa
-
     types: dict[str, Any] = {}
     rows = json_rows(files)
     while batch := list(islice(rows, _SAMPLE_ROWS)):
         for name in dict.fromkeys(key for row in batch for key in row):
             kind = _common_type([row.get(name) for row in batch])
             types[name] = kind if name not in types else _unified(types[name], kind)
-    return pa.schema([(name, _storable(kind)) for name, kind in types.items()])
+    return pa.schema({name: kind if _is_storable(kind) else pa.string() for name, kind in types.items()})
 
 
 def _common_type(values: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
     try:
         # pa.infer_type would accept a text among numbers as a number.
         return pa.array(values).type
@@ -154,8 +142,6 @@ def _common_type(values: Sequence[Any]) -> Any:
 
 
 def _unified(one: Any, other: Any) -> Any:
-    import pyarrow as pa
-
     try:
         schemas = [pa.schema([("value", kind)]) for kind in (one, other)]
         return pa.unify_schemas(schemas, promote_options="permissive").field("value").type
@@ -163,20 +149,12 @@ def _unified(one: Any, other: Any) -> Any:
         return pa.string()
 
 
-def _storable(kind: Any) -> Any:
-    """Return text for empty structs, which Parquet cannot store, and for columns of nulls only."""
-    import pyarrow as pa
-
-    return kind if _has_content(kind) else pa.string()
-
-
-def _has_content(kind: Any) -> bool:
-    import pyarrow as pa
-
+def _is_storable(kind: Any) -> bool:
+    """Return whether a type is neither an empty struct, which Parquet cannot store, nor of nulls only."""
     if pa.types.is_struct(kind):
-        return kind.num_fields > 0 and all(_has_content(field.type) for field in kind)
+        return kind.num_fields > 0 and all(_is_storable(field.type) for field in kind)
     if pa.types.is_list(kind):
-        return _has_content(kind.value_type)
+        return _is_storable(kind.value_type)
     return not pa.types.is_null(kind)
 
 

@@ -26,14 +26,8 @@ _PROMPT_COLUMNS = ("prompt", "instruction", "question", "turns")
 _ANSWER_COLUMNS = ("completion", "response", "answer", "output", "chosen")
 _ROLES: Mapping[str, Role] = {
     "system": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
 }
 SUPPORTED = (
     "'conversation' or 'messages' (lists of role and content), 'conversations' (lists of from and value), "
@@ -98,10 +92,7 @@ def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Un
 
 
 def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the established name
-    """Read a row for its user turns: like ``conversation_of``, but turns may be empty.
-
-    For generation, which replaces the recorded answers.
-    """
+    """Read a row as ``conversation_of`` does, but turns may be empty: for generation, which replaces the answers."""
     turns = _turns(row, format)
     if isinstance(turns, Unscored):
         return turns
@@ -117,12 +108,8 @@ def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscore
         return Unscored("empty", "the conversation has no user turn")
     if roles[0] == "assistant":
         return Unscored("starts_with_assistant", "the conversation starts with the assistant")
-    return Conversation(
-        hash=conversation_hash(row, messages),
-        messages=tuple(messages),
-        language=language_of(row),
-        finish_reasons=tuple(turn.finish_reason for turn in turns),
-    )
+    finish_reasons = tuple(turn.finish_reason for turn in turns)
+    return Conversation(conversation_hash(row, messages), tuple(messages), language_of(row), finish_reasons)
 
 
 def _misplaced(role: Role, before: Sequence[Message]) -> str:
@@ -149,10 +136,7 @@ def text_hash(value: Any) -> str:
 
 def language_of(row: Mapping[str, Any]) -> str | None:
     """Return the row's ``language`` or ``lang`` as written in the data set, None without one."""
-    for name in ("language", "lang"):
-        if isinstance(row.get(name), str) and row[name]:
-            return str(row[name])
-    return None
+    return next((row[name] for name in ("language", "lang") if isinstance(row.get(name), str) and row[name]), None)
 
 
 def _turns(row: Mapping[str, Any], layout: Format) -> tuple[_Turn, ...] | Unscored:
@@ -191,21 +175,17 @@ def _multiple_choice(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:
     if not isinstance(question, str) or not isinstance(choices, list | tuple) or not 2 <= len(choices) <= 26:
         return Unscored("malformed_row", "expected a question and 2 to 26 choices")
     letters = [chr(ord("A") + index) for index in range(len(choices))]
-    index = _answer_index(answer, letters)
-    if index is None:
+    if (index := _answer_index(answer, letters)) is None:
         return Unscored("malformed_row", f"the answer {answer!r} is none of the {len(choices)} choices")
     lines = [f"{letter}. {choice}" for letter, choice in zip(letters, choices, strict=True)]
     return _Turn("user", "\n".join([question, *lines])), _Turn("assistant", lines[index])
 
 
 def _answer_index(answer: Any, letters: Sequence[str]) -> int | None:
-    if isinstance(answer, str) and answer.strip().upper() in letters:
-        return letters.index(answer.strip().upper())
-    if isinstance(answer, str) and answer.strip().isdigit():
-        answer = int(answer)
-    if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(letters):
-        return answer
-    return None
+    text = str(answer).strip().upper()
+    if text in letters:
+        return letters.index(text)
+    return int(text) if text.isdecimal() and int(text) < len(letters) else None
 
 
 def _prompt_answer(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:

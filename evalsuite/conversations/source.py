@@ -12,8 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+import pyarrow as pa
 
 from evalsuite.conversations.files import (
     find_files,
@@ -22,7 +25,6 @@ from evalsuite.conversations.files import (
     json_schema,
     parquet_batches,
     parquet_schema,
-    without_path,
 )
 from evalsuite.errors import DataError
 from evalsuite.files import exists
@@ -56,7 +58,7 @@ class Rows:
     @property
     def name(self) -> str:
         """The spec without local folders."""
-        return without_path(self.spec) if self.kind == "file" else self.spec
+        return (Path(self.spec).name or self.spec) if self.kind == "file" else self.spec
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return self.starting_at(0)
@@ -93,16 +95,12 @@ def _files(spec: str, path: Path) -> Rows:
                 yield from batch.to_pylist()
 
         return Rows(spec, "file", tuple(schema.names), sum(counts), fingerprint, lambda: schema, parquet_rows)
-    columns = json_columns(files)
-    return Rows(
-        spec, "file", columns, None, fingerprint, lambda: json_schema(files), lambda start: json_rows(files, start)
-    )
+    columns, read = json_columns(files), partial(json_rows, files)
+    return Rows(spec, "file", columns, None, fingerprint, partial(json_schema, files), read)
 
 
 def _suite(name: str) -> Rows:
     """Return a suite's prompts: one row per item with its user turns as ``messages``."""
-    import pyarrow as pa
-
     from evalsuite.suites.registry import suite_named
 
     suite = suite_named(name)
@@ -112,9 +110,8 @@ def _suite(name: str) -> Rows:
         {"id": key, "messages": [{"role": "user", "content": turn.content} for turn in prompt if turn.role == "user"]}
         for key, prompt in prompts.items()
     ]
-    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
-    schema = pa.schema([("id", pa.string()), ("messages", pa.list_(turn))])
+    turn = pa.struct({"role": pa.string(), "content": pa.string()})
+    schema = pa.schema({"id": pa.string(), "messages": pa.list_(turn)})
     fingerprint = " ".join(str(pin["sha256"]) for pin in loaded.data_pins.values())
-    return Rows(
-        name, "suite", ("id", "messages"), len(rows), fingerprint, lambda: schema, lambda start: iter(rows[start:])
-    )
+    columns = tuple(schema.names)
+    return Rows(name, "suite", columns, len(rows), fingerprint, lambda: schema, lambda start: iter(rows[start:]))

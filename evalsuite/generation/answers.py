@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from evalsuite.store import Store
 
 _NAME = re.compile(r"answers-(\d{5,})\.sqlite")
 
 
-class RollingStore:
+class RollingStore(AbstractContextManager["RollingStore"]):
     """An ``AnswerStore`` over one store per open shard."""
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,9 @@ class RollingStore:
         """Delete the stores of all shards before ``shard``, which are written."""
         for number in [number for number in self._stores if number < shard]:
             self._stores.pop(number).close()
-            self._delete(number)
+            name = self._path(number).name
+            for path in [*self._folder.glob(f"{name}*"), *self._folder.glob(f".{name}*")]:
+                path.unlink(missing_ok=True)
 
     def get(self, key: str) -> dict[str, Any] | None:
         for store in reversed(list(self._stores.values())):
@@ -46,7 +48,9 @@ class RollingStore:
         return None
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
-        self._newest.put(key, value)
+        if not self._stores:
+            self.open_shard(0)
+        self._stores[max(self._stores)].put(key, value)
 
     def claim(self, key: str) -> bool:  # noqa: ARG002
         # Only one process at a time works in the folder.
@@ -60,22 +64,8 @@ class RollingStore:
             store.close()
         self._stores = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def _newest(self) -> Store:
-        if not self._stores:
-            self.open_shard(0)
-        return self._stores[max(self._stores)]
 
     def _path(self, number: int) -> Path:
         return self._folder / f"answers-{number:05d}.sqlite"
-
-    def _delete(self, number: int) -> None:
-        name = self._path(number).name
-        for path in [*self._folder.glob(f"{name}*"), *self._folder.glob(f".{name}*")]:
-            path.unlink(missing_ok=True)

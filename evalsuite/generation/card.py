@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import DataError, first_line
@@ -27,14 +26,14 @@ def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> s
     single = len(generated.folders) == 1
     try:
         api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        for folder in generated.folders:
+        for folder, manifest in zip(generated.folders, generated.manifests, strict=True):
             api.upload_folder(
                 repo_id=repo,
                 repo_type="dataset",
                 folder_path=str(folder),
                 path_in_repo="" if single else folder.name,
                 allow_patterns=["part-*.parquet", "_manifest*.json"],
-                commit_message=f"{_name(folder, generated)}: answers",
+                commit_message=f"{manifest['model']['name']}: answers",
             )
         card = data_card(repo, generated.manifests, ["" if single else folder.name for folder in generated.folders])
         api.upload_file(
@@ -50,10 +49,6 @@ def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> s
             "again; the answers are kept"
         ) from error
     return f"https://huggingface.co/datasets/{repo}"
-
-
-def _name(folder: Path, generated: Generated) -> str:
-    return str(generated.manifests[list(generated.folders).index(folder)]["model"]["name"])
 
 
 def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list[str]) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -55,49 +56,47 @@ class SeenConversations:
     def __init__(self, path: Path) -> None:
         """Open or create the file; raises StoreError if the folder is not writable."""
         self._path = path
-        try:
+        with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
             self._db.execute("CREATE TABLE IF NOT EXISTS reading (rows INTEGER)")
             self.rows: int = self._db.execute("SELECT COALESCE(MAX(rows), 0) FROM reading").fetchone()[0]
-        except (OSError, sqlite3.Error) as error:
-            raise _unwritable(path, error) from error
 
     def is_first(self, text: str, row: int) -> bool:
         """Return whether no row before number ``row`` had ``text``; idempotent for the same row."""
         key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        try:
+        with _writing(self._path):
             if self._db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (key, row)).rowcount:
                 return True
             first: int = self._db.execute("SELECT row FROM seen WHERE key = ?", (key,)).fetchone()[0]
-        except sqlite3.Error as error:
-            raise _unwritable(self._path, error) from error
         return first >= row
 
     def commit(self, rows: int) -> None:
         """Commit; every row of the source up to number ``rows`` has been recorded."""
         self.rows = max(self.rows, rows)
-        try:
+        with _writing(self._path):
             self._db.execute("DELETE FROM reading")
             self._db.execute("INSERT INTO reading VALUES (?)", (self.rows,))
             self._db.commit()
-        except sqlite3.Error as error:
-            raise _unwritable(self._path, error) from error
 
     def close(self) -> None:
         self._db.close()
 
 
-def _unwritable(path: Path, error: Exception) -> StoreError:
-    return StoreError(f"cannot write {path} ({error}); check the disk, free some space and run again")
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"cannot write {path} ({error}); check the disk, free some space and run again") from error
 
 
 class Feed:
     """Yields conversations from ``mark`` on, the first one of this machine with number ``index``.
 
-    ``mark`` advances while reading; ``languages`` are some of the languages that were left out.
+    ``mark`` and ``index`` advance while reading; ``languages`` are some of the languages that were left out.
     """
 
     def __init__(
@@ -116,15 +115,10 @@ class Feed:
         self._layout: Format = detect_format(rows.columns, rows.spec)
         self._rows, self._seen = rows, seen
         self._language = None if language is None else language.casefold()
-        self._limit, self._part, self._index = limit, part or Slice(), index
+        self._limit, self._part, self.index = limit, part or Slice(), index
         self._reading = self._read()
         self._ready: list[Prompted] = []
         self._lock = asyncio.Lock()
-
-    @property
-    def index(self) -> int:
-        """The number of conversations of this machine so far."""
-        return self._index
 
     async def next(self, admit: Callable[[int], Any]) -> Prompted | None:
         """Return the next conversation, None after the last; awaits ``admit(index)`` first, in order.
@@ -161,8 +155,8 @@ class Feed:
                 continue
             mark = self.mark = replace(mark, position=mark.position + 1)
             if self._part.holds(mark.position - 1):
-                yield Prompted(self._index, row, conversation, name, mark)
-                self._index += 1
+                yield Prompted(self.index, row, conversation, name, mark)
+                self.index += 1
             if mark.position == self._limit:
                 return
 

@@ -28,6 +28,7 @@ _GIB = 2**30
 _FILES = re.compile(
     r"part-(?:(?P<shard>\d+of\d+)-)?\d{5,}\.parquet|_(?:manifest|config|unfinished|server)(?:-(?P<other>\d+of\d+))?(?:\.json|\.yaml|\.log)?"
 )
+_SETTINGS = {"policy", "max_new_tokens", "temperature", "top_p", "seed", "language", "limit", "shard_size", "logprobs"}
 _NAMES = {
     "source": "prompts",
     "max_new_tokens": "--max-new-tokens",
@@ -38,10 +39,6 @@ _NAMES = {
 
 def manifest_name(part: str) -> str:
     return f"_manifest-{part}.json" if part else "_manifest.json"
-
-
-def config_name(part: str) -> str:
-    return f"_config-{part}.yaml" if part else "_config.yaml"
 
 
 def manifests_in(folder: Path) -> list[Path]:
@@ -76,17 +73,9 @@ def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any])
     return {
         "model": dict(identity),
         "source": rows.fingerprint,
-        "policy": config.policy,
-        "max_new_tokens": config.max_new_tokens,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
+        **config.model_dump(include=_SETTINGS),
         "system": None if config.system is None else text_sha256(config.system),
-        "seed": config.seed,
-        "language": config.language,
-        "limit": config.limit,
         "machines": config.shard.of,
-        "shard_size": config.shard_size,
-        "logprobs": config.logprobs,
     }
 
 
@@ -176,12 +165,6 @@ class Costs:
     calls: int = 0
     starts: int = 0
     restarts: int = 0
-
-    @classmethod
-    def before(cls, manifest: Mapping[str, Any] | None) -> Costs:
-        """Return the costs of earlier calls."""
-        old = (manifest or {}).get("costs")
-        return cls(**old) if isinstance(old, dict) else cls()
 
     def plus(
         self, *, serve: float, generate: float, usage: Mapping[str, int], peak: int | None, of: str, restarts: int

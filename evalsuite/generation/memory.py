@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 from typing import Self
 
 from evalsuite.serving.device import query_gpus
 
 _EVERY_S = 1.0
 _MIB = 2**20
+_MEASURED = {
+    "cuda": "memory used on the GPUs by all processes (nvidia-smi); vLLM reserves its share at startup",
+    "cpu": "resident memory of the server's processes",
+}
 
 
 class PeakMemory:
@@ -21,23 +24,17 @@ class PeakMemory:
     def __init__(self, kind: str) -> None:
         """``kind`` is the session's: "cpu", "cuda" or "endpoint"."""
         self.kind = kind
+        self.what = _MEASURED.get(kind, "not measured: external server")
         self.peak_bytes: int | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="evalsuite-memory", daemon=True)
-
-    @property
-    def what(self) -> str:
-        return {
-            "cuda": "memory used on the GPUs by all processes (nvidia-smi); vLLM reserves its share at startup",
-            "cpu": "resident memory of the server's processes",
-        }.get(self.kind, "not measured: external server")
 
     def __enter__(self) -> Self:
         if self.kind in {"cpu", "cuda"}:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)

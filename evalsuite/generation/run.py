@@ -29,7 +29,6 @@ from evalsuite.generation.manifest import (
     Costs,
     ManifestFile,
     check_settings,
-    config_name,
     delete_empty,
     manifest_name,
     manifests_in,
@@ -43,7 +42,7 @@ from evalsuite.generation.manifest import (
 from evalsuite.generation.memory import PeakMemory
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
-from evalsuite.generation.turns import AnswerSettings, answer_conversation
+from evalsuite.generation.turns import answer_conversation
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
@@ -93,7 +92,9 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
     progress = progress or NoProgress()
     progress.step("opening the prompts")
     rows = open_source(config.prompts)
-    _require_language(config, rows)
+    detect_format(rows.columns, rows.spec)
+    if config.language is not None and not {"language", "lang"} & set(rows.columns):
+        raise DataError(f"{rows.spec} has no column 'language' or 'lang'; leave out --language")
     checkpoints = [
         config.serve.resolve(spec, base_url=config.base_url, on_step=progress.step) for spec in config.models
     ]
@@ -105,12 +106,6 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
         progress.step("")
         manifests = [plan.old or {} if plan.is_complete else _answer(config, rows, plan, progress) for plan in plans]
     return Generated(manifests, [plan.folder for plan in plans])
-
-
-def _require_language(config: GenerateConfig, rows: Rows) -> None:
-    detect_format(rows.columns, rows.spec)
-    if config.language is not None and not {"language", "lang"} & set(rows.columns):
-        raise DataError(f"{rows.spec} has no column 'language' or 'lang'; leave out --language")
 
 
 def _folders(config: GenerateConfig, checkpoints: Sequence[Checkpoint]) -> list[Path]:
@@ -149,8 +144,7 @@ def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Pa
     """Check the existing output before anything is started; raises UsageError if it has other settings."""
     recorded = None if config.fresh else served_name_in(folder, config.shard.suffix)
     attached, unreachable = attached_server(checkpoint, config.base_url, recorded)
-    identity = answer_identity(checkpoint, config.serve, attached=attached)
-    settings = settings_of(config, rows, identity)
+    settings = settings_of(config, rows, answer_identity(checkpoint, config.serve, attached=attached))
     part = config.shard.suffix
     if config.fresh:
         move_answers_aside(folder, part, settings)
@@ -177,7 +171,9 @@ def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress)
         seen = SeenConversations(unfinished / "seen.sqlite")
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
-        session = stack.enter_context(_session(config, plan, store, progress))
+        log = plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
+        session = Session(plan.checkpoint, store, config.serve, log, base_url=config.base_url, on_step=progress.step)
+        stack.enter_context(session)
         _require_chat_format(session)
         memory = stack.enter_context(PeakMemory(session.kind))
         job = _Job(config, rows, plan, session, store, seen, memory, progress)
@@ -186,7 +182,7 @@ def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress)
         finally:
             loop.wait(session.client.close())
             job.write_manifest()
-        manifest = job.finish()
+        manifest = job.write_manifest(complete=True)
     shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
 
@@ -202,17 +198,6 @@ def _run_on(loop: LoopThread, job: _Job) -> None:
         while job.is_running and time.monotonic() < deadline:
             time.sleep(0.02)
         raise
-
-
-def _session(config: GenerateConfig, plan: _Plan, store: RollingStore, progress: Progress) -> Session:
-    return Session(
-        plan.checkpoint,
-        store,
-        config.serve,
-        plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log",
-        base_url=config.base_url,
-        on_step=progress.step,
-    )
 
 
 def _require_chat_format(session: Session) -> None:
@@ -245,18 +230,10 @@ class _Job:
         self._session, self._store, self._seen = session, store, seen
         self._memory, self._progress = memory, progress
         self._columns = Columns(rows.schema(), plan.checkpoint.name, config.policy)
-        self._answer_settings = AnswerSettings(
-            config.policy,
-            config.max_new_tokens,
-            config.temperature,
-            config.top_p,
-            config.seed,
-            config.system,
-            config.logprobs,
-        )
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
-        write_text(plan.folder / config_name(plan.part), resolved_yaml(config))
-        self._before = Costs.before(plan.old)
+        write_text(plan.folder / f"_config{f'-{plan.part}' if plan.part else ''}.yaml", resolved_yaml(config))
+        costs = (plan.old or {}).get("costs")
+        self._before = Costs(**costs) if isinstance(costs, dict) else Costs()
         # When the first conversation was sent; before that, shards to repair are only read.
         self._started_at: float | None = None
         self._manifest_at = time.monotonic()
@@ -275,12 +252,7 @@ class _Job:
         self.is_running = True
         try:
             writer = ShardWriter(
-                self._plan.folder,
-                self._plan.part,
-                self._columns,
-                self._config.shard_size,
-                self._ahead,
-                self._written,
+                self._plan.folder, self._plan.part, self._columns, self._config.shard_size, self._ahead, self._written
             )
             feed = self._feed(writer)
             self._progress.begin(self._task, self._expected())
@@ -311,10 +283,8 @@ class _Job:
 
     def _expected(self) -> int | None:
         """Return the maximum number of conversations, None if unknown before reading."""
-        if self._rows.n_rows is None and self._config.limit is None:
-            return None
         counts = [count for count in (self._rows.n_rows, self._config.limit) if count is not None]
-        return -(-min(counts) // self._config.shard.of)
+        return -(-min(counts) // self._config.shard.of) if counts else None
 
     async def _worker(self, feed: Feed, writer: ShardWriter) -> None:
         while (prompted := await feed.next(writer.admit)) is not None:
@@ -333,7 +303,7 @@ class _Job:
         conversation = prompted.conversation
         if isinstance(conversation, Unscored):
             return Row(prompted, (), conversation.reason)
-        return Row(prompted, await answer_conversation(conversation, self._session.client, self._answer_settings), None)
+        return Row(prompted, await answer_conversation(conversation, self._session.client, self._config), None)
 
     def _record(self, writer: ShardWriter, shard: ShardFile | None) -> None:
         """Record a written file in the manifest, then delete its answers from the store."""
@@ -359,12 +329,9 @@ class _Job:
             restarts=self._session.restarts,
         )
 
-    def write_manifest(self) -> None:
+    def write_manifest(self, *, complete: bool = False) -> dict[str, Any]:
         self._manifest_at = time.monotonic()
-        self._file.write(self._written, self._mark, self._costs(), complete=False)
-
-    def finish(self) -> dict[str, Any]:
-        return self._file.write(self._written, self._mark, self._costs(), complete=True)
+        return self._file.write(self._written, self._mark, self._costs(), complete=complete)
 
 
 def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) -> dict[str, Any]:

@@ -65,18 +65,11 @@ class Columns:
         self._model, self._policy = model, policy
         self._names: dict[str, str] = {}
         for name in source.names:
-            if name not in _SAME or not _is_text(source.field(name).type):
+            if name not in _SAME or source.field(name).type not in (pa.string(), pa.large_string()):
                 self._names[name] = _free_name(name, {*_OUTPUT, *source.names} - {name}, taken=name in _OUTPUT)
-        turn = pa.struct(
-            [
-                ("role", pa.string()),
-                ("content", pa.string()),
-                ("finish_reason", pa.string()),
-                ("cumulative_logprob", pa.float64()),
-                ("prompt_tokens", pa.int64()),
-                ("completion_tokens", pa.int64()),
-            ]
-        )
+        texts = [(name, pa.string()) for name in ("role", "content", "finish_reason")]
+        counts = [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
+        turn = pa.struct([*texts, ("cumulative_logprob", pa.float64()), *counts])
         answer_columns = [(name, pa.list_(turn) if name == "conversation" else pa.string()) for name in _OUTPUT]
         self.schema = pa.schema([*answer_columns, *((new, source.field(old).type) for old, new in self._names.items())])
 
@@ -98,12 +91,6 @@ class Columns:
             "unscored": row.unscored,
         }
         return record | {new: row.prompted.row.get(old) for old, new in self._names.items()}
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _free_name(name: str, others: Collection[str], *, taken: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,14 +21,15 @@ def print_generated(console: Console, generated: Generated) -> None:
         table.add_column(name, justify="left" if name == "model" else "right")
     for manifest in generated.manifests:
         counts, tokens = manifest["counts"], manifest["tokens"]
-        speed = output_rate(manifest)
+        seconds = manifest["seconds"]["generate"]
+        n_generated = manifest["costs"]["usage"].get("completion_tokens", 0)
         table.add_row(
             escape(manifest["model"]["name"]),
             f"{counts['conversations']:,}",
             f"{counts['answers']:,}",
             _reasons(counts["unscored"]),
             f"{tokens['completion']:,}",
-            "–" if speed is None else f"{speed:,.0f}",
+            f"{n_generated / seconds:,.0f}" if seconds and n_generated else "–",
         )
     console.print(table)
     for folder, manifest in zip(generated.folders, generated.manifests, strict=True):
@@ -38,12 +39,6 @@ def print_generated(console: Console, generated: Generated) -> None:
         console.print(
             f"{folder}/: {n_files} Parquet file{'s' if n_files != 1 else ''}{suffix}", highlight=False, markup=False
         )
-
-
-def output_rate(manifest: Mapping[str, Any]) -> float | None:
-    """Return the output tokens per second of generation, None without any."""
-    seconds, tokens = manifest["seconds"]["generate"], manifest["costs"]["usage"].get("completion_tokens", 0)
-    return tokens / seconds if seconds and tokens else None
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

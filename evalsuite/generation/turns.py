@@ -7,29 +7,9 @@ from dataclasses import dataclass
 
 from evalsuite.conversations.formats import Conversation
 from evalsuite.errors import CheckpointError
-from evalsuite.generation.settings import Policy
+from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
 from judges.types import Message, Role, Unscored
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerSettings:
-    """How every conversation of a run is answered; fields as in ``GenerateConfig``."""
-
-    policy: Policy
-    max_new_tokens: int
-    temperature: float | None
-    top_p: float | None
-    seed: int
-    system: str | None = None
-    logprobs: bool = True
-
-    def sampling(self, conversation: str, turn: int) -> Sampling:
-        """Return the sampling of one turn; its seed depends on the run's, the conversation's hash and the turn."""
-        seed = derive_seed(self.seed, "generate", conversation, turn)
-        return Sampling(
-            self.max_new_tokens, temperature=self.temperature, top_p=self.top_p, seed=seed, logprobs=self.logprobs
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +32,7 @@ class Turn:
         return self.finish_reason if self.role == "assistant" and self.content is None else None
 
 
-async def answer_conversation(conversation: Conversation, model: Chat, settings: AnswerSettings) -> tuple[Turn, ...]:
+async def answer_conversation(conversation: Conversation, model: Chat, config: GenerateConfig) -> tuple[Turn, ...]:
     """Answer every user turn, in order.
 
     ``own``: the history contains the model's answers, and turns after a failed one are "no_answer". ``teacher-forced``:
@@ -60,13 +40,13 @@ async def answer_conversation(conversation: Conversation, model: Chat, settings:
     earlier one failed. User texts are sent unchanged; ``system`` replaces the conversation's system turn.
     """
     first_system = conversation.messages[0].content if conversation.messages[0].role == "system" else None
-    system = settings.system or first_system
+    system = config.system or first_system
     history = [Message("system", system)] if system else []
     turns = [Turn("system", system)] if system else []
     failed = None
     number = 0
     for message in conversation.messages:
-        if message.role == "assistant" and settings.policy == "teacher-forced":
+        if message.role == "assistant" and config.policy == "teacher-forced":
             history.append(message)
         if message.role != "user":
             continue
@@ -74,18 +54,29 @@ async def answer_conversation(conversation: Conversation, model: Chat, settings:
         history.append(message)
         turns.append(Turn("user", message.content))
         reply: Completion | Unscored
-        if failed is not None and settings.policy == "own":
+        if failed is not None and config.policy == "own":
             reply = Unscored("no_answer", f"turn {failed} has no answer")
         else:
-            reply = await _ask(history, model, settings.sampling(conversation.hash, number))
+            sampling = Sampling(
+                config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                seed=derive_seed(config.seed, "generate", conversation.hash, number),
+                logprobs=config.logprobs,
+            )
+            reply = await _ask(history, model, sampling)
         if isinstance(reply, Unscored):
             failed = failed or number
             turns.append(Turn("assistant", None, reply.reason))
             continue
-        turn = _answered(reply)
-        turns.append(turn)
-        if settings.policy == "own":
-            history.append(Message("assistant", turn.content or ""))
+        logprob = reply.cumulative_logprob
+        rounded = None if logprob is None else round(logprob, 4)
+        text = storable(reply.text)
+        turns.append(
+            Turn("assistant", text, reply.finish_reason, rounded, reply.prompt_tokens, reply.completion_tokens)
+        )
+        if config.policy == "own":
+            history.append(Message("assistant", text))
     return tuple(turns)
 
 
@@ -100,18 +91,6 @@ async def _ask(history: Sequence[Message], model: Chat, sampling: Sampling) -> C
     except CheckpointError as error:
         # The template works for other conversations, but rejects this one.
         return Unscored("bad_roles", str(error))
-
-
-def _answered(reply: Completion) -> Turn:
-    logprob = reply.cumulative_logprob
-    return Turn(
-        "assistant",
-        storable(reply.text),
-        reply.finish_reason,
-        None if logprob is None else round(logprob, 4),
-        reply.prompt_tokens,
-        reply.completion_tokens,
-    )
 
 
 def storable(text: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from evalsuite.contamination.measure import Meter, Tally, load_meter, shares_of
+from evalsuite.contamination.prompts import is_here
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import file_sha256
@@ -35,7 +38,6 @@ from judges.types import Unscored
 
 if TYPE_CHECKING:
     from evalsuite.contamination.index import OverlapRule
-    from evalsuite.contamination.measure import Meter
     from evalsuite.suites.options import DataKind
 
 SCHEMA = 1
@@ -89,8 +91,7 @@ def build_mix(
     ]
     with _replacing(out) as folder:
         document = _write(recipe, chosen, folder, count_tokens, meter, progress)
-        document["tokenizer"] = tokenizer
-        document["identity"] = identity
+        document |= {"tokenizer": tokenizer, "identity": identity}
         if document["contamination_detail"] is not None:
             document["contamination_detail"]["dropped"] = contamination.drop
         write_json(folder / DOCUMENT, document)
@@ -113,8 +114,6 @@ def _open_all(mix: Mix) -> list[tuple[Stream, ...]]:
 def _meter(contamination: ContaminationConfig, progress: Progress) -> Meter | None:
     if contamination.data is None:
         return None
-    from evalsuite.contamination.measure import load_meter
-
     progress.step("reading the benchmarks' prompts")
     meter = load_meter(contamination.data, contamination.rule)
     progress.step("")
@@ -131,8 +130,6 @@ def _write(
     meter: Meter | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    from evalsuite.contamination.measure import Tally, shares_of
-
     tally = Tally() if meter is not None else None
     counts = {one.source.name: Counts() for one in chosen}
     n_drawn = sum(one.n_taken for one in chosen)
@@ -184,8 +181,6 @@ def _drawn_rows(
 
 def _positions(recipe: Recipe, chosen: Sequence[Chosen]) -> dict[tuple[int, int, int], int]:
     """Return every drawn row's position in the mix: by rank if shuffled, else by source and order of drawing."""
-    import numpy as np
-
     drawn = [
         (number, order, key, member, row)
         for number, one in enumerate(chosen)
@@ -284,8 +279,6 @@ def _more_benchmarks(detail: Mapping[str, Any] | None) -> bool:
     """Return whether a benchmark that was missing when the mix was built is available now."""
     if detail is None or not detail["missing"]:
         return False
-    from evalsuite.contamination.prompts import is_here
-
     return any(is_here(suite, detail["data"]) for suite in detail["missing"])
 
 
@@ -298,21 +291,17 @@ def _replacing(out: Path) -> Iterator[Path]:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as folder:
+            scratch = Path(folder)
+            yield scratch
+            scratch.chmod(0o755)
+            if not out.exists():
+                scratch.rename(out)
+                return
+            new = _shards_in(scratch)
+            for name in [*sorted(new), DOCUMENT]:
+                (scratch / name).replace(out / name)
+            for name in _shards_in(out) - new:
+                (out / name).unlink()
     except OSError as error:
         raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
-    try:
-        yield scratch
-        scratch.chmod(0o755)
-        if not out.exists():
-            scratch.rename(out)
-            return
-        new = _shards_in(scratch)
-        for name in [*sorted(new), DOCUMENT]:
-            (scratch / name).replace(out / name)
-        for name in _shards_in(out) - new:
-            (out / name).unlink()
-    except OSError as error:
-        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

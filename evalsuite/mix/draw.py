@@ -11,14 +11,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.mix.rows import Pool, key_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 Offer = tuple[int, Sequence[int]]
 """A conversation's key and the members of a blend that have it."""
@@ -43,8 +40,6 @@ class Candidates:
 
 def ranks(keys: NDArray[np.uint64], seed: int, purpose: str) -> NDArray[np.uint64]:
     """Hash keys with a seed to uniform 64-bit ranks (splitmix64's finaliser; Steele et al. 2014)."""
-    import numpy as np
-
     with np.errstate(over="ignore"):
         mixed = keys ^ np.uint64(key_of(f"{purpose}\x1f{seed}"))
         mixed = mixed + np.uint64(0x9E3779B97F4A7C15)
@@ -59,8 +54,6 @@ def candidates_of(pools: Sequence[Pool], seed: int, *, exact: bool) -> Candidate
     In a blend (several pools) rows with the same key are one conversation answered by several DGMs, and
     further rows of a member for it are left out.
     """
-    import numpy as np
-
     if len(pools) == 1:
         keys, texts, rows = _single(pools[0], seed, exact=exact)
         order = np.lexsort((rows, keys, ranks(keys, seed, "draw")))
@@ -85,8 +78,6 @@ def candidates_of(pools: Sequence[Pool], seed: int, *, exact: bool) -> Candidate
 
 def _single(pool: Pool, seed: int, *, exact: bool) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
     """Return one source's keys, texts and row indices; repeated rows get distinct keys if they are kept."""
-    import numpy as np
-
     if exact:
         order = np.lexsort((pool.rows, ranks(pool.keys, seed, "draw"), pool.texts))
         _, first = np.unique(pool.texts[order], return_index=True)

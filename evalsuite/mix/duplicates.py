@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rensa import RMinHash, RMinHashDeduplicator
+
 SHINGLE_WORDS = 5
 PERMUTATIONS = 128
 _SEED = 42  # the only one that rensa's deduplicator accepts
@@ -16,8 +18,6 @@ def sketch_of(text: str) -> Any | None:
     None for a text of fewer than three words, which is too short to compare; one shorter than five
     words is a single shingle.
     """
-    from rensa import RMinHash
-
     words = text.split()
     if len(words) < _MIN_WORDS:
         return None
@@ -35,8 +35,6 @@ class NearDuplicates:
     """
 
     def __init__(self, threshold: float) -> None:
-        from rensa import RMinHashDeduplicator
-
         self._index = RMinHashDeduplicator(threshold=threshold, num_perm=PERMUTATIONS, use_lsh=True)
         self._count = 0
 

@@ -15,7 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.assets import demo_checkpoint
 from evalsuite.checkpoint import TOKENIZER_FILES
@@ -26,10 +29,6 @@ from evalsuite.fingerprint import files_sha256
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Filters, Source, Text
 from judges.types import Unscored
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _PROGRESS_EVERY = 500
 _TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken")
@@ -90,8 +89,6 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
     In a blend a conversation is drawn by its user turns, so that only one DGM answers it. Raises DataError
     if no row has the given format.
     """
-    import numpy as np
-
     dropped: Counter[str] = Counter()
     keys, texts, contents, indices = array("Q"), array("Q"), array("Q"), array("q")
     n_rows = 0
@@ -102,14 +99,13 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
             dropped[conversation.reason] += 1
             example = example or conversation.detail
             continue
-        rule = failed_rule(conversation, source.filters, count_tokens)
-        if rule is not None:
+        if (rule := failed_rule(conversation, source.filters, count_tokens)) is not None:
             dropped[rule] += 1
             continue
         contents.append(key_of(content(conversation)))
         if source.blend:
-            keys.append(prompts_key(conversation))
-        texts.append(prompts_key(conversation) if on == "prompts" else key_of(plain(whole_text(conversation))))
+            keys.append(key_of(compared_text(conversation, "prompts")))
+        texts.append(key_of(compared_text(conversation, on)))
         indices.append(index)
     if n_rows and dropped["malformed_row"] == n_rows:
         raise DataError(
@@ -117,14 +113,9 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
             f"{', '.join(stream.rows.columns)}: give another format, or none to detect it"
         )
     content_keys = np.array(contents, dtype=np.uint64)
-    return Pool(
-        n_rows,
-        dict(sorted(dropped.items())),
-        np.array(keys, dtype=np.uint64) if source.blend else content_keys,
-        np.array(texts, dtype=np.uint64),
-        content_keys,
-        np.array(indices, dtype=np.int64),
-    )
+    draw_keys = np.array(keys, dtype=np.uint64) if source.blend else content_keys
+    text_keys, rows = np.array(texts, dtype=np.uint64), np.array(indices, dtype=np.int64)
+    return Pool(n_rows, dict(sorted(dropped.items())), draw_keys, text_keys, content_keys, rows)
 
 
 def failed_rule(conversation: Conversation, filters: Filters, count_tokens: TokenCount | None) -> str | None:
@@ -165,21 +156,11 @@ def plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def whole_text(conversation: Conversation) -> str:
-    return "\n\n".join(f"{message.role}\n{message.content}" for message in conversation.messages)
-
-
-def prompts_text(conversation: Conversation) -> str:
-    return "\n\n".join(message.content for message in conversation.messages if message.role == "user")
-
-
 def compared_text(conversation: Conversation, on: Text) -> str:
     """Return the normalised text by which two conversations are compared."""
-    return plain(prompts_text(conversation) if on == "prompts" else whole_text(conversation))
-
-
-def prompts_key(conversation: Conversation) -> int:
-    return key_of(plain(prompts_text(conversation)))
+    if on == "prompts":
+        return plain("\n\n".join(message.content for message in conversation.messages if message.role == "user"))
+    return plain("\n\n".join(f"{message.role}\n{message.content}" for message in conversation.messages))
 
 
 def content(conversation: Conversation) -> str:
@@ -202,8 +183,7 @@ def tokenizer_sha256(model: str) -> str:
         folder = _tokenizer_folder(model)
     except Exception as error:  # the hub client and the file system raise many types
         raise _no_tokenizer(model, first_line(error)) from error
-    files = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
-    if not files:
+    if not (files := {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}):
         raise _no_tokenizer(model, "no tokenizer files")
     return files_sha256(files)
 

@@ -98,16 +98,8 @@ class Selector:
                 self._texts.add(int(candidates.texts[candidate, member]))
             if self._near is not None:
                 self._near.add(offer[member].sketch)
-        chosen = Chosen(
-            source,
-            streams,
-            pools,
-            candidates.repeated,
-            len(candidates),
-            asked,
-            tuple(rows),
-            dict(sorted(refused.items())),
-        )
+        repeated, n_available, rejected = candidates.repeated, len(candidates), dict(sorted(refused.items()))
+        chosen = Chosen(source, streams, pools, repeated, n_available, asked, tuple(rows), rejected)
         too_few = chosen.n_taken < (1 if asked is None else asked)
         if too_few and (chosen.n_taken == 0 or not source.allow_fewer):
             raise DataError(_too_few_message(chosen))
@@ -143,11 +135,7 @@ class Selector:
         return [(offers.all[number], member) for number, member in order[:wanted]]
 
     def _offer(
-        self,
-        candidates: Candidates,
-        candidate: int,
-        checked: Mapping[tuple[int, int], _Checked],
-        offers: _Offers,
+        self, candidates: Candidates, candidate: int, checked: Mapping[tuple[int, int], _Checked], offers: _Offers
     ) -> str | None:
         """Offer a candidate with the members that can provide it; return the rule that rejects it if there are none."""
         new: _Offer = {}

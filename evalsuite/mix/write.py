@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
+
+import pyarrow as pa
+from pyarrow import parquet
 
 from evalsuite.conversations.formats import Conversation
 from evalsuite.fingerprint import file_sha256
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS_PER_SHARD = 10_000
 _MAX_SHARDS = 200
@@ -84,8 +84,6 @@ def write_shards(spool: Spool, folder: Path, counts: Mapping[str, Counts]) -> tu
 
     The hash covers the rows' content in order, independent of the file format. Updates ``counts`` by source.
     """
-    from pyarrow import parquet
-
     content = hashlib.sha256()
     shards = []
     for number, rows in enumerate(spool.shards()):
@@ -104,15 +102,6 @@ def write_shards(spool: Spool, folder: Path, counts: Mapping[str, Counts]) -> tu
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    schema = pa.schema(
-        [
-            ("messages", pa.list_(message)),
-            ("conversation_hash", pa.string()),
-            ("source", pa.string()),
-            ("dgm", pa.string()),
-        ]
-    )
-    return pa.Table.from_pylist(rows, schema=schema)
+    message = pa.struct({"role": pa.string(), "content": pa.string()})
+    columns = {"messages": pa.list_(message)} | dict.fromkeys(("conversation_hash", "source", "dgm"), pa.string())
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns))

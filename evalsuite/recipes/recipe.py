@@ -1,21 +1,6 @@
-"""One YAML file that states a data mix and the training on it, checked as a whole.
+"""One YAML file that states a data mix and the training on it, checked as a whole; an example is in docs/mix.md.
 
-    name: chats-and-questions
-    seed: 0
-    mix:
-      sources:
-        - name: chats
-          data: org/chats@train
-          dgm: Q72
-          count: 2000
-          filters: {language: English, finish_reason: stop}
-        - name: questions
-          data: questions.parquet
-          count: 500
-    sft:
-      base: path/to/base
-
-``evalsuite mix`` uses the first section, ``evalsuite sft`` both. Relative paths are relative to the file.
+``evalsuite mix`` uses the section ``mix``, ``evalsuite sft`` both. Relative paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -28,23 +13,17 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 
 from evalsuite.conversations.formats import Format
-from evalsuite.recipes.training import TrainingConfig
+from evalsuite.recipes.training import Count, CountFromZero, Section, TrainingConfig
 from evalsuite.validation import checked, located, read_mapping
 
 Text = Literal["conversation", "prompts"]
 
 _Text = Annotated[str, pydantic.Field(min_length=1)]
-_Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
-_Limit = Annotated[int, pydantic.Field(ge=0, strict=True)]
 _Share = Annotated[float, pydantic.Field(gt=0, le=1, strict=True)]
 _FRACTIONS_SUM = 1e-6
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class Filters(_Part):
+class Filters(Section):
     """Which conversations of a source may be drawn; turns are the user's, characters those of all messages.
 
     ``finish_reason`` must hold for every answer of a conversation; one that is not recorded fails it.
@@ -52,11 +31,11 @@ class Filters(_Part):
     """
 
     language: tuple[_Text, ...] | None = None
-    min_turns: _Limit | None = None
-    max_turns: _Limit | None = None
-    min_chars: _Limit | None = None
-    max_chars: _Limit | None = None
-    max_tokens: _Limit | None = None
+    min_turns: CountFromZero | None = None
+    max_turns: CountFromZero | None = None
+    min_chars: CountFromZero | None = None
+    max_chars: CountFromZero | None = None
+    max_tokens: CountFromZero | None = None
     finish_reason: tuple[_Text, ...] | None = None
 
     @pydantic.field_validator("language", "finish_reason", mode="before")
@@ -73,7 +52,7 @@ class Filters(_Part):
         return self
 
 
-class Member(_Part):
+class Member(Section):
     """One model's answers in a blend of several data generating models (DGMs)."""
 
     data: _Text
@@ -81,7 +60,7 @@ class Member(_Part):
     format: Format | None = None
 
 
-class Source(_Part):
+class Source(Section):
     """One source: its data (or a blend of several DGMs' answers to the same prompts), and how much of it.
 
     Neither ``count`` nor ``fraction`` means all rows. With ``allow_fewer`` a source that is too
@@ -93,7 +72,7 @@ class Source(_Part):
     blend: tuple[Member, ...] = ()
     format: Format | None = None
     dgm: _Text | None = None
-    count: _Count | None = None
+    count: Count | None = None
     fraction: _Share | None = None
     allow_fewer: bool = False
     filters: Filters = Filters()
@@ -124,7 +103,7 @@ class Source(_Part):
         return tuple((member.data, member.dgm, member.format) for member in self.blend)
 
 
-class Duplicates(_Part):
+class Duplicates(Section):
     """What counts as a duplicate within and across sources.
 
     ``exact`` compares texts without regard to case and white space. ``near`` is the Jaccard similarity
@@ -145,11 +124,11 @@ class Duplicates(_Part):
         return values
 
 
-class Mix(_Part):
+class Mix(Section):
     """What a mix is made of. ``total`` is what the sources' fractions are fractions of."""
 
     sources: tuple[Source, ...] = pydantic.Field(min_length=1)
-    total: _Count | None = None
+    total: Count | None = None
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
     tokenizer: _Text | None = None
@@ -196,7 +175,7 @@ class Mix(_Part):
         return list(counts)
 
 
-class Recipe(_Part):
+class Recipe(Section):
     """A whole recipe; a section that is not there is None."""
 
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][\w.-]{0,79}$")

@@ -6,8 +6,14 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
-_Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
-_CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
+Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
+CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
+
+
+class Section(pydantic.BaseModel):
+    """A part of a recipe; unknown keys are refused."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
 def _no_truth_value(value: object) -> object:
@@ -20,23 +26,21 @@ def _no_truth_value(value: object) -> object:
 _Number = Annotated[float, pydantic.BeforeValidator(_no_truth_value), pydantic.Field(allow_inf_nan=False)]
 
 
-class LoraConfig(pydantic.BaseModel):
+class LoraConfig(Section):
     """Low-rank adapters instead of all weights; ``targets`` is "all-linear" or names of modules.
 
     ``merge`` writes whole weights with the adapter added in; otherwise the checkpoint is the
     adapter alone, which is served on its base.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    rank: _Count = 16
-    alpha: _Count = 32
+    rank: Count = 16
+    alpha: Count = 32
     dropout: _Number = pydantic.Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     merge: bool = False
 
 
-class TrainingConfig(pydantic.BaseModel):
+class TrainingConfig(Section):
     """How a checkpoint is trained; the defaults are those of the paper's runs where it states them.
 
     ``batch_size`` counts windows (packed sequences, or conversations where packing is off) an optimizer step over all
@@ -48,8 +52,6 @@ class TrainingConfig(pydantic.BaseModel):
     step). Deviation: nothing is held out unless asked (there 2 %).
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
     base: str = pydantic.Field(min_length=1)
     chat_template: str | None = None
     method: Literal["full", "lora"] = "full"
@@ -57,26 +59,26 @@ class TrainingConfig(pydantic.BaseModel):
 
     learning_rate: _Number | None = pydantic.Field(default=None, gt=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: _CountFromZero = 100
+    warmup_steps: CountFromZero = 100
     epochs: _Number = pydantic.Field(default=1.0, gt=0)
-    max_steps: _Count | None = None
+    max_steps: Count | None = None
     weight_decay: _Number = pydantic.Field(default=0.0, ge=0)
     max_grad_norm: _Number = pydantic.Field(default=1.0, gt=0)
-    batch_size: _Count = 64
-    micro_batch_size: _Count = 2
+    batch_size: Count = 64
+    micro_batch_size: Count = 2
 
     max_length: int = pydantic.Field(default=8192, ge=16, strict=True)
     packing: bool = True
     too_long: Literal["drop", "cut_at_turn"] = "drop"
-    held_out: _CountFromZero = 0
+    held_out: CountFromZero = 0
 
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     attention: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     liger: Literal["auto", "on", "off"] = "auto"
     gradient_checkpointing: bool = True
-    devices: _Count | None = None
-    save_every_steps: _Count = 100
-    log_every_steps: _Count = 1
+    devices: Count | None = None
+    save_every_steps: Count = 100
+    log_every_steps: Count = 1
 
     @pydantic.field_validator("liger", mode="before")
     @classmethod

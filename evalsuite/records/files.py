@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import write_pieces
 from evalsuite.records.rows import SCHEMA, Header, Row
 
@@ -144,7 +144,7 @@ class RecordsFile:
             try:
                 _rows.decode(line)
             except _BROKEN as error:
-                return DataError(f"{self.path} line {number} is not a row ({error}); {_REMEDY}")
+                return DataError(f"{self.path} line {number} is not a row ({plain_fault(error)}); {_REMEDY}")
         return DataError(f"{self.path} holds what is not a row; {_REMEDY}")
 
     def _scattered(self, part: str, begin: int, rank: int = 0) -> DataError:

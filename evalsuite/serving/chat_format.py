@@ -78,11 +78,13 @@ class ChatFormat:
             return _render_fastchat(self.source.removeprefix(FASTCHAT), messages, closed=closed)
         turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
-            return self._apply(turns, closed=closed)
+            text: str = self.tokenizer.apply_chat_template(
+                turns, chat_template=self.template, tokenize=False, add_generation_prompt=not closed
+            )
+            return text
         except Exception as error:  # a template is untrusted code and may raise anything; retry without a system turn
-            if turns and turns[0]["role"] == "system":
-                merged = [Message(turn["role"], turn["content"]) for turn in _system_into_user(turns)]  # type: ignore[arg-type]
-                return self.render(merged, closed=closed)
+            if messages and messages[0].role == "system":
+                return self.render(_system_into_user(messages), closed=closed)
             raise CheckpointError(
                 f"the chat template failed ({error}); pass another one with --chat-template"
             ) from error
@@ -91,12 +93,6 @@ class ChatFormat:
         """Tokenise rendered text with control tokens, without adding a BOS to the template's."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
-
-    def _apply(self, turns: list[dict[str, str]], *, closed: bool) -> str:
-        text: str = self.tokenizer.apply_chat_template(
-            turns, chat_template=self.template, tokenize=False, add_generation_prompt=not closed
-        )
-        return text
 
     def _plain_tokens(self, text: str) -> list[int]:
         """Tokenise a message's text with control tokens as ordinary characters."""
@@ -110,16 +106,15 @@ class ChatFormat:
         not do with a placeholder, contents are trimmed here.
         """
         placeholders = [f"\ue000{index}\ue001" for index in range(len(messages))]
-        probe = self.render(
-            [Message(m.role, f" {placeholder} ") for m, placeholder in zip(messages, placeholders, strict=True)],
-            closed=closed,
-        )
-        trims = bool(messages) and f" {placeholders[-1]} " not in probe
-        rendered = self.render(
-            [Message(m.role, placeholder) for m, placeholder in zip(messages, placeholders, strict=True)], closed=closed
-        )
+
+        def render(contents: Sequence[str]) -> str:
+            turns = [Message(message.role, text) for message, text in zip(messages, contents, strict=True)]
+            return self.render(turns, closed=closed)
+
+        padded = [f" {placeholder} " for placeholder in placeholders]
+        trims = bool(messages) and padded[-1] not in render(padded)
         ids: list[int] = []
-        rest = rendered
+        rest = render(placeholders)
         for message, placeholder in zip(messages, placeholders, strict=True):
             before, separator, rest = rest.partition(placeholder)
             if not separator:
@@ -140,7 +135,8 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
     if checkpoint.path is None:
         raise CheckpointError(f"{checkpoint.name} is an endpoint: no local tokenizer")
     tokenizer = load_tokenizer(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
-    control = tuple(sorted({str(token) for token in tokenizer.all_special_tokens} | _added_control_tokens(tokenizer)))
+    added = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    control = tuple(sorted(added | set(map(str, tokenizer.all_special_tokens))))
     if fastchat_template is not None:
         stops = _fastchat_stops(fastchat_template.removeprefix(FASTCHAT))
         return ChatFormat(tokenizer, fastchat_template, stop=stops, named=True, _control_tokens=control)
@@ -179,16 +175,12 @@ def _split_open_turn(messages: Sequence[Message]) -> tuple[list[Message], str]:
     return list(messages), ""
 
 
-def _system_into_user(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+def _system_into_user(messages: Sequence[Message]) -> list[Message]:
     """Merge the system text into the first user turn, for templates without a system role."""
-    system, rest = turns[0]["content"], turns[1:]
-    if not rest or rest[0]["role"] != "user":
-        return [{"role": "user", "content": system}, *rest]
-    return [{"role": "user", "content": f"{system}\n\n{rest[0]['content']}"}, *rest[1:]]
-
-
-def _added_control_tokens(tokenizer: Any) -> set[str]:
-    return {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    system, rest = messages[0].content, messages[1:]
+    if not rest or rest[0].role != "user":
+        return [Message("user", system), *rest]
+    return [Message("user", f"{system}\n\n{rest[0].content}"), *rest[1:]]
 
 
 def _render_fastchat(name: str, messages: Sequence[Message], *, closed: bool) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from evalsuite.errors import UsageError
 from evalsuite.serving.chat_format import ChatFormat
-from evalsuite.serving.connection import Connection, Usage
+from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken
 from evalsuite.serving.replies import (
     FEATURE_IDS,
@@ -73,29 +73,17 @@ class Client:
     """
 
     def __init__(
-        self,
-        target: Target,
-        connect: Callable[[], Awaitable[Endpoint]],
-        store: AnswerStore,
-        *,
-        in_flight: int = 128,
+        self, target: Target, connect: Callable[[], Awaitable[Endpoint]], store: AnswerStore, *, in_flight: int = 128
     ) -> None:
         self.target = target
+        self.model_name = target.name
         self._connection = Connection(connect)
+        self.usage = self._connection.usage
         self._store = store
-        self._max_in_flight = in_flight
+        self.max_in_flight = in_flight
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
-
-    @property
-    def model_name(self) -> str:
-        return self.target.name
-
-    @property
-    def usage(self) -> Usage:
-        """Requests and tokens so far, without answers from the store."""
-        return self._connection.usage
 
     @property
     def has_logprob_token_ids(self) -> bool:
@@ -110,12 +98,12 @@ class Client:
     @property
     def tokenizer(self) -> Any:
         """The checkpoint's tokenizer; raises UsageError without a local tokenizer."""
-        return self._format().tokenizer
-
-    @property
-    def max_in_flight(self) -> int:
-        """The maximum number of concurrent requests."""
-        return self._max_in_flight
+        if self.target.chat_format is None:
+            raise UsageError(
+                f"no local tokenizer for {self.target.name}; give its checkpoint folder as MODEL and the server as "
+                "--base-url"
+            )
+        return self.target.chat_format.tokenizer
 
     @property
     def named_format(self) -> ChatFormat | None:
@@ -187,9 +175,8 @@ class Client:
         if self.target.chat_format is None:
             return await self._remote_chat(messages, sampling, guide)
         prompt = self.target.chat_format.prompt_tokens(messages)
-        return await self.complete(
-            prompt, sampling, guide=guide, stop=self.target.chat_format.stop, depth=_depth(messages)
-        )
+        stop = self.target.chat_format.stop
+        return await self.complete(prompt, sampling, guide=guide, stop=stop, depth=_depth(messages))
 
     async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
         """Return the raw log-probability of each label as the next token, as far as the server returns it."""
@@ -293,14 +280,6 @@ class Client:
     def _too_long(self, n_tokens: int) -> Unscored:
         return Unscored("context_length", f"{n_tokens} tokens exceed the context length {self.max_model_len}")
 
-    def _format(self) -> ChatFormat:
-        if self.target.chat_format is None:
-            raise UsageError(
-                f"no local tokenizer for {self.target.name}; give its checkpoint folder as MODEL and the server as "
-                "--base-url"
-            )
-        return self.target.chat_format
-
     def _sampling_fields(self, sampling: Sampling) -> dict[str, Any]:
         """Return all sampling settings, with the checkpoint's where ``sampling`` leaves one to it."""
         fields: dict[str, Any] = dict(_NEUTRAL)
@@ -312,12 +291,11 @@ class Client:
         elif defaults is None:
             # An external server applies the model's settings itself.
             fields = {}
-        elif defaults.get("do_sample"):
-            fields |= {"temperature": defaults.get("temperature", 1.0), "top_p": defaults.get("top_p", 1.0)}
-            fields |= {"top_k": defaults.get("top_k", _HF_DEFAULT_TOP_K)}
-            fields["repetition_penalty"] = defaults.get("repetition_penalty", 1.0)
         else:
-            fields |= {"temperature": 0, "top_p": 1.0, "repetition_penalty": defaults.get("repetition_penalty", 1.0)}
+            fields |= {"temperature": 0, "repetition_penalty": defaults.get("repetition_penalty", 1.0)}
+            if defaults.get("do_sample"):
+                fields |= {"temperature": defaults.get("temperature", 1.0), "top_p": defaults.get("top_p", 1.0)}
+                fields["top_k"] = defaults.get("top_k", _HF_DEFAULT_TOP_K)
         if fields.get("temperature") == 0:
             return fields | {"top_p": 1.0, "top_k": -1}
         return fields | {"seed": sampling.seed}
@@ -365,7 +343,8 @@ class Client:
             try:
                 return await asyncio.shield(pending)
             except asyncio.CancelledError:
-                if not pending.cancelled() or _is_cancelled():
+                task = asyncio.current_task()
+                if not pending.cancelled() or (task is not None and task.cancelling()):
                     raise
                 # The other request was cancelled, but this one was not.
         future = asyncio.get_running_loop().create_future()
@@ -406,11 +385,6 @@ class Client:
                         self._store.release(key)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, max_pause_s)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _depth(messages: Sequence[Message]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,11 @@ class Connection:
             reply = await self._retry(error, transport, endpoint, path, body)
         if not isinstance(reply, Unscored):
             self._unanswered_in_a_row = 0
-            self._count(reply)
+            prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
+            self.usage.requests += 1
+            self.usage.prompt_tokens += prompt_tokens
+            self.usage.completion_tokens += completion_tokens
+            self.usage.cached_tokens += cached_tokens
         return reply
 
     async def _retry(
@@ -147,10 +151,3 @@ class Connection:
 
     def _count_retry(self, _: tenacity.RetryCallState) -> None:
         self.usage.retries += 1
-
-    def _count(self, reply: Mapping[str, Any]) -> None:
-        prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
-        self.usage.requests += 1
-        self.usage.prompt_tokens += prompt_tokens
-        self.usage.completion_tokens += completion_tokens
-        self.usage.cached_tokens += cached_tokens

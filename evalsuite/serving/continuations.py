@@ -52,22 +52,18 @@ class TokenServer(Protocol):
     @property
     def tokenizer(self) -> Any:
         """The model's transformers tokenizer; its ``chat_template`` is the one in use, or None."""
-        ...
 
     @property
     def max_model_len(self) -> int:
         """The maximum length of prompt plus answer, in tokens."""
-        ...
 
     @property
     def has_logprob_token_ids(self) -> bool:
         """Whether ``next_token_logprobs`` works on this server."""
-        ...
 
     @property
     def scores_continuations(self) -> bool:
         """Whether ``continuation_steps`` works on this server."""
-        ...
 
     @property
     def model_name(self) -> str: ...
@@ -75,32 +71,26 @@ class TokenServer(Protocol):
     @property
     def max_in_flight(self) -> int:
         """The maximum number of concurrent requests."""
-        ...
 
     @property
     def named_format(self) -> ChatFormat | None:
         """The chat template that the user named and the tokenizer does not have, or None."""
-        ...
 
     async def continuation_steps(
         self, context: Sequence[int], continuations: Sequence[Tokens]
     ) -> list[list[tuple[float, bool]]] | Unscored:
         """Return (log-probability, is the most likely) of each token of each continuation (none empty)."""
-        ...
 
     async def next_token_logprobs(self, prompt: Sequence[int], ids: Sequence[int]) -> NextToken | Unscored:
         """Return the log-probability of each of ``ids`` (at most 128) as the token after ``prompt``."""
-        ...
 
     async def prompt_logprobs(self, tokens: Sequence[int], start: int) -> list[tuple[float, bool]] | Unscored:
         """Return (log-probability, is the most likely) of each token from position ``start`` (at least 1) on."""
-        ...
 
     async def complete(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
     ) -> Completion | Unscored:
         """Continue ``prompt``; stop strings end the answer and are not part of it."""
-        ...
 
 
 class Loglikelihood(NamedTuple):
@@ -199,9 +189,7 @@ def questions_are_cheaper(context_tokens: int, continuations: Iterable[Tokens], 
 
 
 def loglikelihoods(
-    continuations: Iterable[Sequence[int]],
-    questions: Sequence[Question],
-    answers: Sequence[NextToken | Unscored],
+    continuations: Iterable[Sequence[int]], questions: Sequence[Question], answers: Sequence[NextToken | Unscored]
 ) -> list[Loglikelihood | Unscored]:
     """Sum the answers along each continuation's path.
 

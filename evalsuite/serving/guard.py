@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -28,10 +29,6 @@ def _prctl(option: int, value: int) -> None:
     """Set a process attribute on Linux; on other systems only the pipe protects."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
-def _die_with_guard() -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:
@@ -73,7 +70,8 @@ def main(arguments: list[str]) -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     # preexec_fn is a single prctl call, which is safe here.
-    server = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_guard)  # noqa: PLW1509
+    die_with_guard = partial(_prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+    server = subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_guard)  # noqa: PLW1509
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
     while server.poll() is None:

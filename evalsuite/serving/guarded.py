@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from contextlib import AbstractContextManager
+from typing import Any
 
 from evalsuite.serving import guard
 
 _STOP_TIMEOUT_S = 30.0
 
 
-class Guarded:
+class Guarded(AbstractContextManager["Guarded"]):
     """A command run by the guard, which terminates it with all its descendants; a context manager.
 
     ``process`` is the guard, with the command's output and exit code.
@@ -45,8 +45,5 @@ class Guarded:
             self.process.kill()
             self.process.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()

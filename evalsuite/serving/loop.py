@@ -10,13 +10,13 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Coroutine
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from contextlib import AbstractContextManager, closing
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-class LoopThread:
+class LoopThread(AbstractContextManager["LoopThread"]):
     """Runs coroutines on a loop in another thread; a context manager that cancels the remaining tasks."""
 
     def __init__(self) -> None:
@@ -36,10 +36,7 @@ class LoopThread:
             future.cancel()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.loop.call_soon_threadsafe(self._cancel_all)
         self._thread.join(timeout=10)
 
@@ -52,7 +49,5 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        try:
+        with closing(self.loop):
             self.loop.run_forever()
-        finally:
-            self.loop.close()

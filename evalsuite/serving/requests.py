@@ -66,7 +66,6 @@ class Chat(Protocol):
         self, messages: Sequence[Message], sampling: Sampling, guide: Guide | None = None
     ) -> Completion | Unscored:
         """Answer ``messages``; a final assistant message is continued."""
-        ...
 
     async def label_logprobs(
         self, messages: Sequence[Message], labels: Sequence[str]
@@ -76,7 +75,6 @@ class Chat(Protocol):
         Each label must be a single token of the model's tokenizer. If the server supports it, labels are
         requested by id, so that none is missing.
         """
-        ...
 
 
 def derive_seed(run_seed: int, *parts: object) -> int:

@@ -1,20 +1,15 @@
 """Log-likelihoods of continuations, computed inside vLLM's process.
 
-Loaded by vLLM (``--middleware``) into managed servers. With vLLM's HTTP API, a continuation of several
-tokens costs one request per token, or one ``prompt_logprobs`` request, which skips the prefix cache and
-computes logits for the whole context. In the process, a request can use the cache and get the
-log-probabilities of its uncached tail, so a continuation only costs the prefill of its tokens.
-
-One POST to ``PATH`` answers all continuations of one context:
+Loaded by vLLM (``--middleware``) into managed servers. vLLM's HTTP API needs one request per token of a continuation,
+or one ``prompt_logprobs`` request, which skips the prefix cache and computes logits for the whole context. Here a
+request uses the cache and gets the log-probabilities of its uncached tail. One POST to ``PATH`` answers all
+continuations of one context:
 
     {"model": name, "context": [ids], "continuations": [[ids], ...]}
     -> {"results": [[[logprob, is_greedy], ...], ...], "usage": {...}}
 
-First a request with the context alone returns the log-probabilities of all first tokens, and puts the
-context in the cache. Then each longer continuation is prefilled after it. vLLM has log-probabilities only
-for positions that it computed: those before are garbage (model runner V1, on a CPU) or missing from the
-list (V2, on a GPU). If the cache covers part of the continuation (a sibling has the same first tokens, or
-the request was sent before), the request is repeated without the cache.
+vLLM has log-probabilities only for positions that it computed: those before are garbage (model runner V1, on a CPU) or
+missing from the list (V2, on a GPU). If the cache covers part of a continuation, it is scored again without the cache.
 """
 
 from __future__ import annotations

@@ -14,10 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import util
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 
@@ -49,11 +48,7 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         "this transformers does not know the model type {0}; use a newer one or another checkpoint",
         True,
     ),
-    (
-        r"trust_remote_code=True",
-        "the checkpoint brings its own code; if you trust it, pass --trust-remote-code",
-        True,
-    ),
+    (r"trust_remote_code=True", "the checkpoint brings its own code; if you trust it, pass --trust-remote-code", True),
     (
         r"(?:torch\.OutOfMemoryError|CUDA out of memory)",
         "the GPU's memory is too small; lower --max-model-len, raise --tensor-parallel-size, "
@@ -108,7 +103,7 @@ def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
     return None if length is None else min(length, _DEFAULT_MAX_CONTEXT)
 
 
-class Server:
+class Server(AbstractContextManager["Server"]):
     """A vLLM process that belongs to this one; use as a context manager."""
 
     def __init__(
@@ -169,10 +164,7 @@ class Server:
         self._guarded.end()
         self._log.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def answers(self) -> bool:

@@ -8,9 +8,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
@@ -34,7 +34,7 @@ def api_key() -> str:
     return os.environ.get("EVALSUITE_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """One model for the length of a run; a context manager that leaves no server behind.
 
     ``serve_seconds`` is the time that starting took (0 when no server was needed), and
@@ -71,9 +71,10 @@ class Session:
             length = min((known for known in (length, served) if known is not None), default=None)
             if self.chat_format is not None:
                 check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
+        served_name = self._attached.model_name if base_url and self._attached else None
         self.target = Target(
             name=checkpoint.name,
-            identity=answer_identity(checkpoint, serve, attached=base_url and self._served_name()),
+            identity=answer_identity(checkpoint, serve, attached=served_name),
             max_model_len=length,
             chat_format=self.chat_format,
             generation=generation_config(checkpoint),
@@ -84,9 +85,6 @@ class Session:
         engines = serve.data_parallel_size if self.kind == "cuda" else 1
         self.in_flight = max_connections(serve.in_flight or _IN_FLIGHT[self.kind] * engines)
         self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)
-
-    def _served_name(self) -> str | None:
-        return None if self._attached is None else self._attached.model_name
 
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
@@ -110,10 +108,7 @@ class Session:
         self.client.reconnect()
         return True
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     async def _connect(self) -> Endpoint:

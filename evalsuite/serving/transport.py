@@ -40,7 +40,6 @@ class Transport(Protocol):
 
     async def send(self, path: str, body: Mapping[str, Any]) -> object:
         """Return the parsed reply; raises NoReplyError, StatusError, and ValueError if it is not JSON."""
-        ...
 
     async def close(self) -> None: ...
 

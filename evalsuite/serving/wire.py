@@ -116,14 +116,11 @@ def _classify(error: StatusError, endpoint: Endpoint) -> Unscored:
     """Distinguish a busy server, denied access and a bad request."""
     message = without_secrets(str(error))
     if error.status in _DENIED:
-        raise ServerError(
-            f"{endpoint.display_url} returned {error.status}; set EVALSUITE_API_KEY to its key"
-        ) from error
+        raise ServerError(_denied(endpoint.display_url, error.status)) from error
     if error.status in _BUSY or error.status >= 500:
         raise RetryableError(message) from error
-    if any(phrase in message for phrase in _CONTEXT_PHRASES):
-        return Unscored("context_length", message)
-    return Unscored("request_failed", message)
+    is_too_long = any(phrase in message for phrase in _CONTEXT_PHRASES)
+    return Unscored("context_length" if is_too_long else "request_failed", message)
 
 
 async def is_reachable(endpoint: Endpoint) -> bool:
@@ -200,9 +197,8 @@ class StallDetector:
             silent_s = time.monotonic() - self._last_progress
             if silent_s < self.stall_s or (endpoint.end is None and not self._tokens):
                 return
-            message = (
-                f"{endpoint.display_url} hangs: no token for {silent_s:.0f} s with {self._pending} requests pending"
-            )
+            silence = f"no token for {silent_s:.0f} s with {self._pending} requests pending"
+            message = f"{endpoint.display_url} hangs: {silence}"
             if endpoint.end is None:
                 raise RetryableError(message, "timeout", unanswered=True)
             await asyncio.get_running_loop().run_in_executor(None, endpoint.end)

@@ -1,8 +1,9 @@
 """What a suite is: one class that owns everything about a benchmark.
 
-The core is small: ``load`` the items, make the ``row`` of one, ``answer`` and ``mark`` it (CONTRIBUTING.md shows a whole suite). Everything
-else has a default that a benchmark overrides where it differs. A suite never starts servers, never touches the store
-and never loops over items. One in a package of one's own is found through the entry point group ``evalsuite.suites``.
+The core is small: ``load`` the items, make the ``row`` of one, ``answer`` it and ``mark`` it (CONTRIBUTING.md shows a
+whole suite). Everything else has a default that a benchmark overrides where it differs. A suite never starts servers,
+never touches the store and never loops over items. One in a package of one's own is found through the entry point
+group ``evalsuite.suites``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from evalsuite.errors import DataError, UsageError, unknown
+from evalsuite.errors import DataError, UsageError, plain_fault, unknown
 from evalsuite.files import without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Header, Row
 from evalsuite.suites.options import SuiteOptions
@@ -33,7 +33,7 @@ def conform(row: Any, shape: Any, where: str, expected: str) -> None:
     try:
         msgspec.convert(row, shape)
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise DataError(f"{where}: {error}; {expected}") from error
+        raise DataError(f"{where}: {plain_fault(error)}; {expected}") from error
 
 
 def rows_of_model(rows: Rows, key: str, model: str | None, path: Path, remedy: str) -> Rows:

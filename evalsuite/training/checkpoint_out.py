@@ -7,12 +7,9 @@ complete one. If the process is killed in between, the next start completes the 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from evalsuite.checkpoint import TOKENIZER_FILES
 from evalsuite.errors import StoreError, UsageError
@@ -43,15 +40,11 @@ def write_generation_config(base: Path, folder: Path, end_id: int) -> None:
     """Write the base's generation config with the end-of-turn token as a stop token."""
     path = base / "generation_config.json"
     settings = read_json(path) if path.is_file() else {"_from_model_config": True}
-    stops = stop_ids(base, end_id)
+    stops = _base_stops(base)
+    if end_id not in stops:
+        stops = [end_id, *stops]
     settings["eos_token_id"] = stops if len(stops) > 1 else stops[0]
     write_json(folder / "generation_config.json", settings)
-
-
-def stop_ids(base: Path, end_id: int) -> list[int]:
-    """Return the stop tokens of the trained model: the base's, and the end-of-turn token."""
-    stops = _base_stops(base)
-    return stops if end_id in stops else [end_id, *stops]
 
 
 def stops_at(base: Path, end_id: int) -> bool:
@@ -61,10 +54,8 @@ def stops_at(base: Path, end_id: int) -> bool:
 
 def _base_stops(base: Path) -> list[int]:
     for name in ("generation_config.json", "config.json"):
-        if (base / name).is_file():
-            stops = read_json(base / name).get("eos_token_id")
-            if stops is not None:
-                return list(stops) if isinstance(stops, list) else [stops]
+        if (base / name).is_file() and (stops := read_json(base / name).get("eos_token_id")) is not None:
+            return list(stops) if isinstance(stops, list) else [stops]
     return []
 
 
@@ -79,9 +70,7 @@ def publish(finished: Path, out: Path) -> None:
 
 
 def is_finished(out: Path) -> bool:
-    return (out / "training.json").is_file() and any(
-        (out / name).is_file() for name in ("config.json", "adapter_config.json")
-    )
+    return (out / "training.json").is_file() and any((out / name).is_file() for name in _LAST[1:])
 
 
 def identity_of(out: Path) -> str | None:
@@ -97,37 +86,30 @@ def claim(out: Path, identity: str, *, fresh: bool) -> None:
 
     Raises UsageError if it contains anything else, and StoreError if it is not writable.
     """
-    try:
-        _claim(out, identity, fresh=fresh)
-    except OSError as error:
-        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
-
-
-def _claim(out: Path, identity: str, *, fresh: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; give a folder with --out")
-    existing = identity_of(out)
-    entries = [entry for entry in out.iterdir() if entry.name != WORK] if out.is_dir() else []
-    if fresh and out.is_dir() and (entries or existing):
-        out.rename(out.with_name(f"{out.name}.replaced-{timestamp()}"))
-    elif existing is not None and existing != identity:
-        raise UsageError(
-            f"{out} contains a training of another recipe, mix or base; give another --out, or --fresh to move it aside"
-        )
-    elif existing is None and entries:
-        raise UsageError(
-            f"{out} contains other files ({entries[0].name}); give a new folder, or --fresh to move them aside"
-        )
-    (out / WORK).mkdir(parents=True, exist_ok=True)
-    if not is_finished(out):
-        write_json(out / WORK / "identity.json", {"identity": identity})
+    try:
+        existing = identity_of(out)
+        names = [entry.name for entry in out.iterdir() if entry.name != WORK] if out.is_dir() else []
+        if fresh and out.is_dir() and (names or existing):
+            out.rename(out.with_name(f"{out.name}.replaced-{timestamp()}"))
+        elif existing is not None and existing != identity:
+            remedy = "give another --out, or --fresh to move it aside"
+            raise UsageError(f"{out} contains a training of another recipe, mix or base; {remedy}")
+        elif existing is None and names:
+            remedy = "give a new folder, or --fresh to move them aside"
+            raise UsageError(f"{out} contains other files ({names[0]}); {remedy}")
+        (out / WORK).mkdir(parents=True, exist_ok=True)
+        if not is_finished(out):
+            write_json(out / WORK / "identity.json", {"identity": identity})
+    except OSError as error:
+        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
 
 
 def write_adapter_base(folder: Path, base: str) -> None:
     """Set the adapter's base model to the one in the recipe instead of its local snapshot folder."""
     path = folder / "adapter_config.json"
-    settings: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, {**settings, "base_model_name_or_path": base})
+    write_json(path, {**read_json(path), "base_model_name_or_path": base})
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
+from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError
 from evalsuite.files import exists, read_json, write_json
 from evalsuite.fingerprint import file_sha256, files_sha256
@@ -67,8 +72,6 @@ def open_training_data(source: str) -> TrainingData:
         files = _mix_files(folder, mix)
         _check_columns(files[0])
         return TrainingData(source, files_sha256(files), mix, files)
-    from evalsuite.conversations.source import open_source
-
     return TrainingData(source, open_source(source).fingerprint)
 
 
@@ -138,17 +141,8 @@ def write_tokens(
             n_tokens += len(marked.ids)
             n_loss += marked.n_loss_tokens
             longest = max(longest, len(marked.ids))
-    counts = TokenCounts(
-        n_read,
-        train.n_rows,
-        heldout.n_rows,
-        n_cut,
-        n_without,
-        n_tokens,
-        n_loss,
-        longest,
-        dict(sorted(dropped.items())),
-    )
+    reasons = dict(sorted(dropped.items()))
+    counts = TokenCounts(n_read, train.n_rows, heldout.n_rows, n_cut, n_without, n_tokens, n_loss, longest, reasons)
     if not counts.n_trained:
         raise DataError(_nothing_left(counts, held_out, cut=cut))
     write_json(folder / "tokens.json", asdict(counts))
@@ -185,17 +179,9 @@ class _ArrowFile:
     """An Arrow stream on disk, written in batches."""
 
     def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
         numbers = pa.list_(pa.int32())
-        self._schema = pa.schema(
-            [
-                ("input_ids", numbers),
-                ("labels", numbers),
-                ("length", pa.int32()),
-                ("conversation_hash", pa.string()),
-            ]
-        )
+        columns = {"input_ids": numbers, "labels": numbers, "length": pa.int32(), "conversation_hash": pa.string()}
+        self._schema = pa.schema(columns)
         self._writer = pa.ipc.new_stream(str(path), self._schema)
         self._rows: list[dict[str, Any]] = []
         self.n_rows = 0
@@ -208,28 +194,18 @@ class _ArrowFile:
         self._writer.close()
 
     def add(self, name: str, marked: Marked) -> None:
-        self._rows.append(
-            {
-                "input_ids": list(marked.ids),
-                "labels": marked.labels(),
-                "length": len(marked.ids),
-                "conversation_hash": name,
-            }
-        )
+        row: dict[str, Any] = {"input_ids": list(marked.ids), "labels": marked.labels(), "length": len(marked.ids)}
+        self._rows.append(row | {"conversation_hash": name})
         self.n_rows += 1
         if len(self._rows) == _BATCH_ROWS:
             self._flush()
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
         self._rows = []
 
 
 def _check_columns(file: Path) -> None:
-    import pyarrow.parquet as pq
-
     try:
         names = pq.read_schema(file).names
     except (OSError, ValueError) as error:
@@ -241,9 +217,6 @@ def _check_columns(file: Path) -> None:
 
 
 def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for file in files:
         try:
             for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(_MIX_COLUMNS)):
@@ -255,9 +228,6 @@ def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
 
 
 def _source_samples(source: str) -> Iterator[Sample]:
-    from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
-    from evalsuite.conversations.source import open_source
-
     rows = open_source(source)
     kind = detect_format(rows.columns, source)
     for row in rows:

@@ -57,24 +57,19 @@ def choose_devices(config: TrainingConfig) -> Devices:
             f"{config.micro_batch_size}; change one of them"
         )
     bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and kind == "cuda")
-    return Devices(
-        kind=kind,
-        n=n,
-        name=torch.cuda.get_device_name(0) if n_gpus else "",
-        bfloat16=bfloat16,
-        attention=_attention(config, kind, bfloat16=bfloat16),
-        liger=_liger(config, kind),
-    )
+    name = torch.cuda.get_device_name(0) if n_gpus else ""
+    attention = _attention(config, kind, bfloat16=bfloat16)
+    return Devices(kind, n, name, bfloat16, attention, _liger(config, kind))
 
 
-def training_flops(n_parameters: int, n_layers: int, hidden: int, n_tokens: int, mean_length: float) -> float:
-    """Return the FLOPs of one forward and backward pass over ``n_tokens``, without recomputation.
+def training_flops(n_parameters: int, n_layers: int, hidden: int, mean_length: float) -> float:
+    """Return the FLOPs of a forward and backward pass per token, without recomputation.
 
-    6 per parameter and token, plus 6 * layers * hidden * length for causal attention (half of the full
+    6 per parameter, plus 6 * layers * hidden * length for causal attention (half of the full
     matrix). ``mean_length`` is that of a conversation, since packed conversations do not attend to each
     other. Source: PaLM, appendix B, with causal attention.
     """
-    return n_tokens * (6.0 * n_parameters + 6.0 * n_layers * hidden * mean_length)
+    return 6.0 * n_parameters + 6.0 * n_layers * hidden * mean_length
 
 
 def _attention(config: TrainingConfig, kind: str, *, bfloat16: bool) -> str:

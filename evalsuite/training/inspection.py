@@ -45,7 +45,8 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
 
     text = Text()
     for token in document["example"]["tokens"]:
-        text.append(_visible(token["text"]), style="bold green" if token["loss"] else "dim")
+        # Line ends are shown.
+        text.append(token["text"].replace("\n", "⏎\n"), style="bold green" if token["loss"] else "dim")
     console.print(text)
     counts, example = TokenCounts(**document["counts"]), document["example"]
     n_loss = sum(token["loss"] for token in example["tokens"])
@@ -74,8 +75,3 @@ def _example(prepared: Prepared, folder: Path, row: int) -> dict[str, Any]:
         for number, label in zip(example["input_ids"], example["labels"], strict=True)
     ]
     return {"conversation_hash": example["conversation_hash"], "tokens": tokens}
-
-
-def _visible(text: str) -> str:
-    """Show line ends."""
-    return text.replace("\n", "⏎\n")

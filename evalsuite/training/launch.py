@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from evalsuite.errors import TrainingError
 from evalsuite.files import read_json, write_text
 from evalsuite.serving.guarded import Guarded
@@ -48,8 +50,6 @@ def launch_command(plan: Plan, plan_file: Path, config_file: Path) -> list[str]:
 
 def launch(plan: Plan) -> None:
     """Run the plan in ``plan.devices.n`` processes; raises TrainingError with the message of the failed process."""
-    import yaml
-
     plan_file, config_file = plan.write(), plan.folder / "accelerate.yaml"
     write_text(config_file, yaml.safe_dump(accelerate_config(plan), sort_keys=True))
     failure = plan.folder / "failure.json"

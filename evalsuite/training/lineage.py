@@ -11,6 +11,7 @@ from typing import Any
 
 from evalsuite.training.data import TokenCounts, TrainingData
 from evalsuite.training.plan import Plan
+from judges.statistics import bootstrap_ci_of
 
 SCHEMA = 1
 _PACKAGES = ("evalsuite", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
@@ -25,6 +26,7 @@ def training_document(
     """
     mix = data.mix or {}
     dgms = [str(name) for name in mix.get("dgms") or []]
+    installed = {name: metadata.version(name) for name in _PACKAGES if find_spec(name)}
     return {
         "schema": SCHEMA,
         **facts,
@@ -43,7 +45,7 @@ def training_document(
         "learning_rate": plan.config.rate,
         "seed": plan.seed,
         "devices": asdict(plan.devices),
-        "versions": versions(),
+        "versions": {"python": platform.python_version()} | installed,
         "loss": outcome["loss"],
         "held_out": held_out_figures(outcome["held_out"]),
         "seconds": round(outcome["seconds"], 3),
@@ -57,8 +59,6 @@ def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> 
 
     The interval resamples conversations, since the tokens of one are not independent.
     """
-    from judges.statistics import bootstrap_ci_of
-
     if losses is None:
         return None
     before, after = losses["before"], losses["after"]
@@ -78,8 +78,3 @@ def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> 
         "change": change(range(n)),
         "change_ci95": None if interval is None else list(interval),
     }
-
-
-def versions() -> dict[str, str]:
-    installed = {name: metadata.version(name) for name in _PACKAGES if find_spec(name)}
-    return {"python": platform.python_version(), **installed}

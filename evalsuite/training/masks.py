@@ -79,7 +79,9 @@ def end_of_turn(form: ChatFormat) -> int:
         raise CheckpointError(
             "the chat template does not write an answer right after its generation prompt; give another chat_template"
         )
-    control = control_ids(form)
+    tokenizer = form.tokenizer
+    control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    control.update(tokenizer.all_special_ids)
     end = next((token for token in whole[len(prompt) :] if token in control), None)
     if end is None:
         raise CheckpointError(
@@ -89,19 +91,13 @@ def end_of_turn(form: ChatFormat) -> int:
     return end
 
 
-def control_ids(form: ChatFormat) -> frozenset[int]:
-    added = {number for number, token in form.tokenizer.added_tokens_decoder.items() if token.special}
-    return frozenset(added | set(form.tokenizer.all_special_ids))
-
-
 def mark_answers(form: ChatFormat, messages: Sequence[Message], end_id: int) -> Marked | Dropped:
     """Tokenise a conversation exactly as it would be served and locate every answer in it.
 
     ``end_id`` is ``end_of_turn(form)``. Turns after the last answer are removed. An earlier answer that the
     template rewrites once later turns follow (without its reasoning, for example) has no loss.
     """
-    turns = _answer_turns(messages)
-    if not turns:
+    if not (turns := _answer_turns(messages)):
         return Dropped("no_answer")
     if any(turn == 0 or messages[turn - 1].role == "assistant" for turn in turns):
         return Dropped("bad_roles")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,20 +54,15 @@ class Plan:
     def write(self) -> Path:
         """Write the plan to plan.json in its folder and return the path."""
         path = self.folder / "plan.json"
-        write_json(path, asdict(self) | {"config": self.config.model_dump(mode="json")})
+        # What is not set is left out: the config refuses LoRA settings without method: lora.
+        write_json(path, asdict(self) | {"config": self.config.model_dump(mode="json", exclude_unset=True)})
         return path
 
 
 def read_plan(path: Path) -> Plan:
-    values: Mapping[str, Any] = read_json(path)
-    return Plan(
-        **{
-            **values,
-            "config": TrainingConfig.model_validate(_set_only(values["config"])),
-            "devices": Devices(**values["devices"]),
-            "log_to": tuple(values["log_to"]),
-        }
-    )
+    values: dict[str, Any] = read_json(path)
+    config, devices = TrainingConfig.model_validate(values["config"]), Devices(**values["devices"])
+    return Plan(**values | {"config": config, "devices": devices, "log_to": tuple(values["log_to"])})
 
 
 def count_steps(config: TrainingConfig, n_windows: int, n_devices: int) -> int:
@@ -82,8 +76,3 @@ def count_steps(config: TrainingConfig, n_windows: int, n_devices: int) -> int:
 def shrink_warmup(warmup: int, steps: int) -> int:
     """Return the warm-up steps: ``warmup``, or a tenth of ``steps`` if it is more than half of them."""
     return warmup if warmup * 2 <= steps else max(1, round(steps * _SHRUNK_SHARE)) if steps > 1 else 0
-
-
-def _set_only(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the LoRA settings without ``method: lora``, where the config rejects them."""
-    return {key: value for key, value in config.items() if key != "lora" or config["method"] == "lora"}

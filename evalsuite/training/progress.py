@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evalsuite.progress import Progress
 
@@ -23,7 +23,6 @@ class TrainingProgress:
     flops_per_token: float = 0.0
     peak_flops: float | None = None
     before: float = 0.0
-    curve: list[tuple[int, float]] = field(default_factory=list)
     _tokens: int = 0
     _started_at: float = 0.0
     _first_step: int = 0
@@ -59,8 +58,7 @@ class TrainingProgress:
         self._step = step
         self.show.update(TASK, step, self.steps)
 
-    def at_loss(self, step: int, loss: float) -> None:
-        self.curve.append((step, loss))
+    def at_loss(self, loss: float) -> None:
         self.show.step(self.summary(loss))
 
     def summary(self, loss: float) -> str:

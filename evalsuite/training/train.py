@@ -91,13 +91,18 @@ def train(
 def open_recipe(path: Path, out: Path, data: str | None, contamination: Contamination, progress: Progress) -> Prepared:
     """Read the recipe, build its mix next to ``out`` if no ``data`` is given, and check all inputs."""
     recipe = read_recipe(path)
-    config = _section(recipe, path)
+    if recipe.sft is None:
+        raise UsageError(f"{path} has no sft section; add one with at least base: MODEL")
     if data is None:
         if recipe.mix is None:
             raise UsageError(f"{path} has no mix section; add one, or give the data with --data")
-        folder = out.resolve()
-        data = _build_mix(recipe, folder.with_name(f"{folder.name}.mix"), contamination, progress)
-    return prepare(recipe, config, data, progress)
+        from evalsuite.mix.build import ContaminationConfig, build_mix
+
+        folder = out.resolve().with_name(f"{out.resolve().name}.mix")
+        checked = ContaminationConfig(None if contamination == "off" else contamination)
+        build_mix(recipe, folder, progress, contamination=checked)
+        data = str(folder)
+    return prepare(recipe, recipe.sft, data, progress)
 
 
 def prepare(recipe: Recipe, config: TrainingConfig, data: str, progress: Progress) -> Prepared:
@@ -116,28 +121,14 @@ def prepare(recipe: Recipe, config: TrainingConfig, data: str, progress: Progres
     end_id = end_of_turn(form)
     opened = open_training_data(data)
     settings = {key: value for key, value in config.model_dump(mode="json").items() if key not in _NOT_IN_IDENTITY}
-    identity = text_sha256(
-        json.dumps(
-            [
-                SCHEMA,
-                recipe.name,
-                recipe.seed,
-                settings,
-                base.fingerprint,
-                base.tokenizer_sha256,
-                template,
-                opened.fingerprint,
-            ],
-            sort_keys=True,
-        )
-    )
+    inputs = [base.fingerprint, base.tokenizer_sha256, template, opened.fingerprint]
+    identity = text_sha256(json.dumps([SCHEMA, recipe.name, recipe.seed, settings, *inputs], sort_keys=True))
     return Prepared(recipe, config, base, form, end_id, opened, identity)
 
 
 def tokenise(prepared: Prepared, folder: Path, progress: Progress) -> TokenCounts:
     """Write the verified tokens to ``folder`` unless they are complete already, and log what was left out."""
-    counts = read_counts(folder)
-    if counts is None:
+    if (counts := read_counts(folder)) is None:
         progress.begin("tokens", None)
         counts = write_tokens(
             prepared.data,
@@ -210,7 +201,8 @@ def _plan(
     n_windows = _pack(work / "tokens", config.max_length, progress) if packed else counts.n_trained
     steps = count_steps(config, n_windows, devices.n)
     plan = Plan(
-        base=_absolute(config.base),
+        # Absolute, so that an adapter finds a local base from any working directory.
+        base=str(local.resolve()) if (local := Path(config.base).expanduser()).is_dir() else config.base,
         base_folder=str(prepared.base.path),
         template=str(prepared.form.template),
         end_id=prepared.end_id,
@@ -287,21 +279,6 @@ def _summary(plan: Plan) -> list[str]:
     return lines
 
 
-def _section(recipe: Recipe, path: Path) -> TrainingConfig:
-    if recipe.sft is None:
-        raise UsageError(f"{path} has no sft section; add one with at least base: MODEL")
-    return recipe.sft
-
-
-def _build_mix(recipe: Recipe, folder: Path, contamination: Contamination, progress: Progress) -> str:
-    from evalsuite.mix.build import ContaminationConfig, build_mix
-
-    build_mix(
-        recipe, folder, progress, contamination=ContaminationConfig(None if contamination == "off" else contamination)
-    )
-    return str(folder)
-
-
 def _template(source: str, progress: Progress) -> str:
     """Return the chat template of a Jinja file or of another checkpoint."""
     path = Path(source).expanduser()
@@ -313,16 +290,9 @@ def _template(source: str, progress: Progress) -> str:
             raise UsageError(f"cannot read the chat template {source}: {reason}; give a Jinja file in UTF-8") from error
     if path.suffix in {".jinja", ".j2"}:
         raise UsageError(f"chat template {source} not found; give a Jinja file or a model with a template")
-    template = resolve(source, on_step=progress.step).chat_template
-    if template is None:
+    if (template := resolve(source, on_step=progress.step).chat_template) is None:
         raise CheckpointError(f"{source} has no chat template either; give a Jinja file or another model")
     return template
-
-
-def _absolute(base: str) -> str:
-    """Return a local base as an absolute path, so that an adapter finds it from any working directory."""
-    path = Path(base).expanduser()
-    return str(path.resolve()) if path.is_dir() else base
 
 
 def _check_loggers(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 from trl import SFTTrainer
 
 from evalsuite.errors import TrainingError
@@ -97,34 +97,21 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self._progress = progress
         self._on_begin = on_begin
 
-    def on_train_begin(self, _args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
+    def on_train_begin(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         self._on_begin()
         self._progress.begin(state.global_step)
-        return control
 
-    def on_step_end(self, _args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
+    def on_step_end(self, _args: Any, state: TrainerState, _control: Any, **_: Any) -> None:
         self._progress.at_step(state.global_step)
-        return control
 
-    def on_log(
-        self,
-        _args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
-        **_: Any,
-    ) -> TrainerControl:
+    def on_log(self, _args: Any, _state: TrainerState, _control: Any, logs: Any = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            self._progress.at_loss(state.global_step, float(logs["loss"]))
-        return control
+            self._progress.at_loss(float(logs["loss"]))
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
+    def on_save(self, args: TrainingArguments, state: TrainerState, _control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             write_json(folder / COMPLETE_MARK, {"step": state.global_step, "seconds": self._progress.seconds})
-        return control
 
 
 def last_complete_checkpoint(folder: Path) -> tuple[str, float] | None:

@@ -5,6 +5,7 @@ The launcher starts ``python -m evalsuite.training.worker PLAN`` on each device.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,12 +15,7 @@ from typing import Any
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import LogProgress, NoProgress, Progress
-from evalsuite.training.checkpoint_out import (
-    stops_at,
-    write_adapter_base,
-    write_generation_config,
-    write_tokenizer,
-)
+from evalsuite.training.checkpoint_out import stops_at, write_adapter_base, write_generation_config, write_tokenizer
 from evalsuite.training.devices import training_flops
 from evalsuite.training.plan import Plan, read_plan
 from evalsuite.training.progress import TrainingProgress
@@ -70,9 +66,9 @@ def _run_training(plan: Plan, show: Progress, model: Any) -> None:
     tokens = plan.folder / "tokens"
     # Creating the arguments initialises distributed training, which must precede loading sharded weights.
     arguments = training_arguments(plan)
-    model = (
-        model if model is not None else load_model(plan.base_folder, plan.devices.attention, frozen_bf16=_frozen(plan))
-    )
+    if model is None:
+        frozen = plan.config.method == "lora" and plan.devices.bfloat16
+        model = load_model(plan.base_folder, plan.devices.attention, frozen_bf16=frozen)
     resumed = last_complete_checkpoint(plan.checkpoints)
     progress = _progress(plan, model, show, resumed[1] if resumed else 0.0)
     held_out = Dataset.from_file(str(tokens / "held_out.arrow"))
@@ -169,9 +165,8 @@ def _rows(plan: Plan) -> Any:
 
     if plan.packed:
         return load_from_disk(str(plan.folder / "tokens" / "windows"))
-    return Dataset.from_file(str(plan.folder / "tokens" / "train.arrow")).select_columns(
-        ["input_ids", "labels", "length"]
-    )
+    rows = Dataset.from_file(str(plan.folder / "tokens" / "train.arrow"))
+    return rows.select_columns(["input_ids", "labels", "length"])
 
 
 def _tokenizer(plan: Plan) -> Any:
@@ -193,19 +188,11 @@ def _lora(plan: Plan) -> Any:
     )
 
 
-def _frozen(plan: Plan) -> bool:
-    return plan.config.method == "lora" and plan.devices.bfloat16
-
-
 def _progress(plan: Plan, model: Any, show: Progress, before: float) -> TrainingProgress:
     config = model.config.get_text_config()
-    flops = training_flops(
-        sum(parameter.numel() for parameter in model.parameters()),
-        config.num_hidden_layers,
-        config.hidden_size,
-        1,
-        plan.n_tokens / plan.n_conversations,
-    )
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    mean_length = plan.n_tokens / plan.n_conversations
+    flops = training_flops(n_parameters, config.num_hidden_layers, config.hidden_size, mean_length)
     peak = plan.devices.peak_flops
     return TrainingProgress(show, plan.steps, flops, None if peak is None else peak * plan.devices.n, before)
 
@@ -296,18 +283,12 @@ def _out_of_memory_message(plan: Plan) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one of several training processes; rank 0 shows progress on stderr, failures go to the work folder."""
-    import os
-
     plan = read_plan(Path(arguments[0]))
     n_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if n_processes != plan.devices.n:
-        write_json(
-            plan.folder / "failure.json",
-            {"message": f"the launcher started {n_processes} processes, not {plan.devices.n}; set devices: 1"},
-        )
-        return TrainingError.exit_code
     show: Progress = LogProgress() if os.environ.get("RANK", "0") == "0" else NoProgress()
     try:
+        if n_processes != plan.devices.n:
+            raise TrainingError(f"the launcher started {n_processes} processes, not {plan.devices.n}; set devices: 1")
         run_training(plan, show)
     except EvalsuiteError as error:
         write_json(plan.folder / "failure.json", {"message": str(error)})

@@ -1,6 +1,6 @@
 """An OpenAI-compatible endpoint in a process of its own: answers by the content of the question, fails on purpose.
 
-    python tests/evalsuite/scripted_endpoint.py --model candidate --model judge --latency 0.02 0.2 --faults 0.05 --log asked.jsonl
+    python tests/evalsuite/scripted_endpoint.py --model candidate --model judge --latency 0.02 0.2 --log asked.jsonl
 
 The same question gets the same answer, in this process and in the next one, so that two runs can be compared.
 Everything that is asked and sent stands in the log, one JSON object a line.

@@ -25,6 +25,7 @@ BROKEN = {
         "    name, title = 'openllm', 'Mine'\n"
         "    def load(self, options): ...\n"
         "    def row(self, item, loaded): ...\n"
+        "    def row(self, item, loaded): ...\n"
         "    async def answer(self, *a): ...\n"
         "    def mark(self, row, header): ...\n",
         "has the name 'openllm', which exists",
@@ -34,6 +35,7 @@ BROKEN = {
         "class Bad(Suite):\n"
         "    name, title = 'bad', 'Bad'\n"
         "    def load(self, options): ...\n"
+        "    def row(self, item, loaded): ...\n"
         "    def row(self, item, loaded): ...\n"
         "    async def answer(self, *a): ...\n",
         "has no mark",

@@ -112,7 +112,7 @@ def mt_bench_file(tmp_path: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("score", [HUGE, math.nan, math.inf])
 def test_a_judgment_whose_score_is_no_number_is_refused(tmp_path, score):
-    with pytest.raises(DataError, match=r"judgment 2: .*`\$\.score`"):
+    with pytest.raises(DataError, match=r"judgment 2: 'score' must be a finite number"):
         MtBench().score_recorded(mt_bench_file(tmp_path, score=score), SuiteOptions())
 
 
@@ -256,7 +256,7 @@ def test_an_answer_that_cannot_be_read_is_never_taken_for_one(tmp_path, value):
 
 @pytest.mark.parametrize("changes", [{"suites": 5}, {"suites": [5]}, {"vllm_args": [5]}, {"vllm_args": 0.5}])
 def test_settings_of_an_odd_kind_are_a_usage_error(changes):
-    with pytest.raises(UsageError, match="is not (a list|key=value)"):
+    with pytest.raises(UsageError, match=r"is not (a list|key=value)"):
         read_config({"models": ["x"], **changes})
 
 

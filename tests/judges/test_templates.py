@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judges import templates
-from judges.templates import fill, judge_template, placeholders_of, render, template_folder
+from judges.templates import JudgeTemplate, fill, judge_template, placeholders_of, template_folder
 
 
 @pytest.mark.parametrize(
@@ -52,19 +52,18 @@ def test_every_template_is_strict_about_its_values():
     for name in names:
         if "{{" in (template_folder() / f"{name}.jinja").read_text():
             with pytest.raises(jinja2.UndefinedError):
-                render(name)
+                JudgeTemplate((template_folder() / f"{name}.jinja").read_text()).messages()
 
 
 def test_values_are_data_and_never_rendered_or_escaped():
     answer = "{{ nonce }} {% raw %} {# x #} <b>&amp;</b> {response}"
-    text = render("mixeval_free_form", prompt="Q", targets=["G"], response=answer, nonce="K")
-    assert f"\n{answer}\n" in text
+    messages = judge_template("mixeval_free_form").messages(prompt="Q", targets=["G"], response=answer, nonce="K")
+    assert f"\n{answer}\n" in messages[-1].content
 
 
 def test_an_unknown_template_raises_with_the_known_names():
-    for use in (render, judge_template):
-        with pytest.raises(ValueError, match=r"unknown judge template 'nosuch'; known: .*mixeval_option"):
-            use("nosuch")
+    with pytest.raises(ValueError, match=r"unknown judge template 'nosuch'; known: .*mixeval_option"):
+        judge_template("nosuch")
 
 
 def test_templates_inside_an_installed_package_come_first(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import read_json, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Row
 from evalsuite.suites.harness.rows import is_protected, sample_row, with_missing_marks, without_text
@@ -136,7 +136,9 @@ def read_results(path: Path) -> dict[str, Any]:
         groups = msgspec.convert(document, _Document).group_subtasks
         tuple(TopologicalSorter(groups).static_order())
     except (msgspec.ValidationError, UnicodeError) as error:
-        raise DataError(f"{file} is not what lm-eval writes ({error}); give lm-eval's own results*.json") from error
+        raise DataError(
+            f"{file} is not what lm-eval writes ({plain_fault(error)}); give lm-eval's own results*.json"
+        ) from error
     except CycleError as error:
         group = error.args[1][0]
         raise DataError(f"{file}: the group {group!r} contains itself; give lm-eval's own results*.json") from error
@@ -267,7 +269,9 @@ def _converted(path: Path, convert: Callable[[bytes], _RowT]) -> Iterator[_RowT]
                     if line.strip():
                         yield convert(line)
                 except (msgspec.MsgspecError, KeyError, ValueError, RecursionError) as error:
-                    raise DataError(f"{path} line {number} is not a sample of lm-eval ({error})") from error
+                    raise DataError(
+                        f"{path} line {number} is not a sample of lm-eval ({plain_fault(error)})"
+                    ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -9,7 +9,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from evalsuite.records.rows import Row
-from evalsuite.suites.base import count_unscored, doubt, marked, mean, scored_values
+from evalsuite.suites.base import count_unscored, doubt, marked, mean, scored_values, verdict_on
 from evalsuite.suites.mixeval.prompts import SPLITS, right_letter
 from evalsuite.suites.types import Scores
 from judges.extraction import choice_as_published, free_form_is_correct_by_rule, parse_choice_by_rule
@@ -37,12 +37,10 @@ def marked_by_judge(row: Row, *, as_published: bool) -> Row:
 
     ``as_published`` believes the verdicts of a recorded file that MixEval drew at random.
     """
-    verdict = row.verdict()
-    value: Any = None if verdict is None else verdict.unscored or verdict.value
-    if as_published and verdict is not None and verdict.recorded is not None:
+    verdict = verdict_on(row)
+    value: Any = verdict.unscored or verdict.value
+    if as_published and verdict.recorded is not None:
         value = verdict_value(verdict.recorded, row.facts)
-    if value is None:
-        value = Unscored("no_judge")
     if isinstance(value, Unscored):
         return marked(row, [value], score=None)
     return marked(row, score=float(value == right_letter(row.facts)) if isinstance(value, str) else value)

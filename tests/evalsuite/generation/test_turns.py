@@ -12,8 +12,9 @@ from evalsuite.conversations.formats import Conversation, prompts_of
 from evalsuite.errors import CheckpointError
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Mark, Prompted, SeenConversations
+from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import Columns, Row, ShardWriter, file_name
-from evalsuite.generation.turns import AnswerSettings, Turn, answer_conversation
+from evalsuite.generation.turns import Turn, answer_conversation
 from evalsuite.serving.requests import Completion
 from judges.types import Message, Unscored
 from tests.evalsuite.scripted_chat import ScriptedChat
@@ -36,9 +37,8 @@ def conversation(*pairs, name="h"):
 
 
 def answer_settings(**changes):
-    return AnswerSettings(
-        **({"policy": "own", "max_new_tokens": 5, "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes)
-    )
+    given = {"policy": "own", "max_new_tokens": 5, "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes
+    return GenerateConfig(models=("demo",), prompts="chats.jsonl", out="answers", **given)
 
 
 THREE = (("user", "a"), ("assistant", "A"), ("user", "b"), ("assistant", "B"), ("user", "c"))

@@ -235,12 +235,12 @@ def test_805_rows_without_known_instructions_keep_the_files_order(tmp_path, monk
     [
         ([], "is not a list of annotations"),
         ({"a": 1}, "is not a list of annotations"),
-        ([{"instruction": "x"}], "row 0: Object missing required field `output_1`; expected"),
+        ([{"instruction": "x"}], "row 0: 'output_1' is missing; expected"),
         ([annotation(0), annotation(1, generator_2="other")], r"mixes 2 models \(my-model, other\)"),
         ([annotation(0), annotation(1, generator_1="other")], "mixes 2 baselines"),
         ([annotation(0), annotation(0)], "duplicate instruction 'instruction 0'"),
-        ([annotation(0), annotation(1, output_1=None)], r"row 1: Expected `str`, got `null` - at `\$\.output_1`"),
-        ([annotation(0, output_1=3)], r"row 0: Expected `str`, got `int` - at `\$\.output_1`"),
+        ([annotation(0), annotation(1, output_1=None)], "row 1: 'output_1' must be a text, not null"),
+        ([annotation(0, output_1=3)], "row 0: 'output_1' must be a text, not a whole number"),
     ],
 )
 def test_unusable_files_are_refused_in_one_line(tmp_path, rows, message):

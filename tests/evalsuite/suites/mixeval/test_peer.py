@@ -198,7 +198,7 @@ def test_a_folder_with_responses_and_judged_files_is_read_by_the_parser(tmp_path
     [
         ('{"problem_type": "free-form"\n', r"answers.jsonl line 2"),
         ("[1]\n", r"answers.jsonl line 2"),
-        ('{"problem_type": "essay"}\n', r"answers.jsonl row 2: Invalid value 'essay' - at `\$\.problem_type`"),
+        ('{"problem_type": "essay"}\n', r"answers\.jsonl row 2: 'problem_type' has the unknown value 'essay'"),
         (json.dumps(free_row("0", response="x")) + "\n", r"duplicate id '0'"),
         (json.dumps(free_row("1")) + "\n", r"id '1': 'response' is missing"),
         (json.dumps(free_row("1", response=["x"])) + "\n", r"id '1': 'response' is missing or not text"),

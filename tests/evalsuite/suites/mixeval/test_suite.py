@@ -190,14 +190,14 @@ def test_missing_instruction_lines_are_named() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"problem_type": "open"}, r"Invalid value 'open' - at `\$\.problem_type`"),
-        ({"prompt": None}, r"Expected `str`, got `null` - at `\$\.prompt`"),
-        ({"target": []}, r"of length >= 1 - at `\$\.target`"),
+        ({"problem_type": "open"}, "'problem_type' has the unknown value 'open'"),
+        ({"prompt": None}, "'prompt' must be a text, not null"),
+        ({"target": []}, "'target' must be a list of length >= 1"),
         ({"target": [3]}, "index of one of 3 options"),
         ({"target": ["x"]}, "index of one of 3 options"),
         ({"target": [0, 1]}, "index of one of 3 options"),
-        ({"options": ["one"]}, r"of length >= 2 - at `\$\.options`; expected .* 2 to 26"),
-        ({"options": ["o"] * 27}, r"of length <= 26 - at `\$\.options`"),
+        ({"options": ["one"]}, r"'options' must be a list of length >= 2; expected .* 2 to 26"),
+        ({"options": ["o"] * 27}, "'options' must be a list of length <= 26"),
     ],
 )
 def test_a_broken_item_is_named(fault: dict, words: str) -> None:

@@ -1,0 +1,156 @@
+"""How a command ends: one sentence on stderr and an exit code; a traceback only with ``--debug`` or in a file.
+
+    0    done
+    1    done, but more items are unscored than --max-unscored allows, or something is left out or has failed
+    2    invalid usage, configuration or data; a disk or an output that cannot be written
+    3    the model or the server failed
+    70   an unexpected error; a file holds its traceback
+    75   another process holds the lock, or a server's quota is used up: try again later
+    130  interrupted; finished answers are kept
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from evalsuite.errors import EvalsuiteError, ServerError, first_line
+from evalsuite.redaction import without_any_key, without_secrets
+
+UNUSABLE, UNEXPECTED, INTERRUPTED = 2, 70, 130
+RESUME = "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
+_REMEDIES = {
+    errno.EACCES: "change its access rights",
+    errno.EPERM: "change its access rights",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "give a writable folder",
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "remove the circular link",
+    errno.EMFILE: "raise the limit with ulimit -n",
+    errno.ENFILE: "close other programs",
+}
+"""What any access to a file may meet, with its remedy."""
+_results: list[Path] = []
+
+
+def stop_at_once(_: int, __: FrameType | None) -> None:
+    """End with one sentence and the exit code of an interrupt: nothing has begun that needs cleaning up."""
+    with suppress(OSError):
+        os.write(2, f"{RESUME}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+def stop_while_loading() -> None:
+    """Answer SIGINT and SIGTERM by :func:`stop_at_once`; ignored signals stay ignored."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop_at_once)
+
+
+def is_debugging() -> bool:
+    """Return whether --debug was given."""
+    return bool(os.environ.get("EVALSUITE_DEBUG"))
+
+
+def keep_tracebacks_in(results: Path) -> None:
+    """Write tracebacks of unexpected errors to ``results/logs/`` from now on; to the temporary folder without it."""
+    _results[:] = [results]
+
+
+def report_error(error: BaseException) -> int:
+    """Print one sentence about an error on stderr, with --debug after its traceback, and return the exit code."""
+    if is_debugging():
+        _print(without_any_key("".join(traceback.format_exception(error)).rstrip()))
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, KeyboardInterrupt):
+        _print(RESUME)
+        return INTERRUPTED
+    if isinstance(error, EvalsuiteError):
+        if isinstance(error, ServerError) and error.log_tail:
+            _print(without_secrets(error.log_tail))
+        _print(without_secrets(f"evalsuite: {error}"))
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        path = f"cannot use {error.filename}: " if error.filename else ""
+        _print(without_secrets(f"evalsuite: {path}{error.strerror}; {_REMEDIES[error.errno]} and run again"))
+        return UNUSABLE
+    _print(f"evalsuite: unexpected {_summary(error)}; {_kept(error)}")
+    return UNEXPECTED
+
+
+def _summary(error: BaseException) -> str:
+    kind, line = type(error).__name__, first_line(error)
+    return without_any_key(kind if line == kind else f"{kind}: {line}")
+
+
+def _kept(error: BaseException) -> str:
+    """Write the traceback to a file and return where it is and what to do with it."""
+    from evalsuite import __version__
+
+    # Values of options may be secret; a traceback holds no values of variables.
+    options = [each.partition("=")[0] for each in sys.argv[1:] if each.startswith("-")]
+    about = f"evalsuite {__version__}, Python {sys.version.split()[0]} on {sys.platform}; options: {' '.join(options)}"
+    text = without_any_key(f"{about}\n\n{''.join(traceback.format_exception(error))}")
+    for folder in (*(results / "logs" for results in _results if results.is_dir()), None):
+        with suppress(OSError):
+            if folder is not None:
+                folder.mkdir(exist_ok=True)
+            handle, path = tempfile.mkstemp(prefix="evalsuite-error-", suffix=".log", dir=folder)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as out:
+                out.write(text)
+            return f"please report it with {path}, which has the traceback"
+    return "please report it with its traceback: run the command again with --debug"
+
+
+def _print(text: str) -> None:
+    # Without a stderr there is nobody to tell.
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def keep_libraries_brief() -> None:
+    """Shorten what libraries and threads report to one line each; --debug keeps their tracebacks."""
+    logging.setLogRecordFactory(_brief_record)
+    logging.raiseExceptions = False
+    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
+    threading.excepthook = lambda failed: _print_thread(failed.exc_value)
+    sys.unraisablehook = lambda _: None
+
+
+def _print_thread(error: BaseException | None) -> None:
+    if error is not None:
+        _print(f"evalsuite: a thread failed with {_summary(error)}; {_kept(error)}")
+
+
+def _brief_record(  # noqa: PLR0917  (the signature of logging.LogRecord)
+    name: str,
+    level: int,
+    path: str,
+    line: int,
+    message: Any,
+    arguments: Any,
+    exc_info: Any,
+    function: str | None = None,
+    stack: str | None = None,
+    **_: Any,
+) -> logging.LogRecord:
+    """Make a log record that names its exception instead of holding its traceback."""
+    record = logging.LogRecord(name, level, path, line, message, arguments, None, function)
+    if isinstance(exc_info, tuple) and exc_info[1] is not None:
+        # A library may log arguments that do not fit its message.
+        with suppress(TypeError, ValueError):
+            record.msg, record.args = f"{record.getMessage()} ({_summary(exc_info[1])})", ()
+    return record
