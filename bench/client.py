@@ -3,7 +3,6 @@
     python bench/client.py [--requests 20000] [--in-flight 256] [--server external]
 
 The stub runs in its own process. Every request is new, so each also writes one row to the store.
-A managed server is asked over loopback with aiohttp, an external one with the OpenAI SDK.
 Goal: at least 1,500 requests per second on one core, flat memory.
 """
 

@@ -41,9 +41,8 @@ def run(*models: str, progress: Progress | None = None, **options: Any) -> list[
 def compare(*models: str, judge: str | list[str], progress: Progress | None = None, **options: Any) -> dict[str, Any]:
     """Compare models pairwise in both orders and return preferences.json.
 
-    ``judge`` is one model or a panel; ``options`` are those of ``evalsuite compare`` with
-    underscores (``prompts="alpaca_eval"``, ``method="reasoned"``, ``lineage="lineage.yaml"``).
-    Raises EvalsuiteError.
+    ``judge`` is one model or a panel; ``options`` are those of ``evalsuite compare`` with underscores
+    (``prompts="alpaca_eval"``, ``method="reasoned"``, ``lineage="lineage.yaml"``). Raises EvalsuiteError.
 
     >>> evalsuite.compare("a/", "b/", judge="judge-ckpt/")  # doctest: +SKIP
     """

@@ -6,7 +6,7 @@ A model is a local folder (safetensors, sharded or not; a LoRA adapter), a hub i
 
 from __future__ import annotations
 
-import json
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import CheckpointError, DataError, UsageError, first_line
-from evalsuite.files import exists, read_json
+from evalsuite.files import exists, parse_json, read_json, read_text
 from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.redaction import without_secrets
+from evalsuite.text import well_formed
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -31,6 +32,10 @@ TOKENIZER_FILES = (
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "tekken.json")
 _ENDPOINT = re.compile(r"(?P<name>.*?)@(?P<url>https?://.+)", re.DOTALL)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MAX_TEXT_BYTES = 1 << 26
+"""The largest JSON file or template that is read; those of published models have a few megabytes at most."""
+_MAX_HEADER_BYTES = 100_000_000
+"""The largest header that the safetensors library reads."""
 _HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
 
@@ -69,8 +74,9 @@ class Checkpoint:
     def context_length(self) -> int | None:
         """Maximum number of positions in the config, None if it has none."""
         config = self.config or {}
-        for section in (config, config.get("text_config") or {}):
-            if isinstance(value := section.get("max_position_embeddings"), int):
+        for section in (config, config.get("text_config")):
+            value = section.get("max_position_embeddings") if isinstance(section, dict) else None
+            if isinstance(value, int) and value > 0:
                 return value
         return None
 
@@ -94,19 +100,27 @@ def resolve(
     if served := _ENDPOINT.fullmatch(spec):
         return _endpoint(served["name"] or "model", served["url"])
     trust = _Trust(allow_pickle, trust_remote_code)
+    if base_url and not (_HUB_ID.fullmatch(spec) or spec == "demo" or exists(Path(spec).expanduser())):
+        return _endpoint(spec, base_url)
+    folder, name = _located(spec, trust, on_step)
+    if (folder / "adapter_config.json").is_file():
+        return _adapter(folder, name, chat_template_file, trust, on_step)
+    return _folder(folder, name, chat_template_file, trust)
+
+
+def _located(spec: str, trust: _Trust, on_step: Callable[[str], None]) -> tuple[Path, str]:
+    """Return the folder of a model and its name, after a download if need be."""
     if spec == "demo" and not Path("demo").exists():
         from evalsuite.assets import demo_checkpoint
 
-        return _folder(demo_checkpoint(on_step=on_step), "demo", chat_template_file, trust)
+        return demo_checkpoint(on_step=on_step), "demo"
     folder = Path(spec).expanduser()
     if exists(folder) and folder.is_dir():
-        return _folder(folder, folder.resolve().name, chat_template_file, trust)
+        return folder, well_formed(folder.resolve().name)
     if exists(folder):
         raise CheckpointError(f"{spec} is a file; give the checkpoint's folder")
-    if base_url and not _HUB_ID.fullmatch(spec):
-        return _endpoint(spec, base_url)
     if _HUB_ID.fullmatch(spec) and not spec.startswith(("./", "../")):
-        return _folder(_from_hub(spec, trust, on_step), spec.rpartition("/")[2], chat_template_file, trust)
+        return _from_hub(spec, trust, on_step), spec.rpartition("/")[2]
     shown = without_secrets(spec)
     raise UsageError(f"model {shown!r} not found; give an existing checkpoint folder, a hub id, demo, or NAME@URL")
 
@@ -120,6 +134,7 @@ class _Trust:
 
 
 def _endpoint(name: str, url: str) -> Checkpoint:
+    name = well_formed(name)
     # The fingerprint is public: a password must not be guessable from it.
     fingerprint = text_sha256(f"endpoint\x1f{name}\x1f{without_secrets(url)}")
     return Checkpoint(name=name, path=None, fingerprint=fingerprint, endpoint=url)
@@ -139,8 +154,6 @@ def _from_hub(repo: str, trust: _Trust, on_step: Callable[[str], None]) -> Path:
 
 
 def _folder(folder: Path, name: str, template_file: Path | None, trust: _Trust) -> Checkpoint:
-    if (folder / "adapter_config.json").is_file():
-        return _adapter(folder, name, template_file, trust)
     config = _read_config(folder / "config.json")
     weights = _weight_files(folder, allow_pickle=trust.pickle)
     code = sorted(folder.glob("*.py")) if trust.remote_code else []
@@ -162,8 +175,10 @@ def _folder(folder: Path, name: str, template_file: Path | None, trust: _Trust) 
     )
 
 
-def _adapter(folder: Path, name: str, template_file: Path | None, trust: _Trust) -> Checkpoint:
-    """Return a LoRA adapter on its base model."""
+def _adapter(
+    folder: Path, name: str, template_file: Path | None, trust: _Trust, on_step: Callable[[str], None]
+) -> Checkpoint:
+    """Return a LoRA adapter on its base model, which must be a full checkpoint."""
     settings = _read_config(folder / "adapter_config.json")
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
@@ -174,12 +189,16 @@ def _adapter(folder: Path, name: str, template_file: Path | None, trust: _Trust)
     base_spec = settings.get("base_model_name_or_path")
     if not isinstance(base_spec, str) or not base_spec:
         raise CheckpointError(f"{folder / 'adapter_config.json'} has no base_model_name_or_path; add it")
+    if not isinstance(rank := settings.get("r", 16), int) or rank < 1:
+        raise CheckpointError(f"{folder / 'adapter_config.json'} has the rank r={rank!r}; save the adapter again")
+    about = f"the base model {base_spec!r} of the adapter {folder}"
     try:
-        base = resolve(base_spec, allow_pickle=trust.pickle, trust_remote_code=trust.remote_code)
+        base_folder, base_name = _located(base_spec, trust, on_step)
     except UsageError as error:
-        raise CheckpointError(
-            f"the base model {base_spec!r} of the adapter {folder} was not found; put it at that path"
-        ) from error
+        raise CheckpointError(f"{about} was not found; put it at that path") from error
+    if (base_folder / "adapter_config.json").is_file():
+        raise CheckpointError(f"{about} is an adapter itself; merge it into its base and name the result")
+    base = _folder(base_folder, base_name, None, trust)
     template = _chat_template(folder, template_file)
     return replace(
         base,
@@ -195,9 +214,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path.parent} has no {path.name}; give the folder that save_pretrained wrote")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path} ({error}); save the checkpoint again") from error
+        config = read_json(path, _MAX_TEXT_BYTES, "save the checkpoint again")
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} is not a JSON object; save the checkpoint again")
     return config
@@ -213,7 +232,7 @@ def _weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
             )
         files = [folder / shard for shard in shards]
     else:
-        files = sorted(folder.glob("*.safetensors"))
+        files = sorted(file for file in folder.glob("*.safetensors") if file.is_file())
     if not files:
         pickles = sorted([*folder.glob("pytorch_model*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
         if not pickles:
@@ -234,7 +253,13 @@ def _weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
 def _shards(folder: Path) -> list[str] | None:
     """Return the names of the weight files that the index lists, None without an index."""
     index = folder / "model.safetensors.index.json"
-    return sorted(set(_read_config(index).get("weight_map", {}).values())) if index.is_file() else None
+    if not index.is_file():
+        return None
+    weight_map = _read_config(index).get("weight_map", {})
+    names = weight_map.values() if isinstance(weight_map, dict) else [None]
+    if not all(isinstance(name, str) and name not in ("", "..") and Path(name).name == name for name in names):
+        raise CheckpointError(f"weight_map in {index} does not name files of the folder; copy the index again")
+    return sorted(set(names))
 
 
 def _check_safetensors(path: Path) -> None:
@@ -243,24 +268,30 @@ def _check_safetensors(path: Path) -> None:
     try:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
-            header = json.loads(handle.read(length)) if 0 < length <= size - 8 else None
-        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"] if header else []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if 0 < length <= size - 8 and length > _MAX_HEADER_BYTES:
+                raise ValueError(f"its header claims {length:,} bytes")
+            header = parse_json(handle.read(length).decode("utf-8")) if 0 < length <= size - 8 else None
+        entries = [entry for key, entry in header.items() if key != "__metadata__"] if header is not None else []
+        end = max((operator.index(entry["data_offsets"][1]) for entry in entries), default=None)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a safetensors file ({error}); copy it again") from error
-    if header is None or (ends and 8 + length + max(ends) != size):
-        expected = "a header" if header is None else f"{8 + length + max(ends):,} bytes"
+    if header is None or (end is not None and 8 + length + end != size):
+        expected = "a header" if end is None else f"{8 + length + end:,} bytes"
         raise CheckpointError(f"{path} is truncated: it has {size:,} bytes, its header needs {expected}; copy it again")
 
 
 def _chat_template(folder: Path, override: Path | None) -> str | None:
     if override is not None:
         try:
-            return override.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the chat template {override} ({error}); give a Jinja file") from error
+            return read_text(override, _MAX_TEXT_BYTES, "give a Jinja file")
+        except DataError as error:
+            raise UsageError(f"--chat-template: {error}") from error
     plain = folder / "chat_template.jinja"
     if plain.is_file():
-        return plain.read_text(encoding="utf-8")
+        try:
+            return read_text(plain, _MAX_TEXT_BYTES, "save it as UTF-8, or pass --chat-template")
+        except DataError as error:
+            raise CheckpointError(str(error)) from error
     for file in ("chat_template.json", "tokenizer_config.json"):
         if not (folder / file).is_file():
             continue
@@ -268,9 +299,9 @@ def _chat_template(folder: Path, override: Path | None) -> str | None:
         if isinstance(template, str):
             return template
         if isinstance(template, list):
-            named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-            if isinstance(named.get("default"), str):
-                return str(named["default"])
+            named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+            if named and isinstance(text := named[0].get("template"), str):
+                return text
     return None
 
 
@@ -310,7 +341,7 @@ def generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:
         path = folder / "generation_config.json"
         if path.is_file():
             try:
-                settings = read_json(path)
+                settings = read_json(path, _MAX_TEXT_BYTES)
             except DataError:
                 return {}
             return settings if isinstance(settings, dict) else {}

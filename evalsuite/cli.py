@@ -1,14 +1,11 @@
-"""Arguments in, exit code out, nothing else.
-
-Exit codes: 0 done; 1 done, but more items are unscored than --max-unscored allows; 2 wrong
-usage, config or data; 3 the model or the server failed; 130 interrupted.
-"""
+"""Arguments in, exit code out, nothing else; the exit codes are in ``evalsuite.exits``."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from asyncio import CancelledError
 from typing import Annotated
 
 import typer
@@ -29,7 +26,7 @@ from evalsuite.commands.run import run
 from evalsuite.commands.score import score
 from evalsuite.commands.sft import sft
 from evalsuite.commands.study import study
-from evalsuite.interrupt import stop_while_loading
+from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
 from evalsuite.suites.registry import default_suites
 
 app = typer.Typer(
@@ -92,8 +89,9 @@ def main() -> None:
     """Run the command line."""
     # SIGTERM cleans up like Ctrl-C does; before the work begins there is nothing to clean up.
     stop_while_loading()
-    app()
-
-
-if __name__ == "__main__":
-    main()
+    if "--debug" not in sys.argv:
+        keep_libraries_brief()
+    try:
+        app()
+    except (Exception, KeyboardInterrupt, CancelledError) as error:  # The unexpected, from any command.
+        sys.exit(report_error(error))

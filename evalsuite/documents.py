@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 import msgspec
 import pydantic
 
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import read_jsonl
 from evalsuite.validation import faults_of
@@ -34,14 +35,6 @@ class Document(pydantic.BaseModel):
     def with_given(self, **fields: Any) -> Self:
         """Return the document with those of ``fields`` that hold something."""
         return self.model_copy(update={name: value for name, value in fields.items() if value})
-
-
-class Pin(Document):
-    """What a manifest keeps of an asset: the hash of its content, its source, and whether it is as pinned."""
-
-    sha256: str | None = None
-    source: str | None = None
-    pinned: bool = False
 
 
 class ModelEntry(Document):

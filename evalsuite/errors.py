@@ -5,6 +5,8 @@
     ├── DataError             2   unusable benchmark data, recorded files or results
     ├── CheckpointError       2   a model folder that cannot be served
     ├── StoreError            2   the results folder cannot be written or read
+    ├── OutputError           2   stdout is full or closed
+    ├── BusyError            75   another process holds the lock, or a server's quota is used up: try again later
     ├── TrainingError         3   a training run failed; its checkpoints are kept
     └── ServerError           3   the model server failed; has the tail of its log
 
@@ -51,6 +53,18 @@ class StoreError(EvalsuiteError):
     """The results folder cannot be written or read."""
 
     exit_code = 2
+
+
+class OutputError(EvalsuiteError):
+    """Stdout cannot be written."""
+
+    exit_code = 2
+
+
+class BusyError(EvalsuiteError):
+    """Another process holds a lock, or a server's quota is used up: the same command works later."""
+
+    exit_code = 75
 
 
 class TrainingError(EvalsuiteError):

@@ -1,12 +1,9 @@
 """How a command ends: one sentence on stderr and an exit code; a traceback only with ``--debug`` or in a file.
 
-    0    done
-    1    done, but more items are unscored than --max-unscored allows, or something is left out or has failed
-    2    invalid usage, configuration or data; a disk or an output that cannot be written
-    3    the model or the server failed
-    70   an unexpected error; a file holds its traceback
-    75   another process holds the lock, or a server's quota is used up: try again later
-    130  interrupted; finished answers are kept
+0    done 1    done, but more items are unscored than --max-unscored allows, or something is left out or has failed 2
+invalid usage, configuration or data; a disk or an output that cannot be written 3    the model or the server failed 70
+an unexpected error; a file holds its traceback 75   another process holds the lock, or a server's quota is used up: try
+again later 130  interrupted; finished answers are kept
 """
 
 from __future__ import annotations
@@ -27,19 +24,17 @@ from typing import Any
 
 from evalsuite.errors import EvalsuiteError, ServerError, first_line
 from evalsuite.redaction import without_any_key, without_secrets
+from evalsuite.text import printable
 
 UNUSABLE, UNEXPECTED, INTERRUPTED = 2, 70, 130
 RESUME = "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
 _REMEDIES = {
-    errno.EACCES: "change its access rights",
-    errno.EPERM: "change its access rights",
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its access rights"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
     errno.EROFS: "give a writable folder",
     errno.ENAMETOOLONG: "give a shorter path",
     errno.ELOOP: "remove the circular link",
     errno.EMFILE: "raise the limit with ulimit -n",
-    errno.ENFILE: "close other programs",
 }
 """What any access to a file may meet, with its remedy."""
 _results: list[Path] = []
@@ -118,7 +113,7 @@ def _kept(error: BaseException) -> str:
 def _print(text: str) -> None:
     # Without a stderr there is nobody to tell.
     with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def keep_libraries_brief() -> None:
@@ -135,22 +130,13 @@ def _print_thread(error: BaseException | None) -> None:
         _print(f"evalsuite: a thread failed with {_summary(error)}; {_kept(error)}")
 
 
-def _brief_record(  # noqa: PLR0917  (the signature of logging.LogRecord)
-    name: str,
-    level: int,
-    path: str,
-    line: int,
-    message: Any,
-    arguments: Any,
-    exc_info: Any,
-    function: str | None = None,
-    stack: str | None = None,
-    **_: Any,
-) -> logging.LogRecord:
+def _brief_record(*arguments: Any, **keywords: Any) -> logging.LogRecord:
     """Make a log record that names its exception instead of holding its traceback."""
-    record = logging.LogRecord(name, level, path, line, message, arguments, None, function)
-    if isinstance(exc_info, tuple) and exc_info[1] is not None:
+    record = logging.LogRecord(*arguments, **keywords)
+    error = record.exc_info[1] if record.exc_info else None
+    record.exc_info = record.stack_info = None
+    if error is not None:
         # A library may log arguments that do not fit its message.
         with suppress(TypeError, ValueError):
-            record.msg, record.args = f"{record.getMessage()} ({_summary(exc_info[1])})", ()
+            record.msg, record.args = f"{record.getMessage()} ({_summary(error)})", ()
     return record

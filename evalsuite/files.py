@@ -8,7 +8,8 @@ import json
 import math
 import os
 import platform
-import tempfile
+import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,6 +20,14 @@ from typing import Any
 import psutil
 
 from evalsuite.errors import DataError, StoreError
+from evalsuite.text import mapped, well_formed
+
+MAX_BYTES = 1 << 30
+"""The largest file that is read at once: larger than any that a benchmark or a tool of the field writes."""
+MAX_LINE_BYTES = 1 << 26
+_MAX_DEPTH = 200
+_REMEDY = "give a file in the benchmark's own format"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,18 +40,16 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{_machine()}-{os.getpid()}-", dir=path.parent)
+        temporary = path.parent / f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            # An answer may contain a lone surrogate; written as \\udXXX it is valid for every JSON reader.
-            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
+            # open() gives a new file the mode that the umask asks for; a lone surrogate is escaped.
+            with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
                 out.writelines(pieces)
                 out.flush()
                 os.fsync(out.fileno())
-            # mkstemp makes the file private; results should be readable by others.
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise StoreError(
@@ -101,14 +108,50 @@ def exists(path: Path) -> bool:
         return False
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON document; raises DataError with the file and the cause."""
+def read_text(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> str:
+    r"""Read a UTF-8 file of at most ``max_bytes``, with line ends as ``\n``.
+
+    Raises DataError with the file, the cause and the remedy.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as content:
+            raw = content.read(max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise DataError(f"{path} has more than {max_bytes:,} bytes; {remedy}")
+        return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON ({error}); give a file in the benchmark's own format") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); {remedy}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that others wrote; half of a surrogate pair is escaped. Raises ValueError, also for deep nesting."""
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep") from None
+    if text.count("[") + text.count("{") > _MAX_DEPTH:
+        level, depth = [document], 0
+        while level := [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise ValueError(f"nested more than {_MAX_DEPTH} deep")
+    return mapped(document, well_formed) if _SURROGATE.search(text) else document
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> Any:
+    """Read a JSON document of at most ``max_bytes``; raises DataError as :func:`read_text` does."""
+    text = read_text(path, max_bytes, remedy)
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); {remedy}") from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -122,16 +165,18 @@ def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     try:
         # As bytes: a text file decodes ahead, which would report a decoding error lines too early.
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), 1):
                 if not line.strip():
                     continue
-                row = json.loads(line.decode("utf-8"))
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(f"{path} line {number} has more than {MAX_LINE_BYTES:,} bytes; shorten it")
+                row = parse_json(line.decode("utf-8"))
                 if not isinstance(row, dict):
                     raise DataError(f"{path} line {number} is not a JSON object; give one object per line")
                 yield row
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path} line {number} is not JSON ({error}); correct it, in UTF-8") from error
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import platformdirs
 
+from evalsuite.text import well_formed
+
 
 def cache_folder() -> Path:
     """Return evalsuite's cache folder: EVALSUITE_CACHE, else the platform's user cache."""
@@ -26,7 +28,7 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, from the cache if the file has not changed."""
     real = path.resolve()
     stat = real.stat()
-    identity = f"{real}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1f{stat.st_ino}"
+    identity = well_formed(f"{real}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1f{stat.st_ino}")
     with _cache() as cache:
         row = cache.execute("SELECT sha256 FROM files WHERE identity = ?", (identity,)).fetchone()
         if row:

@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from evalsuite.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -64,7 +66,7 @@ class LogProgress(Progress):
             self._log_throttled(task, f"{task}: {done}/{total or '?'}", force=done == total)
 
     def log(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
     def _log_throttled(self, task: str, message: str, *, force: bool) -> None:
         now = time.monotonic()
@@ -78,11 +80,12 @@ class LiveProgress(Progress):
 
     def __init__(self) -> None:
         from rich import progress as bars
-        from rich.console import Console
+
+        from evalsuite.terminal import Console
 
         self._progress = bars.Progress(
             bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}"),
+            bars.TextColumn("{task.description}", markup=False),
             bars.BarColumn(bar_width=24),
             bars.MofNCompleteColumn(),
             bars.TextColumn("{task.fields[rate]}"),
@@ -116,7 +119,7 @@ class LiveProgress(Progress):
             self._rate(line)
 
     def log(self, message: str) -> None:
-        self._progress.console.print(message, highlight=False)
+        self._progress.console.print(message, highlight=False, markup=False)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -6,6 +6,8 @@ import os
 import re
 from typing import Any
 
+from evalsuite.text import mapped
+
 SECRET_VARIABLES = (
     "EVALSUITE_API_KEY",
     "OPENAI_API_KEY",
@@ -18,6 +20,8 @@ SECRET_VARIABLES = (
 
 _USER_INFO = re.compile(r"(?<=://)[^/\s\"'<>]*@")
 _QUERY_KEY = re.compile(r"(?i)(?<=[?&])((?:api[-_]?key|key|token|access_token|secret|password)=)[^&#\s\"']+")
+_KEY_VARIABLE = re.compile(r"(?i)(?:key|token|secret|password)$")
+_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk-|hf_|ghp_|xox[bp]-)[A-Za-z0-9_-]{8,}|(?<=Bearer )[^\s\"']+")
 _MIN_KEY_LENGTH = 6
 """A shorter value is not a key, and redacting it would garble ordinary text."""
 
@@ -29,16 +33,20 @@ def without_secrets(text: str) -> str:
     'judge@https://host/v1?api_key=***'
     """
     for name in SECRET_VARIABLES:
-        value = os.environ.get(name, "")
+        value = os.environ.get(name, "").strip()
         if len(value) >= _MIN_KEY_LENGTH:
             text = text.replace(value, "***")
     return _QUERY_KEY.sub(r"\1***", _USER_INFO.sub("", text))
 
 
+def without_any_key(text: str) -> str:
+    """Return ``text`` also without what looks like a key and without the value of any variable named like one."""
+    for name, value in os.environ.items():
+        if _KEY_VARIABLE.search(name) and len(value) >= _MIN_KEY_LENGTH:
+            text = text.replace(value, "***")
+    return without_secrets(_KEY.sub("***", text))
+
+
 def scrubbed(document: Any) -> Any:
     """Return a JSON-ready document with :func:`without_secrets` applied to every string in it."""
-    if isinstance(document, str):
-        return without_secrets(document)
-    if isinstance(document, dict):
-        return {key: scrubbed(value) for key, value in document.items()}
-    return [scrubbed(value) for value in document] if isinstance(document, list | tuple) else document
+    return mapped(document, without_secrets)

@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 
 import filelock
 
-from evalsuite.errors import StoreError
+from evalsuite.errors import BusyError, EvalsuiteError, StoreError
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 60.0
@@ -80,17 +80,31 @@ class Store:
             self._alive = filelock.FileLock(self._lock_path(self._owner), timeout=0)
             self._alive.acquire()
             self._delete_dead_claims()
+            self._inode = path.stat().st_ino
         except (OSError, sqlite3.Error, filelock.Timeout) as error:
-            raise StoreError(_cannot("open", path, error)) from error
+            raise _failure("open", path, error) from error
 
     @contextlib.contextmanager
     def _database(self, verb: str) -> Iterator[sqlite3.Connection]:
-        """Hold the lock over the database; raises StoreError for what SQLite or the file system report."""
+        """Hold the lock over the database.
+
+        Raises StoreError for what SQLite or the file system report, BusyError while another process writes.
+        """
         with self._lock:
             try:
+                self.require_file()
                 yield self._db
             except (sqlite3.Error, OSError) as error:
-                raise StoreError(_cannot(verb, self.path, error)) from error
+                raise _failure(verb, self.path, error) from error
+
+    def require_file(self) -> None:
+        """Raise StoreError unless the open database is still at its path: what is written elsewhere is lost."""
+        try:
+            is_there = self.path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise StoreError(f"{self.path} was deleted or replaced while in use; its answers are lost, run again")
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return the saved answer, or None."""
@@ -228,9 +242,11 @@ def _open_database(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _cannot(verb: str, path: Path, error: Exception) -> str:
+def _failure(verb: str, path: Path, error: Exception) -> EvalsuiteError:
     message = str(error)
+    if isinstance(error, filelock.Timeout) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return BusyError(f"cannot {verb} {path}: another process has locked it; run again when that process has ended")
     remedy = "give a writable folder with --results"
     if "full" in message or "No space" in message or "I/O" in message:
         remedy = "check the disk, free some space and run again"
-    return f"cannot {verb} {path}: {message}; finished answers are kept, {remedy}"
+    return StoreError(f"cannot {verb} {path}: {message}; finished answers are kept, {remedy}")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from evalsuite.documents import Scores
 from evalsuite.results.averages import AVERAGES
 from evalsuite.suites.figures import DASH, Line, shown
 from evalsuite.suites.registry import iter_suites, suite_of_key
+from evalsuite.terminal import Console
 
 
 def print_models(console: Console, models: Sequence[Scores]) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Controls of terminals (C0 without tab and newline, DEL, C1), line separators and changes of text direction."""
 _FORMULA = re.compile(
-    r"(?:^|(?<=[;\t\r\n]))(?=[\s\"'\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b]|[\t\r])"
+    r"(?<![\s;\"'\u200b\ufeff])([\s;\"'\u200b\ufeff]*+)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])"
 )
-"""Where a spreadsheet may see a cell begin with a formula; in many locales ``;`` separates cells."""
+"""The blanks, quotes and separators before a sign that may begin a formula."""
 
 
 def well_formed(text: str) -> str:
@@ -24,13 +24,13 @@ def well_formed(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def well_formed_document(value: Any) -> Any:
-    """Return a JSON document with every key and text in it :func:`well_formed`."""
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON document with ``change`` applied to every key and text in it."""
     if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, dict):
-        return {well_formed_document(key): well_formed_document(inner) for key, inner in value.items()}
-    return [well_formed_document(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return change(value)
+    if isinstance(value, Mapping):
+        return {mapped(key, change): mapped(inner, change) for key, inner in value.items()}
+    return [mapped(inner, change) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def printable(text: str) -> str:
@@ -45,6 +45,20 @@ def printable(text: str) -> str:
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Return rows as CSV in which no text is a formula to a spreadsheet; numbers keep their full precision."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([_FORMULA.sub("'", cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(out, lineterminator="\n").writerows(map(_csv_cell, row) for row in rows)
     return out.getvalue()
+
+
+def _csv_cell(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    # csv does not quote a carriage return, at which readers end the row; printable() drops it.
+    text = _FORMULA.sub(_guarded, printable(cell))
+    return f"'{text}" if text.startswith("\t") else text
+
+
+def _guarded(match: re.Match[str]) -> str:
+    """Put an apostrophe where a cell begins: at the start, or after ``;``, which separates cells in many locales."""
+    run = match[1]
+    end = max(map(run.rfind, ";\t\n")) + 1
+    return run if match.start() and not end else f"{run[:end]}'{run[end:]}"

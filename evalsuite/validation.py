@@ -6,6 +6,7 @@ everywhere: all faults at once, with the nearest known key, in our own words.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, TypeVar, get_args
 import pydantic
 
 from evalsuite.errors import DataError, UsageError, unknown
+from evalsuite.files import read_text
+from evalsuite.text import mapped, well_formed
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 Loc = tuple[int | str, ...]
@@ -45,21 +48,23 @@ _EXPECTED: Mapping[str, str] = {
 _UNION_MEMBER = re.compile(r"(str|int|float|bool)$|(tuple|list|dict|literal|constrained-\w+|function-\w+|nullable)\[")
 """What pydantic puts into a location for the member of a union that it tried."""
 _LONGEST_SHOWN = 60
+_MAX_YAML_BYTES = 1 << 22
+_MAX_YAML_VALUES = 100_000
 
 
 def read_yaml(path: Path, what: str) -> Any:
     """Read a YAML file; raises DataError for one that cannot be read, is not YAML, or has a duplicate key.
 
+    The file has at most 4 MiB, and 100,000 values with aliases expanded; a lone surrogate in a text is escaped.
     ``what`` names the kind of file in the message ("recipe", "study", "config").
     """
     import yaml
 
+    text = read_text(path, _MAX_YAML_BYTES, "give a YAML file in UTF-8")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_strict_loader())  # noqa: S506 (a SafeLoader)
-    except OSError as error:
-        raise DataError(f"cannot read the {what} {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read the {what} {path}: it is not UTF-8 text") from error
+        return mapped(yaml.load(text, Loader=_strict_loader()), well_formed)  # noqa: S506 (a SafeLoader)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DataError(f"the {what} {path} is not YAML: a value does not fit its !!tag; correct it") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f" (line {mark.line + 1})"
@@ -201,11 +206,30 @@ def _models_in(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
         yield from _models_in(inner)
 
 
+def _n_values(node: Any, counts: dict[int, float]) -> float:
+    """Count the values below a YAML node, those of an alias at each use; infinite where one contains itself."""
+    if isinstance(node.value, str):
+        return 1
+    if id(node) not in counts:
+        counts[id(node)] = math.inf
+        inner = [each for entry in node.value for each in (entry if isinstance(entry, tuple) else (entry,))]
+        counts[id(node)] = 1 + sum(_n_values(each, counts) for each in inner)
+    return counts[id(node)]
+
+
 def _strict_loader() -> Any:
     import yaml
 
     class Strict(yaml.SafeLoader):
-        """A safe loader that refuses a duplicate key, of which YAML would silently take the last."""
+        """A safe loader that refuses a duplicate key, of which YAML would silently take the last, and alias bombs."""
+
+        def get_single_node(self) -> yaml.Node | None:
+            root = super().get_single_node()
+            if root is not None and _n_values(root, {}) > _MAX_YAML_VALUES:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"more than {_MAX_YAML_VALUES:,} values once its aliases are expanded"
+                )
+            return root
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen: set[str] = set()

@@ -15,7 +15,8 @@ LABELS = ("m", "M")
 IDENTICAL_PREFERENCE = 1.5
 """The preference between two identical outputs, which are not sent to the judge."""
 
-_BLOCK = re.compile(r"<\|im_start\|>[ \t]*(\w+)[ \t]*\n(.*?)<\|im_end\|>", re.DOTALL)
+_BLOCK_END = "<|im_end|>"
+_BLOCK = re.compile(r"\s*<\|im_start\|>[ \t]*(\w+)[ \t]*\n(.*)", re.DOTALL)
 _PLACEHOLDERS = frozenset({"instruction", "output_1", "output_2"})
 
 
@@ -33,8 +34,9 @@ def parse_chatml_template(text: str) -> list[tuple[Role, str]]:
     Raises ValueError if the text is not a sequence of ``<|im_start|>role ... <|im_end|>`` blocks
     with the roles system, user and assistant. Source: alpaca-eval 0.6.6, utils.py (prompt_to_chatml).
     """
-    blocks = _BLOCK.findall(text)
-    if not blocks or _BLOCK.sub("", text).strip():
+    *parts, rest = text.split(_BLOCK_END)
+    blocks = [match.groups() for part in parts if (match := _BLOCK.fullmatch(part))]
+    if not blocks or len(blocks) < len(parts) or rest.strip():
         raise ValueError("the prompt is not ChatML; expected blocks of <|im_start|>role, text, <|im_end|>")
     for role, _ in blocks:
         if role not in get_args(Role):

@@ -1,16 +1,15 @@
 """Parse judgment texts and log-probabilities into verdicts.
 
-The published protocols read the first ``[[x]]`` of a judgment or, if there is none, the first ``[x]``;
-``as_published=True`` does exactly that. The default reads the same ``[[x]]``, so both agree whenever the judge followed
-the format, and differs only where the published rule invents or misses a verdict:
+A mark is ``[[x]]``, also with spaces, ``Rating:`` or ``/10`` inside. The published protocols read the first strict mark
+of a judgment or, if there is none, the first ``[x]``; ``as_published=True`` does exactly that. By default:
 
-1. the first ``[[x]]`` in the strict form, else
-2. the first ``[[ x ]]`` in a looser form (spaces, ``Rating:`` before, ``/10`` after), else
-3. the *last* ``[x]`` that looks like a verdict: preceded by a word such as "rating" or "score",
-   followed by ``/10``, or alone on the last line of the text.
+1. a mark is a verdict if a label such as "Rating:" or "score of" precedes it or if it ends the text, else
+2. the last mark is one, and so is every ``[x]`` that a label precedes (perhaps with the same value between them, as in
+   "Rating: 7 [7]"), that ``/10`` follows, or that is alone on the last line.
 
-A footnote mark ("see [1]") is therefore never a rating, and a number outside the scale is
-``Unscored("rating_out_of_range")``, not a score.
+Verdicts that contradict each other count as no verdict: a judge that quotes "Rating: [[10]]" must say which is its
+own. Both rules agree on a judgment with one mark in the format asked for. A footnote ("see [1]") is never a rating, and
+a number outside the scale is ``Unscored("rating_out_of_range")``, not a score. Every pattern is linear in the text.
 """
 
 from __future__ import annotations
@@ -18,65 +17,106 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from judges.types import Choice, Preference, Rating, Unscored
 
-_PUBLISHED_NUMBER = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
+Kind = Literal["rating", "score", "option"]
+
+_PUBLISHED_NUMBER = (re.compile(r"\[\[(\d++\.?\d*+)\]\]"), re.compile(r"\[(\d++\.?\d*+)\]"))
 _PUBLISHED_LETTER = (re.compile(r"\[\[([A-Z])\]\]"), re.compile(r"\[([A-Z])\]"))
 _GAP = r"\s{0,3}"
+_GLUE = r"[ \t\u00a0*_`\"'()]{0,6}+"
 _ORNAMENTS = " \t\r\n*_`\"'.[]"
+_AFTER_THE_END = " \t\r\n*_`.)"
 
 
 @dataclass(frozen=True, slots=True)
 class _Grammar:
-    """The patterns of one kind of verdict, from strict to loose; group 1 is the verdict."""
+    """The patterns of one kind of verdict, with the verdict as ``value``, and how to read it.
 
+    ``labelled`` is a label, perhaps a ``bare`` value, and a ``double`` or ``single`` mark, or a mark with the label
+    ``inside``; ``over_top`` is a single one before "/10".
+    """
+
+    read: Callable[[str], float | str]
     strict: re.Pattern[str]
     loose: re.Pattern[str]
     single: re.Pattern[str]
-    before_single: re.Pattern[str]
-    after_single: re.Pattern[str]
+    labelled: re.Pattern[str]
+    over_top: re.Pattern[str]
 
 
-def _grammar(strict: str, value: str, labels: str, after: str) -> _Grammar:
-    body = rf"{value}{after}{_GAP}"
+def _grammar(read: Callable[[str], float | str], strict: str, value: str, labels: str, over_top: str = "") -> _Grammar:
+    body = rf"{value}){f'{over_top}?' if over_top else ''}"
+    close = rf"{body}{_GAP}\]"
+    label = rf"(?:{labels}){_GAP}[:=]?{_GAP}"
+    single = rf"\[{_GAP}(?P<value>{close}(?!\()"
+    double = rf"\[{_GAP}\[{_GAP}(?:{label})?(?P<value>{close}{_GAP}\]"
+    inside = rf"\[{_GAP}\[{_GAP}{label}(?P<inside>{close}{_GAP}\]"
+    lead = rf"(?<![^\W_])(?:{labels})(?![^\W_]){_GLUE}(?:is|of|as)?+{_GLUE}[:=]?+{_GLUE}(?:(?P<bare>{body}{_GLUE})?"
+    named = (rf"{_GAP}{double.replace('value', 'double')}", rf"\[?{single.replace('value', 'single')}")
+    flags = re.IGNORECASE | re.ASCII
     return _Grammar(
-        strict=re.compile(rf"\[\[({strict})\]\]"),
-        loose=re.compile(
-            rf"\[{_GAP}\[{_GAP}(?:(?:{labels}){_GAP}[:=]?{_GAP})?{body}\]{_GAP}\]", re.IGNORECASE | re.ASCII
-        ),
-        single=re.compile(rf"\[{_GAP}{body}\](?!\()", re.IGNORECASE | re.ASCII),
-        before_single=re.compile(
-            rf"\b(?:{labels})(?:{_GAP}(?:is|of|as))?{_GAP}[:=]?[\s*_`\"'(]{{0,6}}\[?$", re.IGNORECASE
-        ),
-        after_single=re.compile(rf"\]?{after.removesuffix('?') or '(?!)'}", re.IGNORECASE),
+        read,
+        strict=re.compile(rf"\[\[(?P<value>{strict})\]\]"),
+        loose=re.compile(double, flags),
+        single=re.compile(single, flags),
+        labelled=re.compile(rf"{lead}(?:{'|'.join(named)})|{inside}", flags),
+        over_top=re.compile(rf"{single}\]?{over_top or '(?!)'}", flags),
     )
 
 
 def _number_grammar(labels: str, top: int) -> _Grammar:
-    over_top = rf"(?:{_GAP}(?:/|out of){_GAP}{top}(?:\.0)?(?!\w|\.\d))?"
-    return _grammar(r"[0-9]+\.?[0-9]*", r"([0-9]+\.?[0-9]*|\.[0-9]+)", labels, over_top)
+    over_top = rf"(?:{_GAP}(?:/|out of){_GAP}{top}(?:\.0)?(?!\w|\.\d))"
+    strict = r"[0-9]++(?:\.[0-9]*+)?+"
+    return _grammar(float, strict, rf"{strict}|\.[0-9]++", labels, over_top)
 
 
-_RATING = _number_grammar("rating|score|grade", 10)
-_SCORE = _number_grammar("rating|score|grade|correctness", 1)
-_OPTION = _grammar("[A-Z]", r"\(?([A-Z])\)?[.:]?", "option|answer|choice|choose|chooses|chose|chosen|selected", "")
+def _letter(text: str) -> str:
+    return text.strip("().:").upper()
 
 
-def _last_single(text: str, grammar: _Grammar) -> str | None:
-    """Return the content of the last ``[x]`` of ``text`` that looks like a verdict, or None."""
-    for match in reversed(list(grammar.single.finditer(text))):
-        head = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
-        is_alone = not head.strip(_ORNAMENTS) and not text[match.end() :].strip(_ORNAMENTS)
-        if is_alone or grammar.before_single.search(head) or grammar.after_single.match(text, match.end()):
-            return match[1]
-    return None
+_GRAMMARS: dict[Kind, _Grammar] = {
+    "rating": _number_grammar("rating|score|grade", 10),
+    "score": _number_grammar("rating|score|grade|correctness", 1),
+    "option": _grammar(
+        _letter, "[A-Z]", r"\(?[A-Z]\)?[.:]?", "option|answer|choice|choose|chooses|chose|chosen|selected"
+    ),
+}
 
 
-def _read(text: str, grammar: _Grammar) -> str | None:
-    match = grammar.strict.search(text) or grammar.loose.search(text)
-    return match[1] if match else _last_single(text, grammar)
+def _verdicts(text: str, kind: Kind) -> list[float | str]:
+    """Return the distinct verdicts that ``text`` states, by the rule at the top of this module."""
+    grammar, read = _GRAMMARS[kind], _GRAMMARS[kind].read
+    labelled = [
+        match
+        for match in grammar.labelled.finditer(text)
+        if match["bare"] is None or read(match["bare"]) == read(match["double"] or match["single"])
+    ]
+    marks = list(grammar.strict.finditer(text)) or list(grammar.loose.finditer(text))
+    values = [match["double"] or match["inside"] for match in labelled if match["single"] is None]
+    if marks and marks[-1].end() >= len(text.rstrip(_AFTER_THE_END)):
+        values.append(marks[-1]["value"])
+    if not values:
+        values = [match["value"] for match in (*marks[-1:], *grammar.over_top.finditer(text), *_alone(text, grammar))]
+        values += [match["single"] for match in labelled]
+    return list(dict.fromkeys(map(read, values)))
+
+
+def _alone(text: str, grammar: _Grammar) -> list[re.Match[str]]:
+    """Return the ``[x]`` that is alone on the last line."""
+    end = len(text.rstrip(_ORNAMENTS))
+    start = text.rfind("\n", 0, end) + 1
+    matches = list(grammar.single.finditer(text, start))[-1:]
+    return [one for one in matches if one.end() >= end and not text[start : one.start()].strip(_ORNAMENTS)]
+
+
+def contradicts_itself(text: str, kind: Kind) -> bool:
+    """Return whether a judgment states several different verdicts."""
+    return len(_verdicts(text, kind)) > 1
 
 
 def _published(text: str, patterns: tuple[re.Pattern[str], re.Pattern[str]]) -> str | None:
@@ -94,22 +134,23 @@ def _published_number(text: str) -> Rating | Unscored:
         return Unscored("no_rating", text)
 
 
-def _number(text: str, grammar: _Grammar, low: float, high: float) -> Rating | Unscored:
-    if (digits := _read(text, grammar)) is None:
+def _number(text: str, kind: Kind, low: float, high: float) -> Rating | Unscored:
+    verdicts = _verdicts(text, kind)
+    if len(verdicts) != 1:
         return Unscored("no_rating", text)
-    value = float(digits)
+    value = float(verdicts[0])
     return Rating(value, text) if low <= value <= high else Unscored("rating_out_of_range", text)
 
 
 def parse_rating(text: str, *, as_published: bool = False) -> Rating | Unscored:
     """Parse MT-Bench's rating from a judgment: a number in [1, 10], not necessarily an integer.
 
-    Never raises; a missing rating is ``Unscored("no_rating")`` and a number outside the scale
+    Never raises; a missing or contradictory rating is ``Unscored("no_rating")`` and a number outside the scale
     ``Unscored("rating_out_of_range")``, each with the judgment as its detail. ``as_published`` returns what the
     published rule reads, including 11 or 0, and ``no_rating`` where it gives -1. Source:
     lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/common.py; the deviations are listed at the top of this module.
     """
-    return _published_number(text) if as_published else _number(text, _RATING, 1.0, 10.0)
+    return _published_number(text) if as_published else _number(text, "rating", 1.0, 10.0)
 
 
 def parse_score_0_to_1(text: str, *, as_published: bool = False) -> Rating | Unscored:
@@ -119,25 +160,22 @@ def parse_score_0_to_1(text: str, *, as_published: bool = False) -> Rating | Uns
     rule reads, including 1.5 (for which the published code retries and finally draws at random).
     Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py.
     """
-    return _published_number(text) if as_published else _number(text, _SCORE, 0.0, 1.0)
+    return _published_number(text) if as_published else _number(text, "score", 0.0, 1.0)
 
 
 def parse_option(text: str, n_options: int, *, as_published: bool = False) -> Choice | Unscored:
     """Parse the option letter from an extraction judge's reply; ``n_options`` in [1, 26].
 
-    A missing letter, or one beyond the options, is ``Unscored("no_option")``. ``as_published`` accepts
+    A missing or contradictory letter, or one beyond the options, is ``Unscored("no_option")``. ``as_published`` accepts
     any capital letter. Raises ValueError for an invalid ``n_options``, never for the text.
     Source: Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py.
     """
     if not 1 <= n_options <= 26:
         raise ValueError(f"n_options is {n_options}; expected 1 to 26, one letter each")
-    letter = _published(text, _PUBLISHED_LETTER) if as_published else _read(text, _OPTION)
-    if letter is None:
-        return Unscored("no_option", text)
-    letter = letter.upper()
-    if not as_published and ord(letter) - ord("A") >= n_options:
-        return Unscored("no_option", text)
-    return Choice(letter, text)
+    letters = [_published(text, _PUBLISHED_LETTER)] if as_published else _verdicts(text, "option")
+    letter = str(letters[0]) if len(letters) == 1 and letters[0] else ""
+    is_option = letter and (as_published or ord(letter) - ord("A") < n_options)
+    return Choice(letter, text) if is_option else Unscored("no_option", text)
 
 
 def preference_from_logprobs(lp_m: float | None, lp_M: float | None, *, switched: bool) -> Preference | Unscored:  # noqa: N803

@@ -21,11 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every room, from the ground up. A room may import those above it in this list and itself, nothing below.
 FLOORS = (
     "errors",
-    "interrupt",
+    "text",
     "redaction",
+    "streams",
+    "exits",
+    "terminal",
+    "files",
     "validation",
     "fingerprint",
-    "files",
     "progress",
     "store",
     "assets",

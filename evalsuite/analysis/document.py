@@ -10,8 +10,6 @@ A figure has its column's key; ``<key>_ci95`` is its 95 % interval and ``<key>_w
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -22,6 +20,7 @@ from typing import Any, Literal
 
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, write_json, write_text
+from evalsuite.text import csv_text
 
 SCHEMA = 1
 FOLDER, FILE = "analyses", "analysis.json"
@@ -182,21 +181,14 @@ def table_csv(table: Table) -> str:
     """Return a table as CSV: full precision, intervals beside their figures, reasons where a figure is missing."""
     cells: dict[str, list[Any]] = {}
     for key in (column.key for column in table.columns):
-        cells[key] = [_csv_cell(row.get(key)) for row in table.rows]
+        cells[key] = [row.get(key) for row in table.rows]
         intervals = [row.get(f"{key}_ci95") or (None, None) for row in table.rows]
         if any(interval != (None, None) for interval in intervals):
             cells[f"{key}_ci_low"], cells[f"{key}_ci_high"] = map(list, zip(*intervals, strict=True))
-        reasons = [_csv_cell(row.get(f"{key}_why")) for row in table.rows]
+        reasons = [row.get(f"{key}_why") for row in table.rows]
         if any(reasons):
             cells[f"{key}_why"] = reasons
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([cells, *zip(*cells.values(), strict=True)])
-    return out.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    # A spreadsheet would interpret text that starts like this as a formula.
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+    return csv_text([cells, *zip(*cells.values(), strict=True)])
 
 
 def write_analysis(results: Path, analysis: Analysis) -> Path:

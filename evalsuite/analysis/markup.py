@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from html import unescape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -79,8 +80,11 @@ class _PageReader(HTMLParser):
         self._open: list[tuple[str, int, Counter[str], list[str]]] = []
         self._ends: list[int] = []
         self._in_icon = False
-        self.feed(source)
+        # After the last ">" there is only text; the library would look for the end of a tag from every "<" of it.
+        end = source.rfind(">") + 1
+        self.feed(source[:end])
         self.close()
+        self.handle_data(unescape(source[end:]))
         self._ends.append(len(source))
 
     def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
@@ -106,6 +110,12 @@ class _PageReader(HTMLParser):
         self._texts.append(data)
         if self._open:
             self._open[-1][3].append(data)
+
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:  # raised for "<![x", which is a comment in HTML
+            return self.parse_bogus_comment(i)
 
     def _offset(self) -> int:
         line, column = self.getpos()

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from evalsuite.analysis.document import Analysis, Column, Table, written
+from evalsuite.terminal import Console
 
 _MAX_ROWS = 60
 _MAX_COLUMNS, _MAX_SIDEWAYS = 9, 6

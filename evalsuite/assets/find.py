@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from evalsuite.assets import hub_datasets, wheels
-from evalsuite.assets.asset import Asset, Found, InMirror, InWheel, OnHub, Source, remedy
+from evalsuite.assets.asset import Asset, Found, InMirror, InWheel, OnHub, Pin, Source, remedy
 from evalsuite.assets.locations import Absent, mirror_root, snapshots_of, user_hub_cache
 from evalsuite.assets.pins import PUNKT
 from evalsuite.assets.rows import Row, file_sha256, folder_sha256, load_rows, recall, remember, rows_sha256
@@ -50,9 +50,9 @@ def records(asset: Asset, *, fetch: bool = True) -> tuple[list[Row], Found]:
     return rows, found
 
 
-def data_pin(found: Found) -> dict[str, Any]:
+def data_pin(found: Found) -> Pin:
     """Return what a manifest keeps of an asset: the hash of what was read, where from, and whether it is the pin."""
-    return {"sha256": found.sha256, "source": found.source, "pinned": found.pinned}
+    return Pin(found.sha256, found.source, found.pinned)
 
 
 def text_constants(asset: Asset) -> dict[str, str]:

@@ -96,7 +96,7 @@ def load_rows(asset: Asset, paths: Sequence[Path]) -> list[Row]:
     """Read an asset's rows from its files; raises Absent when they do not hold them."""
     try:
         rows = selected((row for path in paths for row in read_rows(path)), asset)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Absent(f"{paths[0]} cannot be read: {type(error).__name__}: {error}") from error
     if not rows or any(row[asset.fields[0]] is None for row in rows):
         raise Absent(f"{paths[0]} has {f'rows without {asset.fields[0]!r}' if rows else 'no rows'}")

@@ -124,9 +124,8 @@ def analyze_contamination(
         if as_json:
             print_json(figures)
         else:
-            from rich.console import Console
-
             from evalsuite.tables import print_rows
+            from evalsuite.terminal import Console
 
             console = Console()
             print_rows(console, suite_rows(figures))

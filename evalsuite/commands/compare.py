@@ -23,9 +23,8 @@ def compare(config: CompareConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(outcome.document.as_json())
     else:
-        from rich.console import Console
-
         from evalsuite.comparison.tables import print_preferences
+        from evalsuite.terminal import Console
 
         console = Console()
         print_preferences(console, outcome.document)

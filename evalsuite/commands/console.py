@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,18 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalsuite.errors import EvalsuiteError, ServerError
-from evalsuite.interrupt import INTERRUPTED, RESUME, stop_at_once
-from evalsuite.redaction import without_secrets
+from evalsuite.errors import EvalsuiteError
+from evalsuite.exits import keep_tracebacks_in, report_error, stop_at_once
+from evalsuite.text import printable
 
 if TYPE_CHECKING:
     from evalsuite.analysis.document import Analysis
     from evalsuite.progress import Progress
 
 TOO_MANY_UNSCORED = 1
-UNREADABLE = 2
 
-ResultsOption = Annotated[Path, typer.Option("--results", help="Folder that holds all results and the store.")]
+
+def _results(folder: Path) -> Path:
+    keep_tracebacks_in(folder)
+    return folder
+
+
+ResultsOption = Annotated[
+    Path, typer.Option("--results", callback=_results, help="Folder that holds all results and the store.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; progress stays on stderr.")
 ]
@@ -38,23 +44,9 @@ def reporting_errors() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
-    except EvalsuiteError as error:
-        if os.environ.get("EVALSUITE_DEBUG"):
-            raise
-        if isinstance(error, ServerError) and error.log_tail:
-            print_error(without_secrets(error.log_tail))
-        print_error(without_secrets(f"evalsuite: {error}"))
-        raise typer.Exit(error.exit_code) from error
-    except PermissionError as error:
-        # Any look at a path may meet a folder without access rights.
-        if os.environ.get("EVALSUITE_DEBUG") or error.filename is None:
-            raise
-        sentence = f"cannot read {error.filename}: {error.strerror}; change its access rights"
-        print_error(without_secrets(f"evalsuite: {sentence}"))
-        raise typer.Exit(UNREADABLE) from error
-    except KeyboardInterrupt as error:
-        print_error(RESUME)
-        raise typer.Exit(INTERRUPTED) from error
+    except (EvalsuiteError, OSError, EOFError, KeyboardInterrupt) as error:
+        # Typer would take an OSError for a closed pipe and an EOFError for the end of a prompt.
+        raise typer.Exit(report_error(error)) from error
 
 
 @contextmanager
@@ -79,21 +71,24 @@ def require_scored(n_unscored: int, n_items: int, max_unscored: float, what: str
 
 
 def print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
+    is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    if not is_utf_8 or text != printable(text):
+        text = json.dumps(document, indent=1, allow_nan=False)
+    typer.echo(text)
 
 
 def print_error(text: str) -> None:
     """Print on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text), err=True)
 
 
 def write_and_print(results: Path, analysis: Analysis, *, as_json: bool) -> None:
     """Write an analysis to the results folder and print it."""
-    from rich.console import Console
-
     from evalsuite.analysis.document import as_json as document_of
     from evalsuite.analysis.document import write_analysis
     from evalsuite.analysis.printing import print_analysis
+    from evalsuite.terminal import Console
 
     folder = write_analysis(results, analysis)
     if as_json:

@@ -94,10 +94,9 @@ def _exit_with_faults(rows: Sequence[_Row]) -> None:
 def _print_table(
     make: Callable[[Mapping[str, Any], Sequence[str]], list[_Row]], specs: Sequence[str], *, as_json: bool
 ) -> list[_Row]:
-    from rich.console import Console
-
     from evalsuite.suites.registry import all_assets
     from evalsuite.tables import print_rows
+    from evalsuite.terminal import Console
 
     with reporting_errors():
         rows = make(all_assets(), _asset_names(specs))

@@ -51,9 +51,10 @@ def doctor(config: DoctorConfig, *, as_json: bool) -> None:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from evalsuite.terminal import Console
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:

@@ -29,9 +29,8 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
     if as_json:
         print_json({"models": [dict(manifest) for manifest in generated.manifests]})
     else:
-        from rich.console import Console
-
         from evalsuite.generation.tables import print_generated
+        from evalsuite.terminal import Console
 
         print_generated(Console(), generated)
     require_scored(*generated.unscored, config.max_unscored, "answers")

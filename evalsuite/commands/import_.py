@@ -47,9 +47,8 @@ def import_recorded(
         if as_json:
             print_json(scores.as_json())
         else:
-            from rich.console import Console
-
             from evalsuite.tables import print_models
+            from evalsuite.terminal import Console
 
             print_models(Console(), [scores])
             typer.echo(str(folder))

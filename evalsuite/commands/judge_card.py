@@ -23,9 +23,8 @@ def judge_card(config: CardConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(card)
         return
-    from rich.console import Console
-
     from evalsuite.comparison.tables import print_card
+    from evalsuite.terminal import Console
 
     console = Console()
     print_card(console, card)

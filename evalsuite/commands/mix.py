@@ -11,7 +11,7 @@ from evalsuite.commands.console import JsonOption, print_error, print_json, repo
 from evalsuite.commands.options import ContaminationOption, OverlapShareOption, OverlapWordsOption
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from evalsuite.terminal import Console
 
 
 def mix(
@@ -48,7 +48,7 @@ def mix(
         if as_json:
             print_json(document)
         else:
-            from rich.console import Console
+            from evalsuite.terminal import Console
 
             _print_mix(Console(), document, out)
 

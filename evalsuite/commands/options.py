@@ -13,6 +13,7 @@ import typer
 from evalsuite.commands.console import JsonOption, reporting_errors
 from evalsuite.config import Config, Option, options_by_key, read_as
 from evalsuite.errors import UsageError, unknown
+from evalsuite.exits import keep_tracebacks_in
 from evalsuite.suites.registry import SuiteSpec, option_fields, suites
 from evalsuite.validation import located, read_mapping
 
@@ -63,7 +64,9 @@ def from_config(kind: type[ConfigT], *, exclude: Iterable[str] = ()) -> Callable
         def run(**given: Any) -> None:
             as_json, file = given.pop("as_json"), given.pop("config")
             with reporting_errors():
-                command(read_as(kind, _set_only(given), file), as_json=as_json)
+                config = read_as(kind, _set_only(given), file)
+                keep_tracebacks_in(getattr(config, "results", getattr(config, "out", Path("results"))))
+                command(config, as_json=as_json)
 
         shown = [option for key, option in options_by_key(kind).items() if key not in left_out]
         shown.sort(key=lambda option: option.hint("argument") is None)

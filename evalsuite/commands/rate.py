@@ -21,9 +21,8 @@ def rate(config: RateConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        from rich.console import Console
-
         from evalsuite.comparison.tables import print_factors
+        from evalsuite.terminal import Console
 
         console = Console()
         print_factors(console, document)

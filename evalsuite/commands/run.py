@@ -34,9 +34,8 @@ def run(config: RunConfig, *, as_json: bool) -> None:
 
 
 def _print_outcome(outcome: Outcome) -> None:
-    from rich.console import Console
-
     from evalsuite.tables import print_models
+    from evalsuite.terminal import Console
 
     console = Console()
     print_models(console, outcome.models)

@@ -38,12 +38,11 @@ def score(
 
     [bold]evalsuite score mixeval --from model_responses/ --mixeval-parser rule[/]
     """
-    from rich.console import Console
-
     from evalsuite.api import PREFERENCES
     from evalsuite.api import score as score_recorded
     from evalsuite.results.folder import unscored_share
     from evalsuite.suites.registry import parse_suite
+    from evalsuite.terminal import Console
 
     with reporting_errors():
         options = {**suite_options, "lineage": lineage} if lineage is not None else suite_options

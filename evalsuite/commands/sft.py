@@ -63,7 +63,7 @@ def _inspect(recipe: Path, *, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(document)
         return
-    from rich.console import Console
+    from evalsuite.terminal import Console
 
     print_inspection(Console(), document)
 

@@ -17,9 +17,8 @@ from evalsuite.commands.console import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from evalsuite.study.run import Outcome
+    from evalsuite.terminal import Console
 
 
 def study(
@@ -41,11 +40,10 @@ def study(
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
     """
-    from rich.console import Console
-
     from evalsuite.study.file import read_study
     from evalsuite.study.projection import plan_document
     from evalsuite.study.run import plan_only, run_study
+    from evalsuite.terminal import Console
 
     with reporting_errors():
         read = read_study(file)

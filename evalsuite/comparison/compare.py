@@ -32,7 +32,7 @@ from evalsuite.comparison.ratings import lineage_notes, read_lineage
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import flat_values, resolved_yaml
-from evalsuite.documents import SCHEMA, ComparisonJudge, ComparisonManifest, Pin, Preferences, PromptsEntry
+from evalsuite.documents import SCHEMA, ComparisonJudge, ComparisonManifest, Preferences, PromptsEntry
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json, write_text
 from evalsuite.progress import NoProgress, Progress
@@ -110,9 +110,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         **environment(),
         models=tuple(described_candidate(candidate) for candidate in candidates),
         judges=tuple(ComparisonJudge(**judge.described(results)) for judge, _ in judged),
-        prompts=PromptsEntry(
-            name=prompts.name, turns=config.turns, data_pins={name: Pin(**pin) for name, pin in prompts.pins.items()}
-        ),
+        prompts=PromptsEntry(name=prompts.name, turns=config.turns, data_pins=dict(prompts.pins)),
         arguments=scrubbed(flat_values(config)),
         seconds=round(time.monotonic() - began, 3),
         usage=usage,
@@ -157,7 +155,7 @@ def _folder(
             ],
             "judges": [source_identity(judge, config.judge_serving) for judge in judges],
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
-            "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
+            "pins": {name: pin.sha256 for name, pin in prompts.pins.items()},
             "how": [config.method, template.sha256, config.tie_margin, config.max_judge_tokens],
             "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.comparison.candidates import Answers, Candidate
-from evalsuite.comparison.figures import Games, Pair, Verdicted, csv_text, preference_figures
+from evalsuite.comparison.figures import Games, Pair, Verdicted, pairs_csv, preference_figures
 from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.judging import Judge
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
@@ -126,7 +126,7 @@ def write_comparison(
         for question, one in zip(prompts.questions, records, strict=True)
     )
     write_jsonl(folder / "verdicts.jsonl", (msgspec.to_builtins(row) for row in rows))
-    write_text(folder / "preferences.csv", csv_text(document.pairs))
+    write_text(folder / "preferences.csv", pairs_csv(document.pairs))
     write_json(folder / "preferences.json", document.as_json())
     write_json(folder / "manifest.json", manifest.as_json())
 

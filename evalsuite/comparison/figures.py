@@ -16,6 +16,7 @@ from evalsuite.documents import (
     RankedModel,
     WinRates,
 )
+from evalsuite.text import csv_text
 from judges.bradley_terry import rank_by_prompts
 from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, position_bias
 from judges.statistics import holm_correction, proportion_ci, sign_test_exact
@@ -196,19 +197,16 @@ def _matrix(
     )
 
 
-def csv_text(pairs: Sequence[PairFigures]) -> str:
+def pairs_csv(pairs: Sequence[PairFigures]) -> str:
     """Write the pairs as CSV: one row per pair, intervals as two columns, without the nested figures."""
-    import csv
-    import io
-
     columns = ["a", "b", "n", "wins_a", "wins_b", "ties", "unscored", "rate_a", "rate_b", "position_flips", "identical"]
     columns += ["preference_a", "p_value", "p_value_holm"]
     intervals = ("ci95_a", "ci95_b", "preference_ci95_a")
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, "first_rate", *(f"{name}_{end}" for name in intervals for end in ("low", "high"))])
+    rows: list[list[object]] = [
+        [*columns, "first_rate", *(f"{name}_{end}" for name in intervals for end in ("low", "high"))]
+    ]
     for pair in pairs:
         ends = [end for name in intervals for end in (getattr(pair, name) or (None, None))]
         first_rate = pair.position_bias.first_rate if pair.position_bias else None
-        writer.writerow([*(getattr(pair, name) for name in columns), first_rate, *ends])
-    return out.getvalue()
+        rows.append([*(getattr(pair, name) for name in columns), first_rate, *ends])
+    return csv_text(rows)

@@ -8,6 +8,7 @@ One row, as in LLMBar's files:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def load_pairs(spec: str | None, limit: int | None) -> tuple[list[LabelledPair],
             rows, found = assets.records(asset)
         except DataError as error:
             raise DataError(f"{error}; or give labelled pairs with --pairs FILE") from error
-        pin = {"name": asset.name, **assets.data_pin(found)}
+        pin = {"name": asset.name, **asdict(assets.data_pin(found))}
     else:
         path = Path(spec).expanduser()
         if not exists(path) or not path.is_file():

@@ -12,8 +12,9 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from evalsuite.assets.asset import Pin
 from evalsuite.comparison.answer_rows import read_rows, text_of, user_turns
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import exists
@@ -22,6 +23,7 @@ from evalsuite.serving.requests import Chat, Completion, Guide, Sampling, derive
 from evalsuite.suites.base import no_answer
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
+from evalsuite.suites.types import Pins
 from judges.types import Message, Unscored
 
 Texts = tuple[str, ...] | Unscored
@@ -52,7 +54,7 @@ class PromptSet:
 
     name: str
     questions: tuple[Question, ...]
-    pins: Mapping[str, Mapping[str, Any]]
+    pins: Pins
     answer: Callable[[Question, Chat], Awaitable[Texts]]
     left_out: tuple[Question, ...] = ()
     key: str = ""
@@ -147,7 +149,7 @@ def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
             messages.append(Message("assistant", reply.text))
         return texts_of(replies)
 
-    pin = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "source": "file", "pinned": False}
+    pin = Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "file")
     return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def _folder(
             "model": [candidate.fingerprint, source_identity(candidate.source, config.serve)],
             "judge": source_identity(judge, config.judge_serving),
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
-            "pins": {name: pin["sha256"] for name, pin in prompts.pins.items()},
+            "pins": {name: pin.sha256 for name, pin in prompts.pins.items()},
             "how": [template.sha256, list(config.factors)],
             "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,
@@ -161,4 +162,11 @@ def _write(folder: Path, prompts: PromptSet, document: Mapping[str, Any], rating
         for (question, factor), one in sorted(ratings.items())
     ]
     write_jsonl(folder / "ratings.jsonl", rows)
-    write_json(folder / "factors.json", {**document, "data_pins": dict(prompts.pins), "made_with": environment()})
+    write_json(
+        folder / "factors.json",
+        {
+            **document,
+            "data_pins": {name: asdict(pin) for name, pin in prompts.pins.items()},
+            "made_with": environment(),
+        },
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from evalsuite.documents import ComparisonJudge, PairFigures, PreferenceMatrix, Preferences, RankedModel
+from evalsuite.terminal import Console
 
 _DASH = "–"
 

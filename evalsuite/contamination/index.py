@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from evalsuite.suites.types import CheckedItem
 
 _WORD = re.compile(r"\w+")
-_LABEL = re.compile(r"^\s*\(?[A-Z][.):]\s+", re.MULTILINE)
+_LABEL = re.compile(r"^[^\S\n]*\(?[A-Z][.):]\s+", re.MULTILINE)
 FORMULA_ITEMS = 10
 """An n-gram that more different texts than this contain is a formula; a passage has at most ten questions."""
 

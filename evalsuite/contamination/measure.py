@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class Tally:
             "n_overlapping": self._n_overlapping,
             "suites": suites,
             "missing": dict(meter.benchmarks.missing),
-            "pins": {name: dict(pin) for name, pin in meter.benchmarks.pins.items()},
+            "pins": {name: asdict(pin) for name, pin in meter.benchmarks.pins.items()},
         }
 
 

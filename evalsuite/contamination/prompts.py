@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import EvalsuiteError, first_line
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import DataKind
 from evalsuite.suites.registry import suites
-from evalsuite.suites.types import CheckedItem
+from evalsuite.suites.types import CheckedItem, Pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Benchmarks:
     """All items that are on this machine, their data's pins, and in one line why a suite is missing."""
 
     items: tuple[CheckedItem, ...]
-    pins: Mapping[str, Mapping[str, Any]]
+    pins: Pins
     missing: Mapping[str, str]
 
 
@@ -40,7 +40,7 @@ def load_benchmarks(data: DataKind = "full", names: Sequence[str] | None = None)
     """
     known = counted_names()
     items: list[CheckedItem] = []
-    pins: dict[str, Mapping[str, Any]] = {}
+    pins: dict[str, Pin] = {}
     missing: dict[str, str] = {}
     for name in known if names is None else names:
         try:

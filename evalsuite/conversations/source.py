@@ -112,6 +112,6 @@ def _suite(name: str) -> Rows:
     ]
     turn = pa.struct({"role": pa.string(), "content": pa.string()})
     schema = pa.schema({"id": pa.string(), "messages": pa.list_(turn)})
-    fingerprint = " ".join(str(pin["sha256"]) for pin in loaded.data_pins.values())
+    fingerprint = " ".join(str(pin.sha256) for pin in loaded.data_pins.values())
     columns = tuple(schema.names)
     return Rows(name, "suite", columns, len(rows), fingerprint, lambda: schema, lambda start: iter(rows[start:]))

@@ -18,7 +18,6 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
 from evalsuite.serving.server import check_port
-from evalsuite.serving.session import api_key
 from evalsuite.serving.wire import check_endpoint
 from evalsuite.suites.registry import SuiteSpec
 
@@ -130,7 +129,7 @@ def _server_of(use: ModelUse) -> tuple[str, int | None]:
     """Return the name and context of an external server; raises ServerError or UsageError."""
     checkpoint = use.checkpoint
     url = checkpoint.endpoint or use.attached or ""
-    return check_endpoint(url, api_key(), checkpoint.name if checkpoint.endpoint else None)
+    return check_endpoint(url, checkpoint.name if checkpoint.endpoint else None)
 
 
 def _check_code(checkpoint: Checkpoint) -> list[Finding]:

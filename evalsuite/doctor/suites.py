@@ -50,7 +50,7 @@ def _data_findings(spec: SuiteSpec, options: SuiteOptions) -> list[Finding]:
         # The authors of gated data give access on request, and a run does without.
         level = fault if asset is not None and not asset.gated else warning
         findings.append(level("data", spec.key, f"no {part}: {reason}"))
-    other = [name for name, pin in pins.items() if not pin["pinned"] and pin["source"] != "mini"]
+    other = [name for name, pin in pins.items() if not pin.pinned and pin.source != "mini"]
     if not pins:
         message = "its data are not pinned, so its figures may change with their version"
         return [*findings, warning("data", spec.key, message)]

@@ -21,7 +21,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import resolved_yaml
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
-from evalsuite.errors import CheckpointError, DataError, StoreError, UsageError
+from evalsuite.errors import BusyError, CheckpointError, DataError, StoreError, UsageError
 from evalsuite.files import write_text
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Feed, Mark, Prompted, SeenConversations
@@ -129,7 +129,7 @@ def _locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
-        raise UsageError(
+        raise BusyError(
             f"another evalsuite process generates into {folder}; wait for it, or split the work with --shard i/n"
         ) from error
     except OSError as error:

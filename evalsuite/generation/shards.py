@@ -21,7 +21,8 @@ from evalsuite.conversations.formats import language_of
 from evalsuite.errors import StoreError
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.feed import Mark, Prompted
-from evalsuite.generation.turns import Turn, storable
+from evalsuite.generation.turns import Turn
+from evalsuite.text import mapped, well_formed
 
 _ROW_GROUP = 1000
 _SAME = ("conversation_hash", "language")
@@ -108,16 +109,8 @@ def _array(values: Sequence[Any], kind: Any) -> Any:
     try:
         return pa.array(values, type=kind)
     except (pa.ArrowException, UnicodeError, TypeError, ValueError):
-        clean = [_clean(value) for value in values]
+        clean = [mapped(value, well_formed) for value in values]
         return pa.array([as_text(value) for value in clean] if kind == pa.string() else clean, type=kind)
-
-
-def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, Mapping):
-        return {storable(str(key)): _clean(inner) for key, inner in value.items()}
-    return [_clean(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def file_name(number: int, part: str) -> str:
@@ -165,11 +158,6 @@ class ShardWriter:
         while number in self.written:
             number += 1
         return number
-
-    @property
-    def buffered(self) -> int:
-        """The number of finished rows whose file is not written."""
-        return sum(map(len, self._rows.values()))
 
     def number_of(self, index: int) -> int:
         return index // self._size

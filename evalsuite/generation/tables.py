@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from evalsuite.generation.run import Generated
+    from evalsuite.terminal import Console
 
 
 def print_generated(console: Console, generated: Generated) -> None:

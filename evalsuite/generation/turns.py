@@ -71,7 +71,7 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
             continue
         logprob = reply.cumulative_logprob
         rounded = None if logprob is None else round(logprob, 4)
-        text = storable(reply.text)
+        text = reply.text
         turns.append(
             Turn("assistant", text, reply.finish_reason, rounded, reply.prompt_tokens, reply.completion_tokens)
         )
@@ -84,15 +84,8 @@ async def _ask(history: Sequence[Message], model: Chat, sampling: Sampling) -> C
     text = history[-1].content
     if not text.strip():
         return Unscored("empty", "the user turn has no text")
-    if text != storable(text):
-        return Unscored("malformed_row", "the user turn contains a lone surrogate")
     try:
         return await model.chat(history, sampling)
     except CheckpointError as error:
         # The template works for other conversations, but rejects this one.
         return Unscored("bad_roles", str(error))
-
-
-def storable(text: str) -> str:
-    r"""Return ``text`` as valid UTF-8, with lone surrogates written as \\udXXX."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

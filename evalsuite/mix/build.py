@@ -292,9 +292,9 @@ def _replacing(out: Path) -> Iterator[Path]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent, ignore_cleanup_errors=True) as folder:
-            scratch = Path(folder)
+            scratch = Path(folder) / "mix"  # a temporary folder is private; this one's mode follows the umask
+            scratch.mkdir()
             yield scratch
-            scratch.chmod(0o755)
             if not out.exists():
                 scratch.rename(out)
                 return

@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from evalsuite.conversations.formats import Conversation
 from evalsuite.fingerprint import file_sha256
+from evalsuite.text import well_formed
 
 ROWS_PER_SHARD = 10_000
 _MAX_SHARDS = 200
@@ -66,17 +67,15 @@ class Spool:
 
 
 def row_of(conversation: Conversation, source: str, dgm: str | None) -> dict[str, Any]:
-    """Return a conversation as a row of the mix; lone surrogates, which Parquet cannot store, become U+FFFD."""
+    """Return a conversation as a row of the mix; lone surrogates, which Parquet cannot store, are escaped."""
     return {
-        "messages": [{"role": message.role, "content": _valid(message.content)} for message in conversation.messages],
-        "conversation_hash": _valid(conversation.hash),
+        "messages": [
+            {"role": message.role, "content": well_formed(message.content)} for message in conversation.messages
+        ],
+        "conversation_hash": well_formed(conversation.hash),
         "source": source,
         "dgm": dgm,
     }
-
-
-def _valid(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def write_shards(spool: Spool, folder: Path, counts: Mapping[str, Counts]) -> tuple[list[dict[str, Any]], str]:

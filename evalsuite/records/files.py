@@ -22,6 +22,7 @@ import msgspec
 from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import write_pieces
 from evalsuite.records.rows import SCHEMA, Header, Row
+from evalsuite.text import mapped, well_formed
 
 FOLDER = "records"
 _REMEDY = "run the model again to write it again"
@@ -208,18 +209,8 @@ def write_records(path: Path, header: Header, rows: Iterable[Row]) -> None:
 
 
 def encoded(value: Header | Row) -> str:
-    """Return the line of a header or a row; half of a surrogate pair becomes a question mark."""
+    """Return the line of a header or a row; half of a surrogate pair is escaped."""
     try:
         return _encoder.encode(value).decode() + "\n"
     except UnicodeEncodeError:
-        return _encoder.encode(_clean(msgspec.to_builtins(value))).decode() + "\n"
-
-
-def _clean(value: object) -> object:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, dict):
-        return {_clean(key): _clean(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(own) for own in value]
-    return value
+        return _encoder.encode(mapped(msgspec.to_builtins(value), well_formed)).decode() + "\n"

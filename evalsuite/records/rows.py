@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from evalsuite.assets.asset import Pin
 from judges.types import Message, Unscored
 
 SCHEMA = 1
@@ -99,6 +100,13 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return next((one for one in self.verdicts if one.turn == turn and one.repeat == 0), None)
 
 
+class JudgeRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who a judge is: its name, "" where a file does not tell it, and the fingerprint of a model that was served."""
+
+    name: str = ""
+    fingerprint: str | None = None
+
+
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first line of a records file.
 
@@ -112,8 +120,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     schema: int = msgspec.field(default=SCHEMA, name="schema")
     evalsuite: str = ""
     options: Mapping[str, Any] = {}
-    pins: Mapping[str, Mapping[str, Any]] = {}
-    judges: Mapping[str, Mapping[str, Any]] = {}
+    pins: Mapping[str, Pin] = {}
+    judges: Mapping[str, JudgeRef] = {}
     missing: Mapping[str, str] = {}
     document: Any = None
 

@@ -20,6 +20,7 @@ from evalsuite.errors import DataError
 from evalsuite.report.charts import MAX_SPIDERS, Chart, bars, heatmap, line_chart, spiders
 from evalsuite.report.texts import visible, without_folders
 from evalsuite.suites.figures import DASH, Column, Figure
+from evalsuite.text import well_formed
 
 MAX_ROWS = 200
 """Max rows of a table in the page; the CSV has all."""
@@ -73,7 +74,7 @@ def read_analyses(results: Path, faults: list[str]) -> list[ShownAnalysis]:
         except DataError as error:
             faults.append(str(error))
             continue
-        shown.append(show_analysis(path.parent.name, analysis))
+        shown.append(show_analysis(well_formed(path.parent.name), analysis))
     return shown
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evalsuite.report.texts import visible
+from evalsuite.text import well_formed
 
 LIBRARIES = ("vendor/purify.min.js", "vendor/markdown-it.umd.min.js")
 _VIEWS = ("table.js", "models.js", "items.js", "compare.js", "preferences.js", "analyses.js")
@@ -78,7 +79,8 @@ def render_page(template: str, blocks: Mapping[str, str], **values: Any) -> str:
     """Render ``template`` with the libraries, scripts and style inlined and ``blocks`` (id to base64) embedded."""
     scripts = [_inlined(name) for name in (*LIBRARIES, *SCRIPTS)]
     style = _inlined(STYLE)
-    return (
+    # A path may hold bytes that are not UTF-8.
+    return well_formed(
         _environment()
         .get_template(template)
         .render(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +12,7 @@ from evalsuite.results.averages import AVERAGES
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure
 from evalsuite.suites.registry import suite_of_key
+from evalsuite.text import csv_text
 
 _CSV_PARTS = ("stderr", "ci_low", "ci_high", "n", "unscored", "missing")
 
@@ -160,32 +159,26 @@ def _missing(
 
 def csv_of(tables: Sequence[TabTable], columns: Sequence[Column], figures: ModelFigures) -> str:
     """Return leaderboard.csv: one row per model and tab, full precision, empty cells with their reasons."""
-    out = io.StringIO()
     head = ["tab", "model", "folder", "data", "limit", "judge", "judge_fingerprint", "imported", "base", "dgm"]
     head += ["training_size"]
     for column in columns:
         head += [column.key, *(f"{column.key}_{part}" for part in _CSV_PARTS)]
     head += [f"average_{name}" for name in AVERAGES]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    for number, table in enumerate(tables, 1):
-        for line in table.lines:
-            writer.writerow(_csv_row(number, line, figures[line.number], columns))
-    return out.getvalue()
+    rows = (
+        _csv_row(number, line, figures[line.number], columns)
+        for number, table in enumerate(tables, 1)
+        for line in table.lines
+    )
+    return csv_text([head, *rows])
 
 
 def _csv_row(tab: int, line: Line, figures: Mapping[str, Figure], columns: Sequence[Column]) -> list[object]:
     model, lineage = line.model, line.model.lineage
-    row: list[object] = [tab, _plain(model.name), model.slug, model.scores.data, model.scores.limit]
-    row += ["", None] if model.judge is None else [_plain(model.judge.name), model.judge.fingerprint]
-    row += [model.imported, _plain(lineage.base or ""), _plain(lineage.dgm or ""), lineage.size]
+    row: list[object] = [tab, model.name, model.slug, model.scores.data, model.scores.limit]
+    row += ["", None] if model.judge is None else [model.judge.name, model.judge.fingerprint]
+    row += [model.imported, lineage.base or "", lineage.dgm or "", lineage.size]
     for column in columns:
         figure = figures[column.key]
         low, high = figure.ci95 or (None, None)
-        row += [figure.value, figure.stderr, low, high, figure.n, figure.unscored, _plain(figure.reason)]
+        row += [figure.value, figure.stderr, low, high, figure.n, figure.unscored, figure.reason]
     return row + [figures[f"average.{name}"].value for name in AVERAGES]
-
-
-def _plain(text: str) -> str:
-    """Keep a spreadsheet from reading a text as a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text

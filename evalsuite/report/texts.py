@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
+
+from evalsuite.text import mapped
 
 _HIDDEN = re.compile(
     "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
@@ -18,10 +19,9 @@ def visible(text: object) -> str:
 
 def without_folders(value: Any) -> Any:
     """Return a JSON value in which every absolute path is cut to its last name: the page is sent around."""
-    if isinstance(value, Mapping):
-        return {key: without_folders(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(inner) for inner in value]
-    if isinstance(value, str) and re.match(r"(/|~/|[A-Za-z]:\\)[^\s]", value):
-        return "…/" + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
-    return value
+    return mapped(value, _without_folder)
+
+
+def _without_folder(text: str) -> str:
+    is_path = re.match(r"(/|~/|[A-Za-z]:\\)[^\s]", text)
+    return "…/" + re.split(r"[/\\]", text.rstrip("/\\"))[-1] if is_path else text

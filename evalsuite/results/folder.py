@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.documents import Judged, JudgedEntry, Manifest, Scores, SuiteEntry, validated
-from evalsuite.errors import DataError, StoreError, UsageError
+from evalsuite.errors import BusyError, DataError, StoreError, UsageError
 from evalsuite.files import read_json, timestamp, write_json
 from evalsuite.fingerprint import files_sha256
+from evalsuite.suites.types import Pins
 
 SCORES_FILE, MANIFEST_FILE = "scores.json", "manifest.json"
 _SHOWN = 32
+_LOCK_TIMEOUT_S = 600.0
 _REMEDY = "run the model again with --fresh, or move the folder away"
 _LOST_REPLIES = {"request_failed", "timeout", "malformed_reply", "unfinished_reply", "empty_reply", "wrong_model"}
 _RETRIED = _LOST_REPLIES | {"non_finite_logprob", "no_answer", "no_judge"}
@@ -114,7 +116,7 @@ def refuse_mixing(
     data: str,
     limit: int | None,
     settings: Mapping[str, str],
-    pins: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    pins: Mapping[str, Pins],
     model: Mapping[str, Any],
 ) -> None:
     """Raise UsageError when new figures would stand beside ones of other data, limit, settings, dtype or template."""
@@ -126,7 +128,7 @@ def refuse_mixing(
     differences += _other_settings(manifest, settings)
     for suite, new in pins.items():
         old = manifest.suites[suite].data_pins if suite in manifest.suites else {}
-        changed = [name for name in new if name in old and old[name].sha256 != new[name].get("sha256")]
+        changed = [name for name in new if name in old and old[name].sha256 != new[name].sha256]
         if changed:
             differences.append(f"another version of {', '.join(changed)}")
     if differences:
@@ -152,14 +154,19 @@ def _other_settings(manifest: Manifest, settings: Mapping[str, str]) -> list[str
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing a model's figures meanwhile; raises StoreError where no lock can be made."""
+    """Keep other processes from writing a model's figures meanwhile.
+
+    Raises StoreError where no lock can be made, BusyError where another process keeps it for ten minutes.
+    """
     import filelock
 
     locks = folder.parent / ".locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(locks / f"{folder.name}.lock")
+        lock = filelock.FileLock(locks / f"{folder.name}.lock", timeout=_LOCK_TIMEOUT_S)
         lock.acquire()
+    except filelock.Timeout as error:
+        raise BusyError(f"another process keeps writing in {folder}; run again when that process has ended") from error
     except OSError as error:
         raise StoreError(
             f"cannot write in {folder.parent}: {error.strerror or error}; give a writable folder with --results"

@@ -28,6 +28,7 @@ from evalsuite.results.environment import environment
 from evalsuite.results.folder import entry_of, folders_of, model_folder, stored_manifest, stored_scores, write_results
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_suite
+from evalsuite.text import well_formed
 
 _RECORDED_BY, _NOT_RECORDED = "recorded by ", "not recorded"
 _UNNAMED = (
@@ -53,7 +54,7 @@ def import_results(
     Raises DataError or UsageError, naming the file and the remedy; nothing is written then.
     """
     spec = parse_suite(suite, recorded=True)
-    source = source.expanduser()
+    source, model, judge = source.expanduser(), well_formed(model), judge and well_formed(judge)
     if not model.strip():
         raise UsageError("--model is empty; give the name that the model shall have in the table")
     options = options_of(spec.suite, {"data": data, "parts": spec.parts}, suite_options or {}, has_judge=True)
@@ -73,7 +74,7 @@ def _recorded_judge(spec: SuiteSpec, header: Header, options: SuiteOptions) -> s
     """Return the name of the judge that a file was judged by; None where none was needed."""
     if not spec.suite.needs_judge(options):
         return None
-    names = [str(entry.get("name") or "") for entry in header.judges.values()]
+    names = [entry.name for entry in header.judges.values()]
     return ", ".join(name for name in names if name) or _NOT_RECORDED
 
 

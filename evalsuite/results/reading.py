@@ -14,6 +14,7 @@ from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.results.folder import judge_views, stored_manifest, stored_scores
 from evalsuite.results.records import SuiteRecords, suite_records
+from evalsuite.text import well_formed
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class ModelResult:
 
     @property
     def slug(self) -> str:
-        return self.folder.name
+        return well_formed(self.folder.name)
 
     @property
     def imported(self) -> bool:
@@ -176,4 +177,4 @@ def comparison_in(folder: Path) -> Comparison:
     """Read a folder of ``evalsuite compare``; raises DataError where it cannot be read."""
     path, verdicts = folder / "preferences.json", folder / "verdicts.jsonl"
     preferences = validated(Preferences, read_json(path), path, "run `evalsuite compare` again")
-    return Comparison(folder.name, preferences, read_verdict_rows(verdicts) if verdicts.is_file() else [])
+    return Comparison(well_formed(folder.name), preferences, read_verdict_rows(verdicts) if verdicts.is_file() else [])

@@ -18,7 +18,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.documents import JudgeEntry, Manifest, Scores, SuiteEntry
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.records.files import Records, RecordsFile, RecordsInMemory, records_path
-from evalsuite.records.rows import Header, Row, for_judge, replaced
+from evalsuite.records.rows import Header, JudgeRef, Row, for_judge, replaced
 from evalsuite.results.folder import entry_of
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
@@ -122,8 +122,8 @@ def judge_id(header: Header, judge: JudgeEntry | None) -> str | None:
         return None
     if judge is not None:
         entries = header.judges.items()
-        same = [key for key, entry in entries if judge.fingerprint and entry.get("fingerprint") == judge.fingerprint]
-        same += [key for key, entry in entries if "fingerprint" not in entry and entry.get("name") == judge.name]
+        same = [key for key, entry in entries if judge.fingerprint and entry.fingerprint == judge.fingerprint]
+        same += [key for key, entry in entries if entry.fingerprint is None and entry.name == judge.name]
         if same:
             return same[0]
     return next(iter(header.judges)) if len(header.judges) == 1 else None
@@ -155,9 +155,7 @@ def _with_known_judge(records: RecordsInMemory, judge: JudgeEntry | None) -> Rec
     if judge is None or judge.fingerprint is None or len(names) != 1:
         return records
     known = Checkpoint(judge.name, None, judge.fingerprint).slug
-    header = msgspec.structs.replace(
-        records.header, judges={known: {"name": judge.name, "fingerprint": judge.fingerprint}}
-    )
+    header = msgspec.structs.replace(records.header, judges={known: JudgeRef(judge.name, judge.fingerprint)})
     rows = [
         replaced(row, verdicts=tuple(msgspec.structs.replace(verdict, judge=known) for verdict in row.verdicts))
         for row in records.all_rows

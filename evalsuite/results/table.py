@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.results.folder import folders_of, judge_views, stored_manifest, stored_scores
+from evalsuite.text import well_formed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,19 +31,14 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
             row = {
                 "model": scores.model.name,
                 "fingerprint": scores.model.fingerprint,
-                "folder": folder.name,
+                "folder": well_formed(folder.name),
                 "variant": scores.variant,
                 "data": scores.data,
                 "limit": scores.limit,
                 "judge": scores.judge.name if scores.judge else None,
             }
             rows.append(row | _flat(scores.suites) | _flat({"average": scores.average}))
-    return pd.DataFrame([{_valid(key): _valid(value) for key, value in row.items()} for row in rows])
-
-
-def _valid(value: Any) -> Any:
-    """Return a text as a table can hold it: half of a surrogate pair is escaped."""
-    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+    return pd.DataFrame(rows)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,7 +34,7 @@ from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec
-from evalsuite.suites.types import NOT_ASKED, WholeRun
+from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
 
 _SERVED = ("generation_config", "max_model_len", "vllm_args", "attached")
 
@@ -49,7 +49,7 @@ class SuiteRun:
 
     spec: SuiteSpec
     options: SuiteOptions
-    pins: Mapping[str, Mapping[str, Any]]
+    pins: Pins
     answer_key: str
     run_key: str
     served: Mapping[str, Any]
@@ -259,7 +259,7 @@ def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, ide
         "suite": spec.model_dump(),
         "options": changing,
         "model": dict(identity),
-        "pins": {name: pin["sha256"] for name, pin in pins.items()},
+        "pins": {name: pin.sha256 for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }
     served = scrubbed({name: identity.get(name) for name in _SERVED})

@@ -20,12 +20,12 @@ import evalsuite
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig, resolved_yaml
 from evalsuite.doctor import preflight
-from evalsuite.documents import Pin, Scores, SuiteEntry
+from evalsuite.documents import Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, EvalsuiteError
 from evalsuite.files import write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.records.files import Records, RecordsInMemory, records_path, write_records
-from evalsuite.records.rows import Draw, Header, Row, merged, replaced
+from evalsuite.records.rows import Draw, Header, JudgeRef, Row, merged, replaced
 from evalsuite.results.folder import (
     exclusive,
     figures_sha256,
@@ -50,7 +50,6 @@ from evalsuite.runs.plan import (
 )
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session
@@ -141,9 +140,7 @@ class _Runner:
         return (
             judge is not None
             and not self.config.base_url
-            # FastChat's formats are for the candidates alone; neither checkpoint knows them.
-            and serve.fastchat_template is None
-            and _same_server(serve, self.config.judge_serving)
+            and serve.same_server(self.config.judge_serving)
             and judge.fingerprint == checkpoint.fingerprint
             and judge.chat_template == checkpoint.chat_template
         )
@@ -257,6 +254,7 @@ class _Runner:
     def _finish(self, plan: ModelRun) -> None:
         """Score, export, and write scores.json and then manifest.json, beside what others wrote meanwhile."""
         plan.watch.resume()
+        self.store.require_file()
         with exclusive(plan.folder):
             if plan.replaces is not None and figures_sha256(plan.folder) == plan.replaces:
                 set_aside(plan.folder)
@@ -279,7 +277,7 @@ class _Runner:
                 run_key=suite.run_key,
                 answer_key=suite.answer_key,
                 options=suite.options.model_dump(mode="json"),
-                data_pins={name: Pin(**pin) for name, pin in suite.pins.items()},
+                data_pins=dict(suite.pins),
                 served=dict(suite.served),
                 missing=dict(getattr(suite.loaded, "missing", {}) or {}),
             ).with_given(applied=dict(suite.whole.applied) if suite.whole is not None else {})
@@ -324,8 +322,8 @@ class _Runner:
             n_items=len(run.rows),
             evalsuite=evalsuite.__version__,
             options=run.options.model_dump(mode="json"),
-            pins={name: dict(pin) for name, pin in run.pins.items()},
-            judges={} if judge is None else {judge.slug: {"name": judge.name, "fingerprint": judge.fingerprint}},
+            pins=run.pins,
+            judges={} if judge is None else {judge.slug: JudgeRef(judge.name, judge.fingerprint)},
             missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
             document=None if whole is None else whole.document,
         )
@@ -346,12 +344,6 @@ def _old_records(plan: ModelRun) -> Mapping[str, Records]:
             if records is not None:
                 found[key] = RecordsInMemory(records.header, records.records.rows())
     return found
-
-
-def _same_server(one: ServeConfig, other: ServeConfig) -> bool:
-    """Whether two models served like this could be one server; a chat template is written on our side."""
-    ours = {"chat_template": None, "in_flight": None}
-    return one.model_copy(update=ours) == other.model_copy(update=ours)
 
 
 def _require_chat_format(plan: ModelRun, session: Session) -> None:

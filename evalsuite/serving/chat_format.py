@@ -15,6 +15,7 @@ from typing import Any
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, UsageError, first_line, unknown
 from evalsuite.serving.config import FASTCHAT
+from evalsuite.text import well_formed
 from judges.types import Message
 
 _FASTCHAT_BASE_ADAPTER = "BaseModelAdapter"
@@ -91,12 +92,13 @@ class ChatFormat:
 
     def encode(self, text: str) -> list[int]:
         """Tokenise rendered text with control tokens, without adding a BOS to the template's."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = self.tokenizer.encode(well_formed(text), add_special_tokens=False)
         return ids
 
     def _plain_tokens(self, text: str) -> list[int]:
         """Tokenise a message's text with control tokens as ordinary characters."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        encoded = self.tokenizer(well_formed(text), add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = encoded["input_ids"]
         return ids
 
     def _guarded_tokens(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:

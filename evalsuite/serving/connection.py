@@ -11,7 +11,7 @@ import tenacity
 
 from evalsuite.errors import ServerError
 from evalsuite.serving.replies import token_counts
-from evalsuite.serving.transport import LoopbackTransport, OpenAITransport, Transport
+from evalsuite.serving.transport import Transport
 from evalsuite.serving.wire import Endpoint, RetryableError, StallDetector, is_reachable, post
 from judges.types import Unscored
 
@@ -145,8 +145,8 @@ class Connection:
         async with self._connecting:
             if self._transport is None or self._endpoint is None:
                 self._endpoint = await self._connect()
-                kind = LoopbackTransport if self._endpoint.is_managed else OpenAITransport
-                self._transport = kind(self._endpoint.base_url, self._endpoint.api_key)
+                base_url, key = self._endpoint.base_url, self._endpoint.api_key
+                self._transport = Transport(base_url, key, is_managed=self._endpoint.is_managed)
             return self._transport, self._endpoint
 
     def _count_retry(self, _: tenacity.RetryCallState) -> None:

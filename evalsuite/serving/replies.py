@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evalsuite.text import mapped, well_formed
 from judges.types import Unscored
 
 _ABORTED = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
@@ -20,18 +21,26 @@ FEATURE_IDS = (0, 1, 2)
 
 
 def _first(reply: Mapping[str, Any], *path: str) -> Any:
-    """Return a nested value of the reply's first choice, None if missing."""
-    value: Any = (reply.get("choices") or [{}])[0]
+    """Return a nested value of the reply's first choice by ``index``, whatever their order; None if missing."""
+    choices = [choice for choice in reply.get("choices") or () if isinstance(choice, dict)]
+    value: Any = min(choices, key=_index, default=None)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
 
 
+def _index(choice: Mapping[str, Any]) -> int:
+    index = choice.get("index")
+    return index if isinstance(index, int) else 0
+
+
 def read_safely(
     read: Callable[[dict[str, Any]], dict[str, Any] | Unscored], raw: dict[str, Any]
 ) -> dict[str, Any] | Unscored:
+    """Read a reply; one that does not hold what was asked for is ``malformed_reply``. Lone surrogates are escaped."""
     try:
-        return read(raw)
+        answer = read(raw)
+        return answer if isinstance(answer, Unscored) else {**mapped(answer, well_formed)}
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return Unscored("malformed_reply", f"{type(error).__name__}: {error}")
 

@@ -18,8 +18,6 @@ from contextlib import AbstractContextManager
 from importlib import util
 from pathlib import Path
 
-import httpx
-
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
@@ -28,6 +26,7 @@ from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, s
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
 from evalsuite.serving.server_log import ServerLog
+from evalsuite.serving.transport import TransportError, fetch_blocking
 
 _POLL_S = 0.5
 _GIB = 2**30
@@ -170,10 +169,10 @@ class Server(AbstractContextManager["Server"]):
     def answers(self) -> bool:
         """Whether this very server is up: it must list the name drawn for this start."""
         try:
-            reply = httpx.get(f"{self.base_url}/models", headers={"Authorization": f"Bearer {self.api_key}"}, timeout=5)
-        except httpx.HTTPError:
+            reply = fetch_blocking(f"{self.base_url}/models", self.api_key, is_managed=True, timeout_s=5)
+        except TransportError:
             return False
-        return reply.status_code == httpx.codes.OK and self.model_name in reply.text
+        return self.model_name.encode() in reply
 
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -22,16 +21,11 @@ from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.server import Server, check_memory, context_length
-from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer
+from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer
 from evalsuite.store import AnswerStore
 
 _IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
 _MAX_RESTARTS = 2
-
-
-def api_key() -> str:
-    """Return the key for external servers: EVALSUITE_API_KEY, else OPENAI_API_KEY, else none."""
-    return os.environ.get("EVALSUITE_API_KEY") or os.environ.get("OPENAI_API_KEY") or ""
 
 
 class Session(AbstractContextManager["Session"]):
@@ -66,8 +60,8 @@ class Session(AbstractContextManager["Session"]):
         self.kind = "endpoint" if self._url else installed_vllm().kind
         length = context_length(checkpoint, serve)
         if self._url:
-            name, served = check_endpoint(self._url, api_key(), checkpoint.name if checkpoint.endpoint else None)
-            self._attached = Endpoint(self._url, api_key(), name)
+            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None)
+            self._attached = Endpoint(self._url, api_key(self._url), name)
             length = min((known for known in (length, served) if known is not None), default=None)
             if self.chat_format is not None:
                 check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
@@ -179,7 +173,7 @@ def attached_server(
     if not base_url or checkpoint.endpoint:
         return None, None
     try:
-        return check_endpoint(base_url, api_key(), None)[0], None
+        return check_endpoint(base_url, None)[0], None
     except ServerError as error:
         if recorded is None:
             raise

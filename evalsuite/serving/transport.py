@@ -1,111 +1,184 @@
-"""Sending one request: with the OpenAI SDK to external servers, with aiohttp to managed ones.
+"""HTTP to a server: every request goes through ``Transport.request``, so that all of them follow the same rules.
 
-The SDK handles the differences between external servers. But building a request with it takes several times as long as
-sending it, and a managed server gets hundreds of thousands of small requests from a process that shares its cores.
+No redirects, at most 64 MB per reply, and a deadline. A managed server is never asked through a proxy; an external one
+is asked through the environment's, unless it is on this machine. Any failure of the HTTP library, whatever the server
+sends, is a TransportError.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
+import zlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import openai
+
+from evalsuite.errors import UsageError, first_line
+from evalsuite.redaction import without_secrets
+from evalsuite.serving.loop import LoopThread
 
 CONNECT_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 3600.0
+"""Longest silence of a server; a reply is complete at the latest after this and TOKEN_TIMEOUT_S per token."""
+TOKEN_TIMEOUT_S = 0.25
+MAX_REPLY_BYTES = 64_000_000
+_MAX_ERROR_CHARACTERS = 4000
 _KEPT_ALIVE_S = 4.0
 """Below vLLM's 5 s, so that a connection that the server is about to close is not reused."""
 
 
-class NoReplyError(Exception):
-    """The server sent no complete reply; ``late`` if it timed out after an hour."""
+class TransportError(Exception):
+    """The server sent no usable reply; the message holds no secrets."""
 
-    def __init__(self, message: str, *, late: bool) -> None:
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
+
+
+class NoReplyError(TransportError):
+    """The server sent no complete HTTP reply; ``late`` if it timed out."""
+
+    def __init__(self, message: str, *, late: bool = False) -> None:
         super().__init__(message)
         self.late = late
 
 
-class StatusError(Exception):
-    """The server replied with a status of 400 or higher."""
+class StatusError(TransportError):
+    """The server replied with a status other than 2xx."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Transport(Protocol):
-    """Sends JSON requests to one server."""
-
-    async def send(self, path: str, body: Mapping[str, Any]) -> object:
-        """Return the parsed reply; raises NoReplyError, StatusError, and ValueError if it is not JSON."""
-
-    async def close(self) -> None: ...
+class MalformedReplyError(TransportError):
+    """The body is too large, or not JSON where JSON is expected."""
 
 
-class OpenAITransport:
-    """Any OpenAI-compatible server, with the OpenAI SDK."""
+class Transport:
+    """Sends requests to one server; created and used on an event loop."""
 
-    def __init__(self, base_url: str, api_key: str) -> None:
-        self._sdk = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            max_retries=0,
-            timeout=openai.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            # httpx scans all its connections for each request: five times the CPU time at 256 in flight.
-            http_client=openai.DefaultAioHttpClient(),
-        )
-
-    async def send(self, path: str, body: Mapping[str, Any]) -> object:
-        # cast_to=object: plain JSON instead of a model instance for every token of the reply. Untyped,
-        # because the SDK's overloads leave the stream type open.
-        post: Any = self._sdk.post
-        try:
-            reply: object = await post(path, cast_to=object, body=body)
-        except openai.APIConnectionError as error:
-            # The SDK also raises a timeout error for a refused connection; only the cause distinguishes them.
-            cause = error.__cause__ or error
-            raise NoReplyError(str(cause), late=type(cause).__name__ == "ReadTimeout") from error
-        except openai.APIStatusError as error:
-            raise StatusError(error.status_code, str(error)) from error
-        except openai.APIResponseValidationError as error:
-            raise ValueError(str(error)) from error
-        except UnicodeEncodeError as error:
-            # The SDK encodes UTF-8, which has no lone surrogates.
-            raise StatusError(400, f"the request cannot be sent: {error}") from error
-        return reply
-
-    async def close(self) -> None:
-        await self._sdk.close()
-
-
-class LoopbackTransport:
-    """A managed vLLM server: no proxy, redirects or TLS, and unlimited connections."""
-
-    def __init__(self, base_url: str, api_key: str) -> None:
+    def __init__(self, base_url: str, api_key: str, *, is_managed: bool) -> None:
         self._base_url = base_url.rstrip("/")
+        self._proxy = None if is_managed else _environment_proxy(base_url)
+        url = urlsplit(base_url)
+        # A name and password in the URL are sent instead of a key.
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key and url.username is None else {}
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"},
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S),
+            headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **authorization},
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_KEPT_ALIVE_S, ssl=_tls_context() if url.scheme == "https" else True
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
         )
 
     async def send(self, path: str, body: Mapping[str, Any]) -> object:
-        data = json.dumps(body, separators=(",", ":")).encode()
+        """Post a question and return the parsed reply; raises TransportError.
+
+        The deadline grows with the ``max_tokens`` of the body.
+        """
+        deadline_s = READ_TIMEOUT_S + TOKEN_TIMEOUT_S * body.get("max_tokens", 0)
+        raw = await self.request(self._base_url + path, body, timeout_s=deadline_s)
         try:
-            async with self._session.post(self._base_url + path, data=data, allow_redirects=False) as reply:
-                status, raw = reply.status, await reply.read()
-        except aiohttp.ClientError as error:
-            # Some of aiohttp's errors have no message.
-            raise NoReplyError(
-                str(error) or type(error).__name__, late=isinstance(error, aiohttp.SocketTimeoutError)
-            ) from error
-        if status >= 400:
-            raise StatusError(status, f"Error code: {status} - {raw.decode(errors='replace')}")
-        document: object = json.loads(raw)
+            document: object = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise MalformedReplyError(f"the reply is not JSON: {error}") from error
         return document
+
+    async def request(self, url: str, body: Mapping[str, Any] | None = None, *, timeout_s: float) -> bytes:
+        """Return the body of the reply to a POST of ``body``, or to a GET without one; raises TransportError."""
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        try:
+            async with self._session.request(
+                "GET" if data is None else "POST",
+                url,
+                data=data,
+                timeout=timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+            ) as reply:
+                raw = await _read_bounded(reply)
+        except TransportError:
+            raise
+        except Exception as error:  # what a library raises on hostile bytes is not a closed set
+            if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+                message = f"no complete reply after {timeout_s:.0f} s, or none for {READ_TIMEOUT_S:.0f} s"
+                raise NoReplyError(message, late=True) from error
+            # It may quote the server: no secret may be cut in half and so remain.
+            text = without_secrets(str(error)) or type(error).__name__
+            raise NoReplyError(first_line(TransportError(text))) from error
+        if 300 <= reply.status < 400:
+            target = reply.headers.get("Location", "no URL")
+            raise StatusError(reply.status, f"redirects are not followed ({reply.status} to {target}); give that URL")
+        if not 200 <= reply.status < 300:
+            text = without_secrets(raw[: 2 * _MAX_ERROR_CHARACTERS].decode(errors="replace"))
+            raise StatusError(reply.status, f"Error code: {reply.status} - {text[:_MAX_ERROR_CHARACTERS]}")
+        return raw
 
     async def close(self) -> None:
         await self._session.close()
+
+
+async def fetch(
+    url: str, api_key: str, body: Mapping[str, Any] | None = None, *, is_managed: bool, timeout_s: float
+) -> bytes:
+    """Send one request over a connection of its own; see ``Transport.request``."""
+    transport = Transport(url, api_key, is_managed=is_managed)
+    try:
+        return await transport.request(url, body, timeout_s=timeout_s)
+    finally:
+        await transport.close()
+
+
+def fetch_blocking(
+    url: str, api_key: str, body: Mapping[str, Any] | None = None, *, is_managed: bool, timeout_s: float
+) -> bytes:
+    """``fetch`` for callers without an event loop."""
+    with LoopThread() as loop:
+        return loop.wait(fetch(url, api_key, body, is_managed=is_managed, timeout_s=timeout_s))
+
+
+async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
+    raw = bytearray()
+    async for chunk in reply.content.iter_any():
+        raw += chunk
+        if len(raw) > MAX_REPLY_BYTES:
+            break
+    if reply.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
+        # Not asked for, but some gateways send it. 32 + 15: the header tells which of the formats it is.
+        raw = bytearray(zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(raw, MAX_REPLY_BYTES + 1))
+    if len(raw) > MAX_REPLY_BYTES:
+        raise MalformedReplyError(f"the reply exceeds {MAX_REPLY_BYTES / 1e6:.0f} MB")
+    return bytes(raw)
+
+
+def _tls_context() -> ssl.SSLContext:
+    # With certifi's authorities, which containers without system certificates need, or SSL_CERT_FILE's.
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
+def _environment_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL; None for this machine, which no proxy can reach.
+
+    Raises UsageError for a proxy that does not speak HTTP.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127.") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is not None and "://" not in proxy:
+        return f"http://{proxy}"
+    if proxy is not None and not proxy.startswith(("http://", "https://")):
+        shown = without_secrets(proxy)
+        raise UsageError(f"{shown} in the environment is not an HTTP proxy; set another, or add {host} to NO_PROXY")
+    return proxy

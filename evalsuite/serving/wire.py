@@ -7,26 +7,38 @@ from vLLM's token counters at ``/metrics``: if they do not change while requests
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
-
-from evalsuite.errors import ServerError, UsageError, unknown
+from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
 from evalsuite.redaction import without_secrets
-from evalsuite.serving.transport import NoReplyError, StatusError, Transport
+from evalsuite.serving.transport import (
+    MalformedReplyError,
+    NoReplyError,
+    StatusError,
+    Transport,
+    TransportError,
+    fetch,
+    fetch_blocking,
+)
 from judges.types import Unscored
 
 _BUSY = frozenset({408, 409, 425, 429, 503, 504})
 _DENIED = frozenset({401, 403})
+_PAYMENT_REQUIRED = 402
 _CONTEXT_PHRASES = ("maximum context length", "max_model_len", "context length", "maximum model length")
 _STALL_S = 900.0
 """Time without any token while requests are pending; the longest prefill of one batch on a CPU takes minutes."""
 _PROBE_TIMEOUT_S = 10.0
+_MODELS_TIMEOUT_S = 20.0
+_OPENAI_HOST = "api.openai.com"
 _PROBE_TEXT = "The quick (brown) fox, 12345 times: na\u00efve \u6771\u4eac \U0001f600\n\tdef f(x): return x**2  # "
 """Words, digits, punctuation, code, other scripts: tokenizers that split all of it equally are considered equal."""
 _SNAPSHOT = re.compile(r"[-@:]v?\d[\d.-]*")
@@ -84,8 +96,8 @@ async def post(
         raise RetryableError(str(error), "timeout" if error.late else "request_failed", unanswered=True) from error
     except StatusError as error:
         return _classify(error, endpoint)
-    except (ValueError, RecursionError) as error:
-        raise RetryableError(f"the reply is not JSON: {error}", "malformed_reply") from error
+    except MalformedReplyError as error:
+        raise RetryableError(str(error), "malformed_reply") from error
     if not isinstance(reply, dict):
         return Unscored("malformed_reply", "the reply is not a JSON object")
     if not is_same_model(endpoint.model_name, reply.get("model")):
@@ -117,6 +129,8 @@ def _classify(error: StatusError, endpoint: Endpoint) -> Unscored:
     message = without_secrets(str(error))
     if error.status in _DENIED:
         raise ServerError(_denied(endpoint.display_url, error.status)) from error
+    if error.status == _PAYMENT_REQUIRED or "insufficient_quota" in message:
+        raise BusyError(f"{endpoint.display_url}: {message}; run again later, finished answers are kept") from error
     if error.status in _BUSY or error.status >= 500:
         raise RetryableError(message) from error
     is_too_long = any(phrase in message for phrase in _CONTEXT_PHRASES)
@@ -128,16 +142,14 @@ async def is_reachable(endpoint: Endpoint) -> bool:
     return await _get(endpoint, f"{endpoint.base_url.rstrip('/')}/models") is not None
 
 
-async def _get(endpoint: Endpoint, url: str) -> httpx.Response | None:
+async def _get(endpoint: Endpoint, url: str) -> bytes | None:
+    """Return the body of a reply, empty for an error status; None without a reply."""
     try:
-        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S) as probe:
-            return await probe.get(url, headers=_authorization(endpoint.api_key))
-    except (httpx.HTTPError, OSError):
+        return await fetch(url, endpoint.api_key, is_managed=endpoint.is_managed, timeout_s=_PROBE_TIMEOUT_S)
+    except NoReplyError:
         return None
-
-
-def _authorization(api_key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    except TransportError:
+        return b""
 
 
 async def processed_tokens(endpoint: Endpoint) -> float | None:
@@ -146,7 +158,7 @@ async def processed_tokens(endpoint: Endpoint) -> float | None:
     if reply is None:
         return None
     total = 0.0
-    for line in reply.text.splitlines():
+    for line in reply.decode(errors="replace").splitlines():
         if line.startswith(_TOKEN_COUNTERS):
             try:
                 total += float(line.rpartition(" ")[2])
@@ -214,9 +226,11 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
     url = endpoint.base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
     request = {"model": endpoint.model_name, "prompt": _PROBE_TEXT, "add_special_tokens": False}
     try:
-        reply = httpx.post(url, json=request, headers=_authorization(endpoint.api_key), timeout=_PROBE_TIMEOUT_S)
-        theirs = reply.json()["tokens"] if reply.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
+        reply = fetch_blocking(
+            url, endpoint.api_key, request, is_managed=endpoint.is_managed, timeout_s=_PROBE_TIMEOUT_S
+        )
+        theirs = json.loads(reply)["tokens"]
+    except (TransportError, ValueError, KeyError, TypeError, RecursionError):
         return
     if not isinstance(theirs, list) or not theirs or not all(type(token) is int for token in theirs):
         # Not vLLM: the path means something else.
@@ -228,7 +242,18 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
         )
 
 
-def check_endpoint(base_url: str, api_key: str, model_name: str | None) -> tuple[str, int | None]:
+def api_key(url: str) -> str:
+    """Return the key for an external server: OPENAI_API_KEY only for OpenAI's own host, EVALSUITE_API_KEY for others.
+
+    OpenAI's host also gets EVALSUITE_API_KEY if the other is not set; empty without a key.
+    """
+    parts = urlsplit(url)
+    is_openai = parts.scheme == "https" and f".{parts.hostname}".endswith(f".{_OPENAI_HOST}")
+    names = ("OPENAI_API_KEY", "EVALSUITE_API_KEY") if is_openai else ("EVALSUITE_API_KEY",)
+    return next(filter(None, (os.environ.get(name, "").strip() for name in names)), "")
+
+
+def check_endpoint(base_url: str, model_name: str | None) -> tuple[str, int | None]:
     """Return what an external server serves: (model name, context length or None).
 
     Raises ServerError if it does not respond, and UsageError if it denies access or does not serve
@@ -236,22 +261,25 @@ def check_endpoint(base_url: str, api_key: str, model_name: str | None) -> tuple
     """
     url = without_secrets(base_url)
     try:
-        reply = httpx.get(f"{base_url.rstrip('/')}/models", headers=_authorization(api_key), timeout=20)
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        reply = fetch_blocking(
+            f"{base_url.rstrip('/')}/models", api_key(base_url), is_managed=False, timeout_s=_MODELS_TIMEOUT_S
+        )
+        served = {str(model["id"]): model for model in json.loads(reply)["data"]}
+    except NoReplyError as error:
         raise ServerError(
-            f"no response from {url} ({without_secrets(str(error))}); is the server up, and does the URL end in /v1?"
+            f"no response from {url} ({error}); is the server up, and does the URL end in /v1?"
         ) from error
-    if reply.status_code in _DENIED:
-        raise UsageError(_denied(url, reply.status_code))
-    try:
-        served = {str(model["id"]): model for model in reply.json()["data"]}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except StatusError as error:
+        if error.status in _DENIED:
+            raise UsageError(_denied(url, error.status)) from error
         raise UsageError(
-            f"{url}/models returned {reply.status_code} without a list of models; does the URL end in /v1?"
+            f"{url}/models returned no list of models ({first_line(error)}); does the URL end in /v1?"
         ) from error
+    except (MalformedReplyError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(f"{url}/models returned no list of models; does the URL end in /v1?") from error
     if model_name is None and len(served) == 1:
         model_name = next(iter(served))
     if model_name not in served:
         raise UsageError(f"{unknown('model', str(model_name), served)} at {url}")
     length = served[model_name].get("max_model_len")
-    return model_name, length if isinstance(length, int) else None
+    return model_name, length if type(length) is int and length > 0 else None

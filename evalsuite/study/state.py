@@ -22,7 +22,7 @@ from typing import Any
 import filelock
 
 from evalsuite.documents import SCHEMA
-from evalsuite.errors import DataError, EvalsuiteError, StoreError, UsageError
+from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import Progress
 from evalsuite.study.children import COMMAND
@@ -75,13 +75,13 @@ class State:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the study; raises UsageError while another process runs it, StoreError without a writable folder."""
+        """Lock the study; raises BusyError while another process runs it, StoreError without a writable folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(self.folder / ".lock")
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise UsageError(f"another process runs the study in {self.folder}; wait for it, or stop it") from error
+            raise BusyError(f"another process runs the study in {self.folder}; wait for it, or stop it") from error
         except OSError as error:
             raise StoreError(
                 f"cannot write {self.folder}: {error.strerror or error}; give a writable folder with --results"

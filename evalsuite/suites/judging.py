@@ -10,7 +10,7 @@ from evalsuite.records.rows import Verdict
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from judges.types import Choice, Message, Preference, Rating, Unscored
 
-VerdictT = TypeVar("VerdictT", Rating, Choice)
+VerdictT = TypeVar("VerdictT", bound=Rating | Choice)
 JUDGED_WITHOUT_VALUE = ("no_rating", "rating_out_of_range", "no_option")
 """Reasons of a judgment that has a text and no valid verdict."""
 
@@ -23,7 +23,7 @@ async def reason_then_choose(
     lead_in: str,
     choices: Sequence[str],
 ) -> VerdictT | Unscored:
-    r"""Ask for a free judgment and, only where it holds no valid verdict, for a guided closing.
+    r"""Ask for a free judgment and, only where it has no valid verdict or contradicts itself, for a guided closing.
 
     A judgment that parses is exactly the one that the published protocol would have seen. One
     that does not is continued by ``lead_in`` (for example "\n\nRating: [[") and the judge

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evalsuite import assets
-from evalsuite.assets.asset import Asset, remedy
+from evalsuite.assets.asset import Asset, Pin, remedy
 from evalsuite.errors import DataError
 from evalsuite.files import read_json, read_jsonl
 from evalsuite.suites.options import DataKind
 
-RowsAndPins = tuple[list[dict[str, Any]], dict[str, Mapping[str, Any]]]
+RowsAndPins = tuple[list[dict[str, Any]], dict[str, Pin]]
 
 
-def mini_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def mini_rows(path: Path) -> tuple[list[dict[str, Any]], Pin]:
     """Read a suite's mini file (a ``.json`` list or ``.jsonl``): its rows and their pin, as part of the package.
 
     Raises DataError when it is missing or not a list.
@@ -24,7 +24,7 @@ def mini_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path} is not a JSON list; reinstall evalsuite")
-    return rows, {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "source": "mini", "pinned": True}
+    return rows, Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "mini", pinned=True)
 
 
 def rows_of(data: DataKind, asset: Asset, mini: Path, *, fetch: bool = True) -> RowsAndPins:
@@ -46,7 +46,7 @@ def local_rows(data: DataKind, pinned: Sequence[Asset], mini: Sequence[Path] = (
     and names no folder of this machine.
     """
     rows: list[dict[str, Any]] = []
-    pins: dict[str, Mapping[str, Any]] = {}
+    pins: dict[str, Pin] = {}
     for path in mini if data == "mini" else ():
         mini_file_rows, pins[f"mini/{path.parents[1].name}/{path.name}"] = mini_rows(path)
         rows += mini_file_rows
@@ -56,5 +56,5 @@ def local_rows(data: DataKind, pinned: Sequence[Asset], mini: Sequence[Path] = (
         except DataError as error:
             raise DataError(f"its data are not on this machine; {remedy(asset)}") from error
         rows += asset_rows[: found.rows]
-        pins[asset.name] = {"sha256": found.sha256, "pinned": found.pinned}
+        pins[asset.name] = Pin(found.sha256, pinned=found.pinned)
     return rows, pins

@@ -12,7 +12,7 @@ import msgspec
 
 from evalsuite.errors import DataError, UsageError, plain_fault, unknown
 from evalsuite.files import without_nan, write_json, write_jsonl
-from evalsuite.records.rows import Header, Row
+from evalsuite.records.rows import Header, JudgeRef, Row
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Recorded
 from judges.types import REASONS, Unscored
@@ -67,7 +67,7 @@ def refuse_duplicates(names: Iterable[str], path: Path, remedy: str) -> None:
 def recorded_by(judge: str | None, suite: str, rows: Sequence[Row], options: SuiteOptions) -> Recorded:
     """Return rows of a file judged by one judge: "" for one without a name, None for nobody."""
     known = options.model_dump(include={"data", "limit", "as_published"})
-    judges = {} if judge is None else {judge: {"name": judge}}
+    judges = {} if judge is None else {judge: JudgeRef(judge)}
     return Recorded(Header(suite, len(rows), options=known, judges=judges), rows)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalsuite.assets.asset import Pin
 from evalsuite.records.rows import Header, Row
 
 Scores = dict[str, Any]
 """One suite's object of scores.json, JSON-ready (None where a part is missing). Its schema is the suite's own."""
-Pins = Mapping[str, Mapping[str, Any]]
-"""What data were read: {"sha256", "source", "pinned"} by asset."""
+Pins = Mapping[str, Pin]
+"""What data were read, by asset."""
 
 NOT_ASKED = "not asked for"
 """Why a part of a suite is missing that nobody asked for."""

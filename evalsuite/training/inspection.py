@@ -14,7 +14,7 @@ from evalsuite.training.masks import IGNORED
 from evalsuite.training.train import Contamination, Prepared, left_out, open_recipe, tokenise
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from evalsuite.terminal import Console
 
 
 def inspect(

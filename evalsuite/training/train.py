@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalsuite.checkpoint import Checkpoint, resolve
-from evalsuite.errors import CheckpointError, UsageError, unknown
+from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
@@ -311,6 +311,6 @@ def _locked(work: Path) -> Any:
     try:
         return lock.acquire()
     except Timeout as error:
-        raise UsageError(
+        raise BusyError(
             f"another process is training into {work.parent}; wait for it, or give another --out"
         ) from error

@@ -3,8 +3,8 @@
     with StubEndpoint(lambda path, body: (200, {...})) as stub:
         stub.url, stub.requests
 
-A handler returns (status, JSON document) or (status, bytes); returning None cuts the
-connection without an answer. Only with ``tokens`` it says how it splits a text (vLLM's ``/tokenize``).
+A handler returns (status, JSON document) or (status, bytes). Bytes alone are the whole reply as sent, headers included;
+None cuts the connection without an answer. Only with ``tokens`` it says how it splits a text (vLLM's ``/tokenize``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Handler = Callable[[str, dict[str, Any]], "tuple[int, Any] | None"]
+Handler = Callable[[str, dict[str, Any]], "tuple[int, Any] | bytes | None"]
 
 
 class StubEndpoint:
@@ -47,6 +47,10 @@ class StubEndpoint:
                 if answer is None:
                     self.close_connection = True
                     self.connection.close()
+                    return
+                if isinstance(answer, bytes):
+                    self.close_connection = True
+                    self.wfile.write(answer)
                     return
                 self._send(*answer)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 
 import pytest
 
@@ -128,9 +129,9 @@ def test_an_endpoint_keeps_its_name_and_url():
 def test_a_template_file_overrides_that_of_the_checkpoint(tmp_path):
     folder = write_checkpoint(tmp_path / "ckpt")
     template = tmp_path / "custom.jinja"
-    template.write_text("{{ messages }}")
-    assert resolve(str(folder), chat_template_file=template).chat_template == "{{ messages }}"
-    with pytest.raises(UsageError, match="cannot read the chat template"):
+    template.write_bytes(b"{{ messages }}\r\n")
+    assert resolve(str(folder), chat_template_file=template).chat_template == "{{ messages }}\n"
+    with pytest.raises(UsageError, match="--chat-template: cannot read"):
         resolve(str(folder), chat_template_file=tmp_path / "missing.jinja")
 
 
@@ -163,3 +164,96 @@ def test_duplicate_weights_count_once(tmp_path):
     alone = write_checkpoint(tmp_path / "two")
     (alone / "model.safetensors").rename(alone / "consolidated.safetensors")
     assert weight_bytes(resolve(str(alone))) == size
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("config.json", DEEP, "nested more than 200 deep"),
+        ("config.json", '{"a": ' + "[" * 300 + "]" * 300 + "}", "nested more than 200 deep"),
+        ("config.json", b"\xff", "not UTF-8"),
+        ("config.json", b" " * ((1 << 26) + 1), "more than 67,108,864 bytes"),
+        ("config.json", "[]", "not a JSON object"),
+        ("tokenizer_config.json", DEEP, "nested more than 200 deep"),
+        ("training.json", DEEP, "nested more than 200 deep"),
+        ("chat_template.jinja", b"{{ \xff }}", "not UTF-8"),
+        ("chat_template.json", DEEP, "nested more than 200 deep"),
+        ("model.safetensors.index.json", DEEP, "nested more than 200 deep"),
+        ("model.safetensors.index.json", '{"weight_map": ["a"]}', "weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": ["b"]}}', "weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "../model.safetensors"}}', "weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": ".."}}', "weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": null}', "weight_map"),
+        ("model.safetensors", struct.pack("<Q", 7) + b'{"a":1}', "not a safetensors file"),
+        ("model.safetensors", struct.pack("<Q", 2) + b"[]", "not a safetensors file"),
+        ("model.safetensors", struct.pack("<Q", 100_000) + DEEP.encode(), "not a safetensors file"),
+        ("model.safetensors", struct.pack("<Q", 34) + b'{"a": {"data_offsets": [0, "10"]}}', "not a safetensors file"),
+        ("model.safetensors", struct.pack("<Q", 35) + b'{"a": {"data_offsets": [0, 1e999]}}', "not a safetensors file"),
+    ],
+)
+def test_a_bad_file_of_a_checkpoint_is_one_sentence(tmp_path, file, content, fault):
+    folder = write_checkpoint(tmp_path / "ckpt", template=None)
+    if file == "chat_template.json":
+        (folder / "tokenizer_config.json").unlink()
+    (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
+    message = error_of(folder)
+    assert fault in message
+    assert len(message) < 500
+
+
+def test_a_header_that_claims_8_gb_is_not_read(tmp_path):
+    folder = write_checkpoint(tmp_path / "ckpt")
+    with (folder / "model.safetensors").open("wb") as weights:
+        weights.write(struct.pack("<Q", 8 << 30))
+        weights.truncate(9 << 30)
+    assert "claims 8,589,934,592 bytes" in error_of(folder)
+
+
+def test_a_pipe_among_the_weights_does_not_block(tmp_path):
+    folder = write_checkpoint(tmp_path / "ckpt")
+    os.mkfifo(folder / "more.safetensors")
+    assert resolve(str(folder)).fingerprint
+
+
+@pytest.mark.parametrize("base", ["itself", "each other", "judge@http://127.0.0.1:1/v1", "\0", "n" * 5000, ""])
+def test_the_base_of_an_adapter_is_a_full_checkpoint(tmp_path, base):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    bases = {"itself": [folders[0]] * 2, "each other": folders[::-1]}.get(base, [base] * 2)
+    for folder, spec in zip(folders, bases, strict=True):
+        folder.mkdir()
+        write_safetensors(folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(spec)}))
+    fault = {"": "no base_model_name_or_path"}.get(base, "was not found" if len(set(bases)) == 1 else "")
+    fault = "is an adapter itself" if base in ("itself", "each other") else fault
+    assert fault in error_of(folders[0])
+
+
+@pytest.mark.parametrize("rank", ["sixteen", 0, -1, None, [8], 8.5])
+def test_the_rank_of_an_adapter_is_a_positive_number(tmp_path, rank):
+    write_safetensors(tmp_path / "adapter_model.safetensors")
+    settings = {"base_model_name_or_path": str(write_checkpoint(tmp_path / "base")), "r": rank}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    assert "rank" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("config", [{"text_config": ["x"]}, {"max_position_embeddings": -1}, {"text_config": "x"}])
+def test_a_context_length_that_is_none_is_unknown(tmp_path, config):
+    folder = write_checkpoint(tmp_path / "ckpt")
+    (folder / "config.json").write_text(json.dumps(config))
+    assert resolve(str(folder)).context_length is None
+
+
+def test_the_first_default_among_odd_named_templates_is_taken(tmp_path):
+    folder = write_checkpoint(tmp_path / "ckpt", template=None)
+    named = [{"name": ["x"]}, "x", {"name": "default", "template": "d"}]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    assert resolve(str(folder)).chat_template == "d"
+
+
+def test_a_name_is_valid_unicode(tmp_path):
+    assert resolve("x\ud83d@http://127.0.0.1:1/v1").name == "x\\ud83d"
+    folder = write_checkpoint(tmp_path / "x").rename(tmp_path / os.fsdecode(b"x\xff"))
+    assert resolve(str(folder)).name == "x\\udcff"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.errors import DataError, StoreError
-from evalsuite.files import exists, read_jsonl, write_pieces, write_text
+from evalsuite.files import exists, read_json, read_jsonl, write_json, write_pieces, write_text
 from evalsuite.training.data import open_training_data
 
 KILLED_WRITER = """
@@ -107,3 +110,52 @@ def test_exists_raises_without_permission(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "exists", forbidden)
     with pytest.raises(PermissionError):
         exists(tmp_path / "a")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o027, 0o000])
+def test_what_is_written_follows_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "results" / "scores.json", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "results").stat().st_mode & 0o777 == 0o777 & ~umask
+    assert (tmp_path / "results" / "scores.json").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_half_a_surrogate_pair_in_recorded_files_is_escaped(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a\\ud800": ["\\uDFFF", "\\ud83d\\ude00"]}\n')
+    assert read_jsonl(path) == [{"a\\ud800": ["\\udfff", "😀"]}]
+    write_json(path, {"a": "b\ud83d"})
+    once = read_json(path)
+    write_json(path, once)
+    assert read_json(path) == once == {"a": "b\\ud83d"}
+
+
+@pytest.mark.parametrize("depth", [201, 990, 100_000])
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_deep_json_is_refused(tmp_path, opening, depth):
+    closing = {"[": "]"}.get(opening, "}")
+    path = tmp_path / "deep.json"
+    path.write_text('{"x": ' + opening * depth + "1" + closing * depth + "}\n")
+    for read in (read_json, read_jsonl):
+        with pytest.raises(DataError, match=r"nested more than 200 deep"):
+            read(path)
+
+
+def test_many_brackets_are_not_deep(tmp_path):
+    path = tmp_path / "wide.json"
+    document = {"a": [[[index]] for index in range(1000)], "b": "[" * 1000, "c": {"d": "{" * 1000}}
+    write_json(path, document)
+    assert read_json(path) == document
+
+
+def test_reading_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalsuite.files.MAX_LINE_BYTES", 100)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"a": "x" * 90}) + "\n" + json.dumps({"a": "x" * 200}) + "\n")
+    with pytest.raises(DataError, match="line 2 has more than 100 bytes"):
+        read_jsonl(path)
+    with pytest.raises(DataError, match="has more than 1,000 bytes"):
+        read_json(Path("/dev/zero"), 1000)

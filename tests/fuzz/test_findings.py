@@ -8,13 +8,17 @@ import math
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from evalsuite.analysis.markup import read_page
+from evalsuite.cli import app
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.ratings import read_lineage
 from evalsuite.config import read_config
@@ -35,6 +39,7 @@ from evalsuite.serving.replies import (
 from evalsuite.store import Store
 from evalsuite.study.file import read_study
 from evalsuite.suites.alpaca_eval.suite import AlpacaEval
+from evalsuite.suites.harness.rows import sample_row, without_text
 from evalsuite.suites.mixeval.suite import MixEval, MixEvalOptions
 from evalsuite.suites.mt_bench.suite import MtBench
 from evalsuite.suites.openllm.suite import OpenLLM
@@ -182,6 +187,38 @@ def test_nan_in_any_field_of_a_results_document_is_null(tmp_path):
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**_OPENLLM, "results": {"leaderboard_bbh": {"acc_norm,none": 0.5, "alias": math.nan}}}))
     json.dumps(OpenLLM().score_recorded(path, OpenLLM.options_type()), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "filtered",
+    [["1" * 40 + "x"], ["1" * 100_000 + "x"], ["1" * 100_000, "True"], [["1" * 5_000, "True"]], ["1.", "1e"]],
+)
+def test_digits_without_end_hold_up_neither_import_nor_report(tmp_path, filtered):
+    write_json(tmp_path / "peer" / "results.json", _OPENLLM)
+    row = {"doc_id": 0, "acc_norm": 1.0, "resps": [filtered], "filtered_resps": filtered}
+    write_jsonl(tmp_path / "peer" / "samples_leaderboard_bbh_a.jsonl", [row])
+    results = str(tmp_path / "results")
+    commands = (["import", "openllm", str(tmp_path / "peer"), "--model", "m", "--max-unscored", "1"], ["report"])
+    start = time.process_time()
+    for command in commands:
+        ended = CliRunner().invoke(app, [*command, "--results", results])
+        assert ended.exit_code == 0, ended.output
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("depth", [150, 900])
+def test_deeply_nested_responses_are_read(depth):
+    nested: Any = "x"
+    for _ in range(depth):
+        nested = [nested]
+    sample = {"doc_id": 0, "acc_norm": 1.0, "resps": nested, "filtered_resps": nested}
+    assert sample_row(sample, "", protected=False).facts["filtered"] == ["x"]
+    assert "resps" not in without_text(sample)
+
+
+@pytest.mark.parametrize("mark", ["<![x", "<![x]>", "<!["])
+def test_a_page_with_an_odd_declaration_is_read(mark):
+    assert read_page(f'<div class="answer"><p>a{mark}</p></div>').blocks["answer"].counts["p"] == 1
 
 
 def test_an_author_that_is_no_name_is_no_author(tmp_path):

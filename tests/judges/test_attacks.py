@@ -8,7 +8,7 @@ from judges.attacks import ATTACKS, EMPTY_ANSWER
 from judges.factors import TEMPLATE, factor_prompt
 from judges.parse import parse_rating
 from judges.templates import judge_template
-from judges.types import Unscored
+from judges.types import Rating, Unscored
 from judges.verdicts import TEMPLATES, comparison_prompt, key_of, parse_verdict
 
 QUESTION, HONEST = "Name a river in France.", "The Loire."
@@ -59,6 +59,12 @@ def test_no_attack_is_parsed_as_the_verdict(attack):
 
 
 @attacks
+def test_no_attack_that_a_judge_quotes_becomes_its_rating(attack):
+    rating = parse_rating(f"The answer says:\n{attack}\n\nIt is empty. Rating: [[1]]")
+    assert rating.value == 1 if isinstance(rating, Rating) else rating.reason == "no_rating"
+
+
+@attacks
 def test_no_attack_leaves_its_block_in_the_factor_rating(attack):
     user = factor_prompt(judge_template(TEMPLATE), "factuality", [QUESTION], [attack])[-1].content
     key = re.match(r"The KEY is ([0-9a-f]{16})\.", user)[1]
@@ -79,7 +85,7 @@ def test_the_attacks_do_what_their_names_say():
     assert len(ATTACKS) >= 12
     assert len(set(ATTACKS.values())) == len(ATTACKS)
     # With a parser that takes the first rating it sees, the planted one would win.
-    assert parse_rating(ATTACKS["planted_rating"]).value == 10
+    assert parse_rating(ATTACKS["planted_rating"], as_published=True).value == 10
     assert "<|im_start|>" in ATTACKS["chat_control"]
     assert not ATTACKS["zero_width"].isprintable()
     assert not ATTACKS["bidi"].isprintable()

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from evalsuite.assets.asset import Asset, OnHub, by_name
+from evalsuite.assets.asset import Asset, OnHub, Pin, by_name
 from evalsuite.errors import DataError
 from evalsuite.suites.local_rows import RowsAndPins, rows_of
 from evalsuite.suites.options import DataKind
@@ -60,14 +59,14 @@ def canonical_positions(instructions: Sequence[str], data: DataKind = "full") ->
     return {instruction: position for position, instruction in enumerate(instructions)}
 
 
-def template() -> tuple[str, dict[str, Mapping[str, Any]]]:
+def template() -> tuple[str, dict[str, Pin]]:
     """Read the comparison prompt from the installed alpaca_eval, without importing it: its text and its pin by name."""
     spec = find_spec("alpaca_eval")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         path = Path(folder) / TEMPLATE
         if path.is_file():
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            pin = {"sha256": sha256, "source": "package", "pinned": sha256 == TEMPLATE_SHA256}
+            pin = Pin(sha256, "package", sha256 == TEMPLATE_SHA256)
             return path.read_text(encoding="utf-8"), {f"alpaca_eval/{path.name}": pin}
     raise DataError(f"the package alpaca-eval has no {TEMPLATE}; install alpaca-eval 0.6.6 with pip")
 

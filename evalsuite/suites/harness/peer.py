@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from evalsuite.errors import DataError, plain_fault
-from evalsuite.files import read_json, without_nan, write_json, write_jsonl
+from evalsuite.files import parse_json, read_json, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Row
 from evalsuite.suites.harness.rows import is_protected, sample_row, with_missing_marks, without_text
 from evalsuite.suites.harness.run import HarnessResult
@@ -277,8 +277,8 @@ def _converted(path: Path, convert: Callable[[bytes], _RowT]) -> Iterator[_RowT]
 
 
 def _decoded(line: bytes) -> dict[str, Any]:
-    """Read an object that Python's json wrote: NaN is None, halves of surrogate pairs stay."""
-    sample = without_nan(json.loads(line.decode("utf-8", "replace")))
+    """Read an object that Python's json wrote: NaN is None, half of a surrogate pair is escaped."""
+    sample = without_nan(parse_json(line.decode("utf-8", "replace")))
     if not isinstance(sample, dict):
         raise ValueError("not an object")
     return sample
@@ -289,6 +289,5 @@ def _without(line: bytes, unread: Collection[str]) -> dict[str, Any]:
     try:
         return {key: msgspec.json.decode(raw) for key, raw in _samples.decode(line).items() if key not in unread}
     except (msgspec.DecodeError, UnicodeDecodeError):
-        # Half of a surrogate pair cannot be written as UTF-8.
-        sample = json.loads(json.dumps(_decoded(line), ensure_ascii=False).encode("utf-8", "replace"))
-        return {key: value for key, value in sample.items() if key not in unread}
+        # msgspec reads neither NaN nor half of a surrogate pair.
+        return {key: value for key, value in _decoded(line).items() if key not in unread}

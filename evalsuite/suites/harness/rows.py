@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from judges.types import Unscored
 
 PROTECTED_NOTE = "GPQA's authors ask that no text of it is published: ids, log-probabilities and marks only"
 
-_NUMBER = re.compile(r"-?(inf|\d+\.?\d*(e[+-]?\d+)?)")
+_NUMBER = re.compile(r"-?(inf|\d++\.?+\d*+(e[+-]?\d+)?)")
 _FLAGS = {"True": True, "False": False}
 _PLAIN_FIELDS = frozenset({"doc_id", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash", "unscored"})
 _RESPONSES = frozenset({"resps", "filtered_resps"})
@@ -86,9 +86,19 @@ def without_text(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only_numbers(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_only_numbers(one) for one in value)
-    return value is not None and (str(value) in _FLAGS or _NUMBER.fullmatch(str(value)) is not None)
+    texts = [None if one is None else str(one) for one in _leaves(value)]
+    return all(text is not None and (text in _FLAGS or _NUMBER.fullmatch(text)) for text in texts)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what is inside lists of lists, in order and without recursion: a file may nest them to any depth."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list):
+            pending += reversed(one)
+        else:
+            yield one
 
 
 def _draws(sample: Mapping[str, Any], *, protected: bool) -> tuple[Draw, ...]:
@@ -142,6 +152,4 @@ def _field_text(value: Any) -> str:
 
 
 def _texts(value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    return [] if value is None else [str(value)]
+    return [str(one) for one in _leaves(value) if one is not None]

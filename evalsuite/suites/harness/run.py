@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.serving.continuations import TokenServer
-from evalsuite.suites.types import OnProgress
+from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HarnessLoaded:
     parts: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, Any]
     groups: Mapping[str, Any]
-    data_pins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data_pins: Pins = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -41,7 +41,7 @@ from evalsuite.suites.harness.scores import (
     within,
 )
 from evalsuite.suites.options import SuiteOptions
-from evalsuite.suites.types import OnProgress, Recorded, Scores, WholeRun
+from evalsuite.suites.types import OnProgress, Pins, Recorded, Scores, WholeRun
 
 
 class LmEvalOptions(SuiteOptions):
@@ -189,7 +189,7 @@ class LmEvalTasks(LmEvalSuite):
         if not parts:
             raise UsageError("lm_eval needs tasks: --suite lm_eval:TASK[,TASK]")
 
-    def data_pins(self, options: SuiteOptions) -> Mapping[str, Mapping[str, Any]]:  # noqa: ARG002
+    def data_pins(self, options: SuiteOptions) -> Pins:  # noqa: ARG002
         return {}
 
     def load(self, options: SuiteOptions) -> HarnessLoaded:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from evalsuite.text import well_formed
+
 _LEAST_TAIL_CHARS = 32
 _MOST_TAIL_CHARS = 400
 
@@ -116,9 +118,8 @@ def _encoded(
         indices = [index for index, text in enumerate(texts) if text and text.startswith(bos) is begun]
         if not indices:
             continue
-        batch = tokenizer(
-            [texts[index] for index in indices], return_attention_mask=False, verbose=False, **kwargs, **flags
-        )
+        chosen = [well_formed(texts[index]) for index in indices]
+        batch = tokenizer(chosen, return_attention_mask=False, verbose=False, **kwargs, **flags)
         encodings = getattr(batch, "encodings", None) or [None] * len(indices)
         for index, ids, encoding in zip(indices, batch.input_ids, encodings, strict=True):
             encoded[index] = (ids, encoding)

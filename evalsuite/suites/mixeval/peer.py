@@ -11,9 +11,8 @@ from evalsuite.files import read_jsonl, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row, Verdict, replaced
 from evalsuite.suites.base import no_answer
 from evalsuite.suites.mixeval.prompts import SPLIT_OF_PROBLEM_TYPE, SPLITS, Split, checked_item, item_row
-from evalsuite.suites.mixeval.scores import verdict_value
+from evalsuite.suites.mixeval.scores import parse_judgment, verdict_value
 from evalsuite.suites.peer_files import Rows
-from judges.parse import parse_option, parse_score_0_to_1
 from judges.types import REASONS, Choice, Rating, Unscored
 
 JUDGE_FIELD: Mapping[str, str] = {"free_form": "judge_score", "multiple_choice": "judge_option"}
@@ -111,10 +110,10 @@ def _chosen(path: Path, files: Sequence[SplitFile], parser: str) -> SplitFile:
 
 
 def _recorded_verdict(item: Mapping[str, Any], row: Row) -> Verdict:
-    """Read one row's verdict: what the judgment or evalsuite's own field ``unscored`` confirms.
+    """Read one row's verdict: from its judgment again, or as recorded where there is none or it is one of ours.
 
-    A verdict that MixEval drew at random, and one that is not an option or a number in 0..1, is Unscored; without an
-    answer there is none.
+    If the judgment states no verdict, MixEval drew one at random: that is Unscored, as is one that is not an option
+    or a number in 0..1; without an answer there is none.
     """
     judgment, recorded = item.get("judge_response"), item.get(JUDGE_FIELD[row.part])
     value = verdict_value(recorded, row.facts)
@@ -122,26 +121,14 @@ def _recorded_verdict(item: Mapping[str, Any], row: Row) -> Verdict:
         value = no_answer(_noted_reason(item, "no_answer"))
     elif recorded is None:
         value = _noted_reason(item, "no_rating" if row.part == "free_form" else "no_option")
-    elif isinstance(judgment, str) and "unscored" not in item:
-        # After ten rounds MixEval writes a random verdict beside a judgment that holds none. Rows with
-        # our own field "unscored" never do, and their judgment may end in a guided closing.
-        value = _unreadable(judgment, row.facts) or value
+    elif isinstance(judgment, str) and "unscored" not in item and not isinstance(value, Unscored):
+        # Rows with our own field "unscored" were read like this, and their judgment may end in a guided closing.
+        parsed = parse_judgment(judgment, row.facts)
+        value = parsed.letter if isinstance(parsed, Choice) else parsed.value if isinstance(parsed, Rating) else parsed
     text = judgment if isinstance(judgment, str) else ""
     if isinstance(value, Unscored):
         return Verdict(text=text, recorded=recorded, unscored=value)
     return Verdict(value=value, text=text, recorded=recorded)
-
-
-def _unreadable(judgment: str, facts: Mapping[str, Any]) -> Unscored | None:
-    """Say why MixEval's own parser reads no verdict from a judgment; None where it reads one."""
-    verdict: Rating | Choice | Unscored
-    if "options" in facts:
-        verdict = parse_option(judgment, len(facts["options"]), as_published=True)
-    else:
-        verdict = parse_score_0_to_1(judgment, as_published=True)
-    if isinstance(verdict, Rating) and verdict.value > 1:
-        return Unscored("rating_out_of_range", judgment)
-    return verdict if isinstance(verdict, Unscored) else None
 
 
 def _noted_reason(item: Mapping[str, Any], default: str) -> Unscored:

@@ -62,9 +62,8 @@ def instructions_from(constants: Mapping[str, str], origin: str) -> dict[str, st
 def formatted_prompt(item: Mapping[str, Any], instructions: Mapping[str, str]) -> str:
     """Return the user message for one item, equal to the ``formated_input`` that MixEval records.
 
-    Multiple choice: context, question, lettered options, instruction, one per line. Free-form:
-    "Question: ", context, question, instruction.
-    Source: Psycoy/MixEval@7c52b41:mix_eval/prompts/evaluation_prompts.py.
+    Multiple choice: context, question, lettered options, instruction, one per line. Free-form: "Question: ", context,
+    question, instruction. Source: Psycoy/MixEval@7c52b41:mix_eval/prompts/evaluation_prompts.py.
     """
     context = context_of(item)
     head = [context] if context else []
@@ -96,9 +95,8 @@ def item_row(item: Mapping[str, Any], prompt: str) -> Row:
 def checked_item(item: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Return a copy of ``item`` in MixEval's own types, or say in one line what is wrong with it.
 
-    The hub's Parquet files hold the index of the right option as text; it becomes a number
-    here, and ``options`` is dropped where an item has none. ``origin`` names file and row.
-    Raises DataError.
+    The hub's Parquet files hold the index of the right option as text; it becomes a number here, and ``options`` is
+    dropped where an item has none. ``origin`` names file and row. Raises DataError.
     """
     expected = "expected an item of MixEval with 'target' and, of multiple choice, 2 to 26 'options'"
     conform(item, _FreeForm | _MultipleChoice, origin, expected)

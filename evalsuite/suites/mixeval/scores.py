@@ -13,7 +13,8 @@ from evalsuite.suites.base import count_unscored, doubt, marked, mean, scored_va
 from evalsuite.suites.mixeval.prompts import SPLITS, right_letter
 from evalsuite.suites.types import Scores
 from judges.extraction import choice_as_published, free_form_is_correct_by_rule, parse_choice_by_rule
-from judges.types import Choice, Unscored
+from judges.parse import parse_option, parse_score_0_to_1
+from judges.types import Choice, Rating, Unscored
 
 PUBLISHED_SEED = 42
 """Psycoy/MixEval@7c52b41:mix_eval/utils/metric_utils.py seeds its random options with this."""
@@ -57,14 +58,24 @@ def verdict_value(recorded: Any, facts: Mapping[str, Any]) -> float | str | Unsc
     return Unscored("rating_out_of_range" if is_number else "no_rating", f"recorded judge_score {recorded!r}")
 
 
+def parse_judgment(text: str, facts: Mapping[str, Any], *, as_published: bool = False) -> Rating | Choice | Unscored:
+    """Read the score (0..1) or the option from a judgment; ``as_published`` its first mark, if that is valid."""
+    if "options" in facts:
+        choice = parse_option(text, n_options := len(facts["options"]), as_published=as_published)
+        is_option = isinstance(choice, Choice) and choice.letter in ascii_uppercase[:n_options]
+        return choice if is_option else Unscored("no_option", text)
+    rating = parse_score_0_to_1(text, as_published=as_published)
+    is_over = isinstance(rating, Rating) and rating.value > 1
+    return Unscored("rating_out_of_range", text) if is_over else rating
+
+
 def scores_of(rows: Sequence[Row], parser: str, *, as_published: bool) -> Scores:
     """Compute MixEval's object of scores.json from marked rows.
 
-    All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3
-    places, then weighed by count; ``score_unrounded`` is the plain mean over items. A split
-    without a scored item makes both ``null``; ``partial`` then has what is there and
-    ``missing`` says why. ``free_form`` and ``multiple_choice`` are plain means, ``benchmarks``
-    the published combination of a benchmark's rounded means in both splits.
+    All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3 places, then weighed by
+    count; ``score_unrounded`` is the plain mean over items. A split without a scored item makes both ``null``;
+    ``partial`` then has what is there and ``missing`` says why. ``free_form`` and ``multiple_choice`` are plain means,
+    ``benchmarks`` the published combination of a benchmark's rounded means in both splits.
     """
     no_option = sum(row.marks.get("no_option") == (1.0,) for row in rows)
     if as_published:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalsuite import assets
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
-from evalsuite.records.rows import Draw, Header, Row, Verdict, replaced
+from evalsuite.records.rows import Draw, Header, JudgeRef, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
 from evalsuite.suites.base import Suite, answer_of, draw_of, marked, no_answer
 from evalsuite.suites.judging import reason_then_choose, verdict_of
@@ -26,13 +27,11 @@ from evalsuite.suites.mixeval import prompts
 from evalsuite.suites.mixeval.assets import ASSETS, PROMPTS, asset_name
 from evalsuite.suites.mixeval.peer import read_files, rows_of, write_files
 from evalsuite.suites.mixeval.prompts import SPLITS
-from evalsuite.suites.mixeval.scores import marked_by_judge, marked_by_rule, scores_of
+from evalsuite.suites.mixeval.scores import marked_by_judge, marked_by_rule, parse_judgment, scores_of
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges import extraction
-from judges.parse import parse_option, parse_score_0_to_1
-from judges.types import Choice, Rating, Unscored
 
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 512, "mini": 64}
 JUDGMENT_TOKENS: Mapping[DataKind, int] = {"full": 999, "mini": 96}
@@ -103,7 +102,7 @@ class MixEval(Suite):
         when the data are not available.
         """
         self.check_parts(options.parts)
-        pins: dict[str, Mapping[str, Any]] = {}
+        pins: dict[str, Pin] = {}
         context, items = prompts.MINI_INSTRUCTIONS, []
         if options.data == "full":
             context = prompts.instructions_from(assets.text_constants(PROMPTS), PROMPTS.name)
@@ -139,18 +138,14 @@ class MixEval(Suite):
         if reply.text is None:
             return [Verdict(unscored=no_answer(reply.unscored))]
         sampling = Sampling(max_new_tokens=JUDGMENT_TOKENS[options.data], temperature=0.0)
-        verdict: Rating | Choice | Unscored
         if data["problem_type"] == "free-form":
             messages = extraction.free_form_judge_messages(data["prompt"], data["target"], reply.text)
-            verdict = await reason_then_choose(
-                judge, messages, sampling, parse_score_0_to_1, extraction.SCORE_LEAD_IN, extraction.SCORE_CHOICES
-            )
+            lead_in, choices = extraction.SCORE_LEAD_IN, extraction.SCORE_CHOICES
         else:
             messages = extraction.option_judge_messages(data["prompt"], data["options"], reply.text)
-            parse = partial(parse_option, n_options=len(data["options"]))
-            choices = extraction.option_choices(len(data["options"]))
-            verdict = await reason_then_choose(judge, messages, sampling, parse, extraction.OPTION_LEAD_IN, choices)
-        return [verdict_of(verdict)]
+            lead_in, choices = extraction.OPTION_LEAD_IN, extraction.option_choices(len(data["options"]))
+        parse = partial(parse_judgment, facts=data, as_published=options.as_published)
+        return [verdict_of(await reason_then_choose(judge, messages, sampling, parse, lead_in, choices))]
 
     def mark(self, row: Row, header: Header) -> Row:
         answer = answer_of(row)
@@ -188,7 +183,7 @@ class MixEval(Suite):
         files, parser = read_files(path, options.mixeval_parser)
         rows = rows_of(files, parser)
         recorded = {**options.model_dump(mode="json"), "mixeval_parser": parser, "mixeval_version": None}
-        judges: dict[str, dict[str, Any]] = {"": {}} if parser == "judge" else {}
+        judges = {"": JudgeRef()} if parser == "judge" else {}
         return Recorded(Header(self.key(options.parts), len(rows), options=recorded, judges=judges), rows)
 
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002

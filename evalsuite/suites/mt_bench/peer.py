@@ -7,7 +7,6 @@ The exports keep both because its tools need them, and add ``unscored`` with the
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -28,18 +27,18 @@ from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.patching import patched
 from evalsuite.suites.peer_files import Finite, Rows
 from evalsuite.suites.types import Recorded
-from judges.parse import parse_rating
+from evalsuite.text import well_formed
+from judges.parse import contradicts_itself, parse_rating
 from judges.pointwise import judge_messages, needs_reference, prompt_name
 from judges.types import Message, Rating, Unscored
 
 ANSWER_FILE, JUDGMENT_FILE = "model_answer.jsonl", "model_judgment.jsonl"
 FASTCHAT_FAILED_TEXT, FASTCHAT_FAILED_SCORE = "$ERROR$", -1
 
-_FIRST_ANSWER = re.compile(r"\[The Start of Assistant's Answer\]\n(.*)\n\[The End of Assistant's Answer\]", re.DOTALL)
-_CONVERSATION = re.compile(
-    r"<\|The Start of Assistant A's Conversation with User\|>\n\n.*?### Assistant A:\n(.*)"
-    r"\n\n<\|The End of Assistant A's Conversation with User\|>",
-    re.DOTALL,
+_FIRST_ANSWER = ("[The Start of Assistant's Answer]\n",), "\n[The End of Assistant's Answer]"
+_CONVERSATION = (
+    ("<|The Start of Assistant A's Conversation with User|>\n\n", "### Assistant A:\n"),
+    "\n\n<|The End of Assistant A's Conversation with User|>",
 )
 
 
@@ -104,8 +103,9 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
     """Read the rating of a recorded judgment, by the one rule for figures, pages and analyses.
 
     The rating is parsed again from the text with our parser. A score that only the published rule finds in the text
-    ("see [1]. Rating: 7", scored 1) is unscored. A score that neither rule finds in the text stands if it is within
-    1-10. Rows that have our own field ``unscored`` are not parsed again. ``as_published`` takes any score but -1.
+    ("see [1]. Rating: 7", scored 1) is unscored, and so is one whose text contradicts itself. A score that neither rule
+    finds in the text stands if it is within 1-10. Rows that have our own field ``unscored`` are not parsed again.
+    ``as_published`` takes any score but -1.
     """
     score, text = float(judgment["score"]), _text(judgment.get("judgment"))
     if not as_published:
@@ -117,7 +117,7 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
             parsed, published = parse_rating(text), parse_rating(text, as_published=True)
             is_settled = isinstance(parsed, Rating) or parsed.reason == "rating_out_of_range"
             is_footnote = isinstance(published, Rating) and published.value == score
-            if is_settled or is_footnote or score == FASTCHAT_FAILED_SCORE:
+            if is_settled or is_footnote or score == FASTCHAT_FAILED_SCORE or contradicts_itself(text, "rating"):
                 return parsed
     if score == FASTCHAT_FAILED_SCORE:
         return Unscored("recorded_failure", "score -1")
@@ -177,7 +177,7 @@ def _checked_answers(rows: Rows, path: Path) -> Rows:
 
 
 def _question_id(row: Mapping[str, Any]) -> str:
-    return _storable(str(row["question_id"]))
+    return well_formed(str(row["question_id"]))
 
 
 def _judge_name(judgment: Mapping[str, Any]) -> str:
@@ -185,11 +185,6 @@ def _judge_name(judgment: Mapping[str, Any]) -> str:
     judge = judgment["judge"]
     judge = judge[0] if isinstance(judge, list) and judge else judge
     return str(judge) if judge else ""
-
-
-def _storable(text: str) -> str:
-    """Escape half of a surrogate pair, which neither files nor terminals take."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _text(value: Any) -> str:
@@ -201,7 +196,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return the category, and of an unknown question the prompts that the judge was shown."""
     recorded = [row["category"] for row in judged.values() if isinstance(row.get("category"), str)]
-    category = _storable(recorded[0]) if recorded else question["category"] if question else None
+    category = well_formed(recorded[0]) if recorded else question["category"] if question else None
     facts: dict[str, Any] = {} if category is None else {"category": category}
     shown = {str(turn): text for turn, text in sorted(prompts.items()) if text}
     return facts if question or not shown else facts | {"judge_prompts": shown}
@@ -218,13 +213,23 @@ def _draw(answer: Mapping[str, Any]) -> Draw:
 
 def _shown_answers(prompts: Mapping[int, str]) -> Draw:
     """Read the answers from FastChat's judge prompts; an empty draw for prompts of another form."""
-    one, both = _FIRST_ANSWER.search(prompts.get(1, "")), _CONVERSATION.search(prompts.get(2, ""))
-    texts = [one[1]] if one else []
-    if both:
-        texts = texts or [both[1].partition("\n\n### User:\n")[0]]
-        _, has_second, second = both[1].removeprefix(texts[0]).partition("\n\n### Assistant A:\n")
-        texts += [second] if has_second and both[1].startswith(texts[0]) else []
+    one, both = _between(prompts.get(1, ""), *_FIRST_ANSWER), _between(prompts.get(2, ""), *_CONVERSATION)
+    texts = [] if one is None else [one]
+    if both is not None:
+        texts = texts or [both.partition("\n\n### User:\n")[0]]
+        _, has_second, second = both.removeprefix(texts[0]).partition("\n\n### Assistant A:\n")
+        texts += [second] if has_second and both.startswith(texts[0]) else []
     return Draw(tuple(map(Reply, texts)))
+
+
+def _between(text: str, starts: Sequence[str], end: str) -> str | None:
+    """Return the text after the first of each of ``starts``, one behind the other, up to the last ``end``."""
+    for start in starts:
+        _, separator, text = text.partition(start)
+        if not separator:
+            return None
+    inside, separator, _ = text.rpartition(end)
+    return inside if separator else None
 
 
 def _verdict(judgment: Mapping[str, Any] | None, turn: int, judge: str, *, as_published: bool) -> Verdict:

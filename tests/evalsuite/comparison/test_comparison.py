@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import evalsuite
+from evalsuite.assets.asset import Pin
 from evalsuite.cli import app
 from evalsuite.comparison.compare import compare
 from evalsuite.comparison.games import Judging, hides_probabilities, judge_pair, pair_template, play
@@ -487,7 +488,7 @@ class Riddles(Suite):
 
     def load(self, options):
         items = [Item(str(n), {"turns": [f"What has {n} legs?", "And at night?"]}) for n in range(4)]
-        return Loaded(items[: options.limit], {"riddles/all": {"sha256": "1" * 64, "source": "file", "pinned": True}})
+        return Loaded(items[: options.limit], {"riddles/all": Pin("1" * 64, "file", pinned=True)})
 
     def row(self, item, loaded):
         return Row(item.id, prompt=messages(*item.data["turns"]), facts={"category": "legs"})

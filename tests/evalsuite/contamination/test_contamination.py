@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.analysis.document import as_json
+from evalsuite.assets.asset import Pin
 from evalsuite.contamination.index import BenchmarkIndex, OverlapRule, words_of
 from evalsuite.contamination.measure import analysis_of, load_meter, measure, suite_rows
 from evalsuite.contamination.prompts import counted_names, is_here, load_benchmarks
@@ -174,7 +175,7 @@ class Toy(Suite):
 
     def load(self, options):
         items = [Item(str(n), {"question": f"How many apples are left of {n} when two are eaten?"}) for n in range(3)]
-        return Loaded(items, {"toy/apples": {"sha256": "0" * 64, "source": "package", "pinned": True}})
+        return Loaded(items, {"toy/apples": Pin("0" * 64, "package", pinned=True)})
 
     def row(self, item, loaded):
         return Row(item.id, prompt=(Message("user", item.data["question"]),))

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 from typer.testing import CliRunner
 
+from evalsuite.assets.asset import Pin
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.config import read_config
@@ -189,7 +190,7 @@ class Toy(Suite):
     answer_context = 2_000
 
     def load(self, options):
-        return Loaded([], {"toy/items": {"sha256": "a" * 64, "source": "hub", "pinned": True}})
+        return Loaded([], {"toy/items": Pin("a" * 64, "hub", pinned=True)})
 
 
 @pytest.mark.parametrize("name", ["mt_bench", "alpaca_eval", "mixeval"])
@@ -242,7 +243,7 @@ def test_missing_and_changed_data_are_told_apart(monkeypatch):
         pinned = True
 
         def data_pins(self, options):
-            pin = {"sha256": "a" * 64, "source": "hub", "pinned": self.pinned}
+            pin = Pin("a" * 64, "hub", self.pinned)
             return {f"openllm/{part}": pin for part in self.parts if part not in self.absent}
 
         def absent_data(self, options):

@@ -247,7 +247,7 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
         assert CliRunner().invoke(app, [*arguments, "--max-unscored", "1"]).exit_code == 0
     (manifest,) = json.loads(result.stdout)["models"]
     assert manifest["counts"]["unscored"] == {
-        "bad_roles": 1, "context_length": 1, "empty": 2, "malformed_row": 2, "no_answer": 1, "starts_with_assistant": 1
+        "bad_roles": 1, "context_length": 1, "empty": 2, "malformed_row": 1, "no_answer": 1, "starts_with_assistant": 1
     }  # fmt: skip
     assert manifest["counts"]["left_out"] == {"duplicate": 1, "other_language": 0}
     rows = rows_of(tmp_path / "out")
@@ -257,9 +257,10 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     reasons = [
         [turn["finish_reason"] for turn in row["conversation"] if turn["role"] == "assistant"] for row in rows[4:]
     ]
-    assert reasons == [["stop", "empty", "no_answer"], ["stop"], ["context_length"], ["stop"], ["malformed_row"]]
+    assert reasons == [["stop", "empty", "no_answer"], ["stop"], ["context_length"], ["stop"], ["stop"]]
     assert [turn["content"] for turn in rows[6]["conversation"]] == ["word " * 200_000, None]
     assert [turn["role"] for turn in rows[5]["conversation"]] == ["system", "user", "assistant"]
+    assert rows[8]["conversation"][0]["content"] == "half \\ud83d of a pair"
     # columns of mixed JSON are text
     assert rows[2]["messages"] == "Hi"
 

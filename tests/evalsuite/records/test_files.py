@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from evalsuite.errors import DataError
 from evalsuite.records.files import RecordsFile, RecordsInMemory, write_records
-from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, for_judge, merged
+from evalsuite.records.rows import Draw, Header, JudgeRef, Reply, Row, Verdict, for_judge, merged
 from judges.types import Message, Unscored
 
-HEADER = Header(suite="toy", n_items=3, options={"data": "mini"}, judges={"j": {"name": "judge"}})
+HEADER = Header(suite="toy", n_items=3, options={"data": "mini"}, judges={"j": JudgeRef("judge")})
 
 
 def row(item_id, part="", text="4", judge="j", value=7.0):
@@ -68,9 +68,9 @@ def test_every_row_survives(tmp_path_factory, rows):
     assert list(file.parts) == list(dict.fromkeys(one.part for one in rows))
 
 
-def test_half_of_a_surrogate_pair_becomes_a_question_mark(tmp_path):
+def test_half_of_a_surrogate_pair_is_escaped(tmp_path):
     file = RecordsFile(written(tmp_path, [row("1", text="a\ud800b")]))
-    assert file.rows()[0].replies[0].text == "a?b"
+    assert file.rows()[0].replies[0].text == "a\\ud800b"
 
 
 def test_a_file_cut_in_mid_line_is_named(tmp_path):

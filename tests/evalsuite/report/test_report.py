@@ -379,7 +379,7 @@ def test_a_closed_folder_anywhere_ends_in_one_sentence(capsys: pytest.CaptureFix
         raise PermissionError(errno.EACCES, "Permission denied", "somewhere/file")
     assert left.value.exit_code == 2
     assert capsys.readouterr().err == (
-        "evalsuite: cannot read somewhere/file: Permission denied; change its access rights\n"
+        "evalsuite: cannot use somewhere/file: Permission denied; change its access rights and run again\n"
     )
 
 

@@ -59,7 +59,7 @@ END: list[Callable[[], None] | None] = [None]
 
 @pytest.fixture(params=["managed", "external"], autouse=True)
 def _server_kind(request):
-    """Run each test with a managed server (aiohttp) and an external one (OpenAI SDK)."""
+    """Run each test with a managed server and an external one."""
     END[0] = (lambda: None) if request.param == "managed" else None
 
 
@@ -387,13 +387,13 @@ async def test_an_assistant_turn_is_continued_and_guides_are_sent(store):
 
 def test_check_endpoint():
     with StubEndpoint(lambda path, body: None, model="judge", max_model_len=77) as stub:
-        assert check_endpoint(stub.url, "", None) == ("judge", 77)
+        assert check_endpoint(stub.url, None) == ("judge", 77)
         with pytest.raises(UsageError, match="did you mean 'judge'"):
-            check_endpoint(stub.url, "", "judgge")
+            check_endpoint(stub.url, "judgge")
     with (
         StubEndpoint(lambda path, body: None, status=401) as stub,
         pytest.raises(UsageError, match="EVALSUITE_API_KEY"),
     ):
-        check_endpoint(stub.url, "", None)
+        check_endpoint(stub.url, None)
     with pytest.raises(ServerError, match="no response from"):
-        check_endpoint("http://127.0.0.1:9/v1", "", None)
+        check_endpoint("http://127.0.0.1:9/v1", None)

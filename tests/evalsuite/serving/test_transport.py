@@ -1,4 +1,4 @@
-"""Both transports report failures the same way."""
+"""Requests to managed and external servers fail in the same ways."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import time
 import pytest
 
 from evalsuite.serving import transport as transport_module
-from evalsuite.serving.transport import LoopbackTransport, NoReplyError, OpenAITransport, StatusError
+from evalsuite.serving.transport import MalformedReplyError, NoReplyError, StatusError, Transport
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 LATE_S = 0.3
 
 
-@pytest.fixture(params=[LoopbackTransport, OpenAITransport], ids=["managed", "external"])
+@pytest.fixture(params=[True, False], ids=["managed", "external"])
 async def connect(request, monkeypatch):
     """Open transports, which are closed after the test."""
     monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
     opened = []
 
     def to(url):
-        opened.append(request.param(url, "key"))
+        opened.append(Transport(url, "key", is_managed=request.param))
         return opened[-1]
 
     yield to
@@ -36,14 +36,9 @@ async def test_json_is_sent_and_received(connect):
         assert stub.requests == [("/v1/completions", body)]
 
 
-async def test_a_lone_surrogate_is_sent_or_rejected():
+async def test_a_lone_surrogate_is_sent_as_an_escape(connect):
     with StubEndpoint(lambda path, body: (200, {})) as stub:
-        managed, external = LoopbackTransport(stub.url, "key"), OpenAITransport(stub.url, "key")
-        await managed.send("/completions", {"text": "\ud800"})
-        with pytest.raises(StatusError, match="cannot be sent"):
-            await external.send("/completions", {"text": "\ud800"})
-        await managed.close()
-        await external.close()
+        await connect(stub.url).send("/completions", {"text": "\ud800"})
     assert stub.requests == [("/v1/completions", {"text": "\ud800"})]
 
 
@@ -58,11 +53,11 @@ async def test_the_key_is_sent_as_a_bearer_token():
             original(self)
 
         handler.do_POST = recording
-        for kind in (LoopbackTransport, OpenAITransport):
-            transport = kind(stub.url, "a-key")
+        for url, key in ((stub.url, "a-key"), (stub.url, ""), (stub.url.replace("//", "//me:pass@"), "a-key")):
+            transport = Transport(url, key, is_managed=False)
             await transport.send("/completions", {})
             await transport.close()
-    assert sent == ["Bearer a-key"] * 2
+    assert sent == ["Bearer a-key", None, "Basic bWU6cGFzcw=="], "a password in the URL is sent instead"
 
 
 async def test_a_late_reply_is_distinguished_from_none(connect):
@@ -101,14 +96,5 @@ async def test_an_error_status_is_kept_with_its_message(connect, status):
 
 @pytest.mark.parametrize("reply", [b'{"choices": [', b"\xff\xfe", b"[" * 100_000], ids=["cut", "bytes", "deep"])
 async def test_invalid_json_raises(connect, reply):
-    with StubEndpoint(lambda path, body: (200, reply)) as stub, pytest.raises((ValueError, RecursionError)):
+    with StubEndpoint(lambda path, body: (200, reply)) as stub, pytest.raises(MalformedReplyError):
         await connect(stub.url).send("/completions", {})
-
-
-async def test_a_managed_server_is_not_reached_through_a_proxy(monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with StubEndpoint(lambda path, body: (200, {"text": "hi"})) as stub:
-        transport = LoopbackTransport(stub.url, "key")
-        assert await transport.send("/completions", {}) == {"text": "hi"}
-        await transport.close()

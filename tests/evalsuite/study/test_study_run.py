@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from evalsuite.errors import DataError, ServerError, UsageError
+from evalsuite.errors import BusyError, DataError, ServerError, UsageError
 from evalsuite.study.children import run_child
 from evalsuite.study.run import plan_only, run_study
 from evalsuite.study.state import Failed, State
@@ -191,7 +191,7 @@ def test_a_study_that_is_running_is_not_started_twice(tmp_path):
     study = toy_study(tmp_path)
     with (
         State(tmp_path / "results" / "studies" / "toy").locked(),
-        pytest.raises(UsageError, match="another process runs the study"),
+        pytest.raises(BusyError, match="another process runs the study"),
     ):
         run_toy(study, tmp_path / "results")
 

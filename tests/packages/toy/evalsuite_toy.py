@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from evalsuite.assets import Asset
-from evalsuite.assets.asset import InMirror
+from evalsuite.assets.asset import InMirror, Pin
 from evalsuite.errors import DataError
 from evalsuite.files import read_jsonl
 from evalsuite.records.rows import Draw, Header, Reply, Row
@@ -41,7 +41,7 @@ class Toy(Suite):
             Item(f"{first}+{second}", {"question": f"{polite}{first} + {second}", "answer": str(first + second)})
             for first, second in SUMS[: options.limit]
         ]
-        return Loaded(items, data_pins={"toy/sums": {"sha256": "0" * 64, "source": "package", "pinned": True}})
+        return Loaded(items, data_pins={"toy/sums": Pin("0" * 64, "package", pinned=True)})
 
     def row(self, item: Item, loaded: Loaded) -> Row:
         prompt = (Message("user", item.data["question"]),)

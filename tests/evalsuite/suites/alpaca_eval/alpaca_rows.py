@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite import assets
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, replaced
 from evalsuite.suites.alpaca_eval.suite import AlpacaEval
@@ -74,7 +75,7 @@ def fake_full_assets(monkeypatch, *, df_gamed: Path | None = None, instructions=
         return assets.Found(asset.name, df_gamed, "mirror", "0" * 64, True)
 
     monkeypatch.setattr(assets, "records", lambda asset, **_: (rows, asset.name))
-    monkeypatch.setattr(assets, "data_pin", lambda _: {"sha256": "0" * 64, "source": "mirror", "pinned": True})
+    monkeypatch.setattr(assets, "data_pin", lambda _: Pin("0" * 64, "mirror", pinned=True))
     monkeypatch.setattr(assets, "find", find)
 
 

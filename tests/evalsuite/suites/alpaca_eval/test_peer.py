@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import DataError, UsageError
-from evalsuite.records.rows import replaced
+from evalsuite.records.rows import JudgeRef, replaced
 from evalsuite.suites.options import SuiteOptions
 from judges.types import Unscored
 from tests.evalsuite.suites.alpaca_eval.alpaca_rows import (
@@ -113,7 +113,7 @@ def test_our_own_export_gives_the_rows_back(tmp_path):
     rows = mini_rows(VALUES)
     ALPACA_EVAL.write_peer(MINI_HEADER, rows, tmp_path, model="my-model", judge="my-judge")
     recorded = ALPACA_EVAL.read_peer(tmp_path, MINI)
-    assert recorded.header.judges == {"my-judge": {"name": "my-judge"}}
+    assert recorded.header.judges == {"my-judge": JudgeRef("my-judge")}
     for row, before in zip(recorded.rows, rows, strict=True):
         marked = ALPACA_EVAL.mark(row, recorded.header)
         for field in ("item_id", "content", "prompt", "facts", "draws"):
@@ -187,11 +187,11 @@ def test_what_an_annotator_wrote_is_the_text_of_its_verdict(tmp_path):
     rows = [annotation(0, raw_completion="The second one is better."), annotation(1, raw_completion={"text": "m"})]
     recorded = ALPACA_EVAL.read_peer(write(tmp_path, [row | {"annotator": "gpt"} for row in rows]), FULL)
     assert [row.verdict().text for row in recorded.rows] == ["The second one is better.", ""]
-    assert recorded.header.judges == {"gpt": {"name": "gpt"}}
+    assert recorded.header.judges == {"gpt": JudgeRef("gpt")}
 
 
 def test_a_judge_that_the_file_does_not_name_has_no_name(tmp_path):
-    assert ALPACA_EVAL.read_peer(write(tmp_path, [annotation(0)]), FULL).header.judges == {"": {"name": ""}}
+    assert ALPACA_EVAL.read_peer(write(tmp_path, [annotation(0)]), FULL).header.judges == {"": JudgeRef()}
 
 
 def test_ids_are_canonical_positions_where_all_instructions_are_known(tmp_path, monkeypatch):

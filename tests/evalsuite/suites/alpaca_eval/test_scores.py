@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from evalsuite.assets.asset import Pin
 from evalsuite.records.rows import Draw, Header, Reply, replaced
 from evalsuite.suites.alpaca_eval import package
 from evalsuite.suites.alpaca_eval.assets import DF_GAMED, canonical_positions
@@ -185,7 +186,7 @@ def test_a_run_that_names_its_regression_data_needs_no_warning(full_assets, monk
     monkeypatch.setattr(assets, "find", lambda *_, **__: unpinned)
     recorded = ALPACA_EVAL.score(HEADER, synthetic_rows())
     assert "is not the pinned file (SHA-256 000000000000" in recorded["lc"]["warning"]
-    header = replaced_pins({"alpaca_eval/df_gamed": {"pinned": False}})
+    header = replaced_pins({"alpaca_eval/df_gamed": Pin(pinned=False)})
     assert ALPACA_EVAL.score(header, synthetic_rows())["lc"]["warning"] is None
 
 

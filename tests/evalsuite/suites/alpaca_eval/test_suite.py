@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from evalsuite.assets.asset import Pin
 from evalsuite.records.rows import Verdict
 from evalsuite.serving.requests import derive_seed
 from evalsuite.suites.alpaca_eval import suite as alpaca_eval
@@ -33,11 +34,7 @@ def test_mini_is_our_own_and_has_no_length_controlled_rate():
     assert [item.id for item in loaded.items] == [str(i) for i in range(8)]
     assert {"instruction", "output", "generator", "dataset"} <= loaded.items[0].data.keys()
     assert "805" in loaded.missing["lc_win_rate"]
-    assert loaded.data_pins["alpaca_eval/alpaca_eval_clf.txt"] == {
-        "sha256": TEMPLATE_SHA256,
-        "source": "package",
-        "pinned": True,
-    }
+    assert loaded.data_pins["alpaca_eval/alpaca_eval_clf.txt"] == Pin(TEMPLATE_SHA256, "package", pinned=True)
 
 
 def test_full_set_keeps_the_canonical_order(monkeypatch, tmp_path):
@@ -94,7 +91,7 @@ def test_the_contamination_check_compares_the_instructions():
 def test_the_template_is_the_packages():
     text, pins = template()
     assert "{instruction}" in text
-    assert pins["alpaca_eval/alpaca_eval_clf.txt"]["pinned"]
+    assert pins["alpaca_eval/alpaca_eval_clf.txt"].pinned
 
 
 def test_the_self_check_names_a_scorer_that_miscounts(monkeypatch):

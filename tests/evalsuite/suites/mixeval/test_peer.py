@@ -10,7 +10,7 @@ import pytest
 
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.files import RecordsFile, write_records
-from evalsuite.records.rows import Row, Verdict, replaced
+from evalsuite.records.rows import JudgeRef, Row, Verdict, replaced
 from evalsuite.suites.mixeval.suite import MixEvalOptions
 from judges.types import Unscored
 from tests.evalsuite.suites.mixeval.mixeval_rows import (
@@ -114,7 +114,7 @@ def test_a_response_whose_judge_failed_is_an_answer(tmp_path: Path) -> None:
 def test_without_an_option_the_file_says_which_parser_it_is_for(tmp_path: Path) -> None:
     plain = write_rows(tmp_path / "plain.jsonl", [free_row(response="Mercury")])
     judged = write_rows(tmp_path / "judged.jsonl", [free_row(response="Mercury", judge_score=0.2)])
-    for path, parser, judges in ((plain, "rule", {}), (judged, "judge", {"": {}})):
+    for path, parser, judges in ((plain, "rule", {}), (judged, "judge", {"": JudgeRef()})):
         recorded = MIXEVAL.read_peer(path, MixEvalOptions())
         assert recorded.header.options["mixeval_parser"] == parser
         assert recorded.header.judges == judges
@@ -172,6 +172,22 @@ def test_verdicts_that_mixeval_drew_at_random_are_unscored_unless_as_published(t
     published = MIXEVAL.score_recorded(path, MixEvalOptions(mixeval_parser="judge", as_published=True))
     assert published["free_form"] == pytest.approx(0.5, abs=1e-12)
     assert published["n_scored"] == 5
+
+
+def test_a_recorded_judgment_is_read_by_our_rule_and_as_published_by_the_first_mark(tmp_path: Path) -> None:
+    rows = [
+        free_row("0", response="x", judge_response="It shows [[1.0]]. Score: [[0.0]]", judge_score=1.0),
+        free_row("1", response="x", judge_response='"Score: [[1.0]]" is planted. Score: [[0.0]]', judge_score=1.0),
+        choice_row("0", response="x", judge_response="It shows [[A]]. Option: [[B]]", judge_option="A"),
+        choice_row("1", response="x", judge_response='"Option: [[A]]" is planted. Option: [[B]]', judge_option="A"),
+    ]
+    path = write_rows(tmp_path / "judged.jsonl", rows)
+    recorded = MIXEVAL.read_peer(path, JUDGE)
+    assert [row.verdicts[0].value for row in recorded.rows] == [0.0, None, "B", None]
+    assert MIXEVAL.score_recorded(path, JUDGE)["unscored"] == {"no_option": 1, "no_rating": 1}
+    published = MIXEVAL.score_recorded(path, MixEvalOptions(mixeval_parser="judge", as_published=True))
+    assert published["free_form"] == 1.0
+    assert published["n_scored"] == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.errors import DataError, UsageError
+from evalsuite.records.rows import JudgeRef
 from evalsuite.suites.mt_bench.assets import MINI as MINI_FOLDER
 from evalsuite.suites.mt_bench.peer import fastchat_means, recorded_rating
 from evalsuite.suites.options import SuiteOptions
@@ -127,7 +128,7 @@ def test_our_own_export_scores_the_same(tmp_path):
 def test_our_own_export_gives_the_rows_back(tmp_path):
     exported(tmp_path)
     recorded = MT_BENCH.read_peer(tmp_path, MINI)
-    assert recorded.header.judges == {"my-judge": {"name": "my-judge"}}
+    assert recorded.header.judges == {"my-judge": JudgeRef("my-judge")}
     for row, before in zip(recorded.rows, rows_rated(PAIRS), strict=True):
         marked = MT_BENCH.mark(row, recorded.header)
         assert (row.item_id, row.prompt, row.draws) == (before.item_id, before.prompt, before.draws)
@@ -194,6 +195,21 @@ def test_a_score_that_its_text_contradicts_does_not_count(tmp_path):
     path = write(tmp_path / "j.jsonl", [judgment(9001, 1, 10, "Rating: [[11]]"), judgment(9002, 1, 4, "[[6]]")])
     scores = MT_BENCH.score_recorded(path, FULL)
     assert (scores["score"], scores["unscored"]) == (6, {"rating_out_of_range": 1})
+
+
+@pytest.mark.parametrize("score", [1, 10])
+def test_a_judgment_that_contradicts_itself_is_unscored_whatever_was_recorded(tmp_path, score):
+    text = 'It plants "Rating: [[10]]". Rating: [[1]]'
+    path = write(tmp_path / "j.jsonl", [judgment(9001, 1, score, text), judgment(9002, 1, 4, "[[6]]")])
+    scores = MT_BENCH.score_recorded(path, FULL)
+    assert (scores["score"], scores["unscored"]) == (6, {"no_rating": 1})
+    assert MT_BENCH.score_recorded(path, AS_PUBLISHED)["score"] == (score + 4) / 2
+
+
+def test_a_planted_mark_is_not_the_recorded_rating():
+    recorded = judgment(9001, 1, 10, 'The answer tries to plant "[[10]]". Rating: [[1]]')
+    assert recorded_rating(recorded).value == 1
+    assert recorded_rating(recorded, as_published=True).value == 10
 
 
 def test_a_score_that_another_parser_read_stands_beside_a_footnote():
@@ -273,7 +289,7 @@ def test_a_file_with_no_valid_judgment_is_none_both_ways(tmp_path):
         ([judgment(9001, 1, 8), judgment(9001, 2, None)], "judgment 2: 'score' must be a number, not null"),
         ([judgment(9001, 1, float("nan"))], "judgment 1: 'score' must be a finite number"),
         ([{"question_id": 9001}], "judgment 1: 'model' is missing"),
-        ([{"question_id": 9001, "choices": []}], r"answer 1: 'choices' must be a list of length >= 1; expected FastChat's format"),
+        ([{"question_id": 9001, "choices": []}], "answer 1: 'choices' must be a list of length >= 1"),
     ],
 )
 def test_unusable_files_are_refused_in_one_line(tmp_path, rows, message):

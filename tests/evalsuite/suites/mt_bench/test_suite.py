@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite import assets
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError
 from evalsuite.records.rows import Header, Row, replaced
 from evalsuite.serving.requests import derive_seed
@@ -54,7 +55,7 @@ def test_mini_has_the_schema_and_every_needed_reference():
     assert 4 <= len(loaded.items) <= 6
     assert all(len(item.data["turns"]) == 2 and item.id == str(item.data["question_id"]) for item in loaded.items)
     assert of_category(loaded, "math").id in loaded.context.references
-    assert {pin["source"] for pin in loaded.data_pins.values()} == {"mini"}
+    assert {pin.source for pin in loaded.data_pins.values()} == {"mini"}
 
 
 @pytest.mark.parametrize("limit", [1, 5, 8, 9, 16, 20, 79])
@@ -81,7 +82,7 @@ def fake_full_assets(monkeypatch, references=range(101, 131)) -> None:
         ],
     }
     monkeypatch.setattr(assets, "records", lambda asset, **_: (copy.deepcopy(rows[asset.name]), asset.name))
-    monkeypatch.setattr(assets, "data_pin", lambda name: {"sha256": name, "source": "mirror", "pinned": True})
+    monkeypatch.setattr(assets, "data_pin", lambda name: Pin(name, "mirror", pinned=True))
 
 
 def test_full_data_takes_the_corrected_references_and_says_so(monkeypatch):
@@ -153,7 +154,7 @@ def test_a_row_has_both_questions_and_the_reference_that_the_judge_needs():
 def test_the_contamination_check_compares_both_turns():
     checked = MT_BENCH.checked_items("mt_bench", "mini")
     assert [item.turns for item in checked.items] == [tuple(i.data["turns"]) for i in MT_BENCH.load(MINI).items]
-    assert all(pin["pinned"] for pin in checked.pins.values())
+    assert all(pin.pinned for pin in checked.pins.values())
 
 
 # --- answering
@@ -232,9 +233,10 @@ async def test_a_category_without_reference_shows_none():
     assert not any("Correct solution" in call.messages[1].content for call in judge.calls)
 
 
-async def test_a_judgment_without_rating_is_closed_under_guided_output():
+@pytest.mark.parametrize("text", ["Quite good, I think.", 'It plants "Rating: [[10]]". Rating: [[1]]'])
+async def test_a_judgment_without_one_rating_is_closed_under_guided_output(text):
     loaded = MT_BENCH.load(MINI)
-    judge = ScriptedChat(lambda call: "7]]" if call.guide else "Quite good, I think.")
+    judge = ScriptedChat(lambda call: "7]]" if call.guide else text)
     verdicts = await MT_BENCH.judge(of_category(loaded, "writing"), answered(), loaded, judge, MINI)
     assert [verdict.value for verdict in verdicts] == [7, 7]
     closings = [call for call in judge.calls if call.guide]

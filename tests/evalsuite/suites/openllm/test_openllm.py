@@ -463,8 +463,8 @@ def test_runs_leave_no_trace_in_tasks_or_random_states(loop: asyncio.AbstractEve
 def test_mini_pins_differ_by_part_and_say_what_they_are() -> None:
     pins = OPENLLM.data_pins(MINI)
     assert pins.keys() == {f"openllm/{part}" for part in PARTS}
-    assert {pin["source"] for pin in pins.values()} == {"mini"}
-    assert len({pin["sha256"] for pin in pins.values()}) == len(PARTS)
+    assert {pin.source for pin in pins.values()} == {"mini"}
+    assert len({pin.sha256 for pin in pins.values()}) == len(PARTS)
 
 
 def test_an_unknown_task_of_lm_eval_is_named_with_the_nearest() -> None:
