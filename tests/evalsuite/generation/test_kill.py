@@ -11,7 +11,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from evalsuite.errors import UsageError
+from evalsuite.errors import BusyError
 from evalsuite.generation.run import generate
 from tests.evalsuite.generation_endpoint import config, slow, write_chats
 from tests.evalsuite.stub_endpoint import StubEndpoint
@@ -68,7 +68,7 @@ def test_a_generation_killed_twice_resumes_to_the_same_files(tmp_path):
         first = start(stub.url, chats, out, log)
         # 37 answers are sent and all requests in flight are blocked: kill in the middle of conversations
         wait_for(lambda: len(stub.requests) >= 37 + 4, first, log)
-        with pytest.raises(UsageError, match="another evalsuite process generates into"):
+        with pytest.raises(BusyError, match="another evalsuite process generates into"):
             generate(config(stub, chats, out))
         first.send_signal(signal.SIGKILL)
         first.wait()
