@@ -218,7 +218,7 @@ def variant_settings(config: RunConfig) -> dict[str, str]:
     for spec in config.suites:
         given = _own_options(config.suite_options_of(spec))
         default = _own_options(config._options_of(spec, {}, as_published=config.as_published))
-        settings |= {flag: _text(value) for flag, value in given.items() if value != default[flag]}
+        settings |= {flag: str(value).lower() for flag, value in given.items() if value != default[flag]}
     return settings
 
 
@@ -240,10 +240,6 @@ def _template_name(serve: ServeConfig) -> str:
     if not path.is_file():
         raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
     return file_sha256(path)[:8]
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def suite_option_faults(given: Mapping[str, Any]) -> list[str]:

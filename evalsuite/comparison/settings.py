@@ -17,14 +17,10 @@ from judges.factors import FACTORS
 from judges.verdicts import Method, check_margin
 
 
-def _first_suite() -> str:
-    return next(iter(suites()))
-
-
 class _AskedConfig(JudgedConfig):
     """What comparing and rating share: the prompts, and the judge's own prompt."""
 
-    prompts: str = pydantic.Field(default_factory=_first_suite, json_schema_extra={"path": True})
+    prompts: str = pydantic.Field(default_factory=lambda: next(iter(suites())), json_schema_extra={"path": True})
     """A suite's prompts (mt_bench by default), or a .json or .jsonl file of prompts."""
     turns: Literal["first", "both"] = "first"
     """Look at first turns, or at whole conversations."""

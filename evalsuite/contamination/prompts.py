@@ -24,12 +24,8 @@ class Benchmarks:
 
 def counted_names() -> dict[str, Suite]:
     """Return the names under which contamination is counted, in the order of the tables, with their suites."""
-    return {name: suite for suite in suites().values() for name in suite.checked_names or _own_name(suite)}
-
-
-def _own_name(suite: Suite) -> tuple[str, ...]:
-    """Return a suite's name where it has items of its own: a suite that runs as a whole may take any task."""
-    return () if suite.whole else (suite.name,)
+    own = {suite: () if suite.whole else (suite.name,) for suite in suites().values()}
+    return {name: suite for suite, names in own.items() for name in suite.checked_names or names}
 
 
 def load_benchmarks(data: DataKind = "full", names: Sequence[str] | None = None) -> Benchmarks:

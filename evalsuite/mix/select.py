@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,9 @@ class Selector:
                     refused[rule] += 1
         if single:
             return [(offer, 0) for offer in offers.all]
-        order = blend_order(_keyed(offers.all, candidates), members)
+        # An offer's key is that of its first candidate.
+        keys = (int(candidates.keys[next(iter(offer.values())).candidate]) for offer in offers.all)
+        order = blend_order([(key, tuple(sorted(offer))) for key, offer in zip(keys, offers.all, strict=True)], members)
         # Without a count, a blend is complete rounds only, so that its shares are equal.
         wanted = len(order) // members * members if asked is None else asked
         return [(offers.all[number], member) for number, member in order[:wanted]]
@@ -219,11 +221,6 @@ class _Offers:
             if self._near and row.sketch is not None:
                 self._near[member].add(row.sketch)
                 self._offer_of[member].append(number)
-
-
-def _keyed(offers: Sequence[_Offer], candidates: Candidates) -> list[tuple[int, tuple[int, ...]]]:
-    """Return each offer's key, that of its first candidate, and its members."""
-    return [(int(candidates.keys[next(iter(offer.values())).candidate]), tuple(sorted(offer))) for offer in offers]
 
 
 def _too_few_message(chosen: Chosen) -> str:

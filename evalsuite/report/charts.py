@@ -128,10 +128,7 @@ def _spiders(columns: Sequence[Column], names: Mapping[int, str], figures: Model
 
 
 def spiders(
-    drawn: Sequence[tuple[str, Mapping[str, Figure]]],
-    axes: Sequence[Column],
-    best: Mapping[str, float],
-    title: str,
+    drawn: Sequence[tuple[str, Mapping[str, Figure]]], axes: Sequence[Column], best: Mapping[str, float], title: str
 ) -> Markup:
     """Draw (name, figures) as a grid of spiders: solid, ``best`` dashed in each, the rim each axis' ``top``."""
     across, size = min(4, len(drawn)), 250.0
@@ -191,12 +188,7 @@ def _scaling_chart(
 
 
 def line_chart(
-    key: str,
-    title: str,
-    note: str,
-    head: Sequence[str],
-    series: Mapping[str, list[tuple[float, float]]],
-    digits: int,
+    key: str, title: str, note: str, head: Sequence[str], series: Mapping[str, list[tuple[float, float]]], digits: int
 ) -> Chart:
     """Draw one line per name over two or more sizes above 0, on a logarithmic axis."""
     lines = [(name, sorted(line)) for name, line in sorted(series.items())]

@@ -85,7 +85,7 @@ def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     tabs: list[Tab] = []
     for one, other in combinations_with_replacement(singles, 2):
         pair = {*one.members, *other.members}
-        comparable = one is other or _share_a_suite(*(models[number] for number in pair))
+        comparable = one is other or set.intersection(*(set(models[number].suites) for number in pair))
         if comparable and _fits(one, other) and not any(pair <= set(tab.members) for tab in tabs):
             tabs.append(reduce(_with, singles, _with(one, other)))
     tabs.sort(key=lambda tab: (tab.data != "full", tab.limit is not None, -len(tab.members)))
@@ -103,10 +103,6 @@ def _rank(tab: Tab, model: ModelResult) -> tuple[Any, ...]:
     n_known = len(known.settings) + sum(len(by_asset) for _, by_asset in pins)
     same = (str(tab.limit), tab.judge_key or "", repr(sorted(known.settings.items())), pins)
     return (tab.judge is None, -n_known, *same, sorted(model.suites))
-
-
-def _share_a_suite(one: ModelResult, other: ModelResult) -> bool:
-    return not one.suites.keys().isdisjoint(other.suites)
 
 
 def _fits(tab: Tab, other: Tab) -> bool:

@@ -68,7 +68,8 @@ def _match(table: PublishedTable, label: str, results: Results, row_map: RowMap)
     models = [model for model in results.models if _has_lineage(model, making, row_map.aliases)]
     siblings = [other for other in table.makings.values() if (other.base, other.dgms) == (making.base, making.dgms)]
     size = None if row_map.aliases and len(siblings) == 1 else making.size
-    sized = [model for model in models if size is None or _has_size(model.lineage.size, size)]
+    known = [(model, model.lineage.size) for model in models]
+    sized = [m for m, own in known if size is None or (own is not None and abs(own - size) <= _SIZE_TOLERANCE * size)]
     if models and not sized:
         sizes = ", ".join(f"{model.lineage.size or 'an unknown number of'}" for model in models[:3])
         return Match(why=f"a model of this lineage has {sizes} conversations, not {size}; select it with --map")
@@ -81,10 +82,6 @@ def _only(models: Sequence[ModelResult], none: str, mapped: str | None = None) -
     if models:
         none = f"{len(models)} models fit ({models[0].slug}, {models[1].slug}); select one with --map"
     return Match(why=none, name=mapped)
-
-
-def _has_size(own: int | None, published: int) -> bool:
-    return own is not None and abs(own - published) <= _SIZE_TOLERANCE * published
 
 
 def _has_lineage(model: ModelResult, making: Making, aliases: Mapping[str, str]) -> bool:

@@ -88,7 +88,11 @@ def _table(key: str, layout: Mapping[str, Any]) -> PublishedTable:
     values: dict[str, Mapping[str, Value]] = {}
     for row in rows:
         label = next(iter(row.values())) if key != "figure2" else f"{row['dgm']} ({row['quantity_k']}k)"
-        values[label] = {column.key: _value(row[name]) for name, column in columns.items() if row[name].strip()}
+        values[label] = {
+            column.key: Value(float(row[name]), 0.5 * 10 ** -len(row[name].partition(".")[2]))
+            for name, column in columns.items()
+            if row[name].strip()
+        }
     kind: Kind = layout.get("kind", "plain")
     made = [label for label in values if kind != "plain" and not label.startswith("PF |")]
     return PublishedTable(
@@ -108,10 +112,6 @@ def _column(name: str, table: Mapping[str, Any]) -> PublishedColumn:
     own = layout.get("own")
     scale = 100.0 if table.get("percent") and own not in {"mt_bench", "alpaca_eval"} else 1.0
     return PublishedColumn(layout["key"], name, layout["format"], own, scale, layout.get("over"))
-
-
-def _value(text: str) -> Value:
-    return Value(float(text), 0.5 * 10 ** -len(text.partition(".")[2]))
 
 
 def making_of(label: str, layout: Mapping[str, Any]) -> Making:

@@ -138,7 +138,7 @@ def _facts(sample: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {"fields": fields, "reference": [] if target is None else [str(target)]}
     filtered, responses = sample.get("filtered_resps"), sample.get("resps")
     if not sample.get("unscored") and not _choices(filtered) and [filtered] != responses:
-        facts["filtered"] = _texts(filtered)
+        facts["filtered"] = [str(one) for one in _leaves(filtered) if one is not None]
     return facts
 
 
@@ -149,7 +149,3 @@ def _field_text(value: Any) -> str:
         lettered = len(value) <= 26
         return "\n".join(f"{chr(ord('A') + rank) if lettered else rank}. {one}" for rank, one in enumerate(value))
     return msgspec.json.format(msgspec.json.encode(value), indent=1).decode()
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in _leaves(value) if one is not None]

@@ -247,7 +247,7 @@ class LmEvalTasks(LmEvalSuite):
                 f"lm-eval's {name[0]}",
                 self.name,
                 partial(_task_figure, task, name),
-                top=_top(values),
+                top=next((top for top in (1.0, 100.0) if max(values) <= top), max(values)),
                 main=name == main_name and not in_group,
                 items=f"{self.name}/{task}" if name == main_name else "",
             )
@@ -302,8 +302,3 @@ def _label(name: tuple[str, str], names: Iterable[tuple[str, str]], separator: s
     if sum(other == metric for other, _ in names) < 2:
         return metric
     return f"{metric}{separator}{one_filter}" if separator else f"{metric} ({one_filter})"
-
-
-def _top(values: Sequence[float]) -> float:
-    """Return the top of a metric's scale: 1, 100 for percentages, else the highest value."""
-    return next((top for top in (1.0, 100.0) if max(values) <= top), max(values))

@@ -56,10 +56,6 @@ SELF_CHECKS: Mapping[str, Callable[[], str]] = {"ifeval": _try_ifeval, "math": _
 """Each returns what is wrong with a part's scorer, "" where it gives the scores that are known."""
 
 
-def _musr(row: Mapping[str, Any], rank: int) -> Asked:
-    return str(rank), (f"{row['narrative']}\n{row['question']}",), ()
-
-
 def _choices(row: Mapping[str, Any], rank: int) -> Asked:
     if "question" in row:
         return str(rank), (row["question"],), tuple(row["options"])
@@ -71,7 +67,7 @@ CHECKED: Mapping[str, Callable[[Mapping[str, Any], int], Asked]] = {
     "bbh": lambda row, rank: (str(rank), (row["input"],), ()),
     "gpqa": _choices,
     "math": lambda row, rank: (str(rank), (row["problem"],), ()),
-    "musr": _musr,
+    "musr": lambda row, rank: (str(rank), (f"{row['narrative']}\n{row['question']}",), ()),
     "ifeval": lambda row, rank: (str(row.get("key", rank)), (row["prompt"],), ()),
     "mmlu_pro": _choices,
 }
