@@ -33,8 +33,7 @@ def averages(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for suite in suites().values():
         for name, values in suite.averages(scores).items():
             # An average that only a package knows has no title and no place.
-            if name in parts:
-                parts[name] |= values
+            parts.get(name, {}).update(values)
     document: dict[str, Any] = {}
     partial: dict[str, Any] = {}
     for name, values in parts.items():

@@ -115,11 +115,11 @@ def plan_model(spec: str, config: RunConfig, judge: Checkpoint | None, progress:
     runs = [_with_stored_parts(suite, config, judge, identity, stored, manifest) for suite in config.suites]
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old)
     refuse_other_figures(plan, config, runs)
-    plan.todo = [
-        suite
-        for suite in runs
-        if not reusable(stored, manifest, suite.spec.key, suite.run_key) or _is_damaged(folder, suite.spec.key)
-    ]
+    stands = (
+        key for key, run_key in ((s.spec.key, s.run_key) for s in runs) if reusable(stored, manifest, key, run_key)
+    )
+    whole = {key for key in stands if not _is_damaged(folder, key)}
+    plan.todo = [suite for suite in runs if suite.spec.key not in whole]
     if plan.todo and unreachable is not None:
         raise unreachable
     for suite in plan.todo:
