@@ -115,11 +115,8 @@ def plan_model(spec: str, config: RunConfig, judge: Checkpoint | None, progress:
     runs = [_with_stored_parts(suite, config, judge, identity, stored, manifest) for suite in config.suites]
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old)
     refuse_other_figures(plan, config, runs)
-    stands = (
-        key for key, run_key in ((s.spec.key, s.run_key) for s in runs) if reusable(stored, manifest, key, run_key)
-    )
-    whole = {key for key in stands if not _is_damaged(folder, key)}
-    plan.todo = [suite for suite in runs if suite.spec.key not in whole]
+    stored_keys = {suite.spec.key for suite in runs if reusable(stored, manifest, suite.spec.key, suite.run_key)}
+    plan.todo = [s for s in runs if s.spec.key not in stored_keys or _is_damaged(folder, s.spec.key)]
     if plan.todo and unreachable is not None:
         raise unreachable
     for suite in plan.todo:
