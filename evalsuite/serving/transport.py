@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import httpx
+import openai
 
 from evalsuite.errors import UsageError, first_line
 from evalsuite.redaction import without_secrets
@@ -27,6 +29,8 @@ READ_TIMEOUT_S = 3600.0
 TOKEN_TIMEOUT_S = 0.25
 MAX_REPLY_BYTES = 64_000_000
 _MAX_ERROR_CHARACTERS = 4000
+_SDK = "http://sdk"
+"""Stands for the server's URL inside the SDK, which would rewrite an unusual one."""
 _KEPT_ALIVE_S = 4.0
 """Below vLLM's 5 s, so that a connection that the server is about to close is not reused."""
 
@@ -76,6 +80,11 @@ class Transport:
             auto_decompress=False,
             trust_env=False,
         )
+        # External servers are asked in the OpenAI SDK's form; a managed one gets too many requests for its overhead.
+        client: Any = httpx.AsyncClient(transport=_ThroughOurs(self), trust_env=False)  # typed as httpx2's
+        self._sdk = (
+            None if is_managed else openai.AsyncOpenAI(api_key="-", base_url=_SDK, max_retries=0, http_client=client)
+        )
 
     async def send(self, path: str, body: Mapping[str, Any]) -> object:
         """Post a question and return the parsed reply; raises TransportError.
@@ -83,16 +92,32 @@ class Transport:
         The deadline grows with the ``max_tokens`` of the body.
         """
         deadline_s = READ_TIMEOUT_S + TOKEN_TIMEOUT_S * body.get("max_tokens", 0)
-        raw = await self.request(self._base_url + path, body, timeout_s=deadline_s)
+        content = json.dumps(body, separators=(",", ":")).encode()
+        if self._sdk is None:
+            raw = await self.request(self._base_url + path, content, timeout_s=deadline_s)
+        else:
+            try:
+                reply = await self._sdk.post(
+                    path, cast_to=httpx.Response, content=content, options={"timeout": deadline_s}
+                )
+                raw = reply.content
+            except openai.APIConnectionError as error:
+                raise error.__cause__ or error from None
         try:
             document: object = json.loads(raw)
         except (ValueError, RecursionError) as error:
             raise MalformedReplyError(f"the reply is not JSON: {error}") from error
         return document
 
-    async def request(self, url: str, body: Mapping[str, Any] | None = None, *, timeout_s: float) -> bytes:
+    async def forward(self, request: httpx.Request) -> httpx.Response:
+        """Send a request of the SDK by the rules of ``request``, with our own headers."""
+        deadline_s = request.extensions["timeout"]["read"]
+        raw = await self.request(self._base_url + request.url.path, request.content, timeout_s=deadline_s)
+        return httpx.Response(200, content=raw, request=request)
+
+    async def request(self, url: str, body: Mapping[str, Any] | bytes | None = None, *, timeout_s: float) -> bytes:
         """Return the body of the reply to a POST of ``body``, or to a GET without one; raises TransportError."""
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = json.dumps(body, separators=(",", ":")).encode() if isinstance(body, Mapping) else body
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
         try:
             async with self._session.request(
@@ -123,6 +148,11 @@ class Transport:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+class _ThroughOurs(httpx.AsyncBaseTransport):
+    def __init__(self, transport: Transport) -> None:
+        self.handle_async_request = transport.forward  # type: ignore[method-assign]
 
 
 async def fetch(
@@ -160,8 +190,6 @@ async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
 
 def _tls_context() -> ssl.SSLContext:
     # With certifi's authorities, which containers without system certificates need, or SSL_CERT_FILE's.
-    import httpx
-
     return httpx.create_ssl_context()
 
 
