@@ -202,7 +202,7 @@ class RunConfig(JudgedConfig):
 def variant_settings(config: RunConfig) -> dict[str, str]:
     """Return what differs from the defaults and changes answers or scores, by name, for the variant's label.
 
-    Data and limit are no part of it. Raises UsageError for a chat template that cannot be read.
+    Data and limit are not included. Raises UsageError for a chat template that cannot be read.
     """
     serve = config.serve
     settings = {} if config.seed == 0 else {"seed": str(config.seed)}

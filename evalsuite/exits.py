@@ -111,7 +111,7 @@ def _kept(error: BaseException) -> str:
 
 
 def _print(text: str) -> None:
-    # Without a stderr there is nobody to tell.
+    # Without a stderr there is nowhere to write.
     with suppress(OSError, ValueError):
         print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 

@@ -37,7 +37,7 @@ def prepare_streams() -> None:
             os.fstat(number)
         except OSError:
             # The lowest free number is this one; else the next file to be opened, a database perhaps, would get it.
-            # A closed stdout is opened for reading only, so that writing to it is an error, as it should be.
+            # A closed stdout is opened for reading only, so that writing to it still fails.
             os.set_inheritable(os.open(os.devnull, mode), True)
     sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _text(1, sys.stdout), _text(2, sys.stderr)

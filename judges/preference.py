@@ -83,7 +83,7 @@ def flip_count_of_verdicts(dgm_over_other: Verdicts, other_over_own: Verdicts, d
 
 @dataclass(frozen=True, slots=True)
 class PositionBias:
-    """How often a judge prefers the answer shown first, over games in both orders; 0.5 is no bias.
+    """How often a judge prefers the answer shown first, over games in both orders; 0.5 means no bias.
 
     ``first_rate`` counts verdicts (a tie is one half), ``mean_first`` averages the judge's own
     preference for the first answer; both lie in [0, 1].

@@ -114,7 +114,7 @@ def _checked_row(
 
 
 def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None) -> dict[str, Any]:
-    """Compute one model's row from its manifest; an unknown figure is None with its reason under ``<key>_why``."""
+    """Compute one model's row from its manifest; an unknown figure is None, and ``<key>_why`` says why."""
     generated = manifest.get("kind") == "generate"
     usage = manifest["costs"]["usage"] if generated else (manifest["usage"].get("candidate") or {})
     seconds = manifest["seconds"]["generate"]

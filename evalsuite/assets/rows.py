@@ -124,6 +124,6 @@ def recall(asset: Asset, files: Sequence[Path]) -> tuple[str, int | None] | None
 
 
 def remember(asset: Asset, files: Sequence[Path], sha256: str, rows: int | None) -> None:
-    """Remember the hash of files that are slow to hash; a cache that cannot be written is no failure."""
+    """Remember the hash of files that are slow to hash; a cache that cannot be written is ignored."""
     with suppress(StoreError):
         write_json(_memory(asset, files), {"name": asset.name, "sha256": sha256, "rows": rows})

@@ -34,8 +34,8 @@ def study(
 ) -> None:
     """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
 
-    A changed line redoes only what depends on it. Killed or interrupted, it resumes. A stage that fails is reported
-    with its reason, and only what depends on it is skipped: exit code 1, or 3 where a model or server failed.
+    A changed line redoes only what depends on it. Killed or interrupted, it resumes. A failed stage is reported with
+    the reason, and only what depends on it is skipped: exit code 1, or 3 where a model or server failed.
 
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]

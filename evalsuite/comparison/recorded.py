@@ -73,7 +73,7 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
                 f"{path} row {number} has {len(row.replies)} answer(s); expected one to each of {n_turns} turns"
             )
         answers[question_id] = texts_of(row.replies[:n_turns])
-    # An id without its prompt is no contradiction where another row answers that prompt: the ids are the file's own.
+    # An id without its prompt does not conflict where another row answers that prompt: the ids are the file's own.
     for number, (row, question_id) in enumerate(zip(rows, question_ids, strict=True), 1):
         if question_id is None and row.id in questions and row.id not in answers:
             raise DataError(

@@ -132,7 +132,7 @@ def replaced(row: Row, **fields: Any) -> Row:
 
 
 def for_judge(row: Row, judge: str | None) -> Row:
-    """Return ``row`` with the verdicts of one judge alone (None: of nobody)."""
+    """Return ``row`` with the verdicts of one judge only (None: without verdicts)."""
     if all(verdict.judge == judge for verdict in row.verdicts):
         return row
     return replaced(row, verdicts=tuple(verdict for verdict in row.verdicts if verdict.judge == judge))

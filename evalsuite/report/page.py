@@ -85,7 +85,7 @@ def render_page(template: str, blocks: Mapping[str, str], **values: Any) -> str:
         .get_template(template)
         .render(
             policy=content_security_policy(scripts, style),
-            # Files of this package, which are nobody's input.
+            # Files of this package, not user input.
             style=Markup(style),  # noqa: S704
             scripts=[Markup(script) for script in scripts],  # noqa: S704
             # Base64 holds nothing to escape, and looking for it in megabytes takes seconds.

@@ -13,7 +13,7 @@ from evalsuite.suites.registry import iter_suites, suite_of_key
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """What is known of how figures were made; what nobody recorded contradicts nothing.
+    """What is known of how figures were made; an unrecorded setting contradicts nothing.
 
     ``settings`` maps (key in scores.json, setting) to its value, ``pins`` a key to its assets' SHA-256 by name.
     """

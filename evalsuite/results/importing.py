@@ -196,7 +196,7 @@ def _judges(stored: Scores | None, key: str, judge: str | None, files: Mapping[s
     """Name the judges of all imported suites together: another judge of any suite makes other figures.
 
     In the order of the suites, whatever was imported first. ``files`` is the recorded rows' SHA-256 by suite: a
-    judge that nobody named is known by its file only, and so is the same as no other.
+    unnamed judge is identified by its file alone, so it equals no other judge.
     """
     by_suite = dict((stored.judge.methods or {}) if stored is not None and stored.judge is not None else {})
     by_suite.pop(key, None)

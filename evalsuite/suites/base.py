@@ -342,7 +342,7 @@ def no_answer(cause: Unscored | None) -> Unscored:
 
 
 def verdict_on(row: Row, turn: int = 1) -> Verdict:
-    """Return the verdict on a turn of the first draw; where nobody judged it, one whose ``unscored`` says why."""
+    """Return the verdict on a turn of the first draw; if it was not judged, one whose ``unscored`` says why."""
     verdict = row.verdict(turn)
     if verdict is not None:
         return verdict
@@ -351,9 +351,9 @@ def verdict_on(row: Row, turn: int = 1) -> Verdict:
 
 
 def judged_rows(rows: Sequence[Row]) -> Sequence[Row]:
-    """Return the rows with verdicts, or all rows where there is no verdict at all.
+    """Return the rows with verdicts, or all rows if none has any.
 
-    A recorded file may hold more answers than judgments; the answers that nobody judged take no part in its figures.
+    A recorded file may hold more answers than judgments; the unjudged answers do not count in its figures.
     """
     return [row for row in rows if row.verdicts] or rows
 

@@ -98,7 +98,7 @@ def scored_figure(scores: Mapping[str, Any], key: str = "score", stderr: str = "
 
 
 def interval_of(scores: Mapping[str, Any], value: float | None, stderr: float | None) -> tuple[float, float] | None:
-    """Return the object's ``ci95``, else one from the standard error; None where there is no spread to make one of."""
+    """Return the object's ``ci95``, else one from the standard error; None if there is neither."""
     ci95 = scores.get("ci95")
     if isinstance(ci95, list) and len(ci95) == 2 and all(isinstance(end, int | float) for end in ci95):
         low, high = float(ci95[0]), float(ci95[1])

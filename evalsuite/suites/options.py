@@ -11,7 +11,7 @@ DataKind = Literal["full", "mini"]
 
 
 class SuiteOptions(pydantic.BaseModel):
-    """What changes the items a suite asks, or how it scores them; a suite adds options of its own in a subclass.
+    """Options that change which items are asked or how they are scored; a suite adds its own in a subclass.
 
     Each field of a subclass becomes an option of ``run``, ``score`` and ``import``: its docstring is the help, and
     ``json_schema_extra={"flag": "mixeval_parser"}`` names it where the field's own name will not do.

@@ -65,7 +65,7 @@ def refuse_duplicates(names: Iterable[str], path: Path, remedy: str) -> None:
 
 
 def recorded_by(judge: str | None, suite: str, rows: Sequence[Row], options: SuiteOptions) -> Recorded:
-    """Return rows of a file judged by one judge: "" for one without a name, None for nobody."""
+    """Return rows of a file judged by one judge: "" for an unnamed judge, None for unjudged rows."""
     known = options.model_dump(include={"data", "limit", "as_published"})
     judges = {} if judge is None else {judge: JudgeRef(judge)}
     return Recorded(Header(suite, len(rows), options=known, judges=judges), rows)

@@ -16,7 +16,7 @@ Pins = Mapping[str, Pin]
 """What data were read, by asset."""
 
 NOT_ASKED = "not asked for"
-"""Why a part of a suite is missing that nobody asked for."""
+"""Why a part of a suite that was not requested is missing."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with (part, requests answered, requests known so far), from the event loop's thread."""

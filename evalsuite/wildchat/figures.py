@@ -35,7 +35,7 @@ def read_figure(scores: Scores, key: str) -> Figure:
 
 
 def preference_figure(preferences: Preferences, preferred: str, other: str) -> Figure | None:
-    """Return the share of prompts, 0 to 1, on which a model is preferred to another; None where they are no pair."""
+    """Return the share of prompts, 0 to 1, on which a model is preferred to another; None if not compared."""
     for pair in preferences.pairs:
         sides = {(pair.a, pair.b): (pair.rate_a, pair.ci95_a), (pair.b, pair.a): (pair.rate_b, pair.ci95_b)}
         if (preferred, other) in sides:

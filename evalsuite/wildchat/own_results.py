@@ -19,7 +19,7 @@ _SIZE_TOLERANCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RowMap:
-    """Which own model belongs to which row (``models``, also ``table4/ROW``), and what the short names mean here.
+    """Which of your models belongs to which row (``models``, also ``table4/ROW``), and what the short names mean here.
 
     With ``aliases`` a lineage is matched whatever the training size, unless the table has it at several sizes: a
     study on other models has another scale.
@@ -45,7 +45,7 @@ def read_map(path: Path) -> RowMap:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The own model of a published row, or why there is none; ``name`` is what own tables call it."""
+    """Your model of a published row, or why there is none; ``name`` is what your tables call it."""
 
     model: ModelResult | None = None
     why: str = ""
@@ -53,7 +53,7 @@ class Match:
 
 
 def match_rows(table: PublishedTable, results: Results, row_map: RowMap) -> dict[str, Match]:
-    """Find the own model of each row; a name in the map may be that of a row in own analyses without a folder."""
+    """Find your model of each row; a name in the map may be that of a row in your analyses without a folder."""
     return {label: _match(table, label, results, row_map) for label in table.rows}
 
 

@@ -1,4 +1,4 @@
-"""The published tables with own figures side by side, cell by cell."""
+"""The published tables with your figures side by side, cell by cell."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from evalsuite.wildchat.published import PublishedColumn, PublishedTable, Value,
 Verdict = Literal["same", "within", "outside", "no interval", "missing"]
 _MEANING: Mapping[Verdict, str] = {
     "same": "equal as printed",
-    "within": "the published figure is in the own 95 % interval",
+    "within": "the published figure is in your 95 % interval",
     "outside": "it is outside",
-    "no interval": "it differs, and the own figure has no interval",
-    "missing": "there is no own figure",
+    "no interval": "it differs, and your figure has no interval",
+    "missing": "you have no figure",
 }
 _ANALYSED = ("style", "similarity")
 _Row = Mapping[str, Figure]
-"""Own figures of one row by the key of their column."""
+"""Your figures of one row by the key of their column."""
 
 
 def verdict(published: Value, own: Figure) -> Verdict:
-    """Compare an own figure with a printed one, which is known to half a unit of its last digit only."""
+    """Compare your figure with a printed one, which is known to half a unit of its last digit only."""
     if own.value is None:
         return "missing"
     slack = published.rounding + 1e-9
@@ -52,7 +52,7 @@ def verdict(published: Value, own: Figure) -> Verdict:
 
 
 def paper_analysis(results: Path, row_map: RowMap | None = None, only: Sequence[str] = ()) -> Analysis:
-    """Return the published tables with own figures below each row; raises DataError for an unknown table.
+    """Return the published tables with your figures below each row; raises DataError for an unknown table.
 
     Without a results folder, the published tables alone. ``only`` names tables, as in ``table4``.
     """
@@ -72,8 +72,8 @@ def paper_analysis(results: Path, row_map: RowMap | None = None, only: Sequence[
     return Analysis(
         kind="paper",
         name="wildchat-50m",
-        title="WILDCHAT-50M with own figures",
-        about="The paper's published tables, and the own figure and difference under each row that has one. "
+        title="WILDCHAT-50M with your figures",
+        about="The paper's published tables, and your figure and the difference under each row that has one. "
         "Rows are matched by base model, DGM and training size, or by a map.",
         provenance={
             "paper": "arXiv 2501.18511",
@@ -90,7 +90,7 @@ def paper_analysis(results: Path, row_map: RowMap | None = None, only: Sequence[
 def _own_figures(
     table: PublishedTable, matches: Mapping[str, Match], comparisons: Sequence[Comparison], results: Path
 ) -> tuple[dict[str, _Row], list[str]]:
-    """Return the own figures by row and column, and what could not be read."""
+    """Return your figures by row and column, and what could not be read."""
     analyses, faults = read_analyses(results, table.kind) if table.kind in _ANALYSED else ([], [])
 
     def figure(label: str, column: PublishedColumn) -> Figure:
@@ -110,7 +110,7 @@ def _own_figures(
 
 
 def _shown(table: PublishedTable, matches: Mapping[str, Match], own: Mapping[str, _Row], found: Results) -> Table:
-    """Lay out a published table, each row with a row of own figures and one of differences where there are any."""
+    """Lay out a published table, each row with a row of your figures and one of differences where there are any."""
     rows: list[dict[str, Any]] = []
     for label, values in table.rows.items():
         rows.append({"row": label, "whose": "paper"} | {key: value.number for key, value in values.items()})
@@ -132,7 +132,7 @@ def _shown(table: PublishedTable, matches: Mapping[str, Match], own: Mapping[str
 
 
 def _notes(matches: Mapping[str, Match], found: Results) -> list[str]:
-    """Name own models that were run on a part of the data, and rows that nearly have a match."""
+    """Name your models that were run on a part of the data, and rows that nearly have a match."""
     notes = []
     for label, match in matches.items():
         model = match.model
@@ -158,7 +158,7 @@ def _cell_rows(table: PublishedTable, own: Mapping[str, _Row]) -> list[dict[str,
 
 
 def _cells_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Return a table of every cell with an own figure, none without any; missing ones are only counted."""
+    """Return a table of every cell with your figure, none without any; missing ones are only counted."""
     present = [row for row in rows if row["own"] is not None]
     if not present:
         return []

@@ -130,7 +130,7 @@ def text(draw: Random, known: Sequence[str]) -> str:
 
 
 def value(draw: Random) -> Any:
-    """Return something that nobody expects there."""
+    """Return a value that is unexpected there."""
     return copy.deepcopy(draw.choice(HOSTILE_VALUES))
 
 

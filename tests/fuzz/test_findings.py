@@ -105,7 +105,7 @@ def test_only_a_number_is_a_number(value, expected):
 
 
 @pytest.mark.parametrize("reason", [[], {}, 5, "no such reason"])
-def test_a_recorded_reason_that_nobody_knows_is_a_recorded_failure(reason):
+def test_an_unknown_recorded_reason_is_a_recorded_failure(reason):
     assert recorded_reason(reason) == Unscored("recorded_failure")
 
 

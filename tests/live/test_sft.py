@@ -1,4 +1,4 @@
-"""Training really learns: a style that nobody asks for is in the served answers after it, and not without it.
+"""Training really learns: a style that no prompt asks for is in the served answers after it, and not without it.
 
 The demo model is trained twice for the same steps on the same chats: once every answer ends with
 a marked line, once it does not. The first is served by vLLM and asked questions that were not in

@@ -41,7 +41,7 @@ class _Annotation(msgspec.Struct):
 
 
 def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
-    """Read an annotations.json with the outputs beside it, or a model_outputs.json that nobody judged.
+    """Read an annotations.json with the outputs beside it, or an unjudged model_outputs.json.
 
     ``path`` is a file, or the folder that holds it. A file with several models needs ``model``. A preference that is
     null, NaN or outside [1, 2] is ``recorded_failure``; 0, which older versions wrote for a tie, is 1.5. The rows are

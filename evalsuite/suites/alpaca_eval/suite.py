@@ -38,7 +38,7 @@ from judges.types import Message, Unscored
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 2048, "mini": 96}
 TEMPERATURE = 0.7
 """Of the package's own configurations of open models (models_configs/), 88 allow 2,048 new tokens
-and most sample at 0.7 with top_p 1, for example zephyr-7b-beta; there is no other rule."""
+and most sample at 0.7 with top_p 1, for example zephyr-7b-beta; the package states no general rule."""
 
 
 class AlpacaEval(Suite):

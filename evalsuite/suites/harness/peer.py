@@ -169,7 +169,7 @@ def _refuse_several_models(folder: Path, files: Sequence[Path]) -> None:
     """Raise DataError where files are about different models: the newest would stand for all of them."""
     folders: dict[str, Path] = {}
     for file in files:
-        # An unreadable older file is no reason to refuse the newest, which is read again with all checks.
+        # An unreadable older file does not disqualify the newest, which is read again with all checks.
         with suppress(DataError):
             document = read_json(file)
             name = document.get("model_name") if isinstance(document, dict) else None

@@ -19,7 +19,7 @@ _MOST_TAIL_CHARS = 400
 def encode_texts(
     tokenizer: Any, bos: str, texts: Sequence[str], add_special_tokens: bool | None = None, **kwargs: Any
 ) -> list[list[int]]:
-    """Tokenise texts; one that begins with ``bos`` gets no second one, an empty one is no tokens.
+    """Tokenise texts; one that begins with ``bos`` gets no second one, an empty one gives no tokens.
 
     Source: lm-eval 0.4.13 lm_eval/models/vllm_causallms.py ``VLLM.tok_encode`` with
     ``add_bos_token`` left to the tokenizer.

@@ -77,7 +77,7 @@ def rows_of(files: Sequence[SplitFile], parser: str) -> list[Row]:
 def write_files(rows: Sequence[Row], folder: Path) -> None:
     """Write ``<split>.jsonl`` with MixEval's response fields, its judged files' fields and ``unscored``.
 
-    A response or verdict that is missing is null, with its reason under ``unscored``.
+    A missing response or verdict is null; its reason is under ``unscored``.
     """
     for split in SPLITS:
         write_jsonl(folder / f"{split}.jsonl", (_written(row) for row in rows if row.part == split))

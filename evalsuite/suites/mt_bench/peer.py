@@ -60,7 +60,7 @@ class _Answer(msgspec.Struct):
 
 
 def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
-    """Read a model_judgment.jsonl with the answers beside it, or answers that nobody judged.
+    """Read a model_judgment.jsonl with the answers beside it, or unjudged answers.
 
     ``path`` is a file, or the folder that holds it. The answers are those of model_answer.jsonl, or of
     ``../model_answer/<model>.jsonl`` as FastChat keeps them; without these, what the judge was shown. A file with

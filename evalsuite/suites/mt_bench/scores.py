@@ -14,7 +14,7 @@ TURNS: tuple[Turn, Turn] = (1, 2)
 
 
 def turns_of(row: Row) -> Sequence[Turn]:
-    """Return the turns that count: those that were judged, or both where nobody judged."""
+    """Return the turns that count: the judged ones, or both if neither is judged."""
     judged = {verdict.turn for verdict in row.verdicts}
     return [turn for turn in TURNS if turn in judged] or TURNS
 
@@ -36,7 +36,7 @@ def score_rows(rows: Sequence[Row]) -> Scores:
     It is not the mean of the two turns' means, which differs once a judgment is unscored. ``n`` counts
     judgments (160 on the full set). ``stderr`` and ``ci95`` treat a question's two ratings as one
     cluster, since they share a conversation; both are None for a single question. Without any scored
-    judgment every figure is None. Answers that nobody judged, in a file with judgments, are left out.
+    judgment every figure is None. Unjudged answers in a file with judgments are left out.
     ``categories`` maps name to {"score", "stderr", "n"}, n = scored judgments; None where no category
     is known. Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py; intervals are ours.
     """

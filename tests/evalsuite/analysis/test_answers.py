@@ -1,4 +1,4 @@
-"""Recorded answers from every kind of place: the same prompt meets, and what is no answer is counted."""
+"""Recorded answers from every kind of place: the same prompt meets, and a missing answer is counted."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
         "served@http://host/v1",
     )
     assert config.judge == (str(folder / "../judge"),)
-    assert config.prompts == "mt_bench", "a suite's name is no path"
+    assert config.prompts == "mt_bench", "a suite's name is not a path"
     assert (config.results, config.template) == (folder / "out", folder / "judge.jinja")
 
 

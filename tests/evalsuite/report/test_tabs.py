@@ -46,7 +46,7 @@ def test_another_version_of_the_data_is_another_tab(tmp_path: Path) -> None:
     write_model(tmp_path, "b", suites, pins={"mixeval/x": "2"})
     write_model(tmp_path, "c", suites, pins={"alpaca_eval/y": "1"})
     tabs = tabs_of(read_results_folder(tmp_path).models)
-    # Of the third one nobody knows which MixEval it was asked.
+    # Which MixEval the third one answered is unknown.
     assert sorted(tab.members for tab in tabs) == [[0, 2], [1, 2]]
     assert "another version of the benchmark data" in tabs[0].reason
 

@@ -95,7 +95,7 @@ def test_suites_of_one_name_share_a_row_and_judges_are_named_together(tmp_path: 
     assert first == second == third
     assert set(scores.suites) == {"openllm", "mt_bench", "alpaca_eval"}
     assert scores.judge.name == "gpt-4, gpt4_turbo"
-    # 603 of the 805 instructions (those whose number is no multiple of 4) are won.
+    # 603 of the 805 instructions (those whose number is not a multiple of 4) are won.
     assert scores.suites["alpaca_eval"]["win_rate"] == pytest.approx(100 * 603 / 805)
     report = build_report(results)
     assert report.models == 1
@@ -344,7 +344,7 @@ def test_the_order_of_imports_makes_no_other_judge(tmp_path: Path) -> None:
     assert [len(tab.members) for tab in tabs_of(read_results_folder(tmp_path / "results").models)] == [2]
 
 
-def test_judges_that_nobody_named_are_not_the_same(tmp_path: Path) -> None:
+def test_unnamed_judges_are_not_the_same(tmp_path: Path) -> None:
     for name, count in (("a", 805), ("b", 804)):
         source = annotations(tmp_path / f"{name}.json", name, count)
         rows = [{key: value for key, value in row.items() if key != "annotator"} for row in read_json(source)]

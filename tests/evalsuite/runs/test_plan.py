@@ -96,7 +96,7 @@ def test_all_that_stands_may_be_asked_for_again_with_other_settings(asked, store
         ({"attached": "somebody's"}, "attached"),
     ],
 )
-def test_parts_nobody_asked_for_are_not_done_again_because_the_server_is_another(identity, word):
+def test_unrequested_parts_are_not_redone_because_the_server_is_another(identity, word):
     identity = IDENTITY | identity
     with pytest.raises(UsageError, match=f"another {word}"):
         planned("openllm:musr", "openllm:ifeval,bbh", identity=identity)

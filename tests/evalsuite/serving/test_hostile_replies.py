@@ -232,7 +232,7 @@ async def test_the_bound_is_64_mb(size):
                 await send(server.url)
 
 
-async def test_a_compressed_reply_that_nobody_asked_for_is_read():
+async def test_an_unrequested_compressed_reply_is_read():
     data = gzip.compress(DOCUMENT)
     with RawServer(lambda: [with_head(data, "Content-Encoding: gzip", f"Content-Length: {len(data)}")]) as server:
         assert await send(server.url) == json.loads(DOCUMENT)

@@ -32,7 +32,7 @@ def verdict(value: float | Unscored | None) -> tuple[Verdict, ...]:
 
 
 def mini_rows(values, answer=None) -> list[Row]:
-    """The rows of the mini data, each answered by 10 characters and more; a value of None is nobody's verdict."""
+    """The rows of the mini data, each answered by 10 characters and more; None is a missing verdict."""
     loaded = ALPACA_EVAL.load(MINI)
     rows = [
         replaced(

@@ -122,7 +122,7 @@ def test_our_own_export_gives_the_rows_back(tmp_path):
     assert ALPACA_EVAL.score_recorded(tmp_path, MINI) == ALPACA_EVAL.score(MINI_HEADER, rows)
 
 
-def test_outputs_that_nobody_judged_are_read(tmp_path):
+def test_unjudged_outputs_are_read(tmp_path):
     rows = mini_rows([None] * 8)
     ALPACA_EVAL.write_peer(MINI_HEADER, rows, tmp_path, model="m", judge=None)
     for path in (tmp_path, tmp_path / "model_outputs.json"):

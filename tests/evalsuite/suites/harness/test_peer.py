@@ -49,7 +49,7 @@ def test_a_generation_keeps_each_repeat_and_what_was_filtered(path: Path) -> Non
     assert row.marks == {"acc": (1.0,), "acc_norm": (0.5,)}
     [row] = rows_of(path, {**generated, "resps": [["2"]], "f1": [0, 1], "perplexity": [-1.0, 3]})
     assert "filtered" not in row.facts, "the answer itself"
-    assert row.marks.keys() == {"acc", "acc_norm"}, "pairs of numbers are no metric of a document"
+    assert row.marks.keys() == {"acc", "acc_norm"}, "a pair of numbers is not a metric of a document"
 
 
 def test_the_last_filter_of_a_document_counts(path: Path) -> None:

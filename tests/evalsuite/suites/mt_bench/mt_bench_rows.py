@@ -31,7 +31,7 @@ def rated(*ratings: float | Unscored) -> tuple[Verdict, ...]:
 
 
 def rows_rated(pairs, draw=None) -> list[Row]:
-    """One row per mini question; a pair of None is a question that nobody judged."""
+    """One row per mini question; a pair of None is an unjudged question."""
     loaded = MT_BENCH.load(MINI)
     rows = [MT_BENCH.row(item, loaded) for item in loaded.items]
     judged = [

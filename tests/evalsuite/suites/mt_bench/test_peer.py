@@ -138,7 +138,7 @@ def test_our_own_export_gives_the_rows_back(tmp_path):
         ]
 
 
-def test_answers_that_nobody_judged_are_read(tmp_path):
+def test_unjudged_answers_are_read(tmp_path):
     rows = rows_rated([None] * 5, answered("ok", Unscored("context_length")))
     MT_BENCH.write_peer(HEADER, rows, tmp_path, model="m", judge=None)
     for path in (tmp_path, tmp_path / "model_answer.jsonl"):

@@ -69,7 +69,7 @@ def test_without_a_judge_the_reason_is_no_judge():
     assert scores["unscored"] == {"no_judge": 10}
 
 
-def test_an_answer_that_nobody_judged_takes_no_part_in_a_judged_set():
+def test_an_unjudged_answer_does_not_count_in_a_judged_set():
     scores = MT_BENCH.score(HEADER, rows_rated([(9, 8), None, None, None, None]))
     assert (scores["n"], scores["score"], scores["unscored"]) == (2, 8.5, {})
 
