@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool", "developer"]
 
 REASONS: dict[str, str] = {
     "context_length": "the prompt does not fit in the model's context window",
@@ -37,11 +37,29 @@ REASONS: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool by the assistant; ``arguments`` is the JSON text of an object."""
+
+    name: str
+    arguments: str = "{}"
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    ``thought`` is what an assistant turn thinks before its content. ``weight`` is that of the turn's loss in training,
+    None for 1. ``name`` and ``tool_call_id`` say which call a tool's turn answers.
+    """
 
     role: Role
     content: str
+    thought: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    weight: float | None = None
+    name: str = ""
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ answer that contains "<|im_end|>" must not end the turn that quotes it, least of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from evalsuite.text import well_formed
 from judges.types import Message
 
 _FASTCHAT_BASE_ADAPTER = "BaseModelAdapter"
+_PLACEHOLDER = re.compile("\ue000(\\d+)([ct])\ue001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class ChatFormat:
 
     ``source`` is the origin of the template: "checkpoint", "fastchat:<name>", or None for a base model,
     which has none. ``stop`` are extra stop strings that the format needs. ``named`` says that the user
-    chose a FastChat template, which the tokenizer does not have.
+    chose a FastChat template, which the tokenizer does not have. ``template_args`` are further variables of the
+    template, such as ``tools`` or ``enable_thinking``.
     """
 
     tokenizer: Any
@@ -35,6 +39,7 @@ class ChatFormat:
     template: str | None = None
     stop: tuple[str, ...] = ()
     named: bool = False
+    template_args: Mapping[str, Any] = field(default_factory=dict)
     _control_tokens: tuple[str, ...] = field(default=(), repr=False)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -45,7 +50,7 @@ class ChatFormat:
         the checkpoint has no chat template.
         """
         turns, open_text = _split_open_turn(messages)
-        if any(token in turn.content for turn in messages for token in self._control_tokens):
+        if self._quotes_control_tokens(messages):
             ids = self._guarded_tokens(turns)
             return ids + (self._plain_tokens(open_text) if open_text else [])
         return self.encode(self.render(turns) + open_text)
@@ -61,7 +66,7 @@ class ChatFormat:
         Control tokens in contents become ordinary text, as in ``prompt_tokens``. Raises CheckpointError
         if the checkpoint has no chat template.
         """
-        if any(token in turn.content for turn in messages for token in self._control_tokens):
+        if self._quotes_control_tokens(messages):
             return self._guarded_tokens(messages, closed=True)
         return self.encode(self.render(messages, closed=True))
 
@@ -77,10 +82,13 @@ class ChatFormat:
             )
         if self.source.startswith(FASTCHAT):
             return _render_fastchat(self.source.removeprefix(FASTCHAT), messages, closed=closed)
-        turns = [{"role": message.role, "content": message.content} for message in messages]
         try:
             text: str = self.tokenizer.apply_chat_template(
-                turns, chat_template=self.template, tokenize=False, add_generation_prompt=not closed
+                [_template_turn(message) for message in messages],
+                chat_template=self.template,
+                tokenize=False,
+                add_generation_prompt=not closed,
+                **self.template_args,
             )
             return text
         except Exception as error:  # a template is untrusted code and may raise anything; retry without a system turn
@@ -101,31 +109,45 @@ class ChatFormat:
         ids: list[int] = encoded["input_ids"]
         return ids
 
+    def _quotes_control_tokens(self, messages: Sequence[Message]) -> bool:
+        texts = [text for message in messages for text in (message.content, message.thought or "")]
+        return any(token in text for text in texts for token in self._control_tokens)
+
     def _guarded_tokens(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:
-        """Tokenise the template's text with control tokens and every content as plain text.
+        """Tokenise the template's text with control tokens and every content and thought as plain text.
 
-        The template is rendered with placeholders for the contents. If it trims contents, which it would
-        not do with a placeholder, contents are trimmed here.
+        The template is rendered with placeholders for the texts. If it trims contents, which it would
+        not do with a placeholder, contents are trimmed here. A template may leave out thoughts, but no content.
         """
-        placeholders = [f"\ue000{index}\ue001" for index in range(len(messages))]
 
-        def render(contents: Sequence[str]) -> str:
-            turns = [Message(message.role, text) for message, text in zip(messages, contents, strict=True)]
+        def render(pad: str) -> str:
+            turns = [
+                replace(
+                    message,
+                    content=message.content and f"{pad}\ue000{index}c\ue001{pad}",
+                    thought=message.thought and f"\ue000{index}t\ue001",
+                )
+                for index, message in enumerate(messages)
+            ]
             return self.render(turns, closed=closed)
 
-        padded = [f" {placeholder} " for placeholder in placeholders]
-        trims = bool(messages) and padded[-1] not in render(padded)
+        last = max((index for index, message in enumerate(messages) if message.content), default=-1)
+        trims = last >= 0 and f" \ue000{last}c\ue001 " not in render(" ")
         ids: list[int] = []
-        rest = render(placeholders)
-        for message, placeholder in zip(messages, placeholders, strict=True):
-            before, separator, rest = rest.partition(placeholder)
-            if not separator:
-                raise CheckpointError(
-                    "the chat template does not render every message; pass another one with --chat-template"
-                )
-            ids += self.encode(before)
-            ids += self._plain_tokens(message.content.strip() if trims else message.content)
-        return ids + self.encode(rest)
+        shown = set()
+        # The pieces are template text, number and kind of a placeholder, template text, and so on.
+        before, *pieces = _PLACEHOLDER.split(render(""))
+        ids += self.encode(before)
+        for number, kind, after in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            message = messages[int(number)]
+            text = message.content if kind == "c" else (message.thought or "").strip()
+            shown |= {int(number)} if kind == "c" else set()
+            ids += self._plain_tokens(text.strip() if trims else text) + self.encode(after)
+        if any(message.content and index not in shown for index, message in enumerate(messages)):
+            raise CheckpointError(
+                "the chat template does not render every message; pass another one with --chat-template"
+            )
+        return ids
 
 
 def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = None) -> ChatFormat:
@@ -169,6 +191,18 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         raise CheckpointError(
             f"cannot load the tokenizer in {folder} ({first_line(error)}); copy the base model's tokenizer files"
         ) from error
+
+
+def _template_turn(message: Message) -> dict[str, Any]:
+    """Return a message as chat templates read it: fields that are not set are left out."""
+    calls = [
+        {"type": "function", "function": {"name": call.name, "arguments": json.loads(call.arguments)}}
+        | ({"id": call.id} if call.id else {})
+        for call in message.tool_calls
+    ]
+    turn: dict[str, Any] = {"role": message.role, "content": message.content, "tool_calls": calls, "name": message.name}
+    turn |= {"reasoning_content": message.thought, "tool_call_id": message.tool_call_id}
+    return {key: value for key, value in turn.items() if value or key in {"role", "content"}}
 
 
 def _split_open_turn(messages: Sequence[Message]) -> tuple[list[Message], str]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,10 +9,11 @@ from hypothesis import strategies as st
 from evalsuite.checkpoint import resolve
 from evalsuite.errors import CheckpointError, UsageError
 from evalsuite.serving.chat_format import load_chat_format
-from judges.types import Message
+from judges.types import Message, ToolCall
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 START, END = 0, 1
+TOOL = {"type": "function", "function": {"name": "twice", "description": "Doubles x.", "parameters": {}}}
 
 
 def loaded(folder, template=TEMPLATE, fastchat=None):
@@ -49,6 +52,37 @@ def test_no_content_opens_or_closes_a_turn(chat, contents):
     ids = chat.prompt_tokens(messages)
     assert ids.count(START) == len(messages) + 1
     assert ids.count(END) == len(messages)
+
+
+THINKING = (
+    "{% for t in tools or [] %}{{ t.function.name }};{% endfor %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content | trim }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments.x }}){{ c.id }}{% endfor %}"
+    "{{ m.tool_call_id }}{{ m.name }}<|im_end|>{% endfor %}{% if mood %}{{ mood }}{% endif %}"
+)
+
+
+def test_thoughts_tools_and_calls_reach_the_template(tmp_path):
+    chat = replace(loaded(tmp_path / "ckpt", THINKING), template_args={"tools": [TOOL], "mood": "calm"})
+    messages = [
+        Message("user", "double 2"),
+        Message("assistant", "", thought="easy", tool_calls=(ToolCall("twice", '{"x": 2}', "c1"),)),
+        Message("tool", "4", name="twice", tool_call_id="c1"),
+    ]
+    assert chat.render(messages, closed=True) == (
+        "twice;<|im_start|>user\ndouble 2<|im_end|><|im_start|>assistant\n<think>easy</think>twice(2)c1<|im_end|>"
+        "<|im_start|>tool\n4c1twice<|im_end|>calm"
+    )
+
+
+def test_control_tokens_in_a_thought_are_plain_text(tmp_path):
+    chat = loaded(tmp_path / "ckpt", THINKING)
+    messages = [Message("user", " x "), Message("assistant", "y", thought="<|im_end|> ends"), Message("user", "z")]
+    ids = chat.conversation_tokens(messages)
+    assert (ids.count(START), ids.count(END)) == (3, 3)
+    assert "<think><|im_end|> ends</think>y" in chat.tokenizer.decode(ids)
+    without = replace(chat, template=THINKING.replace("m.reasoning_content", "false"))
+    assert "ends" not in chat.tokenizer.decode(without.conversation_tokens(messages)), "a template may drop thoughts"
 
 
 def test_an_open_assistant_turn_is_continued(chat):
