@@ -57,8 +57,8 @@ def score(suite: str, source: str | Path, **options: Any) -> Scores:
     """Score recorded answers or judgments in the benchmark's own format: no model, no network.
 
     ``suite`` is a suite's name (``mixeval:hard`` and ``openllm:ifeval`` select parts); ``options`` are
-    ``as_published``, ``data``, ``limit``, ``seed`` and the suites' own (``mixeval_parser="rule"``). ``preferences``
-    reads a CSV of ratings instead, and takes ``lineage`` (a YAML file) and ``as_published``. Raises
+    ``as_published``, ``annotator``, ``data``, ``limit``, ``seed`` and the suites' own (``mixeval_parser="rule"``).
+    ``preferences`` reads a CSV of ratings instead, and takes ``lineage`` (a YAML file) and ``as_published``. Raises
     DataError or UsageError.
     """
     source = Path(source).expanduser()

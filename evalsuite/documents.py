@@ -15,7 +15,7 @@ import pydantic
 
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, plain_fault
-from evalsuite.files import read_jsonl
+from evalsuite.files import read_objects
 from evalsuite.validation import faults_of
 
 SCHEMA: Final = 1
@@ -357,7 +357,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
 def read_verdict_rows(path: Path) -> list[VerdictRow]:
     """Read a verdicts.jsonl; raises DataError that names the row that ``evalsuite compare`` did not write."""
     rows = []
-    for number, row in enumerate(read_jsonl(path), 1):
+    for number, row in enumerate(read_objects(path), 1):
         try:
             rows.append(msgspec.convert(row, VerdictRow))
         except msgspec.ValidationError as error:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import gzip
 import hashlib
+import io
 import json
 import math
 import os
 import platform
 import re
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import psutil
 
@@ -25,6 +29,12 @@ from evalsuite.text import mapped, well_formed
 MAX_BYTES = 1 << 30
 """The largest file that is read at once: larger than any that a benchmark or a tool of the field writes."""
 MAX_LINE_BYTES = 1 << 26
+COMPRESSIONS = (".gz", ".zst")
+"""The suffixes of the compressions that are read."""
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_PACKED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf": "7z"}
+_LONGEST_MAGIC = 6
+_PEEKED = 4096
 _MAX_DEPTH = 200
 _REMEDY = "give a file in the benchmark's own format"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -108,19 +118,45 @@ def exists(path: Path) -> bool:
         return False
 
 
-def read_text(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> str:
-    r"""Read a UTF-8 file of at most ``max_bytes``, with line ends as ``\n``.
-
-    Raises DataError with the file, the cause and the remedy.
-    """
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that others wrote, decompressed where it is gzip or Zstandard; raises DataError."""
     try:
-        with path.open("rb") as content:
-            raw = content.read(max_bytes + 1)
-        if len(raw) > max_bytes:
-            raise DataError(f"{path} has more than {max_bytes:,} bytes; {remedy}")
-        return raw.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        with path.open("rb") as plain:
+            start = plain.peek(_LONGEST_MAGIC)
+            if packed := next((name for magic, name in _PACKED.items() if start.startswith(magic)), None):
+                raise DataError(f"{path} is a {packed} file; unpack it, or give it as .gz or .zst")
+            if start.startswith(_GZIP):
+                with gzip.open(plain) as content:
+                    yield cast("IO[bytes]", content)
+            elif start.startswith(_ZSTANDARD):
+                import pyarrow as pa
+
+                with io.BufferedReader(pa.input_stream(plain, compression="zstd")) as content:
+                    yield content
+            else:
+                yield plain
+    except (OSError, EOFError, zlib.error) as error:
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"cannot read {path}: {cause}") from error
+
+
+def plain_name(path: Path) -> str:
+    """Return a file's name without the suffix of its compression."""
+    return path.stem if path.suffix in COMPRESSIONS else path.name
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> str:
+    r"""Read a UTF-8 file of at most ``max_bytes``, with line ends as ``\n`` and without a byte order mark.
+
+    gzip and Zstandard are decompressed. Raises DataError with the file, the cause and the remedy.
+    """
+    with opened(path) as content:
+        raw = content.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        raise DataError(f"{path} has more than {max_bytes:,} bytes; {remedy}")
+    try:
+        return raw.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}); {remedy}") from error
 
@@ -154,30 +190,65 @@ def read_json(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> 
         raise DataError(f"{path} is not JSON ({error}); {remedy}") from error
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read JSON lines; raises DataError with the file and the line."""
-    return list(iter_jsonl(path))
+def read_objects(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON objects, as :func:`iter_objects` does."""
+    return list(iter_objects(path))
 
 
-def iter_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON lines file; raises DataError with the file and the line."""
-    number = 0
+def iter_objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of rows: one object per line, or one JSON list, whatever its name.
+
+    gzip and Zstandard, a byte order mark and any line ends are read. Raises DataError with the file and the line.
+    """
+    with opened(path) as content:
+        is_list = _without_mark(content.peek(_PEEKED)).lstrip().startswith(b"[")  # type: ignore[attr-defined]
+        if not is_list:
+            yield from _rows_by_line(path, content)
+            return
+        raw = content.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise DataError(f"{path} has more than {MAX_BYTES:,} bytes; write one object per line")
     try:
-        # As bytes: a text file decodes ahead, which would report a decoding error lines too early.
-        with path.open("rb") as lines:
-            for number, line in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES + 1), b""), 1):
-                if not line.strip():
-                    continue
-                if len(line) > MAX_LINE_BYTES:
-                    raise DataError(f"{path} line {number} has more than {MAX_LINE_BYTES:,} bytes; shorten it")
-                row = parse_json(line.decode("utf-8"))
-                if not isinstance(row, dict):
-                    raise DataError(f"{path} line {number} is not a JSON object; give one object per line")
-                yield row
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+        rows = parse_json(raw.decode("utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"{path} line {number} is not JSON ({error}); correct it, in UTF-8") from error
+        raise DataError(f"{path} is not JSON ({error}); correct it, in UTF-8") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path} row {number} is not a JSON object; give a list of objects")
+        yield row
+
+
+def iter_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the bytes of each line that is not blank, of a file as :func:`opened` reads it."""
+    with opened(path) as content:
+        yield from _lines(path, content)
+
+
+def _lines(path: Path, content: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    # As bytes: a text file decodes ahead, which would report a decoding error lines too early.
+    for number, line in enumerate(iter(lambda: content.readline(MAX_LINE_BYTES + 1), b""), 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise DataError(f"{path} line {number} has more than {MAX_LINE_BYTES:,} bytes; shorten it")
+        text = _without_mark(line) if number == 1 else line
+        if text.strip():
+            yield number, text
+
+
+def _rows_by_line(path: Path, content: IO[bytes]) -> Iterator[dict[str, Any]]:
+    for number, line in _lines(path, content):
+        try:
+            row = parse_json(line.decode("utf-8"))
+        except ValueError as error:
+            raise DataError(
+                f"{path} line {number} is not JSON ({error}); give one object per line or a JSON list, in UTF-8"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} is not a JSON object; give one object per line")
+        yield row
+
+
+def _without_mark(start: bytes) -> bytes:
+    return start.removeprefix(codecs.BOM_UTF8)
 
 
 def without_nan(value: Any) -> Any:

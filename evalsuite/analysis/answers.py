@@ -18,7 +18,7 @@ from evalsuite.analysis.document import listed
 from evalsuite.comparison.answer_rows import AnswerRow, author_of, file_rows, folder_rows, models_named, read_rows
 from evalsuite.conversations.formats import Format, detect_format, prompts_of
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import exists
+from evalsuite.files import exists, plain_name
 from evalsuite.results.reading import models_in
 from judges.types import Unscored
 
@@ -200,7 +200,7 @@ def _read_file(path: Path, name: str | None, collected: _Collected) -> str | Non
     if path.suffix == ".parquet":
         _read_parquet(path, collected)
         return None
-    if path.suffix not in {".json", ".jsonl"}:
+    if not plain_name(path).endswith((".json", ".jsonl")):
         raise DataError(f"{path} is not a file of answers; give {_FORMS}")
     rows = read_rows(path)
     if any(key in rows[0] for key in _CHAT_KEYS):

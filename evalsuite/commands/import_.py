@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors, require_scored
-from evalsuite.commands.options import DataOption, MaxUnscoredOption, SuiteArgument, with_suite_options
+from evalsuite.commands.options import AnnotatorOption, DataOption, MaxUnscoredOption, SuiteArgument, with_suite_options
 
 
 @with_suite_options
@@ -22,6 +22,7 @@ def import_recorded(
         str | None,
         typer.Option("--judge", help="Name of the judge, where the file does not name it; without one it is unique."),
     ] = None,
+    annotator: AnnotatorOption = None,
     data: DataOption = "full",
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what was imported for this model and suite.")] = False,
     max_unscored: MaxUnscoredOption = 0.01,
@@ -42,7 +43,15 @@ def import_recorded(
 
     with reporting_errors():
         folder, scores = import_results(
-            suite, source, model, results, judge=judge, data=data, fresh=fresh, suite_options=suite_options
+            suite,
+            source,
+            model,
+            results,
+            judge=judge,
+            annotator=annotator,
+            data=data,
+            fresh=fresh,
+            suite_options=suite_options,
         )
         if as_json:
             print_json(scores.as_json())

@@ -33,6 +33,9 @@ MaxUnscoredOption = Annotated[
 DataOption = Annotated[
     Literal["full", "mini"], typer.Option("--data", help="full: the benchmark's own prompts; mini: a few of ours.")
 ]
+AnnotatorOption = Annotated[
+    str | None, typer.Option("--annotator", help="Of a file with several annotators (judges): the one to read.")
+]
 OverlapWordsOption = Annotated[
     int, typer.Option("--ngram", min=2, max=50, help="Words per n-gram of the overlap rule.")
 ]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, require_scored
-from evalsuite.commands.options import MaxUnscoredOption, SuiteArgument, with_suite_options
+from evalsuite.commands.options import AnnotatorOption, MaxUnscoredOption, SuiteArgument, with_suite_options
 
 
 @with_suite_options
@@ -17,6 +17,7 @@ def score(
     suite: SuiteArgument,
     source: Annotated[Path, typer.Option("--from", help="File or folder in the benchmark's own format.")],
     as_published: Annotated[bool, typer.Option("--as-published", help="The reference's own arithmetic.")] = False,
+    annotator: AnnotatorOption = None,
     lineage: Annotated[
         Path | None, typer.Option("--lineage", help="preferences: YAML of 'sft: dgm', for flip counts.")
     ] = None,
@@ -45,7 +46,8 @@ def score(
     from evalsuite.terminal import Console
 
     with reporting_errors():
-        options = {**suite_options, "lineage": lineage} if lineage is not None else suite_options
+        given = {"lineage": lineage, "annotator": annotator}
+        options = {**suite_options, **{name: value for name, value in given.items() if value is not None}}
         scores = score_recorded(suite, source, as_published=as_published, **options)
         if as_json:
             print_json(scores)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import DataError, EvalsuiteError
-from evalsuite.files import read_json, read_jsonl
+from evalsuite.files import read_objects
 from evalsuite.records.rows import Reply, Row
 from evalsuite.results.reading import ModelResult, models_in
 from evalsuite.results.records import all_records, suite_records
@@ -113,10 +113,8 @@ def author_of(row: Mapping[str, Any]) -> str | None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a .jsonl file or a .json list of objects; raises DataError."""
-    rows = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} is not a list of objects; give a .jsonl file or a .json list")
+    """Read a file of at least one object; raises DataError."""
+    rows = read_objects(path)
     if not rows:
         raise DataError(f"{path} is empty; give at least one object")
     return rows

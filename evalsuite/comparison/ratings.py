@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -11,11 +12,13 @@ from pathlib import Path
 from evalsuite.comparison.figures import Verdicted, preference_figures
 from evalsuite.documents import Preferences
 from evalsuite.errors import DataError
+from evalsuite.files import read_text
 from evalsuite.validation import read_mapping
 from judges.preference import verdicts_from_ratings
 
 _FAILED = -1.0
 _ID_COLUMN = "question_id"
+_REMEDY = "give a CSV with the header question_id,<model>,..."
 
 
 def score_preferences(
@@ -56,10 +59,10 @@ def read_ratings(
     A rating of -1, which FastChat writes for a failed judgment, is missing unless ``keep_failed``.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path} ({error}); give a CSV with the header question_id,<model>,...") from error
+        lines = io.StringIO(read_text(path, remedy=_REMEDY))
+        rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise DataError(f"cannot read {path} ({error}); {_REMEDY}") from error
     header = [cell.strip() for cell in rows[0]] if rows else []
     models = header[1:]
     if not header or header[0] != _ID_COLUMN or len(models) < 2 or "" in models:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evalsuite.errors import DataError, first_line
-from evalsuite.files import iter_jsonl, read_json
+from evalsuite.files import iter_objects, plain_name
 
 _SUFFIXES = (".parquet", ".jsonl", ".json")
 _SAMPLE_ROWS = 1000
@@ -24,7 +24,7 @@ def find_files(path: Path) -> list[Path]:
     Without any in the folder itself, those of its only subfolder with such files. Raises DataError.
     """
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
+        if not plain_name(path).endswith(_SUFFIXES):
             raise DataError(f"{path} is not a {', '.join(_SUFFIXES)} file; convert it to one of these")
         return [path]
     if files := _data_files(path):
@@ -44,7 +44,9 @@ def _visible(path: Path) -> bool:
 
 def _data_files(folder: Path) -> list[Path]:
     for suffix in _SUFFIXES:
-        files = sorted(file for file in folder.glob(f"*{suffix}") if file.is_file() and _visible(file))
+        files = sorted(
+            file for file in folder.iterdir() if plain_name(file).endswith(suffix) and file.is_file() and _visible(file)
+        )
         if files:
             return files
     return []
@@ -100,16 +102,8 @@ def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:
 
 
 def json_rows(files: Sequence[Path], start: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the objects of .jsonl files (one per line) or .json files (a list) from number ``start`` on."""
-    rows = (row for file in files for row in (iter_jsonl(file) if file.suffix == ".jsonl" else _list(file)))
-    return islice(rows, start, None)
-
-
-def _list(file: Path) -> Iterator[dict[str, Any]]:
-    rows = read_json(file)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{file} is not a list of objects; give one, or a .jsonl file")
-    yield from rows
+    """Yield the objects of JSON files (one per line, or a list) from number ``start`` on."""
+    return islice((row for file in files for row in iter_objects(file)), start, None)
 
 
 def json_columns(files: Sequence[Path]) -> tuple[str, ...]:

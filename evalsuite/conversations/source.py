@@ -27,7 +27,7 @@ from evalsuite.conversations.files import (
     parquet_schema,
 )
 from evalsuite.errors import DataError
-from evalsuite.files import exists
+from evalsuite.files import exists, plain_name
 from evalsuite.fingerprint import files_sha256
 
 Kind = Literal["hub", "file", "suite"]
@@ -76,7 +76,7 @@ def open_source(spec: str) -> Rows:
     if spec.partition(":")[0] in suites():
         raise DataError(f"suite {spec} cannot be used as a source of prompts; give one of {', '.join(prompt_suites())}")
     match = _HUB.fullmatch(spec)
-    if match is None or spec.startswith(("./", "../")) or path.suffix in {".parquet", ".jsonl", ".json"}:
+    if match is None or spec.startswith(("./", "../")) or plain_name(path).endswith((".parquet", ".jsonl", ".json")):
         raise DataError(f"source {spec!r} not found; give {_FORMS}")
     from evalsuite.conversations.hub import hub_source
 

@@ -43,21 +43,24 @@ def import_results(
     results: Path,
     *,
     judge: str | None = None,
+    annotator: str | None = None,
     data: str = "full",
     fresh: bool = False,
     suite_options: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Scores]:
     """Score a recorded file and add it to the imported model ``model``; return its folder and its scores.json.
 
-    A file with several models gives the rows of ``model``. The fingerprint is a hash of the recorded rows;
-    further suites of the same name join the same folder. A set that is not whole gets its size as limit.
+    A file with several models gives the rows of ``model``, one with several judges those of ``annotator``. The
+    fingerprint is a hash of the recorded rows; further suites of the same name join the same folder. A set that is
+    not whole gets its size as limit.
     Raises DataError or UsageError, naming the file and the remedy; nothing is written then.
     """
     spec = parse_suite(suite, recorded=True)
     source, model, judge = source.expanduser(), well_formed(model), judge and well_formed(judge)
     if not model.strip():
         raise UsageError("--model is empty; give the name that the model shall have in the table")
-    options = options_of(spec.suite, {"data": data, "parts": spec.parts}, suite_options or {}, has_judge=True)
+    given = {"data": data, "parts": spec.parts, "annotator": annotator}
+    options = options_of(spec.suite, given, suite_options or {}, has_judge=True)
     with reading_recorded(source):
         if not source.exists():
             raise DataError(f"{source} does not exist; give the recorded file or folder of {spec.name}")

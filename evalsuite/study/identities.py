@@ -13,8 +13,8 @@ from pathlib import Path
 from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.locations import snapshots_of, why_offline
 from evalsuite.checkpoint import generation_config, resolve
-from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line
-from evalsuite.files import read_json
+from evalsuite.errors import EvalsuiteError, UsageError, first_line
+from evalsuite.files import iter_lines, iter_objects, plain_name
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.store import content_key
 from evalsuite.study.file import Study
@@ -122,18 +122,14 @@ def _n_rows(spec: str) -> int | None:
     files = find_files(path)
     if files[0].suffix == ".parquet":
         return sum(parquet_schema(files)[1])
-    if files[0].suffix == ".json":
-        return sum(len(read_json(file)) for file in files)
+    if plain_name(files[0]).endswith(".json"):
+        return sum(1 for file in files for _ in iter_objects(file))
     # Lines are counted without parsing: a source may be many gigabytes, and a plan should not take minutes.
     return sum(_n_lines(file) for file in files)
 
 
 def _n_lines(file: Path) -> int:
-    try:
-        with file.open("rb") as lines:
-            return sum(bool(line.strip()) for line in lines)
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror or error}") from error
+    return sum(1 for _ in iter_lines(file))
 
 
 def _model_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:

@@ -10,21 +10,15 @@ from typing import Any
 from evalsuite import assets
 from evalsuite.assets.asset import Asset, Pin, remedy
 from evalsuite.errors import DataError
-from evalsuite.files import read_json, read_jsonl
+from evalsuite.files import read_objects
 from evalsuite.suites.options import DataKind
 
 RowsAndPins = tuple[list[dict[str, Any]], dict[str, Pin]]
 
 
 def mini_rows(path: Path) -> tuple[list[dict[str, Any]], Pin]:
-    """Read a suite's mini file (a ``.json`` list or ``.jsonl``): its rows and their pin, as part of the package.
-
-    Raises DataError when it is missing or not a list.
-    """
-    rows = read_jsonl(path) if path.suffix == ".jsonl" else read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path} is not a JSON list; reinstall evalsuite")
-    return rows, Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "mini", pinned=True)
+    """Read a suite's mini file: its rows and their pin, as part of the package; raises DataError when it is missing."""
+    return read_objects(path), Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "mini", pinned=True)
 
 
 def rows_of(data: DataKind, asset: Asset, mini: Path, *, fetch: bool = True) -> RowsAndPins:

@@ -29,6 +29,8 @@ class SuiteOptions(pydantic.BaseModel):
     """Seed of all sampled answers."""
     as_published: bool = False
     """Use the benchmark's own arithmetic where ours differs."""
+    annotator: str | None = pydantic.Field(default=None, exclude=True)
+    """Of a recorded file with several annotators (judges): the one that is read."""
 
 
 def flag_of(name: str, info: pydantic.fields.FieldInfo) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from evalsuite.errors import DataError, UsageError, plain_fault, unknown
-from evalsuite.files import without_nan, write_json, write_jsonl
+from evalsuite.files import COMPRESSIONS, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Header, JudgeRef, Row
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Recorded
@@ -22,10 +22,19 @@ Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info
 
 
 def file_of(path: Path, *names: str) -> Path:
-    """Return the file that ``path`` is; of a folder the first of ``names`` that is there, else the first name."""
+    """Return the file that ``path`` is; of a folder the first of ``names`` that is there, else the first name.
+
+    A name stands for a file of rows: JSON lines or a list, compressed or not.
+    """
     if not path.is_dir():
         return path
-    return next((path / name for name in names if (path / name).is_file()), path / names[0])
+    return next((file for name in names for file in forms_of(path / name) if file.is_file()), path / names[0])
+
+
+def forms_of(path: Path) -> list[Path]:
+    """Return the names that a file of rows may have: as JSON lines or a list, compressed or not."""
+    names = [path.name, path.with_suffix(".json" if path.suffix == ".jsonl" else ".jsonl").name]
+    return [path.with_name(f"{name}{compression}") for name in names for compression in ("", *COMPRESSIONS)]
 
 
 def conform(row: Any, shape: Any, where: str, expected: str) -> None:
@@ -48,6 +57,19 @@ def rows_of_model(rows: Rows, key: str, model: str | None, path: Path, remedy: s
         return [row for row in rows if str(row.get(key)) == model]
     single("model", names, path, remedy)
     return rows
+
+
+def rows_of_judge(rows: Rows, names: Sequence[str], chosen: str | None, path: Path, what: str = "judge") -> Rows:
+    """Return the rows of one judge; ``names`` has each row's, ``what`` is the format's word for it.
+
+    Raises DataError where there are several and none is ``chosen``, UsageError where the chosen one is not there.
+    """
+    if chosen is None:
+        single(what, names, path, "name one with --annotator")
+        return rows
+    if chosen not in names:
+        raise UsageError(f"{path}: {unknown(what, chosen, set(names))}")
+    return [row for row, name in zip(rows, names, strict=True) if name == chosen]
 
 
 def single(what: str, values: Iterable[Any], path: Path, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.errors import DataError, StoreError
-from evalsuite.files import exists, read_json, read_jsonl, write_json, write_pieces, write_text
+from evalsuite.files import exists, read_json, read_objects, write_json, write_pieces, write_text
 from evalsuite.training.data import open_training_data
 
 KILLED_WRITER = """
@@ -70,9 +71,9 @@ def test_an_error_in_json_lines_names_the_line(tmp_path, fault):
     good = b'{"a": "\xc3\xbc"}\r\n\n{"a": 2}\n'
     path.write_bytes(good + fault + b'\n{"a": 3}\n')
     with pytest.raises(DataError, match=r"rows.jsonl line 4 is not JSON"):
-        read_jsonl(path)
+        read_objects(path)
     path.write_bytes(good)
-    assert read_jsonl(path) == [{"a": "ü"}, {"a": 2}]
+    assert read_objects(path) == [{"a": "ü"}, {"a": 2}]
 
 
 LONG = "n" * 300
@@ -126,7 +127,7 @@ def test_what_is_written_follows_the_umask(tmp_path, umask):
 def test_half_a_surrogate_pair_in_recorded_files_is_escaped(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a\\ud800": ["\\uDFFF", "\\ud83d\\ude00"]}\n')
-    assert read_jsonl(path) == [{"a\\ud800": ["\\udfff", "😀"]}]
+    assert read_objects(path) == [{"a\\ud800": ["\\udfff", "😀"]}]
     write_json(path, {"a": "b\ud83d"})
     once = read_json(path)
     write_json(path, once)
@@ -139,7 +140,7 @@ def test_deep_json_is_refused(tmp_path, opening, depth):
     closing = {"[": "]"}.get(opening, "}")
     path = tmp_path / "deep.json"
     path.write_text('{"x": ' + opening * depth + "1" + closing * depth + "}\n")
-    for read in (read_json, read_jsonl):
+    for read in (read_json, read_objects):
         with pytest.raises(DataError, match=r"nested more than 200 deep"):
             read(path)
 
@@ -156,6 +157,63 @@ def test_reading_is_bounded(tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"a": "x" * 90}) + "\n" + json.dumps({"a": "x" * 200}) + "\n")
     with pytest.raises(DataError, match="line 2 has more than 100 bytes"):
-        read_jsonl(path)
+        read_objects(path)
     with pytest.raises(DataError, match="has more than 1,000 bytes"):
         read_json(Path("/dev/zero"), 1000)
+
+
+ROWS = [{"a": "ü"}, {"a": 2}]
+LINES = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()
+LIST = json.dumps(ROWS, indent=1).encode()
+
+
+def zstandard(content: bytes) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as out:
+        out.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    "packed", [bytes, gzip.compress, zstandard, lambda raw: gzip.compress(raw[:9]) + gzip.compress(raw[9:])]
+)
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n"])
+@pytest.mark.parametrize(
+    "content", [LINES, LINES + b"\r\n\r\n", LIST, LIST.replace(b"\n", b"\r\n"), json.dumps(ROWS).encode()]
+)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_rows_are_read_whatever_form_they_have(tmp_path, name, content, start, packed):
+    path = tmp_path / name
+    path.write_bytes(packed(start + content))
+    assert read_objects(path) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04rest", "is a zip file; unpack it"),
+        (gzip.compress(LINES)[:-12], "cannot read .*: Compressed file ended"),
+        (zstandard(LINES)[:-4], "cannot read .*Truncated"),
+        (b"\x1f\x8bnot gzip", "cannot read"),
+        (LINES.decode().encode("utf-16"), "line 1 is not JSON .*UTF-8"),
+        (b'[{"a": 1}, 2]', "row 2 is not a JSON object"),
+        (b'[{"a": 1}', "is not JSON"),
+        (
+            json.dumps({"rows": ROWS}, indent=1).encode(),
+            "line 1 is not JSON .*; give one object per line or a JSON list",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named_with_the_remedy(tmp_path, content, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_objects(path)
+
+
+def test_a_document_may_be_compressed_and_have_a_byte_order_mark(tmp_path):
+    path = tmp_path / "results.json.gz"
+    path.write_bytes(gzip.compress(b'\xef\xbb\xbf{"a": 1}'))
+    assert read_json(path) == {"a": 1}

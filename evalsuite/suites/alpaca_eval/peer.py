@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.errors import DataError
-from evalsuite.files import read_json, write_json
+from evalsuite.files import read_objects, write_json
 from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.alpaca_eval.assets import baseline_rows, canonical_positions, content_hash
@@ -43,15 +43,16 @@ class _Annotation(msgspec.Struct):
 def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
     """Read an annotations.json with the outputs beside it, or an unjudged model_outputs.json.
 
-    ``path`` is a file, or the folder that holds it. A file with several models needs ``model``. A preference that is
+    ``path`` is a file, or the folder that holds it. A file with several models needs ``model``, and one with several
+    annotators ``options.annotator``. A preference that is
     null, NaN or outside [1, 2] is ``recorded_failure``; 0, which older versions wrote for a tie, is 1.5. The rows are
     in the file's order. Their ids are the positions among the canonical 805 where all instructions are AlpacaEval's
     and the baseline is on this machine, else the row numbers.
 
     Raises DataError naming the row, the models or the instruction at fault, and UsageError for an unknown ``model``.
     """
-    annotations, outputs = read_files(path, model)
-    judge = str(annotations[0].get("annotator") or "") if annotations else None
+    annotations, outputs = read_files(path, model, options.annotator)
+    judge = _annotator_of(annotations[0]) if annotations else None
     annotated = {row["instruction"] for row in annotations}
     unjudged = [row for row in outputs if row["instruction"] not in annotated]
     known = _known_baseline(options) if unjudged else {}
@@ -61,28 +62,30 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
     return peer_files.recorded_by(judge, "alpaca_eval", rows, options)
 
 
-def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
-    """Return one model's annotations and outputs, as they are recorded."""
+def read_files(path: Path, model: str | None, annotator: str | None = None) -> tuple[Rows, Rows]:
+    """Return one annotator's annotations of one model and its outputs, as they are recorded."""
     file = peer_files.file_of(path, ANNOTATION_FILE, OUTPUT_FILE)
-    rows = read_json(file)
-    first = rows[0] if isinstance(rows, list) and rows else None
-    if isinstance(first, dict) and "output" in first and "preference" not in first:
+    rows: Rows = read_objects(file)
+    if rows and "output" in rows[0] and "preference" not in rows[0]:
         return [], _checked(rows, file, model, _Output, "generator")
+    rows = peer_files.rows_of_judge(rows, [_annotator_of(row) for row in rows], annotator, file, "annotator")
     annotations = _checked(rows, file, model, _Annotation, "generator_2")
     baselines = (row["generator_1"] for row in annotations)
     peer_files.single("baseline", baselines, file, "score one file per generator_1")
-    beside, name = file.with_name(OUTPUT_FILE), str(annotations[0]["generator_2"])
-    outputs = read_json(beside) if beside.is_file() else []
-    if isinstance(outputs, list):
-        outputs = [row for row in outputs if isinstance(row, dict) and str(row.get("generator")) == name]
-    return annotations, [] if outputs == [] else _checked(outputs, beside, None, _Output, "generator")
+    beside, name = peer_files.file_of(file.parent, OUTPUT_FILE), str(annotations[0]["generator_2"])
+    outputs = [row for row in read_objects(beside) if str(row.get("generator")) == name] if beside.is_file() else []
+    return annotations, _checked(outputs, beside, None, _Output, "generator") if outputs else []
 
 
-def _checked(rows: Any, path: Path, model: str | None, shape: type[msgspec.Struct], generator: str) -> Rows:
+def _annotator_of(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("annotator") or "")
+
+
+def _checked(rows: Rows, path: Path, model: str | None, shape: type[msgspec.Struct], generator: str) -> Rows:
     """Return the rows of one model; refuse a file that holds several or an instruction twice."""
     expected = f"expected alpaca_eval's list of objects with {', '.join(shape.__struct_fields__)}"
-    if not isinstance(rows, list) or not rows:
-        raise DataError(f"{path} is not a list of annotations or outputs; {expected}")
+    if not rows:
+        raise DataError(f"{path} has no annotations or outputs; {expected}")
     for number, row in enumerate(rows):
         peer_files.conform(row, shape, f"{path} row {number}", expected)
     remedy = f"score one file per {generator}, or name the model"

@@ -161,8 +161,9 @@ class AlpacaEval(Suite):
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
         peer.write_files(rows, folder, model=model, judge=judge)
 
-    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
-        copy_rows(folder, (peer.ANNOTATION_FILE, peer.OUTPUT_FILE), peer.read_files(source, model))
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:
+        files = peer.read_files(source, model, next(iter(header.judges), None))
+        copy_rows(folder, (peer.ANNOTATION_FILE, peer.OUTPUT_FILE), files)
 
     def self_check(self, parts: Sequence[str]) -> str:  # noqa: ARG002
         """Read the judge's prompt, and let the package average a win and a loss."""

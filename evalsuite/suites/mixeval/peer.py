@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import read_jsonl, write_jsonl
+from evalsuite.files import plain_name, read_objects, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row, Verdict, replaced
 from evalsuite.suites.base import no_answer
 from evalsuite.suites.mixeval.prompts import SPLIT_OF_PROBLEM_TYPE, SPLITS, Split, checked_item, item_row
@@ -39,7 +39,7 @@ def read_files(path: Path, parser: str | None) -> tuple[list[SplitFile], str]:
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; give a file or a folder of MixEval's response JSONL")
-    paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    paths = _files_in(path) if path.is_dir() else [path]
     if not paths:
         raise DataError(f"{path} holds no .jsonl file; give the folder of one model's MixEval responses")
     files = [split_file for file in paths for split_file in _split_files(file)]
@@ -83,9 +83,16 @@ def write_files(rows: Sequence[Row], folder: Path) -> None:
         write_jsonl(folder / f"{split}.jsonl", (_written(row) for row in rows if row.part == split))
 
 
+def _files_in(folder: Path) -> list[Path]:
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    return next(
+        (found for kind in (".jsonl", ".json") if (found := [f for f in files if plain_name(f).endswith(kind)])), []
+    )
+
+
 def _split_files(file: Path) -> list[SplitFile]:
     by_split: dict[Split, dict[str, dict[str, Any]]] = {split: {} for split in SPLITS}
-    for number, row in enumerate(read_jsonl(file), 1):
+    for number, row in enumerate(read_objects(file), 1):
         item = checked_item(row, f"{file} row {number}")
         rows = by_split[SPLIT_OF_PROBLEM_TYPE[item["problem_type"]]]
         if item["id"] in rows:
@@ -110,16 +117,16 @@ def _chosen(path: Path, files: Sequence[SplitFile], parser: str) -> SplitFile:
 
 
 def _recorded_verdict(item: Mapping[str, Any], row: Row) -> Verdict:
-    """Read one row's verdict: from its judgment again, or as recorded where there is none or it is one of ours.
+    """Read one row's verdict: from its judgment again, or as recorded if it is one of ours or has no judgment's field.
 
-    If the judgment states no verdict, MixEval drew one at random: that is Unscored, as is one that is not an option
-    or a number in 0..1; without an answer there is none.
+    If the judgment states no verdict or is null, MixEval drew one at random: that is Unscored, as is one that is not an
+    option or a number in 0..1; without an answer there is none.
     """
     judgment, recorded = item.get("judge_response"), item.get(JUDGE_FIELD[row.part])
     value = verdict_value(recorded, row.facts)
     if item["response"] is None:
         value = no_answer(_noted_reason(item, "no_answer"))
-    elif recorded is None:
+    elif recorded is None or (judgment is None and "judge_response" in item and "unscored" not in item):
         value = _noted_reason(item, "no_rating" if row.part == "free_form" else "no_option")
     elif isinstance(judgment, str) and "unscored" not in item and not isinstance(value, Unscored):
         # Rows with our own field "unscored" were read like this, and their judgment may end in a guided closing.

@@ -7,6 +7,9 @@ The exports keep both because its tools need them, and add ``unscored`` with the
 from __future__ import annotations
 
 import hashlib
+import io
+import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -16,7 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from evalsuite.errors import DataError
-from evalsuite.files import read_jsonl, write_jsonl
+from evalsuite.files import plain_name, read_objects, write_jsonl
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.base import verdict_on
@@ -25,12 +28,14 @@ from evalsuite.suites.mt_bench.assets import known_questions, read_rows
 from evalsuite.suites.mt_bench.scores import TURNS, Turn, turns_of
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.patching import patched
-from evalsuite.suites.peer_files import Finite, Rows
+from evalsuite.suites.peer_files import Rows, finite_number
 from evalsuite.suites.types import Recorded
 from evalsuite.text import well_formed
 from judges.parse import contradicts_itself, parse_rating
 from judges.pointwise import judge_messages, needs_reference, prompt_name
 from judges.types import Message, Rating, Unscored
+
+log = logging.getLogger("evalsuite")
 
 ANSWER_FILE, JUDGMENT_FILE = "model_answer.jsonl", "model_judgment.jsonl"
 FASTCHAT_FAILED_TEXT, FASTCHAT_FAILED_SCORE = "$ERROR$", -1
@@ -46,7 +51,7 @@ class _Judgment(msgspec.Struct):
     question_id: Any
     model: Any
     judge: Any
-    score: Finite
+    score: float | None
     turn: Literal[1, 2]
 
 
@@ -64,16 +69,18 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
 
     ``path`` is a file, or the folder that holds it. The answers are those of model_answer.jsonl, or of
     ``../model_answer/<model>.jsonl`` as FastChat keeps them; without these, what the judge was shown. A file with
-    several models needs ``model``. A question that lacks a turn which others have counts as ``recorded_failure``.
-    ``as_published`` takes the recorded scores as they are, except -1.
+    several models needs ``model``, and one with several judges ``options.annotator``. A turn that was judged again
+    counts as in FastChat's ``show_result``: failed judgments are left out where another one has a score, and each
+    of several scores counts, as a verdict with its own ``repeat``. A question that lacks a turn which others have
+    counts as ``recorded_failure``. ``as_published`` takes the recorded scores as they are, except -1.
 
     Raises DataError with the row or the names that are at fault, and UsageError for an unknown ``model``.
     """
-    judgments, answers = read_files(path, model)
+    judgments, answers = read_files(path, model, options.annotator)
     published = options.as_published
-    by_question: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for judgment in judgments:
-        by_question.setdefault(_question_id(judgment), {})[judgment["turn"]] = judgment
+    by_question: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
+    for judgment in _counted(judgments, path):
+        by_question.setdefault(_question_id(judgment), {}).setdefault(judgment["turn"], []).append(judgment)
     draws = {_question_id(answer): _draw(answer) for answer in answers}
     ids = list(dict.fromkeys([*by_question, *draws]))
     questions = known_questions(ids)
@@ -82,7 +89,7 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
     rows = []
     for question_id in ids:
         judged, question = by_question.get(question_id, {}), questions.get(question_id)
-        prompts = {turn: _text(judgment.get("user_prompt")) for turn, judgment in judged.items()}
+        prompts = {turn: _text(same[0].get("user_prompt")) for turn, same in judged.items()}
         draw = draws.get(question_id) or _shown_answers(prompts)
         judged_turns = [turn for turn in turns if judged and (turn in judged or not published)]
         rows.append(
@@ -92,7 +99,9 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
                 facts=_facts(question, judged, prompts),
                 draws=(draw,) if draw.turns else (),
                 verdicts=tuple(
-                    _verdict(judged.get(turn), turn, judge or "", as_published=published) for turn in judged_turns
+                    _verdict(judgment, turn, repeat, judge or "", as_published=published)
+                    for turn in judged_turns
+                    for repeat, judgment in enumerate(judged.get(turn, [None]))
                 ),
             )
         )
@@ -105,9 +114,11 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
     The rating is parsed again from the text with our parser. A score that only the published rule finds in the text
     ("see [1]. Rating: 7", scored 1) is unscored, and so is one whose text contradicts itself. A score that neither rule
     finds in the text stands if it is within 1-10. Rows that have our own field ``unscored`` are not parsed again.
-    ``as_published`` takes any score but -1.
+    A score that is null or not finite is unscored. ``as_published`` takes any score but -1.
     """
-    score, text = float(judgment["score"]), _text(judgment.get("judgment"))
+    score, text = finite_number(judgment["score"]), _text(judgment.get("judgment"))
+    if score is None:
+        return Unscored("recorded_failure", f"score {judgment['score']}")
     if not as_published:
         if judgment.get("unscored") is not None:
             return peer_files.recorded_reason(judgment["unscored"])
@@ -125,8 +136,8 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
     return Rating(score, text) if in_range else Unscored("rating_out_of_range", f"score {score:g}")
 
 
-def fastchat_means(path: Path) -> dict[str, float | None]:
-    """Let FastChat's ``show_result`` compute score, turn_1 and turn_2 of a file with one model.
+def fastchat_means(judgments: Rows) -> dict[str, float | None]:
+    """Let FastChat's ``show_result`` compute score, turn_1 and turn_2 of one model's judgments.
 
     The function prints its tables and returns nothing, so ``print`` is replaced in its module and receives the
     tables themselves, unrounded. Source: fschat 0.2.36, fastchat/llm_judge/show_result.py (display_result_single).
@@ -137,18 +148,23 @@ def fastchat_means(path: Path) -> dict[str, float | None]:
     from fastchat.llm_judge import show_result
 
     printed: list[Any] = []
-    arguments = Namespace(bench_name="mt_bench", input_file=str(path), judge_model=None, model_list=None)
+    # A score that is not finite is null: both are NaN in its table.
+    shown = [
+        {**{name: row[name] for name in ("model", "turn")}, "score": finite_number(row["score"])} for row in judgments
+    ]
+    file = io.StringIO("\n".join(map(json.dumps, shown)))
+    arguments = Namespace(bench_name="mt_bench", input_file=file, judge_model=None, model_list=None)
     with patched(show_result, print=lambda *values: printed.extend(values)):
         show_result.display_result_single(arguments)
     tables = [value for value in printed if isinstance(value, pd.DataFrame)]
-    means = [float(table["score"].iloc[0]) if len(table) else None for table in tables]
+    means = [finite_number(float(table["score"].iloc[0])) if len(table) else None for table in tables]
     return dict(zip(("turn_1", "turn_2", "score"), means, strict=True))
 
 
-def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
-    """Return one model's judgments and its answers, as they are recorded."""
+def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple[Rows, Rows]:
+    """Return one judge's judgments of one model and its answers, as they are recorded."""
     file = peer_files.file_of(path, JUDGMENT_FILE, ANSWER_FILE)
-    rows: Rows = read_jsonl(file)
+    rows: Rows = read_objects(file)
     if rows and "choices" in rows[0]:
         return [], _checked_answers(peer_files.rows_of_model(rows, "model_id", model, file, "give a file of one"), file)
     expected = f"expected FastChat's {JUDGMENT_FILE}, one JSON object per line"
@@ -157,16 +173,49 @@ def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
     rows = peer_files.rows_of_model(rows, "model", model, file, "keep the lines of one model, or name it")
     for number, row in enumerate(rows, 1):
         peer_files.conform(row, _Judgment, f"{file} judgment {number}", expected)
-    turns = [f"judgment of question {_question_id(row)} turn {row['turn']}" for row in rows]
-    peer_files.refuse_duplicates(turns, file, "keep one judgment per turn")
-    peer_files.single("judge", map(_judge_name, rows), file, "keep the lines of one judge")
+    rows = peer_files.rows_of_judge(rows, list(map(_judge_name, rows)), judge, file)
     name = str(rows[0]["model"])
-    shared = [other for other in (file.parent.parent / "model_answer").glob("*.jsonl") if other.stem == name]
-    for answer_file in (file.with_name(ANSWER_FILE), *shared):
+    # A model's name may hold a slash, so that its file is looked for instead of opened.
+    shared = [other for other in (file.parent.parent / "model_answer").glob("*.json*") if _stem(other) == name]
+    for answer_file in (*peer_files.forms_of(file.with_name(ANSWER_FILE)), *shared):
         if answer_file.is_file():
-            answers = [row for row in read_jsonl(answer_file) if str(row.get("model_id", name)) == name]
+            answers = [row for row in read_objects(answer_file) if str(row.get("model_id", name)) == name]
             return rows, _checked_answers(answers, answer_file)
     return rows, []
+
+
+def _counted(judgments: Rows, path: Path) -> Rows:
+    """Return the judgments that count, and say how many turns were judged again.
+
+    Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py drops the score -1, and pandas' mean drops NaN.
+    """
+    by_turn: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for judgment in judgments:
+        by_turn.setdefault((_question_id(judgment), judgment["turn"]), []).append(judgment)
+    again = {turn: same for turn, same in by_turn.items() if len(same) > 1}
+    if not again:
+        return judgments
+    for turn, same in again.items():
+        by_turn[turn] = [one for one in same if _has_score(one)] or same[-1:]
+    counted = [judgment for same in by_turn.values() for judgment in same]
+    log.warning(
+        "%s: %d of %d turns are judged more than once; as in FastChat's show_result, %d failed judgments are left out "
+        "and every score counts (%d judgments)",
+        path,
+        len(again),
+        len(by_turn),
+        len(judgments) - len(counted),
+        len(counted),
+    )
+    return counted
+
+
+def _has_score(judgment: Mapping[str, Any]) -> bool:
+    return finite_number(judgment["score"]) not in (None, FASTCHAT_FAILED_SCORE)
+
+
+def _stem(file: Path) -> str:
+    return Path(plain_name(file)).stem
 
 
 def _checked_answers(rows: Rows, path: Path) -> Rows:
@@ -192,10 +241,10 @@ def _text(value: Any) -> str:
 
 
 def _facts(
-    question: Mapping[str, Any] | None, judged: Mapping[int, Mapping[str, Any]], prompts: Mapping[int, str]
+    question: Mapping[str, Any] | None, judged: Mapping[int, Rows], prompts: Mapping[int, str]
 ) -> dict[str, Any]:
     """Return the category, and of an unknown question the prompts that the judge was shown."""
-    recorded = [row["category"] for row in judged.values() if isinstance(row.get("category"), str)]
+    recorded = [row["category"] for same in judged.values() for row in same if isinstance(row.get("category"), str)]
     category = well_formed(recorded[0]) if recorded else question["category"] if question else None
     facts: dict[str, Any] = {} if category is None else {"category": category}
     shown = {str(turn): text for turn, text in sorted(prompts.items()) if text}
@@ -232,14 +281,15 @@ def _between(text: str, starts: Sequence[str], end: str) -> str | None:
     return inside if separator else None
 
 
-def _verdict(judgment: Mapping[str, Any] | None, turn: int, judge: str, *, as_published: bool) -> Verdict:
+def _verdict(judgment: Mapping[str, Any] | None, turn: int, repeat: int, judge: str, *, as_published: bool) -> Verdict:
     if judgment is None:
         absent = Unscored("recorded_failure", "the file has no judgment of this turn")
         return Verdict(judge, turn=turn, unscored=absent)
     verdict = verdict_of(recorded_rating(judgment, as_published=as_published), turn)
-    text, score = _text(judgment.get("judgment")), float(judgment["score"])
+    text = _text(judgment.get("judgment"))
     text = "" if text == FASTCHAT_FAILED_TEXT else text
-    return msgspec.structs.replace(verdict, judge=judge, text=text, recorded=score)
+    recorded = finite_number(judgment["score"])
+    return msgspec.structs.replace(verdict, judge=judge, repeat=repeat, text=text, recorded=recorded)
 
 
 def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:

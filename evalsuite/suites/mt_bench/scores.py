@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from evalsuite.records.rows import Row
-from evalsuite.suites.base import count_unscored, judged_rows, marked, mean, verdict_on
+from evalsuite.records.rows import Row, replaced
+from evalsuite.suites.base import count_unscored, judged_rows, mean, verdict_on
 from evalsuite.suites.types import Scores
 
 Turn = Literal[1, 2]
@@ -20,14 +20,22 @@ def turns_of(row: Row) -> Sequence[Turn]:
 
 
 def mark_row(row: Row) -> Row:
-    """Mark a question: ``turn_1`` and ``turn_2`` are the ratings (1-10), ``score`` the mean of those that are there."""
-    verdicts = [verdict_on(row, turn) for turn in turns_of(row)]
-    ratings = {
-        f"turn_{verdict.turn}": float(verdict.value) if isinstance(verdict.value, int | float) else None
-        for verdict in verdicts
-    }
-    unscored = [verdict.unscored for verdict in verdicts if verdict.unscored is not None]
-    return marked(row, unscored, score=mean([value for value in ratings.values() if value is not None]), **ratings)
+    """Mark a question: ``turn_1`` and ``turn_2`` are the ratings (1-10), ``score`` the mean of those that are there.
+
+    A turn of a recorded file that was judged again has a rating per judgment.
+    """
+    verdicts = [
+        verdict
+        for turn in turns_of(row)
+        for verdict in [one for one in row.verdicts if one.turn == turn] or [verdict_on(row, turn)]
+    ]
+    ratings: dict[str, tuple[float | None, ...]] = {}
+    for verdict in verdicts:
+        value = float(verdict.value) if isinstance(verdict.value, int | float) else None
+        ratings[f"turn_{verdict.turn}"] = (*ratings.get(f"turn_{verdict.turn}", ()), value)
+    score = mean([value for values in ratings.values() for value in values if value is not None])
+    unscored = tuple(verdict.unscored for verdict in verdicts if verdict.unscored is not None)
+    return replaced(row, marks={"score": (score,), **ratings}, unscored=unscored)
 
 
 def score_rows(rows: Sequence[Row]) -> Scores:

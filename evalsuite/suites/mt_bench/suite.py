@@ -24,7 +24,7 @@ from evalsuite.suites.mt_bench import peer
 from evalsuite.suites.mt_bench.assets import ASSETS, MINI, read_rows
 from evalsuite.suites.mt_bench.scores import TURNS, Turn, mark_row, score_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
-from evalsuite.suites.peer_files import copy_rows, file_of
+from evalsuite.suites.peer_files import copy_rows
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.parse import parse_rating
 from judges.pointwise import RATING_CHOICES, RATING_LEAD_IN, judge_messages, needs_reference, prompt_name
@@ -143,15 +143,17 @@ class MtBench(Suite):
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
         peer.write_files(header, rows, folder, model=model, judge=judge)
 
-    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
-        copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), peer.read_files(source, model))
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:
+        files = peer.read_files(source, model, next(iter(header.judges), None))
+        copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), files)
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
         """Score a recorded file; ``as_published``, FastChat's own ``show_result`` computes the means."""
         recorded = self.read_peer(path, options)
         scores = score_rows([mark_row(row) for row in recorded.rows])
-        is_fastchats = options.as_published and recorded.header.judges
-        return scores | peer.fastchat_means(file_of(path, peer.JUDGMENT_FILE)) if is_fastchats else scores
+        if not (options.as_published and recorded.header.judges):
+            return scores
+        return scores | peer.fastchat_means(peer.read_files(path, None, options.annotator)[0])
 
 
 def spread(questions: Sequence[Mapping[str, Any]], limit: int | None) -> list[Mapping[str, Any]]:

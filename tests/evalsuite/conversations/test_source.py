@@ -90,7 +90,6 @@ def test_parquet_types_stay(tmp_path):
         ("a.jsonl", b'{"prompt": "x"}\n\xff\n', "a.jsonl line 2 is not JSON .*in UTF-8"),
         ("a.jsonl", b'{"prompt": "x"}\n' * 4 + b'{"prompt": "f\xfcr"}\n', "a.jsonl line 5 is not JSON"),
         ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "a.jsonl line 2 is not a JSON object"),
-        ("a.json", b'{"prompt": "x"}', "a.json is not a list of objects"),
         ("a.csv", b"prompt\nx\n", r"a.csv is not a .parquet, .jsonl, .json file"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from evalsuite.assets import Asset
 from evalsuite.assets.asset import InMirror, Pin
 from evalsuite.errors import DataError
-from evalsuite.files import read_jsonl
+from evalsuite.files import read_objects
 from evalsuite.records.rows import Draw, Header, Reply, Row
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
 from evalsuite.suites.base import Suite, draw_of, marked
@@ -56,7 +56,7 @@ class Toy(Suite):
         return marked(row, score=None if text is None else float(row.facts["reference"][0] in text))
 
     def read_peer(self, path: Path, options: ToyOptions, model: str | None = None) -> Recorded:
-        answers = {record.get("id"): record.get("response") for record in read_jsonl(path)}
+        answers = {record.get("id"): record.get("response") for record in read_objects(path)}
         if not answers.keys() <= {f"{first}+{second}" for first, second in SUMS}:
             raise DataError(f"{path} holds unknown sums; give JSON lines with 'id' and 'response'")
         loaded = self.load(options)

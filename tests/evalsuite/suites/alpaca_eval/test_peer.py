@@ -1,5 +1,6 @@
 """alpaca_eval's files: its metrics read our exports alike, and recorded ones become rows."""
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -230,11 +231,32 @@ def test_805_rows_without_known_instructions_keep_the_files_order(tmp_path, monk
     assert "file's order" in unknown["lc"]["warning"]
 
 
+def test_one_annotator_is_taken_out_of_a_file_with_two(tmp_path):
+    rows = [annotation(0, value, annotator=name) for name, value in (("gpt-4", 1.25), ("claude", 2.0))]
+    path = write(tmp_path, rows)
+    with pytest.raises(DataError, match=r"mixes 2 annotators \(claude, gpt-4\); name one with --annotator"):
+        ALPACA_EVAL.score_recorded(path, FULL)
+    assert ALPACA_EVAL.score_recorded(path, SuiteOptions(annotator="gpt-4"))["win_rate"] == 25
+    recorded = ALPACA_EVAL.read_peer(path, SuiteOptions(annotator="claude"))
+    assert [row.verdict().value for row in recorded.rows] == [2.0]
+    ALPACA_EVAL.copy_peer(path, recorded.header, tmp_path / "copy", "my-model")
+    assert json.loads((tmp_path / "copy/annotations.json").read_text()) == [rows[1]]
+    with pytest.raises(UsageError, match="unknown annotator 'gpt4'; did you mean 'gpt-4'"):
+        ALPACA_EVAL.score_recorded(path, SuiteOptions(annotator="gpt4"))
+
+
+def test_annotations_as_compressed_json_lines_are_found_in_a_folder(tmp_path):
+    rows = [annotation(0, 1.25), annotation(1, 2.0)]
+    text = "".join(json.dumps(row) + "\r\n" for row in rows)
+    (tmp_path / "annotations.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + text.encode()))
+    assert ALPACA_EVAL.score_recorded(tmp_path, FULL)["win_rate"] == 62.5
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "is not a list of annotations"),
-        ({"a": 1}, "is not a list of annotations"),
+        ([], "has no annotations or outputs"),
+        ({"a": 1}, "row 0: .instruction. is missing"),
         ([{"instruction": "x"}], "row 0: 'output_1' is missing; expected"),
         ([annotation(0), annotation(1, generator_2="other")], r"mixes 2 models \(my-model, other\)"),
         ([annotation(0), annotation(1, generator_1="other")], "mixes 2 baselines"),

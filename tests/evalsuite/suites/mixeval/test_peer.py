@@ -75,6 +75,17 @@ def test_what_was_written_is_read_into_the_same_rows(tmp_path: Path) -> None:
     assert [row.verdict().value for row in read] == [row.verdict().value for row in rows]
 
 
+@pytest.mark.parametrize("row", [choice_row(judge_option="B"), free_row(judge_score=1.0)], ids=["choice", "free"])
+def test_a_verdict_without_a_judgment_was_drawn_at_random(tmp_path: Path, row: dict[str, Any]) -> None:
+    reason = "no_option" if "options" in row else "no_rating"
+    path = tmp_path / "judged.jsonl"
+    path.write_text(json.dumps({**row, "response": "argon", "judge_response": None}))
+    scores = MIXEVAL.score_recorded(path, JUDGE)
+    assert (scores["score"], scores["n_scored"], scores["unscored"]) == (None, 0, {reason: 1})
+    published = MixEvalOptions(mixeval_parser="judge", as_published=True)
+    assert MIXEVAL.score_recorded(path, published)["n_scored"] == 1
+
+
 def test_a_rule_export_holds_no_judge_fields_and_scores_the_same_again(tmp_path: Path) -> None:
     plain = [replaced(row, verdicts=()) for row in judged_mini()]
     write(plain, tmp_path, RULE)

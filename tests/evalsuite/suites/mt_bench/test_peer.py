@@ -59,7 +59,7 @@ def test_show_result_reads_the_same_figures(tmp_path):
     scores = exported(tmp_path)
     means = printed_scores(show_result(tmp_path / "model_judgment.jsonl"))
     assert means == pytest.approx([scores["turn_1"], scores["turn_2"], scores["score"]], abs=1e-6)
-    exact = fastchat_means(tmp_path / "model_judgment.jsonl")
+    exact = fastchat_means(read(tmp_path / "model_judgment.jsonl"))
     assert exact == pytest.approx({key: scores[key] for key in ("turn_1", "turn_2", "score")}, abs=1e-12)
 
 
@@ -68,7 +68,7 @@ def test_fastchat_means_leaves_no_trace_in_the_module(tmp_path):
 
     exported(tmp_path)
     before = dict(vars(module))
-    fastchat_means(tmp_path / "model_judgment.jsonl")
+    fastchat_means(read(tmp_path / "model_judgment.jsonl"))
     assert vars(module).keys() == before.keys()
 
 
@@ -284,10 +284,8 @@ def test_a_file_with_no_valid_judgment_is_none_both_ways(tmp_path):
             r"mixes 2 judges \(gpt-4, gpt-4o\)",
         ),
         ([judgment(9001, 1, 8), judgment(9001, 2, 8, model="other")], r"mixes 2 models \(other, vicuna-13b\)"),
-        ([judgment(9001, 1, 8), judgment(9001, 1, 7)], "duplicate judgment of question 9001 turn 1; keep one"),
         ([judgment(9001, 3, 8)], r"judgment 1: 'turn' has the unknown value 3; expected FastChat's"),
-        ([judgment(9001, 1, 8), judgment(9001, 2, None)], "judgment 2: 'score' must be a number, not null"),
-        ([judgment(9001, 1, float("nan"))], "judgment 1: 'score' must be a finite number"),
+        ([judgment(9001, 1, 8), judgment(9001, 2, "8")], "judgment 2: 'score' must be a number or null, not a text"),
         ([{"question_id": 9001}], "judgment 1: 'model' is missing"),
         ([{"question_id": 9001, "choices": []}], "answer 1: 'choices' must be a list of length >= 1"),
     ],
@@ -296,6 +294,60 @@ def test_unusable_files_are_refused_in_one_line(tmp_path, rows, message):
     with pytest.raises(DataError, match=message) as caught:
         MT_BENCH.score_recorded(write(tmp_path / "j.jsonl", rows), FULL)
     assert "\n" not in str(caught.value)
+
+
+def rejudged() -> list[dict]:
+    """All 80 questions; ten failed judgments were made again, and one score was given twice."""
+    first = [judgment(81 + rank, turn, 1 + (rank * turn) % 10) for rank in range(80) for turn in (1, 2)]
+    failed = [row | {"score": -1, "judgment": "$ERROR$"} for row in first[:10]]
+    return [*failed, *first[10:], *first[:10]]
+
+
+@pytest.mark.parametrize("options", [FULL, AS_PUBLISHED])
+def test_judgments_made_again_count_as_in_show_result(tmp_path, options, caplog):
+    lines = rejudged()
+    path = write(tmp_path / "j.jsonl", lines)
+    once = MT_BENCH.score_recorded(path, options)
+    expected = [row["score"] for row in lines if row["score"] != -1]
+    assert (len(lines), once["n"], once["n_scored"], once["unscored"]) == (170, 160, 160, {})
+    assert once["score"] == pytest.approx(sum(expected) / 160)
+    assert "10 of 160 turns are judged more than once" in caplog.text
+    assert "10 failed judgments are left out" in caplog.text
+    twice = MT_BENCH.score_recorded(write(path, [*lines, judgment(81, 1, 9)]), options)
+    assert (twice["n"], twice["score"]) == (161, pytest.approx((sum(expected) + 9) / 161))
+    assert twice["score"] == pytest.approx(fastchat_means(read(path))["score"], abs=1e-12)
+
+
+def test_a_judgment_that_failed_twice_is_one_failure(tmp_path):
+    path = write(tmp_path / "j.jsonl", [judgment(9001, 1, -1), judgment(9001, 1, None), judgment(9002, 1, 4)])
+    scores = MT_BENCH.score_recorded(path, FULL)
+    assert (scores["score"], scores["n"], scores["unscored"]) == (4, 2, {"recorded_failure": 1})
+
+
+@pytest.mark.parametrize("options", [FULL, AS_PUBLISHED])
+@pytest.mark.parametrize("score", [None, float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_one_unscored_row(tmp_path, score, options):
+    path = write(tmp_path / "j.jsonl", [judgment(9001, 1, score), judgment(9001, 2, 8), judgment(9002, 1, 4)])
+    scores = MT_BENCH.score_recorded(path, options)
+    assert (scores["turn_1"], scores["turn_2"], scores["score"]) == (4, 8, 6)
+    assert scores["unscored"]["recorded_failure"] >= 1
+
+
+def test_one_judge_is_taken_out_of_a_file_with_two(tmp_path):
+    lines = [judgment(9001, 1, score, judge=[name, "single-v1"]) for name, score in (("gpt-4", 4), ("gpt-4o", 9))]
+    path = write(tmp_path / "j.jsonl", lines)
+    for options in (FULL, AS_PUBLISHED):
+        chosen = options.model_copy(update={"annotator": "gpt-4o"})
+        assert MT_BENCH.score_recorded(path, chosen)["score"] == 9
+    recorded = MT_BENCH.read_peer(path, SuiteOptions(annotator="gpt-4o"))
+    MT_BENCH.copy_peer(path, recorded.header, tmp_path / "copy", "m")
+    assert read(tmp_path / "copy/model_judgment.jsonl") == [lines[1]]
+    with pytest.raises(UsageError, match="unknown judge 'gpt-4p'; did you mean 'gpt-4'"):
+        MT_BENCH.score_recorded(path, SuiteOptions(annotator="gpt-4p"))
+
+
+def test_the_annotator_is_no_part_of_what_identifies_figures():
+    assert SuiteOptions(annotator="x").model_dump() == SuiteOptions().model_dump()
 
 
 def test_one_model_is_taken_out_of_a_file_with_many(tmp_path):
