@@ -16,15 +16,14 @@ from typing import Any
 
 from evalsuite.analysis.document import listed
 from evalsuite.comparison.answer_rows import AnswerRow, author_of, file_rows, folder_rows, models_named, read_rows
-from evalsuite.conversations.formats import Format, detect_format, prompts_of
+from evalsuite.conversations.formats import READ_COLUMNS, Format, detect_format, prompts_of
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import exists, plain_name
 from evalsuite.results.reading import models_in
 from judges.types import Unscored
 
 _CHAT_KEYS = ("conversation", "messages", "conversations")
-_COLUMNS = {*_CHAT_KEYS, "model", "question", "choices", "answer", "prompt", "instruction", "input", "turns"}
-_COLUMNS |= {"completion", "response", "output", "chosen"}
+_COLUMNS = {*READ_COLUMNS, "model"}
 _ENDED = ("stop", "length")
 _SEPARATOR = "\n\n"
 _FORMS = "a model's results folder, generate's output, or a .parquet, .jsonl or .json file of answers"

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from evalsuite.conversations.formats import carried
 from evalsuite.errors import DataError, first_line
 from evalsuite.files import iter_objects, plain_name
 
@@ -52,8 +53,8 @@ def _data_files(folder: Path) -> list[Path]:
     return []
 
 
-def parquet_schema(files: Sequence[Path]) -> tuple[Any, list[int]]:
-    """Return the common schema and each file's number of rows; raises DataError with the file that cannot be read."""
+def parquet_schemas(files: Sequence[Path]) -> tuple[list[Any], list[int]]:
+    """Return each file's schema and number of rows; raises DataError with the file that cannot be read."""
     schemas, counts = [], []
     for file in files:
         try:
@@ -64,8 +65,13 @@ def parquet_schema(files: Sequence[Path]) -> tuple[Any, list[int]]:
             raise DataError(
                 f"{file} is not a complete Parquet file ({first_line(error)}); download or create it again"
             ) from error
+    return schemas, counts
+
+
+def common_schema(files: Sequence[Path], schemas: Sequence[Any]) -> Any:
+    """Return one schema for all files; raises DataError if a column has no common type."""
     try:
-        return pa.unify_schemas(schemas, promote_options="permissive"), counts
+        return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(
             f"{files[0]} and the other Parquet files have columns of different types ({first_line(error)}); "
@@ -122,7 +128,7 @@ def json_schema(files: Sequence[Path]) -> Any:
     rows = json_rows(files)
     while batch := list(islice(rows, _SAMPLE_ROWS)):
         for name in dict.fromkeys(key for row in batch for key in row):
-            kind = _common_type([row.get(name) for row in batch])
+            kind = _common_type([carried(row, name) for row in batch])
             types[name] = kind if name not in types else _unified(types[name], kind)
     return pa.schema({name: kind if _is_storable(kind) else pa.string() for name, kind in types.items()})
 

@@ -5,7 +5,11 @@ Four formats are supported, detected from the columns:
     chat              conversation | messages: list of {role, content}    WildChat, LMSYS, Tulu, `generate` output
     sharegpt          conversations: list of {from, value}                ShareGPT
     multiple_choice   question, choices, answer                           MMLU's auxiliary train set
-    prompt_answer     prompt | instruction (+ input) | question | turns, optionally an answer
+    prompt_answer     prompt | instruction (+ input) | question | turns, optionally an answer; prompt and answer may be
+                      lists of {role, content}, as in TRL's prompt/completion and prompt/chosen/rejected
+
+A ``system`` or ``system_prompt`` column is the system turn, ``developer`` is the system role, and the content of a turn
+may be a list of text parts.
 """
 
 from __future__ import annotations
@@ -24,16 +28,25 @@ Format = Literal["chat", "sharegpt", "multiple_choice", "prompt_answer"]
 _CHAT_COLUMNS = ("conversation", "messages")
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "turns")
 _ANSWER_COLUMNS = ("completion", "response", "answer", "output", "chosen")
+_SYSTEM_COLUMNS = ("system", "system_prompt")
+_TURN_COLUMNS = (*_CHAT_COLUMNS, "conversations", "prompt", "completion", "chosen", "rejected")
+_CONTENT_KEYS = ("content", "value", "text")
+_TEXT_PARTS = ("text", "input_text", "output_text")
 _ROLES: Mapping[str, Role] = {
-    "system": "system",
+    **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
 }
 SUPPORTED = (
     "'conversation' or 'messages' (lists of role and content), 'conversations' (lists of from and value), "
-    "'question' with 'choices' and 'answer', or 'prompt', 'instruction', 'question' or 'turns', "
+    "'question' with 'choices' and 'answer', or 'prompt', 'instruction', 'question', 'turns' or 'chosen', "
     "optionally with an answer"
 )
+READ_COLUMNS = frozenset(
+    {*_TURN_COLUMNS, *_PROMPT_COLUMNS, *_ANSWER_COLUMNS, *_SYSTEM_COLUMNS}
+    | {"choices", "input", "language", "lang", "conversation_hash"}
+)
+"""Every column that a row's conversation may depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +54,15 @@ class Conversation:
     """One conversation: an optional system turn, then user and assistant turns, starting with the user's.
 
     ``hash`` is the row's ``conversation_hash`` if it has one, else 32 hex digits of the SHA-256 of
-    its roles and texts. ``finish_reasons`` has one entry per message, None if unknown.
+    its roles and texts. ``finish_reasons`` has one entry per message, None if unknown. ``had_empty_system``: a system
+    turn without text was left out.
     """
 
     hash: str
     messages: tuple[Message, ...]
     language: str | None
     finish_reasons: tuple[str | None, ...]
+    had_empty_system: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ def detect_format(columns: Sequence[str], source: str) -> Format:
         return "sharegpt"
     if {"question", "choices", "answer"} <= known:
         return "multiple_choice"
-    if known & set(_PROMPT_COLUMNS):
+    if known & {*_PROMPT_COLUMNS, "chosen"}:
         return "prompt_answer"
     raise DataError(f"{source} has the columns {', '.join(sorted(columns)) or 'none'}; supported are {SUPPORTED}")
 
@@ -84,9 +99,9 @@ def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Un
         return prompts
     turns = _turns(row, format)
     for number, turn in enumerate(turns if isinstance(turns, tuple) else (), 1):
-        if turn.text is None:
+        if turn.text is None and _ROLES.get(turn.role.lower()) != "system":
             return Unscored("no_answer", f"turn {number} has no answer ({turn.finish_reason or 'no reason given'})")
-        if not turn.text.strip():
+        if not (turn.text or "").strip() and _ROLES.get(turn.role.lower()) != "system":
             return Unscored("empty", f"turn {number} ({turn.role}) has no text")
     return prompts
 
@@ -108,8 +123,10 @@ def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscore
         return Unscored("empty", "the conversation has no user turn")
     if roles[0] == "assistant":
         return Unscored("starts_with_assistant", "the conversation starts with the assistant")
-    finish_reasons = tuple(turn.finish_reason for turn in turns)
-    return Conversation(conversation_hash(row, messages), tuple(messages), language_of(row), finish_reasons)
+    name = conversation_hash(row, messages)
+    start = int(messages[0].role == "system" and not messages[0].content.strip())
+    finish_reasons = tuple(turn.finish_reason for turn in turns[start:])
+    return Conversation(name, tuple(messages[start:]), language_of(row), finish_reasons, bool(start))
 
 
 def _misplaced(role: Role, before: Sequence[Message]) -> str:
@@ -140,6 +157,23 @@ def language_of(row: Mapping[str, Any]) -> str | None:
 
 
 def _turns(row: Mapping[str, Any], layout: Format) -> tuple[_Turn, ...] | Unscored:
+    """Return the row's turns; its system column is the first."""
+    turns = _turns_of(row, layout)
+    name = next((name for name in _SYSTEM_COLUMNS if row.get(name) is not None), None)
+    if name is None or isinstance(turns, Unscored):
+        return turns
+    system = row[name]
+    if not isinstance(system, str):
+        return Unscored("malformed_row", f"the column {name!r} is {type(system).__name__}, not text")
+    first = turns[0].text or "" if turns and _ROLES.get(turns[0].role.lower()) == "system" else None
+    if not system.strip() or (first or "").strip() == system.strip():
+        return turns
+    if first and first.strip():
+        return Unscored("bad_roles", f"the column {name!r} and the system turn have different texts")
+    return _Turn("system", system), *(turns if first is None else turns[1:])
+
+
+def _turns_of(row: Mapping[str, Any], layout: Format) -> tuple[_Turn, ...] | Unscored:
     if layout == "multiple_choice":
         return _multiple_choice(row)
     if layout == "prompt_answer":
@@ -158,12 +192,49 @@ def _chat(value: Any, column: str) -> tuple[_Turn, ...] | Unscored:
         if not isinstance(turn, Mapping):
             return Unscored("malformed_row", f"turn {number} of {column!r} is not an object")
         role = next((turn[key] for key in ("role", "from") if turn.get(key) is not None), None)
-        text = next((turn[key] for key in ("content", "value", "text") if turn.get(key) is not None), None)
+        text = joined_text(next((turn[key] for key in _CONTENT_KEYS if turn.get(key) is not None), None))
         if not isinstance(role, str) or not isinstance(text, str | None):
             return Unscored("malformed_row", f"turn {number} of {column!r} has no role, or its content is not text")
         finish = turn.get("finish_reason")
         turns.append(_Turn(role, text, finish if isinstance(finish, str) else None))
     return tuple(turns)
+
+
+def joined_text(content: Any) -> Any:
+    r"""Return text parts as one text, joined by a line break as vLLM does; anything else as it is.
+
+    >>> joined_text([{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}])
+    'One.\nTwo.'
+    """
+    if not isinstance(content, list | tuple) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+    kinds = [part.get("type") or "text" if isinstance(part, Mapping) else "text" for part in content]
+    if all(isinstance(text, str) for text in texts) and all(kind in _TEXT_PARTS for kind in kinds):
+        return "\n".join(map(str, texts))
+    return content
+
+
+def carried(row: Mapping[str, Any], name: str) -> Any:
+    """Return a row's value of a column as it is stored beside the answers.
+
+    In a column of turns, text parts are joined, and a value that is no list of turns with text is None: otherwise the
+    column's only common type would be JSON text, for all rows.
+    """
+    value = row.get(name)
+    if name not in _TURN_COLUMNS:
+        return value
+    if not isinstance(value, list | tuple):
+        return None if name in (*_CHAT_COLUMNS, "conversations") else value
+    turns = []
+    for turn in value:
+        if not isinstance(turn, Mapping):
+            return None
+        joined = {key: joined_text(inner) if key in _CONTENT_KEYS else inner for key, inner in turn.items()}
+        if not all(isinstance(joined.get(key), str | None) for key in _CONTENT_KEYS):
+            return None
+        turns.append(joined)
+    return turns
 
 
 def _multiple_choice(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:
@@ -189,15 +260,34 @@ def _answer_index(answer: Any, letters: Sequence[str]) -> int | None:
 
 
 def _prompt_answer(row: Mapping[str, Any]) -> tuple[_Turn, ...] | Unscored:
+    answer_name = next((key for key in _ANSWER_COLUMNS if isinstance(row.get(key), str | list | tuple)), None)
+    answer = None if answer_name is None else row[answer_name]
     name = next((name for name in _PROMPT_COLUMNS if row.get(name) is not None), None)
-    if name is None:
+    if name is None and not isinstance(answer, list | tuple):
         return Unscored("malformed_row", f"none of {', '.join(_PROMPT_COLUMNS)} is set")
-    prompts = row[name] if name == "turns" else [row[name]]
+    turns = _prompt_turns(row, name)
+    if isinstance(turns, Unscored) or answer is None or answer_name is None:
+        return turns
+    if isinstance(answer, str):
+        return (*turns, _Turn("assistant", answer)) if name != "turns" or len(turns) == 1 else turns
+    answers = _chat(answer, answer_name)
+    if isinstance(answers, Unscored):
+        return answers
+    # TRL's preference data: the answer's list may repeat the prompt.
+    asks_again = any(_ROLES.get(turn.role.lower()) == "user" for turn in answers[:2])
+    return answers if asks_again else (*turns, *answers)
+
+
+def _prompt_turns(row: Mapping[str, Any], name: str | None) -> tuple[_Turn, ...] | Unscored:
+    if name is None:
+        return ()
+    given = row[name]
+    if name != "turns" and isinstance(given, list | tuple):
+        return _chat(given, name)
+    prompts = given if name == "turns" else [given]
     if not isinstance(prompts, list | tuple) or not all(isinstance(text, str) for text in prompts):
         return Unscored("malformed_row", f"{name!r} is not text")
     extra = row.get("input")
     if name == "instruction" and isinstance(extra, str) and extra.strip():
         prompts = [f"{prompts[0]}\n\n{extra}"]
-    turns = tuple(_Turn("user", text) for text in prompts)
-    answer = next((row[key] for key in _ANSWER_COLUMNS if isinstance(row.get(key), str)), None)
-    return (*turns, _Turn("assistant", answer)) if len(turns) == 1 and answer is not None else turns
+    return tuple(_Turn("user", text) for text in prompts)

@@ -19,12 +19,13 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from evalsuite.conversations.files import (
+    common_schema,
     find_files,
     json_columns,
     json_rows,
     json_schema,
     parquet_batches,
-    parquet_schema,
+    parquet_schemas,
 )
 from evalsuite.errors import DataError
 from evalsuite.files import exists, plain_name
@@ -88,13 +89,16 @@ def _files(spec: str, path: Path) -> Rows:
     files = find_files(path)
     fingerprint = files_sha256(files)
     if files[0].suffix == ".parquet":
-        schema, counts = parquet_schema(files)
+        schemas, counts = parquet_schemas(files)
+        columns = tuple(dict.fromkeys(name for schema in schemas for name in schema.names))
 
         def parquet_rows(start: int) -> Iterator[dict[str, Any]]:
             for batch in parquet_batches(files, counts, start, _BATCH_ROWS):
                 yield from batch.to_pylist()
 
-        return Rows(spec, "file", tuple(schema.names), sum(counts), fingerprint, lambda: schema, parquet_rows)
+        return Rows(
+            spec, "file", columns, sum(counts), fingerprint, lambda: common_schema(files, schemas), parquet_rows
+        )
     columns, read = json_columns(files), partial(json_rows, files)
     return Rows(spec, "file", columns, None, fingerprint, partial(json_schema, files), read)
 

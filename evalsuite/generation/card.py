@@ -73,9 +73,9 @@ def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list
         f"{manifests[0]['versions'].get('evalsuite', '')}. The source's licence and terms apply to its texts, "
         "and each model's to its answers.",
         "",
-        "One row is a conversation: `conversation_hash, model, language, conversation, policy, unscored` and the "
-        "source's columns (as `source_<name>` if the name is taken). A missing answer has `content` null and the "
-        "reason as `finish_reason`.",
+        "One row is a conversation: `conversation_hash, model, language, messages, policy, unscored` and the "
+        "source's columns (as `source_<name>` if the name is taken or trainers read it). A missing answer has "
+        "`content` null and the reason as `finish_reason`.",
         "",
         "| model | conversations | answers | missing | tokens | settings |",
         "| --- | ---: | ---: | --- | ---: | --- |",

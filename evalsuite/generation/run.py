@@ -41,7 +41,7 @@ from evalsuite.generation.manifest import (
 )
 from evalsuite.generation.memory import PeakMemory
 from evalsuite.generation.settings import GenerateConfig
-from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
+from evalsuite.generation.shards import OLD_TURNS_COLUMN, TURNS_COLUMN, Columns, Row, ShardFile, ShardWriter
 from evalsuite.generation.turns import answer_conversation
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
@@ -81,6 +81,11 @@ class _Plan:
     settings: dict[str, Any]
     old: dict[str, Any] | None
     written: dict[int, ShardFile] = field(default_factory=dict)
+
+    @property
+    def turns_column(self) -> str:
+        """The name of the column with the answers: folders of older versions keep theirs."""
+        return TURNS_COLUMN if self.old is None else str(self.old.get("turns_column", OLD_TURNS_COLUMN))
 
     @property
     def is_complete(self) -> bool:
@@ -229,7 +234,7 @@ class _Job:
         self._config, self._rows, self._plan = config, rows, plan
         self._session, self._store, self._seen = session, store, seen
         self._memory, self._progress = memory, progress
-        self._columns = Columns(rows.schema(), plan.checkpoint.name, config.policy)
+        self._columns = Columns(rows.schema(), plan.checkpoint.name, config.policy, plan.turns_column)
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
         write_text(plan.folder / f"_config{f'-{plan.part}' if plan.part else ''}.yaml", resolved_yaml(config))
         costs = (plan.old or {}).get("costs")
@@ -365,6 +370,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
         "shard": str(config.shard),
         "arguments": arguments,
         "settings": plan.settings,
+        "turns_column": plan.turns_column,
     }
 
 

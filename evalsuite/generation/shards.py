@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.conversations.files import as_text
-from evalsuite.conversations.formats import language_of
+from evalsuite.conversations.formats import carried, language_of
 from evalsuite.errors import StoreError
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.feed import Mark, Prompted
@@ -27,7 +27,11 @@ from evalsuite.text import mapped, well_formed
 _ROW_GROUP = 1000
 _SAME = ("conversation_hash", "language")
 """Source columns that equal the output's column of that name if they are text."""
-_OUTPUT = ("conversation_hash", "model", "language", "conversation", "policy", "unscored")
+_OUTPUT = ("conversation_hash", "model", "language", "messages", "policy", "unscored")
+TURNS_COLUMN, OLD_TURNS_COLUMN = "messages", "conversation"
+_TRAINERS = {"messages", "conversation", "conversations", "prompt", "completion", "chosen", "rejected", "text"}
+"""Source columns that trainers (and our readers) would take for the answers, in part before ``messages``."""
+_TRAINERS |= {"system", "system_prompt", "input_ids", "labels"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +61,26 @@ class ShardFile:
 
 
 class Columns:
-    """The output columns: the answers', then the source's, as ``source_<name>`` if the name is taken."""
+    """The output columns: the answers', then the source's, as ``source_<name>`` if the name is taken.
 
-    def __init__(self, source: Any, model: str, policy: str) -> None:
-        """``source`` is the Arrow schema of the source's rows."""
+    A column that trainers read stands under ``source_<name>`` too, so that they train on the answers in ``messages``.
+    """
+
+    def __init__(self, source: Any, model: str, policy: str, turns_column: str = TURNS_COLUMN) -> None:
+        """``source`` is the Arrow schema of the source's rows; ``turns_column`` differs in older folders."""
         import pyarrow as pa
 
-        self._model, self._policy = model, policy
+        self._model, self._policy, self._turns_column = model, policy, turns_column
+        output = tuple(turns_column if name == TURNS_COLUMN else name for name in _OUTPUT)
+        taken = {*output} if turns_column == OLD_TURNS_COLUMN else {*output, *_TRAINERS}
         self._names: dict[str, str] = {}
         for name in source.names:
             if name not in _SAME or source.field(name).type not in (pa.string(), pa.large_string()):
-                self._names[name] = _free_name(name, {*_OUTPUT, *source.names} - {name}, taken=name in _OUTPUT)
+                self._names[name] = _free_name(name, {*output, *source.names} - {name}, taken=name in taken)
         texts = [(name, pa.string()) for name in ("role", "content", "finish_reason")]
         counts = [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
         turn = pa.struct([*texts, ("cumulative_logprob", pa.float64()), *counts])
-        answer_columns = [(name, pa.list_(turn) if name == "conversation" else pa.string()) for name in _OUTPUT]
+        answer_columns = [(name, pa.list_(turn) if name == turns_column else pa.string()) for name in output]
         self.schema = pa.schema([*answer_columns, *((new, source.field(old).type) for old, new in self._names.items())])
 
     def table(self, rows: Sequence[Row]) -> Any:
@@ -87,11 +96,11 @@ class Columns:
             "conversation_hash": row.prompted.hash,
             "model": self._model,
             "language": language_of(row.prompted.row),
-            "conversation": [asdict(turn) for turn in row.turns],
+            self._turns_column: [asdict(turn) for turn in row.turns],
             "policy": self._policy,
             "unscored": row.unscored,
         }
-        return record | {new: row.prompted.row.get(old) for old, new in self._names.items()}
+        return record | {new: carried(row.prompted.row, old) for old, new in self._names.items()}
 
 
 def _free_name(name: str, others: Collection[str], *, taken: bool) -> str:

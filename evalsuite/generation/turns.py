@@ -65,6 +65,8 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
                 logprobs=config.logprobs,
             )
             reply = await _ask(history, model, sampling)
+            if isinstance(reply, Completion) and not reply.text.strip():
+                reply = Unscored("empty", f"the answer to turn {number} has no text")
         if isinstance(reply, Unscored):
             failed = failed or number
             turns.append(Turn("assistant", None, reply.reason))
@@ -73,11 +75,17 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
         rounded = None if logprob is None else round(logprob, 4)
         text = reply.text
         turns.append(
-            Turn("assistant", text, reply.finish_reason, rounded, reply.prompt_tokens, reply.completion_tokens)
+            Turn("assistant", text, _finish(reply, config), rounded, reply.prompt_tokens, reply.completion_tokens)
         )
         if config.policy == "own":
             history.append(Message("assistant", text))
     return tuple(turns)
+
+
+def _finish(reply: Completion, config: GenerateConfig) -> str:
+    """Return how the answer ended; one of ``max_new_tokens`` was cut, even where the server says "stop"."""
+    at_cap = reply.finish_reason == "stop" and reply.completion_tokens >= config.max_new_tokens
+    return "length" if at_cap else reply.finish_reason
 
 
 async def _ask(history: Sequence[Message], model: Chat, sampling: Sampling) -> Completion | Unscored:

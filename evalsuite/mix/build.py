@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from evalsuite.suites.options import DataKind
 
 SCHEMA = 1
+RULES = 2
+"""Counts the changes to what a recipe draws; part of a mix's identity."""
 DOCUMENT = "mix.json"
 SHARD = re.compile(r"mix-\d{5,}-of-\d{5,}\.parquet")
 
@@ -212,6 +214,7 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
                 "fingerprint": stream.rows.fingerprint,
                 "n_rows": pool.n_rows,
                 "dropped": {**pool.dropped, **({"duplicate": repeated} if repeated else {})},
+                "changed": pool.changed,
                 "taken": len(rows),
             }
             for stream, pool, repeated, rows in members
@@ -233,6 +236,7 @@ def _identity(
     """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check and versions."""
     rule = contamination.rule
     parts = {
+        "rules": RULES,
         "recipe": [recipe.name, recipe.seed, mix.model_dump(mode="json")],
         "data": [[stream.rows.fingerprint for stream in members] for members in streams],
         "tokenizer": None if mix.tokenizer is None else tokenizer_sha256(mix.tokenizer),

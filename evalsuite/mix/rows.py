@@ -33,6 +33,9 @@ from judges.types import Unscored
 _PROGRESS_EVERY = 500
 _TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken")
 
+_COMPLETE = (None, "stop", "tool_calls")
+"""How an answer may have ended by default; None is not recorded."""
+
 TokenCount = Callable[[Conversation], int]
 """Tokens of a conversation's texts, without a chat template."""
 
@@ -63,11 +66,12 @@ class Pool:
 
     ``keys`` order the draw, ``texts`` identify duplicates, ``contents`` cover everything of a conversation
     that the mix contains (equal to the keys unless in a blend), ``rows`` are the row indices. ``dropped``
-    counts the other rows by the rule that dropped them.
+    counts the other rows by the rule that dropped them, ``changed`` those that are read with a change.
     """
 
     n_rows: int
     dropped: Mapping[str, int]
+    changed: Mapping[str, int]
     keys: NDArray[np.uint64]
     texts: NDArray[np.uint64]
     contents: NDArray[np.uint64]
@@ -90,6 +94,7 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
     if no row has the given format.
     """
     dropped: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
     keys, texts, contents, indices = array("Q"), array("Q"), array("Q"), array("q")
     n_rows = 0
     example = ""
@@ -102,6 +107,7 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
         if (rule := failed_rule(conversation, source.filters, count_tokens)) is not None:
             dropped[rule] += 1
             continue
+        changed["empty_system_left_out"] += conversation.had_empty_system
         contents.append(key_of(content(conversation)))
         if source.blend:
             keys.append(key_of(compared_text(conversation, "prompts")))
@@ -115,7 +121,7 @@ def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | No
     content_keys = np.array(contents, dtype=np.uint64)
     draw_keys = np.array(keys, dtype=np.uint64) if source.blend else content_keys
     text_keys, rows = np.array(texts, dtype=np.uint64), np.array(indices, dtype=np.int64)
-    return Pool(n_rows, dict(sorted(dropped.items())), draw_keys, text_keys, content_keys, rows)
+    return Pool(n_rows, dict(sorted(dropped.items())), dict(+changed), draw_keys, text_keys, content_keys, rows)
 
 
 def failed_rule(conversation: Conversation, filters: Filters, count_tokens: TokenCount | None) -> str | None:
@@ -131,9 +137,10 @@ def failed_rule(conversation: Conversation, filters: Filters, count_tokens: Toke
         allowed = {language.casefold() for language in filters.language}
         if (conversation.language or "").casefold() not in allowed:
             return "language"
-    if filters.finish_reason is not None:
+    if filters.finish_reason != "any":
+        complete = _COMPLETE if filters.finish_reason is None else filters.finish_reason
         ends = zip(messages, conversation.finish_reasons, strict=True)
-        if any(end not in filters.finish_reason for message, end in ends if message.role == "assistant"):
+        if any(end not in complete for message, end in ends if message.role == "assistant"):
             return "finish_reason"
     turns = sum(message.role == "user" for message in messages)
     chars = sum(len(message.content) for message in messages)

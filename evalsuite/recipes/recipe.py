@@ -26,7 +26,8 @@ _FRACTIONS_SUM = 1e-6
 class Filters(Section):
     """Which conversations of a source may be drawn; turns are the user's, characters those of all messages.
 
-    ``finish_reason`` must hold for every answer of a conversation; one that is not recorded fails it.
+    By default every answer whose ``finish_reason`` is recorded must have ended by itself (``stop`` or ``tool_calls``);
+    ``any`` takes all. A list must hold for every answer of a conversation; one that is not recorded fails it.
     ``max_tokens`` counts by the mix's tokenizer, without a chat template.
     """
 
@@ -36,12 +37,12 @@ class Filters(Section):
     min_chars: CountFromZero | None = None
     max_chars: CountFromZero | None = None
     max_tokens: CountFromZero | None = None
-    finish_reason: tuple[_Text, ...] | None = None
+    finish_reason: tuple[_Text, ...] | Literal["any"] | None = None
 
     @pydantic.field_validator("language", "finish_reason", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+        return [value] if isinstance(value, str) and value != "any" else value
 
     @pydantic.model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -111,7 +111,7 @@ def count_rows(study: Study) -> dict[str, int]:
 
 
 def _n_rows(spec: str) -> int | None:
-    from evalsuite.conversations.files import find_files, parquet_schema
+    from evalsuite.conversations.files import find_files, parquet_schemas
     from evalsuite.conversations.source import open_source
 
     if spec in prompt_suites():
@@ -121,7 +121,7 @@ def _n_rows(spec: str) -> int | None:
         return None
     files = find_files(path)
     if files[0].suffix == ".parquet":
-        return sum(parquet_schema(files)[1])
+        return sum(parquet_schemas(files)[1])
     if plain_name(files[0]).endswith(".json"):
         return sum(1 for file in files for _ in iter_objects(file))
     # Lines are counted without parsing: a source may be many gigabytes, and a plan should not take minutes.

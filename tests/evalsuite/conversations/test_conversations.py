@@ -128,6 +128,63 @@ def test_the_finish_reasons_of_generated_answers_are_kept():
     assert conversation_of(row, "chat").finish_reasons == (None, "length")
 
 
+@pytest.mark.parametrize("layout", ["chat", "sharegpt", "prompt_answer", "multiple_choice"])
+def test_a_system_column_is_the_system_turn(layout):
+    rows = {
+        "chat": {"messages": turns(("user", "Hi"), ("assistant", "Salut"))},
+        "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Salut"}]},
+        "prompt_answer": {"prompt": "Hi", "completion": "Salut"},
+        "multiple_choice": {"question": "Hi", "choices": ["a", "b"], "answer": 0},
+    }
+    for name in ("system", "system_prompt"):
+        read = conversation_of(rows[layout] | {name: "Answer in French."}, layout)
+        assert read.messages[0] == Message("system", "Answer in French.")
+        assert [message.role for message in read.messages] == ["system", "user", "assistant"]
+    assert reason(rows[layout] | {"system": {"text": "x"}}, layout) == "malformed_row"
+    assert conversation_of(rows[layout] | {"system": " "}, layout) == conversation_of(rows[layout], layout)
+
+
+def test_a_system_column_beside_a_system_turn_is_read_only_if_they_agree():
+    row = {"messages": turns(("system", "Be brief."), ("user", "Hi"))}
+    assert conversation_of(row | {"system": "Be brief. "}, "chat") == conversation_of(row, "chat")
+    assert reason(row | {"system": "Be long."}) == "bad_roles"
+    empty = {"messages": turns(("system", ""), ("user", "Hi"))}
+    assert conversation_of(empty | {"system": "Be long."}, "chat").messages[0].content == "Be long."
+
+
+@pytest.mark.parametrize("text", ["", " ", None])
+def test_an_empty_system_turn_is_left_out(text):
+    read = conversation_of({"messages": turns(("system", text), ("user", "Hi"), ("assistant", "Hello"))}, "chat")
+    assert [message.role for message in read.messages] == ["user", "assistant"]
+    assert (len(read.finish_reasons), read.had_empty_system) == (2, True)
+
+
+def test_the_role_developer_is_system():
+    read = conversation_of({"messages": turns(("developer", "Be brief."), ("user", "Hi"))}, "chat")
+    assert read.messages[0] == Message("system", "Be brief.")
+
+
+def test_text_parts_are_joined_and_other_parts_are_malformed():
+    parts = [{"type": "text", "text": "Name a"}, {"type": "text", "text": "lake."}]
+    assert conversation_of({"messages": turns(("user", parts))}, "chat").messages[0].content == "Name a\nlake."
+    for odd in ({"type": "image_url", "image_url": {"url": "x"}}, {"type": "image_url", "text": "x"}, 3):
+        assert reason({"messages": turns(("user", [*parts, odd]))}) == "malformed_row"
+
+
+def test_trls_conversational_columns_are_read():
+    prompt, answer = turns(("system", "Be brief."), ("user", "Name a river.")), turns(("assistant", "Po"))
+    whole = (Message("system", "Be brief."), Message("user", "Name a river."), Message("assistant", "Po"))
+    for row in (
+        {"prompt": prompt, "completion": answer},
+        {"prompt": prompt, "chosen": answer, "rejected": turns(("assistant", "No"))},
+        {"prompt": "Name a river.", "chosen": [*prompt, *answer], "rejected": [*prompt, *answer]},
+        {"chosen": [*prompt, *answer], "rejected": prompt},
+    ):
+        assert conversation_of(row, detect_format(list(row), "here")).messages == whole
+    text = {"prompt": "Name a river.", "completion": answer}
+    assert conversation_of(text, "prompt_answer").messages == whole[1:]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),

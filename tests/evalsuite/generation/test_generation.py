@@ -52,7 +52,7 @@ def test_every_user_turn_is_answered_in_the_sources_order_with_its_columns(stub,
     assert [row["source_conversation"] for row in rows] == [row["conversation"] for row in source]
     assert [row["extra"] for row in rows] == [row["extra"] for row in source]
     assert list(rows[0]) == [
-        "conversation_hash", "model", "language", "conversation", "policy", "unscored",
+        "conversation_hash", "model", "language", "messages", "policy", "unscored",
         "source_model", "source_conversation", "extra",
     ]  # fmt: skip
     assert {(row["model"], row["policy"], row["source_model"], row["unscored"]) for row in rows} == {
@@ -61,10 +61,10 @@ def test_every_user_turn_is_answered_in_the_sources_order_with_its_columns(stub,
     n_users = 0
     for row, old in zip(rows, source, strict=True):
         asked = [turn["content"] for turn in old["conversation"] if turn["role"] == "user"]
-        assert [turn["content"] for turn in row["conversation"] if turn["role"] == "user"] == asked
-        assert [turn["role"] for turn in row["conversation"]] == ["user", "assistant"] * len(asked)
+        assert [turn["content"] for turn in row["messages"] if turn["role"] == "user"] == asked
+        assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * len(asked)
         history = []
-        for number, turn in enumerate(row["conversation"]):
+        for number, turn in enumerate(row["messages"]):
             if turn["role"] == "assistant":
                 # the endpoint's answer, derived from the expected history and seed
                 seed = derive_seed(0, "generate", row["conversation_hash"], number // 2 + 1)
@@ -124,7 +124,7 @@ def test_a_rewritten_file_has_the_same_rows_if_the_source_has_duplicates(stub, t
     chats.write_text("".join(json.dumps({"prompt": letter}) + "\n" for letter in "ABCADEF"))
     (first,) = generate(config(stub, chats, out, shard_size=2)).manifests
     rows = rows_of(out)
-    assert [row["prompt"] for row in rows] == list("ABCDEF")
+    assert [row["source_prompt"] for row in rows] == list("ABCDEF")
     for number in lost:
         (out / f"part-{number:05d}.parquet").unlink()
     (again,) = generate(config(stub, chats, out, shard_size=2)).manifests
@@ -254,15 +254,14 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     assert [row["unscored"] for row in rows[:5]] == [
         "starts_with_assistant", "empty", "malformed_row", "bad_roles", None
     ]  # fmt: skip
-    reasons = [
-        [turn["finish_reason"] for turn in row["conversation"] if turn["role"] == "assistant"] for row in rows[4:]
-    ]
+    reasons = [[turn["finish_reason"] for turn in row["messages"] if turn["role"] == "assistant"] for row in rows[4:]]
     assert reasons == [["stop", "empty", "no_answer"], ["stop"], ["context_length"], ["stop"], ["stop"]]
-    assert [turn["content"] for turn in rows[6]["conversation"]] == ["word " * 200_000, None]
-    assert [turn["role"] for turn in rows[5]["conversation"]] == ["system", "user", "assistant"]
-    assert rows[8]["conversation"][0]["content"] == "half \\ud83d of a pair"
-    # columns of mixed JSON are text
-    assert rows[2]["messages"] == "Hi"
+    assert [turn["content"] for turn in rows[6]["messages"]] == ["word " * 200_000, None]
+    assert [turn["role"] for turn in rows[5]["messages"]] == ["system", "user", "assistant"]
+    assert rows[8]["messages"][0]["content"] == "half \\ud83d of a pair"
+    # An odd row leaves the column's type alone.
+    assert rows[2]["source_messages"] is None
+    assert rows[4]["source_messages"][0]["role"] == "user"
 
 
 def test_source_columns_with_names_of_output_columns_are_renamed(stub, tmp_path):
@@ -319,7 +318,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(stub, chats, tmp_path, mo
     assert not list(out.glob(".part-*"))
     monkeypatch.undo()
     generate(config(stub, chats, out))
-    n_turns = sum(len(row["conversation"]) // 2 for row in rows_of(out))
+    n_turns = sum(len(row["messages"]) // 2 for row in rows_of(out))
     # requests in flight are repeated: five conversations were in progress
     assert n_turns <= len(stub.requests) <= n_turns + 5
 
@@ -333,7 +332,8 @@ def test_rows_keep_their_arrow_types(stub, tmp_path):
     pq.write_table(table, tmp_path / "in.parquet")
     generate(config(stub, tmp_path / "in.parquet", tmp_path / "out"))
     written = pq.read_table(tmp_path / "out" / "part-00000.parquet")
-    assert written.select(["prompt", "timestamp", "toxic"]) == table
+    kept = written.select(["source_prompt", "timestamp", "toxic"])
+    assert kept.rename_columns(["prompt", "timestamp", "toxic"]) == table
 
 
 @pytest.mark.parametrize(
@@ -367,3 +367,52 @@ def test_the_resolved_options_are_written_and_run_again(stub, chats, tmp_path):
     assert len(stub.requests) == asked
     part = generate(config(stub, chats, tmp_path / "parts", shard="2/3"))
     assert (part.folders[0] / "_config-2of3.yaml").is_file()
+
+
+def test_a_turn_of_the_token_cap_is_cut_and_an_answer_without_text_is_empty(tmp_path):
+    def replies(path, body):
+        text, end, n = {"cap": ("long", "stop", 8), "none": ("", "stop", 1), "fine": ("yes", "stop", 7)}[
+            body["messages"][-1]["content"]
+        ]
+        return 200, {
+            "choices": [{"message": {"content": text}, "finish_reason": end}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": n},
+        }
+
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"turns": turns}) + "\n" for turns in (["cap"], ["none", "fine"], ["fine"])))
+    with StubEndpoint(replies) as stub:
+        (manifest,) = generate(config(stub, path, tmp_path / "out", max_unscored=1)).manifests
+        assert len(stub.requests) == 3, "nothing follows an empty answer"
+    ends = [[turn["finish_reason"] for turn in row["messages"][1::2]] for row in rows_of(tmp_path / "out")]
+    assert ends == [["length"], ["empty", "no_answer"], ["stop"]]
+    assert manifest["counts"]["finish_reasons"] == {"length": 1, "stop": 1}
+
+
+def test_one_odd_row_leaves_the_others_types_alone(stub, tmp_path):
+    talks = ["Name a river.", [{"type": "text", "text": "Name a lake."}], [{"type": "image_url", "image_url": "x"}]]
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps({"messages": [{"role": "user", "content": talk}]}) + "\n" for talk in talks))
+    generate(config(stub, path, tmp_path / "out", max_unscored=1))
+    rows = rows_of(tmp_path / "out")
+    assert [row["unscored"] for row in rows] == [None, None, "malformed_row"]
+    assert [row["source_messages"] and row["source_messages"][0]["content"] for row in rows] == [
+        "Name a river.", "Name a lake.", None
+    ]  # fmt: skip
+
+
+def test_a_folder_of_an_older_version_keeps_its_column(stub, chats, tmp_path):
+    out = tmp_path / "out"
+    generate(config(stub, chats, out))
+    for path in out.glob("part-*.parquet"):
+        table = pq.read_table(path)
+        names = {"messages": "conversation"}
+        pq.write_table(table.rename_columns([names.get(name, name) for name in table.column_names]), path)
+    manifest = json.loads((out / "_manifest.json").read_text())
+    del manifest["turns_column"]
+    for shard in manifest["shards"]:
+        shard["sha256"] = hashlib.sha256((out / shard["file"]).read_bytes()).hexdigest()
+    (out / "_manifest.json").write_text(json.dumps(manifest))
+    (out / "part-00002.parquet").unlink()
+    generate(config(stub, chats, out))
+    assert all(len(row["conversation"]) in {2, 4, 6} for row in rows_of(out))

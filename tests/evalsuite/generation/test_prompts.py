@@ -51,7 +51,7 @@ def test_control_tokens_in_a_users_text_are_plain_text(stub, tmp_path):
     ((_, body),) = stub.requests
     assert (body["prompt"].count(START), body["prompt"].count(END)) == (2, 1)
     (row,) = rows_of(tmp_path / "out")
-    user, assistant = row["conversation"]
+    user, assistant = row["messages"]
     assert user["content"] == text
     assert assistant == {
         "role": "assistant",
@@ -78,7 +78,7 @@ def test_a_turn_that_does_not_fit_is_neither_asked_nor_truncated(stub, tmp_path)
     (manifest,) = generate(local(stub, prompts, tmp_path, policy="teacher-forced")).manifests
     assert manifest["counts"]["unscored"] == {"context_length": 3}
     assert len(stub.requests) == 1
-    answers = [turn["finish_reason"] for row in rows_of(tmp_path / "out") for turn in row["conversation"][1::2]]
+    answers = [turn["finish_reason"] for row in rows_of(tmp_path / "out") for turn in row["messages"][1::2]]
     assert answers == ["context_length", "length", "context_length", "context_length"]
 
 
@@ -129,7 +129,7 @@ def test_without_a_system_role_the_system_text_precedes_the_first_turn(stub, tmp
     ((_, body),) = stub.requests
     prompt = load_tokenizer(folder).decode(body["prompt"])
     assert prompt == "<|im_start|>user\nBe brief.\n\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert rows_of(tmp_path / "out")[0]["conversation"][0]["content"] == "Be brief."
+    assert rows_of(tmp_path / "out")[0]["messages"][0]["content"] == "Be brief."
 
 
 def test_a_base_model_is_rejected_before_any_request(stub, tmp_path):
@@ -168,7 +168,7 @@ def test_generated_answers_can_be_used_as_prompts(tmp_path):
         generate(config(stub, chats, tmp_path / "once"))
         generate(config(stub, tmp_path / "once", tmp_path / "twice", seed=1))
     once, twice = rows_of(tmp_path / "once"), rows_of(tmp_path / "twice")
-    assert [row["source_source_conversation"] for row in twice] == [row["conversation"] for row in once]
+    assert [row["source_messages"] for row in twice] == [row["messages"] for row in once]
     assert [row["source_conversation"] for row in twice] == [row["source_conversation"] for row in once]
     assert [row["source_policy"] for row in twice] == ["own"] * 4
 

@@ -22,6 +22,7 @@ def pool(keys, texts=None, rows=None, contents=None) -> Pool:
     return Pool(
         len(keys),
         {},
+        {},
         np.array(keys, dtype=np.uint64),
         np.array(keys if texts is None else texts, dtype=np.uint64),
         np.array(keys if contents is None else contents, dtype=np.uint64),

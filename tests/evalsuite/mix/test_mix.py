@@ -188,7 +188,7 @@ def test_filters_keep_exactly_the_rows_that_pass(tmp_path, filters, kept):
             message["finish_reason"] = end
         rows.append(row)
     path = write(tmp_path / "c.jsonl", rows)
-    document = build(tmp_path / "out", [{"data": path, "filters": filters}])
+    document = build(tmp_path / "out", [{"data": path, "filters": {"finish_reason": "any"} | filters}])
     assert {int(prompt.split()[1]) for prompt in first_prompts(tmp_path / "out")} == kept
     assert document["sources"][0]["members"][0]["dropped"] == {next(iter(filters)): 4 - len(kept)}
 
@@ -520,3 +520,39 @@ def test_the_command_prints_one_document_or_one_sentence(tmp_path):
     rejected = CliRunner().invoke(app, arguments)
     assert rejected.exit_code == 2
     assert "did you mean 'sources'?" in rejected.stderr
+
+
+def test_only_answers_that_ended_by_themselves_are_drawn_by_default(tmp_path):
+    rows = []
+    for number, end in enumerate([None, "stop", "length", "content_filter", "tool_calls"]):
+        row = chat(number)
+        row["messages"][1]["finish_reason"] = end
+        rows.append(row)
+    source = {"data": write(tmp_path / "c.jsonl", rows)}
+    document = build(tmp_path / "out", [source])
+    assert {int(prompt.split()[1]) for prompt in first_prompts(tmp_path / "out")} == {0, 1, 4}
+    assert document["sources"][0]["members"][0]["dropped"] == {"finish_reason": 2}
+    assert build(tmp_path / "all", [{**source, "filters": {"finish_reason": "any"}}])["n_rows"] == 5
+
+
+def test_a_system_column_is_the_system_turn_and_an_empty_one_is_left_out(tmp_path):
+    talk = [{"from": "human", "value": "Name a river."}, {"from": "gpt", "value": "la Seine"}]
+    empty = [{"from": "system", "value": ""}, {"from": "human", "value": "Name a lake."}, talk[1]]
+    rows = [{"system": "Answer in French.", "conversations": talk}, {"system": None, "conversations": empty}]
+    document = build(tmp_path / "out", [{"data": write(tmp_path / "c.jsonl", rows)}], shuffle=False)
+    assert sorted([turn["role"] for turn in row["messages"]] for row in rows_of(tmp_path / "out")) == [
+        ["system", "user", "assistant"], ["user", "assistant"],
+    ]  # fmt: skip
+    assert {row["messages"][0]["content"] for row in rows_of(tmp_path / "out")} == {"Answer in French.", "Name a lake."}
+    member = document["sources"][0]["members"][0]
+    assert (member["dropped"], member["changed"]) == ({}, {"empty_system_left_out": 1})
+
+
+def test_columns_that_a_mix_does_not_read_may_have_any_types(tmp_path):
+    for name, score in (("a", 1), ("b", {"judge": 2})):
+        talk = pa.Table.from_pylist([{**chat_of(f"question {name}", "answer"), "score": score}])
+        parquet.write_table(talk, tmp_path / f"{name}.parquet")
+    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.parquet").rename(tmp_path / "data" / f"{name}.parquet")
+    assert build(tmp_path / "out", [{"data": str(tmp_path / "data")}])["n_rows"] == 2
