@@ -28,6 +28,7 @@ GROUP = "evalsuite.suites"
 _BUILT_IN = (
     "evalsuite.suites.mt_bench.suite:MtBench",
     "evalsuite.suites.alpaca_eval.suite:AlpacaEval",
+    "evalsuite.suites.arena_hard.suite:ArenaHard",
     "evalsuite.suites.openllm.suite:OpenLLM",
     "evalsuite.suites.mixeval.suite:MixEval",
     "evalsuite.suites.harness.suite:LmEvalTasks",
