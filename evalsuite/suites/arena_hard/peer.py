@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.errors import DataError
-from evalsuite.files import read_jsonl, write_jsonl
+from evalsuite.files import read_objects, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD, answer_text, items_of, token_len, version_of
@@ -52,14 +52,12 @@ class _Judgment(msgspec.Struct):
 def read_recorded(path: Path, options: SuiteOptions, model: str | None, key: str) -> Recorded:
     """Read a judgment file with the answers beside it, or an unjudged answer file, in the file's order.
 
-    ``path`` is a file, or the folder that holds it. The answers of model_judgment/JUDGE/MODEL.jsonl are looked for in
+    ``path`` is a file, or the folder that holds it; one with several judges needs ``options.annotator``. The answers of model_judgment/JUDGE/MODEL.jsonl are looked for in
     model_answer/MODEL.jsonl. Prompts and the baseline's answers come from the pinned data where they are on this
     machine. Raises DataError naming the row, the models or the question at fault, UsageError for an unknown ``model``.
     """
-    judgments, answers = read_files(path, model)
-    judges = {str(row["judge"]) for row in judgments}
-    peer_files.single("judge", judges, path, "score one file per judge")
-    judge = next(iter(judges), None)
+    judgments, answers = read_files(path, model, options.annotator)
+    judge = str(judgments[0]["judge"]) if judgments else None
     known = _known_items(options)
     by_uid = {str(row["uid"]): row for row in answers}
     recorded = judgments or answers
@@ -76,18 +74,19 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None, key: str
     return peer_files.recorded_by(judge, key, rows, options)
 
 
-def read_files(path: Path, model: str | None) -> tuple[Rows, Rows]:
-    """Return one model's judgments and answers, as they are recorded."""
+def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple[Rows, Rows]:
+    """Return one judge's judgments of one model and its answers, as they are recorded."""
     file = peer_files.file_of(path, JUDGMENT_FILE, ANSWER_FILE)
-    rows = [_named(row) for row in read_jsonl(file)]
+    rows = [_named(row) for row in read_objects(file)]
     if not rows:
         raise DataError(f"{file} holds no rows; {_EXPECTED}")
     if "games" not in rows[0]:
         return [], _checked(rows, file, model, _Answer)
-    judgments = _checked(rows, file, model, _Judgment)
+    of_judge = peer_files.rows_of_judge(rows, [str(row.get("judge") or "") for row in rows], judge, file)
+    judgments = _checked(of_judge, file, model, _Judgment)
     name = str(judgments[0]["model"])
     beside = (file.with_name(ANSWER_FILE), file.parent.parent.parent / "model_answer" / file.name)
-    answers = next(([_named(row) for row in read_jsonl(other)] for other in beside if other.is_file()), [])
+    answers = next(([_named(row) for row in read_objects(other)] for other in beside if other.is_file()), [])
     own = [row for row in answers if row.get("model") == name]
     return judgments, _checked(own, beside[0], None, _Answer) if own else []
 

@@ -146,10 +146,11 @@ class ArenaHard(Suite):
         prompts = {row.facts.get("judge_prompt") for row in rows} - {None}
         return score_rows(header, rows) | ({"judge_prompt": prompts.pop()} if len(prompts) == 1 else {})
 
-    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:  # noqa: ARG002
+    def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:
+        """Return raw and style-controlled rates of both versions; those that no model has can be switched on."""
         columns = []
         for key, title in self.titles.items():
-            column = partial(Column, suite=key, top=100.0, digits=2, judged=True)
+            column = partial(Column, suite=key, top=100.0, digits=2, judged=True, main=bool(scores.get(key)))
             items = f"{key}/{HARD}" if key == self.name else key
             says = "win rate against the baseline; percent"
             columns += [
@@ -158,9 +159,9 @@ class ArenaHard(Suite):
             ]
         creative, says = f"{self.name}_{CREATIVE}", "win rate in creative writing; percent"
         items = f"{self.name}/{CREATIVE}"
-        columns.append(
-            Column(creative, f"{self.title} creative", says, self.name, _creative, 100.0, 2, judged=True, items=items)
-        )
+        has = any(one.get(CREATIVE) for one in scores.get(self.name, ()))
+        about = partial(Column, creative, f"{self.title} creative", says, self.name, _creative, 100.0, 2, judged=True)
+        columns.append(about(main=has, items=items))
         return columns
 
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
@@ -203,8 +204,9 @@ class ArenaHard(Suite):
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
         peer.write_files(rows, folder, model=model, judge=judge)
 
-    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
-        copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), peer.read_files(source, model))
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:
+        files = peer.read_files(source, model, next(iter(header.judges), None))
+        copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), files)
 
     def checked_items(self, name: str, data: DataKind) -> CheckedItems:
         version = next(version for version, key in _KEYS.items() if key == name)
