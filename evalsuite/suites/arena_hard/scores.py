@@ -151,6 +151,8 @@ def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_publish
     """Return the win rate in equal style with its interval, and the coefficients or why there are none."""
     style: dict[str, Any] = {"coefficients": None, "centred": as_published, "reason": None}
     nothing = {"sc_score": None, "sc_ci95": None, "style": style}
+    if not scored:
+        return nothing
     if any(not row.facts.get("reference") for row, _ in scored):
         return nothing | {"style": style | {"reason": "the baseline's answers are not on this machine"}}
     if len(scored) < MIN_PROMPTS:

@@ -9,6 +9,7 @@ guided output. ``arena_hard_verdict=logprobs`` is ours and cheaper: the judge's 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from evalsuite.suites.arena_hard.assets import (
     version_of,
 )
 from evalsuite.suites.arena_hard.scores import ORDERS, mark_row, missing_text, score_rows
-from evalsuite.suites.base import Suite, draw_of, no_answer
+from evalsuite.suites.base import Suite, draw_of, judged_rows, no_answer
 from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from evalsuite.suites.local_rows import local_rows
@@ -55,6 +56,7 @@ JUDGMENT_TOKENS: Mapping[DataKind, Mapping[str, int]] = {
 }
 """The full figures are those of config/; the mini ones keep a demo short."""
 
+_SIZES = {HARD: 500, CREATIVE: 250}
 _KEYS = {V2: "arena_hard", V01: "arena_hard_v0_1"}
 
 
@@ -99,7 +101,7 @@ class ArenaHard(Suite):
             raise UsageError(f"{self.name}:{','.join(parts)} is two benchmarks; give --suite twice")
 
     def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int:
-        sizes = (3, 1) if data == "mini" else (500, 250) if version_of(parts) == V2 else (500,)
+        sizes = (3, 1) if data == "mini" else tuple(_SIZES.values()) if version_of(parts) == V2 else (500,)
         return sum(min(size, limit or size) for size in sizes)
 
     def load(self, options: ArenaHardOptions) -> Loaded:
@@ -207,6 +209,12 @@ class ArenaHard(Suite):
     def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:
         files = peer.read_files(source, model, next(iter(header.judges), None))
         copy_rows(folder, (peer.JUDGMENT_FILE, peer.ANSWER_FILE), files)
+
+    def recorded_limit(self, header: Header, rows: Sequence[Row]) -> int | None:  # noqa: ARG002
+        """Return the limit of a recorded set whose categories are not whole; one category may be missing."""
+        counts = Counter(row.part for row in judged_rows(rows))
+        is_whole = all(count >= 0.99 * _SIZES.get(part, 500) for part, count in counts.items())
+        return None if is_whole else max(counts.values())
 
     def checked_items(self, name: str, data: DataKind) -> CheckedItems:
         version = next(version for version, key in _KEYS.items() if key == name)

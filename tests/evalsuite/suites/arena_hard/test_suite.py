@@ -209,6 +209,8 @@ def test_published_answers_are_imported_with_their_questions(recorded: Path):
     path = recorded / "arena-hard-v0.1/model_answer/gpt-3.5-turbo-0125.jsonl"
     read = SUITE.read_peer(path, ArenaHardOptions(parts=("v0.1",)))
     assert len(read.rows) == 500
+    assert SUITE.recorded_limit(read.header, read.rows) is None
+    assert SUITE.recorded_limit(read.header, read.rows[:80]) == 80
     assert read.header.suite == "arena_hard_v0_1"
     assert all(row.prompt and row.facts["baseline"] == "gpt-4-0314" for row in read.rows)
     with pytest.raises(DataError, match=r"none of the questions of Arena-Hard v2\.0"):
