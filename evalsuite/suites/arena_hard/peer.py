@@ -52,8 +52,9 @@ class _Judgment(msgspec.Struct):
 def read_recorded(path: Path, options: SuiteOptions, model: str | None, key: str) -> Recorded:
     """Read a judgment file with the answers beside it, or an unjudged answer file, in the file's order.
 
-    ``path`` is a file, or the folder that holds it; one with several judges needs ``options.annotator``. Answers of model_judgment/JUDGE/MODEL.jsonl are looked for in
-    model_answer/MODEL.jsonl. Prompts and the baseline's answers come from the pinned data where they are on this
+    ``path`` is a file, or the folder that holds it; one with several judges needs ``options.annotator``. The answers to
+    model_judgment/JUDGE/MODEL.jsonl are looked for in model_answer/MODEL.jsonl. Prompts and the baseline's answers
+    come from the pinned data where they are on this
     machine. Raises DataError naming the row, the models or the question at fault, UsageError for an unknown ``model``.
     """
     judgments, answers = read_files(path, model, options.annotator)
