@@ -208,6 +208,8 @@ def variant_settings(config: RunConfig) -> dict[str, str]:
     settings = {} if config.seed == 0 else {"seed": str(config.seed)}
     if serve.chat_template is not None:
         settings["template"] = _template_name(serve)
+    if serve.template_date is not None:
+        settings["template_date"] = str(serve.template_date)
     if serve.dtype != "auto":
         settings["dtype"] = asked_dtype(serve.dtype)
     if serve.max_model_len is not None:
@@ -237,9 +239,11 @@ def _own_names(kind: type[SuiteOptions]) -> dict[str, str]:
 def _template_name(serve: ServeConfig) -> str:
     if (path := serve.chat_template_file) is None:
         return str(serve.chat_template).removeprefix(FASTCHAT)
-    if not path.is_file():
+    if path.is_file():
+        return file_sha256(path)[:8]
+    if path.suffix or len(path.parts) > 1:
         raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
-    return file_sha256(path)[:8]
+    return str(path)
 
 
 def suite_option_faults(given: Mapping[str, Any]) -> list[str]:

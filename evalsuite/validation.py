@@ -35,6 +35,7 @@ _EXPECTED: Mapping[str, str] = {
     **dict.fromkeys(("list_type", "tuple_type"), "a list"),
     **dict.fromkeys(("dict_type", "mapping_type", "model_type"), "a mapping of keys to values"),
     "path_type": "a path",
+    **dict.fromkeys(("date_type", "date_parsing", "date_from_datetime_parsing"), "a date like 2025-12-31"),
     "greater_than_equal": "at least {ge:g}",
     "greater_than": "greater than {gt:g}",
     "less_than_equal": "at most {le:g}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from evalsuite.checkpoint import Checkpoint, generation_config
@@ -35,7 +36,11 @@ def check_template(
         return [fault("template", checkpoint.name, str(error))]
     source = "the checkpoint's own" if chat_format.source == "checkpoint" else chat_format.source
     findings = [Finding("template", checkpoint.name, level, message, remedy) for level, message, remedy in problems]
-    return findings or [ok("template", checkpoint.name, f"chat template OK ({source})")]
+    findings = findings or [ok("template", checkpoint.name, f"chat template OK ({source})")]
+    if checkpoint.writes_date and chat_format.source == "checkpoint":
+        message = f"its chat template writes today's date, here always {checkpoint.template_date}"
+        findings.append(ok("date", checkpoint.name, f"{message}; --template-date sets another"))
+    return findings
 
 
 def _problems(chat_format: ChatFormat, checkpoint: Checkpoint, role: Role) -> Iterator[_Problem]:
@@ -44,12 +49,20 @@ def _problems(chat_format: ChatFormat, checkpoint: Checkpoint, role: Role) -> It
         yield "fault", "its chat template omits user messages", f"pass {_OTHER}"
         return
     yield from _bos_problems(chat_format, tokens)
-    if chat_format.render(_HELLO, closed=True) == prompt:
+    if chat_format.render(_HELLO, closed=True) == prompt and not _answers_at_once(chat_format, prompt):
         message = "its chat template does not open the assistant's turn (add_generation_prompt has no effect)"
         yield "warning", message, f"answers may continue the user's turn; pass {_OTHER}"
     if chat_format.source == "checkpoint":
         yield from _system_problems(chat_format, role)
         yield from _end_problems(chat_format, checkpoint)
+
+
+def _answers_at_once(chat_format: ChatFormat, prompt: str) -> bool:
+    """Whether the template writes an answer right behind the user's turn, as [INST] ... [/INST] does."""
+    whole = chat_format.render([*_HELLO, Message("assistant", _ASSISTANT)], closed=True)
+    before, found, _ = whole.partition(_ASSISTANT)
+    opening = prompt.partition(_USER)[2]
+    return bool(found and opening.strip()) and before.rstrip() == prompt.rstrip() and not whole.endswith(opening)
 
 
 def _bos_problems(chat_format: ChatFormat, tokens: list[int]) -> Iterator[_Problem]:
@@ -103,6 +116,7 @@ def _end_problems(chat_format: ChatFormat, checkpoint: Checkpoint) -> Iterator[_
 
 def _stop_tokens(checkpoint: Checkpoint, chat_format: ChatFormat) -> set[int]:
     """Return the token ids that vLLM stops at: the tokenizer's EOS and generation_config.json's, else config.json's."""
-    config = generation_config(checkpoint) or checkpoint.config or {}
+    # vLLM reads the base's, whatever is in an adapter's folder.
+    config = generation_config(replace(checkpoint, adapter=None)) or checkpoint.config or {}
     eos = config.get("eos_token_id")
     return {chat_format.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}

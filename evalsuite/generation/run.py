@@ -48,7 +48,7 @@ from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
-from evalsuite.serving.session import Session, answer_identity, attached_server, effective_dtype
+from evalsuite.serving.session import Session, answer_identity, attached_server, dated, effective_dtype
 from judges.types import Message, Unscored
 
 _MANIFEST_EVERY_S = 10.0
@@ -343,7 +343,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
     """Return the constant part of the manifest."""
     checkpoint = plan.checkpoint
     shown = {"policy", "max_new_tokens", "temperature", "top_p", "system", "language", "limit", "shard_size", "seed"}
-    unrecorded = {"chat_template", "allow_pickle"}
+    unrecorded = {"chat_template", "template_date", "allow_pickle"}
     arguments = config.model_dump(mode="json", include=shown) | config.serve.model_dump(mode="json", exclude=unrecorded)
     if config.base_url:
         arguments["base_url"] = without_secrets(config.base_url)
@@ -356,6 +356,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
             "tokenizer_sha256": checkpoint.tokenizer_sha256,
             "chat_template_sha256": checkpoint.chat_template_sha256,
             "chat_format": session.chat_format.source if session.chat_format else "server",
+            **dated(checkpoint),
             "generation_config": None if session.target.generation is None else dict(session.target.generation),
             "training": checkpoint.training,
         },

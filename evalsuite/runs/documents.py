@@ -12,7 +12,7 @@ from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
 from evalsuite.runs.plan import ModelRun
-from evalsuite.serving.session import effective_dtype
+from evalsuite.serving.session import dated, effective_dtype
 
 DEMO_NOTE = "a 135M model: it shows that the pipeline works; do not rely on its verdicts"
 
@@ -67,6 +67,7 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
             **scores.model.model_dump(mode="json"),
             "tokenizer_sha256": plan.checkpoint.tokenizer_sha256,
             "chat_format": plan.chat_source,
+            **dated(plan.checkpoint),
             "fingerprint_covers": "name and URL only" if plan.checkpoint.endpoint else "weights and config",
         },
         training=plan.checkpoint.training,

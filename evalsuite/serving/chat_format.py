@@ -11,12 +11,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, UsageError, first_line, unknown
 from evalsuite.serving.config import FASTCHAT
+from evalsuite.serving.template_call import adapt_template
+from evalsuite.serving.vocabulary import check_vocabulary
 from evalsuite.text import well_formed
 from judges.types import Message
 
@@ -158,16 +161,23 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
     """
     if checkpoint.path is None:
         raise CheckpointError(f"{checkpoint.name} is an endpoint: no local tokenizer")
-    tokenizer = load_tokenizer(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
+    load = partial(load_tokenizer, trust_remote_code=checkpoint.trust_remote_code)
+    tokenizer = load(checkpoint.tokenizer_folder or checkpoint.path)
+    check_vocabulary(checkpoint, tokenizer, load)
     added = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
     control = tuple(sorted(added | set(map(str, tokenizer.all_special_tokens))))
     if fastchat_template is not None:
         stops = _fastchat_stops(fastchat_template.removeprefix(FASTCHAT))
         return ChatFormat(tokenizer, fastchat_template, stop=stops, named=True, _control_tokens=control)
     if checkpoint.chat_template is not None:
-        # lm-eval uses the tokenizer's template, so an override must be set there too.
-        tokenizer.chat_template = checkpoint.chat_template
+        # Set on the tokenizer, because lm-eval renders with it too.
+        adapt_template(tokenizer, checkpoint.chat_template, checkpoint.template_date)
         return ChatFormat(tokenizer, "checkpoint", checkpoint.chat_template, _control_tokens=control)
+    if checkpoint.template_names:
+        raise CheckpointError(
+            f"{checkpoint.name} has the chat templates {', '.join(checkpoint.template_names)} and none of them is the "
+            "default; choose one with --chat-template NAME"
+        )
     if known := _fastchat_name(checkpoint.name):
         return ChatFormat(tokenizer, f"{FASTCHAT}{known}", stop=_fastchat_stops(known), _control_tokens=control)
     return ChatFormat(tokenizer, None, _control_tokens=control)

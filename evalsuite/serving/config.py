@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,7 +49,9 @@ class ServeConfig(pydantic.BaseModel):
     )
     """Passed on to vLLM as --KEY VALUE; repeatable."""
     chat_template: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
-    """A Jinja file, or fastchat:NAME (one of FastChat's), instead of the checkpoint's own."""
+    """A Jinja file, one of the checkpoint's named templates, or fastchat:NAME (one of FastChat's)."""
+    template_date: date | None = None
+    """What chat templates write as today's date, YYYY-MM-DD; 2024-07-26 by default, so that prompts stay the same."""
     in_flight: int | None = pydantic.Field(default=None, ge=1)
     """Max requests in flight at once."""
     allow_pickle: bool = False
@@ -81,7 +84,7 @@ class ServeConfig(pydantic.BaseModel):
 
     @property
     def chat_template_file(self) -> Path | None:
-        """The chat template's file; None for one of FastChat's or the checkpoint's own."""
+        """The chat template's file or name; None for one of FastChat's or the checkpoint's default."""
         is_file = self.chat_template is not None and self.fastchat_template is None
         return Path(str(self.chat_template)).expanduser() if is_file else None
 
@@ -115,6 +118,7 @@ class ServeConfig(pydantic.BaseModel):
         return resolve(
             spec,
             chat_template_file=self.chat_template_file,
+            template_date=self.template_date,
             base_url=base_url,
             allow_pickle=self.allow_pickle,
             trust_remote_code=self.runs_remote_code,

@@ -19,6 +19,8 @@ from importlib import util
 from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
+from evalsuite.checkpoint.json_files import read_config
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import ServeConfig
@@ -34,6 +36,8 @@ _CPU_MAX_NUM_SEQS = 64
 _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 _PRIORITY = "priority"
+_LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as --max-lora-rank."""
 
 # Patterns in the log of a failed start, their remedies, and whether the checkpoint is at fault. The first match counts.
 _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
@@ -265,11 +269,14 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags["max-model-len"] = str(length)
     if checkpoint.trust_remote_code:
         flags["trust-remote-code"] = "true"
+    if checkpoint.own_tokenizer:
+        # Answers are decoded, and end, as the adapter's tokenizer says.
+        flags["tokenizer"] = str(checkpoint.tokenizer_folder)
     if checkpoint.adapter is not None:
         flags |= {"enable-lora": "true", "lora-modules": f"{server.model_name}={checkpoint.adapter}"}
         flags |= {
             "served-model-name": f"{server.model_name}-base",
-            "max-lora-rank": str(_lora_rank(checkpoint.adapter)),
+            "max-lora-rank": str(_max_lora_rank(checkpoint.adapter)),
         }
     flags |= {key.replace("_", "-"): value for key, value in serve.vllm_args}
     command = [sys.executable, "-m", _entry_module()]
@@ -279,12 +286,10 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
     return command
 
 
-def _lora_rank(adapter: Path) -> int:
+def _max_lora_rank(adapter: Path) -> int:
     """Return the smallest rank vLLM accepts that holds the adapter's."""
-    import json
-
-    rank = int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r", 16))
-    return next((size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank), rank)
+    rank = lora_rank(read_config(adapter / SETTINGS), adapter)
+    return next((size for size in _LORA_RANKS if size >= rank), rank)
 
 
 def _environment(server: Server) -> dict[str, str]:

@@ -197,4 +197,10 @@ def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str
         # An external server may serve other weights than the folder's. Its name outlives its address:
         # a job that resumes on another node finds its answers.
         "attached": attached or False,
+        **dated(checkpoint),
     }
+
+
+def dated(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what the chat template writes as today's date; empty for one that does not."""
+    return {"template_date": str(checkpoint.template_date)} if checkpoint.writes_date else {}

@@ -12,11 +12,25 @@ TEMPLATE = (
 )
 
 
-def write_safetensors(path: Path, *, n_values: int = 4, cut: int = 0) -> None:
-    header = {"w": {"dtype": "F32", "shape": [n_values], "data_offsets": [0, 4 * n_values]}}
+def write_safetensors(path: Path, *, n_values: int = 4, cut: int = 0, name: str = "w") -> None:
+    header = {name: {"dtype": "F32", "shape": [n_values], "data_offsets": [0, 4 * n_values]}}
     words = json.dumps(header).encode()
     data = struct.pack("<Q", len(words)) + words + b"\0" * (4 * n_values)
     path.write_bytes(data[: len(data) - cut])
+
+
+def llama_shapes(*, rows: int, layers: int = 2, width: int = 4, tied: bool = False) -> dict[str, tuple[int, ...]]:
+    """Return some of a Llama's tensors: the embedding, a norm of each layer, the last norm, and the head."""
+    norms = {f"model.layers.{layer}.input_layernorm.weight": (width,) for layer in range(layers)}
+    shapes = {"model.embed_tokens.weight": (rows, width), **norms, "model.norm.weight": (width,)}
+    return shapes if tied else {**shapes, "lm_head.weight": (rows, width)}
+
+
+def write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], value: float = 1.0) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    save_file({name: np.full(shape, value, dtype=np.float32) for name, shape in shapes.items()}, path)
 
 
 def write_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:

@@ -74,11 +74,11 @@ def test_missing_or_damaged_files_are_named(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     folder = write_checkpoint(tmp_path / "sharded")
     (folder / "model.safetensors").unlink()
-    write_safetensors(folder / "model-00001-of-00002.safetensors")
+    write_safetensors(folder / "model-00001-of-00002.safetensors", name="a")
     weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     assert "model-00002-of-00002" in error_of(folder)
-    write_safetensors(folder / "model-00002-of-00002.safetensors")
+    write_safetensors(folder / "model-00002-of-00002.safetensors", name="b")
     assert resolve(str(folder)).fingerprint
 
 

@@ -1,0 +1,23 @@
+"""From a model given on the command line to a checkpoint that can be served, or one sentence that says why not."""
+
+from __future__ import annotations
+
+from evalsuite.checkpoint.model import (
+    TEMPLATE_DATE,
+    TOKENIZER_FILES,
+    Checkpoint,
+    generation_config,
+    remote_code,
+    weight_bytes,
+)
+from evalsuite.checkpoint.resolving import resolve
+
+__all__ = [
+    "TEMPLATE_DATE",
+    "TOKENIZER_FILES",
+    "Checkpoint",
+    "generation_config",
+    "remote_code",
+    "resolve",
+    "weight_bytes",
+]

@@ -1,0 +1,154 @@
+"""The tensors of a checkpoint as the headers of its files list them, compared with its index and its config."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.checkpoint.shards import unmerged, weight_map
+from evalsuite.errors import CheckpointError
+from evalsuite.files import parse_json
+
+_MAX_HEADER_BYTES = 100_000_000
+"""The largest header that the safetensors library reads."""
+_EMBEDDINGS = (
+    "model.embed_tokens.weight",
+    "language_model.model.embed_tokens.weight",
+    "model.language_model.embed_tokens.weight",
+    "model.decoder.embed_tokens.weight",
+    "transformer.wte.weight",
+    "wte.weight",
+    "gpt_neox.embed_in.weight",
+    "transformer.word_embeddings.weight",
+)
+_HEADS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|head)\.")
+_LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.)+(?:layers|h)\.(\d+)\.")
+_GENERATES = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a safetensors file; ``start`` and ``end`` are its bytes in the file."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Return the tensors of safetensors files by name, from the headers; raises CheckpointError.
+
+    A header's last offset is compared with the size of its file, so that a truncated download fails early.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= _read_header(file)
+    return tensors
+
+
+def _read_header(path: Path) -> dict[str, Tensor]:
+    size = path.stat().st_size
+    tensors: dict[str, Tensor] | None = None
+    length = 0
+    try:
+        with path.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if 0 < length <= size - 8:
+                if length > _MAX_HEADER_BYTES:
+                    raise ValueError(f"its header claims {length:,} bytes")
+                header = parse_json(handle.read(length).decode("utf-8"))
+                tensors = {
+                    name: _tensor(path, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"
+                }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a safetensors file ({error}); copy it again") from error
+    end = max((tensor.end for tensor in (tensors or {}).values()), default=None)
+    if tensors is None or (end is not None and end != size):
+        expected = "a header" if end is None else f"{end:,} bytes"
+        raise CheckpointError(f"{path} is truncated: it has {size:,} bytes, its header needs {expected}; copy it again")
+    return tensors
+
+
+def _tensor(path: Path, entry: Mapping[str, Any], data: int) -> Tensor:
+    start, end = map(operator.index, entry["data_offsets"])
+    return Tensor(path, str(entry["dtype"]), tuple(map(operator.index, entry["shape"])), data + start, data + end)
+
+
+def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Raise CheckpointError where weights are missing or empty, or do not fit the config.
+
+    What is missing would be newly initialised, at random, by transformers.
+    """
+    _check_index(folder, tensors)
+    empty = sorted(name for name, tensor in tensors.items() if 0 in tensor.shape and name.endswith(("weight", "bias")))
+    if empty:
+        raise CheckpointError(
+            unmerged(folder)
+            or f"{folder} has {len(empty)} tensors without elements ({', '.join(empty[:2])}), as ZeRO-3 leaves them; "
+            "save it with stage3_gather_16bit_weights_on_model_save"
+        )
+    text = text_config(config)
+    found = {int(match[1]) for name in tensors if (match := _LAYER.match(name))}
+    n_layers = text.get("num_hidden_layers", text.get("n_layer"))
+    if found and isinstance(n_layers, int) and (lost := sorted(set(range(min(n_layers, 10_000))) - found)):
+        raise CheckpointError(
+            f"{folder} has no weights for {len(lost)} of {n_layers} layers (layer {lost[0]}); save the checkpoint again"
+        )
+    embedding = embedding_of(tensors)
+    if embedding is None:
+        return
+    if not any(_HEADS.search(name) for name in tensors) and _needs_head(config):
+        raise CheckpointError(
+            f"{folder} has no lm_head.weight, and its head is not the embedding (tie_word_embeddings is false); save "
+            "the checkpoint again, or set it to true in config.json if the head is tied"
+        )
+    rows, vocabulary = embedding.shape[0], text.get("vocab_size")
+    if isinstance(vocabulary, int) and rows != vocabulary and "quantization_config" not in config:
+        raise CheckpointError(
+            f"{folder} has {rows:,} rows in its embedding, and its config has vocab_size {vocabulary:,}; "
+            "save config and weights together again"
+        )
+
+
+def embedding_of(tensors: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the embedding of the tokens, None where it is not known by name."""
+    return next((tensors[name] for name in _EMBEDDINGS if name in tensors and len(tensors[name].shape) == 2), None)
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a config that describes the language model."""
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else config
+
+
+def _check_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    listed = weight_map(folder) or {}
+    lost = sorted(listed.keys() - tensors.keys())
+    if lost:
+        raise CheckpointError(
+            f"{folder} lacks {len(lost)} of the {len(listed)} tensors that its index lists ({', '.join(lost[:3])}); "
+            "save or copy the checkpoint again"
+        )
+
+
+def _needs_head(config: Mapping[str, Any]) -> bool:
+    """Whether the model generates with a head of its own; False where that is not known."""
+    if not any(_GENERATES.search(str(name)) for name in config.get("architectures") or ()):
+        return False
+    inner = text_config(config)
+    said = [part["tie_word_embeddings"] for part in (config, inner) if part.get("tie_word_embeddings") is not None]
+    if said:
+        return not any(said)
+    # A config leaves out what is its class's default.
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    try:
+        return getattr(CONFIG_MAPPING[str(inner.get("model_type"))], "tie_word_embeddings", None) is False
+    except KeyError:
+        return False

@@ -1,0 +1,151 @@
+"""Weights that are missing, empty, unmerged or of another shape: refused in one sentence before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from evalsuite.checkpoint import resolve, weight_bytes
+from evalsuite.errors import CheckpointError
+from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint, write_tensors
+
+ROWS = 258
+CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "num_hidden_layers": 2, "vocab_size": ROWS}
+
+
+def llama(folder, shapes=None, **config):
+    """Write a checkpoint with some of a Llama's weights."""
+    write_checkpoint(folder)
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "max_position_embeddings": 2048, **config}))
+    write_tensors(folder / "model.safetensors", shapes or llama_shapes(rows=ROWS))
+    return folder
+
+
+def error_of(folder, **options):
+    with pytest.raises(CheckpointError) as error:
+        resolve(str(folder), **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_whole_weights_are_taken(tmp_path):
+    assert resolve(str(llama(tmp_path / "whole"))).embedding_rows == ROWS
+    tied = llama_shapes(rows=ROWS, tied=True)
+    assert resolve(str(llama(tmp_path / "tied", tied, tie_word_embeddings=True))).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("config", "is_refused"),
+    [
+        ({"tie_word_embeddings": False}, True),
+        ({}, True),  # Llama's default
+        ({"tie_word_embeddings": True}, False),
+        ({"model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"]}, False),  # tied by default
+        ({"architectures": ["LlamaForSequenceClassification"]}, False),  # a reward model has another head
+        ({"model_type": "of-my-own"}, False),
+        ({"text_config": {"tie_word_embeddings": False, "vocab_size": ROWS}}, True),
+    ],
+)
+def test_a_model_with_a_head_of_its_own_has_one(tmp_path, config, is_refused):
+    folder = llama(tmp_path / "m", llama_shapes(rows=ROWS, tied=True), **config)
+    if is_refused:
+        assert "no lm_head.weight" in error_of(folder)
+    else:
+        assert resolve(str(folder)).fingerprint
+
+
+def test_every_tensor_of_the_index_is_in_a_shard(tmp_path):
+    folder = llama(tmp_path / "m")
+    index = dict.fromkeys(llama_shapes(rows=ROWS), "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert resolve(str(folder)).fingerprint
+    lost = {"weight_map": {**index, "model.layers.1.mlp.up_proj.weight": "model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(lost))
+    assert "lacks 1 of the 6 tensors that its index lists (model.layers.1.mlp.up_proj.weight)" in error_of(folder)
+
+
+def test_every_layer_has_weights(tmp_path):
+    shapes = {name: shape for name, shape in llama_shapes(rows=ROWS).items() if ".layers.1." not in name}
+    assert "no weights for 1 of 2 layers (layer 1)" in error_of(llama(tmp_path / "m", shapes))
+
+
+def test_the_embedding_has_the_size_that_the_config_says(tmp_path):
+    assert "258 rows in its embedding, and its config has vocab_size 300" in error_of(
+        llama(tmp_path / "m", vocab_size=300)
+    )
+
+
+def test_tensors_without_elements_are_refused(tmp_path):
+    folder = llama(tmp_path / "m", {**llama_shapes(rows=ROWS), "model.layers.0.mlp.up_proj.weight": (0,)})
+    assert "1 tensors without elements (model.layers.0.mlp.up_proj.weight)" in error_of(folder)
+    (folder / "global_step12").mkdir()
+    assert "zero_to_fp32.py" in error_of(folder)
+
+
+def test_a_shard_without_its_fellows_and_without_an_index_is_refused(tmp_path):
+    folder = llama(tmp_path / "m")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    assert "lacks 1 of 2 shards (model-00002-of-00002.safetensors)" in error_of(folder)
+    save_file({"more": np.ones(1, np.float32)}, folder / "model-00002-of-00002.safetensors")
+    assert resolve(str(folder)).fingerprint
+
+
+@pytest.mark.parametrize("has_config", [True, False])
+@pytest.mark.parametrize(
+    ("shards", "command"),
+    [
+        ("global_step500/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "zero_to_fp32.py"),
+        ("pytorch_model_fsdp_0/__0_0.distcp", "accelerate merge-weights"),
+        ("__0_0.distcp", "accelerate merge-weights"),
+    ],
+)
+def test_unmerged_shards_name_the_command_that_merges_them(tmp_path, shards, command, has_config):
+    folder = llama(tmp_path / "checkpoint-500")
+    (folder / "model.safetensors").unlink()
+    for file in ("rng_state_0.pth", "scheduler.pt", "optimizer.pt", "training_args.bin"):
+        (folder / file).write_bytes(b"pickle")
+    if not has_config:
+        (folder / "config.json").unlink()
+    (folder / shards).parent.mkdir(exist_ok=True)
+    (folder / shards).write_bytes(b"shard")
+    for allow_pickle in (True, False):
+        assert command in error_of(folder, allow_pickle=allow_pickle)
+
+
+def test_states_of_a_training_are_no_weights(tmp_path):
+    folder = llama(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    for file in ("rng_state_0.pth", "scheduler.pt", "optimizer.pt", "random_states_0.pkl", "training_args.bin"):
+        (folder / file).write_bytes(b"pickle")
+    assert "no weights" in error_of(folder, allow_pickle=True)
+    (folder / "pytorch_model.bin").write_bytes(b"12345")
+    assert "pickled weights (pytorch_model.bin)" in error_of(folder)
+    assert weight_bytes(resolve(str(folder), allow_pickle=True)) == 5
+    (folder / "pytorch_model.bin").rename(folder / "pytorch_model-00001-of-00002.bin")
+    assert "lacks 1 of 2 shards" in error_of(folder, allow_pickle=True)
+
+
+@pytest.mark.parametrize("index", ["{}", '{"metadata": {}}', '{"weight_map": {}}'])
+def test_an_index_without_weight_map_is_named(tmp_path, index):
+    folder = llama(tmp_path / "m")
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert "has no weight_map" in error_of(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"n_positions": 1024},
+        {"n_ctx": 1024},
+        {"max_sequence_length": 1024},
+        {"max_seq_len": 1024},
+        {"text_config": {"max_position_embeddings": 1024}},
+    ],
+)
+def test_the_context_is_found_under_its_other_names(tmp_path, config):
+    folder = write_checkpoint(tmp_path / "m")
+    (folder / "config.json").write_text(json.dumps(config))
+    assert resolve(str(folder)).context_length == 1024
