@@ -8,7 +8,7 @@ stops before the judge's starts, and the judge is started once for all candidate
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -50,6 +50,7 @@ from evalsuite.runs.plan import (
 )
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
+from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session
@@ -98,12 +99,17 @@ class _Runner:
     progress: Progress
 
     def run_all(self, plans: Sequence[ModelRun]) -> None:
+        groups: dict[Hashable, list[ModelRun]] = {}
         for plan in plans:
             if plan.todo:
-                self._generate(plan)
+                groups.setdefault(engine_key(plan.checkpoint), []).append(plan)
+        for group in groups.values():
+            with self._engine([plan.checkpoint for plan in group]) as engine:
+                for plan in group:
+                    self._generate(plan, engine)
         waiting = [plan for plan in plans if any(self._owes_verdicts(suite) for suite in plan.todo)]
         if waiting and self.judge is not None:
-            with self._session(self.judge, "judge") as session:
+            with self._session(self.judge, "judge", None) as session:
                 try:
                     for plan in waiting:
                         self._judge(plan, session)
@@ -120,13 +126,21 @@ class _Runner:
         if refused is not None:
             raise refused
 
-    def _session(self, checkpoint: Checkpoint, role: str) -> Session:
+    def _engine(self, checkpoints: Sequence[Checkpoint]) -> Engine:
+        """Return the server of the candidates that one can serve at once; not started yet."""
+        return Engine(checkpoints, self.config.serve, self._log(checkpoints[0], "candidate"))
+
+    def _log(self, checkpoint: Checkpoint, role: str) -> Path:
+        return self.config.results / "logs" / f"{checkpoint.slug}-{role}.log"
+
+    def _session(self, checkpoint: Checkpoint, role: str, engine: Engine | None) -> Session:
         candidate = role == "candidate"
         return Session(
             checkpoint,
             self.store,
             self.config.serve if candidate else self.config.judge_serving,
-            self.config.results / "logs" / f"{checkpoint.slug}-{role}.log",
+            self._log(checkpoint, role),
+            engine=engine,
             base_url=self.config.base_url if candidate else None,
             on_step=self.progress.step,
         )
@@ -145,10 +159,10 @@ class _Runner:
             and judge.chat_template == checkpoint.chat_template
         )
 
-    def _generate(self, plan: ModelRun) -> None:
+    def _generate(self, plan: ModelRun, engine: Engine) -> None:
         """Answer everything, and judge along the way where the candidate is its own judge."""
         plan.watch.resume()
-        with self._session(plan.checkpoint, "candidate") as session:
+        with self._session(plan.checkpoint, "candidate", engine) as session:
             plan.chat_source = session.chat_format.source if session.chat_format else "server"
             _require_chat_format(plan, session)
             own_judge = session.client if self._is_own_judge(plan.checkpoint) else None

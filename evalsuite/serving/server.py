@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib import util
 from pathlib import Path
@@ -110,11 +110,18 @@ class Server(AbstractContextManager["Server"]):
     """A vLLM process that belongs to this one; use as a context manager."""
 
     def __init__(
-        self, checkpoint: Checkpoint, serve: ServeConfig, log_path: Path, *, start_timeout_s: float = 3600.0
+        self,
+        checkpoint: Checkpoint,
+        serve: ServeConfig,
+        log_path: Path,
+        *,
+        others: Sequence[Checkpoint] = (),
+        start_timeout_s: float = 3600.0,
     ) -> None:
         """Start the process and return at once; ``wait_ready`` waits for it.
 
-        ``start_timeout_s`` only bounds a server that is alive but silent.
+        ``others`` are more adapters of the same base, served beside it. ``start_timeout_s`` only bounds a server
+        that is alive but silent.
         """
         if checkpoint.path is None:
             raise UsageError(f"{checkpoint.name} is an endpoint; there is nothing to serve")
@@ -122,7 +129,9 @@ class Server(AbstractContextManager["Server"]):
         self.serve = serve
         self.device = installed_vllm()
         self.log_path = log_path
-        self.model_name = f"{checkpoint.slug}-{secrets.token_hex(4)}"
+        drawn = secrets.token_hex(4)
+        self.model_name = f"{checkpoint.slug}-{drawn}"
+        self.adapters = {f"{one.slug}-{drawn}": one.adapter for one in (checkpoint, *others) if one.adapter}
         self.api_key = secrets.token_urlsafe(24)
         self.started_at = time.monotonic()
         self.deadline = self.started_at + start_timeout_s
@@ -154,6 +163,10 @@ class Server(AbstractContextManager["Server"]):
             on_step(f"starting vLLM, {seconds:.0f} s: {self._log.stage()}")
             time.sleep(_POLL_S)
         return time.monotonic() - self.started_at
+
+    def name_of(self, checkpoint: Checkpoint) -> str:
+        """Return the name under which one of its checkpoints is asked."""
+        return next((name for name, folder in self.adapters.items() if folder == checkpoint.adapter), self.model_name)
 
     def alive(self) -> bool:
         return self._guarded.process.poll() is None
@@ -272,18 +285,18 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
     if checkpoint.own_tokenizer:
         # Answers are decoded, and end, as the adapter's tokenizer says.
         flags["tokenizer"] = str(checkpoint.tokenizer_folder)
-    if checkpoint.adapter is not None:
-        flags |= {"enable-lora": "true", "lora-modules": f"{server.model_name}={checkpoint.adapter}"}
-        flags |= {
-            "served-model-name": f"{server.model_name}-base",
-            "max-lora-rank": str(_max_lora_rank(checkpoint.adapter)),
-        }
+    if server.adapters:
+        flags |= {"enable-lora": "true", "served-model-name": f"{server.model_name}-base"}
+        flags |= {"max-lora-rank": str(max(map(_max_lora_rank, server.adapters.values())))}
+        # One is asked after the other: a single slot serves each as if it were alone.
+        flags |= {"max-loras": "1", "max-cpu-loras": str(len(server.adapters))}
     flags |= {key.replace("_", "-"): value for key, value in serve.vllm_args}
     command = [sys.executable, "-m", _entry_module()]
     for key, value in flags.items():
         switch = {"true": [f"--{key}"], "false": [f"--no-{key}"]}
         command += switch.get(value.lower(), [f"--{key}", value])
-    return command
+    modules = [f"{name}={folder}" for name, folder in server.adapters.items()]
+    return [*command, "--lora-modules", *modules] if modules else command
 
 
 def _max_lora_rank(adapter: Path) -> int:

@@ -19,6 +19,7 @@ from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.engine import Engine
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer
@@ -43,15 +44,19 @@ class Session(AbstractContextManager["Session"]):
         log_path: Path,
         *,
         base_url: str | None = None,
+        engine: Engine | None = None,
         on_step: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Load the tokenizer and check an endpoint; no server is started yet."""
+        """Load the tokenizer and check an endpoint; no server is started yet.
+
+        ``engine`` is a server that other sessions ask too; this one then leaves it running.
+        """
         self.checkpoint = checkpoint
         self.serve = serve
         self.serve_seconds = 0.0
         self.restarts = 0
-        self.server: Server | None = None
-        self._log_path = log_path
+        self._engine = engine or Engine((checkpoint,), serve, log_path)
+        self._is_shared = engine is not None
         self._on_step = on_step
         self._stopped = threading.Event()
         self._url = checkpoint.endpoint or base_url
@@ -83,9 +88,13 @@ class Session(AbstractContextManager["Session"]):
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
         self._stopped.set()
-        if self.server is not None:
-            self.server.stop()
-            self.server = None
+        if not self._is_shared:
+            self._engine.stop()
+
+    @property
+    def server(self) -> Server | None:
+        """The managed server, None while there is none."""
+        return self._engine.server
 
     def restart_allowed(self) -> bool:
         """Whether a managed server that died may be started again; counts it as a restart.
@@ -96,8 +105,7 @@ class Session(AbstractContextManager["Session"]):
             return False
         if self.server.alive() and self.server.answers():
             return False
-        self.server.stop()
-        self.server = None
+        self._engine.stop()
         self.restarts += 1
         self.client.reconnect()
         return True
@@ -113,15 +121,7 @@ class Session(AbstractContextManager["Session"]):
     def _start(self) -> Endpoint:
         check_memory(self.checkpoint, self.serve, installed_vllm())
         began = time.monotonic()
-        server = Server(self.checkpoint, self.serve, self._log_path)
-        self.server = server
-        try:
-            server.wait_ready(self._on_step)
-        except BaseException:
-            # What dies while starting would die again: only a server that was up is restarted.
-            server.stop()
-            self.server = None
-            raise
+        server = self._engine.start(self._on_step)
         if self._stopped.is_set():
             server.stop()
             raise ServerError("the run was stopped while the server started")
@@ -130,7 +130,7 @@ class Session(AbstractContextManager["Session"]):
         return Endpoint(
             server.base_url,
             server.api_key,
-            server.model_name,
+            server.name_of(self.checkpoint),
             diagnose=lambda: _diagnosis(server),
             end=server.stop,
             takes_priority=server.takes_priority,

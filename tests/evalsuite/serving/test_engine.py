@@ -1,0 +1,119 @@
+"""Adapters of one base are served by one engine, each asked by its own name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from evalsuite.checkpoint import resolve
+from evalsuite.errors import CheckpointError
+from evalsuite.serving import server as server_module
+from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.device import Device
+from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.requests import Sampling
+from evalsuite.serving.session import Session
+from evalsuite.store import Store
+from judges.types import Message
+from tests.evalsuite.tiny_checkpoint import write_checkpoint, write_safetensors, write_tokenizer
+
+ECHOES = """
+import http.server, json, sys
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.answer({"data": [{"id": name} for name in sys.argv[2:]]})
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.answer({"choices": [{"text": body["model"], "finish_reason": "stop"}], "usage": {}})
+    def answer(self, reply):
+        data = json.dumps(reply).encode()
+        self.send_response(200); self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data))); self.end_headers(); self.wfile.write(data)
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Echo).serve_forever()
+"""
+
+
+@pytest.fixture
+def adapters(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path / "cache"))
+    for module in ("server", "session"):
+        monkeypatch.setattr(f"evalsuite.serving.{module}.installed_vllm", lambda: Device("cpu", "0"))
+    base = write_checkpoint(tmp_path / "base")
+    folders = [tmp_path / name for name in ("one", "two")]
+    for rank, folder in zip((8, 16), folders, strict=True):
+        folder.mkdir()
+        write_safetensors(folder / "adapter_model.safetensors", n_values=rank)
+        settings = {"base_model_name_or_path": str(base), "r": rank, "rank_pattern": {"q_proj": 2 * rank}}
+        (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return [resolve(str(folder)) for folder in folders]
+
+
+def test_adapters_of_one_base_share_an_engine_and_others_do_not(adapters, tmp_path):
+    one, two = adapters
+    assert engine_key(one) == engine_key(two)
+    base = resolve(str(one.path))
+    assert engine_key(one) != engine_key(base)
+    assert engine_key(one) != engine_key(replace(two, tokenizer_sha256="0" * 64)), (
+        "answers are decoded by one tokenizer"
+    )
+    endpoints = [resolve(f"m@http://127.0.0.1:{port}/v1") for port in (1, 2)]
+    assert engine_key(endpoints[0]) != engine_key(endpoints[1])
+
+
+def test_one_server_answers_for_each_adapter_by_its_name(adapters, tmp_path, monkeypatch):
+    commands = []
+    command = server_module._command
+
+    def in_place_of_vllm(server, checkpoint, serve):
+        commands.append(command(server, checkpoint, serve))
+        return [sys.executable, "-c", ECHOES, str(server.port), *server.adapters]
+
+    monkeypatch.setattr(server_module, "_command", in_place_of_vllm)
+    log = tmp_path / "log"
+    with (
+        Store(tmp_path / "store.sqlite") as store,
+        LoopThread() as loop,
+        Engine(adapters, ServeConfig(), log) as engine,
+    ):
+        names = []
+        for checkpoint in adapters:
+            with Session(checkpoint, store, ServeConfig(), log, engine=engine) as session:
+                names.append(loop.wait(session.client.chat([Message("user", "hi")], Sampling(4))).text)
+                loop.wait(session.client.close())
+        assert engine.server.alive(), "a session leaves the server that it shares"
+    assert [name.rpartition("-")[0] for name in names] == [checkpoint.slug for checkpoint in adapters]
+    [words] = commands
+    modules = words[words.index("--lora-modules") + 1 :]
+    assert modules == [f"{name}={one.adapter}" for name, one in zip(names, adapters, strict=True)]
+    pairs = dict(pairwise(words))
+    assert (pairs["--max-lora-rank"], pairs["--max-loras"], pairs["--max-cpu-loras"]) == ("32", "1", "2")
+    assert "--tokenizer" not in words
+
+
+def test_an_adapters_own_tokenizer_is_the_servers(adapters, tmp_path, monkeypatch):
+    one = adapters[0]
+    write_tokenizer(one.adapter)
+    settings = json.loads((one.adapter / "tokenizer_config.json").read_text())
+    (one.adapter / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": "<|im_start|>"}))
+    made = []
+    command = server_module._command
+    monkeypatch.setattr(
+        server_module, "_command", lambda *given: made.append(command(*given)) or [sys.executable, "-c", "pass"]
+    )
+    server_module.Server(resolve(str(one.adapter)), ServeConfig(), tmp_path / "log").stop()
+    assert dict(pairwise(made[0]))["--tokenizer"] == str(one.adapter)
+
+
+def test_a_shared_engine_that_dies_while_starting_says_why(adapters, tmp_path, monkeypatch):
+    script = "import sys; print('error: unrecognized arguments: --max-loras'); sys.exit(1)"
+    monkeypatch.setattr(server_module, "_command", lambda *_: [sys.executable, "-c", script])
+    with Engine(adapters, ServeConfig(), tmp_path / "log") as engine:
+        with pytest.raises(CheckpointError, match="does not know --max-loras"):
+            engine.start(lambda _: None)
+        assert engine.server is None
