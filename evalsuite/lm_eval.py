@@ -55,6 +55,7 @@ class ServedLM(EvalsuiteLM):
             thread.wait(session.client.detect_features())
             self._resources.callback(lambda: thread.wait(session.client.close()))
             super().__init__(session.client, thread.loop, strict=True)
+            self._resources.enter_context(self.told_output_types())
             # lm-eval's command line never closes a model.
             atexit.register(self.close)
         except BaseException:

@@ -8,8 +8,9 @@ of a judgment or, if there is none, the first ``[x]``; ``as_published=True`` doe
    "Rating: 7 [7]"), that ``/10`` follows, or that is alone on the last line.
 
 Verdicts that contradict each other count as no verdict: a judge that quotes "Rating: [[10]]" must say which is its
-own. Both rules agree on a judgment with one mark in the format asked for. A footnote ("see [1]") is never a rating, and
-a number outside the scale is ``Unscored("rating_out_of_range")``, not a score. Every pattern is linear in the text.
+own. Both rules agree on a judgment with one mark in the format asked for, and neither reads a thought. A footnote
+("see [1]") is never a rating, and a number outside the scale is ``Unscored("rating_out_of_range")``, not a score. Every
+pattern is linear in the text.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from judges.thoughts import answer_alone
 from judges.types import Choice, Preference, Rating, Unscored
 
 Kind = Literal["rating", "score", "option"]
@@ -90,7 +92,7 @@ _GRAMMARS: dict[Kind, _Grammar] = {
 
 def _verdicts(text: str, kind: Kind) -> list[float | str]:
     """Return the distinct verdicts that ``text`` states, by the rule at the top of this module."""
-    grammar, read = _GRAMMARS[kind], _GRAMMARS[kind].read
+    text, grammar, read = answer_alone(text), _GRAMMARS[kind], _GRAMMARS[kind].read
     labelled = [
         match
         for match in grammar.labelled.finditer(text)
@@ -120,6 +122,7 @@ def contradicts_itself(text: str, kind: Kind) -> bool:
 
 
 def _published(text: str, patterns: tuple[re.Pattern[str], re.Pattern[str]]) -> str | None:
+    text = answer_alone(text)
     match = patterns[0].search(text) or patterns[1].search(text)
     return match[1] if match else None
 

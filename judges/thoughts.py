@@ -62,13 +62,13 @@ _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 
 
 def split_thought(text: str, *, is_opened: bool = False) -> tuple[str | None, str | None]:
-    """Split an answer as the model wrote it into (thought, answer).
+    r"""Split an answer as the model wrote it into (thought, answer).
 
     The thought is None where there is none, and the answer is None where the thought does not end. Only a text that
     begins with a start mark holds a thought, or one whose first mark is an end mark outside code blocks: the chat
     template opened the thought then, which ``is_opened`` says for certain. Marks further on are text.
 
-    >>> split_thought("<think>maybe [[3]]</think>\\n\\nRating: [[8]]")
+    >>> split_thought("<think>maybe [[3]]</think>\n\nRating: [[8]]")
     ('maybe [[3]]', 'Rating: [[8]]')
     >>> split_thought("Close it with `</think>`"), split_thought("<think>so")
     ((None, 'Close it with `</think>`'), ('so', None))

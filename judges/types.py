@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "timeout": "the server did not answer in time",
     "wrong_model": "a different model answered than was requested",
     "unfinished_reply": "the server cut its answer off",
+    "unfinished_thinking": "the model's thought did not end",
     "empty_reply": "the server returned no tokens",
     "no_answer": "the model's answer to judge is missing",
     "no_rating": "the judge gave no rating",
@@ -80,10 +81,11 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A judge's rating on a named scale, with the text it was parsed from."""
+    """A judge's rating on a named scale, with the text it was parsed from and the judge's thought before it."""
 
     value: float
     text: str
+    thought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,4 @@ class Choice:
 
     letter: str
     text: str = ""
+    thought: str | None = None

@@ -78,7 +78,7 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
             Turn("assistant", text, _finish(reply, config), rounded, reply.prompt_tokens, reply.completion_tokens)
         )
         if config.policy == "own":
-            history.append(Message("assistant", text))
+            history.append(Message("assistant", text, thought=reply.thought))
     return tuple(turns)
 
 

@@ -29,14 +29,17 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One assistant turn.
 
     ``text`` is the answer alone, None where ``unscored`` says why there is none. ``finish`` is "stop", or
-    "length" where the answer was cut by its own bound. ``choices`` holds (log-likelihood, is greedy) per choice of a
-    log-likelihood item; such a reply has no text.
+    "length" where the answer was cut by its own bound. ``thought`` is what was thought before it; ``thought_closed``
+    says that it was closed from outside (its budget was used up, or the model stopped in it), ``thought_short`` that
+    the context left less than the budget. ``choices`` holds (log-likelihood, is greedy) per choice of a log-likelihood
+    item; such a reply has no text.
     """
 
     text: str | None = None
     thought: str | None = None
     finish: str = "stop"
     thought_closed: bool = False
+    thought_short: bool = False
     prompt_tokens: int = 0
     thought_tokens: int = 0
     answer_tokens: int = 0

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class ChatFormat:
     ``source`` is the origin of the template: "checkpoint", "fastchat:<name>", or None for a base model,
     which has none. ``stop`` are extra stop strings that the format needs. ``named`` says that the user
     chose a FastChat template, which the tokenizer does not have. ``template_args`` are further variables of the
-    template, such as ``tools`` or ``enable_thinking``.
+    template, such as ``tools`` or ``enable_thinking``. ``generation_suffix`` follows the header of the assistant's
+    turn: the opening of a thought, or an empty one. ``marks`` are tokens around thoughts, which are text in contents.
     """
 
     tokenizer: Any
@@ -43,6 +45,8 @@ class ChatFormat:
     stop: tuple[str, ...] = ()
     named: bool = False
     template_args: Mapping[str, Any] = field(default_factory=dict)
+    generation_suffix: str = ""
+    marks: tuple[str, ...] = ()
     _control_tokens: tuple[str, ...] = field(default=(), repr=False)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> list[int]:
@@ -57,6 +61,18 @@ class ChatFormat:
             ids = self._guarded_tokens(turns)
             return ids + (self._plain_tokens(open_text) if open_text else [])
         return self.encode(self.render(turns) + open_text)
+
+    def open_turn_tokens(self, messages: Sequence[Message], around_thought: tuple[str, str]) -> list[int]:
+        """Return the token ids for continuing the last message, the assistant's, with its thought before it, if any.
+
+        ``around_thought`` is the template's text before and after the thought.
+        """
+        *turns, last = messages
+        ids = self.prompt_tokens(turns)
+        if last.thought is not None:
+            opening, closing = around_thought
+            ids += self.encode(opening) + self._plain_tokens(last.thought) + self.encode(closing)
+        return ids + self._plain_tokens(last.content)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """Return the prompt as text, for lm-eval, which tokenises it; a final assistant message is left open."""
@@ -84,21 +100,23 @@ class ChatFormat:
                 "or run only suites that need no chat template"
             )
         if self.source.startswith(FASTCHAT):
-            return _render_fastchat(self.source.removeprefix(FASTCHAT), messages, closed=closed)
+            text = _render_fastchat(self.source.removeprefix(FASTCHAT), messages, closed=closed)
+            return text if closed else text + self.generation_suffix
         try:
-            text: str = self.tokenizer.apply_chat_template(
+            text = self.tokenizer.apply_chat_template(
                 [_template_turn(message) for message in messages],
                 chat_template=self.template,
                 tokenize=False,
                 add_generation_prompt=not closed,
                 **self.template_args,
             )
-            return text
+            return str(text) if closed else f"{text}{self.generation_suffix}"
         except Exception as error:  # a template is untrusted code and may raise anything; retry without a system turn
             if messages and messages[0].role == "system":
                 return self.render(_system_into_user(messages), closed=closed)
+            given = f" with {', '.join(self.template_args)}" if self.template_args else ""
             raise CheckpointError(
-                f"the chat template failed ({error}); pass another one with --chat-template"
+                f"the chat template failed{given} ({first_line(error)}); pass another one with --chat-template"
             ) from error
 
     def encode(self, text: str) -> list[int]:
@@ -108,13 +126,17 @@ class ChatFormat:
 
     def _plain_tokens(self, text: str) -> list[int]:
         """Tokenise a message's text with control tokens as ordinary characters."""
-        encoded = self.tokenizer(well_formed(text), add_special_tokens=False, split_special_tokens=True)
-        ids: list[int] = encoded["input_ids"]
+        # A mark that is a token, but not a special one, is cut after its first character.
+        cuts = [match.start() + 1 for mark in self.marks for match in re.finditer(re.escape(mark), text)]
+        ids: list[int] = []
+        for start, end in pairwise([0, *sorted(cuts), len(text)]):
+            piece = well_formed(text[start:end])
+            ids += self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
     def _quotes_control_tokens(self, messages: Sequence[Message]) -> bool:
         texts = [text for message in messages for text in (message.content, message.thought or "")]
-        return any(token in text for text in texts for token in self._control_tokens)
+        return any(token in text for text in texts for token in (*self._control_tokens, *self.marks))
 
     def _guarded_tokens(self, messages: Sequence[Message], *, closed: bool = False) -> list[int]:
         """Tokenise the template's text with control tokens and every content and thought as plain text.

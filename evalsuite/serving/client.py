@@ -10,40 +10,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalsuite.errors import UsageError
+from evalsuite.serving.bodies import NEUTRAL, depth_of, guide_fields, sampling_fields
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken
+from evalsuite.serving.reasoning import NO_REASONING, Reasoning
+from evalsuite.serving.remote import Reader, RemoteChat
 from evalsuite.serving.replies import (
     FEATURE_IDS,
-    read_chat,
     read_completion,
     read_continuations,
     read_features,
+    read_generated,
     read_next_token,
     read_prompt_logprobs,
     read_safely,
-    read_top_logprobs,
 )
 from evalsuite.serving.requests import Completion, Guide, Sampling
 from evalsuite.serving.slots import Slots
+from evalsuite.serving.thinking import Generated, answer, think
 from evalsuite.serving.wire import Endpoint, RetryableError
 from evalsuite.store import AnswerStore, content_key
 from judges.types import Message, Unscored
 
 _POLL_S = (0.05, 1.0)
 """The initial and the maximum interval of polling for an answer that another process has requested."""
-_TOP_LOGPROBS = 20
 _PROBE_CONTEXT_TOKENS = 64
 _PROBE_FIRST_TOKENS = 24
 _SCORING = "/evalsuite/loglikelihoods"
-Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
-_HF_DEFAULT_TOP_K = 50
-_NEUTRAL = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-"""Sent with every request, to override defaults of the server and the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,8 @@ class Target:
     ``identity`` is part of every key of the store: fingerprints of weights, tokenizer and template, and the dtype.
     ``generation`` are the checkpoint's sampling settings, used where a ``Sampling`` leaves a field to the model.
     ``chat_format`` is None without a local tokenizer: conversations then go to the server's chat endpoint. ``server``
-    is the software version or the URL, and ``is_managed`` says whether this process starts the server.
+    is the software version or the URL, and ``is_managed`` says whether this process starts the server. ``reasoning`` is
+    how the model thinks.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Target:
     generation: Mapping[str, Any] | None = None
     server: str = ""
     is_managed: bool = False
+    reasoning: Reasoning = NO_REASONING
 
 
 class Client:
@@ -84,6 +85,19 @@ class Client:
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
+        self._remote = RemoteChat(self._cached, target.reasoning, target.generation)
+
+    def with_reasoning(self, reasoning: Reasoning) -> Client:
+        """Return a client of the same server, in whose requests the model thinks in another way."""
+        other = copy(self)
+        other.target = replace(self.target, reasoning=reasoning)
+        other._remote = RemoteChat(other._cached, reasoning, self.target.generation)
+        return other
+
+    @property
+    def reasoning(self) -> Reasoning:
+        """How the model thinks."""
+        return self.target.reasoning
 
     @property
     def has_logprob_token_ids(self) -> bool:
@@ -173,22 +187,75 @@ class Client:
     ) -> Completion | Unscored:
         """Answer a conversation; a final assistant turn is continued. Later turns have priority."""
         if self.target.chat_format is None:
-            return await self._remote_chat(messages, sampling, guide)
-        prompt = self.target.chat_format.prompt_tokens(messages)
-        stop = self.target.chat_format.stop
-        return await self.complete(prompt, sampling, guide=guide, stop=stop, depth=_depth(messages))
+            return await self._remote.chat(messages, sampling, guide)
+        stop, depth = self.target.chat_format.stop, depth_of(messages)
+        if messages and messages[-1].role == "assistant":
+            return await self.complete(self._open_prompt(messages), sampling, guide=guide, stop=stop, depth=depth)
+        return await answer(self, self._prompt(messages), sampling, guide=guide, stop=stop, depth=depth)
+
+    def _prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Return the prompt that the model thinks behind, or answers, as it has it."""
+        chat_format = (self.reasoning.on if self.reasoning.thinks else self.reasoning.off) or self.target.chat_format
+        if chat_format is None:
+            raise UsageError(f"no local tokenizer for {self.target.name}")
+        return chat_format.prompt_tokens(messages)
+
+    def _open_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Return the prompt for an answer that is to be continued, behind the thought that it has."""
+        reasoning, thought = self.reasoning, messages[-1].thought
+        if reasoning.thinks and reasoning.on is not None and (thought is not None or not reasoning.is_opened):
+            around = (reasoning.opening * (not reasoning.is_opened), reasoning.closing)
+            return reasoning.on.open_turn_tokens(messages, around)
+        chat_format = reasoning.off or self.target.chat_format
+        return [] if chat_format is None else chat_format.prompt_tokens(messages)
 
     async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
-        """Return the raw log-probability of each label as the next token, as far as the server returns it."""
+        """Return the raw log-probability of each label as the answer's first token, as far as the server returns it.
+
+        A model that thinks is asked behind its thought.
+        """
         await self.detect_features()
         if self.target.chat_format is None or not self.has_logprob_token_ids:
-            return await self._remote_labels(messages, labels)
-        prompt = self.target.chat_format.prompt_tokens(messages)
+            return await self._remote.label_logprobs(messages, labels)
+        prompt: Sequence[int] = self._prompt(messages)
+        thought = await think(self, prompt, Sampling(1), depth_of(messages)) if self.reasoning.thinks else None
+        if isinstance(thought, Unscored):
+            return thought
+        if thought is not None:
+            prompt = thought.context
         ids = {label: _label_id(self.tokenizer, label) for label in labels}
-        answer = await self.next_token_logprobs(prompt, list(ids.values()))
-        if isinstance(answer, Unscored):
-            return answer
-        return {label: answer.logprobs[token] for label, token in ids.items()}
+        logprobs = await self.next_token_logprobs(prompt, list(ids.values()))
+        if isinstance(logprobs, Unscored):
+            return logprobs
+        return {label: logprobs.logprobs[token] for label, token in ids.items()}
+
+    async def answer_prompt(
+        self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
+    ) -> Completion | Unscored:
+        """Answer a prompt in token ids that ends in the assistant's header, behind a thought if the model has one."""
+        return await answer(self, prompt, sampling, skip_special_tokens=skip_special_tokens)
+
+    async def generate(
+        self, prompt: Sequence[int], max_tokens: int, sampling: Sampling, stop: str, depth: int
+    ) -> Generated | Unscored:
+        """Generate tokens up to and including ``stop``; special tokens are part of the text."""
+        body = {
+            "prompt": list(prompt),
+            "max_tokens": max_tokens,
+            "stop": [stop],
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+            **sampling_fields(sampling, self.target.generation),
+        }
+        reply = await self._cached("thought", "/completions", body, read_generated, depth)
+        if isinstance(reply, Unscored):
+            return reply
+        text, ids = reply["text"], reply["token_ids"]
+        if ids is None:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+        is_cut = reply["finish_reason"] == "length"
+        return Generated(text, tuple(ids), is_cut, text.endswith(stop), reply["cached_tokens"])
 
     async def complete(
         self,
@@ -212,8 +279,8 @@ class Client:
             "max_tokens": min(sampling.max_new_tokens, available),
             "stop": [*sampling.stop, *stop],
             "skip_special_tokens": skip_special_tokens,
-            **self._sampling_fields(sampling),
-            **_guide_fields(guide),
+            **sampling_fields(sampling, self.target.generation),
+            **guide_fields(guide),
             # 0 alternatives: only the log-probability of the chosen token.
             **({"logprobs": 0} if sampling.logprobs else {}),
         }
@@ -234,7 +301,7 @@ class Client:
             "logprobs": 1,
             "logprob_token_ids": sorted(set(ids)),
             "return_tokens_as_token_ids": True,
-            **_NEUTRAL,
+            **NEUTRAL,
         }
         reply = await self._cached("next", "/completions", body, read_next_token)
         if isinstance(reply, Unscored):
@@ -271,7 +338,7 @@ class Client:
         """
         if len(tokens) >= self.max_model_len:
             return self._too_long(len(tokens))
-        body = {"prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1, **_NEUTRAL}
+        body = {"prompt": list(tokens), "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1, **NEUTRAL}
         reply = await self._cached("prompt", "/completions", body, lambda raw: read_prompt_logprobs(raw, tokens))
         if isinstance(reply, Unscored):
             return reply
@@ -279,58 +346,6 @@ class Client:
 
     def _too_long(self, n_tokens: int) -> Unscored:
         return Unscored("context_length", f"{n_tokens} tokens exceed the context length {self.max_model_len}")
-
-    def _sampling_fields(self, sampling: Sampling) -> dict[str, Any]:
-        """Return all sampling settings, with the checkpoint's where ``sampling`` leaves one to it."""
-        fields: dict[str, Any] = dict(_NEUTRAL)
-        defaults = self.target.generation
-        if sampling.temperature is not None:
-            fields |= {"temperature": sampling.temperature, "top_p": sampling.top_p or 1.0}
-            if sampling.top_k is not None:
-                fields["top_k"] = sampling.top_k
-        elif defaults is None:
-            # An external server applies the model's settings itself.
-            fields = {}
-        else:
-            fields |= {"temperature": 0, "repetition_penalty": defaults.get("repetition_penalty", 1.0)}
-            if defaults.get("do_sample"):
-                fields |= {"temperature": defaults.get("temperature", 1.0), "top_p": defaults.get("top_p", 1.0)}
-                fields["top_k"] = defaults.get("top_k", _HF_DEFAULT_TOP_K)
-        if fields.get("temperature") == 0:
-            return fields | {"top_p": 1.0, "top_k": -1}
-        return fields | {"seed": sampling.seed}
-
-    async def _remote_chat(
-        self, messages: Sequence[Message], sampling: Sampling, guide: Guide | None
-    ) -> Completion | Unscored:
-        body: dict[str, Any] = {
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
-            "max_tokens": sampling.max_new_tokens,
-            **self._sampling_fields(sampling),
-            **_guide_fields(guide),
-        }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if sampling.logprobs:
-            body["logprobs"] = True
-        if messages and messages[-1].role == "assistant":
-            body |= {"continue_final_message": True, "add_generation_prompt": False}
-        reply = await self._cached("chat", "/chat/completions", body, read_chat, _depth(messages))
-        return reply if isinstance(reply, Unscored) else Completion(**reply)
-
-    async def _remote_labels(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
-        """Read the labels from the top log-probabilities; a label that is not among them is absent."""
-        body: dict[str, Any] = {
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
-            "max_tokens": 1,
-            "temperature": 1,
-            "logprobs": True,
-            "top_logprobs": _TOP_LOGPROBS,
-        }
-        reply = await self._cached("labels", "/chat/completions", body, read_top_logprobs)
-        if isinstance(reply, Unscored):
-            return reply
-        return {label: float(value) for label, value in reply["top"].items() if label in labels}
 
     async def _cached(
         self, kind: str, path: str, body: dict[str, Any], read: Reader, depth: int = 0
@@ -387,11 +402,6 @@ class Client:
             pause_s = min(2 * pause_s, max_pause_s)
 
 
-def _depth(messages: Sequence[Message]) -> int:
-    """Return the number of answers in a conversation."""
-    return sum(message.role == "assistant" for message in messages)
-
-
 def _label_id(tokenizer: Any, label: str) -> int:
     """Return the id of the single token of ``label`` at the start of an answer."""
     ids = tokenizer.encode(label, add_special_tokens=False)
@@ -402,9 +412,3 @@ def _label_id(tokenizer: Any, label: str) -> int:
     if len(ids) != 1:
         raise UsageError(f"the judge's tokenizer has no single token for {label!r}; use another judge")
     return int(ids[0])
-
-
-def _guide_fields(guide: Guide | None) -> dict[str, Any]:
-    if guide is None:
-        return {}
-    return {"structured_outputs": {"choice": list(guide.choice)} if guide.choice else {"regex": guide.regex}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -13,6 +14,8 @@ import pydantic
 from evalsuite.checkpoint import Checkpoint, resolve
 
 FASTCHAT = "fastchat:"
+DEFAULT_BUDGET = 16_384
+"""Tokens of thought per answer, the same for every model and prompt."""
 _SECRET_ARGS = {
     "api_key": "evalsuite draws a key for each server by itself",
     "hf_token": "set HF_TOKEN in the environment",
@@ -52,6 +55,26 @@ class ServeConfig(pydantic.BaseModel):
     """A Jinja file, one of the checkpoint's named templates, or fastchat:NAME (one of FastChat's)."""
     template_date: date | None = None
     """What chat templates write as today's date, YYYY-MM-DD; 2024-07-26 by default, so that prompts stay the same."""
+    thinking: Literal["auto", "on", "off"] = "auto"
+    """Whether a reasoning model thinks before it answers; auto: as its chat template has it."""
+    thinking_budget: tuple[pydantic.PositiveInt, ...] = pydantic.Field(
+        default=(DEFAULT_BUDGET,), min_length=1, json_schema_extra={"metavar": "TOKENS[,TOKENS...]"}
+    )
+    """Max tokens of a thought, apart from the answer's own; several: the answer behind each cut of one thought."""
+    close_thinking: bool = True
+    """Close a thought that uses up its budget and ask for the answer; otherwise it is unscored."""
+    reasoning_style: str | None = None
+    """Marks of the thought, by the name of vLLM's --reasoning-parser; found in template and tokenizer by default."""
+    reasoning_effort: str | None = None
+    """Effort of a model that has levels (low, medium, high): for its template, or the server's field."""
+    chat_template_kwargs: tuple[tuple[str, str], ...] = pydantic.Field(
+        default=(), json_schema_extra={"metavar": "KEY=VALUE|JSON"}
+    )
+    """Variables of the chat template, as KEY=VALUE (repeatable) or one JSON object."""
+    max_answer_tokens: int | None = pydantic.Field(default=None, ge=1)
+    """Max tokens of an answer, without its thought, instead of the benchmark's."""
+    sampling: Literal["auto", "benchmark", "model"] = "auto"
+    """Sampling of answers: the benchmark's or the model's generation_config; auto: the model's while it thinks."""
     in_flight: int | None = pydantic.Field(default=None, ge=1)
     """Max requests in flight at once."""
     allow_pickle: bool = False
@@ -71,6 +94,45 @@ class ServeConfig(pydantic.BaseModel):
                 raise ValueError(f"{key} would show a key to every user of the machine; {remedy}")
             args.append((name, value))
         return tuple(args)
+
+    @pydantic.field_validator("thinking_budget", mode="before")
+    @classmethod
+    def _read_budgets(cls, given: Any) -> Any:
+        if isinstance(given, list | tuple) and not all(isinstance(one, str) for one in given):
+            return given
+        texts = ([given] if isinstance(given, str | int) else given) or ()
+        return tuple(part.strip() for text in texts for part in str(text).split(","))
+
+    @pydantic.field_validator("thinking_budget")
+    @classmethod
+    def _check_budgets(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(budgets)) < len(budgets):
+            raise ValueError("duplicate budget")
+        return budgets
+
+    @pydantic.field_validator("chat_template_kwargs", mode="before")
+    @classmethod
+    def _read_template_args(cls, given: Any) -> Any:
+        """Read KEY=VALUE texts, JSON objects or a mapping; a value that is JSON, such as false, is no text."""
+        pairs: dict[str, str] = {}
+        for item in [given] if isinstance(given, str | Mapping) else list(given):
+            values = item
+            if isinstance(item, str):
+                values = _json(item)
+            if not isinstance(values, Mapping):
+                values = dict(_pairs([item]))
+            pairs |= {str(key): json.dumps(_json(value, value)) for key, value in values.items()}
+        return tuple(pairs.items())
+
+    @property
+    def template_args(self) -> dict[str, Any]:
+        """The variables of the chat template by name."""
+        return {key: json.loads(value) for key, value in self.chat_template_kwargs}
+
+    @property
+    def budget(self) -> int:
+        """The budget of a thought in tokens; of a sweep, which is run budget by budget, the largest."""
+        return max(self.thinking_budget)
 
     @property
     def runs_remote_code(self) -> bool:
@@ -101,11 +163,11 @@ class ServeConfig(pydantic.BaseModel):
     def with_changes(self, changes: ServeConfig) -> ServeConfig:
         """Return these settings with those that ``changes`` sets, and its chat template: how a judge is served."""
         given = {name: getattr(changes, name) for name in changes.model_fields_set}
-        return self.model_copy(update={"chat_template": None, **given})
+        return self.model_copy(update={**_OWN_DEFAULTS, **given})
 
     def same_server(self, other: ServeConfig) -> bool:
         """Whether one server would do for both, where the checkpoints are the same."""
-        apart = {"in_flight", "chat_template"}
+        apart = {"in_flight", *_OWN_DEFAULTS}
         return (
             self.model_dump(exclude=apart) == other.model_dump(exclude=apart)
             and self.fastchat_template == other.fastchat_template
@@ -124,6 +186,30 @@ class ServeConfig(pydantic.BaseModel):
             trust_remote_code=self.runs_remote_code,
             on_step=on_step,
         )
+
+
+_HOW_IT_THINKS = (
+    "thinking",
+    "thinking_budget",
+    "close_thinking",
+    "reasoning_style",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "max_answer_tokens",
+    "sampling",
+)
+_OWN_DEFAULTS = {
+    name: ServeConfig.model_fields[name].get_default(call_default_factory=True)
+    for name in ("chat_template", *_HOW_IT_THINKS)
+}
+"""What a judge does not take from the model."""
+
+
+def _json(value: Any, otherwise: Any = None) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return otherwise
 
 
 def _pairs(given: Any) -> list[tuple[str, str]]:

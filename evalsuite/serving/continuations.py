@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from evalsuite.serving.chat_format import ChatFormat
+from evalsuite.serving.reasoning import Reasoning
 from evalsuite.serving.requests import Completion, Sampling
 from judges.types import Unscored
 
@@ -87,10 +88,19 @@ class TokenServer(Protocol):
     async def prompt_logprobs(self, tokens: Sequence[int], start: int) -> list[tuple[float, bool]] | Unscored:
         """Return (log-probability, is the most likely) of each token from position ``start`` (at least 1) on."""
 
+    @property
+    def reasoning(self) -> Reasoning:
+        """How the model thinks."""
+
     async def complete(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
     ) -> Completion | Unscored:
         """Continue ``prompt``; stop strings end the answer and are not part of it."""
+
+    async def answer_prompt(
+        self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
+    ) -> Completion | Unscored:
+        """Answer a prompt that ends in the assistant's header, behind a thought if the model has one."""
 
 
 class Loglikelihood(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from evalsuite.text import mapped, well_formed
+from judges.thoughts import split_thought
 from judges.types import Unscored
 
 _ABORTED = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
@@ -101,8 +102,52 @@ def read_completion(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     return _completion(_first(raw, "text"), raw)
 
 
+def read_generated(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
+    """Read a text with its token ids, None from a server that does not return them."""
+    reply = _completion(_first(raw, "text"), raw)
+    if isinstance(reply, Unscored):
+        return reply
+    ids = _first(raw, "token_ids")
+    valid = isinstance(ids, list) and all(type(token) is int for token in ids)
+    return {**reply, "token_ids": ids if valid else None}
+
+
 def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
-    return _completion(_first(raw, "message", "content"), raw)
+    """Read a chat reply; its thought is in a field of its own, or before the answer in the content.
+
+    ``thought_closed`` says that the thought was cut, so that there is no answer.
+    """
+    content = _first(raw, "message", "content")
+    fields = [_first(raw, "message", name) for name in ("reasoning_content", "reasoning")]
+    thought = next((text for text in fields if isinstance(text, str) and text), None)
+    n_thought = reasoning_tokens(raw)
+    if content is None and (thought is not None or n_thought):
+        content = ""
+    reply = _completion(content, raw)
+    if isinstance(reply, Unscored):
+        return reply
+    text: str | None = reply["text"]
+    if thought is None:
+        thought, text = split_thought(reply["text"])
+    if thought is None and not n_thought:
+        return reply
+    is_cut = reply["finish_reason"] == "length" and not text
+    return {
+        **reply,
+        "text": text or "",
+        "completion_tokens": max(0, reply["completion_tokens"] - n_thought),
+        "thought": thought or "",
+        "thought_tokens": n_thought,
+        "thought_closed": is_cut or text is None,
+    }
+
+
+def reasoning_tokens(raw: Mapping[str, Any]) -> int:
+    """Return the number of a chat reply's tokens that were thought, as far as the server counts them."""
+    usage = raw.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
+    count = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    return count if type(count) is int and count > 0 else 0
 
 
 def read_next_token(raw: dict[str, Any]) -> dict[str, Any] | Unscored:

@@ -46,6 +46,10 @@ class Completion:
 
     ``finish_reason`` is the server's, "stop" or "length". ``cumulative_logprob`` is the sum of the sampled
     tokens' raw log-probabilities (natural logarithm, before temperature), if requested.
+
+    ``text`` and ``completion_tokens`` are the answer's alone. ``thought`` is what the model thought before it, None
+    where it did not think; ``thought_closed`` says that it was closed from outside, because it used up its budget or
+    stopped without its end mark, and ``thought_short`` that the context left less than the budget.
     """
 
     text: str
@@ -54,6 +58,10 @@ class Completion:
     completion_tokens: int
     cached_tokens: int = 0
     cumulative_logprob: float | None = None
+    thought: str | None = None
+    thought_tokens: int = 0
+    thought_closed: bool = False
+    thought_short: bool = False
 
 
 class Chat(Protocol):

@@ -23,7 +23,7 @@ from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
-from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
 from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
@@ -97,13 +97,14 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
 def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
     """Return the context that is served, in tokens: as asked, else the checkpoint's up to 32,768.
 
-    No suite comes near the bound, and the KV cache of a 128k context would crowd out the batch.
-    None where the config does not say; the server then decides.
+    No suite comes near the bound, and the KV cache of a 128k context would crowd out the batch. A thinking budget
+    beyond half of it moves it, so that prompt and answer have the other half. None where the config does not say; the
+    server then decides.
     """
     if serve.max_model_len is not None:
         return serve.max_model_len
     length = checkpoint.context_length
-    return None if length is None else min(length, _DEFAULT_MAX_CONTEXT)
+    return None if length is None else min(length, _DEFAULT_MAX_CONTEXT // 2 + max(serve.budget, DEFAULT_BUDGET))
 
 
 class Server(AbstractContextManager["Server"]):

@@ -21,6 +21,7 @@ from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.open_files import max_connections
+from evalsuite.serving.reasoning import settle
 from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer
 from evalsuite.store import AnswerStore
@@ -63,6 +64,7 @@ class Session(AbstractContextManager["Session"]):
         self._attached: Endpoint | None = None
         self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, serve.fastchat_template)
         self.kind = "endpoint" if self._url else installed_vllm().kind
+        self.reasoning = settle(checkpoint, serve, self.chat_format)
         length = context_length(checkpoint, serve)
         if self._url:
             name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None)
@@ -79,6 +81,7 @@ class Session(AbstractContextManager["Session"]):
             generation=generation_config(checkpoint),
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
             is_managed=not self._url,
+            reasoning=self.reasoning,
         )
         # vLLM's bound on a batch is each engine's own.
         engines = serve.data_parallel_size if self.kind == "cuda" else 1

@@ -308,15 +308,20 @@ class Suite(abc.ABC):
 
 def draw_of(completions: Iterable[Completion | Unscored]) -> Draw:
     """Turn what a server answered to an item's turns into a draw."""
-    return Draw(
-        tuple(
-            Reply(unscored=one)
-            if isinstance(one, Unscored)
-            else Reply(
-                one.text, finish=one.finish_reason, prompt_tokens=one.prompt_tokens, answer_tokens=one.completion_tokens
-            )
-            for one in completions
-        )
+    return Draw(tuple(Reply(unscored=one) if isinstance(one, Unscored) else reply_of(one) for one in completions))
+
+
+def reply_of(completion: Completion) -> Reply:
+    """Turn an answer of the server into a reply."""
+    return Reply(
+        completion.text,
+        thought=completion.thought,
+        finish=completion.finish_reason,
+        thought_closed=completion.thought_closed,
+        thought_short=completion.thought_short,
+        prompt_tokens=completion.prompt_tokens,
+        thought_tokens=completion.thought_tokens,
+        answer_tokens=completion.completion_tokens,
     )
 
 

@@ -35,16 +35,20 @@ async def reason_then_choose(
         return reply
     verdict = parse(reply.text)
     if not isinstance(verdict, Unscored):
-        return verdict
+        return verdict if reply.thought is None else replace(verdict, thought=reply.thought)
     judgment = reply.text.rstrip() + lead_in
     closing = await judge.chat(
-        [*messages, Message("assistant", judgment)], replace(sampling, max_new_tokens=16), Guide(choice=tuple(choices))
+        [*messages, Message("assistant", judgment, thought=reply.thought)],
+        replace(sampling, max_new_tokens=16),
+        Guide(choice=tuple(choices)),
     )
     if isinstance(closing, Unscored):
         return closing if closing.reason != "context_length" else verdict
     # Only the closing is parsed: the judgment before it may hold an invalid "[[11]]".
     chosen = parse(lead_in + closing.text)
-    return chosen if isinstance(chosen, Unscored) else replace(chosen, text=judgment + closing.text)
+    if isinstance(chosen, Unscored):
+        return chosen
+    return replace(chosen, text=judgment + closing.text, thought=reply.thought)
 
 
 def verdict_of(judged: Rating | Choice | Preference | Unscored, turn: int = 1) -> Verdict:
@@ -52,7 +56,8 @@ def verdict_of(judged: Rating | Choice | Preference | Unscored, turn: int = 1) -
     if isinstance(judged, Preference):
         return Verdict(value=judged.value, turn=turn, label_logprobs=dict(judged.logprobs))
     if not isinstance(judged, Unscored):
-        return Verdict(value=judged.letter if isinstance(judged, Choice) else judged.value, turn=turn, text=judged.text)
+        value = judged.letter if isinstance(judged, Choice) else judged.value
+        return Verdict(value=value, turn=turn, text=judged.text, thought=judged.thought)
     if judged.reason in JUDGED_WITHOUT_VALUE:
         return Verdict(turn=turn, text=judged.detail, unscored=Unscored(judged.reason))
     return Verdict(turn=turn, unscored=judged)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from evalsuite.serving.continuations import NextToken
+from evalsuite.serving.reasoning import NO_REASONING
 from evalsuite.serving.requests import Completion, Sampling
 from judges.types import Unscored
 
@@ -76,6 +77,7 @@ class ToyServer:
     model_name = "toy"
     max_in_flight = 128
     named_format = None
+    reasoning = NO_REASONING
 
     def __init__(
         self,
@@ -140,6 +142,8 @@ class ToyServer:
         if (fault := await self._turn(prompt, sampling.max_new_tokens)) is not None:
             return fault
         return Completion(self._answer(prompt, sampling), "stop", len(prompt), 1)
+
+    answer_prompt = complete
 
 
 @contextmanager

@@ -172,11 +172,18 @@ def write_files(rows: Sequence[Row], folder: Path, *, model: str, judge: str | N
     """
     asked = [({"dataset": row.facts.get("category"), "instruction": instruction_of(row)}, row) for row in rows]
     outputs = [
-        {**fields, "output": text, "generator": model} for fields, row in asked if (text := answer_of(row)) is not None
+        {**fields, "output": text, "generator": model} | _thought(row)
+        for fields, row in asked
+        if (text := answer_of(row)) is not None
     ]
     write_json(folder / OUTPUT_FILE, outputs)
     if judge is not None:
         write_json(folder / ANNOTATION_FILE, [fields | _annotation(row, model, judge) for fields, row in asked])
+
+
+def _thought(row: Row) -> dict[str, str]:
+    thought = row.replies[0].thought if row.replies else None
+    return {} if thought is None else {"reasoning_content": thought}
 
 
 def _annotation(row: Row, model: str, judge: str) -> dict[str, Any]:

@@ -16,9 +16,11 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import (
@@ -31,6 +33,7 @@ from lm_eval.models.utils import (
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from evalsuite.errors import DataError, UsageError
+from evalsuite.records.rows import Reply
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.continuations import (
     MAX_IDS_PER_QUESTION,
@@ -46,6 +49,7 @@ from evalsuite.serving.continuations import (
     truncate_left,
 )
 from evalsuite.serving.requests import Sampling, derive_seed
+from evalsuite.suites.base import reply_of
 from evalsuite.suites.harness.tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness.window import Window
 from evalsuite.suites.types import OnProgress
@@ -70,7 +74,9 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     ``loop`` must run in another thread than the caller's. ``open_contexts`` bounds the contexts (or
     generations) in progress; it should exceed the number of requests that the server's client keeps in
     flight. ``unscored`` maps (task, document number) to the failure, ``truncated`` counts, by task, the requests
-    whose context was cut on the left. With ``strict`` a call with failed requests raises DataError at its end.
+    whose context was cut on the left, and ``replies`` says of every written answer, by (task, document number) and
+    (request, repeat), how it ended and what was thought before it, without its text. With ``strict`` a call with failed
+    requests raises DataError at its end.
     """
 
     max_gen_toks = 256
@@ -93,6 +99,10 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         self.strict = strict
         self.unscored: dict[tuple[str, int], Unscored] = {}
         self.truncated: Counter[str] = Counter()
+        self.replies: dict[tuple[str, int], dict[tuple[int, int], Reply]] = {}
+        self._generates = True
+        self._chats = False
+        self._continued: set[str] = set()
         self._named = server.named_format
         self._loop = loop
         self._open_contexts = open_contexts
@@ -126,20 +136,51 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Render a conversation; without its system turn where the template refuses one.
 
+        Choices are asked with thinking off, as with lm-eval's ``enable_thinking=False``.
+
         Source: lm-eval 0.4.13 lm_eval/models/vllm_causallms.py ``VLLM.apply_chat_template``. A FastChat
         format that was asked for (``--chat-template fastchat:NAME``) takes the template's place.
         """
         from jinja2 import TemplateError
 
+        self._chats = True
         if self._named is not None:
             return self._named.prompt_text([Message(turn["role"], turn["content"]) for turn in chat_history])  # type: ignore[arg-type]
 
-        ending = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+        reasoning = self.server.reasoning
+        form = reasoning.on if self._generates and reasoning.thinks else reasoning.off
+        how: dict[str, Any] = {} if form is None else dict(form.template_args)
+        how |= {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
         try:
-            return str(self.tokenizer.apply_chat_template(chat_history, tokenize=False, **ending))
+            text = str(self.tokenizer.apply_chat_template(chat_history, tokenize=False, **how))
         except TemplateError:
             turns = [turn for turn in chat_history if turn["role"] != "system"]
-            return str(self.tokenizer.apply_chat_template(turns, tokenize=False, **ending))
+            text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, **how))
+        if not add_generation_prompt:
+            # A task that begins the answer itself leaves no place for a thought.
+            self._continued.add(text)
+            return text
+        return text if form is None else text + form.generation_suffix
+
+    @contextmanager
+    def told_output_types(self) -> Iterator[None]:
+        """Within a block, lm-eval's tasks say whether they generate before they have their prompts rendered.
+
+        Choices are scored behind a closed, empty thought, and written answers behind one of the model's own.
+        """
+        from lm_eval.api.task import Task
+
+        original = Task.build_all_requests
+
+        def build_all_requests(task: Any, **settings: Any) -> None:
+            self._generates = task.OUTPUT_TYPE == "generate_until"
+            try:
+                original(task, **settings)
+            finally:
+                self._generates = True
+
+        with mock.patch.object(Task, "build_all_requests", build_all_requests):
+            yield
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """Return what is recorded as the template: the tokenizer's, or the name of FastChat's format."""
@@ -246,7 +287,8 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         results = _Results(self, requests, "")
         ends = () if self._named is None else self._named.stop
         eos = str(self.tokenizer.decode(self.eot_token_id)) or str(self.tokenizer.eos_token)
-        plans = [_task_sampling(request.args[1], eos, self.max_gen_toks, ends) for request in requests]
+        bound = self.server.reasoning.max_answer_tokens
+        plans = [_task_sampling(request.args[1], eos, self.max_gen_toks, ends, bound) for request in requests]
         order = sorted(range(len(requests)), key=lambda p: (-plans[p][0].max_new_tokens, -len(requests[p].args[0])))
         draws: Counter[tuple[Any, ...]] = Counter()
         with Window(self._loop, self._open_contexts) as window:
@@ -262,17 +304,24 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
                     self.truncated[results.tasks[position]] += len(prompt) < len(tokens)
                     draw = (request.task_name, request.doc_id, request.idx)
                     seeded = replace(sampling, seed=derive_seed(self._seed, *draw, draws[draw]))
+                    window.submit(self._answer_generation(position, prompt, seeded, skip, results, draws[draw]))
                     draws[draw] += 1
-                    window.submit(self._answer_generation(position, prompt, seeded, skip, results))
         return results.finished()
 
     async def _answer_generation(
-        self, position: int, prompt: list[int], sampling: Sampling, skip_special_tokens: bool, results: _Results
+        self, position: int, prompt: list[int], sampling: Sampling, skip: bool, results: _Results, repeat: int
     ) -> None:
-        answer = await self.server.complete(prompt, sampling, skip_special_tokens=skip_special_tokens)
-        if not isinstance(answer, Unscored):
-            answer = postprocess_generated_text(answer.text, list(sampling.stop), None)
-        results.put(position, answer)
+        request = results.requests[position]
+        thinks = self._chats and request.args[0] not in self._continued
+        ask = self.server.answer_prompt if thinks else self.server.complete
+        answer = await ask(prompt, sampling, skip_special_tokens=skip)
+        if isinstance(answer, Unscored):
+            results.put(position, answer)
+            return
+        if request.doc_id is not None:
+            of_document = self.replies.setdefault((str(request.task_name), request.doc_id), {})
+            of_document[request.idx, repeat] = reply_of(replace(answer, text=""))
+        results.put(position, postprocess_generated_text(answer.text, list(sampling.stop), None))
 
 
 class _Results:
@@ -282,7 +331,7 @@ class _Results:
         self.tasks = [str(getattr(request, "task_name", None) or "") for request in requests]
         self._values: list[Any] = [when_unscored] * len(requests)
         self._lm = lm
-        self._requests = requests
+        self.requests = requests
         self._lock = threading.Lock()
         self._asked = Counter(self.tasks)
         self._answered: Counter[str] = Counter()
@@ -290,7 +339,7 @@ class _Results:
 
     def put(self, position: int, value: Any) -> None:
         """Settle a request with its answer, or with the Unscored that it failed with."""
-        task, request = self.tasks[position], self._requests[position]
+        task, request = self.tasks[position], self.requests[position]
         with self._lock:
             if isinstance(value, Unscored):
                 self._faults[value.reason] += 1
@@ -323,15 +372,21 @@ def _longest_first(tasks: Mapping[str, str]) -> list[str]:
 
 
 def _task_sampling(
-    settings: Mapping[str, Any], eos: str, default_max_new_tokens: int, ends: Sequence[str] = ()
+    settings: Mapping[str, Any],
+    eos: str,
+    default_max_new_tokens: int,
+    ends: Sequence[str] = (),
+    bound: int | None = None,
 ) -> tuple[Sampling, bool]:
     """Return a task's ``generation_kwargs`` as sampling (with seed 0), and whether special tokens are left out.
 
-    ``ends`` are further stop strings, those of a conversation format. Raises UsageError for a setting that the server
+    ``ends`` are further stop strings, those of a conversation format; ``bound`` takes the place of the task's
+    maximum. Raises UsageError for a setting that the server
     would ignore.
     """
     left = dict(normalize_gen_kwargs(dict(settings), default_max_gen_toks=default_max_new_tokens))
     left.pop("do_sample", None)
+    left["max_gen_toks"] = bound or left["max_gen_toks"]
     stop = handle_stop_sequences(left.pop("until", None), eos=eos)
     sampling = Sampling(
         max_new_tokens=int(left.pop("max_gen_toks")),

@@ -19,7 +19,14 @@ import msgspec
 from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import parse_json, read_json, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Row
-from evalsuite.suites.harness.rows import is_protected, sample_row, with_missing_marks, without_text
+from evalsuite.suites.harness.rows import (
+    is_protected,
+    sample_row,
+    thoughts_of,
+    with_missing_marks,
+    with_replies,
+    without_text,
+)
 from evalsuite.suites.harness.run import HarnessResult
 from evalsuite.suites.peer_files import finite_number
 from judges.types import Unscored
@@ -72,7 +79,11 @@ def result_rows(result: HarnessResult, parts: Mapping[str, str]) -> list[Row]:
         protected = is_protected(result.results, task)
         samples = ({key: value for key, value in one.items() if key != "arguments"} for one in result.samples[task])
         rows += with_missing_marks(
-            sample_row(_as_written(sample), part, protected=protected, fault=_fault(sample)) for sample in samples
+            with_replies(
+                sample_row(_as_written(sample), part, protected=protected, fault=_fault(sample)),
+                result.replies.get((task, sample["doc_id"]), {}),
+            )
+            for sample in samples
         )
     return rows
 
@@ -97,6 +108,8 @@ def written_samples(result: HarnessResult, task: str) -> Iterator[dict[str, Any]
             for index, arguments in enumerate(sample["arguments"])
         }
         row = _as_written({**sample, "arguments": arguments})
+        if thoughts := thoughts_of(result.replies.get((task, sample["doc_id"]), {})):
+            row["reasoning_content"] = thoughts
         yield without_text(row) if protected else row
 
 

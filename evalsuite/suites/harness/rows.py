@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"-?(inf|\d++\.?+\d*+(e[+-]?\d+)?)")
 _FLAGS = {"True": True, "False": False}
 _PLAIN_FIELDS = frozenset({"doc_id", "filter", "metrics", "doc_hash", "prompt_hash", "target_hash", "unscored"})
 _RESPONSES = frozenset({"resps", "filtered_resps"})
-NOT_METRICS = _PLAIN_FIELDS | _RESPONSES | {"doc", "target", "arguments"}
+NOT_METRICS = _PLAIN_FIELDS | _RESPONSES | {"doc", "target", "arguments", "reasoning_content"}
 """The fields of a sample; every other one is a metric."""
 
 
@@ -112,11 +112,56 @@ def _draws(sample: Mapping[str, Any], *, protected: bool) -> tuple[Draw, ...]:
         return ()
     # One list per request of the document, with one response per repeat.
     requests = [one if isinstance(one, list) else [one] for one in responses]
+    thoughts = _thoughts(sample.get("reasoning_content"))
     repeats = max((len(one) for one in requests), default=0)
     return tuple(
-        Draw(tuple(Reply(str(one[repeat])) for one in requests if repeat < len(one)), repeat)
+        Draw(
+            tuple(
+                Reply(str(one[repeat]), thought=thoughts.get((request, repeat)))
+                for request, one in enumerate(requests)
+                if repeat < len(one)
+            ),
+            repeat,
+        )
         for repeat in range(repeats)
     )
+
+
+def _thoughts(recorded: Any) -> dict[tuple[int, int], str]:
+    """Read what ``thoughts_of`` has written, by (request, repeat)."""
+    requests = recorded if isinstance(recorded, list) else []
+    return {
+        (request, repeat): thought
+        for request, repeats in enumerate(requests)
+        for repeat, thought in enumerate(repeats if isinstance(repeats, list) else [])
+        if isinstance(thought, str)
+    }
+
+
+def with_replies(row: Row, replies: Mapping[tuple[int, int], Reply]) -> Row:
+    """Add to a row's texts how each answer ended, by (request, repeat)."""
+    if not replies or not row.draws or row.unscored:
+        return row
+    draws = [
+        msgspec.structs.replace(
+            draw,
+            turns=tuple(
+                msgspec.structs.replace(replies.get((request, draw.repeat), Reply()), text=reply.text)
+                for request, reply in enumerate(draw.turns)
+            ),
+        )
+        for draw in row.draws
+    ]
+    return replaced(row, draws=tuple(draws))
+
+
+def thoughts_of(replies: Mapping[tuple[int, int], Reply]) -> list[list[str | None]]:
+    """Return the thoughts as lm-eval's samples hold responses: a list per request, one entry per repeat."""
+    if all(reply.thought is None for reply in replies.values()):
+        return []
+    n_requests = max(request for request, _ in replies) + 1
+    by_request = [sorted(repeat for one, repeat in replies if one == request) for request in range(n_requests)]
+    return [[replies[request, repeat].thought for repeat in repeats] for request, repeats in enumerate(by_request)]
 
 
 def _choices(responses: Any) -> tuple[tuple[float, bool], ...]:

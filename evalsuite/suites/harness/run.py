@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
+from evalsuite.records.rows import Reply
 from evalsuite.serving.continuations import TokenServer
 from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
@@ -30,6 +31,8 @@ log = logging.getLogger("evalsuite")
 RANDOM_SEED = 0
 OTHER_SEED = 1234
 """The seeds that lm-eval 0.4.13 sets by default (lm_eval/defaults.py): Python's; numpy, torch and few-shots."""
+
+Replies = Mapping[tuple[str, int], Mapping[tuple[int, int], Reply]]
 
 _BOOTSTRAP_ITERS = 100_000
 
@@ -55,7 +58,8 @@ class HarnessResult:
 
     ``results`` is lm-eval's results document without samples; ``samples`` its samples by task;
     ``unscored`` counts, by task and reason, the documents that are left out of every metric;
-    ``truncated`` counts, by task, the requests whose prompt was cut on the left.
+    ``truncated`` counts, by task, the requests whose prompt was cut on the left; ``replies`` says how each written
+    answer ended, as ``EvalsuiteLM.replies``.
     """
 
     results: Mapping[str, Any]
@@ -63,6 +67,7 @@ class HarnessResult:
     unscored: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     truncated: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    replies: Replies = field(default_factory=dict)
 
 
 def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoaded:
@@ -127,7 +132,12 @@ def run_tasks(
     for task in loaded.tasks.values():
         task.set_fewshot_seed(seed=OTHER_SEED)
     try:
-        with quiet_harness(), lm_eval_seeds(), unscored_left_out(loaded.tasks.values(), lm.unscored):
+        with (
+            lm.told_output_types(),
+            quiet_harness(),
+            lm_eval_seeds(),
+            unscored_left_out(loaded.tasks.values(), lm.unscored),
+        ):
             evaluated = evaluate(
                 lm=lm,
                 task_dict={"tasks": dict(loaded.tasks), "groups": dict(loaded.groups)},
@@ -146,7 +156,7 @@ def run_tasks(
         log.warning("%s: %d prompts were cut on the left to fit %d tokens", task_name, count, lm.max_length)
     samples = evaluated.pop("samples")
     results = {**evaluated, **_about(tracker, lm, limit, samples)}
-    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing)
+    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies)
 
 
 @contextmanager

@@ -154,6 +154,7 @@ def _written(row: Row) -> dict[str, Any]:
         "formated_input": row.prompt[0].content if row.prompt else None,
         "id": row.item_id,
         "response": reply.text,
+        **({} if reply.thought is None else {"reasoning_content": reply.thought}),
         **judged,
         "unscored": {"reason": failure.reason, "detail": failure.detail} if failure else None,
     }

@@ -252,11 +252,14 @@ def _facts(
 
 
 def _draw(answer: Mapping[str, Any]) -> Draw:
-    texts, reasons = answer["choices"][0]["turns"], answer.get("unscored")
+    choice, reasons = answer["choices"][0], answer.get("unscored")
+    texts, thoughts = choice["turns"], choice.get("reasoning_content")
     replies = []
-    for text, reason in zip_longest(texts, reasons[: len(texts)] if isinstance(reasons, list) else ()):
+    columns = [known[: len(texts)] if isinstance(known, list) else () for known in (reasons, thoughts)]
+    for text, reason, thought in zip_longest(texts, *columns):
         answered = reason is None and isinstance(text, str) and text != FASTCHAT_FAILED_TEXT
-        replies.append(Reply(text) if answered else Reply(unscored=peer_files.recorded_reason(reason)))
+        known_thought = thought if isinstance(thought, str) else None
+        replies.append(Reply(text, known_thought) if answered else Reply(unscored=peer_files.recorded_reason(reason)))
     return Draw(tuple(replies))
 
 
@@ -315,12 +318,14 @@ def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str
 def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
     replies = row.replies or (Reply(unscored=Unscored("no_answer")),) * len(TURNS)
     texts = [FASTCHAT_FAILED_TEXT if reply.text is None else reply.text for reply in replies]
+    known = [reply.thought for reply in replies]
+    thoughts = {} if not any(known) else {"reasoning_content": known}
     identity = "\x1f".join([row.item_id, model, *texts]).encode("utf-8", "surrogatepass")
     return {
         "question_id": _recorded_id(row),
         "answer_id": hashlib.sha256(identity).hexdigest()[:22],
         "model_id": model,
-        "choices": [{"index": 0, "turns": texts}],
+        "choices": [{"index": 0, "turns": texts, **thoughts}],
         "tstamp": now,
         "unscored": [None if reply.unscored is None else reply.unscored.reason for reply in replies],
     }

@@ -111,7 +111,7 @@ class MtBench(Suite):
         first = await _ask(model, [first_user], item, 1, options)
         if isinstance(first, Unscored):
             return draw_of([first, no_answer(first)])
-        history = [first_user, Message("assistant", first.text), second_user]
+        history = [first_user, Message("assistant", first.text, thought=first.thought), second_user]
         return draw_of([first, await _ask(model, history, item, 2, options)])
 
     async def judge(self, item: Item, draw: Draw, loaded: Loaded, judge: Chat, options: SuiteOptions) -> list[Verdict]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from evalsuite.errors import DataError, UsageError
-from evalsuite.records.rows import Header
+from evalsuite.records.rows import Header, Row
 from evalsuite.results.folder import unscored_share
 from evalsuite.suites.harness.peer import result_rows, write_results, written_samples
 from evalsuite.suites.harness.run import HarnessResult, load_tasks, run_tasks
@@ -261,7 +262,16 @@ def test_the_export_gives_the_same_scores_back(result: WholeRun, tmp_path: Path)
     assert OPENLLM.score_recorded(tmp_path, MINI) == json.loads(json.dumps(scores_of(result)))
     recorded_run = OPENLLM.read_peer(tmp_path, MINI)
     assert scores_of(result) == OPENLLM.score(recorded_run.header, recorded_run.rows)
-    assert list(recorded_run.rows) == list(result.rows)
+    assert list(recorded_run.rows) == [without_counts(row) for row in result.rows]
+
+
+def without_counts(row: Row) -> Row:
+    """A row as lm-eval's samples hold it: they have no token counts."""
+    draws = [
+        replace(draw, turns=tuple(replace(reply, prompt_tokens=0, answer_tokens=0) for reply in draw.turns))
+        for draw in row.draws
+    ]
+    return replace(row, draws=tuple(draws))
 
 
 def test_lm_evals_own_table_reads_the_export(result: WholeRun, tmp_path: Path) -> None:

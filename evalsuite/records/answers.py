@@ -1,0 +1,73 @@
+"""How answers ended: cut at their bound, thoughts closed from outside, loops, and tokens; pure, from the rows of a run.
+
+A loop is the same run of words until the bound (``judges.thoughts.is_loop``). It looks like thinking, or like a long
+answer, so it is counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from evalsuite.records.rows import Reply, Row
+from judges.thoughts import is_loop
+
+
+def replies_of(rows: Iterable[Row]) -> list[Reply]:
+    """Return all written answers of rows; choices of log-likelihood items are none."""
+    return [reply for row in rows for draw in row.draws for reply in draw.turns if reply.text is not None]
+
+
+def ends_in_loop(reply: Reply) -> bool:
+    """Whether an answer that was cut, or its closed thought, repeats itself up to its bound."""
+    is_cut = reply.finish == "length" and reply.text is not None and is_loop(reply.text)
+    return is_cut or (reply.thought_closed and reply.thought is not None and is_loop(reply.thought))
+
+
+def answer_figures(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Return counts and mean tokens of the written answers; None where there are none.
+
+    {"n", "cut", "loops", "answer_tokens"} and, where the model thought, {"thoughts", "closed", "short",
+    "thought_tokens"}: how many answers had a thought, how many thoughts were closed from outside, and for how many the
+    context left less than the budget. Token counts are means over the answers that have them.
+    """
+    replies = replies_of(rows)
+    if not replies:
+        return None
+    thoughts = [reply for reply in replies if reply.thought is not None]
+    counts: dict[str, Any] = {
+        "n": len(replies),
+        "cut": sum(reply.finish == "length" for reply in replies),
+        "loops": sum(map(ends_in_loop, replies)),
+        "answer_tokens": _mean([reply.answer_tokens for reply in replies]),
+    }
+    if thoughts:
+        counts |= {
+            "thoughts": len(thoughts),
+            "closed": sum(reply.thought_closed for reply in thoughts),
+            "short": sum(reply.thought_short for reply in thoughts),
+            "thought_tokens": _mean([reply.thought_tokens for reply in thoughts]),
+        }
+    return counts
+
+
+def _mean(counts: Sequence[int]) -> float | None:
+    # Imported answers have no counts.
+    known = [count for count in counts if count]
+    return round(fmean(known), 1) if known else None
+
+
+def how_answers_ended(suite: str, counts: dict[str, Any]) -> str:
+    """Say in one line what a reader must know of a suite's answers; "" where all ended by themselves."""
+    n = counts["n"]
+    said = []
+    if counts.get("cut"):
+        said.append(f"{counts['cut']} of {n} answers were cut at their bound")
+    if counts.get("closed"):
+        said.append(f"{counts['closed']} of {counts['thoughts']} thoughts were closed")
+    if counts.get("short"):
+        said.append(f"{counts['short']} had less room than the budget")
+    if counts.get("loops"):
+        said.append(f"{counts['loops']} ended in a loop")
+    return f"{suite}: {', '.join(said)}" if said else ""

@@ -1,0 +1,264 @@
+"""How a model thinks, settled once before anything starts: its style, on or off, and its budget.
+
+The chat template and the tokenizer tell it; ``--thinking`` and ``--reasoning-style`` override them. Prompts are written
+here and not by the server, so a thought has a budget of its own, the answer keeps its benchmark's bound, and thinking
+is switched off the way the template does it or, without a switch, by a closed, empty thought.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.errors import CheckpointError, UsageError, unknown
+from evalsuite.serving.chat_format import ChatFormat
+from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
+from judges.thoughts import STYLES, Style
+from judges.types import Message
+
+_SWITCHES = ("enable_thinking", "thinking")
+"""The variables by which chat templates switch thinking on and off."""
+_HELLO = [Message("user", "Hello")]
+_THOUGHT, _ANSWER = "\ue000thought\ue001", "\ue000answer\ue001"
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """How one model thinks.
+
+    ``style`` is None for a model that is not known to think, and ``found`` says where the style was found. ``mode`` is
+    what was asked for. ``budget`` and ``cap`` are in tokens: a thought is asked up to ``cap`` and cut at ``budget``
+    (they differ in a sweep, whose budgets share one thought). ``opening`` and ``closing`` are what the template writes
+    around a thought. ``is_opened`` says that the prompt ends in an open one, so that every answer begins in it, and
+    ``is_off`` that the template closes it unless thinking is switched on. ``on`` and ``off`` are the template with
+    thinking and without.
+    """
+
+    style: Style | None = None
+    found: str = ""
+    mode: str = "auto"
+    budget: int = DEFAULT_BUDGET
+    cap: int = DEFAULT_BUDGET
+    closes: bool = True
+    sampling: str = "auto"
+    max_answer_tokens: int | None = None
+    effort: str | None = None
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    opening: str = ""
+    closing: str = ""
+    is_opened: bool = False
+    is_off: bool = False
+    on: ChatFormat | None = None
+    off: ChatFormat | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def thinks(self) -> bool:
+        """Whether thoughts are asked for."""
+        return self.style is not None and self.mode != "off" and not self.is_off
+
+    @property
+    def after_thought(self) -> str:
+        """What the template writes between the end mark and the answer."""
+        return "" if self.style is None else self.closing.rpartition(self.style.end)[2]
+
+    def document(self) -> dict[str, Any]:
+        """Return what scores.json and the manifest say."""
+        described = {
+            "thinking": self.mode,
+            "thinks": self.thinks,
+            "style": None if self.style is None else self.style.name,
+            "found": self.found or None,
+            "budget": self.budget,
+            "closes": self.closes,
+            "sampling": self.sampling,
+        }
+        further = {
+            "max_answer_tokens": self.max_answer_tokens,
+            "reasoning_effort": self.effort,
+            "chat_template_kwargs": dict(self.template_args),
+        }
+        return described | {name: value for name, value in further.items() if value}
+
+
+NO_REASONING = Reasoning()
+"""A model that is not known to think, with the default settings."""
+
+
+def settle(checkpoint: Checkpoint, serve: ServeConfig, chat_format: ChatFormat | None) -> Reasoning:
+    """Return how a model thinks; ``chat_format`` is None for a server that writes the prompts itself.
+
+    Raises UsageError for a style or budget that does not fit the model, CheckpointError for a template that fails.
+    """
+    asked = Reasoning(
+        mode=serve.thinking,
+        budget=serve.budget,
+        cap=max(serve.thinking_budget),
+        closes=serve.close_thinking,
+        sampling=serve.sampling,
+        max_answer_tokens=serve.max_answer_tokens,
+        effort=serve.reasoning_effort,
+        template_args=serve.template_args,
+    )
+    style = _given_style(serve)
+    if chat_format is None or chat_format.source is None:
+        return replace(asked, style=style, found="--reasoning-style" if style else "")
+    args = {**asked.template_args, **({"reasoning_effort": asked.effort} if asked.effort else {})}
+    base = replace(chat_format, template_args={**chat_format.template_args, **args})
+    base.render(_HELLO)
+    found = "--reasoning-style"
+    if style is None:
+        style, found = _found_style(checkpoint, base)
+    else:
+        _require_marks(style, base, checkpoint)
+    notes = [
+        f"the chat template of {checkpoint.name} does not use {name}"
+        for name in args
+        if not re.search(rf"\b{re.escape(name)}\b", base.template or "")
+    ]
+    if style is None:
+        if asked.mode == "on":
+            raise UsageError(
+                f"--thinking on: neither the chat template nor the tokenizer of {checkpoint.name} tells how it marks "
+                f"a thought; pass --reasoning-style, one of {', '.join(STYLES)}"
+            )
+        return replace(asked, on=base, off=base, notes=tuple(notes))
+    _check_room(asked, serve, checkpoint)
+    return _written(replace(asked, style=style, found=found, notes=tuple(notes)), style, base)
+
+
+def _given_style(serve: ServeConfig) -> Style | None:
+    if serve.reasoning_style is None:
+        return None
+    if serve.reasoning_style not in STYLES:
+        raise UsageError(unknown("reasoning style", serve.reasoning_style, STYLES))
+    return STYLES[serve.reasoning_style]
+
+
+def _found_style(checkpoint: Checkpoint, chat_format: ChatFormat) -> tuple[Style | None, str]:
+    """Return the style and where it was found: training record, chat template, or tokens of the tokenizer's own."""
+    recorded = (checkpoint.training or {}).get("reasoning_style")
+    if isinstance(recorded, str) and recorded in STYLES:
+        return STYLES[recorded], "the record of its training"
+    template = chat_format.template or ""
+    for name in ("qwen3", "mistral", "seed_oss", "cohere_command3", "openai_gptoss"):
+        style = STYLES[name]
+        # Of gpt-oss's marks, which are several messages, the first token is enough.
+        if style.start in template or style.end in template:
+            is_switched = any(switch in template for switch in _SWITCHES)
+            return STYLES["deepseek_r1"] if name == "qwen3" and not is_switched else style, "its chat template"
+    tokens = _own_tokens(chat_format)
+    for style in STYLES.values():
+        if {style.start, style.end} <= tokens:
+            return style, "the tokens of its tokenizer"
+    return None, ""
+
+
+def _own_tokens(chat_format: ChatFormat) -> set[str]:
+    return {str(token) for token in chat_format.tokenizer.get_added_vocab()}
+
+
+def _require_marks(style: Style, chat_format: ChatFormat, checkpoint: Checkpoint) -> None:
+    if not style.is_special:
+        return
+    tokens = _own_tokens(chat_format)
+    marks = re.findall(r"<\|[^|]*\|>|<[^<>]*>|\[[^\]]*\]", style.start + style.end)
+    if missing := [mark for mark in dict.fromkeys(marks) if mark not in tokens]:
+        raise UsageError(
+            f"--reasoning-style {style.name}: the tokenizer of {checkpoint.name} has no token {missing[0]}; "
+            "leave the option out to find the style, or give another"
+        )
+
+
+def _check_room(reasoning: Reasoning, serve: ServeConfig, checkpoint: Checkpoint) -> None:
+    """Refuse a budget that was asked for and leaves nothing of the context; a default one is cut per item."""
+    length = serve.max_model_len or checkpoint.context_length
+    if length is not None and "thinking_budget" in serve.model_fields_set and reasoning.cap >= length:
+        raise UsageError(
+            f"--thinking-budget {reasoning.cap} leaves no room for prompt and answer in the {length} tokens of context "
+            f"of {checkpoint.name}; give a smaller one" + ("" if serve.max_model_len is None else " or --max-model-len")
+        )
+
+
+def _written(reasoning: Reasoning, style: Style, base: ChatFormat) -> Reasoning:
+    """Find out from the template what it writes around a thought, and how it switches thinking on and off."""
+    own = set(base.tokenizer.get_added_vocab())
+    base = replace(base, marks=tuple(mark for mark in (style.start, style.end) if mark in own))
+    switch = next((name for name in _SWITCHES if _switches(base, name)), "")
+    on = _with_args(base, {switch: True} if switch and reasoning.mode == "on" else {})
+    off = _with_args(base, {switch: False} if switch else {})
+    opening, closing = _around_thought(on, style)
+    prompt, silent, notes = on.render(_HELLO), off.render(_HELLO), list(reasoning.notes)
+    is_opened, is_off = _ends_in(prompt, style.start), _ends_in(prompt, style.end)
+    if _ends_in(silent, style.start):
+        off = replace(off, generation_suffix=closing)
+    elif not switch and not _ends_in(silent, style.end):
+        off = replace(off, generation_suffix=opening + closing)
+    if off.generation_suffix and reasoning.mode == "off":
+        notes.append("the chat template has no switch for thinking: a closed, empty thought is written")
+    if reasoning.mode == "on" and not is_opened:
+        on, is_opened, is_off = replace(on, generation_suffix=opening), True, False
+    return replace(
+        reasoning,
+        opening=opening,
+        closing=closing,
+        is_opened=is_opened,
+        is_off=is_off,
+        on=on,
+        off=off,
+        notes=tuple(notes),
+    )
+
+
+def _with_args(chat_format: ChatFormat, args: Mapping[str, Any]) -> ChatFormat:
+    return replace(chat_format, template_args={**chat_format.template_args, **args})
+
+
+def _switches(chat_format: ChatFormat, name: str) -> bool:
+    """Whether a template writes another prompt with ``name`` off than on."""
+    if not re.search(rf"\b{name}\b", chat_format.template or ""):
+        return False
+    try:
+        texts = [_with_args(chat_format, {name: value}).render(_HELLO) for value in (False, True)]
+    except CheckpointError:
+        return False
+    return texts[0] != texts[1]
+
+
+def _around_thought(chat_format: ChatFormat, style: Style) -> tuple[str, str]:
+    """Return what a template writes before and after the thought of its last turn.
+
+    The usual marks and line breaks where it writes no thought.
+    """
+    usual = f"{style.start}\n", f"\n{style.end}\n\n"
+    if style.name == "openai_gptoss":
+        usual = style.start, style.end
+    try:
+        text = chat_format.render([*_HELLO, Message("assistant", _ANSWER, thought=_THOUGHT)], closed=True)
+    except CheckpointError:
+        return usual
+    before, thought, rest = text.partition(_THOUGHT)
+    after, answer, _ = rest.partition(_ANSWER)
+    at = before.rfind(style.start)
+    if not (thought and answer) or at < 0 or style.end not in after:
+        return usual
+    return before[at:], after
+
+
+def _ends_in(prompt: str, mark: str) -> bool:
+    """Whether a mark ends the assistant's header, but for blanks."""
+    return prompt.rstrip().endswith(mark.rstrip())
+
+
+def described(reasonings: Iterable[tuple[str, Reasoning]]) -> list[str]:
+    """Return a line per model that says how it thinks, for models that may."""
+    lines = []
+    for name, one in reasonings:
+        if one.style is not None:
+            how = f"thinks, up to {one.budget:,} tokens" if one.thinks else "does not think"
+            lines.append(f"{name} {how} ({one.style.name}, from {one.found}; --thinking {one.mode})")
+        lines += one.notes
+    return lines
