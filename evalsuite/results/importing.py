@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ import evalsuite
 from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import reading_recorded
-from evalsuite.records.files import encoded, records_path, write_records
+from evalsuite.records.files import RecordsFile, encoded, records_path, write_records
 from evalsuite.records.rows import Header, Row
 from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
 from evalsuite.results.folder import entry_of, folders_of, model_folder, stored_manifest, stored_scores, write_results
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_suite
+from evalsuite.suites.types import Recorded
 from evalsuite.text import well_formed
 
 _RECORDED_BY, _NOT_RECORDED = "recorded by ", "not recorded"
@@ -93,6 +94,23 @@ class _Import:
     judge: str | None
     header: Header
     rows: Sequence[Row]
+    files: str = ""
+    """The names of the files that were joined: an earlier import's and this one."""
+
+    @property
+    def is_joined(self) -> bool:
+        return bool(self.files)
+
+    def _joined(self, folder: Path, file: str) -> _Import:
+        """Return this import with the parts of the earlier one in ``folder``; raises UsageError where both have one."""
+        earlier = RecordsFile(records_path(folder, self.spec.key))
+        both = self.spec.suite.joined(Recorded(earlier.header, earlier.rows()), Recorded(self.header, self.rows))
+        if both is None:
+            raise UsageError(
+                f"{folder} holds another import of {self.spec.key}; pass --fresh to replace it, or another --model"
+            )
+        names = [name for name in (*file.split(", "), self.source.name) if name]
+        return replace(self, header=both.header, rows=both.rows, files=", ".join(dict.fromkeys(names)))
 
     @cached_property
     def sha256(self) -> str:
@@ -107,9 +125,10 @@ class _Import:
         key, suite = self.spec.key, self.spec.suite
         folder = _folder(self.results, self.model, self.sha256)
         stored, manifest = stored_scores(folder), stored_manifest(folder)
-        earlier = entry_of(manifest, key).recorded.get("sha256")
-        if earlier not in (None, self.sha256) and records_path(folder, key).is_file() and not fresh:
-            raise UsageError(f"{folder} holds another import of {key}; pass --fresh to replace it, or another --model")
+        recorded = entry_of(manifest, key).recorded
+        is_other = recorded.get("sha256") not in (None, self.sha256) and records_path(folder, key).is_file()
+        if is_other and not fresh and not self.is_joined:
+            return self._joined(folder, str(recorded.get("file", ""))).write(fresh=False)
         limit = None if self.options.data == "mini" else suite.recorded_limit(self.header, self.rows)
         if stored is not None and (stored.data, stored.limit) != (self.options.data, limit):
             raise UsageError(
@@ -120,7 +139,7 @@ class _Import:
         entry = SuiteEntry(
             options={**self.options.model_dump(mode="json"), **self.header.options},
             data_pins={},
-            recorded={"file": self.source.name, "sha256": self.sha256},
+            recorded={"file": self.files or self.source.name, "sha256": self.sha256},
         )
         manifest = Manifest(
             schema=1,
@@ -131,7 +150,11 @@ class _Import:
             suites={**manifest.suites, key: entry},
         )
         with _staging(self.results) as staging:
+            if self.is_joined:
+                shutil.copytree(folder / key, staging / key)
             suite.copy_peer(self.source, self.header, staging / key, self.model)
+            if self.is_joined:
+                suite.write_peer(self.header, self.rows, staging / key, model=self.model, judge=self.judge)
             write_records(records_path(folder, key), self.header, self.rows)
             _replace(folder / key, staging / key)
         write_results(folder, scores, manifest)

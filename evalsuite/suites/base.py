@@ -267,6 +267,13 @@ class Suite(abc.ABC):
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: B027
         """Write the benchmark's own files into ``folder`` (results/<model>/<key>/)."""
 
+    def joined(self, earlier: Recorded, later: Recorded) -> Recorded | None:  # noqa: ARG002
+        """Return two recorded results as one, where the later one adds parts to the earlier; None where it does not.
+
+        Raises UsageError where the parts were measured differently.
+        """
+        return None
+
     def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: B027
         """Copy what ``read_peer`` read of a model from ``source`` into ``folder``, with all its fields."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -17,8 +18,9 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from evalsuite.errors import DataError, plain_fault
-from evalsuite.files import parse_json, read_json, without_nan, write_json, write_jsonl
+from evalsuite.files import iter_lines, parse_json, plain_name, read_json, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Row
+from evalsuite.suites.harness import merging
 from evalsuite.suites.harness.rows import (
     is_protected,
     sample_row,
@@ -138,12 +140,65 @@ def _json_ready(value: Mapping[str, Any]) -> dict[str, Any]:
     return ready
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read an lm-eval results document: the file, or the newest in a folder (:func:`results_file`).
+@dataclass(frozen=True)
+class Recording:
+    """The results documents of a file or a folder as one, and where its tasks' samples are.
 
-    NaN and infinities are None. Raises DataError for one that is not lm-eval's, with the faulty field.
+    ``files`` has the tasks that were taken from each document; None for the newest one, which gives all of its own.
     """
-    file = results_file(path)
+
+    document: dict[str, Any]
+    files: Mapping[Path, frozenset[str] | None]
+
+    def samples(self, is_wanted: Callable[[str], bool], *, warn: bool = True) -> dict[str, Path]:
+        """Return the samples of the wanted tasks by task, as :func:`samples_of` finds them."""
+        found: dict[str, Path] = {}
+        for file, tasks in self.files.items():
+            taken = partial(_is_taken, is_wanted, tasks)
+            found = {**samples_of(file, taken, warn=warn), **found}
+        return found
+
+
+def read_recording(path: Path) -> Recording:
+    """Read an lm-eval results document, or those of a folder (:func:`results_files`): lm-eval writes one a run.
+
+    Of a task that several hold, the newest counts; what is taken from where, and what is left out, is logged. NaN and
+    infinities are None. Raises DataError for a newest one that is not lm-eval's, or files of several models.
+    """
+    newest, *others = results_files(path)
+    document = read_results(newest)
+    older: dict[Path, dict[str, Any]] = {}
+    said = []
+    for file in others:
+        try:
+            older[file] = read_results(file)
+        except DataError as error:
+            # An unreadable older file does not disqualify the newest.
+            said.append(str(error))
+    _refuse_several_models(path, {newest: document, **older})
+    files: dict[Path, frozenset[str] | None] = {newest: None}
+    for file, one in older.items():
+        if fault := merging.difference(document, one):
+            said.append(f"{file.name} is left out: it has {fault}")
+            continue
+        document, added, stale = merging.joined(document, one)
+        if added:
+            files[file] = frozenset(added)
+        taken = ", ".join(merging.top_tasks(one, added)) or "nothing"
+        said.append(
+            f"{taken} from {file.name}" + (f", without {', '.join(stale)} (run again in part)" if stale else "")
+        )
+    if said:
+        log.warning("%s holds %d results files; read: %s; %s", path, len(others) + 1, newest.name, "; ".join(said))
+    return Recording(document, files)
+
+
+def _is_taken(is_wanted: Callable[[str], bool], tasks: frozenset[str] | None, task: str) -> bool:
+    return is_wanted(task) and (tasks is None or task in tasks)
+
+
+def read_results(file: Path) -> dict[str, Any]:
+    """Read one results document; raises DataError for one that is not lm-eval's, with the faulty field."""
     document: dict[str, Any] = without_nan(read_json(file))
     try:
         groups = msgspec.convert(document, _Document).group_subtasks
@@ -158,36 +213,31 @@ def read_results(path: Path) -> dict[str, Any]:
     return document
 
 
-def results_file(path: Path) -> Path:
-    """Return the results document that ``path`` means: itself, or the newest results*.json or *_<date>.json in it.
+def results_files(path: Path) -> list[Path]:
+    """Return the results documents that ``path`` means, newest first: itself, or all results*.json or *_<date>.json.
 
     "Newest" goes by the date that lm-eval writes into the name, else by the file's time. Raises DataError where there
-    is none, or where the folder holds results of several models.
+    is none.
     """
     if path.is_file():
-        return path
+        return [path]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; give lm-eval's results*.json or the folder that holds it")
     # With a file's name as --output_path, lm-eval puts the date behind that name.
-    files = sorted(file for file in path.rglob("*.json") if file.name.startswith("results") or _date_of(file))
+    found = [file for file in path.rglob("*.json*") if plain_name(file).endswith(".json")]
+    files = [file for file in found if file.name.startswith("results") or _date_of(file)]
     if not files:
         raise DataError(f"{path} holds no results*.json; give the folder that lm_eval --output_path wrote to")
-    if len(files) > 1:
-        _refuse_several_models(path, files)
-    dated = {date: file for file in files if (date := _date_of(file))}
-    return dated[max(dated)] if dated else max(files, key=lambda file: file.stat().st_mtime)
+    return sorted(files, key=lambda file: (_date_of(file) or "", file.stat().st_mtime, file.name), reverse=True)
 
 
-def _refuse_several_models(folder: Path, files: Sequence[Path]) -> None:
+def _refuse_several_models(folder: Path, documents: Mapping[Path, Mapping[str, Any]]) -> None:
     """Raise DataError where files are about different models: the newest would stand for all of them."""
     folders: dict[str, Path] = {}
-    for file in files:
-        # An unreadable older file does not disqualify the newest, which is read again with all checks.
-        with suppress(DataError):
-            document = read_json(file)
-            name = document.get("model_name") if isinstance(document, dict) else None
-            if isinstance(name, str) and name:
-                folders.setdefault(name, file.parent)
+    for file, document in documents.items():
+        name = document.get("model_name")
+        if isinstance(name, str) and name:
+            folders.setdefault(name, file.parent)
     if len(folders) > 1:
         example = next(iter(folders.values()))
         raise DataError(
@@ -227,7 +277,7 @@ def recorded_limit(document: Mapping[str, Any]) -> tuple[int | None, float | Non
 
 def _date_of(file: Path) -> str | None:
     """Return the date in the name of a results document, which its samples share; None where it has none."""
-    match = _DATED.fullmatch(file.name)
+    match = _DATED.fullmatch(plain_name(file))
     return match[1] if match else None
 
 
@@ -237,7 +287,7 @@ def samples_of(file: Path, is_wanted: Callable[[str], bool], *, warn: bool = Tru
     A document whose name has no date has the samples without one, as evalsuite writes them, or else was renamed: then
     the samples are its own where they are all of one date. With ``warn`` a warning says that none beside it fits.
     """
-    matches = [(path, _SAMPLES.fullmatch(path.name)) for path in sorted(file.parent.glob("samples_*.jsonl"))]
+    matches = [(path, _SAMPLES.fullmatch(plain_name(path))) for path in sorted(file.parent.glob("samples_*.jsonl*"))]
     beside = [(path, match["task"], match["date"]) for path, match in matches if match and is_wanted(match["task"])]
     date, dates = _date_of(file), {date for _, _, date in beside}
     if date is None and len(dates) == 1:
@@ -264,29 +314,21 @@ def read_rows(path: Path, part: str, *, protected: bool) -> list[Row]:
     return with_missing_marks({row.item_id: row for row in rows}.values())
 
 
-def copy_results(file: Path, is_wanted: Callable[[str], bool], folder: Path) -> None:
-    """Write a results document and its samples as results.json and samples_<task>.jsonl; GPQA's without text."""
-    document = read_results(file)
-    write_json(folder / "results.json", document)
-    for task, path in samples_of(file, is_wanted, warn=False).items():
-        kept = without_text if is_protected(document, task) else dict
+def copy_results(recording: Recording, is_wanted: Callable[[str], bool], folder: Path) -> None:
+    """Write a recording as results.json and samples_<task>.jsonl; GPQA's without text."""
+    write_json(folder / "results.json", recording.document)
+    for task, path in recording.samples(is_wanted, warn=False).items():
+        kept = without_text if is_protected(recording.document, task) else dict
         write_jsonl(folder / f"samples_{task}.jsonl", map(kept, _converted(path, _decoded)))
 
 
 def _converted(path: Path, convert: Callable[[bytes], _RowT]) -> Iterator[_RowT]:
     """Yield the samples of a file; raises DataError with the line of one that cannot be converted."""
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    if line.strip():
-                        yield convert(line)
-                except (msgspec.MsgspecError, KeyError, ValueError, RecursionError) as error:
-                    raise DataError(
-                        f"{path} line {number} is not a sample of lm-eval ({plain_fault(error)})"
-                    ) from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    for number, line in iter_lines(path):
+        try:
+            yield convert(line)
+        except (msgspec.MsgspecError, KeyError, ValueError, RecursionError) as error:
+            raise DataError(f"{path} line {number} is not a sample of lm-eval ({plain_fault(error)})") from error
 
 
 def _decoded(line: bytes) -> dict[str, Any]:

@@ -28,12 +28,13 @@ from evalsuite.suites.figures import (
     shown_error,
     unscored_text,
 )
-from evalsuite.suites.harness import peer
+from evalsuite.suites.harness import merging, peer
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
 from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
 from evalsuite.suites.harness.scores import (
     TaskFigure,
     document_counts,
+    leaf_tasks,
     main_figure,
     task_figures,
     task_rows,
@@ -138,16 +139,17 @@ class LmEvalSuite(Suite):
         return super().protocol_text(name, value)
 
     def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
-        """Read lm-eval's results*.json (the file, or the newest in a folder) with the samples beside it.
+        """Read lm-eval's results*.json (the file, or those of a folder as one) with the samples beside it.
 
         With ``options.parts`` the others are left out. Raises DataError when nothing can be read.
         """
-        header = self._recorded_header(path, options)
+        recording = peer.read_recording(path)
+        header = self._recorded_header(path, recording.document, options)
         limit, share = peer.recorded_limit(header.document)
         known = options.model_dump(mode="json") | {"limit": limit, "limit_fraction": share or 0}
         settings = _template_settings(header.document)
         known |= settings if "chat_template" in header.document else dict.fromkeys(settings)
-        samples = peer.samples_of(peer.results_file(path), partial(self._is_recorded, header))
+        samples = recording.samples(partial(self._is_recorded, header))
         rows = [
             row
             for task, part in self.row_parts(samples).items()
@@ -155,20 +157,40 @@ class LmEvalSuite(Suite):
         ]
         return Recorded(msgspec.structs.replace(header, n_items=len(rows), options=known), rows)
 
+    def joined(self, earlier: Recorded, later: Recorded) -> Recorded | None:
+        """Add tasks to recorded ones; None where a task has other figures in the two."""
+        old, new = as_object(earlier.header.document), as_object(later.header.document)
+        if fault := merging.difference(old, new):
+            raise UsageError(f"these results have {fault}; import them under another --model")
+        rows = as_object(old.get("results"))
+        common = [task for task in new["results"] if task in rows and leaf_tasks(new, task) == (task,)]
+        if any(rows[task] != new["results"][task] for task in common):
+            return None
+        parts = {row.part for row in later.rows}
+        chosen = [header.options.get("parts") or () for header in (earlier.header, later.header)]
+        header = msgspec.structs.replace(
+            later.header,
+            document=merging.joined(new, old).document,
+            missing={part: why for part, why in later.header.missing.items() if part in earlier.header.missing},
+            options={**later.header.options, "parts": sorted({*chosen[0], *chosen[1]}) if all(chosen) else []},
+        )
+        both = [*(row for row in earlier.rows if row.part not in parts), *later.rows]
+        return Recorded(msgspec.structs.replace(header, n_items=len(both)), both)
+
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
         """Write the results document alone: lm-eval's samples hold more than the rows."""
         write_json(folder / "results.json", header.document)
 
     def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:  # noqa: ARG002
-        peer.copy_results(peer.results_file(source), partial(self._is_recorded, header), folder)
+        peer.copy_results(peer.read_recording(source), partial(self._is_recorded, header), folder)
 
     def recorded_limit(self, header: Header, rows: Sequence[Row]) -> int | None:  # noqa: ARG002
         return peer.recorded_limit(header.document)[0]
 
     def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
-        return self.score(self._recorded_header(path, options), ())
+        return self.score(self._recorded_header(path, peer.read_recording(path).document, options), ())
 
-    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
+    def _recorded_header(self, path: Path, document: dict[str, Any], options: SuiteOptions) -> Header:
         """Return a header with the document, as far as ``options`` ask for it; raises DataError."""
         raise NotImplementedError
 
@@ -216,8 +238,7 @@ class LmEvalTasks(LmEvalSuite):
         documents = document_counts(header.document, peer.notes_of(header.document)[1])
         return {"tasks": task_rows(header.document), "documents": documents, "unscored": documents["unscored"]}
 
-    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
-        document = peer.read_results(path)
+    def _recorded_header(self, path: Path, document: dict[str, Any], options: SuiteOptions) -> Header:
         for task in options.parts:
             if task not in document["results"]:
                 raise DataError(f"{path}: {unknown('task', task, list(document['results']))}")

@@ -126,8 +126,8 @@ class OpenLLM(LmEvalSuite):
         normalized = {name: number(part.get("normalized")) for name, part in parts.items()}
         return {"paper": raw, "nine": raw, "leaderboard_v2": normalized}
 
-    def _recorded_header(self, path: Path, options: SuiteOptions) -> Header:
-        document, chosen = peer.read_results(path), self._chosen(options)
+    def _recorded_header(self, path: Path, document: dict[str, Any], options: SuiteOptions) -> Header:
+        chosen = self._chosen(options)
         if not any(recorded_task(document, part) for part in chosen):
             raise DataError(
                 f"{path} holds no figure of openllm ({', '.join(document['results']) or 'it is empty'}); "

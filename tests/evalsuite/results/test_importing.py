@@ -16,11 +16,12 @@ from evalsuite.assets import hub_datasets, wheels
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, write_json, write_jsonl
+from evalsuite.records.files import RecordsFile
 from evalsuite.report.build import build_report
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.importing import import_results
 from evalsuite.results.reading import read_results_folder
-from evalsuite.suites.harness.peer import results_file
+from evalsuite.suites.harness.peer import results_files
 from tests.evalsuite.assets_env import empty_machine
 
 runner = CliRunner()
@@ -134,6 +135,83 @@ def ifeval_samples(folder: Path, day: int, doc_hash: str) -> Path:
     return path
 
 
+def bbh_results(folder: Path, day: int, score: float = 0.5, **more: Any) -> Path:
+    """Write results on BBH's group of two tasks, each with one sample."""
+    tasks = ["leaderboard_bbh_a", "leaderboard_bbh_b"]
+    rows = {task: {"acc_norm,none": score} for task in ["leaderboard_bbh", *tasks]}
+    counts = {task: {"effective": 1, "original": 1} for task in tasks}
+    path = lm_eval_results(
+        folder, day, results=rows, group_subtasks={"leaderboard_bbh": tasks}, **{"n-samples": counts}, **more
+    )
+    for task in tasks:
+        row = {"doc_id": 0, "doc": {"q": task}, "target": "", "doc_hash": f"{day}", "acc_norm": score}
+        write_jsonl(folder / f"samples_{task}_{STAMP.format(day=day)}.jsonl", [row])
+    return path
+
+
+def test_dated_files_with_other_tasks_are_read_as_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "lm/org__A"
+    bbh_results(folder, 1, 0.9), lm_eval_results(folder, 2), bbh_results(folder, 3)
+    ifeval_samples(folder, 2, "i")
+    target, scores = import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    openllm = scores.suites["openllm"]
+    assert (openllm["bbh"]["score"], openllm["ifeval"]["score"]) == (0.5, 0.3)
+    assert openllm["bbh"]["n"] == 2
+    assert sorted(path.name for path in (target / "openllm").glob("samples*")) == [
+        "samples_leaderboard_bbh_a.jsonl",
+        "samples_leaderboard_bbh_b.jsonl",
+        "samples_leaderboard_ifeval.jsonl",
+    ]
+    assert json.loads((target / "openllm/samples_leaderboard_bbh_a.jsonl").read_text())["doc_hash"] == "3"
+    assert "holds 3 results files; read: results_2024-09-03" in caplog.text
+    assert "leaderboard_ifeval from results_2024-09-02" in caplog.text
+    assert "nothing from results_2024-09-01" in caplog.text
+
+
+def test_a_file_of_another_setting_is_left_out_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lm_eval_results(tmp_path / "lm", 1, config={"limit": 10})
+    bbh_results(tmp_path / "lm", 2)
+    _, scores = import_results("openllm", tmp_path / "lm", "A", tmp_path / "results")
+    assert scores.suites["openllm"]["ifeval"] is None
+    assert "is left out: it has limit 10 instead of None" in caplog.text
+
+
+def test_a_group_whose_task_was_run_again_is_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bbh_results(tmp_path / "lm", 1)
+    lm_eval_results(tmp_path / "lm", 2, results={"leaderboard_bbh_a": {"acc_norm,none": 0.1}})
+
+    done = runner.invoke(app, ["score", "lm_eval", "--from", str(tmp_path / "lm"), "--json"])
+    tasks = json.loads(done.stdout)["tasks"]
+    assert {name: row["acc_norm,none"] for name, row in tasks.items()} == {
+        "leaderboard_bbh_a": 0.1,
+        "leaderboard_bbh_b": 0.5,
+    }
+    assert "without leaderboard_bbh (run again in part)" in caplog.text
+
+
+def test_a_second_import_adds_its_parts(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    ifeval = lm_eval_results(tmp_path / "one", 1)
+    ifeval_samples(tmp_path / "one", 1, "i")
+    import_results("openllm", ifeval, "A", results)
+    for _ in range(2):
+        folder, scores = import_results("openllm", bbh_results(tmp_path / "two", 2), "A", results)
+        openllm = scores.suites["openllm"]
+        assert (openllm["bbh"]["score"], openllm["ifeval"]["score"]) == (0.5, 0.3)
+        assert len(list((folder / "openllm").glob("samples*"))) == 3
+    recorded = read_json(folder / "manifest.json")["suites"]["openllm"]["recorded"]["file"]
+    assert recorded == f"results_{STAMP.format(day=1)}.json, results_{STAMP.format(day=2)}.json"
+    again, parts = CliRunner().invoke(app, ["score", "openllm", "--from", str(folder / "openllm"), "--json"]), openllm
+    assert json.loads(again.stdout) == parts
+    assert len(RecordsFile(folder / "records/openllm.jsonl").rows()) == 3
+    other = bbh_results(tmp_path / "three", 3, 0.6)
+    with pytest.raises(UsageError, match="holds another import of openllm; pass --fresh"):
+        import_results("openllm", other, "A", results)
+    limited = lm_eval_results(tmp_path / "four", 4, config={"limit": 5}, results={"leaderboard_musr": {}})
+    with pytest.raises(UsageError, match="these results have limit 5 instead of None"):
+        import_results("openllm", limited, "A", results)
+
+
 def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
     lm_eval_results(tmp_path / "lm/org__A", 1)
     lm_eval_results(tmp_path / "lm/org__B", 2, model_name="org/B")
@@ -173,7 +251,7 @@ def test_samples_come_along_whatever_the_results_file_is_called(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, days: Sequence[int | None], kept: str | None
 ) -> None:
     source = lm_eval_results(tmp_path / "lm").rename(tmp_path / "lm" / name.format(day=1))
-    assert results_file(source.parent) == source
+    assert results_files(source.parent) == [source]
     for day in days:
         path = ifeval_samples(tmp_path / "lm", day or 9, str(day))
         if day is None:
