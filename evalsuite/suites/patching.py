@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -14,8 +13,8 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def patched(module: ModuleType, **names: Any) -> Iterator[None]:
-    """Set attributes of ``module`` within a block and restore or remove them afterwards; one thread at a time."""
+def patched(module: object, **names: Any) -> Iterator[None]:
+    """Set attributes of a module within a block and restore or remove them afterwards; one thread at a time."""
     with _LOCK, mock.patch.multiple(module, create=True, **names):
         yield
 

@@ -77,7 +77,7 @@ def _notes(newer: Any, older: Any, added: list[str]) -> dict[str, Any]:
             **{task: one for task, one in (older.get(name) or {}).items() if task in added},
             **(newer.get(name) or {}),
         }
-        for name in ("unscored", "truncated")
+        for name in ("unscored", "truncated", "late")
     }
 
 

@@ -70,7 +70,7 @@ class _Document(msgspec.Struct):
 
 def results_document(result: HarnessResult) -> dict[str, Any]:
     """Return lm-eval's results document with evalsuite's notes, JSON-ready."""
-    notes = {"missing": result.missing, "unscored": result.unscored, "truncated": result.truncated}
+    notes = {"missing": result.missing, "unscored": result.unscored, "truncated": result.truncated, "late": result.late}
     return _json_ready({**result.results, "evalsuite": notes})
 
 

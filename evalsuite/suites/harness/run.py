@@ -20,6 +20,7 @@ from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.records.rows import Reply
 from evalsuite.serving.continuations import TokenServer
+from evalsuite.suites.harness.scoring import repeatable
 from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
 
@@ -59,7 +60,7 @@ class HarnessResult:
     ``results`` is lm-eval's results document without samples; ``samples`` its samples by task;
     ``unscored`` counts, by task and reason, the documents that are left out of every metric;
     ``truncated`` counts, by task, the requests whose prompt was cut on the left; ``replies`` says how each written
-    answer ended, as ``EvalsuiteLM.replies``.
+    answer ended, as ``EvalsuiteLM.replies``; ``late`` counts the documents whose scorer ran into its time limit twice.
     """
 
     results: Mapping[str, Any]
@@ -68,6 +69,7 @@ class HarnessResult:
     truncated: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     replies: Replies = field(default_factory=dict)
+    late: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoaded:
@@ -132,11 +134,13 @@ def run_tasks(
     for task in loaded.tasks.values():
         task.set_fewshot_seed(seed=OTHER_SEED)
     try:
+        tasks = loaded.tasks.values()
         with (
             lm.told_output_types(),
             quiet_harness(),
             lm_eval_seeds(),
-            unscored_left_out(loaded.tasks.values(), lm.unscored),
+            unscored_left_out(tasks, lm.unscored),
+            repeatable(tasks) as late,
         ):
             evaluated = evaluate(
                 lm=lm,
@@ -154,9 +158,11 @@ def run_tasks(
     truncated = dict(+lm.truncated)
     for task_name, count in sorted(truncated.items()):
         log.warning("%s: %d prompts were cut on the left to fit %d tokens", task_name, count, lm.max_length)
+    for task_name, count in sorted((+late).items()):
+        log.warning("%s: the scorer ran into its time limit on %d answers; they count as wrong", task_name, count)
     samples = evaluated.pop("samples")
     results = {**evaluated, **_about(tracker, lm, limit, samples)}
-    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies)
+    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies, dict(+late))
 
 
 @contextmanager

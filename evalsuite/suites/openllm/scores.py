@@ -83,8 +83,9 @@ def part_scores(
     ``missing`` gives the reason for parts that were not run, ``unscored`` the documents left out by task and reason.
     Each part is {"score" (0-1), "stderr", "n" (documents that count), "normalized" (0-100), "unscored": {reason:
     documents}}, MuSR also "mean_of_subtasks" (the paper's figure; lm-eval weighs by size) and IFEval
-    "inst_level_strict_acc"; a part without a figure is None, with its reason under "unscored". "tasks" holds every row
-    of the document, and "documents" counts those of all tasks, including those of a part of which none was answered.
+    "inst_level_strict_acc"; "late" counts the answers on which the scorer ran into its time limit. A part
+    without a figure is None, with its reason under "unscored". "tasks" holds every row of the document, and
+    "documents" counts those of all tasks, including those of a part of which none was answered.
     Rule for chance: huggingface.co/docs/leaderboards/open_llm_leaderboard/normalization.
     """
     scores: Scores = {}
@@ -139,6 +140,9 @@ def _part_scores(
         "normalized": _mean(above_chance) if part.has_choices else normalized(score, 0.0),
         "unscored": summed_counts(unscored.get(leaf, {}) for leaf in leaves),
     }
+    late = (results.get("evalsuite") or {}).get("late") or {}
+    if n_late := sum(late.get(leaf, 0) for leaf in leaves):
+        figures["late"] = n_late
     if part.name == "musr":
         figures["mean_of_subtasks"] = _mean(by_leaf.values())
     if part.name == "ifeval":

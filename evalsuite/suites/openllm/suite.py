@@ -164,6 +164,7 @@ class OpenLLM(LmEvalSuite):
                     shown(figures.get("normalized"), 1),
                     str(figures.get("n", DASH)),
                     unscored_text(figures.get("unscored")),
+                    f"{figures['late']} at the scorer's time limit, counted as wrong" if figures.get("late") else "",
                 )
             elif (reason := str(reasons.get(name, ""))) != NOT_ASKED:
                 yield Line(part.title, DASH, note=reason)
