@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,13 @@ def common_schema(files: Sequence[Path], schemas: Sequence[Any]) -> Any:
         ) from error
 
 
-def parquet_batches(files: Sequence[Path], counts: Sequence[int], start: int, n_rows: int) -> Iterator[Any]:
-    """Yield Arrow batches of ``n_rows`` from row ``start`` on; row groups before it are not read."""
+def parquet_batches(
+    files: Sequence[Path], counts: Sequence[int], start: int, n_rows: int, read: Collection[str] | None = None
+) -> Iterator[Any]:
+    """Yield Arrow batches of ``n_rows`` from row ``start`` on, of the columns ``read`` only.
+
+    Row groups before ``start`` are not read.
+    """
     for file, count in zip(files, counts, strict=True):
         if start >= count:
             start -= count
@@ -88,7 +93,8 @@ def parquet_batches(files: Sequence[Path], counts: Sequence[int], start: int, n_
         try:
             with pq.ParquetFile(file) as opened:
                 groups, skip = _groups_from(opened.metadata, start)
-                for batch in opened.iter_batches(batch_size=n_rows, row_groups=groups):
+                columns = None if read is None else [name for name in opened.schema_arrow.names if name in read]
+                for batch in opened.iter_batches(batch_size=n_rows, row_groups=groups, columns=columns):
                     if skip < batch.num_rows:
                         yield batch.slice(skip)
                     skip = max(0, skip - batch.num_rows)

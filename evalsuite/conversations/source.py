@@ -10,7 +10,7 @@ Only a .json list and a suite's prompts are held in memory as a whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,15 +65,18 @@ class Rows:
         return self.starting_at(0)
 
 
-def open_source(spec: str) -> Rows:
-    """Open the source given by ``spec``; raises DataError if it is not found or cannot be read."""
+def open_source(spec: str, read: Collection[str] | None = None) -> Rows:
+    """Open the source given by ``spec``; raises DataError if it is not found or cannot be read.
+
+    ``read`` names the columns that the caller looks at, so that others in Parquet files are not decoded.
+    """
     from evalsuite.suites.registry import prompt_suites, suites
 
     if spec in prompt_suites():
         return _suite(spec)
     path = Path(spec).expanduser()
     if exists(path):
-        return _files(spec, path)
+        return _files(spec, path, read)
     if spec.partition(":")[0] in suites():
         raise DataError(f"suite {spec} cannot be used as a source of prompts; give one of {', '.join(prompt_suites())}")
     match = _HUB.fullmatch(spec)
@@ -85,7 +88,7 @@ def open_source(spec: str) -> Rows:
     return Rows(spec, "hub", repo.columns, repo.n_rows, repo.fingerprint, lambda: repo.schema, repo.starting_at)
 
 
-def _files(spec: str, path: Path) -> Rows:
+def _files(spec: str, path: Path, read_columns: Collection[str] | None) -> Rows:
     files = find_files(path)
     fingerprint = files_sha256(files)
     if files[0].suffix == ".parquet":
@@ -93,7 +96,7 @@ def _files(spec: str, path: Path) -> Rows:
         columns = tuple(dict.fromkeys(name for schema in schemas for name in schema.names))
 
         def parquet_rows(start: int) -> Iterator[dict[str, Any]]:
-            for batch in parquet_batches(files, counts, start, _BATCH_ROWS):
+            for batch in parquet_batches(files, counts, start, _BATCH_ROWS, read_columns):
                 yield from batch.to_pylist()
 
         return Rows(

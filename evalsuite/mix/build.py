@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.contamination.measure import Meter, Tally, load_meter, shares_of
 from evalsuite.contamination.prompts import is_here
@@ -86,18 +87,37 @@ def build_mix(
     _check_folder(out)
     meter = _meter(contamination, progress)
     count_tokens, tokenizer = (None, None) if recipe.mix.tokenizer is None else tokenizer_counter(recipe.mix.tokenizer)
-    selector = Selector(recipe.mix.duplicates, recipe.seed, meter if contamination.drop else None, progress)
-    chosen = [
-        selector.choose(source, members, asked, count_tokens)
-        for source, members, asked in zip(recipe.mix.sources, streams, recipe.mix.asked(), strict=True)
-    ]
     with _replacing(out) as folder:
+        chosen = _choose(
+            recipe, recipe.mix, streams, count_tokens, meter if contamination.drop else None, progress, folder
+        )
         document = _write(recipe, chosen, folder, count_tokens, meter, progress)
         document |= {"tokenizer": tokenizer, "identity": identity}
         if document["contamination_detail"] is not None:
             document["contamination_detail"]["dropped"] = contamination.drop
         write_json(folder / DOCUMENT, document)
     return document
+
+
+def _choose(
+    recipe: Recipe,
+    mix: Mix,
+    streams: Sequence[tuple[Stream, ...]],
+    count_tokens: TokenCount | None,
+    meter: Meter | None,
+    progress: Progress,
+    folder: Path,
+) -> list[Chosen]:
+    """Draw every source's conversations; temporary files are written beside ``folder``."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        selector = Selector(mix.duplicates, recipe.seed, meter, progress, Path(scratch))
+        try:
+            return [
+                selector.choose(source, members, asked, count_tokens)
+                for source, members, asked in zip(mix.sources, streams, mix.asked(), strict=True)
+            ]
+        finally:
+            selector.close()
 
 
 def _open_all(mix: Mix) -> list[tuple[Stream, ...]]:
@@ -170,35 +190,37 @@ def _drawn_rows(
     recipe: Recipe, chosen: Sequence[Chosen], progress: Progress
 ) -> Iterator[tuple[int, Chosen, Stream, Any]]:
     """Yield (position in the mix, source, member, conversation) for every drawn row, in the sources' order."""
-    positions = _positions(recipe, chosen)
-    for number, one in enumerate(chosen):
-        for member, stream in enumerate(one.streams):
-            wanted = one.rows[member]
-            for row, conversation in stream.conversations(progress, f"writing {one.source.name}"):
-                if row in wanted:
-                    if isinstance(conversation, Unscored):
-                        raise DataError(f"{stream.rows.spec} changed while it was read; build the mix again")
-                    yield positions[number, member, row], one, stream, conversation
+    positions = iter(_positions(recipe, chosen))
+    for one in chosen:
+        for drawn, stream in zip(one.drawn, one.streams, strict=True):
+            places = next(positions)
+            wanted = np.zeros(int(drawn.rows.max(initial=-1)) + 1, dtype=np.bool_)
+            wanted[drawn.rows] = True
+            at = 0
+            for row, conversation in stream.conversations(progress, f"writing {one.source.name}", wanted):
+                if isinstance(conversation, Unscored):
+                    raise DataError(f"{stream.rows.spec} changed while it was read; build the mix again")
+                while at < len(drawn.rows) and drawn.rows[at] == row:
+                    yield int(places[at]), one, stream, conversation
+                    at += 1
 
 
-def _positions(recipe: Recipe, chosen: Sequence[Chosen]) -> dict[tuple[int, int, int], int]:
-    """Return every drawn row's position in the mix: by rank if shuffled, else by source and order of drawing."""
-    drawn = [
-        (number, order, key, member, row)
-        for number, one in enumerate(chosen)
-        for member, rows in enumerate(one.rows)
-        for row, (key, order) in rows.items()
-    ]
-    drawn.sort(key=lambda each: each[:2])
+def _positions(recipe: Recipe, chosen: Sequence[Chosen]) -> list[NDArray[np.int64]]:
+    """Return every drawn row's position in the mix, per member: by rank if shuffled, else by source and order."""
+    drawn = [(number, rows) for number, one in enumerate(chosen) for rows in one.drawn]
+    numbers = np.concatenate([np.full(len(rows.rows), number) for number, rows in drawn])
+    orders = np.concatenate([rows.orders for _, rows in drawn])
+    places: tuple[NDArray[Any], ...] = (orders, numbers)
     if recipe.mix is not None and recipe.mix.shuffle:
-        keys = np.array([each[2] for each in drawn], dtype=np.uint64)
-        drawn = [drawn[i] for i in np.argsort(ranks(keys, recipe.seed, "shuffle"), kind="stable")]
-    return {(number, member, row): position for position, (number, _, _, member, row) in enumerate(drawn)}
+        places = (orders, numbers, ranks(np.concatenate([rows.keys for _, rows in drawn]), recipe.seed, "shuffle"))
+    positions = np.empty(len(orders), dtype=np.int64)
+    positions[np.lexsort(places)] = np.arange(len(orders))
+    return np.split(positions, np.cumsum([len(rows.rows) for _, rows in drawn])[:-1])
 
 
 def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
     """Return the figures of a source in mix.json: asked, available, taken, and all other rows by rule."""
-    members = zip(one.streams, one.pools, one.repeated, one.rows, strict=True)
+    members = zip(one.streams, one.pools, one.repeated, one.drawn, strict=True)
     return {
         "name": one.source.name,
         "asked": one.asked,
@@ -215,9 +237,9 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
                 "n_rows": pool.n_rows,
                 "dropped": {**pool.dropped, **({"duplicate": repeated} if repeated else {})},
                 "changed": pool.changed,
-                "taken": len(rows),
+                "taken": len(drawn.rows),
             }
-            for stream, pool, repeated, rows in members
+            for stream, pool, repeated, drawn in members
         ],
         "n_messages": counts.messages,
         "characters": counts.characters,

@@ -1,52 +1,239 @@
-"""Near-duplicates: texts whose word 5-grams overlap, found by MinHash and locality-sensitive hashing (rensa)."""
+"""Near-duplicates: texts whose n-grams overlap, found by MinHash bands and checked by their true Jaccard similarity.
+
+MinHash (library rensa) and locality-sensitive hashing only propose pairs: their bands are wide enough to find almost
+every pair at the threshold. Each proposal is then checked on the n-grams themselves, so the similarity has no error.
+Band keys and n-grams are kept in files, not in memory.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from rensa import RMinHash, RMinHashDeduplicator
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash
 
-SHINGLE_WORDS = 5
 PERMUTATIONS = 128
-_SEED = 42  # the only one that rensa's deduplicator accepts
-_MIN_WORDS = 3
+RECALL = 0.985
+"""The share of pairs exactly at the threshold that the bands propose; more similar pairs are proposed more often."""
+
+MAX_PROPOSALS = 256
+"""How many texts one is compared with, those with most bands in common first."""
+
+_SEED = 42
+_MIN_TOKENS = 3
+_MIX = 0x9E3779B97F4A7C15
+_MERGE = 4
+# Scripts without spaces between words: Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
+_UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_TOKEN = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
 
 
-def sketch_of(text: str) -> Any | None:
-    """Return the MinHash sketch (128 slots, 512 bytes) of a plain text's word 5-grams.
+def plain(text: str) -> str:
+    """Return a text with case, white space and composed marks normalised, for comparison.
 
-    None for a text of fewer than three words, which is too short to compare; one shorter than five
-    words is a single shingle.
+    Characters that only look similar stay different: 2³ is not 23.
     """
-    words = text.split()
-    if len(words) < _MIN_WORDS:
-        return None
-    last = max(len(words) - SHINGLE_WORDS, 0)
-    sketch = RMinHash(num_perm=PERMUTATIONS, seed=_SEED)
-    sketch.update([" ".join(words[start : start + SHINGLE_WORDS]) for start in range(last + 1)])
-    return sketch
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+
+def tokens_of(text: str) -> list[str]:
+    """Split a plain text at white space, and where words are not separated by spaces into single characters.
+
+    >>> tokens_of("two words, 河流 and สวัส")
+    ['two', 'words,', '河', '流', 'and', 'ส', 'ว', 'ั', 'ส']
+    """
+    return _TOKEN.findall(text)
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """Return (bands, rows per band) for a threshold: as selective as ``RECALL`` allows, then as few as it allows.
+
+    Two texts of Jaccard similarity s share a band of r rows with probability s^r, one of b with 1 - (1 - s^r)^b.
+    """
+    for rows in range(PERMUTATIONS, 0, -1):
+        missed = 1 - threshold**rows
+        for bands in range(1, PERMUTATIONS // rows + 1):
+            if missed**bands <= 1 - RECALL:
+                return bands, rows
+    return PERMUTATIONS, 1
 
 
 class NearDuplicates:
-    """The sketches of all conversations taken so far, across sources.
+    """Texts of which those that were added are found again by similar ones.
 
-    ``threshold`` is the minimum Jaccard similarity of duplicates. It is estimated from the sketches
-    (standard error about 0.04 at 0.8), and LSH candidates are checked against the estimate.
+    ``threshold`` is the smallest Jaccard similarity of the sets of n-grams (``ngram`` tokens) at which two texts are
+    near-duplicates. A text gets a number when it is sketched.
     """
 
-    def __init__(self, threshold: float) -> None:
-        self._index = RMinHashDeduplicator(threshold=threshold, num_perm=PERMUTATIONS, use_lsh=True)
-        self._count = 0
+    def __init__(self, threshold: float, ngram: int, folder: Path) -> None:
+        """``folder`` receives the files; delete it with this object."""
+        self._threshold, self._ngram = threshold, ngram
+        self._bands, self._rows = bands_for(threshold)
+        self._keys = (folder / "keys").open("w+b")
+        self._grams = (folder / "grams").open("w+b")
+        self._runs = _Runs(folder)
+        self._starts, self._sizes = array("Q"), array("L")
+        self._written = 0
+        self._recent: dict[int, list[int]] = {}
+        self._added: list[int] = []
+        self._proposed: dict[int, Counter[int]] = {}
+        self._discarded: set[int] = set()
 
-    def contains(self, sketch: Any | None) -> bool:
-        """Return whether a near-duplicate was added before."""
-        return sketch is not None and bool(self._index.is_duplicate(f"?{self._count}", sketch))
+    def sketch(self, texts: Sequence[str]) -> list[int]:
+        """Number texts for comparison; -1 for a text of fewer than three tokens, which is too short to compare."""
+        tokens = [tokens_of(plain(text)) for text in texts]
+        usable = [row for row, each in enumerate(tokens) if len(each) >= _MIN_TOKENS]
+        numbers = [-1] * len(texts)
+        if not usable:
+            return numbers
+        grams = [_grams(np.array(row, dtype=np.uint64), self._ngram) for row in _hashed(tokens, usable)]
+        for row, own in zip(usable, grams, strict=True):
+            numbers[row] = len(self._starts)
+            self._starts.append(self._written)
+            self._sizes.append(len(own))
+            self._written += len(own)
+            self._grams.write((own >> np.uint64(32)).astype(np.uint32).tobytes())
+        offsets = np.cumsum([0, *map(len, grams)]).astype(np.uint64)
+        digests = RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(grams), offsets, PERMUTATIONS, _SEED)
+        self._keys.write(self._band_keys(np.array(digests.to_rows(), dtype=np.uint64)).tobytes())
+        return numbers
 
-    def matches(self, sketch: Any) -> list[int]:
-        """Return the numbers of the added sketches, counted from 0, that are near-duplicates."""
-        return [int(number) for number in self._index.get_duplicates(sketch)]
+    def _band_keys(self, digests: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Return a 64-bit key per text and band; keys of different bands differ."""
+        keys = np.tile(np.arange(self._bands, dtype=np.uint64), (len(digests), 1))
+        with np.errstate(over="ignore"):
+            for row in range(self._rows):
+                # Multiplication only carries upwards: the upper bits come down before the next row.
+                keys = (keys ^ digests[:, row : self._bands * self._rows : self._rows]) * np.uint64(_MIX)
+                keys ^= keys >> np.uint64(29)
+        return keys
 
-    def add(self, sketch: Any | None) -> None:
-        if sketch is not None:
-            self._index.add(str(self._count), sketch)
-            self._count += 1
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Look up all numbers that are asked for next at once, which is much faster than one by one."""
+        self._runs.add(self._keys_of(self._added), self._added)
+        self._recent, self._added = {}, []
+        wanted = [number for number in numbers if number >= 0]
+        self._proposed = defaultdict(Counter)
+        for index, found in self._runs.find(self._keys_of(wanted)):
+            self._proposed[wanted[index // self._bands]][found] += 1
+
+    def matches(self, number: int) -> list[int]:
+        """Return the added texts that are near-duplicates of a text, in the order of adding."""
+        if number < 0:
+            return []
+        shared = Counter(self._proposed.get(number, {}))
+        for key in self._keys_of([number]).tolist():
+            shared.update(self._recent.get(key, ()))
+        if not shared:
+            return []
+        proposals = sorted(shared, key=lambda other: (-shared[other], other))[:MAX_PROPOSALS]
+        own = self._grams_of(number)
+        return sorted(other for other in proposals if other not in self._discarded and self._is_similar(own, other))
+
+    def add(self, number: int) -> None:
+        if number >= 0:
+            self._added.append(number)
+            for key in self._keys_of([number]).tolist():
+                self._recent.setdefault(key, []).append(number)
+
+    def discard(self, numbers: Sequence[int]) -> None:
+        """Forget texts that were added."""
+        self._discarded.update(numbers)
+
+    def close(self) -> None:
+        self._keys.close()
+        self._grams.close()
+
+    def similarity(self, one: int, other: int) -> float:
+        """Return the Jaccard similarity of two sketched texts."""
+        own, its = self._grams_of(one), self._grams_of(other)
+        shared = len(np.intersect1d(own, its, assume_unique=True))
+        return shared / (len(own) + len(its) - shared)
+
+    def _is_similar(self, own: NDArray[np.uint32], other: int) -> bool:
+        sizes = sorted((len(own), self._sizes[other]))
+        if sizes[0] < self._threshold * sizes[1]:
+            return False
+        shared = len(np.intersect1d(own, self._grams_of(other), assume_unique=True))
+        return shared >= self._threshold * (sum(sizes) - shared)
+
+    def _grams_of(self, number: int) -> NDArray[np.uint32]:
+        self._grams.flush()
+        raw = os.pread(self._grams.fileno(), 4 * self._sizes[number], 4 * self._starts[number])
+        return np.frombuffer(raw, dtype=np.uint32)
+
+    def _keys_of(self, numbers: Sequence[int]) -> NDArray[np.uint64]:
+        self._keys.flush()
+        size = 8 * self._bands
+        parts = [os.pread(self._keys.fileno(), size, size * number) for number in numbers]
+        return np.frombuffer(b"".join(parts), dtype=np.uint64)
+
+
+def _hashed(tokens: Sequence[Sequence[str]], rows: Sequence[int]) -> Iterator[list[int]]:
+    yield from RMinHash.hash_token_sets([tokens[row] for row in rows])
+
+
+def _grams(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    """Return the sorted different n-grams of a text as 64-bit numbers; a text shorter than n is a single one."""
+    n = min(n, len(words))
+    with np.errstate(over="ignore"):
+        grams = np.zeros(len(words) - n + 1, dtype=np.uint64)
+        for place in range(n):
+            grams = (grams ^ words[place : len(words) - n + 1 + place]) * np.uint64(_MIX)
+            grams ^= grams >> np.uint64(32)
+    # Different in the 32 bits that are compared.
+    _, first = np.unique(grams >> np.uint64(32), return_index=True)
+    return grams[first]
+
+
+class _Runs:
+    """Sorted band keys with the texts that have them, in a few files that are merged as they grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runs: list[tuple[NDArray[np.uint64], NDArray[np.uint32]]] = []
+        self._n_files = 0
+
+    def add(self, keys: NDArray[np.uint64], numbers: Sequence[int]) -> None:
+        """Add the keys of some texts, as many per text."""
+        if not numbers:
+            return
+        owners = np.repeat(np.array(numbers, dtype=np.uint32), len(keys) // len(numbers))
+        order = np.argsort(keys, kind="stable")
+        keys, owners = keys[order], owners[order]
+        while self._runs and len(self._runs[-1][0]) < _MERGE * len(keys):
+            old_keys, old_owners = self._runs.pop()
+            # Equal keys stay in the order of adding.
+            places = np.searchsorted(old_keys, keys, side="right")
+            keys, owners = np.insert(old_keys, places, keys), np.insert(old_owners, places, owners)
+        self._runs.append((self._kept(keys), self._kept(owners)))
+
+    def _kept(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the values from a file, of which the system keeps in memory what it likes."""
+        path = self._folder / f"run-{self._n_files}"
+        self._n_files += 1
+        values.tofile(path)
+        mapped = np.memmap(path, dtype=values.dtype, mode="r", shape=values.shape)
+        path.unlink()
+        return mapped
+
+    def find(self, keys: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+        """Yield (index of the key, text) for texts that have it, at most ``MAX_PROPOSALS`` of a key and run."""
+        for run_keys, owners in self._runs:
+            first = np.searchsorted(run_keys, keys, side="left")
+            last = np.searchsorted(run_keys, keys, side="right")
+            for index in np.flatnonzero(last > first).tolist():
+                end = min(int(last[index]), int(first[index]) + MAX_PROPOSALS)
+                for owner in owners[first[index] : end].tolist():
+                    yield index, owner

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from evalsuite.assets import demo_checkpoint
 from evalsuite.checkpoint import TOKENIZER_FILES
-from evalsuite.conversations.formats import Conversation, Format, conversation_of, detect_format
+from evalsuite.conversations.formats import READ_COLUMNS, Conversation, Format, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import DataError, first_line
 from evalsuite.fingerprint import files_sha256
+from evalsuite.mix.duplicates import plain
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Filters, Source, Text
 from judges.types import Unscored
@@ -48,12 +48,15 @@ class Stream:
     layout: Format
     dgm: str | None
 
-    def conversations(self, progress: Progress, task: str) -> Iterator[tuple[int, Conversation | Unscored]]:
-        """Yield every row's index and conversation, in the source's order."""
+    def conversations(
+        self, progress: Progress, task: str, wanted: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[int, Conversation | Unscored]]:
+        """Yield every row's index and conversation, in the source's order; of ``wanted`` rows only, if given."""
         progress.begin(task, self.rows.n_rows)
         n_rows = 0
         for index, row in enumerate(self.rows):
-            yield index, conversation_of(row, self.layout)
+            if wanted is None or (index < len(wanted) and wanted[index]):
+                yield index, conversation_of(row, self.layout)
             n_rows = index + 1
             if n_rows % _PROGRESS_EVERY == 0:
                 progress.advance(task, _PROGRESS_EVERY)
@@ -82,7 +85,7 @@ def open_streams(source: Source) -> tuple[Stream, ...]:
     """Open every member of a source; raises DataError for one that cannot be opened or read."""
     streams = []
     for spec, dgm, layout in source.members:
-        rows = open_source(spec)
+        rows = open_source(spec, READ_COLUMNS)
         streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm))
     return tuple(streams)
 
@@ -153,14 +156,6 @@ def failed_rule(conversation: Conversation, filters: Filters, count_tokens: Toke
     if filters.max_tokens is not None and count_tokens is not None and count_tokens(conversation) > filters.max_tokens:
         return "max_tokens"
     return None
-
-
-def plain(text: str) -> str:
-    """Return a text with case, white space and composed marks normalised, for comparison.
-
-    Characters that only look similar stay different: 2³ is not 23.
-    """
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def compared_text(conversation: Conversation, on: Text) -> str:

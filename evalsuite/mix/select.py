@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evalsuite.errors import DataError
 from evalsuite.mix.draw import Candidates, batches, blend_order, candidates_of
-from evalsuite.mix.duplicates import NearDuplicates, sketch_of
+from evalsuite.mix.duplicates import NearDuplicates
 from evalsuite.mix.rows import Pool, Stream, TokenCount, compared_text, scan
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Duplicates, Source
@@ -18,10 +23,24 @@ from judges.types import Unscored
 if TYPE_CHECKING:
     from evalsuite.contamination.measure import Meter
 
+_TOGETHER = 4096
+"""Candidates whose near-duplicates are looked up at once."""
+
+_SKETCHED = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The drawn rows of one member, ascending, each with its key and its number in the order of drawing."""
+
+    rows: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    orders: NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The conversations drawn from one source: ``rows`` maps, per member, row index to (key, order of drawing).
+    """The conversations drawn from one source: ``drawn`` has the rows of each member.
 
     ``refused`` counts, by rule, candidates that were checked and rejected while drawing.
     """
@@ -32,50 +51,46 @@ class Chosen:
     repeated: tuple[int, ...]
     n_available: int
     asked: int | None
-    rows: tuple[Mapping[int, tuple[int, int]], ...]
+    drawn: tuple[Drawn, ...]
     refused: Mapping[str, int]
 
     @property
     def n_taken(self) -> int:
-        return sum(len(rows) for rows in self.rows)
+        return sum(len(drawn.rows) for drawn in self.drawn)
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """The result of checking a row's text: its sketch, and whether it contains a benchmark item."""
+    """What is known of a batch of candidates' texts, by candidate (from the batch's first) and member.
 
-    sketch: Any | None = None
-    contaminated: bool = False
+    ``sketches``: the number by which near-duplicates are found, -1 without one; ``contaminated``: whether it contains a
+    benchmark item.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A candidate's row in one member: the candidate's number and the sketch of its text."""
-
-    candidate: int
-    sketch: Any | None
-
-
-_Offer = dict[int, _Row]
-"""A conversation that can be drawn once: the row of each member that can provide it.
-
-The rows are those of one candidate or of near-duplicates, any of which a member can provide.
-"""
+    sketches: NDArray[np.int64]
+    contaminated: NDArray[np.bool_]
 
 
 class Selector:
     """Draws the sources one after the other; rows of earlier sources are duplicates for later ones.
 
-    With ``meter``, every conversation that contains a benchmark item is rejected.
+    With ``meter``, every conversation that contains a benchmark item is rejected. ``scratch`` receives temporary files.
     """
 
-    def __init__(self, duplicates: Duplicates, seed: int, meter: Meter | None, progress: Progress) -> None:
+    def __init__(
+        self, duplicates: Duplicates, seed: int, meter: Meter | None, progress: Progress, scratch: Path
+    ) -> None:
         self._duplicates = duplicates
         self._seed = seed
         self._meter = meter
         self._progress = progress
-        self._texts: set[int] = set()
-        self._near = NearDuplicates(duplicates.near) if duplicates.near is not None else None
+        self._texts = np.zeros(0, dtype=np.uint64)
+        near = duplicates.near
+        self._near = NearDuplicates(near, duplicates.ngram, scratch) if near is not None else None
+
+    def close(self) -> None:
+        if self._near is not None:
+            self._near.close()
 
     def choose(
         self, source: Source, streams: tuple[Stream, ...], asked: int | None, count_tokens: TokenCount | None
@@ -89,17 +104,17 @@ class Selector:
         pools = tuple(scan(stream, source, on, count_tokens, self._progress) for stream in streams)
         candidates = candidates_of(pools, self._seed, exact=self._duplicates.exact)
         refused: Counter[str] = Counter()
-        drawn = self._draw(source, streams, candidates, asked, refused)
-        rows: list[dict[int, tuple[int, int]]] = [{} for _ in streams]
-        for number, (offer, member) in enumerate(drawn):
-            candidate = offer[member].candidate
-            rows[member][int(candidates.rows[candidate, member])] = (int(candidates.keys[candidate]), number)
-            if self._duplicates.exact:
-                self._texts.add(int(candidates.texts[candidate, member]))
-            if self._near is not None:
-                self._near.add(offer[member].sketch)
+        numbers, members = self._draw(source, streams, candidates, asked, refused)
+        drawn = []
+        for member in range(len(streams)):
+            orders = np.flatnonzero(members == member)
+            rows = candidates.rows[numbers[orders], member]
+            by_row = np.argsort(rows, kind="stable")
+            drawn.append(Drawn(rows[by_row], candidates.keys[numbers[orders]][by_row], orders[by_row]))
+        if self._duplicates.exact:
+            self._texts = np.union1d(self._texts, candidates.texts[numbers, members])
         repeated, n_available, rejected = candidates.repeated, len(candidates), dict(sorted(refused.items()))
-        chosen = Chosen(source, streams, pools, repeated, n_available, asked, tuple(rows), rejected)
+        chosen = Chosen(source, streams, pools, repeated, n_available, asked, tuple(drawn), rejected)
         too_few = chosen.n_taken < (1 if asked is None else asked)
         if too_few and (chosen.n_taken == 0 or not source.allow_fewer):
             raise DataError(_too_few_message(chosen))
@@ -112,115 +127,164 @@ class Selector:
         candidates: Candidates,
         asked: int | None,
         refused: Counter[str],
-    ) -> list[tuple[_Offer, int]]:
-        """Return the drawn offers, each with the member that provides it, in the order of drawing."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the drawn candidates and the member that provides each, in the order of drawing."""
         members = len(streams)
         single = members == 1
-        offers = _Offers(self._duplicates.near, members)
+        offers = _Offers(members)
+        known = np.isin(candidates.texts, self._texts) if self._duplicates.exact else None
         # A blend is allocated from all its candidates, so that a larger draw contains a smaller one.
         for batch in batches(len(candidates), asked if single else None):
-            if single and len(offers.all) == asked:
+            if single and len(offers) == asked:
                 break
             checked = self._check(source, streams, candidates, batch)
             for candidate in batch:
-                if single and len(offers.all) == asked:
+                if single and len(offers) == asked:
                     break
-                if (rule := self._offer(candidates, candidate, checked, offers)) is not None:
+                at = candidate - batch.start
+                if checked is not None and self._near is not None and at % _TOGETHER == 0:
+                    self._near.expect(checked.sketches[at : at + _TOGETHER].ravel().tolist())
+                rule = self._offer(candidates, candidate, known, checked, at, offers)
+                if rule is not None:
                     refused[rule] += 1
         if single:
-            return [(offer, 0) for offer in offers.all]
+            numbers = np.frombuffer(offers.candidates, dtype=np.int64)
+            return numbers, np.zeros(len(numbers), dtype=np.int64)
+        return self._blend(candidates, offers, asked)
+
+    def _blend(
+        self, candidates: Candidates, offers: _Offers, asked: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Allocate a blend's offers to its members, and forget the sketches of what is not drawn."""
+        members = offers.members
+        table = np.frombuffer(offers.candidates, dtype=np.int64).reshape(-1, members)
         # An offer's key is that of its first candidate.
-        keys = (int(candidates.keys[next(iter(offer.values())).candidate]) for offer in offers.all)
-        order = blend_order([(key, tuple(sorted(offer))) for key, offer in zip(keys, offers.all, strict=True)], members)
+        firsts = [next(one for one in row if one >= 0) for row in table.tolist()]
+        owners = [tuple(member for member, one in enumerate(row) if one >= 0) for row in table.tolist()]
+        keys = candidates.keys[firsts].tolist()
+        order = blend_order(list(zip(keys, owners, strict=True)), members)
         # Without a count, a blend is complete rounds only, so that its shares are equal.
         wanted = len(order) // members * members if asked is None else asked
-        return [(offers.all[number], member) for number, member in order[:wanted]]
+        drawn = np.array(order[:wanted], dtype=np.int64).reshape(-1, 2)
+        if self._near is not None:
+            kept = {offers.sketch_of.get((offer, member)) for offer, member in order[:wanted]}
+            self._near.discard([sketch for sketch in offers.sketch_of.values() if sketch not in kept])
+        return table[drawn[:, 0], drawn[:, 1]], drawn[:, 1]
 
     def _offer(
-        self, candidates: Candidates, candidate: int, checked: Mapping[tuple[int, int], _Checked], offers: _Offers
+        self,
+        candidates: Candidates,
+        candidate: int,
+        known: NDArray[np.bool_] | None,
+        checked: _Checked | None,
+        at: int,
+        offers: _Offers,
     ) -> str | None:
         """Offer a candidate with the members that can provide it; return the rule that rejects it if there are none."""
-        new: _Offer = {}
-        similar: _Offer = {}
+        new: dict[int, int] = {}
+        similar: dict[int, set[int]] = {}
         rule = ""
         for member, row in enumerate(candidates.rows[candidate].tolist()):
             if row < 0:
                 continue
-            check = checked.get((member, row), _Checked())
-            if self._duplicates.exact and int(candidates.texts[candidate, member]) in self._texts:
+            sketch = -1 if checked is None else int(checked.sketches[at, member])
+            if known is not None and known[candidate, member]:
                 rule = "duplicate_of_earlier_source"
-            elif check.contaminated:
+            elif checked is not None and checked.contaminated[at, member]:
                 rule = "contaminated"
-            elif self._near is not None and self._near.contains(check.sketch):
+            elif self._near is not None and (matches := self._near.matches(sketch)):
                 rule = "near_duplicate"
-            elif offers.similar_to(check.sketch):
-                rule = "near_duplicate"
-                similar[member] = _Row(candidate, check.sketch)
+                if all(match in offers.offer_of for match in matches):
+                    similar[member] = {offers.offer_of[match] for match in matches}
             else:
-                new[member] = _Row(candidate, check.sketch)
+                new[member] = sketch
         if new:
-            offers.add(new)
-            return None
-        offers.join(similar)
-        return rule
+            offers.add(candidate, new)
+        elif len(resembled := set().union(*similar.values())) == 1:
+            # Rows that resemble several offers are left out, as they would be near-duplicates of the others.
+            new = {member: int(checked.sketches[at, member]) for member in similar} if checked is not None else {}
+            new = offers.join(resembled.pop(), candidate, new)
+            rule = rule or "near_duplicate"
+        if self._near is not None:
+            for sketch in new.values():
+                self._near.add(sketch)
+        return rule if candidate != offers.last else None
 
     def _check(
         self, source: Source, streams: tuple[Stream, ...], candidates: Candidates, batch: range
-    ) -> dict[tuple[int, int], _Checked]:
+    ) -> _Checked | None:
         """Read the rows of a batch of candidates again if their texts are needed."""
         if self._near is None and self._meter is None:
-            return {}
-        checked: dict[tuple[int, int], _Checked] = {}
+            return None
+        checked = _Checked(
+            np.full((len(batch), len(streams)), -1, dtype=np.int64),
+            np.zeros((len(batch), len(streams)), dtype=np.bool_),
+        )
         for member, stream in enumerate(streams):
-            wanted = set(candidates.rows[batch.start : batch.stop, member].tolist())
-            for row, conversation in stream.conversations(self._progress, f"comparing {source.name}"):
-                if row in wanted and not isinstance(conversation, Unscored):
-                    sketch = sketch_of(compared_text(conversation, self._duplicates.on)) if self._near else None
-                    contaminated = bool(self._meter and self._meter.overlaps(conversation))
-                    if sketch is not None or contaminated:
-                        checked[member, row] = _Checked(sketch, contaminated)
+            rows = candidates.rows[batch.start : batch.stop, member]
+            place = np.full(int(rows.max(initial=-1)) + 1, -1, dtype=np.int64)
+            place[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+            places: list[int] = []
+            texts: list[str] = []
+            task = f"comparing {source.name}"
+            for row, conversation in stream.conversations(self._progress, task, place >= 0):
+                if isinstance(conversation, Unscored):
+                    continue
+                places.append(int(place[row]))
+                texts.append(compared_text(conversation, self._duplicates.on))
+                if self._meter is not None:
+                    checked.contaminated[place[row], member] = bool(self._meter.overlaps(conversation))
+                if len(texts) == _SKETCHED:
+                    self._sketch(checked, member, places, texts)
+                    places, texts = [], []
+            self._sketch(checked, member, places, texts)
         return checked
+
+    def _sketch(self, checked: _Checked, member: int, places: Sequence[int], texts: Sequence[str]) -> None:
+        if self._near is not None and texts:
+            checked.sketches[list(places), member] = self._near.sketch(texts)
 
 
 class _Offers:
-    """The offers of a source so far, drawn or not; no row is a near-duplicate of another offer's."""
+    """The offers of a source so far, drawn or not: conversations that can be drawn once, each with its providers.
 
-    def __init__(self, threshold: float | None, members: int) -> None:
-        self.all: list[_Offer] = []
-        # One index per member, as rows of two members in one offer may be near-duplicates.
-        self._near = [] if threshold is None else [NearDuplicates(threshold) for _ in range(members)]
-        self._offer_of: list[list[int]] = [[] for _ in range(members)]
+    ``candidates`` has, for each offer and member, the candidate that the member can provide, or -1; those of one offer
+    are one candidate or near-duplicates of one another.
+    """
 
-    def similar_to(self, sketch: Any | None) -> set[int]:
-        """Return the numbers of the offers with a near-duplicate of a text."""
-        if sketch is None:
-            return set()
-        return {
-            offer_of[number]
-            for near, offer_of in zip(self._near, self._offer_of, strict=False)
-            for number in near.matches(sketch)
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self.candidates = array("q")
+        self.last = -1
+        # In a blend only, where a near-duplicate of another member can stand in.
+        self.offer_of: dict[int, int] = {}
+        self.sketch_of: dict[tuple[int, int], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.candidates) // self.members
+
+    def add(self, candidate: int, sketches: Mapping[int, int]) -> None:
+        """Add an offer of a candidate by the members in ``sketches``."""
+        self.candidates.extend(candidate if member in sketches else -1 for member in range(self.members))
+        self.last = candidate
+        self._note(len(self) - 1, sketches)
+
+    def join(self, offer: int, candidate: int, sketches: Mapping[int, int]) -> dict[int, int]:
+        """Add near-duplicates to the offer that they resemble, for the members it does not have yet; return those."""
+        free = {
+            member: sketch for member, sketch in sketches.items() if self.candidates[offer * self.members + member] < 0
         }
+        for member in free:
+            self.candidates[offer * self.members + member] = candidate
+        self._note(offer, free)
+        return free
 
-    def add(self, rows: _Offer) -> None:
-        self.all.append({})
-        self._put(len(self.all) - 1, rows)
-
-    def join(self, rows: _Offer) -> None:
-        """Add near-duplicates to the offer they resemble, for the members that it does not have yet.
-
-        Rows that resemble several offers are left out, as they would be near-duplicates of the others.
-        """
-        similar = set().union(*(self.similar_to(row.sketch) for row in rows.values()))
-        if len(similar) == 1:
-            (number,) = similar
-            self._put(number, {member: row for member, row in rows.items() if member not in self.all[number]})
-
-    def _put(self, number: int, rows: _Offer) -> None:
-        self.all[number] |= rows
-        for member, row in rows.items():
-            if self._near and row.sketch is not None:
-                self._near[member].add(row.sketch)
-                self._offer_of[member].append(number)
+    def _note(self, offer: int, sketches: Mapping[int, int]) -> None:
+        if self.members > 1:
+            for member, sketch in sketches.items():
+                if sketch >= 0:
+                    self.offer_of[sketch] = offer
+                    self.sketch_of[offer, member] = sketch
 
 
 def _too_few_message(chosen: Chosen) -> str:

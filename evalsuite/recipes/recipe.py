@@ -108,12 +108,13 @@ class Duplicates(Section):
     """What counts as a duplicate within and across sources.
 
     ``exact`` compares texts without regard to case and white space. ``near`` is the Jaccard similarity
-    of word 5-grams, estimated by MinHash, from which on two texts are duplicates. Both look at the whole
-    conversation, or with ``on: prompts`` at the user's turns only.
+    of n-grams (``ngram`` words; characters where a script does not separate words) from which on two texts are
+    duplicates. Both look at the whole conversation, or with ``on: prompts`` at the user's turns only.
     """
 
     exact: bool = True
     near: _Share | None = None
+    ngram: Count = 5
     on: Text = "conversation"
 
     @pydantic.model_validator(mode="before")
