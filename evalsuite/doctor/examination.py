@@ -13,6 +13,7 @@ from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
+from evalsuite.doctor.weights import check_adapter, check_weights
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
@@ -108,7 +109,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
         return []
     serve = _serving(config, use.role)
     needs_chat = any(spec.suite.needs_chat for spec in use.suites)
-    findings = _check_code(checkpoint)
+    findings = [*_check_code(checkpoint), *check_weights(checkpoint), *check_adapter(checkpoint)]
     findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
     if use.is_managed and device is not None:

@@ -87,6 +87,31 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
+        r"((?:vLLM does not (?:yet )?support (?:DoRA|LoRA|init_lora|Activated|layer_rep|block-d|QALoRA)"
+        r"|vLLM only supports modules_to_save|Adapter bias is not supported"
+        r"|LoRA rank \d+ is greater than max_lora_rank|[\w.]+ is unsupported LoRA weight"
+        r"|While loading \S+, expected target modules in)[^\n]{0,160})",
+        "vLLM cannot serve the adapter ({0}); merge it into its base and give the merged folder",
+        True,
+    ),
+    (
+        r"Following weights were not initialized from checkpoint: \{([^}\n]{1,120})",
+        "the checkpoint lacks weights ({0}); save it again",
+        True,
+    ),
+    (
+        r"(\w+ quantization is currently not supported in \w+|The quantization method \w+ is not supported for the "
+        r"current GPU|Unknown quantization method: \w+)",
+        "{0}; serve an unquantised checkpoint, or use a device that this method runs on",
+        True,
+    ),
+    (
+        r"(?:Can't load (?:image|video|feature) ?(?:processor|extractor)|does not appear to have a file named "
+        r"(?:preprocessor|processor)_config)",
+        "the files of its processor are missing (preprocessor_config.json); copy them from the base model",
+        True,
+    ),
+    (
         r"(?:RuntimeError|ValueError|KeyError): (.*(?:size mismatch|not found in|shape).*)",
         "the weights do not fit the config ({0}); save the checkpoint again",
         True,

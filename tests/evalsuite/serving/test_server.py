@@ -101,6 +101,19 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
         ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
         ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),
+        ("ValueError: vLLM does not yet support DoRA.", CheckpointError, "merge it into its base"),
+        ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", CheckpointError, "merge it into its base"),
+        (
+            "ValueError: Following weights were not initialized from checkpoint: {'lm_head.weight'}",
+            CheckpointError,
+            "lacks weights ('lm_head.weight')",
+        ),
+        ("ValueError: bitsandbytes quantization is currently not supported in cpu.", CheckpointError, "unquantised"),
+        (
+            "OSError: Can't load image processor for 'ckpt'. If you were trying to load it from",
+            CheckpointError,
+            "preprocessor_config.json",
+        ),
         ("something nobody has seen before", ServerError, "vLLM exited while starting"),
     ],
 )

@@ -1,0 +1,98 @@
+"""Weights that are no numbers, and adapters that vLLM cannot serve."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from evalsuite.checkpoint import resolve
+from evalsuite.doctor.weights import check_adapter, check_weights
+from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint
+
+ROWS = 258
+LORA = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 4)}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVALSUITE_CACHE", str(tmp_path / "cache"))
+
+
+def model(folder, dtype=torch.float32, **broken):
+    """Write a checkpoint whose weights are ones, but for one value of each tensor in ``broken`` (. is written __)."""
+    write_checkpoint(folder)
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": ROWS, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {name: torch.ones(shape, dtype=dtype) for name, shape in llama_shapes(rows=ROWS).items()}
+    for name, value in broken.items():
+        weights[name.replace("__", ".")].view(-1)[-1] = value
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tensor", ["model__norm__weight", "lm_head__weight", "model__embed_tokens__weight"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_a_fault(tmp_path, dtype, tensor, value):
+    [finding] = check_weights(resolve(str(model(tmp_path / "m", dtype, **{tensor: value}))))
+    assert finding.level == "fault"
+    assert "NaN or infinite values" in finding.message
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn])
+def test_the_largest_and_the_smallest_numbers_are_numbers(tmp_path, dtype):
+    limits = torch.finfo(dtype)
+    folder = model(tmp_path / "m", dtype, model__norm__weight=limits.max, lm_head__weight=limits.tiny)
+    assert check_weights(resolve(str(folder))) == []
+
+
+def adapter(tmp_path, tensors=None, **settings):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    save_file(
+        {name: torch.ones(shape) for name, shape in (tensors or LORA).items()}, folder / "adapter_model.safetensors"
+    )
+    plain = {"base_model_name_or_path": str(model(tmp_path / "base")), "peft_type": "LORA", "r": 8, "lora_alpha": 16}
+    plain |= {"target_modules": ["q_proj"], "bias": "none", "init_lora_weights": True, "modules_to_save": None}
+    (folder / "adapter_config.json").write_text(json.dumps(plain | settings))
+    return resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_rslora": True, "qalora_group_size": 16}, {"rank_pattern": {"q_proj": 64}}]
+)
+def test_a_plain_adapter_is_no_fault_and_vllm_is_not_asked(tmp_path, monkeypatch, settings):
+    monkeypatch.setattr("evalsuite.doctor.weights.subprocess.run", lambda *_, **__: pytest.fail("asked"))
+    assert check_adapter(adapter(tmp_path, **settings)) == []
+
+
+@pytest.mark.parametrize(
+    ("tensors", "settings", "message"),
+    [
+        (None, {"peft_type": "IA3"}, "the type IA3"),
+        ({**LORA, "base_model.model.lm_head.weight": (ROWS, 4)}, {}, "whole weights of its own"),
+        ({**LORA, "base_model.model.model.embed_tokens.base_layer.weight": (ROWS + 1, 4)}, {}, "whole weights"),
+        ({**LORA, "base_model.model.model.embed_tokens.base_layer.weight": (ROWS, 4)}, {}, None),
+    ],
+)
+def test_weights_that_are_no_lora_matrices_are_a_fault(tmp_path, tensors, settings, message):
+    findings = check_adapter(adapter(tmp_path, tensors, **settings))
+    assert [finding.level for finding in findings] == (["fault"] if message else [])
+    assert message is None or (message in findings[0].message and "merge_and_unload" in findings[0].remedy)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM says what it serves")
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"use_dora": True}, "DoRA"), ({"modules_to_save": ["lm_head"]}, "modules_to_save"), ({"r": 1024}, "rank 1024")],
+)
+def test_vllm_says_which_adapters_it_cannot_serve(tmp_path, settings, reason):
+    [finding] = check_adapter(adapter(tmp_path, **settings))
+    assert finding.level == "fault"
+    assert reason in finding.message
+    assert "\n" not in finding.sentence
