@@ -6,7 +6,7 @@ Source: lmarena/arena-hard-auto@196f6b8: gen_judgment.py (prompt, labels), show_
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from judges.templates import fill, judge_template, nonce
 from judges.types import Choice, Message, Unscored
@@ -60,7 +60,10 @@ def game_messages(system: str, template: str, prompt: str, first: str, second: s
     return [Message("system", system), Message("user", fill(template, values))]
 
 
-def own_game_messages(prompt: str, first: str, second: str) -> list[Message]:
-    """Return our own words for a game, where the published ones are not at hand. Template: ``pairwise_labels``."""
-    key = nonce(prompt, first, second)
-    return judge_template("pairwise_labels").messages(question=prompt, answer_a=first, answer_b=second, nonce=key)
+def own_game_messages(
+    questions: Sequence[str], first: Sequence[str], second: Sequence[str], *, criteria: str = "", reference: str = ""
+) -> list[Message]:
+    """Return our own words for a game, one text per turn. Template: ``pairwise_labels``."""
+    texts = {"questions": list(questions), "answers_a": list(first), "answers_b": list(second), "reference": reference}
+    key = nonce(*questions, *first, *second, reference)
+    return judge_template("pairwise_labels").messages(**texts, criteria=criteria, nonce=key)

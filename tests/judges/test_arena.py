@@ -52,6 +52,10 @@ def test_an_answer_cannot_fill_a_place_of_the_prompt():
 
 
 def test_our_own_prompt_delimits_with_a_key_and_names_all_labels():
-    system, user = own_game_messages("q", "one", "two")
+    system, user = own_game_messages(["q"], ["one"], ["two"])
     assert all(f"[[{label}]]" in system.content for label in LABELS)
     assert user.content.index("one") < user.content.index("two")
+    assert "reference answer" not in user.content
+    _, told = own_game_messages(["q"], ["one"], ["two"], criteria="Be brief.", reference="the key")
+    assert "What counts:\nBe brief." in told.content
+    assert "the key" in told.content

@@ -14,8 +14,8 @@ from evalsuite.files import read_objects, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD, answer_text, items_of, token_len, version_of
-from evalsuite.suites.arena_hard.scores import ORDERS
 from evalsuite.suites.base import answer_of
+from evalsuite.suites.games import ORDERS
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.peer_files import Rows
 from evalsuite.suites.types import Recorded

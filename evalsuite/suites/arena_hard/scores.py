@@ -1,194 +1,34 @@
-"""Arena-Hard's figures: the win rate against the baseline, raw and with style control."""
+"""Arena-Hard's figures: the win rate of each category, raw and with style control."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from evalsuite.records.rows import Header, Order, Row, Verdict, replaced
+from evalsuite.records.rows import Header, Row
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD
-from evalsuite.suites.base import answer_of, count_unscored, judged_rows, marked, no_answer
+from evalsuite.suites.base import judged_rows
+from evalsuite.suites.games import Outcome, game_figures, outcomes_of, share_of
 from evalsuite.suites.types import Scores
-from judges.arena import OUTCOMES
-from judges.style_control import (
-    MIN_PROMPTS,
-    Battle,
-    StyleControlled,
-    fit_style_control,
-    style_counts,
-    style_difference,
-)
 from judges.types import Unscored
-
-ORDERS: tuple[Order, Order] = ("ba", "ab")
-"""The two games in their published order: first the baseline is assistant A, then the model."""
-
-PUBLISHED_DRAWS = 100
-PUBLISHED_QUANTILES = (0.05, 0.5, 0.95)
-_MODEL, _BASELINE = "model", "baseline"
-
-
-class Outcome(NamedTuple):
-    """What the model won of one game (0 to 1), and how many games it counts."""
-
-    share: float
-    weight: int
-
-
-def outcome_of(verdict: Verdict) -> Outcome | Unscored:
-    """Return what a game's verdict is worth to the model; a number is the judge's preference for the first answer."""
-    if verdict.unscored is not None:
-        return verdict.unscored
-    if isinstance(verdict.value, int | float):
-        first, weight = float(verdict.value), 1
-    elif verdict.value is not None and verdict.value in OUTCOMES:
-        first, weight = OUTCOMES[verdict.value]
-    else:
-        return Unscored("no_verdict", str(verdict.value))
-    return Outcome(first if verdict.order == "ab" else 1 - first, weight)
-
-
-def outcomes_of(row: Row) -> list[Outcome] | Unscored:
-    """Return both games of a row; if either has no outcome, neither counts, as published."""
-    found: list[Outcome] = []
-    for order in ORDERS:
-        verdict = next((one for one in row.verdicts if one.order == order and one.repeat == 0), None)
-        if verdict is None:
-            return _unjudged(row)
-        outcome = outcome_of(verdict)
-        if isinstance(outcome, Unscored):
-            return outcome
-        found.append(outcome)
-    return found
-
-
-def _unjudged(row: Row) -> Unscored:
-    reply = row.replies[0] if row.replies else None
-    return no_answer(reply.unscored if reply else None) if answer_of(row) is None else Unscored("no_judge")
-
-
-def mark_row(row: Row) -> Row:
-    """Mark an item: ``score`` is the share of its games that the model won, 0 to 1, a strong verdict counting three."""
-    outcomes = outcomes_of(row)
-    if isinstance(outcomes, Unscored):
-        return marked(row, [Unscored(outcomes.reason)], score=None)
-    return replaced(row, marks={"score": (_share(outcomes),)}, unscored=())
-
-
-def _share(outcomes: Sequence[Outcome]) -> float:
-    return sum(one.share * one.weight for one in outcomes) / sum(one.weight for one in outcomes)
 
 
 def score_rows(header: Header, rows: Sequence[Row]) -> Scores:
     """Compute the suite's object: figures of the main category in percent, and of creative writing under its name.
 
-    ``score`` is the mean over games; ``ci95`` resamples prompts. ``sc_score`` is the win rate in equal style
-    (:mod:`judges.style_control`); None with the reason under ``style``. With ``as_published``, ``score`` and
-    ``sc_score`` are the original's mean and median of 100 resamplings of games, and ``quantiles_5_95`` and
-    ``sc_quantiles_5_95`` its quantiles; its style features are centred.
+    Each as :func:`evalsuite.suites.games.game_figures`.
     """
     rows = judged_rows(rows)
     as_published = bool(header.options.get("as_published"))
     creative = [row for row in rows if row.part == CREATIVE]
     main = [row for row in rows if row.part != CREATIVE]
-    scores = _figures(main, as_published=as_published)
+    scores = game_figures(main, as_published=as_published)
     scores["baseline"] = next((str(row.facts["baseline"]) for row in main if row.facts.get("baseline")), None)
     scores["categories"] = _by_category(main)
     if any(row.part == HARD for row in main) or creative:
-        scores[CREATIVE] = _figures(creative, as_published=as_published) if creative else None
+        scores[CREATIVE] = game_figures(creative, as_published=as_published) if creative else None
     if header.missing:
         scores["missing"] = dict(header.missing)
     return scores
-
-
-def _figures(rows: Sequence[Row], *, as_published: bool) -> dict[str, Any]:
-    from judges.statistics import bootstrap_ratio_ci, wilson_ci
-
-    scored = [(row, games) for row in rows if not isinstance(games := outcomes_of(row), Unscored)]
-    unscored = count_unscored(games for row in rows if isinstance(games := outcomes_of(row), Unscored))
-    figures: dict[str, Any] = {"score": None, "stderr": None, "ci95": None}
-    won = [sum(game.share * game.weight for game in games) for _, games in scored]
-    played = [float(sum(game.weight for game in games)) for _, games in scored]
-    if scored:
-        rate = sum(won) / sum(played)
-        interval = bootstrap_ratio_ci(won, played) if len(scored) > 1 else None
-        if interval is None and len(scored) > 1 and rate in (0.0, 1.0):
-            interval = wilson_ci(round(rate) * len(scored), len(scored))
-        figures = {"score": 100 * rate, "stderr": _stderr(won, played), "ci95": _percent(interval)}
-    if scored and as_published:
-        figures |= _published_rate([game for _, games in scored for game in games])
-    figures |= _style_controlled(scored, as_published=as_published)
-    return figures | {"n": len(rows), "n_scored": len(scored), "unscored": unscored}
-
-
-def _stderr(won: Sequence[float], played: Sequence[float]) -> float | None:
-    """Return the standard error in percent of a ratio of sums over prompts (linearised, prompts independent)."""
-    n = len(won)
-    if n < 2:
-        return None
-    rate = sum(won) / sum(played)
-    squares = sum((own - rate * games) ** 2 for own, games in zip(won, played, strict=True))
-    return 100 * math.sqrt(squares * n / (n - 1)) / sum(played)
-
-
-def _percent(interval: Sequence[float] | None) -> list[float] | None:
-    return None if interval is None else [100 * end for end in interval]
-
-
-def _published_rate(games: Sequence[Outcome]) -> dict[str, Any]:
-    """Return the original's mean and 5 and 95 % quantiles of 100 resamplings of games, in percent."""
-    import numpy as np
-
-    shares = np.repeat([game.share for game in games], [game.weight for game in games])
-    rng = np.random.default_rng(0)
-    means = np.array([rng.choice(shares, len(shares)).mean() for _ in range(PUBLISHED_DRAWS)])
-    low, high = np.quantile(means, (PUBLISHED_QUANTILES[0], PUBLISHED_QUANTILES[-1]))
-    return {"score": 100 * float(means.mean()), "quantiles_5_95": [100 * float(low), 100 * float(high)]}
-
-
-def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_published: bool) -> dict[str, Any]:
-    """Return the win rate in equal style with its interval, and the coefficients or why there are none."""
-    style: dict[str, Any] = {"coefficients": None, "centred": as_published, "reason": None}
-    nothing = {"sc_score": None, "sc_ci95": None, "style": style}
-    if not scored:
-        return nothing
-    if any(not row.facts.get("reference") for row, _ in scored):
-        return nothing | {"style": style | {"reason": "the baseline's answers are not on this machine"}}
-    if len(scored) < MIN_PROMPTS:
-        needs = f"style control needs at least {MIN_PROMPTS} judged prompts; these are {len(scored)}"
-        return nothing | {"style": style | {"reason": needs}}
-    fit = fit_style_control(
-        _battles(scored), centred=as_published, by_prompt=not as_published, n_boot=_draws(as_published)
-    )
-    if fit is None:
-        return nothing | {"style": style | {"reason": "one side won every game, or style alone tells every winner"}}
-    figures = {"sc_score": 100 * fit.win_rate(_MODEL, _BASELINE), "sc_ci95": _percent(fit.interval(_MODEL, _BASELINE))}
-    figures |= _published_quantiles(fit) if as_published else {}
-    return figures | {"style": style | {"coefficients": dict(fit.coefficients)}}
-
-
-def _draws(as_published: bool) -> int:
-    return PUBLISHED_DRAWS if as_published else 200
-
-
-def _published_quantiles(fit: StyleControlled) -> dict[str, Any]:
-    quantiles = fit.win_rate_quantiles(_MODEL, _BASELINE, PUBLISHED_QUANTILES)
-    if quantiles is None:
-        return {}
-    low, median, high = quantiles
-    return {"sc_score": 100 * median, "sc_quantiles_5_95": [100 * low, 100 * high]}
-
-
-def _battles(scored: Sequence[tuple[Row, list[Outcome]]]) -> list[Battle]:
-    battles = []
-    for row, games in scored:
-        # Lengths of both answers are counted the same way: as recorded only where both are.
-        own, other = row.facts.get("token_len") or (None, None)
-        baseline = str(row.facts["reference"][0])
-        style = style_difference(style_counts(answer_of(row) or "", own), style_counts(baseline, other))
-        battles += [Battle(_MODEL, _BASELINE, game.share, style, row.item_id, game.weight) for game in games]
-    return battles
 
 
 def _by_category(rows: Sequence[Row]) -> dict[str, float | None]:
@@ -198,10 +38,4 @@ def _by_category(rows: Sequence[Row]) -> dict[str, float | None]:
         games = outcomes_of(row)
         if row.part == HARD and row.facts.get("category") and not isinstance(games, Unscored):
             topics.setdefault(str(row.facts["category"]), []).extend(games)
-    return {topic: 100 * _share(games) for topic, games in sorted(topics.items())}
-
-
-def missing_text(scores: Mapping[str, Any]) -> str:
-    """Say why there is no figure in equal style; "" where there is one."""
-    style = scores.get("style")
-    return str(style.get("reason") or "") if isinstance(style, Mapping) else ""
+    return {topic: 100 * share_of(games) for topic, games in sorted(topics.items())}

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import msgspec
-
 from evalsuite.errors import UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict
 from evalsuite.serving.concurrency import gather_or_cancel
@@ -36,15 +34,15 @@ from evalsuite.suites.arena_hard.assets import (
     question_asset,
     version_of,
 )
-from evalsuite.suites.arena_hard.scores import ORDERS, mark_row, missing_text, score_rows
+from evalsuite.suites.arena_hard.scores import score_rows
 from evalsuite.suites.base import Suite, draw_of, judged_rows, no_answer
 from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
-from evalsuite.suites.judging import reason_then_choose, verdict_of
+from evalsuite.suites.games import ORDERS, game_lines, mark_games, play_game, style_figure
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
-from judges.arena import CHOICES, LEAD_IN, game_messages, own_game_messages, parse_label
+from judges.arena import game_messages, own_game_messages
 from judges.templates import judge_template
 from judges.types import Message, Unscored
 from judges.verdicts import LABELS, TEMPLATES, comparison_prompt, game_from_logprobs, key_of
@@ -142,7 +140,7 @@ class ArenaHard(Suite):
         return list(await gather_or_cancel(games))
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
-        return mark_row(row)
+        return mark_games(row)
 
     def score(self, header: Header, rows: Sequence[Row]) -> Scores:
         prompts = {row.facts.get("judge_prompt") for row in rows} - {None}
@@ -157,7 +155,7 @@ class ArenaHard(Suite):
             says = "win rate against the baseline; percent"
             columns += [
                 column(key, title, says, figure=scored_figure, items=items),
-                column(f"{key}_sc", f"{title} SC", f"{says}, in equal style", figure=_style_controlled, items=items),
+                column(f"{key}_sc", f"{title} SC", f"{says}, in equal style", figure=style_figure, items=items),
             ]
         creative, says = f"{self.name}_{CREATIVE}", "win rate in creative writing; percent"
         items = f"{self.name}/{CREATIVE}"
@@ -167,9 +165,9 @@ class ArenaHard(Suite):
         return columns
 
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
-        yield from _lines(f"{self.titles.get(key, self.title)}, win %", scores)
+        yield from game_lines(f"{self.titles.get(key, self.title)}, win %", scores)
         if isinstance(creative := scores.get(CREATIVE), Mapping):
-            yield from _lines("  creative writing, win %", creative)
+            yield from game_lines("  creative writing, win %", creative)
         elif reason := figures.as_object(scores.get("missing")).get(CREATIVE):
             yield Line("  creative writing", figures.DASH, note=str(reason))
 
@@ -259,14 +257,10 @@ async def _play(
     if options.arena_hard_verdict == "logprobs":
         return await _by_logprobs(order, item["prompt"], first, second, judge)
     if prompts is None:
-        messages = own_game_messages(item["prompt"], first, second)
+        messages = own_game_messages([item["prompt"]], [first], [second])
     else:
         messages = game_messages(prompts.systems[item["category"]], prompts.template, item["prompt"], first, second)
-    sampling = Sampling(max_new_tokens=JUDGMENT_TOKENS[options.data][version], temperature=0.0)
-    judged = await reason_then_choose(judge, messages, sampling, parse_label, LEAD_IN, CHOICES)
-    if isinstance(judged, Unscored) and judged.reason == "no_verdict":
-        return Verdict(order=order, text=judged.detail, unscored=Unscored(judged.reason))
-    return msgspec.structs.replace(verdict_of(judged), order=order)
+    return await play_game(judge, order, messages, JUDGMENT_TOKENS[options.data][version])
 
 
 async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge: Chat) -> Verdict:
@@ -277,28 +271,6 @@ async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge
     if isinstance(game, Unscored):
         return Verdict(order=order, unscored=game)
     return Verdict(value=game.first, order=order, label_logprobs=dict(game.logprobs))
-
-
-def _lines(title: str, scores: Mapping[str, Any]) -> Iterable[Line]:
-    yield Line(
-        title,
-        figures.shown(scores.get("score"), 2),
-        figures.shown_interval(scores.get("ci95"), 2),
-        n=figures.shown_n(scores),
-        unscored=figures.unscored_text(scores.get("unscored")),
-    )
-    yield Line(
-        "  with style control",
-        figures.shown(scores.get("sc_score"), 2),
-        figures.shown_interval(scores.get("sc_ci95"), 2),
-        note=missing_text(scores),
-    )
-
-
-def _style_controlled(scores: Mapping[str, Any]) -> Figure:
-    shown = {**scores, "score": scores.get("sc_score"), "stderr": None, "ci95": scores.get("sc_ci95")}
-    figure = scored_figure(shown)
-    return figure if figure.value is not None else Figure(reason=missing_text(scores) or figure.reason)
 
 
 def _creative(scores: Mapping[str, Any]) -> Figure:
