@@ -134,9 +134,11 @@ class RunConfig(JudgedConfig):
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
-        default_factory=default_suites, json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]"}
+        default_factory=default_suites,
+        json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]|FILE.yaml", "path": True},
     )
-    """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard; repeatable. Known: {suites}."""
+    """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard, or a benchmark of your own in a YAML file;
+    repeatable. Known: {suites}."""
     judge: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """Model in the judge's role (same forms as MODEL); demo judges itself by default."""
     limit: int | None = pydantic.Field(default=None, ge=1)
@@ -362,7 +364,7 @@ def flat_values(config: Config) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, SuiteSpec):
-        return f"{value.name}:{','.join(value.parts)}" if value.parts else value.name
+        return value.file or ":".join(filter(None, (value.name, ",".join(value.parts))))
     if isinstance(value, list | tuple):
         pairs = all(isinstance(one, tuple) and len(one) == 2 for one in value)
         return dict(value) if value and pairs else [_plain(one) for one in value]

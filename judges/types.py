@@ -33,6 +33,7 @@ REASONS: dict[str, str] = {
     "starts_with_assistant": "the conversation starts with an assistant turn",
     "bad_roles": "a turn has an unknown role, or roles do not alternate",
     "malformed_row": "the row does not match its columns",
+    "no_score": "the scoring function gave no score",
 }
 """Every reason an item can be unscored, with its description."""
 

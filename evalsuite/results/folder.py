@@ -12,6 +12,7 @@ from evalsuite.documents import Judged, JudgedEntry, Manifest, Scores, SuiteEntr
 from evalsuite.errors import BusyError, DataError, StoreError, UsageError
 from evalsuite.files import read_json, timestamp, write_json
 from evalsuite.fingerprint import files_sha256
+from evalsuite.suites.registry import know_recorded
 from evalsuite.suites.types import Pins
 
 SCORES_FILE, MANIFEST_FILE = "scores.json", "manifest.json"
@@ -32,7 +33,12 @@ def model_folder(results: Path, slug: str, label: str) -> Path:
 def stored_scores(folder: Path) -> Scores | None:
     """Return the folder's scores.json, None where there is none; raises DataError when it is broken."""
     path = folder / SCORES_FILE
-    return validated(Scores, read_json(path), path, _REMEDY) if path.is_file() else None
+    if not path.is_file():
+        return None
+    scores = validated(Scores, read_json(path), path, _REMEDY)
+    for figures in (scores.suites, *(one.suites for one in scores.judged)):
+        know_recorded(figures)
+    return scores
 
 
 def stored_manifest(folder: Path) -> Manifest:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -21,6 +22,7 @@ from evalsuite.assets.asset import Asset
 from evalsuite.assets.pins import SHARED
 from evalsuite.errors import UsageError, first_line, unknown
 from evalsuite.suites.base import Suite
+from evalsuite.suites.file.suite import FileSuite, recorded_suite, suite_in
 from evalsuite.suites.options import SuiteOptions, flag_of
 from evalsuite.validation import checked
 
@@ -35,13 +37,18 @@ _BUILT_IN = (
 )
 
 
+_IN_FILES: dict[str, Suite] = {}
+"""The benchmarks in files that this process has read, by name: from their YAML, or from the results of one."""
+
+
 class SuiteSpec(pydantic.BaseModel):
-    """One suite with the parts asked of it; ``key`` is its name in scores.json."""
+    """One suite with the parts asked of it; ``key`` is its name in scores.json, ``file`` the YAML that holds it."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
     name: str
     parts: tuple[str, ...] = ()
+    file: str = pydantic.Field(default="", exclude=True)
 
     @property
     def suite(self) -> Suite:
@@ -52,9 +59,14 @@ class SuiteSpec(pydantic.BaseModel):
         return self.suite.key(self.parts)
 
 
-@cache
 def suites() -> Mapping[str, Suite]:
-    """Return all suites by name, in the order of the tables; a broken one of somebody else's is left out and named."""
+    """Return all suites by name, in the order of the tables: those installed, and those of files that were read."""
+    return {**installed_suites(), **_IN_FILES} if _IN_FILES else installed_suites()
+
+
+@cache
+def installed_suites() -> Mapping[str, Suite]:
+    """Return the installed suites by name, in their order; a broken one of somebody else's is left out and named."""
     found: list[Suite] = [resolve_name(reference)() for reference in _BUILT_IN]
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         suite = _load_entry(entry, {key for suite in found for key in keys_of(suite)})
@@ -64,7 +76,7 @@ def suites() -> Mapping[str, Suite]:
 
 @cache
 def broken_suites() -> list[str]:
-    """Return one sentence for each suite of an installed package that cannot be used, filled by :func:`suites`."""
+    """Return a sentence for each suite of a package that cannot be used, filled by :func:`installed_suites`."""
     return []
 
 
@@ -121,14 +133,43 @@ def suite_named(name: str) -> Suite:
 def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
     """Read ``NAME`` or ``NAME:PART,PART``; raises UsageError with the nearest known name.
 
-    A suite that must be asked for its parts needs none where they are ``recorded`` in a file.
+    A YAML file of one's own is a suite too. A suite that must be asked for its parts needs none where they are
+    ``recorded`` in a file.
     """
+    if spec.endswith((".yaml", ".yml")):
+        return SuiteSpec(name=read_file(Path(spec).expanduser()).name, file=spec)
     name, _, rest = spec.partition(":")
     suite = suite_named(name.strip())
     parts = tuple(part.strip() for part in rest.split(",") if part.strip())
     if parts or not recorded:
         suite.check_parts(parts)
     return SuiteSpec(name=suite.name, parts=parts)
+
+
+def read_file(path: Path) -> Suite:
+    """Read the benchmark of a YAML file and make it known under its name.
+
+    Raises DataError or UsageError with all that is wrong with it, and where its name belongs to an installed suite or
+    to another file.
+    """
+    suite = suite_in(path)
+    if suite.name in {key for one in installed_suites().values() for key in (one.name, *keys_of(one))}:
+        raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
+    other = _IN_FILES.get(suite.name)
+    if isinstance(other, FileSuite) and not other.recorded_sha256 and other.benchmark.folder != suite.benchmark.folder:
+        raise UsageError(f"{path}: another file is called {suite.name!r} too; give one of them another name")
+    _IN_FILES[suite.name] = suite
+    return suite
+
+
+def know_recorded(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Make the benchmarks in files known that a scores.json describes, so that their figures have columns and items."""
+    for key, figures in scores.items():
+        described = figures.get("benchmark")
+        if key not in suites() and isinstance(described, Mapping) and described.get("name") == key:
+            suite = recorded_suite(described)
+            if suite is not None:
+                _IN_FILES[key] = suite
 
 
 def all_assets() -> dict[str, Asset]:
@@ -140,14 +181,16 @@ def all_assets() -> dict[str, Asset]:
 def option_fields() -> Mapping[str, tuple[str, FieldInfo]]:
     """Return the suites' own options by flag: (field name, field); suites that share an option share its flag."""
     found: dict[str, tuple[str, FieldInfo]] = {}
-    for suite in suites().values():
-        for flag, field in _own_options(suite).items():
+    kinds: list[type[SuiteOptions]] = [suite.options_type for suite in installed_suites().values()]
+    kinds.append(FileSuite.options_type)
+    for kind in kinds:
+        for flag, field in _own_options(kind).items():
             found.setdefault(flag, field)
     return found
 
 
-def _own_options(suite: Suite) -> dict[str, tuple[str, FieldInfo]]:
-    fields = suite.options_type.model_fields
+def _own_options(kind: type[SuiteOptions]) -> dict[str, tuple[str, FieldInfo]]:
+    fields = kind.model_fields
     return {flag_of(name, info): (name, info) for name, info in fields.items() if name not in SuiteOptions.model_fields}
 
 
@@ -156,7 +199,9 @@ def options_of(suite: Suite, shared: Mapping[str, Any], own: Mapping[str, Any], 
 
     Raises UsageError for a value that an option does not take.
     """
-    chosen = {name: own[flag] for flag, (name, _) in _own_options(suite).items() if own.get(flag) is not None}
+    chosen = {
+        name: own[flag] for flag, (name, _) in _own_options(suite.options_type).items() if own.get(flag) is not None
+    }
     return checked(suite.options_type, suite.resolve_options({**shared, **chosen}, has_judge=has_judge))
 
 

@@ -246,10 +246,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[Suite]
     def install(kind: type[Suite]) -> None:
         entry = SimpleNamespace(name="toy", value="toys:Toy", dist=None, load=lambda: kind)
         monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [entry])
-        registry.suites.cache_clear()
+        registry.installed_suites.cache_clear()
 
     yield install
-    registry.suites.cache_clear()
+    registry.installed_suites.cache_clear()
     registry.broken_suites.cache_clear()
 
 

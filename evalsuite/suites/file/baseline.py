@@ -1,0 +1,64 @@
+"""The baseline of a pairwise benchmark: recorded answers, or those of a model that ran the same suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.assets.asset import Pin
+from evalsuite.assets.rows import rows_sha256
+from evalsuite.errors import DataError
+from evalsuite.files import read_objects
+from evalsuite.records.files import RecordsFile, records_path
+from evalsuite.suites.file.definition import Benchmark
+
+ANSWER_FIELDS = ("answer", "response", "output")
+
+
+def baseline_answers(
+    benchmark: Benchmark, items: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, str], dict[str, Pin], list[str]]:
+    """Return the baseline's answer by item id, its pin, and what is wrong with it; nothing where there is none."""
+    spec = benchmark.score.pairwise
+    if spec is None:
+        return {}, {}, []
+    path = (benchmark.folder / spec.baseline).expanduser()
+    try:
+        found = _of_run(path, benchmark.name) if path.is_dir() else recorded_answers(read_objects(path), items)
+    except DataError as error:
+        return {}, {}, [f"the baseline: {error}"]
+    missing = [item["id"] for item in items if item["id"] not in found]
+    kept = {item["id"]: found[item["id"]] for item in items if item["id"] in found}
+    faults = []
+    if missing:
+        faults.append(
+            f"the baseline {path.name} lacks {len(missing)} of {len(items)} prompts, the first is {missing[0]}"
+        )
+    sha256 = rows_sha256([{"id": item_id, "answer": answer} for item_id, answer in kept.items()])
+    return kept, {f"{benchmark.name}/baseline": Pin(sha256, "file")}, faults
+
+
+def _of_run(folder: Path, suite: str) -> dict[str, str]:
+    path = records_path(folder, suite)
+    if not path.is_file():
+        raise DataError(f"{folder} has no records of {suite}; run that model on this file first, with any baseline")
+    answers = ((row.item_id, row.replies[-1].text if row.replies else None) for row in RecordsFile(path).rows())
+    return {item_id: text for item_id, text in answers if text is not None}
+
+
+def recorded_answers(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return recorded answers by item id: rows name the item by id or by the last turn of its prompt.
+
+    Raises DataError for a row without an answer.
+    """
+    by_prompt = {item["prompt"][-1].content: item["id"] for item in items}
+    answers: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        text = next((row[field] for field in ANSWER_FIELDS if field in row), None)
+        if not isinstance(text, str):
+            raise DataError(f"row {number} has no text in {' or '.join(ANSWER_FIELDS)}")
+        given = row.get("id", by_prompt.get(str(row.get("prompt"))))
+        if given is not None:
+            answers[str(given)] = text
+    return answers

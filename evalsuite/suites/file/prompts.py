@@ -1,0 +1,176 @@
+"""The prompts of a benchmark's file: rows of a file or of the hub, checked, each with an id of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evalsuite import assets
+from evalsuite.assets.asset import Asset, OnHub, Part, Pin
+from evalsuite.assets.rows import plain, rows_sha256
+from evalsuite.errors import DataError, first_line, unknown
+from evalsuite.files import read_objects
+from evalsuite.suites.file.definition import Benchmark, Fields
+from evalsuite.validation import located
+from judges.extraction import parse_choice_by_rule
+from judges.types import Message
+
+Problem = str
+_ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?")
+_NEEDS_REFERENCE = ("exact_match", "choice", "numeric", "math_verify")
+_SHOWN = 5
+
+
+def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
+    """Return the rows as they are, and their pin; raises DataError where they cannot be read."""
+    source = located(benchmark.prompts, benchmark.folder)
+    path = Path(source).expanduser()
+    if path.is_file():
+        rows = _from_parquet(path) if path.suffix == ".parquet" else read_objects(path)
+        rows = [{key: plain(value) for key, value in row.items()} for row in rows]
+        return rows, Pin(rows_sha256(rows), "file", pinned=False)
+    found = _ON_HUB.fullmatch(benchmark.prompts)
+    if found is None:
+        raise DataError(f"no prompts {source}; give a .jsonl, .json or .parquet file, or org/name[:config][@split]")
+    part = Part(found["config"], found["split"] or "train")
+    names = tuple(benchmark.fields.model_dump().values())
+    asset = Asset(
+        benchmark.prompts, benchmark.name, "", "dataset", (OnHub(found["repo"]),), fields=names, parts=(part,)
+    )
+    rows, where = assets.records(_by_prompt(asset, benchmark.fields))
+    kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    return kept, Pin(where.sha256, where.source, pinned=False)
+
+
+def _by_prompt(asset: Asset, fields: Fields) -> Asset:
+    """Put the prompt first among an asset's fields: it is the one that no row may lack."""
+    rest = tuple(name for name in asset.fields if name != fields.prompt)
+    return replace(asset, fields=(fields.prompt, *rest))
+
+
+def _from_parquet(path: Path) -> list[dict[str, Any]]:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return [dict(row) for row in parquet.read_table(path).to_pylist()]
+    except (OSError, ArrowException) as error:
+        raise DataError(f"{path} is not a Parquet file ({first_line(error)})") from error
+
+
+def items_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Return the items (id, prompt, reference, category, options) of rows, and all that is wrong with them."""
+    items: list[dict[str, Any]] = []
+    problems: list[Problem] = [] if rows else ["there are no rows"]
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        item, faults = _item(benchmark, row)
+        problems += [f"row {number}: {fault}" for fault in faults]
+        if (first := seen.setdefault(item["id"], number)) != number:
+            problems.append(f"row {number}: duplicate of row {first} ({item['id']!r})")
+        items.append(item)
+    return items, problems
+
+
+def shown_problems(problems: Sequence[Problem]) -> str:
+    """Print problems in one sentence, the first few of many."""
+    rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + rest
+
+
+def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    fields, faults = benchmark.fields, []
+    given = row.get(fields.prompt)
+    messages = list(_messages(given))
+    if given is None:
+        faults.append(unknown("field", fields.prompt, [str(key) for key in row] or ["none"]))
+    elif not any(message.role == "user" for message in messages) or not all(m.content.strip() for m in messages):
+        faults.append("the prompt is empty, or no text, list of texts or list of {role, content}")
+    system = row.get(fields.system, benchmark.system)
+    if system and not any(message.role == "system" for message in messages):
+        messages.insert(0, Message("system", str(system)))
+    options = row.get(fields.options)
+    texts = [str(option) for option in options] if isinstance(options, list) else []
+    references = _references(row.get(fields.reference))
+    faults += _reference_faults(benchmark, references, texts)
+    if texts:
+        lettered = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(texts[:26]))
+        messages[-1:] = [Message(m.role, f"{m.content}\n\n{lettered}") for m in messages[-1:]]
+    prompt = tuple(messages)
+    content = content_hash(prompt)
+    item_id = row.get(fields.id)
+    category = row.get(fields.category)
+    return {
+        "id": content if item_id is None else str(item_id),
+        "content": content,
+        "prompt": prompt,
+        "reference": references,
+        "category": None if category is None else str(category),
+        "options": texts,
+        "row": dict(row),
+    }, faults
+
+
+def content_hash(prompt: Sequence[Message]) -> str:
+    """Return 16 hex digits that identify a prompt."""
+    text = json.dumps([[message.role, message.content] for message in prompt], ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _messages(given: Any) -> Iterator[Message]:
+    if isinstance(given, str):
+        yield Message("user", given)
+        return
+    for turn in given if isinstance(given, list) else ():
+        if isinstance(turn, str):
+            yield Message("user", turn)
+        elif isinstance(turn, Mapping) and turn.get("role") in ("system", "user") and isinstance(turn["content"], str):
+            yield Message(turn["role"], turn["content"])
+        else:
+            yield Message("user", "")
+
+
+def _references(given: Any) -> list[str]:
+    values = given if isinstance(given, list) else [] if given is None else [given]
+    return [str(value) for value in values]
+
+
+def _reference_faults(benchmark: Benchmark, references: Sequence[str], options: Sequence[str]) -> list[str]:
+    method = benchmark.method
+    if method in _NEEDS_REFERENCE and not references:
+        return [f"{method} needs a reference in the field {benchmark.fields.reference!r}"]
+    if method == "choice":
+        if not 2 <= len(options) <= 26:
+            return [f"choice needs 2 to 26 options in the field {benchmark.fields.options!r}"]
+        if right_letter(references[0], options) is None:
+            return [f"the reference {references[0][:60]!r} is neither an option nor its letter"]
+    if method == "numeric" and (wrong := [text for text in references if last_number(text) is None]):
+        return [f"the reference {wrong[0][:60]!r} is not a number"]
+    return []
+
+
+def right_letter(reference: str, options: Sequence[str]) -> str | None:
+    """Return the letter of the right option, which the reference names by its letter or by its text."""
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    if reference in options:
+        return letters[options.index(reference)]
+    return reference.upper() if reference.upper() in letters else None
+
+
+def last_number(text: str) -> float | None:
+    """Return the last number of a text, with or without thousands separators; None without one."""
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
+
+
+_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
+
+
+def chosen_letter(answer: str, options: Sequence[str]) -> str | None:
+    """Return the letter of the option that an answer settles on, None where it settles on none."""
+    found = parse_choice_by_rule(answer, options)
+    return getattr(found, "letter", None)
