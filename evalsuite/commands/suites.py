@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+from evalsuite.commands.options import with_config_file
 from evalsuite.exits import UNUSABLE
 
 suite_app = typer.Typer(no_args_is_help=True, help="Benchmarks of your own in a YAML file.")
 
 
 @suite_app.command("check")
+@with_config_file
 def suite_check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML file of a benchmark.")],
     as_json: JsonOption = False,
