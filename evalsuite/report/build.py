@@ -100,8 +100,9 @@ def build_report(results: Path, out: Path | None = None, *, limit_bytes: int = D
     models = contents.models
     parts = packed_parts(models, columns, faults)
     marks = {part.index["name"]: part.marks for part in parts}
+    contexts = {part.index["name"]: part.contexts for part in parts}
     slugs = slugs_of(models)
-    tables = [table_of(tab, models, slugs, columns, figures, marks) for tab in tabs_of(models)]
+    tables = [table_of(tab, models, slugs, columns, figures, marks, contexts) for tab in tabs_of(models)]
     page = _Page(contents, columns, figures, tables, parts, faults, read_analyses(results, faults))
     pages = page.write(out, limit_bytes)
     write_text(csv_path, csv_of(tables, columns, figures))

@@ -55,6 +55,7 @@ class PackedPart:
     blocks: Sequence[Block]
     packed_marks: bytes
     marks: Mapping[int, NDArray[np.float64]]
+    contexts: NDArray[np.intp]
     faults: Sequence[str]
 
     @property
@@ -121,7 +122,7 @@ def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
         "models": list(marks),
         "marks": layout,
     }
-    return PackedPart(index, blocks, packed, marks, faults)
+    return PackedPart(index, blocks, packed, marks, part.context_numbers(), faults)
 
 
 @contextmanager

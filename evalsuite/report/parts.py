@@ -68,6 +68,7 @@ class Part:
     questions: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[int, dict[str, Any]]] = field(default_factory=list)
     marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
+    contexts: list[str] = field(default_factory=list)
     _by_id: dict[tuple[str, str], int] = field(default_factory=dict)
     _by_content: dict[str, list[int]] = field(default_factory=dict)
 
@@ -80,6 +81,12 @@ class Part:
             arrays[model] = array
         return arrays
 
+    def context_numbers(self) -> NDArray[np.intp]:
+        """Return a number per item, the same where items share a context."""
+        known: dict[str, int] = {}
+        shared = [known.setdefault(text, item) if text else item for item, text in enumerate(self.contexts)]
+        return np.array(shared, dtype=np.intp)
+
     def add(self, source: PartSource, facts: ReportPart) -> None:
         """Add one model's answers and marks; raises DataError, and whatever a suite raises."""
         suite, header = source.records.suite, source.records.header
@@ -89,6 +96,7 @@ class Part:
             item = self._find(row, marks)
             if item is None:
                 item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
+                self.contexts.append(suite.context_of(row))
             self.answers[item][source.model] = answer
             values = row.marks.get(facts.metric)
             mark = values[0] if values else None

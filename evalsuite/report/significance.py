@@ -1,86 +1,76 @@
-"""Is the best really better? Differences between two models with their doubt."""
+"""Who is really best in a column of the report, and what difference the column could have shown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.suites.figures import NO_SPREAD, Z95, Figure
-from judges.statistics import sign_test_exact
+from judges.paired import Difference, best_of, paired_difference, rank_intervals
 
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
 """Part name -> model number -> one mark per item."""
+Contexts = Mapping[str, NDArray[np.intp]]
+"""Part name -> a number per item, equal where items share a context."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A minus b with its standard error.
+class ColumnTests:
+    """What the comparisons of a column's models say.
 
-    ``n`` counts the items that both were marked on (None: not paired), ``df`` the degrees of freedom behind
-    the standard error (None: many). A paired difference that is the same on all items has ``stderr`` 0.
+    ``best`` is the model with the highest figure and the p-value of "better than every other". ``ranks`` holds
+    each model's possible ranks, and ``detectable`` the difference that a comparison of two of the models, the median
+    one, shows with 80 % power.
     """
 
-    value: float
-    stderr: float
-    n: int | None
-    df: int | None = None
-
-    @property
-    def significant(self) -> bool:
-        """Whether 0 lies outside the two-sided 95 % interval of Student's t.
-
-        Without any spread there is no interval: then the exact sign test decides at 5 %.
-        """
-        if self.stderr > 0:
-            return abs(self.value) > t95(self.df) * self.stderr
-        return self.n is not None and self.value != 0 and sign_test_exact(self.n, 0) < 0.05
+    best: tuple[int, float] | None = None
+    ranks: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    detectable: float | None = None
 
 
-def t95(df: int | None) -> float:
-    """Return the two-sided 95 % point of Student's t; of the normal distribution where ``df`` is None.
+def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts, prefix: str) -> ColumnTests:
+    """Compare all models of a column two by two.
 
-    >>> round(t95(1), 3), round(t95(10), 3)
-    (12.706, 2.228)
+    ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """
-    if df is None:
-        return Z95
-    # Importing scipy costs a second, which only a report pays.
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 0.975))
-
-
-def paired_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference | None:
-    """Return the mean difference over items that both models were marked on; None with fewer than two.
-
-    Source: Miller 2024 (arXiv 2411.00640), paired differences.
-    """
-    both = ~(np.isnan(a) | np.isnan(b))
-    n = int(both.sum())
-    if n < 2:
-        return None
-    differences = a[both] - b[both]
-    mean = float(differences.mean())
-    if np.ptp(differences) <= NO_SPREAD:
-        return Difference(mean if abs(mean) > NO_SPREAD else 0.0, 0.0, n, n - 1)
-    return Difference(mean, float(differences.std(ddof=1) / math.sqrt(n)), n, n - 1)
+    values = {model: figure.value for model, figure in figures.items() if figure.value is not None}
+    is_folder = prefix.endswith("/")
+    parts = [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
+    differences = {
+        pair: column_difference(figures[pair[0]], figures[pair[1]], _behind(parts, marks, contexts, *pair))
+        for pair in combinations(sorted(values), 2)
+    }
+    p_values = {pair: one.p_value for pair, one in differences.items() if one is not None}
+    known = [effect for one in differences.values() if one is not None and (effect := one.detectable) is not None]
+    ranks = rank_intervals(values, p_values) if len(values) > 1 else {}
+    return ColumnTests(best_of(values, p_values), ranks, median(known) if known else None)
 
 
-def column_difference(
-    a: Figure, b: Figure, pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
-) -> Difference | None:
+PairOfMarks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp] | None]
+
+
+def _behind(parts: Sequence[str], marks: Marks, contexts: Contexts, a: int, b: int) -> list[PairOfMarks]:
+    shared = [name for name in parts if a in marks[name] and b in marks[name]]
+    return [(marks[name][a], marks[name][b], contexts.get(name)) for name in shared]
+
+
+def column_difference(a: Figure, b: Figure, pairs: Sequence[PairOfMarks]) -> Difference | None:
     """Compare two models in one column: paired by item where there are items, else by their standard errors.
 
-    ``pairs`` holds both models' marks part by part. None where neither is possible. Not paired, the
-    degrees of freedom are those of the smaller set, which claims too little rather than too much.
+    ``pairs`` holds both models' marks and the items' contexts part by part. None where neither is possible. Not
+    paired, the degrees of freedom are those of the smaller set, which claims too little rather than too much.
     """
     if pairs:
+        owner = [_numbered(pair[2], len(pair[0])) for pair in pairs]
+        clusters = [(part, int(one)) for part, numbers in enumerate(owner) for one in numbers]
         joined = paired_difference(
-            np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
+            np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]), clusters
         )
         if joined is not None:
             return joined
@@ -91,25 +81,13 @@ def column_difference(
     return Difference(a.value - b.value, math.hypot(a_error, b_error), None, df)
 
 
+def _numbered(contexts: NDArray[np.intp] | None, n: int) -> NDArray[np.intp]:
+    return np.arange(n) if contexts is None else contexts
+
+
 def _stderr(figure: Figure) -> float | None:
     """Return a figure's standard error; where all its items are alike, one as wide as its interval, else None."""
     if figure.stderr is None or figure.stderr > NO_SPREAD:
         return figure.stderr
     low, high = figure.ci95 or (0.0, 0.0)
     return (high - low) / 2 / Z95 if high > low else None
-
-
-def clear_best(figures: Mapping[int, Figure], marks: Marks, prefix: str) -> int | None:
-    """Return the model that is best in a column and significantly better than the runner-up; None without one.
-
-    ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
-    """
-    ranked = sorted((-value, model) for model, figure in figures.items() if (value := figure.value) is not None)
-    if len(ranked) < 2:
-        return None
-    first, second = (model for _, model in ranked[:2])
-    is_folder = prefix.endswith("/")
-    parts = [marks[name] for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
-    pairs = [(by_model[first], by_model[second]) for by_model in parts if first in by_model and second in by_model]
-    difference = column_difference(figures[first], figures[second], pairs)
-    return first if difference is not None and difference.value > 0 and difference.significant else None

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalsuite.report.figures import average_digits
-from evalsuite.report.significance import Marks, clear_best
+from evalsuite.report.significance import ColumnTests, Contexts, Marks, column_tests
 from evalsuite.report.tabs import Tab
 from evalsuite.results.averages import AVERAGES
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure
 from evalsuite.suites.registry import suite_of_key
 from evalsuite.text import csv_text
+from judges.paired import stars
 
 _CSV_PARTS = ("stderr", "ci_low", "ci_high", "n", "unscored", "missing")
 
@@ -56,6 +57,17 @@ class TabTable:
     shown: frozenset[str]
     missing: Sequence[tuple[str, str, str]]
     best: Mapping[str, int]
+    tests: Mapping[str, ColumnTests]
+
+    @property
+    def n_tested(self) -> int:
+        """How many of the columns shown at first are tested together."""
+        return sum(self.tests[key].best is not None for key in self.shown)
+
+    def detectable(self, column: Column) -> str:
+        """Return the smallest difference that a column's comparisons show with 80 % power; a dash where unknown."""
+        effect = self.tests[column.key].detectable
+        return DASH if effect is None else f"{effect:.{column.digits}f}"
 
 
 def table_of(
@@ -65,17 +77,20 @@ def table_of(
     columns: Sequence[Column],
     figures: ModelFigures,
     marks: Marks,
+    contexts: Contexts,
 ) -> TabTable:
     """Lay out one tab, ordered by the paper's mean (then by what there is of it), best marked where it is clear."""
-    winners = {
-        column.key: clear_best({model: figures[model][column.key] for model in tab.members}, marks, column.items)
+    tests = {
+        column.key: column_tests(
+            {model: figures[model][column.key] for model in tab.members}, marks, contexts, column.items
+        )
         for column in columns
     }
-    best = {key: winner for key, winner in winners.items() if winner is not None}
-    ordered = sorted(tab.members, key=lambda number: _rank(models[number]))
-    lines = [_line(number, slugs[number], models[number], columns, figures[number], best) for number in ordered]
     shown = {column.key for column in columns if _is_shown(column, columns, models, figures, tab.members)}
-    return TabTable(tab, columns, lines, frozenset(shown), _missing(lines, columns, figures, shown), best)
+    best = stars({key: one.best for key, one in tests.items()}, shown)
+    ordered = sorted(tab.members, key=lambda number: _rank(models[number]))
+    lines = [_line(number, slugs[number], models[number], columns, figures[number], best, tests) for number in ordered]
+    return TabTable(tab, columns, lines, frozenset(shown), _missing(lines, columns, figures, shown), best, tests)
 
 
 def _is_shown(
@@ -116,16 +131,23 @@ def _line(
     columns: Sequence[Column],
     figures: Mapping[str, Figure],
     best: Mapping[str, int],
+    tests: Mapping[str, ColumnTests],
 ) -> Line:
     cells = {
-        column.key: _cell(figures[column.key], column.digits, best=best.get(column.key) == number) for column in columns
+        column.key: _cell(
+            figures[column.key],
+            column.digits,
+            best=best.get(column.key) == number,
+            ranks=tests[column.key].ranks.get(number),
+        )
+        for column in columns
     }
     averages = {name: _cell(figures[f"average.{name}"], average_digits(name)) for name in AVERAGES}
     n = sum(figures[column.key].n or 0 for column in columns if column.main)
     return Line(number, slug, model, cells, averages, n)
 
 
-def _cell(figure: Figure, digits: int, *, best: bool = False) -> Cell:
+def _cell(figure: Figure, digits: int, *, best: bool = False, ranks: tuple[int, int] | None = None) -> Cell:
     if figure.value is None:
         return Cell(DASH, "", figure.reason, None, best=False)
     spread, hint = "", []
@@ -137,8 +159,10 @@ def _cell(figure: Figure, digits: int, *, best: bool = False) -> Cell:
         hint.append(f"n = {figure.n}")
     if figure.unscored:
         hint.append(f"{figure.unscored} unscored")
+    if ranks is not None:
+        hint.append(f"rank {ranks[0]}" if ranks[0] == ranks[1] else f"rank {ranks[0]} to {ranks[1]}")
     if best:
-        hint.append("best, and significantly better than the next")
+        hint.append("best, and significantly better than every other model")
     return Cell(f"{figure.value:.{digits}f}", spread, "; ".join(hint), figure.value, best)
 
 

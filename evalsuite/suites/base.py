@@ -197,6 +197,14 @@ class Suite(abc.ABC):
         title = f"{title}, {self.part_titles.get(part, part)}" if part else title
         return ReportPart(title, key, top=float(self.scale[1]))
 
+    def context_of(self, row: Row) -> str:
+        """Return what an item shares with others (a passage, a story); "" where it stands alone.
+
+        Marks of items that share a context are not independent, and their standard errors are clustered by it.
+        """
+        context = row.facts.get("context")
+        return context if isinstance(context, str) else ""
+
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return what a page shows of the item itself.
 

@@ -44,6 +44,8 @@ from evalsuite.suites.harness.scores import (
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import OnProgress, Pins, Recorded, Scores, WholeRun
 
+_CONTEXT_FIELDS = ("narrative", "passage", "context", "article", "story")
+
 
 class LmEvalOptions(SuiteOptions):
     """What the suites of lm-eval's tasks may be asked with."""
@@ -102,6 +104,11 @@ class LmEvalSuite(Suite):
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
         return row
+
+    def context_of(self, row: Row) -> str:
+        """Return the text that a document's question is about, from the fields that lm-eval's tasks give it in."""
+        fields = {str(name): str(text) for name, text in row.facts.get("fields") or ()}
+        return next((fields[name] for name in _CONTEXT_FIELDS if fields.get(name)), "")
 
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return the document's fields and its target; of protected text a note alone."""

@@ -1,0 +1,160 @@
+"""Models on the same items: differences with their doubt, the smallest one that can be shown, and who is really best.
+
+Pure. Sources: Miller 2024 (arXiv 2411.00640) for paired differences and clustered standard errors; Berger 1982
+(Technometrics 24, 295-300) for intersection-union tests; Holm 1979 for several columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from judges.statistics import NO_SPREAD, clustered_stderr, holm_correction, sign_test_exact
+
+ALPHA = 0.05
+POWER = 0.8
+
+Floats = NDArray[np.float64]
+PValues = Mapping[tuple[int, int], float]
+"""(a, b), a below b in the models' order -> the two-sided p-value of their difference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A minus b with its standard error.
+
+    ``n`` counts the items that both were marked on (None: not paired), ``df`` the degrees of freedom behind
+    the standard error (None: many). A paired difference that is the same on all items has ``stderr`` 0.
+    """
+
+    value: float
+    stderr: float
+    n: int | None
+    df: int | None = None
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of Student's t; without any spread, that of the exact sign test."""
+        if self.stderr > 0:
+            return two_sided(self.value / self.stderr, self.df)
+        return 1.0 if self.n is None or self.value == 0 else sign_test_exact(self.n, 0)
+
+    @property
+    def significant(self) -> bool:
+        return self.p_value < ALPHA
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        """Student's 95 % interval; None without any spread."""
+        half = quantile(1 - ALPHA / 2, self.df) * self.stderr
+        return (self.value - half, self.value + half) if self.stderr > 0 else None
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest true difference that a test like this one shows with 80 % power; None without any spread."""
+        return detectable_effect(self.stderr, self.df) if self.stderr > 0 else None
+
+
+def quantile(p: float, df: int | None) -> float:
+    """Return the quantile of Student's t; of the normal distribution where ``df`` is None.
+
+    >>> round(quantile(0.975, 1), 3), round(quantile(0.975, 10), 3), round(quantile(0.975, None), 3)
+    (12.706, 2.228, 1.96)
+    """
+    # Importing scipy costs a second, which only commands with tests pay.
+    from scipy.special import ndtri, stdtrit
+
+    return float(ndtri(p) if df is None else stdtrit(df, p))
+
+
+def two_sided(t: float, df: int | None) -> float:
+    """Return the two-sided p-value of a statistic that has Student's t, or the normal, distribution.
+
+    >>> round(two_sided(2.228, 10), 3), round(two_sided(-1.96, None), 3)
+    (0.05, 0.05)
+    """
+    from scipy.special import ndtr, stdtr
+
+    return float(2 * (ndtr(-abs(t)) if df is None else stdtr(df, -abs(t))))
+
+
+def detectable_effect(stderr: float, df: int | None, *, alpha: float = ALPHA, power: float = POWER) -> float:
+    """Return the minimum detectable effect of a two-sided test: (t of 1 - alpha / 2 + t of power) standard errors.
+
+    Source: Bloom 1995 (Evaluation Review 19, 547-556); Card et al. 2020 (arXiv 2010.06595) for its use here.
+    """
+    return (quantile(1 - alpha / 2, df) + quantile(power, df)) * stderr
+
+
+def paired_difference(a: Floats, b: Floats, clusters: Sequence[Hashable] | None = None) -> Difference | None:
+    """Return the mean difference over items that both models were marked on (NaN: not); None with fewer than two.
+
+    Items of one cluster share a context: the standard error is the clustered one, with a degree of freedom per
+    cluster but one. None where all of them are one cluster.
+    """
+    both = ~(np.isnan(a) | np.isnan(b))
+    n = int(both.sum())
+    if n < 2:
+        return None
+    differences = a[both] - b[both]
+    mean = float(differences.mean())
+    chosen = None if clusters is None else [cluster for cluster, is_in in zip(clusters, both, strict=True) if is_in]
+    n_clusters = n if chosen is None else len(set(chosen))
+    if n_clusters < 2:
+        return None
+    if np.ptp(differences) <= NO_SPREAD:
+        return Difference(mean if abs(mean) > NO_SPREAD else 0.0, 0.0, n_clusters, n_clusters - 1)
+    if chosen is None or n_clusters == n:
+        return Difference(mean, float(differences.std(ddof=1) / math.sqrt(n)), n, n - 1)
+    stderr = clustered_stderr(differences.tolist(), chosen)
+    # Within clusters that cancel out exactly there is no spread left to test by.
+    return None if not stderr else Difference(mean, stderr, n, n_clusters - 1)
+
+
+def best_of(values: Mapping[int, float], p_values: PValues) -> tuple[int, float] | None:
+    """Return the model with the highest value and the p-value of "better than every other"; None without two models.
+
+    The intersection-union test: all comparisons have to hold, so that the largest p-value is the whole one's, and no
+    correction within the column is needed. 1 where one cannot be made or the best is tied.
+    """
+    if len(values) < 2:
+        return None
+    best = max(values, key=lambda model: values[model])
+    others = [model for model in values if model != best]
+    if any(values[model] >= values[best] for model in others):
+        return best, 1.0
+    return best, max(p_values.get((min(best, model), max(best, model)), 1.0) for model in others)
+
+
+def stars(columns: Mapping[str, tuple[int, float] | None], family: Iterable[str]) -> dict[str, int]:
+    """Return the model with a star in each column that has one: Holm's correction over ``family``.
+
+    ``columns`` holds :func:`best_of`. A column outside of ``family`` is corrected over all columns.
+    """
+    tested = {key: best for key, best in columns.items() if best is not None}
+    chosen = set(family) & tested.keys()
+    found: dict[str, int] = {}
+    for keys, of in ((list(tested), tested.keys() - chosen), (list(chosen), chosen)):
+        adjusted = dict(zip(keys, holm_correction([tested[key][1] for key in keys]), strict=True)) if keys else {}
+        found |= {key: tested[key][0] for key in of if adjusted[key] < ALPHA}
+    return found
+
+
+def rank_intervals(values: Mapping[int, float], p_values: PValues) -> dict[int, tuple[int, int]]:
+    """Return each model's (best, worst) rank in a column: ranks that Holm's correction over all pairs leaves open.
+
+    Source: Mogstad, Romano, Shaikh and Wilhelm 2024 (Rev. Econ. Stud. 91, 476-518), with Holm's for their correction.
+    """
+    pairs = [(a, b) for i, a in enumerate(sorted(values)) for b in sorted(values)[i + 1 :]]
+    adjusted = holm_correction([p_values.get(pair, 1.0) for pair in pairs]) if pairs else []
+    above, below = dict.fromkeys(values, 0), dict.fromkeys(values, 0)
+    for (a, b), p in zip(pairs, adjusted, strict=True):
+        if p < ALPHA and values[a] != values[b]:
+            better, worse = (a, b) if values[a] > values[b] else (b, a)
+            below[better] += 1
+            above[worse] += 1
+    return {model: (1 + above[model], len(values) - below[model]) for model in values}
