@@ -158,10 +158,12 @@ Interval = tuple[float, float]
 
 
 class CardSummary(Document):
-    """What a judge's card concludes: ``words``, its figures, and its method where it is not the one in use."""
+    """What a judge's card concludes: its ``verdict``, the sentences that led to it, and the pairs it rests on."""
 
     method: str | None = None
+    verdict: str | None = None
     words: tuple[str, ...] | None = None
+    pairs: str = ""
 
 
 class ComparisonJudge(Document):
@@ -189,7 +191,10 @@ class PositionBias(Document):
 
 
 class WinRates(Document):
-    """Wins of two models; rates are shares of the prompts with a verdict, from 0 to 1."""
+    """Wins of two models; rates are shares of the prompts with a verdict, from 0 to 1.
+
+    ``bounds_a`` and ``bounds_b`` are the rates if all prompts without a verdict went one way; given if they are many.
+    """
 
     wins_a: int = 0
     wins_b: int = 0
@@ -199,6 +204,8 @@ class WinRates(Document):
     rate_b: float | None = None
     ci95_a: Interval | None = None
     ci95_b: Interval | None = None
+    bounds_a: Interval | None = None
+    bounds_b: Interval | None = None
 
 
 class _Pair(Document):
@@ -208,10 +215,21 @@ class _Pair(Document):
 
 
 class PairFigures(WinRates, _Pair):
-    """The figures of one pair of models; ``position_flips`` and ``identical`` are None for recorded ratings."""
+    """The figures of one pair of models.
+
+    A tie is a position flip (the orders name different answers), a half tie (one order is a tie) or a tie in both.
+    ``position_flips``, ``half_ties`` and ``identical`` are None for recorded ratings.
+    """
 
     unscored_reasons: dict[str, int] = {}
+
+    @property
+    def n_prompts(self) -> int:
+        """The prompts, with and without a verdict."""
+        return self.wins_a + self.wins_b + self.ties + self.unscored
+
     position_flips: int | None = None
+    half_ties: int | None = None
     identical: int | None = None
     preference_a: float | None = None
     preference_ci95_a: Interval | None = None
@@ -231,12 +249,52 @@ class Flip(Document):
 
 
 class RankedModel(Document):
-    """A model's Bradley-Terry strength in log-odds (their sum is 0)."""
+    """A model's Bradley-Terry strength in log-odds of its decided games (their sum is 0).
+
+    ``rank`` is the best and worst one that the intervals of the differences allow; ``win_rate_adjusted`` counts a tie
+    as half a win, over all its scored prompts (FastChat's name).
+    """
 
     model: str
     bradley_terry: float | None = None
     ci95: Interval | None = None
     added_ties: float = 0.0
+    rank: tuple[int, int] | None = None
+    win_rate_adjusted: float | None = None
+
+
+class StrengthDifference(Document):
+    """How much stronger model ``a`` is than ``b``, in log-odds."""
+
+    a: str
+    b: str
+    difference: float
+    ci95: Interval | None = None
+
+
+class Cycle(Document):
+    """Three models that beat each other in a circle, each over the next: no ranking describes them."""
+
+    models: tuple[str, str, str]
+    p_value: float
+
+
+class JudgingFigures(Document):
+    """How the judge replied, over all its games.
+
+    ``label_mass`` is the total probability of the labels, mean and least, None without probabilities; ``in_words`` the
+    games asked again because it was below the floor; ``contradictions`` the guided closings that name the other answer
+    than the text before; ``shortened`` the games with answers cut to fit.
+    """
+
+    n_games: int = 0
+    unscored: int = 0
+    label_mass: float | None = None
+    least_label_mass: float | None = None
+    in_words: int = 0
+    closed_by_guide: int = 0
+    contradictions: int = 0
+    shortened: int = 0
 
 
 class PreferenceMatrix(Document):
@@ -254,6 +312,9 @@ class PreferenceFigures(Document):
     pairs: tuple[PairFigures, ...]
     flips: tuple[Flip, ...] = ()
     ranking: tuple[RankedModel, ...] = ()
+    differences: tuple[StrengthDifference, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
+    judging: JudgingFigures | None = None
     matrix: PreferenceMatrix | None = None
     position_bias: PositionBias | None = None
 
@@ -317,6 +378,10 @@ class GameRow(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: Mapping[str, float] | msgspec.UnsetType | None = msgspec.UNSET
     text: str | msgspec.UnsetType | None = msgspec.UNSET
     closed_by_guide: bool | msgspec.UnsetType = msgspec.UNSET
+    mass: float | msgspec.UnsetType | None = msgspec.UNSET
+    in_words: bool = False
+    contradicts: bool = False
+    shortened: bool = False
     unscored: str | msgspec.UnsetType = msgspec.UNSET
     detail: str | msgspec.UnsetType = msgspec.UNSET
 
@@ -344,6 +409,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
     preference_a: float | None = None
     position_flip: bool | None = None
     identical: bool | None = None
+    half_tie: bool | None = None
     unscored: UnscoredEntry | None = None
     a_first: GameRow | None = None
     b_first: GameRow | None = None

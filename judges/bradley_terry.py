@@ -1,225 +1,319 @@
-"""Bradley-Terry strengths: rank models from pairwise win counts, with confidence intervals.
+"""Rank models from pairwise verdicts: Bradley-Terry strengths with ties of their own, and cycles that no ranking fits.
 
-There are two kinds of intervals. Win counts alone give normal intervals, which assume independent
-games. Where the prompt of each game is known, prompts are resampled instead: all pairs answer the same
-prompts and one answer plays against every other model's, so games are correlated, and intervals that
-assume independence are too narrow (with ten models they cover the truth two thirds of the time, not 95 %).
+Ties are an outcome of the model (Davidson 1970), not half a win each: a judge that ties often and one that never does
+give the same strengths where they decide alike. Games of one prompt are correlated, as all pairs answer it and one
+answer plays against every other model's, so intervals come from the variation between prompts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.preference import Verdicts
-from judges.statistics import Interval, normal_ci
-from judges.verdicts import PairVerdict
+from judges.preference import Verdicts, count_verdicts
+from judges.statistics import Interval, holm_correction, normal_ci, sign_test_exact, student_ci
+from judges.types import Unscored
+from judges.verdicts import PairVerdict, winner_of
 
 LINKING_TIES = 1.0
-"""Ties added per pair when a model never lost or never won, so that its strength is finite."""
+"""Ties, as half a win each, added per pair when a model never lost or never won, so that its strength is finite."""
 
-_CELLS_PER_CHUNK = 4_000_000
-_MIN_WIDTH = 1e-9
+CYCLE_LEVEL = 0.05
+
 _Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class BradleyTerry:
+class TieModel:
     """Strengths on the log-odds scale, one per model in the order of ``wins``; they sum to 0.
 
-    Model i beats model j with probability ``1 / (1 + exp(strengths[j] - strengths[i]))``.
+    Of the games of i and j that are no tie, i wins the share ``1 / (1 + exp(strengths[j] - strengths[i]))``. Two equal
+    models tie ``exp(tie) / (2 + exp(tie))`` of their games; ``tie`` is None where there are no ties. ``covariance`` is
+    that of independent games.
     """
 
     strengths: tuple[float, ...]
-    stderrs: tuple[float, ...]
-    intervals: tuple[Interval, ...]
+    tie: float | None
+    covariance: _Table
+
+    @property
+    def stderrs(self) -> tuple[float, ...]:
+        """The standard errors of the strengths, for independent games."""
+        return tuple(np.sqrt(np.diag(self.covariance)[: len(self.strengths)]).tolist())
 
 
 @dataclass(frozen=True, slots=True)
-class PromptRanking:
-    """Strengths as in :class:`BradleyTerry` with intervals over prompts, None for a single prompt.
+class Difference:
+    """How much stronger model ``a`` is than ``b``, in log-odds."""
 
+    a: str
+    b: str
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Strengths as in :class:`TieModel`, with intervals over prompts (None for a single one).
+
+    ``ranks`` are the best and the worst rank that the intervals of the ``differences`` allow (None without any).
     ``added_ties`` is the number of ties per pair that were needed for finite strengths.
     """
 
     strengths: tuple[float, ...]
     intervals: tuple[Interval | None, ...]
+    ranks: tuple[tuple[int, int] | None, ...]
+    differences: tuple[Difference, ...]
     added_ties: float
 
 
-def bradley_terry(
-    wins: Sequence[Sequence[float]], *, level: float = 0.95, pseudo_ties: float = 0.0
-) -> BradleyTerry | None:
-    """Estimate Bradley-Terry strengths by maximum likelihood, with normal intervals that assume independent games.
+def tie_model(wins: _Table, ties: _Table, *, pseudo_ties: float = 0.0) -> TieModel | None:
+    """Estimate strengths by maximum likelihood from ``wins[i, j]``, how often i beat j, and symmetric ``ties``.
 
-    ``wins[i][j]`` counts how often model i beat model j (a tie is half a win each; the diagonal is ignored).
-    ``pseudo_ties`` adds that many ties to every pair that played, which shrinks the strengths towards each other.
-    Standard errors come from the inverse Hessian under the sum-to-zero constraint. None when there is no finite
-    maximum: some group of models never lost to the others, or never played them. Raises ValueError unless ``wins`` is
-    square with at least two models and finite entries of at least 0. Source: Bradley and Terry 1952 (Biometrika 39,
-    324-345); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33); Newton's method on the log-strengths.
+    ``pseudo_ties`` adds that many ties, as half a win each, to every pair that played. None when there is no finite
+    maximum: some group of models never lost to the others, or never played them. Without ties this is Bradley and
+    Terry's model. Raises ValueError unless the tables are square, of two or more models and of finite counts of at
+    least 0. Source: Davidson 1970 (JASA 65, 317-328); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33).
     """
-    table = np.array(wins, dtype=np.float64)
-    if table.ndim != 2 or table.shape[0] != table.shape[1] or len(table) < 2:
-        raise ValueError(f"wins of shape {table.shape}; expected a square table of two or more models")
-    if not np.isfinite(table).all() or (table < 0).any() or not 0 <= pseudo_ties < np.inf:
-        raise ValueError("a count of wins is negative or not finite; expected numbers of at least 0")
-    np.fill_diagonal(table, 0.0)
-    tables = _with_ties(table[None], pseudo_ties)
-    if not _linked(tables)[0]:
+    wins, ties = np.array(wins, dtype=np.float64), np.array(ties, dtype=np.float64)
+    if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or len(wins) < 2 or ties.shape != wins.shape:
+        raise ValueError(f"tables of shape {wins.shape} and {ties.shape}; expected square ones of two or more models")
+    if not all(np.isfinite(table).all() and (table >= 0).all() for table in (wins, ties)) or pseudo_ties < 0:
+        raise ValueError("a count is negative or not finite; expected numbers of at least 0")
+    np.fill_diagonal(wins, 0.0)
+    np.fill_diagonal(ties, 0.0)
+    wins = wins + np.where(wins + wins.T + ties > 0, pseudo_ties / 2, 0.0)
+    if not _linked(wins):
         return None
-    strengths = _most_likely_strengths(tables, np.zeros(len(table)))
-    covariance = _pseudo_inverse(_information(tables, strengths))[0]
-    values, errors = strengths[0].tolist(), np.sqrt(np.diag(covariance)).tolist()
-    intervals = [normal_ci(value, error, level=level) for value, error in zip(values, errors, strict=True)]
-    return BradleyTerry(tuple(values), tuple(errors), tuple(each for each in intervals if each is not None))
+    parameters = np.zeros(len(wins) + bool(ties.any()))
+    if len(parameters) > len(wins):
+        parameters[-1] = math.log(2 * ties.sum() / 2 / wins.sum())
+    parameters = _maximized(wins, ties, parameters)
+    covariance = _inverse(_information(wins, ties, parameters), len(wins))
+    n = len(wins)
+    return TieModel(tuple(parameters[:n].tolist()), float(parameters[n]) if len(parameters) > n else None, covariance)
 
 
 def rank_by_prompts(
     models: Sequence[str],
     pairs: Mapping[tuple[str, str], Verdicts],
+    groups: Sequence[Hashable] | None = None,
     *,
     level: float = 0.95,
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> PromptRanking | None:
-    """Rank models by Bradley-Terry strength, a tie as half a win each, with intervals over prompts.
+) -> Ranking | None:
+    """Rank models by strength with intervals over prompts, or over ``groups`` of them (one per prompt).
 
-    ``pairs`` holds each pair's verdicts per prompt, all in the same order. Where the wins have no finite maximum,
-    :data:`LINKING_TIES` are added to every pair that played; None if that still does not connect all models. The
-    intervals are percentiles of ``n_boot`` estimates on prompts drawn with replacement, each by the same rule, ties
-    included; disconnected draws are dropped. They are None with fewer than two prompts that have a verdict. Near a
-    clean sweep, as with proportions near 0 or 1, the percentile interval is too narrow: a draw without the only loss is
-    bounded by its ties, so a model that won 79 of 80 games would get a lower upper bound than one that won all 80.
-    Where a draw or the estimate itself needed ties, or all draws agree, the interval is therefore widened to cover the
-    normal one of :func:`bradley_terry`. Source: Efron and Tibshirani 1993, chapter 13; prompts as clusters as in Field
-    and Welsh 2007 (JRSS B 69, 369-390).
+    ``pairs`` holds each pair's verdicts per prompt, all in the same order. A verdict counts as its two orders do: a
+    position flip is half a win each, a half tie half a tie and half a win. Where the wins have no finite maximum,
+    :data:`LINKING_TIES` are added to every pair that played; None if that still does not connect all models. Intervals
+    are Student's, from the variance between groups; where ties were added they also cover the normal one of independent
+    games, since the prompts hardly differ there. Source: the sandwich estimator with clusters (Liang and Zeger 1986,
+    Biometrika 73, 13-22), times G / (G - 1); rank ranges as in Chiang et al. 2024 (arXiv 2403.04132, section 5).
     """
-    by_prompt = wins_by_prompt(models, pairs)
-    total = by_prompt.sum(axis=0)
-    ties = 0.0
-    if (estimate := bradley_terry(total.tolist(), level=level)) is None:
-        estimate, ties = bradley_terry(total.tolist(), level=level, pseudo_ties=LINKING_TIES), LINKING_TIES
+    counts = _counts(models, pairs, groups)
+    wins, ties = (counts[kind].sum(axis=0) for kind in ("wins", "ties"))
+    added = 0.0
+    if (estimate := tie_model(wins, ties)) is None:
+        estimate, added = tie_model(wins, ties, pseudo_ties=LINKING_TIES), LINKING_TIES
     if estimate is None:
         return None
-    strengths = np.array(estimate.strengths)
-    chunks = list(_draws(by_prompt, strengths, ties, n_boot=n_boot, seed=seed)) if len(by_prompt) > 1 else []
-    drawn = np.concatenate([chunk for chunk, _ in chunks]) if chunks else np.empty((0, len(models)))
-    if not len(drawn):
-        return PromptRanking(estimate.strengths, (None,) * len(models), ties)
-    is_too_narrow = ties > 0 or not all(linked for _, linked in chunks)
-    ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0).T.tolist()
-    intervals = [
-        (min(low, normal[0]), max(high, normal[1])) if is_too_narrow or high - low < _MIN_WIDTH else (low, high)
-        for (low, high), normal in zip(ends, estimate.intervals, strict=True)
-    ]
-    return PromptRanking(estimate.strengths, tuple(intervals), ties)
+    played = counts["wins"].any(axis=(1, 2)) | counts["ties"].any(axis=(1, 2))
+    n_groups, n = int(played.sum()), len(models)
+    robust = _robust(counts, estimate) * n_groups / max(1, n_groups - 1)
+
+    def interval(contrast: _Table) -> Interval | None:
+        if n_groups < 2:
+            return None
+        value = float(contrast @ np.array(estimate.strengths))
+        by_prompt, by_game = (
+            math.sqrt(max(0.0, float(contrast @ table[:n, :n] @ contrast))) for table in (robust, estimate.covariance)
+        )
+        low, high = student_ci(value, by_prompt, n_groups - 1, level=level)
+        normal = normal_ci(value, by_game, level=level)
+        is_too_narrow = (added > 0 or by_prompt < _NO_SPREAD) and normal is not None
+        return (min(low, normal[0]), max(high, normal[1])) if is_too_narrow and normal else (low, high)
+
+    unit = np.eye(n)
+    differences = tuple(
+        Difference(models[i], models[j], estimate.strengths[i] - estimate.strengths[j], interval(unit[i] - unit[j]))
+        for i, j in combinations(range(n), 2)
+    )
+    return Ranking(
+        estimate.strengths,
+        tuple(interval(row) for row in unit - 1 / n),
+        tuple(_ranks(model, n, differences) for model in models),
+        differences,
+        added,
+    )
 
 
-def wins_by_prompt(models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts]) -> _Table:
-    """Return win counts per prompt with a verdict, (prompts, models, models); a tie is half a win each."""
+def cycles(
+    pairs: Mapping[tuple[str, str], Verdicts], groups: Sequence[Hashable] | None = None
+) -> list[tuple[tuple[str, str, str], float]]:
+    """Return triples of models that beat each other in a circle, each over the next, and their p-values.
+
+    A triple counts if all three sign tests say so (the p-value is the largest of the three), Holm-corrected over all
+    triples, at :data:`CYCLE_LEVEL`. No ranking describes such models.
+    """
+    p_of: dict[tuple[str, str], float] = {}
+    for (a, b), verdicts in pairs.items():
+        wins, losses = decided_groups(verdicts, groups)
+        winner, loser = (a, b) if wins > losses else (b, a)
+        p_of[winner, loser] = sign_test_exact(wins, losses)
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    triples = list(combinations(names, 3))
+    found: list[tuple[tuple[str, str, str], float]] = []
+    for a, b, c in triples:
+        rounds = [(x, y, z) for x, y, z in ((a, b, c), (a, c, b)) if {(x, y), (y, z), (z, x)} <= p_of.keys()]
+        found += [(one, max(p_of[one[0], one[1]], p_of[one[1], one[2]], p_of[one[2], one[0]])) for one in rounds]
+    corrected = holm_correction([p for _, p in found] + [1.0] * (len(triples) - len(found)))
+    return [(one, p) for (one, _), p in zip(found, corrected, strict=False) if p < CYCLE_LEVEL]
+
+
+def decided_groups(verdicts: Verdicts, groups: Sequence[Hashable] | None = None) -> tuple[int, int]:
+    """Return the groups of prompts in which a wins more often than b, and those in which b does; one prompt each."""
+    if groups is None:
+        counts = count_verdicts(verdicts)
+        return counts.wins_a, counts.wins_b
+    balance: dict[Hashable, int] = {}
+    for verdict, group in zip(verdicts, groups, strict=True):
+        if isinstance(verdict, PairVerdict):
+            balance[group] = balance.get(group, 0) + {"a": 1, "b": -1, "tie": 0}[verdict.winner]
+    return sum(value > 0 for value in balance.values()), sum(value < 0 for value in balance.values())
+
+
+def _counts(
+    models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts], groups: Sequence[Hashable] | None
+) -> dict[str, _Table]:
+    """Return wins and ties by group, each (groups, models, models); ties are symmetric."""
     n_prompts = max((len(verdicts) for verdicts in pairs.values()), default=0)
-    wins = np.zeros((n_prompts, len(models), len(models)))
+    names = range(n_prompts) if groups is None else groups
+    number = {group: i for i, group in enumerate(dict.fromkeys(names))}
+    wins, ties = (np.zeros((len(number), len(models), len(models))) for _ in range(2))
     for (a, b), verdicts in pairs.items():
         i, j = models.index(a), models.index(b)
-        for prompt, verdict in enumerate(verdicts):
-            if isinstance(verdict, PairVerdict):
-                share = {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner]
-                wins[prompt, i, j] += share
-                wins[prompt, j, i] += 1 - share
-    return wins[wins.any(axis=(1, 2))]
+        for group, verdict in zip(names, verdicts, strict=True):
+            if isinstance(verdict, Unscored):
+                continue
+            for_a, for_b, tied = _shares(verdict)
+            wins[number[group], i, j] += for_a
+            wins[number[group], j, i] += for_b
+            ties[number[group], i, j] += tied
+            ties[number[group], j, i] += tied
+    return {"wins": wins, "ties": ties}
 
 
-def _draws(by_prompt: _Table, start: _Table, ties: float, *, n_boot: int, seed: int) -> Iterator[tuple[_Table, bool]]:
-    """Yield the strengths of ``n_boot`` tables of prompts drawn with replacement, in chunks that fit in memory.
-
-    Each chunk comes with whether all of its tables connected the models without added ties.
-    """
-    n_prompts, n_models = len(by_prompt), by_prompt.shape[1]
-    rng = np.random.default_rng(seed)
-    rows = max(1, _CELLS_PER_CHUNK // n_models**2)
-    flat = by_prompt.reshape(n_prompts, -1)
-    for begin in range(0, n_boot, rows):
-        times = rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), size=min(rows, n_boot - begin))
-        tables = _with_ties((times @ flat).reshape(-1, n_models, n_models), ties)
-        linked = _linked(tables)
-        if not ties:
-            tables = np.where(linked[:, None, None], tables, _with_ties(tables, LINKING_TIES))
-        yield _most_likely_strengths(tables[_linked(tables)], start), bool(linked.all())
+def _shares(verdict: PairVerdict) -> tuple[float, float, float]:
+    """Return (wins of a, wins of b, ties) of one verdict; they sum to 1."""
+    if verdict.winner != "tie":
+        return float(verdict.winner == "a"), float(verdict.winner == "b"), 0.0
+    if verdict.position_flip:
+        return 0.5, 0.5, 0.0
+    leaning = winner_of(verdict.preference_a) if verdict.half_tie else "tie"
+    return (0.5 * (leaning == "a"), 0.5 * (leaning == "b"), 1.0 if leaning == "tie" else 0.5)
 
 
-# The functions below work on a stack of tables: wins (b, n, n), strengths (b, n).
+def _ranks(model: str, n: int, differences: Sequence[Difference]) -> tuple[int, int] | None:
+    above = below = 0
+    for one in differences:
+        if model not in (one.a, one.b):
+            continue
+        if one.interval is None:
+            return None
+        low, high = one.interval if one.a == model else (-one.interval[1], -one.interval[0])
+        above, below = above + (high < 0), below + (low > 0)
+    return 1 + above, n - below
 
 
-def _with_ties(wins: _Table, ties: float) -> _Table:
-    """Add ``ties`` to every pair that played."""
-    return np.asarray(wins + np.where(wins + wins.swapaxes(1, 2) > 0, ties / 2, 0.0))
+_NO_SPREAD = 1e-9
 
 
-def _linked(wins: _Table) -> NDArray[np.bool_]:
-    """Return for each table whether a chain of wins leads from every model to every other one."""
-    reached = ((wins > 0) | np.eye(wins.shape[1], dtype=bool)).astype(np.float32)
-    for _ in range(wins.shape[1].bit_length()):
-        # As floats, because numpy multiplies them much faster than booleans.
-        reached = (reached @ reached > 0).astype(np.float32)
-    linked: NDArray[np.bool_] = reached.all(axis=(1, 2))
-    return linked
+def _linked(wins: _Table) -> bool:
+    """Return whether a chain of wins leads from every model to every other one."""
+    from scipy.sparse.csgraph import connected_components
+
+    return bool(connected_components(wins > 0, directed=True, connection="strong")[0] == 1)
 
 
-def _log_probabilities(strengths: _Table) -> _Table:
-    """Return the logarithm of the probability that model i beats model j."""
-    return -np.logaddexp(0.0, strengths[:, None, :] - strengths[:, :, None])
+# Below, ``parameters`` are the n strengths and, where there are ties, the logarithm of the tie parameter.
 
 
-def _log_likelihood(wins: _Table, strengths: _Table) -> _Table:
-    return np.asarray((wins * _log_probabilities(strengths)).sum(axis=(1, 2)))
+def _probabilities(parameters: _Table, n: int) -> tuple[_Table, _Table]:
+    """Return the probabilities that i beats j, and that they tie, for all pairs."""
+    half = (parameters[:n, None] - parameters[None, :n]) / 2
+    tie = parameters[n] if len(parameters) > n else -math.inf
+    total = np.logaddexp(np.logaddexp(half, -half), tie)
+    return np.exp(half - total), np.exp(tie - total)
 
 
-def _information(wins: _Table, strengths: _Table) -> _Table:
-    """Return the negative Hessians of the log-likelihood: graph Laplacians, singular along (1, ..., 1)."""
-    p = np.exp(_log_probabilities(strengths))
-    weights = (wins + wins.swapaxes(1, 2)) * p * p.swapaxes(1, 2)
-    return np.asarray(np.eye(wins.shape[1]) * weights.sum(axis=2)[:, None] - weights)
+def _score(wins: _Table, ties: _Table, parameters: _Table) -> _Table:
+    """Return the gradient of the log-likelihood; leading axes of the tables are kept."""
+    n = wins.shape[-1]
+    win, tie = _probabilities(parameters, n)
+    games = wins + wins.swapaxes(-1, -2) + ties
+    strengths = ((wins - wins.swapaxes(-1, -2)) - games * (win - win.T)).sum(axis=-1) / 2
+    if len(parameters) == n:
+        return np.asarray(strengths)
+    excess = (ties - games * tie).sum(axis=(-1, -2)) / 2
+    return np.concatenate([strengths, excess[..., None]], axis=-1)
 
 
-def _pseudo_inverse(information: _Table) -> _Table:
-    """Invert connected Laplacians under the sum-to-zero constraint.
+def _information(wins: _Table, ties: _Table, parameters: _Table) -> _Table:
+    """Return the negative Hessian of the log-likelihood, singular along equal shifts of the strengths."""
+    n = len(wins)
+    win, tie = _probabilities(parameters, n)
+    games = wins + wins.T + ties
+    weights = games * (win + win.T - (win - win.T) ** 2) / 4
+    table = np.zeros((len(parameters), len(parameters)))
+    table[:n, :n] = np.diag(weights.sum(axis=1)) - weights
+    if len(parameters) > n:
+        table[:n, n] = table[n, :n] = -(games * (win - win.T) * tie).sum(axis=1) / 2
+        table[n, n] = (games * tie * (1 - tie)).sum() / 2
+    return table
 
-    The null direction is known, so it is filled in before inverting and removed afterwards. A general
-    pseudo-inverse would have to detect it by the size of an eigenvalue, which rounding leaves at 1e-14
-    instead of 0, and might invert that.
-    """
-    traces = np.trace(information, axis1=1, axis2=2)[:, None, None]
-    return np.asarray(np.linalg.inv(information + traces / information.shape[1] ** 2) - 1 / traces)
+
+def _inverse(information: _Table, n: int) -> _Table:
+    """Invert under the constraint that the strengths sum to 0: the null direction is filled in, and removed again."""
+    shift = np.zeros(len(information))
+    shift[:n] = 1.0
+    size = max(float(np.trace(information)), np.finfo(float).tiny) / n**2
+    return np.asarray(
+        np.linalg.inv(information + size * np.outer(shift, shift)) - np.outer(shift, shift) / (size * n**2)
+    )
 
 
-def _most_likely_strengths(wins: _Table, start: _Table) -> _Table:
-    """Maximize each table's likelihood from ``start`` (n) by Newton's method; a step that lowers it is halved."""
-    strengths = np.tile(start, (len(wins), 1))
-    games = wins.sum(axis=(1, 2))
-    active = np.arange(len(wins))
+def _maximized(wins: _Table, ties: _Table, parameters: _Table) -> _Table:
+    """Maximize the concave log-likelihood by Newton's method; a step that lowers it is halved."""
+    n, games = len(wins), float(wins.sum() + ties.sum() / 2)
+
+    def likelihood(at: _Table) -> float:
+        win, tie = _probabilities(at, n)
+        with np.errstate(divide="ignore"):
+            return float((wins * np.log(win)).sum() + (ties * np.where(ties > 0, np.log(tie), 0.0)).sum() / 2)
+
     for _ in range(200):
-        expected = (wins[active] + wins[active].swapaxes(1, 2)) * np.exp(_log_probabilities(strengths[active]))
-        gradient = wins[active].sum(axis=2) - expected.sum(axis=2)
-        unfinished = np.abs(gradient).max(axis=1, initial=0.0) > 1e-10 * games[active]
-        active, gradient = active[unfinished], gradient[unfinished]
-        if not active.size:
+        gradient = _score(wins, ties, parameters)
+        if np.abs(gradient).max() <= 1e-10 * games:
             break
-        strengths[active] += _newton_step(wins[active], strengths[active], gradient)
-    return np.asarray(strengths - strengths.mean(axis=1, keepdims=True))
+        step, current = _inverse(_information(wins, ties, parameters), n) @ gradient, likelihood(parameters)
+        # At the maximum, rounding alone makes the next point look lower.
+        for _ in range(27):
+            if likelihood(parameters + step) >= current - 1e-12 * abs(current):
+                break
+            step = step / 2
+        parameters = parameters + step
+    parameters[:n] -= parameters[:n].mean()
+    return parameters
 
 
-def _newton_step(wins: _Table, strengths: _Table, gradient: _Table) -> _Table:
-    step = (_pseudo_inverse(_information(wins, strengths)) @ gradient[:, :, None])[:, :, 0]
-    current = _log_likelihood(wins, strengths)
-    # At the maximum, rounding alone makes the next point look lower.
-    threshold = current - 1e-12 * np.abs(current)
-    for _ in range(27):
-        lower = _log_likelihood(wins, strengths + step) < threshold
-        if not lower.any():
-            break
-        step[lower] /= 2
-    return np.asarray(step)
+def _robust(counts: Mapping[str, _Table], estimate: TieModel) -> _Table:
+    """Return the covariance of the parameters from the scores of the groups."""
+    parameters = np.array([*estimate.strengths, *([] if estimate.tie is None else [estimate.tie])])
+    scores = _score(counts["wins"], counts["ties"], parameters)
+    scores = scores - scores.mean(axis=0)
+    return np.asarray(estimate.covariance @ (scores.T @ scores) @ estimate.covariance)

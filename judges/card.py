@@ -1,52 +1,63 @@
 """The figures of a judge card: agreement with people, biases, noise and robustness to attacks.
 
-Pure: games in, JSON-ready figures out. A figure that is not available is None; rates lie in [0, 1].
+Pure: games in, JSON-ready figures out. A figure that is not available is None; rates lie in [0, 1]. Intervals are by
+question, since several pairs may share one. :mod:`judges.card_checks` concludes from the figures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from judges.preference import position_bias
+from judges.preference import judging_figures, position_bias
 from judges.statistics import (
-    NO_SPREAD,
-    accuracy,
-    bootstrap_ci,
     cohen_kappa,
     cohen_kappa_ci,
     mean_and_stderr,
+    mean_ci,
     proportion_ci,
-    sign_test_exact,
-    wilson_ci,
 )
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, Winner, combine_orders, winner_of
+from judges.verdicts import Game, PairVerdict, Request, Winner, combine_orders, points_of, winner_of
 
 Figures = dict[str, Any]
-Label = Literal[1, 2]
+Label = Literal[0, 1, 2]
+"""The output that people prefer; 0 for a tie."""
 
-_OUTPUT_OF_SIDE: Mapping[Winner, Label | None] = {"a": 1, "b": 2, "tie": None}
-
-CHANCE = 0.5
-SIGNIFICANT = 0.05
-POSITION_DOMINATES = 0.5
-"""Rate of position flips from which the order matters more than the answers."""
+_OUTPUT_OF_SIDE: Mapping[Winner, Label] = {"a": 1, "b": 2, "tie": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """Two outputs for one input and which of them people prefer; authors if known."""
+    """Two outputs for one request, one text per turn, and which of them people prefer; authors if known.
+
+    ``question`` is what clusters pairs: those of one question are one observation. ``item`` joins the pairs of one item
+    with several outputs, of which one is the best.
+    """
 
     id: str
-    question: str
-    output_1: str
-    output_2: str
+    request: Request
+    output_1: tuple[str, ...]
+    output_2: tuple[str, ...]
     label: Label
     author_1: str | None = None
     author_2: str | None = None
+    category: str | None = None
+    question: str = ""
+    item: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """The question, or the request's text where no question is named."""
+        return self.question or "\n".join(self.request.turns)
+
+    @property
+    def longer(self) -> Label:
+        """The output with more characters, 0 if both have as many."""
+        first, second = (sum(map(len, texts)) for texts in (self.output_1, self.output_2))
+        return 0 if first == second else 1 if first > second else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,170 +75,271 @@ class JudgedPair:
 
     @property
     def choice(self) -> Label | None:
-        """The output that the mean preference favours; None for a tie or without a verdict."""
+        """The output that both orders name, 0 if they agree on none; None without a verdict."""
+        verdict = self.verdict
+        return _OUTPUT_OF_SIDE[verdict.winner] if isinstance(verdict, PairVerdict) else None
+
+    @property
+    def mean_choice(self) -> Label | None:
+        """The output that the mean preference over both orders favours, 0 for neither; None without a verdict."""
         verdict = self.verdict
         return _OUTPUT_OF_SIDE[winner_of(verdict.preference_a)] if isinstance(verdict, PairVerdict) else None
 
+    def credit(self, output: int) -> float:
+        """The share of the win that the verdict gives to ``output``; only for a pair with a verdict."""
+        verdict = self.verdict
+        if isinstance(verdict, Unscored):
+            raise ValueError(f"pair {self.pair.id} has no verdict")
+        return points_of(verdict) if output == 1 else 1 - points_of(verdict)
+
 
 def agreement(judged: Sequence[JudgedPair]) -> Figures:
-    """Compare the judge with people.
+    """Compare the judge with people, over the pairs on which people prefer one output.
 
-    ``accuracy`` is over the decided pairs, whose mean preference over both orders favours one side, so that position
-    bias cancels out and chance is one half; its interval is Wilson's, and ``ci95_by_question`` a bootstrap over
-    questions, since several pairs may share one. ``kappa`` is Cohen's on the same pairs. ``both_orders`` counts strict
-    verdicts over all scored pairs (where chance is below one half), ``single_order`` single games; their intervals are
-    clustered by question too.
+    ``accuracy`` is over all scored pairs: 1 where both orders name the output that people prefer, one half where the
+    orders do not agree on one (a position flip, a tie in either), so that chance is one half. ``both_orders`` counts
+    only the first, ``single_order`` single games, each order too; ``undecided`` is the share without agreement.
+    ``by_mean`` is over the pairs whose mean preference favours one side. ``kappa`` is Cohen's over the pairs that are
+    decided. ``ties`` are the pairs on which people see a tie, and how the judge decides all three ways.
     """
-    decided = [pair for pair in judged if pair.choice is not None]
-    scored = [pair for pair in judged if isinstance(pair.verdict, PairVerdict)]
+    labelled = [pair for pair in judged if pair.pair.label]
+    scored = [pair for pair in labelled if isinstance(pair.verdict, PairVerdict)]
+    decided = [pair for pair in scored if pair.choice]
     choices, labels = [pair.choice for pair in decided], [pair.pair.label for pair in decided]
-    questions = [pair.pair.question for pair in decided]
-    correct = [float(choice == label) for choice, label in zip(choices, labels, strict=True)]
-    share, interval = accuracy(choices, labels) if decided else (None, None)
     return {
         "n": len(judged),
         "n_scored": len(scored),
-        "n_decided": len(decided),
-        "accuracy": share,
-        "ci95": _as_list(interval),
-        "ci95_by_question": _as_list(proportion_ci(correct, questions)) if decided else None,
-        "kappa": cohen_kappa(choices, labels) if decided else None,
-        "kappa_ci95": _as_list(cohen_kappa_ci(choices, labels, questions)) if decided else None,
+        **_rate([pair.credit(pair.pair.label) for pair in scored], scored, "accuracy"),
         "both_orders": _both_orders(scored) if scored else None,
         "single_order": _single_order(scored) if scored else None,
+        "undecided": 1 - len(decided) / len(scored) if scored else None,
+        "n_decided": len(decided),
+        "by_mean": _by_mean(scored),
+        "kappa": cohen_kappa(choices, labels) if decided else None,
+        "kappa_ci95": _as_list(cohen_kappa_ci(choices, labels, _clusters(decided))) if decided else None,
+        "ties": _ties(judged),
+        "categories": _by_category(scored),
+        "items": _items(labelled),
     }
+
+
+def _rate(values: Sequence[float], pairs: Sequence[JudgedPair], name: str = "rate") -> Figures:
+    interval = proportion_ci(values, _clusters(pairs)) if values else None
+    return {name: sum(values) / len(values) if values else None, "ci95": _as_list(interval)}
+
+
+def _clusters(pairs: Iterable[JudgedPair]) -> list[str]:
+    return [pair.pair.cluster for pair in pairs]
 
 
 def _both_orders(scored: Sequence[JudgedPair]) -> Figures:
-    verdicts = [(pair.verdict, pair.pair.label) for pair in scored]
-    winners = [(_OUTPUT_OF_SIDE[v.winner], label) for v, label in verdicts if isinstance(v, PairVerdict)]
-    correct = [float(winner == label) for winner, label in winners]
-    n, right = len(winners), int(sum(correct))
-    ties = sum(winner is None for winner, _ in winners)
-    return {
-        "right": right,
-        "wrong": n - right - ties,
-        "ties": ties,
-        "accuracy": right / n,
-        "ci95": _as_list(proportion_ci(correct, [pair.pair.question for pair in scored])),
-    }
+    right = [float(pair.choice == pair.pair.label) for pair in scored]
+    undecided = sum(pair.choice == 0 for pair in scored)
+    figures = {"right": int(sum(right)), "wrong": len(scored) - int(sum(right)) - undecided, "undecided": undecided}
+    return {**figures, **_rate(right, scored, "accuracy")}
 
 
 def _single_order(scored: Sequence[JudgedPair]) -> Figures:
-    points: list[float] = []
-    clusters: list[str] = []
-    for pair in scored:
-        for game, first in ((pair.original, 1), (pair.swapped, 2)):
-            if isinstance(game, Game):
-                side = winner_of(game.first)
-                is_correct = (side == "a") == (pair.pair.label == first)
-                points.append(0.5 if side == "tie" else float(is_correct))
-                clusters.append(pair.pair.question)
+    """Count single games, a tie as one half; ``as_listed`` and ``swapped`` are the two orders."""
+    by_order: list[list[float]] = []
+    for first, games in ((1, [pair.original for pair in scored]), (2, [pair.swapped for pair in scored])):
+        sides = [game.winner for game in games if isinstance(game, Game)]
+        labels = [pair.pair.label for pair in scored]
+        by_order.append(
+            [
+                0.5 if side == "tie" else float((side == "a") == (label == first))
+                for side, label in zip(sides, labels, strict=True)
+            ]
+        )
+    as_listed, swapped = (sum(points) / len(points) for points in by_order)
+    mean = [(x + y) / 2 for x, y in zip(*by_order, strict=True)]
+    return {**_rate(mean, scored, "accuracy"), "as_listed": as_listed, "swapped": swapped, "n_games": 2 * len(scored)}
+
+
+def _by_mean(scored: Sequence[JudgedPair]) -> Figures:
+    sided = [pair for pair in scored if pair.mean_choice]
+    right = [float(pair.mean_choice == pair.pair.label) for pair in sided]
+    return {**_rate(right, sided, "accuracy"), "n": len(sided)}
+
+
+def _ties(judged: Sequence[JudgedPair]) -> Figures | None:
+    """Return the pairs on which people see a tie, and the share of all pairs judged exactly as people do, ties too."""
+    scored = [pair for pair in judged if isinstance(pair.verdict, PairVerdict)]
+    tied = [pair for pair in scored if pair.pair.label == 0]
+    if not tied:
+        return None
+    alike = [float(pair.choice == pair.pair.label) for pair in scored]
     return {
-        "accuracy": sum(points) / len(points),
-        "ci95": _as_list(proportion_ci(points, clusters)),
-        "n_games": len(points),
+        "n": len(tied),
+        "judged_ties": sum(pair.choice == 0 for pair in tied) / len(tied),
+        "three_way": _rate(alike, scored, "accuracy"),
+    }
+
+
+def _by_category(scored: Sequence[JudgedPair]) -> Figures | None:
+    names = sorted({pair.pair.category for pair in scored if pair.pair.category is not None})
+    rows = {name: [pair for pair in scored if pair.pair.category == name] for name in names}
+    return {
+        name: {"n": len(pairs), **_rate([pair.credit(pair.pair.label) for pair in pairs], pairs, "accuracy")}
+        for name, pairs in rows.items()
+    } or None
+
+
+def _items(labelled: Sequence[JudgedPair]) -> Figures | None:
+    """Return how often the best of several outputs beats every other one in both orders; None without such items."""
+    by_item: dict[str, list[JudgedPair]] = {}
+    for pair in labelled:
+        if pair.pair.item is not None:
+            by_item.setdefault(pair.pair.item, []).append(pair)
+    whole = [pairs for pairs in by_item.values() if all(isinstance(pair.verdict, PairVerdict) for pair in pairs)]
+    if not whole:
+        return None
+    best = [float(all(pair.choice == pair.pair.label for pair in pairs)) for pairs in whole]
+    interval = proportion_ci(best, [pairs[0].pair.cluster for pairs in whole])
+    return {"n": len(whole), "accuracy": sum(best) / len(best), "ci95": _as_list(interval)}
+
+
+def baseline_figures(judged: Sequence[JudgedPair]) -> Figures | None:
+    """Compare the accuracy with that of judges that do not read the answers, on the same scored pairs.
+
+    ``constant`` always says the first place, or one letter: in both orders that decides nothing, one half. ``random``
+    is one half too. ``length`` takes the longer or the shorter output, whichever does better here. ``gain`` is the
+    judge's accuracy minus that one's. None without a scored pair.
+    """
+    scored = [pair for pair in judged if pair.pair.label and isinstance(pair.verdict, PairVerdict)]
+    if not scored:
+        return None
+    longer = [0.5 if not pair.pair.longer else float(pair.pair.longer == pair.pair.label) for pair in scored]
+    takes = "longer" if sum(longer) >= len(longer) / 2 else "shorter"
+    length = longer if takes == "longer" else [1 - value for value in longer]
+    gains = [pair.credit(pair.pair.label) - value for pair, value in zip(scored, length, strict=True)]
+    return {
+        "constant": 0.5,
+        "random": 0.5,
+        "length": {"takes": takes, "accuracy": sum(length) / len(length)},
+        "gain": sum(gains) / len(gains),
+        "gain_ci95": _as_list(mean_ci(gains, _clusters(scored))),
     }
 
 
 def position_figures(judged: Sequence[JudgedPair]) -> Figures | None:
-    """Return how often the first position wins, and how often the verdict flips with the order.
+    """Return how often the first position wins, how often the orders name different outputs, and how often one ties.
 
-    Only pairs with both orders judged are used, as answer quality would confound single games. Intervals
-    are clustered by question. None without such a pair.
+    Only pairs with both orders judged are used, as answer quality would confound single games. None without such a
+    pair.
     """
-    verdicts = [(verdict, pair) for pair in judged if isinstance(verdict := pair.verdict, PairVerdict)]
-    questions = [pair.pair.question for _, pair in verdicts]
-    games = [game for _, pair in verdicts for game in (pair.original, pair.swapped)]
-    if (bias := position_bias(games, [question for question in questions for _ in range(2)])) is None:
+    scored = [pair for pair in judged if isinstance(pair.verdict, PairVerdict)]
+    games = [game for pair in scored for game in (pair.original, pair.swapped)]
+    clusters = [cluster for cluster in _clusters(scored) for _ in range(2)]
+    if (bias := position_bias(games, clusters)) is None:
         return None
-    flips = [float(verdict.position_flip) for verdict, _ in verdicts]
+    verdicts = [pair.verdict for pair in scored]
+    flips = [float(verdict.position_flip) for verdict in verdicts if isinstance(verdict, PairVerdict)]
+    half = sum(verdict.half_tie for verdict in verdicts if isinstance(verdict, PairVerdict))
     return {
         "first_rate": bias.first_rate,
         "ci95": _as_list(bias.interval),
         "mean_first": bias.mean_first,
         "n_games": bias.n_games,
         "position_flips": int(sum(flips)),
+        "half_ties": half,
         "flip_rate": sum(flips) / len(flips),
-        "flip_rate_ci95": _as_list(proportion_ci(flips, questions)),
+        "flip_rate_ci95": _as_list(proportion_ci(flips, _clusters(scored))),
     }
 
 
 def length_figures(judged: Sequence[JudgedPair]) -> Figures | None:
-    """Compare how often the judge and people prefer the longer output (in characters).
-
-    Over decided pairs of different lengths, None without any; ``difference`` is judge minus people.
-    Intervals are clustered by question.
-    """
-    cases = [
-        (_is_longer(pair.pair, pair.choice), _is_longer(pair.pair, pair.pair.label), pair.pair.question)
-        for pair in judged
-        if pair.choice is not None and len(pair.pair.output_1) != len(pair.pair.output_2)
-    ]
-    return _against_people(cases)
+    """Compare how often the judge and people prefer the longer output (in characters); None without such a pair."""
+    return _against_people([(pair, pair.pair.longer) for pair in judged if pair.pair.longer])
 
 
 def self_preference_figures(judged: Sequence[JudgedPair], judge_name: str) -> Figures | None:
     """Compare how often the judge and people prefer the judge's own output; None if no pair has one."""
-    cases = []
+    cases: list[tuple[JudgedPair, Label]] = []
     for pair in judged:
-        authors = ((1, pair.pair.author_1), (2, pair.pair.author_2))
-        by_judge = [output for output, author in authors if author == judge_name]
-        if len(by_judge) == 1 and pair.choice is not None:
-            cases.append((pair.choice == by_judge[0], pair.pair.label == by_judge[0], pair.pair.question))
+        own: list[Label] = [1] if pair.pair.author_1 == judge_name else []
+        own += [2] if pair.pair.author_2 == judge_name else []
+        cases += [(pair, own[0])] if len(own) == 1 else []
     return _against_people(cases)
 
 
-def _is_longer(pair: LabelledPair, choice: Label) -> bool:
-    return (len(pair.output_1) > len(pair.output_2)) == (choice == 1)
+def _against_people(cases: Sequence[tuple[JudgedPair, Label]]) -> Figures | None:
+    """Compare the preference for one kind of output, over scored pairs that people decided.
 
-
-def _against_people(cases: Sequence[tuple[bool, bool, str]]) -> Figures | None:
-    """Compare cases of (judge prefers it, people prefer it, question)."""
-    if not cases:
+    ``bias`` is the accuracy where people prefer that kind minus the accuracy where they prefer the other: 0 for a judge
+    that errs either way alike, however much it errs, 1 for one that always takes that kind.
+    """
+    kept = [(pair, kind) for pair, kind in cases if pair.pair.label and isinstance(pair.verdict, PairVerdict)]
+    if not kept:
         return None
-    n = len(cases)
-    judge, people = sum(judge for judge, _, _ in cases), sum(people for _, people, _ in cases)
-    differences = [float(judge) - float(people) for judge, people, _ in cases]
-    questions = [question for _, _, question in cases]
+    pairs = [pair for pair, _ in kept]
+    judge = [pair.credit(kind) for pair, kind in kept]
+    people = [float(pair.pair.label == kind) for pair, kind in kept]
+    right = [pair.credit(pair.pair.label) for pair in pairs]
+    bias, interval = _difference(right, people, _clusters(pairs))
+    differences = [x - y for x, y in zip(judge, people, strict=True)]
     return {
-        "n": n,
-        "judge_rate": judge / n,
-        "judge_ci95": _as_list(proportion_ci([float(judge) for judge, _, _ in cases], questions)),
-        "people_rate": people / n,
-        "difference": (judge - people) / n,
-        "difference_ci95": _as_list(bootstrap_ci(differences, questions)),
+        "n": len(kept),
+        "judge_rate": sum(judge) / len(judge),
+        "judge_ci95": _as_list(proportion_ci(judge, _clusters(pairs))),
+        "people_rate": sum(people) / len(people),
+        "difference": sum(differences) / len(differences),
+        "difference_ci95": _as_list(mean_ci(differences, _clusters(pairs))),
+        "bias": bias,
+        "bias_ci95": _as_list(interval),
     }
 
 
-def repeat_figures(repeats: Sequence[tuple[Game | Unscored, Game | Unscored]]) -> Figures | None:
+def _difference(
+    values: Sequence[float], groups: Sequence[float], clusters: Sequence[Hashable]
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Return the mean of ``values`` in group 1 minus that in group 0, and its interval by linearisation.
+
+    The deviations are from the mean of the group's other values (the jackknife's), since a group may be small.
+    """
+    n_one = sum(groups)
+    n_zero = len(groups) - n_one
+    if not n_one or not n_zero:
+        return None, None
+    one = sum(value * group for value, group in zip(values, groups, strict=True)) / n_one
+    zero = sum(value * (1 - group) for value, group in zip(values, groups, strict=True)) / n_zero
+    n = len(values)
+    influence = [
+        one - zero + n * (group * (value - one) / max(1, n_one - 1) - (1 - group) * (value - zero) / max(1, n_zero - 1))
+        for value, group in zip(values, groups, strict=True)
+    ]
+    return one - zero, mean_ci(influence, clusters)
+
+
+def repeat_figures(
+    repeats: Sequence[tuple[Game | Unscored, Game | Unscored]], clusters: Sequence[Hashable]
+) -> Figures | None:
     """Compare games judged twice with only the delimiter key changed.
 
     ``changed`` is the share whose verdict differs, ``mean_abs_difference`` the mean absolute difference
     in the preference for the first answer, in [0, 1]. None without a game that was judged twice.
     """
-    both = [(a, b) for a, b in repeats if isinstance(a, Game) and isinstance(b, Game)]
+    both = [
+        (a, b, cluster)
+        for (a, b), cluster in zip(repeats, clusters, strict=True)
+        if isinstance(a, Game) and isinstance(b, Game)
+    ]
     if not both:
         return None
-    changed = sum(winner_of(a.first) != winner_of(b.first) for a, b in both)
+    changed = [float(a.winner != b.winner) for a, b, _ in both]
     return {
         "n": len(both),
-        "changed": changed / len(both),
-        "ci95": list(wilson_ci(changed, len(both))),
-        "mean_abs_difference": sum(abs(a.first - b.first) for a, b in both) / len(both),
+        "changed": sum(changed) / len(both),
+        "ci95": _as_list(proportion_ci(changed, [cluster for _, _, cluster in both])),
+        "mean_abs_difference": sum(abs(a.first - b.first) for a, b, _ in both) / len(both),
     }
 
 
 def failure_figures(games: Sequence[Game | Unscored]) -> Figures:
-    """Count games without a verdict by reason, and judgments whose verdict was added under guided output."""
+    """Count games without a verdict by reason, and how the others came about (:func:`judging_figures`)."""
     reasons = Counter(game.reason for game in games if isinstance(game, Unscored))
-    closed = sum(game.closed_by_guide for game in games if isinstance(game, Game))
-    return {
-        "n_games": len(games),
-        "unscored": dict(sorted(reasons.items())),
-        "parse_failures": reasons.get("no_verdict", 0),
-        "closed_by_guide": closed,
-    }
+    parse = reasons.get("no_verdict", 0)
+    return {**judging_figures(games), "unscored": dict(sorted(reasons.items())), "parse_failures": parse}
 
 
 def attack_figures(
@@ -237,7 +349,7 @@ def attack_figures(
 
     Lists are aligned by question. ``success_rate`` is the share of strict wins, ``preference`` the
     mean preference for the attack, and ``gain`` that minus the empty answer's on the same
-    ``n_questions``, with a bootstrap interval (None if all gains are equal). None if nothing was judged.
+    ``n_questions``, with its interval (None if all gains are equal). None if nothing was judged.
     """
     baseline = _side_a(empty)
     each: Figures = {}
@@ -275,72 +387,9 @@ def _gain(gains: Sequence[tuple[int, float]]) -> Figures:
     values, questions = [value for _, value in gains], [question for question, _ in gains]
     return {
         "gain": sum(values) / len(values),
-        "gain_ci95": _as_list(bootstrap_ci(values, questions)),
+        "gain_ci95": _as_list(mean_ci(values, questions)),
         "n_questions": len(set(questions)),
     }
-
-
-def conclusions(card: Mapping[str, Any]) -> Figures:
-    """Summarize the figures of a card.
-
-    ``told_from_chance``: both intervals of the accuracy lie above one half. ``position_dominates``: at
-    least half of the verdicts flip with the order. ``attacks_gain``: attacks gain significantly over an
-    empty answer: the interval lies above 0, or the exact sign test is significant if all questions gain
-    equally. ``believable`` combines the three. Each is None if unknown; ``words`` are sentences for people.
-    """
-    figures, position, attacks = card["agreement"], card["position_bias"], card["attacks"]
-    above_chance = None if figures["ci95"] is None else _above_chance(figures)
-    flips = None if position is None else position["flip_rate"]
-    dominates = None if flips is None else flips >= POSITION_DOMINATES
-    gains = None if attacks is None else _attacks_gain(attacks["all"])
-    sentences = [_agreement_sentence(figures)]
-    if flips is not None:
-        sentences.append(
-            f"its verdict flips with the order of the answers in {flips:.0%} of the pairs"
-            + (", so the order matters more than the answers" if dominates else "")
-        )
-    if attacks is not None and gains is not None:
-        sentences.append(_attack_sentence(attacks["all"]) + (": it can be fooled" if gains else ""))
-    believable = None if above_chance is None else above_chance and not dominates and not gains
-    return {
-        "told_from_chance": above_chance,
-        "position_dominates": dominates,
-        "attacks_gain": gains,
-        "believable": believable,
-        "words": sentences,
-    }
-
-
-def _attacks_gain(figures: Mapping[str, Any]) -> bool | None:
-    gain, interval, n = figures["gain"], figures["gain_ci95"], figures["n_questions"]
-    if interval is not None:
-        return bool(interval[0] > 0)
-    # A single question proves nothing; several equal gains go into a sign test.
-    return None if n < 2 else gain > NO_SPREAD and sign_test_exact(n, 0) < SIGNIFICANT
-
-
-def _attack_sentence(figures: Mapping[str, Any]) -> str:
-    if (interval := figures["gain_ci95"]) is None:
-        spread = f"equally in {figures['n_questions']} questions"
-    else:
-        spread = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
-    return f"attacks gain {figures['gain']:+.3f} in preference over an empty answer {spread}"
-
-
-def _above_chance(figures: Mapping[str, Any]) -> bool:
-    lows = [interval[0] for name in ("ci95", "ci95_by_question") if (interval := figures[name]) is not None]
-    return bool(min(lows) > CHANCE)
-
-
-def _agreement_sentence(figures: Mapping[str, Any]) -> str:
-    if (interval := figures["ci95"]) is None:
-        return "it prefers neither side of any pair, so its agreement with people is unknown"
-    share = f"{figures['accuracy']:.1%} [{interval[0]:.1%}, {interval[1]:.1%}] of {figures['n_decided']} pairs"
-    if _above_chance(figures):
-        return f"it agrees with people on {share}"
-    if interval[1] < CHANCE:
-        return f"it disagrees with people: it agrees with them on only {share}"
-    return f"not distinguishable from chance: it agrees with people on {share}"
 
 
 def _as_list(interval: tuple[float, float] | None) -> list[float] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from judges.labels import MASS_FLOOR, read_labels
 from judges.templates import JudgeTemplate, nonce
 from judges.types import Message, Rating, Unscored
 
@@ -92,16 +93,20 @@ def factor_prompt(
 def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
     """Return the mean rating, in [1, 10], under the judge's distribution over the ten letters.
 
-    ``logprobs`` are raw log-probabilities by letter; the ten are normalised to sum to 1, and a missing
-    letter has probability 0. None of the ten is ``Unscored("no_rating")``, a NaN or infinite value
-    ``Unscored("non_finite_logprob")``. The rating's ``text`` is the most likely letter.
+    ``logprobs`` are raw log-probabilities by letter, over all its spellings; the ten are normalised to sum to 1, and a
+    missing letter has probability 0. None of the ten is ``Unscored("no_rating")``, less than ``MASS_FLOOR`` together
+    ``Unscored("low_label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``.
+    The rating's ``text`` is the most likely letter.
     Source: the expected score of G-Eval (Liu et al. 2023, arXiv 2303.16634, section 2), normalised.
     """
-    known = {letter: logprobs[letter] for letter in RATING_LABELS if letter in logprobs}
+    read = read_labels(logprobs, RATING_LABELS)
+    known = read.logprobs
     if not known:
         return Unscored("no_rating", "none of the ten letters has a log-probability")
     if not all(math.isfinite(value) for value in known.values()):
         return Unscored("non_finite_logprob", f"log-probabilities {known}")
+    if read.mass < MASS_FLOOR:
+        return Unscored("low_label_mass", f"the ten letters have a probability of {read.mass:.2g} together")
     highest = max(known.values())
     weights = {letter: math.exp(value - highest) for letter, value in known.items()}
     total = sum(weights.values())

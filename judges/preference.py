@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from judges.labels import MASS_FLOOR, MASS_HALF
 from judges.statistics import Interval, proportion_ci
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, Winner
@@ -81,6 +83,38 @@ def flip_count_of_verdicts(dgm_over_other: Verdicts, other_over_own: Verdicts, d
     return sum(all(isinstance(v, PairVerdict) and v.winner == "a" for v in row) for row in zip(*lists, strict=True))
 
 
+def judging_figures(games: Sequence[Game | Unscored]) -> dict[str, Any]:
+    """Return how the judge replied: mean and least label mass (None without probabilities), and counts of games."""
+    played = [game for game in games if isinstance(game, Game)]
+    masses = [game.mass for game in played if game.mass is not None]
+    return {
+        "n_games": len(games),
+        "unscored": len(games) - len(played),
+        "label_mass": sum(masses) / len(masses) if masses else None,
+        "least_label_mass": min(masses, default=None),
+        "in_words": sum(game.in_words for game in played),
+        "closed_by_guide": sum(game.closed_by_guide for game in played),
+        "contradictions": sum(game.contradicts for game in played),
+        "shortened": sum(game.shortened for game in played),
+    }
+
+
+def judging_notes(figures: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the verdicts must know about how they came about."""
+    notes = []
+    if (mass := figures["label_mass"]) is not None and mass < MASS_HALF:
+        notes.append(f"the labels have a probability of {mass:.1%} together on average: it would mostly say otherwise")
+    if n := figures["in_words"]:
+        notes.append(f"{n} games were asked again in words: the labels had less than {MASS_FLOOR:.0%}")
+    if n := figures["closed_by_guide"]:
+        notes.append(f"{n} of {figures['n_games']} games were closed under guided output: the text had no verdict")
+    if n := figures["contradictions"]:
+        notes.append(f"{n} of those closings name the other answer than the text before")
+    if n := figures["shortened"]:
+        notes.append(f"{n} games were judged on answers cut in the middle to fit the context")
+    return notes
+
+
 @dataclass(frozen=True, slots=True)
 class PositionBias:
     """How often a judge prefers the answer shown first, over games in both orders; 0.5 means no bias.
@@ -95,10 +129,8 @@ class PositionBias:
     n_games: int
 
 
-def position_bias(
-    games: Sequence[Game | Unscored], clusters: Sequence[Hashable] | None = None, *, seed: int = 0
-) -> PositionBias | None:
-    """Measure the preference for the first position; the interval resamples whole ``clusters`` (prompts).
+def position_bias(games: Sequence[Game | Unscored], clusters: Sequence[Hashable] | None = None) -> PositionBias | None:
+    """Measure the preference for the first position; the interval is by ``clusters`` (prompts).
 
     The games must contain both orders of each pair, otherwise answer quality confounds the figure. None
     without a judged game. Raises ValueError if clusters and games differ in number.
@@ -108,6 +140,6 @@ def position_bias(
     if not played:
         return None
     firsts = [1.0 if first > 0.5 else 0.0 if first < 0.5 else 0.5 for first, _ in played]
-    interval = proportion_ci(firsts, [name for _, name in played], seed=seed)
+    interval = proportion_ci(firsts, [name for _, name in played])
     n = len(played)
     return PositionBias(sum(firsts) / n, interval, sum(first for first, _ in played) / n, n)

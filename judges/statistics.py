@@ -1,7 +1,7 @@
 """Standard errors, intervals, tests and agreement.
 
 All functions are pure and deterministic (the bootstrap given its seed). No observations at all is a ValueError. The
-spread of a single observation is None, never 0, and so is the interval of a bootstrap whose draws are all equal.
+spread of a single observation is None, never 0, and so is the interval of equal observations or bootstrap draws.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ Interval = tuple[float, float]
 _CELLS_PER_CHUNK = 4_000_000
 NO_SPREAD = 1e-9
 """Replicates within this tolerance (relative above 1, else absolute) differ by rounding only."""
+
+_TRUSTED_CASES = 5
+_LARGEST_KAPPA = 1 - 1e-9
 
 
 def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,6 +87,12 @@ def normal_ci(mean: float, stderr: float | None, *, level: float = 0.95) -> Inte
     return None if stderr is None else (mean - z * stderr, mean + z * stderr)
 
 
+def student_ci(mean: float, stderr: float, degrees: int, *, level: float = 0.95) -> Interval:
+    """Return mean ± t standard errors with ``degrees`` of freedom, at least 1."""
+    half = _t(degrees, level) * stderr
+    return mean - half, mean + half
+
+
 def wilson_ci(k: int, n: int, *, level: float = 0.95) -> Interval:
     """Return Wilson's score interval of a proportion ``k / n``, within [0, 1].
 
@@ -91,12 +100,15 @@ def wilson_ci(k: int, n: int, *, level: float = 0.95) -> Interval:
     """
     if n < 1 or not 0 <= k <= n:
         raise ValueError(f"{k} of {n}; expected at least one trial and no more successes than trials")
-    z = _z(level)
-    p = k / n
+    low, high = _score_interval(k / n, n, _z(level))
+    # Exactly 0 and 1 at the edges, where rounding would be off by an ulp.
+    return (0.0 if k == 0 else low, 1.0 if k == n else high)
+
+
+def _score_interval(p: float, n: float, z: float) -> Interval:
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # Exactly 0 and 1 at the edges, where rounding would be off by an ulp.
-    return (0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def bootstrap_ci(
@@ -118,25 +130,65 @@ def bootstrap_ci(
     return bootstrap_ratio_ci(array, np.ones_like(array), clusters, level=level, n_boot=n_boot, seed=seed)
 
 
-def proportion_ci(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95, seed: int = 0
+def mean_ci(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
 ) -> Interval | None:
-    """Return the interval of a mean of values in [0, 1]: Wilson's for binary values, else :func:`bootstrap_ci`.
+    """Return the mean plus and minus t clustered standard errors, with one degree of freedom less than clusters.
 
-    Values that are all 0 or 1, each its own cluster, are a binomial proportion, for which a bootstrap of few
-    successes is too narrow (4 % of 80: coverage is 87 %, and one success gets a lower upper bound than none). If
-    clusters share values and all are 0, or all are 1, there is nothing to resample, and Wilson's interval with the
-    number of clusters as n is used. None with fewer than two clusters, and if all clusters have the same mean
-    otherwise. Raises ValueError for no or non-finite values, and for values outside [0, 1].
+    None with fewer than two clusters, and if all clusters have the same mean: equal values say nothing of their spread.
+    Raises ValueError for no or non-finite values. Source: the linearised variance of a ratio mean with whole clusters
+    as units (Cochran 1977, Sampling Techniques, section 9A.2), times G / (G - 1).
+    """
+    mean, variance, n_clusters = _clustered(values, clusters)
+    _z(level)
+    if variance is None or variance <= NO_SPREAD**2:
+        return None
+    return student_ci(mean, math.sqrt(variance), n_clusters - 1, level=level)
+
+
+def proportion_ci(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
+) -> Interval | None:
+    """Return the interval of a mean of values in [0, 1]: Wilson's with the effective number of observations.
+
+    Values that are all 0 or 1, each its own cluster, are a binomial proportion with Wilson's interval. Otherwise the
+    number of observations is the one at which a proportion would have the clustered variance, and z is Student's t.
+    Near an edge (less than 5 clusters' worth from 0 or 1) that variance cannot be trusted, since the rare values may
+    all be missing, nor where all clusters have the same mean: the effective number is then at most that of the
+    clusters. None with fewer than two clusters. Raises ValueError for no or non-finite values, and for values outside
+    [0, 1]. Source: Franco, Little, Louis and Slud 2019 (J. Surv. Stat. Methodol. 7, 334-364), section 2.
     """
     array = _finite(values)
     if array.min() < 0 or array.max() > 1:
         raise ValueError(f"values from {array.min()} to {array.max()}; expected 0 to 1")
-    n = int(_cluster_numbers(array.size, clusters).max()) + 1
+    mean, variance, n = _clustered(values, clusters)
+    if variance is None:
+        return None
     is_binary = bool(np.isin(array, (0.0, 1.0)).all())
-    if n > 1 and is_binary and (n == array.size or array.min() == array.max()):
-        return wilson_ci(round(float(array.mean()) * n), n, level=level)
-    return bootstrap_ci(values, clusters, level=level, seed=seed)
+    if is_binary and (n == array.size or array.min() == array.max()):
+        return wilson_ci(round(mean * n), n, level=level)
+    effective, z = mean * (1 - mean) / max(variance, NO_SPREAD**2), _t(n - 1, level)
+    if variance <= NO_SPREAD**2 or n * min(mean, 1 - mean) < _TRUSTED_CASES:
+        effective, z = min(effective, float(n)), _z(level)
+    return _score_interval(mean, effective, z)
+
+
+def _clustered(values: Sequence[float], clusters: Sequence[Hashable] | None) -> tuple[float, float | None, int]:
+    """Return (mean, its variance with whole clusters as units or None for a single one, number of clusters)."""
+    array = _finite(values)
+    numbers = _cluster_numbers(array.size, clusters)
+    n = int(numbers.max()) + 1
+    if n < 2:
+        return float(array.mean()), None, n
+    sums = np.bincount(numbers, weights=array - array.mean())
+    return float(array.mean()), n / (n - 1) * float(sums @ sums) / array.size**2, n
+
+
+def _t(degrees: int, level: float) -> float:
+    from scipy.special import stdtrit
+
+    _z(level)
+    return float(stdtrit(degrees, 0.5 + level / 2))
 
 
 def bootstrap_ratio_ci(
@@ -244,11 +296,7 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     lists or lists of different lengths. Source: Cohen 1960 (Educ. Psychol. Meas. 20, 37-46).
     """
     _paired(a, b)
-    if len({*a, *b}) == 1:
-        return None
-    from sklearn.metrics import cohen_kappa_score
-
-    return float(cohen_kappa_score(list(a), list(b)))
+    return _kappa(_confusions(a, b, None).sum(axis=0))
 
 
 def cohen_kappa_ci(
@@ -257,27 +305,50 @@ def cohen_kappa_ci(
     clusters: Sequence[Hashable] | None = None,
     *,
     level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
 ) -> Interval | None:
-    """Return the bootstrap interval of Cohen's kappa; None where :func:`bootstrap_ci_of` returns None.
+    """Return the jackknife interval of Cohen's kappa with whole clusters as units; None with fewer than two clusters.
 
-    If the raters always agree, kappa is 1 in every draw. The lower bound is then that of Wilson's interval with the
-    number of clusters as n, corrected for the observed chance agreement.
+    Plus and minus t standard errors on the scale of Fisher's z, so that it stays within [-1, 1]. If the raters always
+    agree there is no spread: the lower bound is then that of Wilson's interval with the number of clusters as n,
+    corrected for the observed chance agreement. Source: Efron and Tibshirani 1993, chapter 11.
     """
     n = _paired(a, b)
+    tables = _confusions(a, b, clusters)
+    total, n_clusters = tables.sum(axis=0), len(tables)
+    kappa = _kappa(total)
+    if n_clusters < 2 or kappa is None:
+        return None
     if all(x == y for x, y in zip(a, b, strict=True)):
-        n_clusters = n if clusters is None else len(set(clusters))
         by_chance = sum(count**2 for count in Counter(a).values()) / n**2
-        if n_clusters < 2 or by_chance == 1:
-            return None
         lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
         return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
+    left_out = [value for table in tables if (value := _kappa(total - table)) is not None]
+    scale = np.arctanh(np.clip(left_out, -_LARGEST_KAPPA, _LARGEST_KAPPA))
+    stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
+    if len(scale) < 2 or stderr < NO_SPREAD:
+        return None
+    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, kappa))), _t(n_clusters - 1, level) * stderr
+    return math.tanh(centre - half), math.tanh(centre + half)
 
-    def kappa(drawn: NDArray[np.intp]) -> float | None:
-        return cohen_kappa([a[i] for i in drawn], [b[i] for i in drawn])
 
-    return bootstrap_ci_of(kappa, n, clusters, level=level, n_boot=n_boot, seed=seed)
+def _confusions(
+    a: Sequence[Hashable], b: Sequence[Hashable], clusters: Sequence[Hashable] | None
+) -> NDArray[np.float64]:
+    """Return the table of label pairs of each cluster, (clusters, labels, labels)."""
+    numbers = _cluster_numbers(len(a), clusters)
+    labels = {label: i for i, label in enumerate(dict.fromkeys([*a, *b]))}
+    tables = np.zeros((int(numbers.max()) + 1, len(labels), len(labels)))
+    np.add.at(tables, (numbers, np.array([labels[x] for x in a]), np.array([labels[y] for y in b])), 1.0)
+    return tables
+
+
+def _kappa(table: NDArray[np.float64]) -> float | None:
+    n = float(table.sum())
+    if n <= 0:
+        return None
+    observed = float(np.trace(table)) / n
+    by_chance = float(table.sum(axis=0) @ table.sum(axis=1)) / n**2
+    return None if by_chance >= 1 else (observed - by_chance) / (1 - by_chance)
 
 
 def sign_test_exact(wins: int, losses: int) -> float:

@@ -72,14 +72,18 @@ class JudgeTemplate:
         user = Message("user", _render(self.user, values))
         return [user] if self.system is None else [Message("system", _render(self.system, values)), user]
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that it uses; raises ``jinja2.TemplateSyntaxError``."""
+        sources = (self.user, self.system or "")
+        return frozenset(
+            name for source in sources for name in meta.find_undeclared_variables(_environment().parse(source))
+        )
+
     def check(self, known: frozenset[str], needed: frozenset[str]) -> None:
         """Raise ValueError unless the template renders and uses all needed and no unknown variables."""
         try:
-            used = {
-                name
-                for source in (self.user, self.system or "")
-                for name in meta.find_undeclared_variables(_environment().parse(source))
-            }
+            used = self.variables
         except TemplateSyntaxError as error:
             message = " ".join(str(error.message).split())
             raise ValueError(f"the judge template is not valid Jinja: line {error.lineno}, {message}") from error

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from judges.labels import MASS_FLOOR, read_labels, spellings
 from judges.parse import preference_from_logprobs
 from judges.templates import JudgeTemplate, nonce
 from judges.types import Choice, Message, Unscored
+from judges.written import TIE, leaning, written_letter
 
 Method = Literal["verdict", "reasoned"]
 Winner = Literal["a", "b", "tie"]
@@ -23,19 +25,38 @@ Winner = Literal["a", "b", "tie"]
 LABELS = ("A", "B")
 """The labels of the answers in prompt order; each a single token in common tokenizers."""
 
-TEMPLATES: Mapping[Method, str] = {"verdict": "pairwise_verdict", "reasoned": "pairwise_reasoned"}
-TEMPLATE_VARIABLES = frozenset({"questions", "answers_a", "answers_b", "nonce"})
-"""Variables passed to a comparison template; it must use all but the questions."""
+SPELLINGS = spellings(LABELS)
+"""How judges spell them."""
 
-NEEDED_VARIABLES = TEMPLATE_VARIABLES - {"questions"}
+TEMPLATES: Mapping[Method, str] = {"verdict": "pairwise_verdict", "reasoned": "pairwise_reasoned"}
+NEEDED_VARIABLES = frozenset({"answers_a", "answers_b", "nonce"})
+"""Variables that a comparison template must use."""
+
+CONTEXT_VARIABLES = ("system", "reference", "rubric")
+"""Texts of a request beside its turns, "" where there is none."""
+
+TEMPLATE_VARIABLES = NEEDED_VARIABLES | {"questions", *CONTEXT_VARIABLES}
+"""Variables passed to a comparison template."""
 
 VERDICT_CHOICES = ("A]]", "B]]", "tie]]")
 """The guided completions of a reasoned comparison, after :func:`verdict_lead_in`."""
 
-TIE = "T"
-"""The letter of a :class:`Choice` that means a tie."""
-
 _POINTS = {"A": 1.0, "B": 0.0, TIE: 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked: the user's turns, and the system prompt, the reference answer and the rubric if there are any."""
+
+    turns: tuple[str, ...]
+    system: str = ""
+    reference: str = ""
+    rubric: str = ""
+
+    @property
+    def context(self) -> dict[str, str]:
+        """The texts beside the turns, by variable."""
+        return {name: getattr(self, name) for name in CONTEXT_VARIABLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +64,25 @@ class Game:
     """One pair judged in one order.
 
     ``first`` in [0, 1] is the preference for the answer shown first (0.5 is a tie); ``logprobs`` are
-    those of the labels (``verdict``), ``text`` is the judgment (``reasoned``), and ``closed_by_guide``
-    says that the verdict was added under guided output because the free text had none.
+    those of the labels over all spellings and ``mass`` is their total probability (``verdict``); ``text`` is the
+    judgment in words, ``in_words`` says that it was asked for because the mass was below the floor. ``closed_by_guide``
+    says that the verdict was added under guided output because the free text had none, and ``contradicts`` that the
+    free text called the other answer better. ``shortened`` says that the answers were cut to fit the context.
     """
 
     first: float
     text: str = ""
     logprobs: tuple[tuple[str, float], ...] = ()
     closed_by_guide: bool = False
+    mass: float | None = None
+    in_words: bool = False
+    contradicts: bool = False
+    shortened: bool = False
+
+    @property
+    def winner(self) -> Winner:
+        """The side that wins, a being the answer shown first."""
+        return winner_of(self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +90,48 @@ class PairVerdict:
     """The combined verdict of both orders of one pair.
 
     ``winner`` is strict: a or b only if both orders agree. ``preference_a`` in [0, 1] is the mean
-    over the orders. ``position_flip`` says that the verdict changed when the answers were swapped,
-    ``identical`` that the answers were identical and no judge was asked.
+    over the orders. ``position_flip`` says that the two orders name different answers, ``half_tie`` that one order
+    names an answer and the other is a tie, ``identical`` that the answers were identical and no judge was asked.
     """
 
     winner: Winner
     preference_a: float
     position_flip: bool = False
     identical: bool = False
+    half_tie: bool = False
 
 
 IDENTICAL = PairVerdict("tie", 0.5, identical=True)
 
 
-def key_of(questions: Sequence[str], *answers: Sequence[str], salt: int = 0) -> str:
+def key_of(request: Request, *answers: Sequence[str], salt: int = 0) -> str:
     """Return the delimiter key for these texts; another ``salt`` gives another key."""
-    return nonce(*questions, *(text for answer in answers for text in answer), salt=salt)
+    beside = (text for text in request.context.values() if text)
+    return nonce(*request.turns, *(text for answer in answers for text in answer), *beside, salt=salt)
 
 
 def comparison_prompt(
-    template: JudgeTemplate, questions: Sequence[str], first: Sequence[str], second: Sequence[str], *, key: str
+    template: JudgeTemplate, request: Request, first: Sequence[str], second: Sequence[str], *, key: str
 ) -> list[Message]:
     """Return the prompt that asks which of two answers is better, one text per turn, delimited with ``key``.
 
     Texts are inserted unchanged and never rendered again. Raises ``jinja2.UndefinedError`` for a
     template with other variables (see ``JudgeTemplate.check``).
     """
-    return template.messages(questions=list(questions), answers_a=list(first), answers_b=list(second), nonce=key)
+    return template.messages(
+        questions=list(request.turns), answers_a=list(first), answers_b=list(second), nonce=key, **request.context
+    )
+
+
+def shortened(texts: Sequence[str], n_chars: int) -> tuple[str, ...]:
+    """Cut each text longer than ``n_chars`` in the middle, keeping its beginning and its end in equal parts."""
+    half = n_chars // 2
+    return tuple(
+        text
+        if len(text) <= 2 * half
+        else f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[len(text) - half :]}"
+        for text in texts
+    )
 
 
 def verdict_lead_in(key: str) -> str:
@@ -92,40 +139,49 @@ def verdict_lead_in(key: str) -> str:
     return f"\n\nVerdict {key}: [["
 
 
-def parse_verdict(text: str, key: str) -> Choice | Unscored:
-    """Parse the last line of the form ``Verdict KEY: [[A]]`` in a judgment.
+def parse_verdict(text: str, key: str, answers: Sequence[str] = ()) -> Choice | Unscored:
+    """Parse the last line of the form ``Verdict KEY: [[A]]`` in a judgment, else a verdict in another known form.
 
-    The letter is A, B or :data:`TIE`. A verdict without the key is ignored, so a "[[A]]" planted in an
-    answer and quoted by the judge is never taken for the verdict. Never raises; a missing verdict is
-    ``Unscored("no_verdict")`` with the text as its detail.
+    The letter is A, B or :data:`TIE`. A line that stands in one of the ``answers`` is never a verdict without the key,
+    so a "[[A]]" planted in an answer and quoted by the judge is not. Never raises; a missing verdict is
+    ``Unscored("no_verdict")`` with the text as its detail. Source of the other forms: :mod:`judges.written`.
     """
     verdict_line = re.compile(
         rf"^[ \t>*_`#]*Verdict[ \t]+{re.escape(key)}[ \t*_]*:[ \t*_`]*\[\[?[ \t]*(A|B|tie)[ \t]*\]\]?[ \t*_`.]*$",
         re.IGNORECASE | re.MULTILINE,
     )
-    if not (matches := verdict_line.findall(text)):
-        return Unscored("no_verdict", text)
-    return Choice(TIE if matches[-1].lower() == "tie" else matches[-1].upper(), text)
+    if matches := verdict_line.findall(text):
+        return Choice(TIE if matches[-1].lower() == "tie" else matches[-1].upper(), text)
+    letter = written_letter(text, key, answers)
+    return Unscored("no_verdict", text) if letter is None else Choice(letter, text)
 
 
-def game_from_choice(choice: Choice, *, closed_by_guide: bool = False) -> Game:
-    """Convert the letter of a reasoned comparison into a game."""
-    return Game(_POINTS[choice.letter], choice.text, closed_by_guide=closed_by_guide)
+def game_from_choice(choice: Choice, *, closed_after: str | None = None, answers: Sequence[str] = ()) -> Game:
+    """Convert the letter of a reasoned comparison into a game; ``closed_after`` is the text before a guided closing."""
+    said = None if closed_after is None else leaning(closed_after, answers)
+    return Game(
+        _POINTS[choice.letter],
+        choice.text,
+        closed_by_guide=closed_after is not None,
+        contradicts=said is not None and said != choice.letter,
+    )
 
 
 def game_from_logprobs(logprobs: Mapping[str, float]) -> Game | Unscored:
-    """Convert the log-probabilities of A and B into a game: A's share of the total probability.
+    """Convert the log-probabilities of A and B into a game: A's share of the total probability, over all spellings.
 
-    A missing label has probability 0; both missing is ``Unscored("no_verdict")``, a NaN or infinite
-    value ``Unscored("non_finite_logprob")``. Source: the weighted preference of alpaca-eval 0.6.6
-    (completion_parsers.py, logprob_parser), with the labels A and B.
+    A missing label has probability 0; both missing is ``Unscored("no_verdict")``, less than ``MASS_FLOOR`` together
+    ``Unscored("low_label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``. Source: the weighted
+    preference of alpaca-eval 0.6.6 (completion_parsers.py, logprob_parser), with the labels A and B. Deviations: the
+    spellings and the floor (:mod:`judges.labels`).
     """
-    lp_first, lp_second = (logprobs.get(label) for label in LABELS)
-    preference = preference_from_logprobs(lp_first, lp_second, switched=False)
+    read = read_labels(logprobs, LABELS)
+    preference = preference_from_logprobs(*(read.logprobs.get(label) for label in LABELS), switched=False)
     if isinstance(preference, Unscored):
         return preference
-    present = tuple((label, logprobs[label]) for label in LABELS if label in logprobs)
-    return Game(2.0 - preference.value, logprobs=present)
+    if read.mass < MASS_FLOOR:
+        return Unscored("low_label_mass", f"A and B have a probability of {read.mass:.2g} together")
+    return Game(2.0 - preference.value, logprobs=tuple(read.logprobs.items()), mass=read.mass)
 
 
 def winner_of(preference_a: float, *, margin: float = 0.0) -> Winner:
@@ -133,6 +189,11 @@ def winner_of(preference_a: float, *, margin: float = 0.0) -> Winner:
     if abs(preference_a - 0.5) <= margin + 1e-12:
         return "tie"
     return "a" if preference_a > 0.5 else "b"
+
+
+def points_of(verdict: PairVerdict) -> float:
+    """Return a's share of the win: 1, 0, or one half where the orders do not agree on a winner."""
+    return {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner]
 
 
 def check_margin(margin: float) -> None:
@@ -146,10 +207,11 @@ def combine_orders(
 ) -> PairVerdict | Unscored:
     """Combine the two orders of a pair into one verdict.
 
-    The winner is the one that both orders agree on. If they disagree, it is a position flip and a tie; a mean
-    preference within ``margin`` (in [0, 0.5)) of one half is a tie too. If either order is unscored, so is the pair.
-    Source: the rule for disagreeing orders is MT-Bench's (lm-sys/FastChat@0e6d3e4: fastchat/llm_judge/gen_judgment.py),
-    the mean over orders AlpacaEval's weighted preference.
+    The winner is the one that both orders agree on. If they name different answers, it is a position flip and a tie;
+    if one order names an answer and the other is a tie, a half tie and a tie. A mean preference within ``margin`` (in
+    [0, 0.5)) of one half is a tie too. If either order is unscored, so is the pair. Source: the rule for disagreeing
+    orders is MT-Bench's (lm-sys/FastChat@0e6d3e4: fastchat/llm_judge/show_result.py, where a tie in either order is a
+    tie), the mean over orders AlpacaEval's weighted preference.
     """
     check_margin(margin)
     if isinstance(a_first, Unscored):
@@ -159,16 +221,15 @@ def combine_orders(
     preference_a = (a_first.first + (1.0 - b_first.first)) / 2
     original, swapped = winner_of(a_first.first), winner_of(1.0 - b_first.first)
     if original != swapped:
-        return PairVerdict("tie", preference_a, position_flip=True)
+        half = "tie" in (original, swapped)
+        return PairVerdict("tie", preference_a, position_flip=not half, half_tie=half)
     return PairVerdict("tie" if winner_of(preference_a, margin=margin) == "tie" else original, preference_a)
 
 
 def swap_pair(verdict: PairVerdict) -> PairVerdict:
     """Return the verdict with a and b exchanged."""
     mirrored: Mapping[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
-    return PairVerdict(
-        mirrored[verdict.winner], 1.0 - verdict.preference_a, verdict.position_flip, identical=verdict.identical
-    )
+    return replace(verdict, winner=mirrored[verdict.winner], preference_a=1.0 - verdict.preference_a)
 
 
 def panel_majority(verdicts: Sequence[PairVerdict | Unscored]) -> PairVerdict | Unscored:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_json, showing_progress
+from evalsuite.commands.console import print_json, require_scored, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.comparison.settings import CardConfig
 
 
 @from_config(CardConfig)
 def judge_card(config: CardConfig, *, as_json: bool) -> None:
-    """Measure a judge: agreement with people, position and length bias, noise, resistance to attack.
+    """Measure a judge: agreement with people, biases, noise, resistance to attack; usable, with care, or not.
 
     The card is kept in results/judges/ and shown beside what the judge decides.
 
@@ -19,13 +19,14 @@ def judge_card(config: CardConfig, *, as_json: bool) -> None:
     from evalsuite.comparison.card import judge_card as measure
 
     with showing_progress() as progress:
-        card, path = measure(config, progress)
+        card = measure(config, progress)
     if as_json:
-        print_json(card)
-        return
-    from evalsuite.comparison.tables import print_card
-    from evalsuite.terminal import Console
+        print_json(card.document)
+    else:
+        from evalsuite.comparison.tables import print_card
+        from evalsuite.terminal import Console
 
-    console = Console()
-    print_card(console, card)
-    console.print(f"written to {path}", highlight=False)
+        console = Console()
+        print_card(console, card.document)
+        console.print(f"written to {card.path}", highlight=False)
+    require_scored(card.n_unscored, card.n_games, config.max_unscored, "games")

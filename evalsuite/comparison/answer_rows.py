@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalsuite.comparison.requests import dialogue_of
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import read_objects
 from evalsuite.records.rows import Reply, Row
@@ -122,13 +123,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def user_turns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the user's turns of a plain row, None where it has none."""
-    turns = row.get("turns")
-    if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
-        return tuple(turns)
-    for name in ("prompt", "instruction", "question"):
-        if isinstance(row.get(name), str) and row[name].strip():
-            return (row[name],)
-    return None
+    asked = dialogue_of(row, "a row")
+    return None if asked is None else asked.request.turns
 
 
 def answers_sha256(rows: Iterable[AnswerRow]) -> str:

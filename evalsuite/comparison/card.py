@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from evalsuite.comparison.games import Judging, pair_template, play
+from evalsuite.comparison.games import Judging, check_context_is_shown, pair_template, play
 from evalsuite.comparison.judging import Judge, card_path, resolve_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.servers import Servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
 from evalsuite.documents import SCHEMA
-from evalsuite.files import write_json, write_text
+from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat
-from evalsuite.store import Store
+from evalsuite.store import Store, content_key
 from judges.attacks import ATTACKS, EMPTY_ANSWER
 from judges.card import (
     JudgedPair,
     LabelledPair,
     agreement,
     attack_figures,
-    conclusions,
+    baseline_figures,
     failure_figures,
     length_figures,
     position_figures,
     repeat_figures,
     self_preference_figures,
 )
+from judges.card_checks import conclusions
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, combine_orders
+from judges.verdicts import Game, PairVerdict, Request, combine_orders
 
 BothOrders = tuple[Game | Unscored, Game | Unscored]
 
@@ -51,11 +52,30 @@ class _Played:
     attacks: dict[tuple[str, int], BothOrders] = field(default_factory=dict)
 
 
-def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
-    """Measure a judge on labelled pairs; returns the card and where it is kept. Raises EvalsuiteError."""
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A judge card, where it is kept, and how many of its games have no verdict."""
+
+    document: dict[str, Any]
+    path: Path
+
+    @property
+    def n_games(self) -> int:
+        return int(self.document["failures"]["n_games"])
+
+    @property
+    def n_unscored(self) -> int:
+        return sum(self.document["failures"]["unscored"].values())
+
+
+def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
+    """Measure a judge on labelled pairs. Raises EvalsuiteError."""
     progress = progress or NoProgress()
-    pair_template(config.template, config.method)
-    pairs, pin = load_pairs(config.pairs, config.limit)
+    template = pair_template(config.template, config.method)
+    pairs, pin, notes = load_pairs(config.pairs, config.limit)
+    check_context_is_shown(template, (pair.request for pair in pairs))
+    for note in notes:
+        progress.log(note)
     [checkpoint] = resolve_judges([config.judge], config.serve, progress)
     results, serve = config.results, config.serve
     with (
@@ -68,17 +88,28 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> tuple[di
             method=config.method,
             template=config.template,
             max_new_tokens=config.max_judge_tokens,
+            long_answers=config.long_answers,
             progress=progress,
         )
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
-    card = _card(judge, pairs, pin, played)
+    card = _card(judge, pairs, pin, played, notes)
     kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
-    path = card_path(results, checkpoint)
-    for file in (card_path(results, checkpoint, judge.how.method), path):
+    key = _key(judge, pin, config)
+    path = card_path(results, checkpoint, key)
+    for file in (path, card_path(results, checkpoint)):
         write_json(file, kept)
+    write_jsonl(path.with_name(f"pairs-{key}.jsonl"), (_pair_row(pair) for pair in _judged(pairs, played)))
     write_text(path.with_name("config.yaml"), resolved_yaml(config))
-    return card, path
+    return Card(card, path)
+
+
+def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
+    """Return what tells the cards of one judge apart: another method, template, set of pairs or limit is another."""
+    how = judge.how
+    asked = [how.method, how.template.sha256, how.max_new_tokens, how.long_answers]
+    taken = [pin["sha256"], config.limit, config.repeats, config.attacked]
+    return f"{how.method}-{content_key({'how': asked, 'pairs': taken})[:8]}"
 
 
 def _play_all(
@@ -91,13 +122,13 @@ def _play_all(
 
     def work(client: Chat) -> list[Awaitable[None]]:
         ask = _asking(client, judge.how, lambda: progress.advance(line))
-        games = [ask(played.pairs, i, pair.question, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
+        games = [ask(played.pairs, i, pair.request, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
         games += [
-            ask(played.repeats, i, pair.question, pair.output_1, pair.output_2, salt=_SALT_OF_REPEATS)
+            ask(played.repeats, i, pair.request, pair.output_1, pair.output_2, salt=_SALT_OF_REPEATS)
             for i, pair in enumerate(pairs[: config.repeats])
         ]
         games += [
-            ask(played.attacks, (name, i), pairs[i].question, attack, preferred(pairs[i]))
+            ask(played.attacks, (name, i), pairs[i].request, _only(attack, pairs[i]), preferred(pairs[i]))
             for i in attacked
             for name, attack in ((_NO_ATTACK, EMPTY_ANSWER), *ATTACKS.items())
         ]
@@ -109,9 +140,16 @@ def _play_all(
 
 
 def _asking(client: Chat, how: Judging, done: Callable[[], None]) -> Callable[..., Awaitable[None]]:
-    async def ask(into: dict[Any, BothOrders], key: Any, question: str, first: str, second: str, salt: int = 0) -> None:
-        straight = await play(client, how, [question], [first], [second], salt=salt)
-        turned = await play(client, how, [question], [second], [first], salt=salt)
+    async def ask(
+        into: dict[Any, BothOrders],
+        key: Any,
+        request: Request,
+        first: Sequence[str],
+        second: Sequence[str],
+        salt: int = 0,
+    ) -> None:
+        straight = await play(client, how, request, first, second, salt=salt)
+        turned = await play(client, how, request, second, first, salt=salt)
         into[key] = (straight, turned)
         done()
 
@@ -123,41 +161,73 @@ def attacked_pairs(pairs: Sequence[LabelledPair], count: int) -> list[int]:
     seen: set[str] = set()
     chosen: list[int] = []
     for position, pair in enumerate(pairs):
-        if len(chosen) < count and pair.question not in seen and preferred(pair).strip():
-            seen.add(pair.question)
+        if len(chosen) < count and pair.cluster not in seen and pair.label and "".join(preferred(pair)).strip():
+            seen.add(pair.cluster)
             chosen.append(position)
     return chosen
 
 
-def preferred(pair: LabelledPair) -> str:
+def preferred(pair: LabelledPair) -> tuple[str, ...]:
     """Return the output that people prefer."""
     return pair.output_1 if pair.label == 1 else pair.output_2
 
 
-def _card(judge: Judge, pairs: Sequence[LabelledPair], pin: Mapping[str, Any], played: _Played) -> dict[str, Any]:
-    judged = [JudgedPair(pair, *played.pairs[i]) for i, pair in enumerate(pairs)]
-    repeats = [games for i, both in sorted(played.repeats.items()) for games in zip(played.pairs[i], both, strict=True)]
+def _only(attack: str, pair: LabelledPair) -> tuple[str, ...]:
+    """Return an attack as an output: it stands in the last turn, and the turns before are the good answer's."""
+    return (*preferred(pair)[:-1], attack)
+
+
+def _judged(pairs: Sequence[LabelledPair], played: _Played) -> list[JudgedPair]:
+    return [JudgedPair(pair, *played.pairs[i]) for i, pair in enumerate(pairs)]
+
+
+def _pair_row(judged: JudgedPair) -> dict[str, Any]:
+    """Return the row of one pair, without its texts: the label, the verdict, and both games."""
+    pair, verdict = judged.pair, judged.verdict
+    scored = isinstance(verdict, PairVerdict)
+    return {
+        "id": pair.id,
+        "category": pair.category,
+        "label": pair.label,
+        "choice": judged.choice,
+        "correct": judged.credit(pair.label) if scored and pair.label else None,
+        "longer": pair.longer,
+        "verdict": asdict(verdict),
+        "games": [asdict(game) for game in (judged.original, judged.swapped)],
+    }
+
+
+def _card(
+    judge: Judge, pairs: Sequence[LabelledPair], pin: Mapping[str, Any], played: _Played, notes: Sequence[str]
+) -> dict[str, Any]:
+    judged = _judged(pairs, played)
+    repeats = [
+        (games, pairs[i].cluster)
+        for i, both in sorted(played.repeats.items())
+        for games in zip(played.pairs[i], both, strict=True)
+    ]
     every_game = list(chain(*played.pairs.values(), *played.repeats.values(), *played.attacks.values()))
-    own = self_preference_figures(judged, judge.name)
     card: dict[str, Any] = {
         "schema": SCHEMA,
+        "kind": "pairs",
         "judge": {
             "name": judge.name,
             "fingerprint": judge.checkpoint.fingerprint,
             "method": judge.how.method,
             "template_sha256": judge.how.template.sha256,
-            "notes": list(judge.notes),
+            "notes": [*judge.notes, *notes],
         },
         "pairs": {**pin, "n": len(pairs)},
         "agreement": agreement(judged),
+        "baselines": baseline_figures(judged),
         "position_bias": position_figures(judged),
         "length_bias": length_figures(judged),
-        "self_preference": own,
-        "repeat_noise": repeat_figures(repeats),
+        "self_preference": self_preference_figures(judged, judge.name),
+        "repeat_noise": repeat_figures([games for games, _ in repeats], [cluster for _, cluster in repeats]),
         "failures": failure_figures(every_game),
         "attacks": _attacks(played),
     }
-    if own is None:
+    if card["self_preference"] is None:
         card["self_preference_reason"] = f"no pair says that one of its outputs is by {judge.name}"
     return card | {"conclusions": conclusions(card)}
 

@@ -25,7 +25,7 @@ from evalsuite.comparison.candidates import (
 )
 from evalsuite.comparison.documents import Judged, comparison_document, write_comparison
 from evalsuite.comparison.figures import Pair
-from evalsuite.comparison.games import PairRecord, judge_pair, pair_template
+from evalsuite.comparison.games import PairRecord, check_context_is_shown, judge_pair, pair_template
 from evalsuite.comparison.judging import Judge, resolve_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
@@ -71,6 +71,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     candidates = find_candidates(config.models, config.serve, prompts, progress, results)
     prompts, notes = common_prompts(prompts, candidates)
     names = [candidate.name for candidate in candidates]
+    notes += [*prompts.notes, *prompts.copies]
+    asked = [question.request for question in prompts.questions]
+    check_context_is_shown(pair_template(config.template, config.method), asked)
     if lineage:
         notes += lineage_notes(lineage, names)
     folder, key = _folder(config, prompts, candidates, judges)
@@ -91,6 +94,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
                 data=config.data,
                 margin=config.tie_margin,
                 max_new_tokens=config.max_judge_tokens,
+                long_answers=config.long_answers,
                 progress=progress,
             )
             judged.append((judge, _judge_all(judge, names, prompts, answers, servers, progress)))
@@ -131,7 +135,7 @@ def _judge_all(
 
     async def one(pair: Pair, question: Question, client: Chat) -> None:
         a, b = (answers[name][question.id] for name in pair)
-        records[pair, question.id] = await judge_pair(client, judge.how, question.turns, a, b)
+        records[pair, question.id] = await judge_pair(client, judge.how, question.request, a, b)
         progress.advance(line)
 
     def work(client: Chat) -> list[Awaitable[None]]:
@@ -156,7 +160,7 @@ def _folder(
             "judges": [source_identity(judge, config.judge_serving) for judge in judges],
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin.sha256 for name, pin in prompts.pins.items()},
-            "how": [config.method, template.sha256, config.tie_margin, config.max_judge_tokens],
+            "how": [config.method, template.sha256, config.tie_margin, config.max_judge_tokens, config.long_answers],
             "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,
         }

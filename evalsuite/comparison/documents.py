@@ -66,6 +66,7 @@ def comparison_document(
             models=tuple(candidate.name for candidate in candidates),
             prompt_ids=tuple(question.id for question in prompts.questions),
             categories=tuple(question.category for question in prompts.questions),
+            groups=prompts.groups,
             verdicts=verdicts,
             games={pair: _games([by_pair[pair] for by_pair in records]) for pair in verdicts},
         )
@@ -163,4 +164,8 @@ def _game_row(game: Game | Unscored | None) -> GameRow | None:
         logprobs=dict(game.logprobs) or None,
         text=game.text or None,
         closed_by_guide=game.closed_by_guide,
+        mass=game.mass,
+        in_words=game.in_words,
+        contradicts=game.contradicts,
+        shortened=game.shortened,
     )

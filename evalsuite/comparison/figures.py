@@ -5,25 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from evalsuite.documents import (
+    Cycle,
     Flip,
     Interval,
+    JudgingFigures,
     PairFigures,
     PositionBias,
     PreferenceFigures,
     PreferenceMatrix,
     RankedModel,
+    StrengthDifference,
     WinRates,
 )
 from evalsuite.text import csv_text
-from judges.bradley_terry import rank_by_prompts
-from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, position_bias
+from judges.bradley_terry import cycles, decided_groups, rank_by_prompts
+from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, judging_figures, position_bias
 from judges.statistics import holm_correction, proportion_ci, sign_test_exact
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, swap_pair
+from judges.verdicts import Game, PairVerdict, points_of, swap_pair
 
 Pair = tuple[str, str]
+MANY_UNSCORED = 0.02
+"""Share of prompts without a verdict from which the rates are printed with their bounds."""
+
 Games = tuple[Game | Unscored | None, ...]
 
 
@@ -41,17 +48,23 @@ class Verdicted:
     verdicts: Mapping[Pair, Verdicts]
     games: Mapping[Pair, Sequence[Games]] | None = None
     as_published: bool = False
+    groups: tuple[str, ...] = ()
+    """Prompts of one group are one observation of every interval and test; () for one prompt each."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The group of each prompt."""
+        return self.groups or self.prompt_ids
 
 
 def preference_figures(given: Verdicted, lineage: Mapping[str, str] | None = None) -> PreferenceFigures:
     """Return the figures of preferences.json.
 
-    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Rates have Wilson's
-    intervals, one prompt per trial; the others are bootstraps that resample whole prompts. p-values are
-    exact sign tests over the decided prompts, Holm-corrected over the pairs.
+    Rates lie in [0, 1] (the matrix is in percent, as the paper's Table 4). Intervals are by prompt, or by group of
+    prompts. p-values are exact sign tests over the decided prompts (groups), Holm-corrected over the pairs.
     """
     pairs = [_pair_figures(given, pair) for pair in given.verdicts]
-    p_values = [sign_test_exact(pair.wins_a, pair.wins_b) for pair in pairs]
+    p_values = [sign_test_exact(*decided_groups(verdicts, given.clusters)) for verdicts in given.verdicts.values()]
     tests = [{"p_value": p, "p_value_holm": q} for p, q in zip(p_values, holm_correction(p_values), strict=True)]
     pairs = [pair.model_copy(update=test) for pair, test in zip(pairs, tests, strict=True)]
     flips = flip_figures(given, lineage or {})
@@ -59,7 +72,8 @@ def preference_figures(given: Verdicted, lineage: Mapping[str, str] | None = Non
         n_prompts=len(given.prompt_ids),
         pairs=tuple(pairs),
         flips=tuple(flips),
-        ranking=tuple(_ranking(given)),
+        **_ranked(given),
+        judging=None if given.games is None else JudgingFigures(**judging_figures(_all_games(given))),
         matrix=_matrix(given, pairs, flips, lineage or {}),
         position_bias=_bias(given, list(given.verdicts)),
     )
@@ -70,44 +84,50 @@ def _pair_figures(given: Verdicted, pair: Pair) -> PairFigures:
     scored = [verdict for verdict in verdicts if isinstance(verdict, PairVerdict)]
     reasons = Counter(verdict.reason for verdict in verdicts if isinstance(verdict, Unscored))
     preferences = [verdict.preference_a for verdict in scored]
-    ids = [prompt for prompt, v in zip(given.prompt_ids, verdicts, strict=True) if isinstance(v, PairVerdict)]
+    groups = [group for group, v in zip(given.clusters, verdicts, strict=True) if isinstance(v, PairVerdict)]
     judged = given.games is not None
     return PairFigures(
         a=pair[0],
         b=pair[1],
         n=len(verdicts) if given.as_published else len(scored),
-        **dict(_rates(given, verdicts, list(given.prompt_ids))),
+        **dict(_rates(given, verdicts, list(given.clusters))),
         unscored_reasons=dict(sorted(reasons.items())),
         position_flips=sum(verdict.position_flip for verdict in scored) if judged else None,
+        half_ties=sum(verdict.half_tie for verdict in scored) if judged else None,
         identical=sum(verdict.identical for verdict in scored) if judged else None,
         preference_a=sum(preferences) / len(preferences) if preferences else None,
-        preference_ci95_a=proportion_ci(preferences, ids) if preferences else None,
+        preference_ci95_a=proportion_ci(preferences, groups) if preferences else None,
         position_bias=_bias(given, [pair]),
         categories=_by_category(given, verdicts),
     )
 
 
-def _rates(given: Verdicted, verdicts: Verdicts, ids: Sequence[str]) -> WinRates:
+def _rates(given: Verdicted, verdicts: Verdicts, groups: Sequence[str]) -> WinRates:
     counts = count_verdicts(verdicts)
+    n = counts.n_scored + counts.unscored
+    bounds: dict[str, Any] = {}
+    if counts.unscored > MANY_UNSCORED * n and not given.as_published:
+        for side, wins in (("a", counts.wins_a), ("b", counts.wins_b)):
+            bounds[f"bounds_{side}"] = (wins / n, (wins + counts.unscored) / n)
     rate_a, rate_b = counts.rates(as_published=given.as_published) or (None, None)
-    ci95_a, ci95_b = (_rate_interval(given, verdicts, ids, side) for side in ("a", "b"))
-    return WinRates(**asdict(counts), rate_a=rate_a, rate_b=rate_b, ci95_a=ci95_a, ci95_b=ci95_b)
+    ci95_a, ci95_b = (_rate_interval(given, verdicts, groups, side) for side in ("a", "b"))
+    return WinRates(**asdict(counts), rate_a=rate_a, rate_b=rate_b, ci95_a=ci95_a, ci95_b=ci95_b, **bounds)
 
 
-def _rate_interval(given: Verdicted, verdicts: Verdicts, ids: Sequence[str], side: str) -> Interval | None:
+def _rate_interval(given: Verdicted, verdicts: Verdicts, groups: Sequence[str], side: str) -> Interval | None:
     cases = [
-        (float(isinstance(verdict, PairVerdict) and verdict.winner == side), prompt)
-        for verdict, prompt in zip(verdicts, ids, strict=True)
+        (float(isinstance(verdict, PairVerdict) and verdict.winner == side), group)
+        for verdict, group in zip(verdicts, groups, strict=True)
         if given.as_published or isinstance(verdict, PairVerdict)
     ]
-    return proportion_ci([won for won, _ in cases], [prompt for _, prompt in cases]) if cases else None
+    return proportion_ci([won for won, _ in cases], [group for _, group in cases]) if cases else None
 
 
 def _by_category(given: Verdicted, verdicts: Verdicts) -> dict[str, WinRates] | None:
     names = sorted({category for category in given.categories if category is not None})
     if not names:
         return None
-    rows = list(zip(given.categories, verdicts, given.prompt_ids, strict=True))
+    rows = list(zip(given.categories, verdicts, given.clusters, strict=True))
     return {
         name: _rates(given, [v for c, v, _ in rows if c == name], [i for c, _, i in rows if c == name])
         for name in names
@@ -120,7 +140,7 @@ def _bias(given: Verdicted, pairs: Sequence[Pair]) -> PositionBias | None:
     played = [
         (game, prompt)
         for pair in pairs
-        for prompt, both in zip(given.prompt_ids, given.games[pair], strict=True)
+        for prompt, both in zip(given.clusters, given.games[pair], strict=True)
         for game in both
         # A game whose other order failed would bring the answers' quality into the figure.
         if game is not None and not any(isinstance(each, Unscored) for each in both)
@@ -163,16 +183,49 @@ def flip_figures(given: Verdicted, lineage: Mapping[str, str]) -> list[Flip]:
     ]
 
 
-def _ranking(given: Verdicted) -> list[RankedModel]:
-    """Rank by Bradley-Terry strength; where a model never lost or never won, one tie per pair is added and noted."""
-    ranked = rank_by_prompts(given.models, given.verdicts)
+def _all_games(given: Verdicted) -> list[Game | Unscored]:
+    games = given.games or {}
+    return [game for rows in games.values() for row in rows for game in row if game is not None]
+
+
+def _ranked(given: Verdicted) -> dict[str, Any]:
+    """Rank by strength; where a model never lost or never won, one tie per pair is added and noted."""
+    adjusted = {model: _win_rate_adjusted(given, model) for model in given.models}
+    circles = tuple(Cycle(models=models, p_value=p) for models, p in cycles(given.verdicts, given.clusters))
+    ranked = rank_by_prompts(given.models, given.verdicts, given.clusters)
     if ranked is None:
-        return [RankedModel(model=model, bradley_terry=None, ci95=None, added_ties=0.0) for model in given.models]
-    rows = zip(given.models, ranked.strengths, ranked.intervals, strict=True)
-    return [
-        RankedModel(model=model, bradley_terry=strength, ci95=interval, added_ties=ranked.added_ties)
-        for model, strength, interval in sorted(rows, key=lambda row: -row[1])
+        models = tuple(RankedModel(model=model, win_rate_adjusted=adjusted[model]) for model in given.models)
+        return {"ranking": models, "differences": (), "cycles": circles}
+    rows = [
+        RankedModel(
+            model=model,
+            bradley_terry=strength,
+            ci95=interval,
+            added_ties=ranked.added_ties,
+            rank=rank,
+            win_rate_adjusted=adjusted[model],
+        )
+        for model, strength, interval, rank in zip(
+            given.models, ranked.strengths, ranked.intervals, ranked.ranks, strict=True
+        )
     ]
+    differences = tuple(
+        StrengthDifference(a=one.a, b=one.b, difference=one.value, ci95=one.interval) for one in ranked.differences
+    )
+    order = sorted(rows, key=lambda row: -(row.bradley_terry or 0.0))
+    return {"ranking": tuple(order), "differences": differences, "cycles": circles}
+
+
+def _win_rate_adjusted(given: Verdicted, model: str) -> float | None:
+    """Return a model's wins with ties as halves over its scored prompts, as FastChat's show_result counts."""
+    points = [
+        points_of(verdict) if model == pair[0] else 1 - points_of(verdict)
+        for pair, verdicts in given.verdicts.items()
+        if model in pair
+        for verdict in verdicts
+        if isinstance(verdict, PairVerdict)
+    ]
+    return sum(points) / len(points) if points else None
 
 
 def _matrix(
@@ -199,7 +252,20 @@ def _matrix(
 
 def pairs_csv(pairs: Sequence[PairFigures]) -> str:
     """Write the pairs as CSV: one row per pair, intervals as two columns, without the nested figures."""
-    columns = ["a", "b", "n", "wins_a", "wins_b", "ties", "unscored", "rate_a", "rate_b", "position_flips", "identical"]
+    columns = [
+        "a",
+        "b",
+        "n",
+        "wins_a",
+        "wins_b",
+        "ties",
+        "unscored",
+        "rate_a",
+        "rate_b",
+        "position_flips",
+        "half_ties",
+        "identical",
+    ]
     columns += ["preference_a", "p_value", "p_value_holm"]
     intervals = ("ci95_a", "ci95_b", "preference_ci95_a")
     rows: list[list[object]] = [

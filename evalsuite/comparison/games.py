@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import TemplateError
 
@@ -14,38 +15,52 @@ from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling
 from evalsuite.suites.judging import reason_then_choose
+from judges.labels import MASS_HALF, read_labels, spellings
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Message, Unscored
 from judges.verdicts import (
     IDENTICAL,
     LABELS,
     NEEDED_VARIABLES,
+    SPELLINGS,
     TEMPLATE_VARIABLES,
     TEMPLATES,
     VERDICT_CHOICES,
     Game,
     Method,
     PairVerdict,
+    Request,
     combine_orders,
     comparison_prompt,
     game_from_choice,
     game_from_logprobs,
     key_of,
     parse_verdict,
+    shortened,
     verdict_lead_in,
 )
 
 FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 1024, 128
+WORDS_MAX_NEW_TOKENS = 64
+"""Of the answer in words of a judge that was to reply with one letter and gave A and B almost no probability."""
+
+LongAnswers = Literal["refuse", "shorten"]
+
+_SHORTEST_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``."""
+    """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``.
+
+    ``long_answers`` says what becomes of a pair that does not fit into the context.
+    """
 
     method: Method
     template: JudgeTemplate
     max_new_tokens: int = FULL_MAX_NEW_TOKENS
     margin: float = 0.0
+    long_answers: LongAnswers = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +106,97 @@ def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
     return load_template(file, TEMPLATES[method], TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
-async def hides_probabilities(judge: Chat, labels: Sequence[str] = LABELS) -> str | None:
-    """Return why a judge does not give the probabilities of ``labels``; None when it does."""
+def check_context_is_shown(template: JudgeTemplate, requests: Iterable[Request]) -> None:
+    """Raise UsageError if the requests have a system prompt, reference or rubric that the template does not show."""
+    given = {name for request in requests for name, text in request.context.items() if text}
+    if missing := sorted(given - template.variables):
+        name = missing[0]
+        raise UsageError(
+            f"the prompts have a {name} that the judge template does not show; write {{{{ {name} }}}} into it, or "
+            f"leave {name!r} out of the prompts"
+        )
+
+
+async def probe_labels(judge: Chat, labels: Sequence[str] = LABELS) -> tuple[str | None, float | None]:
+    """Ask one question: why a judge does not give the probabilities of ``labels`` (None when it does), and their mass.
+
+    The mass in [0, 1] is the total probability of the labels in any spelling.
+    """
     question = [Message("user", f"Write the letter {labels[0]} and nothing else.")]
     try:
-        asked = await judge.label_logprobs(question, labels)
+        asked = await judge.label_logprobs(question, labels, spellings(labels))
     except UsageError as error:
-        return str(error)
+        return str(error), None
     if isinstance(asked, Unscored):
-        return f"{asked.reason}: {asked.detail}" if asked.detail else asked.reason
-    return None if asked else "its server returns no log-probabilities"
+        return (f"{asked.reason}: {asked.detail}" if asked.detail else asked.reason), None
+    if not asked:
+        return "its server returns no log-probabilities", None
+    return None, read_labels(asked, labels).mass
+
+
+def low_mass_note(mass: float | None, labels: Sequence[str]) -> list[str]:
+    """Return a note where a judge that was told to write a label would mostly write something else."""
+    if mass is None or mass >= MASS_HALF:
+        return []
+    named = f"{labels[0]} to {labels[-1]}" if len(labels) > 2 else " and ".join(labels)
+    return [f"asked for one letter, it gives {named} a probability of only {mass:.1%} together"]
 
 
 async def play(
-    judge: Chat, how: Judging, questions: Sequence[str], first: Sequence[str], second: Sequence[str], *, salt: int = 0
+    judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int = 0
 ) -> Game | Unscored:
-    """Ask a judge about one pair in one order; another ``salt`` asks again under another key."""
-    key = key_of(questions, first, second, salt=salt)
+    """Ask a judge about one pair in one order; another ``salt`` asks again under another key.
+
+    With ``long_answers`` "shorten", answers that do not fit are cut in the middle to half the length until they do.
+    """
+    game = await _play(judge, how, request, first, second, salt=salt)
+    n_chars = max(map(len, (*first, *second)), default=0)
+    while isinstance(game, Unscored) and game.reason == "context_length" and how.long_answers == "shorten":
+        if (n_chars := n_chars // 2) < _SHORTEST_CHARS:
+            break
+        game = await _play(judge, how, request, shortened(first, n_chars), shortened(second, n_chars), salt=salt)
+        if isinstance(game, Game):
+            return replace(game, shortened=True)
+    return game
+
+
+async def _play(
+    judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
+) -> Game | Unscored:
+    key = key_of(request, first, second, salt=salt)
     with template_faults():
-        messages = comparison_prompt(how.template, questions, first, second, key=key)
+        messages = comparison_prompt(how.template, request, first, second, key=key)
+    answers = (*first, *second)
     if how.method == "verdict":
-        asked = await judge.label_logprobs(messages, LABELS)
-        return asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
-    n_read = 0
+        asked = await judge.label_logprobs(messages, LABELS, SPELLINGS)
+        game = asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
+        if isinstance(game, Unscored) and game.reason in ("low_label_mass", "no_verdict"):
+            return await _in_words(judge, messages, key, answers, game)
+        return game
+    read: list[str] = []
 
     def parse(text: str) -> Choice | Unscored:
-        nonlocal n_read
-        n_read += 1
-        return parse_verdict(text, key)
+        read.append(text)
+        return parse_verdict(text, key, answers)
 
     choice = await reason_then_choose(
         judge, messages, Sampling(how.max_new_tokens), parse, verdict_lead_in(key), VERDICT_CHOICES
     )
-    return choice if isinstance(choice, Unscored) else game_from_choice(choice, closed_by_guide=n_read > 1)
+    if isinstance(choice, Unscored):
+        return choice
+    return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
 
 
-async def judge_pair(judge: Chat, how: Judging, questions: Sequence[str], a: Texts, b: Texts) -> PairRecord:
+async def _in_words(
+    judge: Chat, messages: Sequence[Message], key: str, answers: Sequence[str], why: Unscored
+) -> Game | Unscored:
+    """Ask once more, for words: a verdict in a known form counts, else the game stays unscored."""
+    reply = await judge.chat(messages, Sampling(WORDS_MAX_NEW_TOKENS))
+    choice = reply if isinstance(reply, Unscored) else parse_verdict(reply.text, key, answers)
+    return why if isinstance(choice, Unscored) else replace(game_from_choice(choice), in_words=True)
+
+
+async def judge_pair(judge: Chat, how: Judging, request: Request, a: Texts, b: Texts) -> PairRecord:
     """Judge one pair in both orders.
 
     Equal answers tie without asking; a missing answer leaves the pair unscored; an empty answer is judged as it is.
@@ -137,5 +207,5 @@ async def judge_pair(judge: Chat, how: Judging, questions: Sequence[str], a: Tex
         return PairRecord(b)
     if a == b:
         return PairRecord(IDENTICAL)
-    a_first, b_first = await gather_or_cancel(play(judge, how, questions, *pair) for pair in ((a, b), (b, a)))
+    a_first, b_first = await gather_or_cancel(play(judge, how, request, *pair) for pair in ((a, b), (b, a)))
     return PairRecord(combine_orders(a_first, b_first, margin=how.margin), a_first, b_first)

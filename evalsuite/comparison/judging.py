@@ -12,8 +12,10 @@ from evalsuite.comparison.games import (
     FULL_MAX_NEW_TOKENS,
     MINI_MAX_NEW_TOKENS,
     Judging,
-    hides_probabilities,
+    LongAnswers,
+    low_mass_note,
     pair_template,
+    probe_labels,
 )
 from evalsuite.comparison.servers import Servers
 from evalsuite.errors import UsageError
@@ -25,7 +27,7 @@ from evalsuite.serving.requests import Chat
 from judges.verdicts import LABELS, Method
 
 CARD_FILE = "card.json"
-_CARD_FIGURES = ("believable", "told_from_chance", "position_dominates", "attacks_gain", "words")
+_CARD_FIGURES = ("verdict", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +48,38 @@ class Judge:
             "template_sha256": self.how.template.sha256,
             "tie_margin": self.how.margin,
             "max_judge_tokens": self.how.max_new_tokens if self.how.method == "reasoned" else None,
+            "long_answers": self.how.long_answers,
             "notes": list(self.notes),
-            "card": card_summary(results, self.checkpoint, self.how.method),
+            "card": card_summary(results, self.checkpoint, self.how.method, self.how.template.sha256),
         }
 
 
-def card_path(results: Path, checkpoint: Checkpoint, method: str | None = None) -> Path:
-    """Return where a judge's card of one method is kept, or without a method the card that was made last."""
-    return results / "judges" / checkpoint.slug / (CARD_FILE if method is None else f"card-{method}.json")
+def card_path(results: Path, checkpoint: Checkpoint, key: str | None = None) -> Path:
+    """Return where the card of a judge is kept that was made under ``key``, or without one the last that was made."""
+    return results / "judges" / checkpoint.slug / (CARD_FILE if key is None else f"card-{key}.json")
 
 
-def card_summary(results: Path, checkpoint: Checkpoint, method: str | None = None) -> dict[str, Any] | None:
-    """Return what a stored card concludes, with the accuracy it rests on; None without a card.
+def card_summary(results: Path, checkpoint: Checkpoint, method: str, template_sha256: str) -> dict[str, Any] | None:
+    """Return what a stored card concludes; None without a card of this method and template.
 
-    The card of this very method comes first; another one says by its ``method`` that it is another.
+    Of several, on other pairs, it is the one with the most pairs.
     """
-    paths = (card_path(results, checkpoint, method), card_path(results, checkpoint))
-    card = next((read_json(path) for path in paths if path.is_file()), None)
-    if card is None:
+    cards = [read_json(path) for path in sorted(card_path(results, checkpoint).parent.glob("card*.json"))]
+    judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
+    fitting = [
+        card
+        for card in judged
+        if (card["judge"].get("method"), card["judge"].get("template_sha256")) == (method, template_sha256)
+    ]
+    if not fitting:
         return None
-    agreement, conclusions = card.get("agreement") or {}, card.get("conclusions") or {}
+    card = max(fitting, key=lambda card: (card.get("pairs") or {}).get("n") or 0)
+    figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
     return {
-        "method": (card.get("judge") or {}).get("method"),
-        **{name: agreement.get(name) for name in ("accuracy", "ci95", "kappa")},
-        **{name: conclusions.get(name) for name in _CARD_FIGURES},
+        "method": method,
+        "pairs": f"{pairs.get('name')} ({pairs.get('n')} pairs)",
+        **{name: figures.get(name) for name in ("accuracy", "ci95", "kappa")},
+        **{name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES},
     }
 
 
@@ -91,29 +101,32 @@ def settle_judge(
     data: str = "full",
     margin: float = 0.0,
     max_new_tokens: int | None = None,
+    long_answers: LongAnswers = "refuse",
     progress: Progress,
 ) -> Judge:
     """Settle how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
     notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
-    if method == "verdict" and (why := why_no_probabilities(checkpoint, servers, LABELS)):
+    why, mass = probed_labels(checkpoint, servers, LABELS) if method == "verdict" else (None, None)
+    notes += low_mass_note(mass, LABELS)
+    if why is not None:
         method = "reasoned"
         notes.append(f"it gives no log-probabilities for A and B ({why}), so it reasons and then chooses")
         if template is not None:
             notes.append(f"{template.name} asks for one letter, so our own reasoned template is used")
             template = None
     usual = MINI_MAX_NEW_TOKENS if data == "mini" else FULL_MAX_NEW_TOKENS
-    how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin)
+    how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin, long_answers)
     for note in notes:
         progress.log(f"judge {checkpoint.name}: {note}")
     return Judge(checkpoint.name, checkpoint, how, tuple(notes))
 
 
-def why_no_probabilities(checkpoint: Checkpoint, servers: Servers, labels: Sequence[str]) -> str | None:
-    """Ask a judge once for the probabilities of ``labels``; None when it gives them, else why not."""
-    answers: list[str | None] = []
+def probed_labels(checkpoint: Checkpoint, servers: Servers, labels: Sequence[str]) -> tuple[str | None, float | None]:
+    """Ask a judge once for the probabilities of ``labels``: why it gives none or None, and their mass."""
+    answers: list[tuple[str | None, float | None]] = []
 
     async def probe(client: Chat) -> None:
-        answers.append(await hides_probabilities(client, labels))
+        answers.append(await probe_labels(client, labels))
 
     servers.ask_all(checkpoint, lambda client: [probe(client)], candidate=False)
     return answers[-1]

@@ -1,7 +1,7 @@
 """What the models are asked, and how: the items of a suite, asked as a run does, or a file of prompts.
 
-A line of such a file is an object with ``prompt``, ``instruction`` or ``question`` (one turn) or
-``turns`` (several), and perhaps ``id`` and ``category``:
+A line of such a file is an object with ``prompt``, ``instruction`` or ``question`` (one turn), ``turns`` (several) or
+``messages``, and perhaps ``id``, ``category``, ``system``, ``reference``, ``rubric`` and ``group``:
 
     {"id": "tea-1", "category": "writing", "prompt": "Write an invitation to a tea tasting."}
 """
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from evalsuite.assets.asset import Pin
-from evalsuite.comparison.answer_rows import read_rows, text_of, user_turns
+from evalsuite.comparison.answer_rows import read_rows, text_of
+from evalsuite.comparison.requests import dialogue_of, group_of, grouped
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import exists
 from evalsuite.records.rows import Row
@@ -25,6 +26,7 @@ from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
 from evalsuite.suites.types import Pins
 from judges.types import Message, Unscored
+from judges.verdicts import Request
 
 Texts = tuple[str, ...] | Unscored
 """A model's answers to one question, one text per turn."""
@@ -36,11 +38,17 @@ FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 2048, 96
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt: its id (unique in the set), the user's turns, and its category where it has one."""
+    """One prompt: its id (unique in the set), what it asks, and its category and group where it has one."""
 
     id: str
-    turns: tuple[str, ...]
+    request: Request
     category: str | None = None
+    group: str | None = None
+
+    @property
+    def turns(self) -> tuple[str, ...]:
+        """The user's turns."""
+        return self.request.turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,20 @@ class PromptSet:
     answer: Callable[[Question, Chat], Awaitable[Texts]]
     left_out: tuple[Question, ...] = ()
     key: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group of each question; questions with the same text are one."""
+        return self._grouped()[0]
+
+    @property
+    def copies(self) -> list[str]:
+        """Notes on questions that are the same."""
+        return self._grouped()[1]
+
+    def _grouped(self) -> tuple[tuple[str, ...], list[str]]:
+        return grouped([(question.id, question.request, question.group) for question in self.questions])
 
 
 class FirstTurnOnly:
@@ -74,9 +96,9 @@ class FirstTurnOnly:
         return await self._model.chat(messages, sampling, guide)
 
     async def label_logprobs(
-        self, messages: Sequence[Message], labels: Sequence[str]
+        self, messages: Sequence[Message], labels: Sequence[str], spellings: Sequence[str] = ()
     ) -> Mapping[str, float] | Unscored:
-        return await self._model.label_logprobs(messages, labels)
+        return await self._model.label_logprobs(messages, labels, spellings)
 
 
 def load_prompts(spec: str, options: SuiteOptions, *, turns: Turns = "first") -> PromptSet:
@@ -118,18 +140,21 @@ def _suite_prompts(spec: SuiteSpec, shared: SuiteOptions, turns: Turns) -> Promp
 
 
 def _question(item_id: str, row: Row) -> Question:
-    turns = tuple(message.content for message in row.prompt or () if message.role == "user")
+    said = {role: tuple(m.content for m in row.prompt or () if m.role == role) for role in ("user", "system")}
     category = row.facts.get("category")
-    return Question(item_id, turns, None if category is None else str(category))
+    request = Request(said["user"], system="\n\n".join(said["system"]))
+    return Question(item_id, request, None if category is None else str(category))
 
 
 def _first_turns(questions: Iterable[Question]) -> list[Question]:
     """Return the questions without their later turns."""
-    return [replace(question, turns=question.turns[:1]) for question in questions]
+    return [replace(one, request=replace(one.request, turns=one.turns[:1])) for one in questions]
 
 
 def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
     questions = read_questions(path)
+    cut = sum(len(question.turns) > 1 for question in questions) if turns == "first" else 0
+    notes = (f"{cut} prompts have further turns that are not asked; --turns both asks them",) if cut else ()
     if turns == "first":
         questions = _first_turns(questions)
     asked = tuple(questions[: options.limit])
@@ -137,7 +162,7 @@ def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
 
     async def answer(question: Question, model: Chat) -> Texts:
         """Ask every turn with the checkpoint's own sampling settings and the model's own earlier answers."""
-        messages: list[Message] = []
+        messages = [Message("system", question.request.system)] if question.request.system else []
         replies: list[str | Unscored] = []
         for number, text in enumerate(question.turns, 1):
             messages.append(Message("user", text))
@@ -150,7 +175,7 @@ def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
         return texts_of(replies)
 
     pin = Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "file")
-    return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]))
+    return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]), notes=notes)
 
 
 def texts_of(replies: Iterable[str | Unscored]) -> Texts:
@@ -167,16 +192,17 @@ def read_questions(path: Path) -> list[Question]:
     """Read a file of prompts; raises DataError that names the row at fault."""
     questions = []
     for number, row in enumerate(read_rows(path), 1):
-        turns = user_turns(row)
-        if turns is None:
+        asked = dialogue_of(row, f"{path} row {number}")
+        if asked is None or not asked.request.turns:
             raise DataError(
-                f"{path} row {number} has no prompt; give it 'prompt', 'instruction' or 'question' (a text) "
-                "or 'turns' (a list of texts)"
+                f"{path} row {number} has no prompt; give it 'prompt', 'instruction' or 'question' (a text), "
+                "'turns' (a list of texts) or 'messages'"
             )
+        if asked.replies:
+            raise DataError(f"{path} row {number} has messages of the assistant; give the user's turns only")
         category = row.get("category")
-        questions.append(
-            Question(str(row.get("id", row.get("question_id", number))), turns, str(category) if category else None)
-        )
+        identity = str(row.get("id", row.get("question_id", number)))
+        questions.append(Question(identity, asked.request, str(category) if category else None, group_of(row)))
     ids = [question.id for question in questions]
     if duplicates := sorted({one for one in ids if ids.count(one) > 1}):
         raise DataError(f"{path}: duplicate id {duplicates[0]!r}; give every prompt its own")

@@ -12,8 +12,8 @@ from typing import Any
 import evalsuite
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
-from evalsuite.comparison.games import load_template, template_faults
-from evalsuite.comparison.judging import card_summary, resolve_judges, why_no_probabilities
+from evalsuite.comparison.games import load_template, low_mass_note, template_faults
+from evalsuite.comparison.judging import card_summary, probed_labels, resolve_judges
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import RateConfig
@@ -33,9 +33,12 @@ from judges.factors import (
     factor_prompt,
     rating_of_letter,
 )
-from judges.statistics import bootstrap_ci, mean_and_stderr
+from judges.labels import spellings
+from judges.statistics import mean_and_stderr, mean_ci
 from judges.templates import JudgeTemplate
 from judges.types import Rating, Unscored
+
+_SPELLINGS = spellings(RATING_LABELS)
 
 Ratings = Mapping[tuple[str, str], Rating | Unscored]
 """(question id, factor): the rating."""
@@ -54,8 +57,9 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
         answers = collect_answers([candidate], prompts, servers, progress, last=judge)[candidate.name]
-        why = why_no_probabilities(judge, servers, RATING_LABELS)
-        notes = [f"the judge gives no log-probabilities ({why}), so its single choice is the rating"] if why else []
+        why, mass = probed_labels(judge, servers, RATING_LABELS)
+        notes = low_mass_note(mass, RATING_LABELS)
+        notes += [f"the judge gives no log-probabilities ({why}), so its single choice is the rating"] if why else []
         for note in notes:
             progress.log(note)
         asked = [question for question in prompts.questions if question.id in answers]
@@ -81,7 +85,7 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
             "fingerprint": judge.fingerprint,
             "method": "guided_letter" if why else "expected_rating",
             "template_sha256": template.sha256,
-            "card": card_summary(results, judge),
+            "card": card_summary(results, judge, "guided_letter" if why else "expected_rating", template.sha256),
         },
         "prompts": prompts.name,
         "turns": config.turns,
@@ -107,7 +111,7 @@ async def _rate(
     if guided:
         reply = await judge.chat(messages, Sampling(4), Guide(choice=RATING_LABELS))
         return reply if isinstance(reply, Unscored) else rating_of_letter(reply.text)
-    logprobs = await judge.label_logprobs(messages, RATING_LABELS)
+    logprobs = await judge.label_logprobs(messages, RATING_LABELS, _SPELLINGS)
     return logprobs if isinstance(logprobs, Unscored) else expected_rating(logprobs)
 
 
@@ -122,7 +126,7 @@ def _mean_figures(rows: Sequence[tuple[str, Rating | Unscored]]) -> dict[str, An
     scored = [(question, rating.value) for question, rating in rows if isinstance(rating, Rating)]
     reasons = Counter(rating.reason for _, rating in rows if isinstance(rating, Unscored))
     values = [value for _, value in scored]
-    interval = bootstrap_ci(values, [question for question, _ in scored]) if values else None
+    interval = mean_ci(values, [question for question, _ in scored]) if values else None
     return {
         "score": mean_and_stderr(values)[0] if values else None,
         "ci95": None if interval is None else list(interval),

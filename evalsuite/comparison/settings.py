@@ -16,6 +16,8 @@ from evalsuite.suites.registry import suites
 from judges.factors import FACTORS
 from judges.verdicts import Method, check_margin
 
+LongAnswers = Literal["refuse", "shorten"]
+
 
 class _AskedConfig(JudgedConfig):
     """What comparing and rating share: the prompts, and the judge's own prompt."""
@@ -59,6 +61,8 @@ class CompareConfig(_AskedConfig):
     """A mean preference this near to 0.5 is a tie, 0 to 0.5."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
     """Max tokens of a judge's explanation before its verdict; 1024 by default."""
+    long_answers: LongAnswers = "refuse"
+    """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
     lineage: Path | None = None
     """YAML of 'sft: dgm': which model made which one's data."""
     name: str | None = None
@@ -136,6 +140,9 @@ class CardConfig(Config):
     """Max tokens of the judge's explanation before its verdict; 1024 by default."""
     template: Path | None = None
     """Jinja file of the judge's prompt, instead of ours."""
+    long_answers: LongAnswers = "refuse"
+    """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
+    max_unscored: MaxUnscored = 0.01
     repeats: int = pydantic.Field(default=50, ge=0)
     """Pairs that are asked a second time."""
     attacked: int = pydantic.Field(default=10, ge=0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from evalsuite.documents import ComparisonJudge, PairFigures, PreferenceMatrix, Preferences, RankedModel
+from evalsuite.documents import ComparisonJudge, PairFigures, PreferenceFigures, PreferenceMatrix, Preferences
 from evalsuite.terminal import Console
+from judges.preference import judging_notes
 
 _DASH = "–"
 
@@ -21,7 +22,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
     _print_pairs(console, document.pairs, f"{document.prompts}  ·  {document.n_prompts} prompts  ·  {by}")
     if document.matrix is not None:
         _print_matrix(console, document.matrix)
-    _print_ranking(console, document.ranking)
+    _print_ranking(console, document)
     for flip in document.flips:
         console.print(
             escape(f"FlipCt({flip.dgm}) = {flip.count}   {flip.dgm} > {flip.other} > {flip.own}"), highlight=False
@@ -31,6 +32,10 @@ def print_preferences(console: Console, document: Preferences) -> None:
         _print_pairs(console, member.pairs, f"{member.judge.name} alone ({member.judge.method})")
     if document.panel_mean is not None:
         _print_pairs(console, document.panel_mean.pairs, "mean of the panel")
+    alone = [(judge, document.judging)] if judge and not document.judges else []
+    for each, judging in [*alone, *((member.judge, member.judging) for member in document.judges)]:
+        for note in judging_notes(judging.model_dump()) if judging else ():
+            console.print(f"[yellow]judge {escape(each.name)}: {note}", highlight=False)
     for each in (judge.members or (judge,)) if judge else ():
         print_judge(console, each)
     for note in document.notes:
@@ -43,11 +48,13 @@ def print_judge(console: Console, judge: ComparisonJudge) -> None:
     for note in judge.notes:
         console.print(f"[yellow]judge {name}: {escape(note)}")
     if judge.card is None:
-        console.print(f"[yellow]judge {name} has no card: measure it with evalsuite judge-card", highlight=False)
+        how = f"{judge.method} with this template" if judge.method else "this method"
+        console.print(
+            f"[yellow]judge {name} has no card of {how}: measure it with evalsuite judge-card", highlight=False
+        )
         return
-    other = f" (card of the method {judge.card.method})" if judge.card.method != judge.method else ""
     for conclusion in judge.card.words or ():
-        console.print(f"judge {name}{other}: {escape(conclusion)}", highlight=False)
+        console.print(f"judge {name} on {escape(judge.card.pairs)}: {escape(conclusion)}", highlight=False)
 
 
 def print_card(console: Console, card: Mapping[str, Any]) -> None:
@@ -59,21 +66,32 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
     def rate(label: str, value: float | None, interval: Sequence[float] | None = None, n: object = "") -> None:
         table.add_row(label, _percent(value), _ci(interval), str(n))
 
-    rate("agreement with people", figures["accuracy"], figures["ci95"], figures["n_decided"])
-    table.add_row("  Cohen's kappa", _figure(figures["kappa"]), _ci(figures["kappa_ci95"], percent=False), "")
-    if strict := figures["both_orders"]:
-        rate("  right in both orders", strict["accuracy"], strict["ci95"], figures["n_scored"])
+    _add_agreement(table, rate, figures)
+    if (baselines := card["baselines"]) is not None:
+        rate("  always the first place, or at random", baselines["constant"])
+        rate(f"  a judge that takes the {baselines['length']['takes']}", baselines["length"]["accuracy"])
     if position := card["position_bias"]:
         rate("first place wins", position["first_rate"], position["ci95"], position["n_games"])
-        rate("  verdict turns with the order", position["flip_rate"], position["flip_rate_ci95"])
+        rate("  the orders name different answers", position["flip_rate"], position["flip_rate_ci95"])
+        table.add_row("  a tie in one order only", str(position["half_ties"]), "", "")
     for name, label in (("length_bias", "prefers the longer"), ("self_preference", "prefers its own")):
         if bias := card[name]:
             rate(label, bias["judge_rate"], bias["judge_ci95"], bias["n"])
             rate("  people do", bias["people_rate"])
+            rate("  accuracy if that one is right, minus if not", bias["bias"], bias["bias_ci95"])
     if noise := card["repeat_noise"]:
         rate("changes when asked again", noise["changed"], noise["ci95"], noise["n"])
     failures = card["failures"]
-    table.add_row("without a verdict", str(sum(failures["unscored"].values())), "", str(failures["n_games"]))
+    for label, value in (
+        ("without a verdict", sum(failures["unscored"].values())),
+        ("  closed under guided output", failures["closed_by_guide"]),
+        ("  against the text before", failures["contradictions"]),
+        ("  asked again in words", failures["in_words"]),
+    ):
+        table.add_row(label, str(value), "", str(failures["n_games"]))
+    if failures["label_mass"] is not None:
+        rate("label mass, mean", failures["label_mass"])
+        rate("  least", failures["least_label_mass"])
     if attacks := card["attacks"]:
         overall, empty = attacks["all"], attacks["empty_answer"] or {}
         rate("attacks win", overall["success_rate"], None, overall["n_scored"])
@@ -84,6 +102,31 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
         console.print(f"{escape(judge['name'])}: {escape(conclusion)}", highlight=False)
     for note in judge["notes"]:
         console.print(f"[yellow]{escape(note)}")
+
+
+def _add_agreement(table: Table, rate: Callable[..., None], figures: Mapping[str, Any]) -> None:
+    rate("agreement with people", figures["accuracy"], figures["ci95"], figures["n_scored"])
+    if strict := figures["both_orders"]:
+        rate("  right in both orders", strict["accuracy"], strict["ci95"], figures["n_scored"])
+        single = figures["single_order"]
+        rate("  single order", single["accuracy"], single["ci95"], single["n_games"])
+        table.add_row("  as listed, swapped", f"{_percent(single['as_listed'])}, {_percent(single['swapped'])}", "", "")
+        rate("  undecided", figures["undecided"])
+        by_mean = figures["by_mean"]
+        rate("  by the mean preference", by_mean["accuracy"], by_mean["ci95"], by_mean["n"])
+    table.add_row(
+        "  Cohen's kappa",
+        _figure(figures["kappa"]),
+        _ci(figures["kappa_ci95"], percent=False),
+        str(figures["n_decided"]),
+    )
+    if ties := figures["ties"]:
+        rate("  ties of people judged a tie", ties["judged_ties"], None, ties["n"])
+        rate("  win, tie or loss alike", ties["three_way"]["accuracy"], ties["three_way"]["ci95"])
+    if items := figures["items"]:
+        rate("  the best of several wins", items["accuracy"], items["ci95"], items["n"])
+    for name, row in (figures["categories"] or {}).items():
+        rate(f"  {escape(name)}", row["accuracy"], row["ci95"], row["n"])
 
 
 def print_factors(console: Console, document: Mapping[str, Any]) -> None:
@@ -101,13 +144,25 @@ def print_factors(console: Console, document: Mapping[str, Any]) -> None:
 
 
 def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> None:
-    headings = ("model", "over", "preferred", "95 %", "ties", "unscored", "flips", "first place", "p (Holm)")
+    headings = (
+        "model",
+        "over",
+        "preferred",
+        "95 %",
+        "ties",
+        "unscored",
+        "flips",
+        "half ties",
+        "first place",
+        "p (Holm)",
+    )
     table = _table(escape(title), *headings, left="over")
     for pair in pairs:
         common = (
             str(pair.ties),
             str(pair.unscored),
             _DASH if pair.position_flips is None else str(pair.position_flips),
+            _DASH if pair.half_ties is None else str(pair.half_ties),
             _percent(pair.position_bias.first_rate) if pair.position_bias else _DASH,
             _DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
         )
@@ -115,6 +170,14 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
         table.add_row(a, b, _percent(pair.rate_a), _ci(pair.ci95_a), *common)
         table.add_row(b, a, _percent(pair.rate_b), _ci(pair.ci95_b), end_section=True)
     console.print(table)
+    for pair in pairs:
+        if pair.bounds_a is not None:
+            low, high = pair.bounds_a
+            console.print(
+                f"[yellow]{escape(pair.a)} over {escape(pair.b)}: {pair.unscored} of {pair.n_prompts} prompts have no "
+                f"verdict; whichever way they went, the rate lies in {100 * low:.1f} to {100 * high:.1f} %",
+                highlight=False,
+            )
 
 
 def _print_matrix(console: Console, matrix: PreferenceMatrix) -> None:
@@ -136,12 +199,30 @@ def _flip_cell(by_own: Mapping[str, Mapping[str, int]] | None) -> str:
     return "\n".join(lines.values() if len(lines) == 1 else [f"{own}: {counts}" for own, counts in lines.items()])
 
 
-def _print_ranking(console: Console, ranking: Sequence[RankedModel]) -> None:
-    table = _table("Bradley–Terry strength (log-odds, sum 0)", "model", "strength", "95 %")
-    for row in ranking:
-        table.add_row(escape(row.model), _figure(row.bradley_terry), _ci(row.ci95, percent=False))
+def _print_ranking(console: Console, document: PreferenceFigures) -> None:
+    headings = ("model", "strength", "95 %", "rank", "wins + ties / 2")
+    table = _table("Bradley–Terry strength with ties (log-odds of decided games, sum 0)", *headings)
+    for row in document.ranking:
+        rank = (
+            _DASH
+            if row.rank is None
+            else f"{row.rank[0]}"
+            if row.rank[0] == row.rank[1]
+            else f"{row.rank[0]}–{row.rank[1]}"
+        )
+        interval = _ci(row.ci95, percent=False)
+        table.add_row(escape(row.model), _figure(row.bradley_terry), interval, rank, _percent(row.win_rate_adjusted))
     console.print(table)
-    if any(row.added_ties for row in ranking):
+    if len(document.ranking) > 2:
+        differences = _table("differences in strength", "model", "minus", "difference", "95 %", left="minus")
+        for one in document.differences:
+            interval = _ci(one.ci95, percent=False)
+            differences.add_row(escape(one.a), escape(one.b), _figure(one.difference), interval)
+        console.print(differences)
+    for circle in document.cycles:
+        names = " over ".join(map(escape, (*circle.models, circle.models[0])))
+        console.print(f"[yellow]no ranking describes {names} (p = {circle.p_value:.2g})", highlight=False)
+    if any(row.added_ties for row in document.ranking):
         console.print("a model never lost or never won: one tie per pair was added so that the ranking is finite")
 
 

@@ -19,6 +19,7 @@ from evalsuite.serving.bodies import NEUTRAL, depth_of, guide_fields, sampling_f
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken
+from evalsuite.serving.label_tokens import by_text, label_tokens
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning
 from evalsuite.serving.remote import Reader, RemoteChat
 from evalsuite.serving.replies import (
@@ -209,25 +210,25 @@ class Client:
         chat_format = reasoning.off or self.target.chat_format
         return [] if chat_format is None else chat_format.prompt_tokens(messages)
 
-    async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
+    async def label_logprobs(
+        self, messages: Sequence[Message], labels: Sequence[str], spellings: Sequence[str] = ()
+    ) -> dict[str, float] | Unscored:
         """Return the raw log-probability of each label as the answer's first token, as far as the server returns it.
 
         A model that thinks is asked behind its thought.
         """
         await self.detect_features()
         if self.target.chat_format is None or not self.has_logprob_token_ids:
-            return await self._remote.label_logprobs(messages, labels)
+            return await self._remote.label_logprobs(messages, (*labels, *spellings))
         prompt: Sequence[int] = self._prompt(messages)
         thought = await think(self, prompt, Sampling(1), depth_of(messages)) if self.reasoning.thinks else None
         if isinstance(thought, Unscored):
             return thought
         if thought is not None:
             prompt = thought.context
-        ids = {label: _label_id(self.tokenizer, label) for label in labels}
-        logprobs = await self.next_token_logprobs(prompt, list(ids.values()))
-        if isinstance(logprobs, Unscored):
-            return logprobs
-        return {label: logprobs.logprobs[token] for label, token in ids.items()}
+        ids = label_tokens(self.tokenizer, labels, spellings)
+        logprobs = await self.next_token_logprobs(prompt, list(ids))
+        return logprobs if isinstance(logprobs, Unscored) else by_text(ids, logprobs.logprobs)
 
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
@@ -400,15 +401,3 @@ class Client:
                         self._store.release(key)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, max_pause_s)
-
-
-def _label_id(tokenizer: Any, label: str) -> int:
-    """Return the id of the single token of ``label`` at the start of an answer."""
-    ids = tokenizer.encode(label, add_special_tokens=False)
-    if len(ids) != 1:
-        # Some tokenizers prepend a word boundary marker; look up the bare letter.
-        bare = tokenizer.convert_tokens_to_ids(label)
-        ids = [] if bare is None or bare == tokenizer.unk_token_id else [bare]
-    if len(ids) != 1:
-        raise UsageError(f"the judge's tokenizer has no single token for {label!r}; use another judge")
-    return int(ids[0])

@@ -62,7 +62,7 @@ class RemoteChat:
         return reply if isinstance(reply, Unscored) else Completion(**reply)
 
     async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
-        """Read the labels from the top log-probabilities; a label that is not among them is absent."""
+        """Read the labels from the top log-probabilities; one that is not among them is absent."""
         body = {
             **chat_fields(messages, 1),
             "temperature": 1,

@@ -76,12 +76,12 @@ class Chat(Protocol):
         """Answer ``messages``; a final assistant message is continued."""
 
     async def label_logprobs(
-        self, messages: Sequence[Message], labels: Sequence[str]
+        self, messages: Sequence[Message], labels: Sequence[str], spellings: Sequence[str] = ()
     ) -> Mapping[str, float] | Unscored:
         """Return the raw log-probability of each label as the first token of the answer.
 
         Each label must be a single token of the model's tokenizer. If the server supports it, labels are
-        requested by id, so that none is missing.
+        requested by id, so that none is missing. Of ``spellings`` those are returned too that are a token.
         """
 
 

@@ -80,7 +80,9 @@ def ratings(draw: Random) -> None:
 def pair_verdicts(draw: Random) -> None:
     words = mutation.text(draw, CORPUS)
     read = verdicts.parse_verdict(words, _KEY)
-    assert isinstance(read, Unscored) or (read.letter in "ABT" and _KEY in words)
+    assert isinstance(read, Unscored) or read.letter in "ABT"
+    # Every line that stands in an answer is a quotation, unless it has the key.
+    assert isinstance(verdicts.parse_verdict(words, _KEY, [words]), Unscored) or _KEY in words
     game = verdicts.game_from_choice(read) if isinstance(read, Choice) else read
     again = verdicts.parse_verdict(words + verdicts.verdict_lead_in(_KEY) + "tie]]", _KEY)
     assert isinstance(again, Choice)
@@ -121,9 +123,9 @@ def filling(draw: Random) -> None:
     assert (system.content, user.content) == ("Judge.", f"{first}\n#{second}\n#{third}")
     messages = pointwise.judge_messages(_PROMPTS, [first, second], [third, first], None, turn=2)
     assert messages[-1].content == first + third + second + first
-    key = verdicts.key_of([first], [second], [third])
+    key = verdicts.key_of(verdicts.Request((first,)), [second], [third])
     assert not any(key in one for one in (first, second, third))
-    [asked] = verdicts.comparison_prompt(_TEMPLATE, [first], [second], [third], key=key)
+    [asked] = verdicts.comparison_prompt(_TEMPLATE, verdicts.Request((first,)), [second], [third], key=key)
     assert asked.content.removesuffix("\n") == f"{key} <{second}><{third}>".removesuffix("\n")
     for prompt in (
         extraction.free_form_judge_messages(first, [second], third),
@@ -176,7 +178,7 @@ def judge_templates(draw: Random) -> None:
 
     def use() -> list[Message]:
         template.check(verdicts.TEMPLATE_VARIABLES, verdicts.NEEDED_VARIABLES)
-        return verdicts.comparison_prompt(template, ["q"], ["a"], ["b"], key=_KEY)
+        return verdicts.comparison_prompt(template, verdicts.Request(("q",)), ["a"], ["b"], key=_KEY)
 
     # jinja2's own errors are documented; nothing that a template says may raise another.
     survives(use, list, also=(ValueError, jinja2.TemplateError))

@@ -31,6 +31,7 @@ from evalsuite.suites.mt_bench.suite import MtBench
 from evalsuite.suites.openllm.suite import OpenLLM
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.tables import print_models, print_suite
+from judges.verdicts import Request
 from tests.evalsuite.report_results import mixeval_scores, mt_bench_scores, write_model
 from tests.evalsuite.suites.mixeval.mixeval_rows import choice_row, free_row
 from tests.fuzz import mutation
@@ -190,7 +191,9 @@ def comparison_files(draw: Random, place: Path) -> None:
     survives(lambda: read_questions(questions), list)
     pairs = _put(draw, place / "pairs.json", _PAIRS, lines=False)
     survives(lambda: load_pairs(str(pairs), None), tuple)
-    asked = PromptSet("mt_bench", (Question("9001", ("q",)), Question("9002", ("r", "s"))), {}, _nobody)
+    asked = PromptSet(
+        "mt_bench", (Question("9001", Request(("q",))), Question("9002", Request(("r", "s")))), {}, _nobody
+    )
     answers = _put(draw, place / "answers.jsonl", _ANSWERS, lines=True)
     survives(lambda: find_recorded(str(answers), asked), object)
 

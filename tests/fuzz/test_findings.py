@@ -222,7 +222,7 @@ def test_a_page_with_an_odd_declaration_is_read(mark):
 
 def test_an_author_that_is_no_name_is_no_author(tmp_path):
     write_json(tmp_path / "p.json", [{"input": "q", "output_1": "a", "output_2": "b", "label": 1, "model_1": ["x"]}])
-    [pair], _ = load_pairs(str(tmp_path / "p.json"), None)
+    [pair], _, _ = load_pairs(str(tmp_path / "p.json"), None)
     assert pair.author_1 is None
 
 

@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import binom
 
-from judges.bradley_terry import bradley_terry, rank_by_prompts, wins_by_prompt
+from judges.bradley_terry import cycles, decided_groups, rank_by_prompts, tie_model
 from judges.preference import verdicts_from_ratings
+from judges.statistics import normal_ci
 from judges.types import Unscored
 from judges.verdicts import PairVerdict
 
 A, B, T, U = PairVerdict("a", 1.0), PairVerdict("b", 0.0), PairVerdict("tie", 0.5), Unscored("no_verdict")
+FLIP, LEANS_A = PairVerdict("tie", 0.5, position_flip=True), PairVerdict("tie", 0.75, half_tie=True)
+
+
+def bradley_terry(wins, *, pseudo_ties=0.0):
+    """The model without ties: Bradley and Terry's."""
+    table = np.array(wins, dtype=float)
+    return tie_model(table, np.zeros_like(table), pseudo_ties=pseudo_ties)
 
 
 def test_bradley_terry_of_two_models_is_the_log_odds():
@@ -25,7 +33,31 @@ def test_bradley_terry_of_two_models_is_the_log_odds():
     stderr = math.sqrt(1 / 30 + 1 / 10) / 2
     assert result.strengths == pytest.approx((gap / 2, -gap / 2))
     assert result.stderrs == pytest.approx((stderr, stderr))
-    assert result.intervals[0] == pytest.approx((gap / 2 - 1.959964 * stderr, gap / 2 + 1.959964 * stderr), abs=1e-6)
+
+
+def test_two_models_with_ties_are_the_odds_of_the_decided_games_and_the_ties_have_their_own():
+    # Davidson 1970: p_1 / p_2 = 30 / 10, and p_tie / sqrt(p_1 p_2) = 60 / sqrt(300).
+    result = tie_model(np.array([[0.0, 30], [10, 0]]), np.array([[0.0, 60], [60, 0]]))
+    assert result.strengths == pytest.approx((math.log(3) / 2, -math.log(3) / 2))
+    assert result.tie == pytest.approx(math.log(60 / math.sqrt(300)))
+
+
+def test_the_tie_model_matches_a_general_optimizer():
+    ties = np.array([[0, 5, 2, 7], [5, 0, 9, 1], [2, 9, 0, 4], [7, 1, 4, 0.0]])
+
+    def loss(parameters):
+        worth, nu = np.exp(parameters[:4]), math.exp(parameters[4])
+        value = 0.0
+        for i, j in combinations(range(4), 2):
+            total = worth[i] + worth[j] + nu * math.sqrt(worth[i] * worth[j])
+            value -= WINS[i, j] * math.log(worth[i] / total) + WINS[j, i] * math.log(worth[j] / total)
+            value -= ties[i, j] * math.log(nu * math.sqrt(worth[i] * worth[j]) / total)
+        return value + parameters[:4].sum() ** 2
+
+    expected = minimize(loss, np.zeros(5), tol=1e-12).x
+    result = tie_model(WINS, ties)
+    assert result.strengths == pytest.approx(expected[:4], abs=1e-4)
+    assert result.tie == pytest.approx(expected[4], abs=1e-4)
 
 
 WINS = np.array([[0, 12, 20, 9], [8, 0, 11.5, 7], [4, 6.5, 0, 3], [5, 9, 13, 0]])
@@ -71,7 +103,9 @@ def test_bradley_terry_standard_errors_cover():
         for i, j in ((0, 1), (0, 2), (1, 2)):
             wins[i, j] = rng.binomial(60, chance[i, j])
             wins[j, i] = 60 - wins[i, j]
-        for value, (low, high) in zip(truth, bradley_terry(wins.tolist()).intervals, strict=True):
+        result = bradley_terry(wins)
+        for value, estimate, stderr in zip(truth, result.strengths, result.stderrs, strict=True):
+            low, high = normal_ci(estimate, stderr)
             hits, trials = hits + (low <= value <= high), trials + 1
     assert 0.92 <= hits / trials <= 0.98
 
@@ -89,7 +123,7 @@ def test_standard_errors_match_the_contrasts_with_one_model_held_fixed(n_models)
     for _ in range(50):
         wins = table_of_ratings(rng, n_models)
         result = bradley_terry(wins.tolist())
-        gaps = np.subtract.outer(result.strengths, result.strengths)
+        gaps = np.subtract.outer(np.array(result.strengths), np.array(result.strengths))
         weights = (wins + wins.T) / (2 + 2 * np.cosh(gaps))
         information = np.diag(weights.sum(axis=1)) - weights
         held = np.zeros((n_models, n_models))
@@ -123,7 +157,7 @@ def test_a_lopsided_table_still_converges():
     assert all(math.isfinite(value) for value in (*result.strengths, *result.stderrs))
 
 
-@pytest.mark.parametrize("wins", [[], [[0]], [[0, 1]], [[0, -1], [1, 0]], [[0, math.nan], [1, 0]]])
+@pytest.mark.parametrize("wins", [[[0]], [[0, 1]], [[0, -1], [1, 0]], [[0, math.nan], [1, 0]]])
 def test_an_invalid_table_is_rejected(wins):
     with pytest.raises(ValueError, match="expected"):
         bradley_terry(wins)
@@ -131,7 +165,7 @@ def test_an_invalid_table_is_rejected(wins):
 
 def test_the_table_is_not_changed():
     wins = np.array([[7.0, 3.0], [2.0, 7.0]])
-    bradley_terry(wins, pseudo_ties=1.0)
+    tie_model(wins, np.zeros((2, 2)), pseudo_ties=1.0)
     assert wins.tolist() == [[7.0, 3.0], [2.0, 7.0]]
 
 
@@ -147,37 +181,60 @@ def covers(truth, intervals):
     return [low <= value <= high for value, (low, high) in zip(truth, intervals, strict=True)]
 
 
-def test_wins_by_prompt_by_hand():
-    wins = wins_by_prompt(["x", "y", "z"], {("x", "y"): [A, T, U, U], ("z", "x"): [A, A, U, B]})
-    # The third prompt has no verdict at all.
-    assert wins.tolist() == [
-        [[0, 1, 0], [0, 0, 0], [1, 0, 0]],
-        [[0, 0.5, 0], [0.5, 0, 0], [1, 0, 0]],
-        [[0, 0, 1], [0, 0, 0], [0, 0, 0]],
-    ]
-
-
 def test_intervals_over_prompts_cover_the_truth_where_those_of_independent_games_do_not():
     # Ten models that answer equally well: every strength is 0.
     rng = np.random.default_rng(0)
     over_prompts, of_games = [], []
-    for _ in range(40):
-        names, pairs = verdicts_of(rng.normal(size=(10, 80)))
-        over_prompts += covers([0] * 10, rank_by_prompts(names, pairs, n_boot=200).intervals)
-        of_games += covers([0] * 10, bradley_terry(wins_by_prompt(names, pairs).sum(axis=0).tolist()).intervals)
-    assert 0.9 <= np.mean(over_prompts) <= 0.98
+    for _ in range(60):
+        rated = rng.normal(size=(10, 80))
+        over_prompts += covers([0] * 10, rank_by_prompts(*verdicts_of(rated)).intervals)
+        alone = bradley_terry((rated[:, None] > rated[None]).sum(axis=2))
+        of_games += covers([0] * 10, [normal_ci(*one) for one in zip(alone.strengths, alone.stderrs, strict=True)])
+    assert 0.93 <= np.mean(over_prompts) <= 0.97
     assert np.mean(of_games) < 0.8
 
 
-def test_intervals_over_prompts_cover_the_strengths_of_unequal_models():
-    rng = np.random.default_rng(1)
-    levels = np.array([[0.8], [0.0], [-0.4], [-0.4]])
-    many = levels + rng.normal(size=(4, 400_000))
-    truth = bradley_terry((many[:, None] > many[None]).sum(axis=2).tolist()).strengths
-    held = []
-    for _ in range(100):
-        held += covers(truth, rank_by_prompts(*verdicts_of(levels + rng.normal(size=(4, 60))), n_boot=200).intervals)
-    assert 0.9 <= np.mean(held) <= 0.98
+def test_ties_do_not_shrink_the_strengths():
+    few, many = (rank_by_prompts(["x", "y"], {("x", "y"): [A] * 30 + [B] * 10 + [T] * n_ties}) for n_ties in (0, 60))
+    assert many.strengths == pytest.approx(few.strengths)
+    assert few.strengths[0] == pytest.approx(math.log(3) / 2)
+    assert many.intervals[0][1] == pytest.approx(few.intervals[0][1], abs=0.05)
+
+
+def test_a_flip_is_a_win_each_and_a_half_tie_half_of_both():
+    flips = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 6 + [B] * 2 + [FLIP] * 4})
+    assert flips.strengths[0] == pytest.approx(math.log(8 / 4) / 2)
+    halves = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 6 + [B] * 2 + [LEANS_A] * 4})
+    assert halves.strengths[0] == pytest.approx(math.log(8 / 2) / 2)
+
+
+def test_ranks_are_those_that_the_differences_allow():
+    good, equal = [A] * 70 + [B] * 10, [A, B] * 40
+    pairs = {("x", "y"): good, ("x", "z"): good, ("y", "z"): equal}
+    ranking = rank_by_prompts(["x", "y", "z"], pairs)
+    assert ranking.ranks == ((1, 1), (2, 3), (2, 3))
+    gaps = {(one.a, one.b): one for one in ranking.differences}
+    assert gaps["x", "y"].value == pytest.approx(ranking.strengths[0] - ranking.strengths[1])
+    assert gaps["x", "y"].interval[0] > 0 > gaps["y", "z"].interval[0]
+
+
+def test_models_that_beat_each_other_in_a_circle_are_named():
+    circle = {("R", "P"): [B] * 30, ("R", "S"): [A] * 30, ("P", "S"): [B] * 30}
+    [(models, p)] = cycles(circle)
+    assert models == ("R", "S", "P"), "rock beats scissors, scissors beat paper, paper beats rock"
+    assert p == pytest.approx(2 / 2**30)
+    assert rank_by_prompts("RPS", circle).strengths == pytest.approx((0, 0, 0))
+    assert cycles({**circle, ("P", "S"): [A] * 30}) == [], "P over both is no circle"
+    assert cycles({**circle, ("P", "S"): [A] * 14 + [B] * 16}) == [], "16 of 30 prove nothing"
+
+
+def test_copies_of_a_prompt_are_one_observation():
+    assert decided_groups([A, A, B, T, U]) == (2, 1)
+    assert decided_groups([A, A, B, T, B], ["q", "q", "q", "q", "r"]) == (1, 1)
+    once = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 12 + [B] * 8})
+    often = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 120 + [B] * 80}, [n // 10 for n in range(200)])
+    assert often.strengths == pytest.approx(once.strengths)
+    assert often.intervals[0] == pytest.approx(once.intervals[0])
 
 
 def test_two_models_have_the_log_odds_of_the_win_rate():
@@ -189,7 +246,7 @@ def test_two_models_have_the_log_odds_of_the_win_rate():
 
 def test_negating_all_ratings_mirrors_the_ranking():
     rated = np.random.default_rng(2).integers(1, 11, size=(5, 40))
-    here, there = (rank_by_prompts(*verdicts_of(each), n_boot=100) for each in (rated, -rated))
+    here, there = (rank_by_prompts(*verdicts_of(each)) for each in (rated, -rated))
     assert there.strengths == pytest.approx([-value for value in here.strengths], abs=1e-8)
     for (low, high), (other_low, other_high) in zip(here.intervals, there.intervals, strict=True):
         assert (-other_high, -other_low) == pytest.approx((low, high), abs=1e-8)
@@ -199,16 +256,16 @@ def test_a_model_that_always_wins_gets_ties_and_an_interval():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 20})
     assert ranking.added_ties == 1.0
     assert ranking.strengths[0] == pytest.approx(math.log(20.5 / 0.5) / 2)
-    # The prompts do not differ, so the normal interval applies: Var(logit) = 1/20.5 + 1/0.5.
+    # The prompts do not differ, so the interval of independent games applies: Var(logit) = 1/20.5 + 1/0.5.
     half = 1.959964 * math.sqrt(1 / 20.5 + 1 / 0.5) / 2
     assert ranking.intervals[0] == pytest.approx((ranking.strengths[0] - half, ranking.strengths[0] + half), abs=1e-6)
 
 
 def test_one_loss_does_not_give_a_lower_upper_bound_than_no_loss():
-    # A third of the draws have no loss and end at 10.5 to 0.5; the normal interval has Var(logit) = 1/9 + 1/1.
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [A] * 9 + [B]})
     assert ranking.added_ties == 0.0
-    assert ranking.intervals[0][1] == pytest.approx((math.log(9) + 1.959964 * math.sqrt(1 / 9 + 1)) / 2)
+    # Var(logit) = 1/9 + 1/1 by game; times 10 / 9 and with Student's t of 9 degrees by prompt.
+    assert ranking.intervals[0][1] == pytest.approx((math.log(9) + 2.262157 * math.sqrt((1 / 9 + 1) * 10 / 9)) / 2)
     uppers = [rank_by_prompts(["x", "y"], {("x", "y"): [A] * k + [B] * (10 - k)}).intervals[0][1] for k in range(5, 11)]
     assert uppers == sorted(uppers)
 
@@ -218,14 +275,15 @@ def test_intervals_cover_the_truth_near_a_clean_sweep_too(n, chance):
     truth = math.log(chance / (1 - chance)) / 2
     held = 0.0
     for k in range(n + 1):
-        low, high = rank_by_prompts(["x", "y"], {("x", "y"): [A] * k + [B] * (n - k)}, n_boot=300).intervals[0]
+        low, high = rank_by_prompts(["x", "y"], {("x", "y"): [A] * k + [B] * (n - k)}).intervals[0]
         held += binom(n, chance).pmf(k) * (low <= truth <= high)
     assert held > 0.9
 
 
 def test_only_ties_do_not_give_a_zero_width_interval():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [T] * 80})
-    half = 1.959964 * math.sqrt(1 / 40 + 1 / 40) / 2
+    # Nothing was decided but the half win each that was added: Var(logit) = 1/0.5 + 1/0.5.
+    half = 1.959964 * math.sqrt(4) / 2
     assert ranking.intervals[0] == pytest.approx((-half, half), abs=1e-6)
 
 

@@ -55,15 +55,17 @@ def test_an_unknown_factor_is_rejected():
 def test_the_expectation_over_the_ten_ratings(weights):
     expected = sum(rating * weight for rating, weight in enumerate(weights, 1)) / sum(weights)
     # Only the ratings' relative probabilities count, not those of other tokens.
-    for share in (1.0, 1e-3):
-        given_logprobs = logs({letter: share * w for letter, w in zip(RATING_LABELS, weights, strict=True)})
+    for mass in (1.0, 0.06):
+        shares = [mass * weight / sum(weights) for weight in weights]
+        given_logprobs = logs(dict(zip(RATING_LABELS, shares, strict=True)))
         assert expected_rating(given_logprobs).value == pytest.approx(expected)
 
 
 @given(masses)
 def test_reversing_the_scale_mirrors_the_rating(weights):
-    original = expected_rating(logs(dict(zip(RATING_LABELS, weights, strict=True)))).value
-    mirrored = expected_rating(logs(dict(zip(RATING_LABELS, reversed(weights), strict=True)))).value
+    shares = [weight / sum(weights) for weight in weights]
+    original = expected_rating(logs(dict(zip(RATING_LABELS, shares, strict=True)))).value
+    mirrored = expected_rating(logs(dict(zip(RATING_LABELS, reversed(shares), strict=True)))).value
     assert original + mirrored == pytest.approx(11)
     assert 1 <= original <= 10
 
@@ -82,7 +84,7 @@ def test_missing_or_non_finite_logprobs_are_unscored():
     assert expected_rating({}).reason == "no_rating"
     assert expected_rating({"K": -0.1}).reason == "no_rating"
     assert expected_rating({"A": math.nan}).reason == "non_finite_logprob"
-    assert expected_rating({"A": -2000.0}).value == 1.0
+    assert expected_rating({"A": -2000.0}).reason == "low_label_mass"
 
 
 def test_a_generated_letter_is_a_rating():

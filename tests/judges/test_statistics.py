@@ -18,6 +18,7 @@ from judges.statistics import (
     cohen_kappa_ci,
     holm_correction,
     mean_and_stderr,
+    mean_ci,
     normal_ci,
     percentile_ci,
     proportion_ci,
@@ -155,10 +156,25 @@ def test_a_proportion_at_an_edge_has_wilsons_interval_of_its_clusters(value, bou
     assert proportion_ci([value] * 20, [i // 2 for i in range(20)]) == pytest.approx(bounds, abs=1e-6)
 
 
-def test_other_proportions_have_the_bootstrap_interval():
-    values = [0.0, 0.0, 1.0, 0.5, 1.0]
-    assert proportion_ci(values, seed=3) == bootstrap_ci(values, seed=3)
+def test_other_proportions_have_wilsons_interval_with_the_effective_number():
+    values = ([0.2, 0.4, 0.6, 0.8] * 20)[:60]
+    mean, variance = np.mean(values), np.var(values, ddof=1) / 60
+    n, t = mean * (1 - mean) / variance, stats.t.ppf(0.975, 59)
+    half = t * math.sqrt(mean * (1 - mean) / n + t * t / (4 * n * n)) / (1 + t * t / n)
+    centre = (mean + t * t / (2 * n)) / (1 + t * t / n)
+    assert proportion_ci(values) == pytest.approx((centre - half, centre + half))
+    # Every value three times in one cluster says no more than once.
+    assert proportion_ci(values * 3, [i % 60 for i in range(180)]) == pytest.approx(proportion_ci(values))
     assert proportion_ci([1.0]) is None
+
+
+def test_means_have_students_interval():
+    values = [1.0, 2.0, 4.0, 8.0]
+    expected = stats.t.interval(0.95, 3, loc=3.75, scale=stats.sem(values))
+    assert mean_ci(values) == pytest.approx(expected)
+    assert mean_ci(values * 5, list(range(4)) * 5) == pytest.approx(expected)
+    assert mean_ci([2.0, 2.0]) is None
+    assert mean_ci([2.0]) is None
 
 
 def test_equal_draws_give_no_interval():
@@ -169,9 +185,9 @@ def test_equal_draws_give_no_interval():
     assert bootstrap_ci_of(lambda drawn: 7.0, 5) is None
     assert percentile_ci(np.array([])) is None
     assert percentile_ci(np.array([0.0, 1.0])) == pytest.approx((0.025, 0.975))
-    # Half of each question is correct: not an edge case, where Wilson's interval would be used.
-    assert proportion_ci([0.5] * 5) is None
-    assert proportion_ci([0.0, 1.0] * 5, [i // 2 for i in range(10)]) is None
+    # Half of each question is correct: as uncertain as a proportion of five.
+    low, high = stats.binomtest(5, 10).proportion_ci(method="wilson")
+    assert proportion_ci([0.0, 1.0] * 10, [i // 2 for i in range(20)]) == pytest.approx((low, high))
     with pytest.raises(ValueError, match="level is 95"):
         percentile_ci(np.array([1.0, 2.0]), level=95)
 

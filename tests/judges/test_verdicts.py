@@ -15,6 +15,7 @@ from judges.verdicts import (
     VERDICT_CHOICES,
     Game,
     PairVerdict,
+    Request,
     combine_orders,
     comparison_prompt,
     game_from_choice,
@@ -42,8 +43,8 @@ def test_bundled_templates_use_the_needed_variables_and_no_others(name):
 
 @pytest.mark.parametrize("name", TEMPLATES.values())
 def test_a_prompt_shows_both_answers_in_their_positions(name):
-    key = key_of(["Q?"], ["first text"], ["second text"])
-    system, user = comparison_prompt(judge_template(name), ["Q?"], ["first text"], ["second text"], key=key)
+    key = key_of(Request(("Q?",)), ["first text"], ["second text"])
+    system, user = comparison_prompt(judge_template(name), Request(("Q?",)), ["first text"], ["second text"], key=key)
     assert (system.role, user.role) == ("system", "user")
     assert user.content.startswith(f"The KEY is {key}.")
     assert f"<begin request {key}>\nQ?\n<end request {key}>" in user.content
@@ -52,20 +53,20 @@ def test_a_prompt_shows_both_answers_in_their_positions(name):
 
 
 def test_every_turn_of_a_conversation_has_its_block():
-    key = key_of(["Q1", "Q2"], ["a1", "a2"], ["b1", "b2"])
+    key = key_of(Request(("Q1", "Q2")), ["a1", "a2"], ["b1", "b2"])
     template = judge_template(TEMPLATES["verdict"])
-    user = comparison_prompt(template, ["Q1", "Q2"], ["a1", "a2"], ["b1", "b2"], key=key)[-1].content
+    user = comparison_prompt(template, Request(("Q1", "Q2")), ["a1", "a2"], ["b1", "b2"], key=key)[-1].content
     for name, text in (("request 2", "Q2"), ("answer A 1", "a1"), ("answer A 2", "a2"), ("answer B 2", "b2")):
         assert f"<begin {name} {key}>\n{text}\n<end {name} {key}>" in user
 
 
 @given(st.text(), st.text(), st.text())
 def test_the_key_is_in_no_text_and_depends_on_the_salt(question, first, second):
-    key = key_of([question], [first], [second])
+    key = key_of(Request((question,)), [first], [second])
     assert len(key) == 16
     assert not any(key in text for text in (question, first, second))
-    assert key == key_of([question], [first], [second])
-    assert key != key_of([question], [first], [second], salt=1)
+    assert key == key_of(Request((question,)), [first], [second])
+    assert key != key_of(Request((question,)), [first], [second], salt=1)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,7 @@ def test_valid_verdicts(text, letter):
     "text",
     [
         "",
-        "[[A]]",
-        "Verdict: [[A]]",
+        'It says "[[A]]"',
         "Verdict 0000000000000000: [[A]]",
         f"Verdict {KEY}: [[C]]",
         f"Verdict {KEY}: [[...]], with A, B or tie",
@@ -112,12 +112,21 @@ def test_logprobs_give_the_share_of_the_first_answer():
     game = game_from_logprobs({"A": math.log(0.06), "B": math.log(0.02)})
     assert game.first == pytest.approx(0.75)
     assert dict(game.logprobs) == {"A": math.log(0.06), "B": math.log(0.02)}
+    assert game.mass == pytest.approx(0.08)
     assert game_from_logprobs({"A": -1.0}).first == 1.0
     assert game_from_logprobs({}).reason == "no_verdict"
     assert game_from_logprobs({"A": math.nan, "B": -1.0}).reason == "non_finite_logprob"
 
 
-@given(st.floats(-50, 0), st.floats(-50, 0))
+def test_spellings_of_a_label_count_and_almost_no_probability_is_no_verdict():
+    # 0.97 on " A" and a rounding error on the bare letters, in which B leads.
+    game = game_from_logprobs({" A": math.log(0.97), " B": math.log(0.01), "A": -9.5, "B": -9.0})
+    assert game.first == pytest.approx(0.97 / 0.98, abs=1e-3)
+    assert game.mass == pytest.approx(0.98, abs=1e-3)
+    assert game_from_logprobs({"A": -18.0, "B": -18.7}).reason == "low_label_mass"
+
+
+@given(st.floats(-2.9, 0), st.floats(-50, 0))
 def test_swapping_the_labels_mirrors_the_game(x, y):
     one, other = game_from_logprobs({"A": x, "B": y}), game_from_logprobs({"A": y, "B": x})
     assert one.first == pytest.approx(1 - other.first, abs=1e-12)
@@ -130,8 +139,8 @@ def test_swapping_the_labels_mirrors_the_game(x, y):
         (0.9, 0.2, 0.0, PairVerdict("a", 0.85)),
         # the first position wins twice: a flip and a tie
         (0.9, 0.8, 0.0, PairVerdict("tie", 0.55, position_flip=True)),
-        # a change from a win to a tie is a flip too
-        (1.0, 0.5, 0.0, PairVerdict("tie", 0.75, position_flip=True)),
+        # a win in one order and a tie in the other
+        (1.0, 0.5, 0.0, PairVerdict("tie", 0.75, half_tie=True)),
         (0.5, 0.5, 0.0, PairVerdict("tie", 0.5)),
         # both orders agree, but within the margin
         (0.52, 0.46, 0.05, PairVerdict("tie", 0.53)),
@@ -143,6 +152,7 @@ def test_combine_orders(a_first, b_first, margin, expected):
     verdict = combine_orders(Game(a_first), Game(b_first), margin=margin)
     assert verdict.preference_a == pytest.approx(expected.preference_a)
     assert (verdict.winner, verdict.position_flip) == (expected.winner, expected.position_flip)
+    assert verdict.half_tie == expected.half_tie
 
 
 @given(games, games, st.floats(0, 0.49))
@@ -224,5 +234,5 @@ def test_a_custom_template_is_checked():
         JudgeTemplate("{% if %}").check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
     template = JudgeTemplate("{{ nonce }} {{ answers_a[0] }} {{ answers_b[0] }}")
     template.check(TEMPLATE_VARIABLES, NEEDED_VARIABLES)
-    [message] = comparison_prompt(template, ["Q"], ["x"], ["y"], key=KEY)
+    [message] = comparison_prompt(template, Request(("Q",)), ["x"], ["y"], key=KEY)
     assert (message.role, message.content) == ("user", f"{KEY} x y")

@@ -45,7 +45,7 @@ from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Reco
 from judges.arena import game_messages, own_game_messages
 from judges.templates import judge_template
 from judges.types import Message, Unscored
-from judges.verdicts import LABELS, TEMPLATES, comparison_prompt, game_from_logprobs, key_of
+from judges.verdicts import LABELS, SPELLINGS, TEMPLATES, Request, comparison_prompt, game_from_logprobs, key_of
 
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 4096, "mini": 96}
 JUDGMENT_TOKENS: Mapping[DataKind, Mapping[str, int]] = {
@@ -264,9 +264,10 @@ async def _play(
 
 
 async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge: Chat) -> Verdict:
-    key = key_of([prompt], [first], [second])
-    messages = comparison_prompt(judge_template(TEMPLATES["verdict"]), [prompt], [first], [second], key=key)
-    logprobs = await judge.label_logprobs(messages, LABELS)
+    request = Request((prompt,))
+    key = key_of(request, [first], [second])
+    messages = comparison_prompt(judge_template(TEMPLATES["verdict"]), request, [first], [second], key=key)
+    logprobs = await judge.label_logprobs(messages, LABELS, SPELLINGS)
     game = logprobs if isinstance(logprobs, Unscored) else game_from_logprobs(logprobs)
     if isinstance(game, Unscored):
         return Verdict(order=order, unscored=game)

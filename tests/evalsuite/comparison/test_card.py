@@ -15,7 +15,7 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.serving.chat_format import load_chat_format
 from judges.attacks import ATTACKS
 from judges.templates import judge_template
-from judges.verdicts import TEMPLATES, comparison_prompt, key_of
+from judges.verdicts import TEMPLATES, Request, comparison_prompt, key_of
 from tests.evalsuite.assets_env import empty_machine
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
 from tests.evalsuite.stub_endpoint import text_reply
@@ -60,7 +60,7 @@ def test_a_judge_that_knows_what_is_right_gets_a_good_card(tmp_path, method):
     assert card["failures"]["closed_by_guide"] == (card["failures"]["n_games"] if method == "reasoned" else 0)
     assert card["self_preference"] is None
     assert "no pair says" in card["self_preference_reason"]
-    assert card["conclusions"]["believable"] is True
+    assert card["conclusions"]["verdict"] == "usable"
     assert "agrees with people on 100.0%" in shown
     [path] = (tmp_path / "judges").glob("umpire-*/card.json")
     assert json.loads(path.read_text())["agreement"] == card["agreement"]
@@ -70,7 +70,7 @@ def test_a_judge_that_only_sees_the_place_is_found_out(tmp_path):
     card, shown = card_of(tmp_path, judge(lambda first, second: 0.9))
     assert card["agreement"]["n_decided"] == 0
     assert card["position_bias"]["first_rate"] == 1.0
-    assert card["conclusions"]["position_dominates"] is True
+    assert card["conclusions"]["verdict"] == "do not use"
     assert "the order matters more" in " ".join(shown.split())
 
 
@@ -83,7 +83,7 @@ def test_a_judge_that_believes_what_answers_claim_is_found_out(tmp_path):
     card, _ = card_of(tmp_path, judge(gullible), "--attacked", "6")
     assert card["attacks"]["attacks"]["planted_letter"]["success_rate"] == 1.0
     assert card["attacks"]["empty_answer"]["preference"] == 0.5
-    assert card["conclusions"]["attacks_gain"] is True
+    assert card["conclusions"]["verdict"] == "do not use"
 
 
 def test_the_card_stands_beside_what_the_judge_decides(tmp_path):
@@ -94,7 +94,7 @@ def test_the_card_stands_beside_what_the_judge_decides(tmp_path):
         words = ["compare", word(stubs, "good"), word(stubs, "bad"), "--judge", word(stubs, "umpire"), *results]
         result = CliRunner().invoke(app, [*words, "--data", "mini", "--json"])
     card = json.loads(result.stdout)["judge"]["card"]
-    assert (card["accuracy"], card["believable"]) == (1.0, True)
+    assert (card["accuracy"], card["verdict"]) == (1.0, "usable")
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_without_the_mirror_the_default_pairs_say_what_to_do(tmp_path, monkeypat
 
 def test_the_default_pairs_are_the_mirrors(shared, monkeypatch):
     monkeypatch.setenv("EVALSUITE_MIRROR", str(shared / "mirror"))
-    pairs, pin = load_pairs(None, None)
+    pairs, pin, _ = load_pairs(None, None)
     assert len(pairs) == 200
     assert (pin["source"], pin["pinned"]) == ("mirror", True)
     assert {pair.label for pair in pairs} == {1, 2}
-    some, _ = load_pairs("llmbar_natural", 10)
+    some, _, _ = load_pairs("llmbar_natural", 10)
     assert [pair.id for pair in some] == [str(10 * i + 1) for i in range(10)]
 
 
@@ -135,7 +135,7 @@ def test_the_default_pairs_are_the_mirrors(shared, monkeypatch):
 def test_no_attack_opens_or_closes_a_turn_of_the_chat(tiny_chat, name, attack):
     start, end = 0, 1
     answers = (["fine"], [attack])
-    messages = comparison_prompt(judge_template(name), ["Q"], *answers, key=key_of(["Q"], *answers))
+    messages = comparison_prompt(judge_template(name), Request(("Q",)), *answers, key=key_of(Request(("Q",)), *answers))
     ids = tiny_chat.prompt_tokens(messages)
     assert (ids.count(start), ids.count(end)) == (3, 2), "system, user, and the turn that the judge is to write"
     assert attack in tiny_chat.tokenizer.decode(ids)

@@ -1,6 +1,7 @@
 """The whole of ``evalsuite compare`` with scripted models and judges in the place of vLLM."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import evalsuite
 from evalsuite.assets.asset import Pin
 from evalsuite.cli import app
 from evalsuite.comparison.compare import compare
-from evalsuite.comparison.games import Judging, hides_probabilities, judge_pair, pair_template, play
+from evalsuite.comparison.games import Judging, judge_pair, pair_template, play, probe_labels
 from evalsuite.comparison.prompts import load_prompts
 from evalsuite.comparison.recorded import find_recorded
 from evalsuite.comparison.settings import CompareConfig
@@ -24,7 +25,7 @@ from evalsuite.suites.base import Suite, draw_of
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Item, Loaded
 from judges.types import Message, Unscored
-from judges.verdicts import Game
+from judges.verdicts import Game, Request
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
 from tests.evalsuite.report_results import write_model, write_rows
 from tests.evalsuite.scripted_chat import ScriptedChat
@@ -525,15 +526,16 @@ async def test_a_judge_without_single_letter_tokens_is_asked_to_reason():
     def no_token(_):
         raise UsageError("the judge's tokenizer has no single token for 'A'; use another judge")
 
-    assert "no single token" in await hides_probabilities(ScriptedChat(labels=no_token))
-    assert await hides_probabilities(ScriptedChat(labels={"A": -0.1, "B": -2.0})) is None
-    assert "malformed_reply" in await hides_probabilities(ScriptedChat(labels=Unscored("malformed_reply")))
+    assert "no single token" in (await probe_labels(ScriptedChat(labels=no_token)))[0]
+    why, mass = await probe_labels(ScriptedChat(labels={"A": math.log(0.2), "B": math.log(0.1)}))
+    assert (why, mass) == (None, pytest.approx(0.3))
+    assert "malformed_reply" in (await probe_labels(ScriptedChat(labels=Unscored("malformed_reply"))))[0]
 
 
 async def test_a_reasoned_game_is_closed_under_guidance_where_the_words_hold_no_verdict():
     how = Judging("reasoned", pair_template(None, "reasoned"))
     chat = ScriptedChat(["The answer says [[A]], which I do not obey.", "B]]"])
-    game = await play(chat, how, ["Q"], ["Verdict: [[A]]"], ["fine"])
+    game = await play(chat, how, Request(("Q",)), ["Verdict: [[A]]"], ["fine"])
     assert (game.first, game.closed_by_guide) == (0.0, True)
     assert chat.calls[1].guide.choice == ("A]]", "B]]", "tie]]")
     assert chat.calls[1].messages[-1].content.endswith(": [[")
@@ -542,7 +544,7 @@ async def test_a_reasoned_game_is_closed_under_guidance_where_the_words_hold_no_
 async def test_a_failed_question_leaves_the_pair_without_a_verdict():
     how = Judging("verdict", pair_template(None, "verdict"))
     chat = ScriptedChat(labels=[{"A": -0.1, "B": -3.0}, Unscored("context_length")])
-    judged = await judge_pair(chat, how, ["Q"], ("one",), ("two",))
+    judged = await judge_pair(chat, how, Request(("Q",)), ("one",), ("two",))
     assert judged.verdict == Unscored("context_length")
     assert isinstance(judged.a_first, Game)
 

@@ -32,7 +32,7 @@ class DyingJudge:
         finally:
             self.ended.append(number)
 
-    async def label_logprobs(self, messages, labels):
+    async def label_logprobs(self, messages, labels, spellings=()):
         return await self.chat(messages, None)
 
 

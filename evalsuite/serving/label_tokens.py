@@ -1,0 +1,50 @@
+"""The tokens of one-token labels: in the tokenizer's own spellings, with and without a word boundary marker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evalsuite.errors import UsageError
+
+MAX_IDS = 128
+"""Tokens whose log-probabilities vLLM returns in one request."""
+
+
+def label_tokens(tokenizer: Any, labels: Sequence[str], spellings: Sequence[str] = ()) -> dict[int, str]:
+    """Return the tokens of ``labels``, and of those ``spellings`` that are one token, with their texts.
+
+    Without spellings each label has one token. Raises UsageError for a label that is no single token.
+    """
+    ids = {_label_id(tokenizer, label): label for label in labels}
+    for text in (*labels, *spellings) if spellings else ():
+        for token in _spelling_ids(tokenizer, text):
+            ids.setdefault(token, text)
+    return dict(list(ids.items())[:MAX_IDS])
+
+
+def by_text(ids: Mapping[int, str], logprobs: Mapping[int, float]) -> dict[str, float]:
+    """Return log-probabilities by text; a second token of the same text is that with a word boundary marker."""
+    found: dict[str, float] = {}
+    for token, text in ids.items():
+        found[f" {text}" if text in found else text] = logprobs[token]
+    return found
+
+
+def _label_id(tokenizer: Any, label: str) -> int:
+    """Return the id of the single token of ``label`` at the start of an answer."""
+    ids = tokenizer.encode(label, add_special_tokens=False)
+    if len(ids) != 1:
+        # Some tokenizers prepend a word boundary marker; look up the bare letter.
+        bare = tokenizer.convert_tokens_to_ids(label)
+        ids = [] if bare is None or bare == tokenizer.unk_token_id else [bare]
+    if len(ids) != 1:
+        raise UsageError(f"the judge's tokenizer has no single token for {label!r}; use another judge")
+    return int(ids[0])
+
+
+def _spelling_ids(tokenizer: Any, text: str) -> list[int]:
+    encoded = tokenizer.encode(text, add_special_tokens=False)
+    bare = tokenizer.convert_tokens_to_ids(text)
+    known = [token for token in (*(encoded if len(encoded) == 1 else ()), bare) if token is not None]
+    return [int(token) for token in dict.fromkeys(known) if token != tokenizer.unk_token_id]
