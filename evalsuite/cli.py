@@ -20,6 +20,7 @@ from evalsuite.commands.judge_card import judge_card
 from evalsuite.commands.mix import mix
 from evalsuite.commands.options import with_config_file
 from evalsuite.commands.paper import paper
+from evalsuite.commands.prefer import prefer
 from evalsuite.commands.rate import rate
 from evalsuite.commands.report import report
 from evalsuite.commands.run import run
@@ -46,6 +47,7 @@ app.command("import")(with_config_file(import_recorded))
 app.command()(compare)
 app.command()(judge_card)
 app.command()(rate)
+app.command()(prefer)
 app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))

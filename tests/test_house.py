@@ -47,6 +47,7 @@ FLOORS = (
     "comparison",
     "analysis",
     "contamination",
+    "prefer",
     "recipes",
     "mix",
     "training",

@@ -1,0 +1,42 @@
+"""``evalsuite prefer``."""
+
+from __future__ import annotations
+
+from evalsuite.commands.console import print_error, print_json, reporting_errors
+from evalsuite.commands.options import from_config
+from evalsuite.prefer.settings import PreferConfig
+
+
+@from_config(PreferConfig)
+def prefer(config: PreferConfig, *, as_json: bool) -> None:
+    """Turn a comparison's verdicts into preference pairs for DPO, in TRL's format.
+
+    A pair needs both orders (and all judges of a panel) to prefer the same answer. Every other verdict is in
+    dropped.jsonl with its reason.
+
+    [bold]evalsuite prefer a-vs-b --out pairs/ --min-margin 0.2[/]
+    """
+    from evalsuite.prefer.pairs import prefer as make_pairs
+
+    with reporting_errors():
+        document = make_pairs(config)
+    for name, why in ((document["contamination"] or {}).get("missing") or {}).items():
+        print_error(f"{name} was not looked for: {why}")
+    if as_json:
+        print_json(document)
+        return
+    from evalsuite.tables import print_rows
+    from evalsuite.terminal import Console
+
+    console = Console()
+    counts = {"pairs": document["n_pairs"], **{f"dropped: {name}": n for name, n in document["dropped"].items()}}
+    print_rows(console, [{"verdicts": name, "n": f"{n:,}"} for name, n in counts.items()])
+    found = (document["contamination"] or {}).get("pairs_by_suite") or {}
+    if found:
+        print_error("prompts of " + ", ".join(f"{name} {n:,}" for name, n in found.items()))
+    lengths = document["characters"]
+    if lengths is not None:
+        console.print(
+            f"chosen {lengths['chosen']:.0f} characters on average, rejected {lengths['rejected']:.0f}", highlight=False
+        )
+    console.print(f"written to {config.out}/", highlight=False)

@@ -1,0 +1,1 @@
+"""``evalsuite prefer``: preference pairs from a comparison's verdicts."""
