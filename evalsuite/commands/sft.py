@@ -29,6 +29,12 @@ def sft(
     log_to: Annotated[
         list[str] | None, typer.Option("--log-to", help="tensorboard or wandb; nothing by default.")
     ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Train on pickled weights, which can run code when loaded.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that the base brings, with your privileges.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what --out holds and start again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,15 +46,19 @@ def sft(
     [bold]evalsuite sft recipe.yaml --data mix/ --out ckpt/ --inspect[/]
     """
     with reporting_errors():
+        given: dict[str, Any] = {
+            "data": data,
+            "contamination": contamination,
+            "allow_pickle": allow_pickle,
+            "trust_remote_code": trust_remote_code,
+        }
         if inspect:
-            _inspect(recipe, as_json=as_json, out=out, data=data, contamination=contamination, row=row)
+            _inspect(recipe, as_json=as_json, out=out, row=row, **given)
             return
         from evalsuite.training.train import train
 
         with showing_progress() as progress:
-            outcome = train(
-                recipe, out, data=data, contamination=contamination, fresh=fresh, log_to=log_to or [], progress=progress
-            )
+            outcome = train(recipe, out, fresh=fresh, log_to=log_to or [], progress=progress, **given)
         if as_json:
             print_json(outcome.document)
         else:

@@ -36,6 +36,7 @@ _CPU_MAX_NUM_SEQS = 64
 _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 _PRIORITY = "priority"
+_MODALITIES = frozenset({"vision_config", "audio_config"})
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
 
@@ -308,6 +309,9 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags["max-model-len"] = str(length)
     if checkpoint.trust_remote_code:
         flags["trust-remote-code"] = "true"
+    if not _MODALITIES.isdisjoint(checkpoint.config or {}):
+        # Only text is asked: without room for images, their encoder is neither loaded nor tried out.
+        flags["limit-mm-per-prompt"] = '{"image": 0, "video": 0, "audio": 0}'
     if checkpoint.own_tokenizer:
         # Answers are decoded, and end, as the adapter's tokenizer says.
         flags["tokenizer"] = str(checkpoint.tokenizer_folder)

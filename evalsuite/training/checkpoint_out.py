@@ -8,6 +8,7 @@ complete one. If the process is killed in between, the next start completes the 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from evalsuite.errors import StoreError, UsageError
 from evalsuite.files import read_json, timestamp, write_json, write_text
 
 WORK = ".training"
+_COMPANIONS = frozenset({".json", ".txt", ".model", ".tiktoken"})
+# What is of the base's own weights and training, and templates beside the one that was trained with.
+_NOT_COPIED = re.compile(
+    r".*\.index\.json$|(?:training|trainer_state|all_results|eval_results|train_results|chat_template|evalsuite)\.json$"
+    r"|adapter_|requirements|LICENSE|NOTICE"
+)
 _LAST = ("training.json", "adapter_config.json", "config.json")
 
 
@@ -34,6 +41,17 @@ def write_tokenizer(base: Path, folder: Path, template: str, end_token: str | No
     if end_token is not None:
         settings["eos_token"] = end_token
     write_json(path, settings)
+
+
+def write_companions(base: Path, folder: Path, *, code: bool) -> None:
+    """Copy what else a base has beside weights and tokenizer: its processor's settings, and with ``code`` its code.
+
+    A vision-language model cannot be served without its processor, even for text alone.
+    """
+    for file in base.iterdir():
+        is_setting = file.suffix in _COMPANIONS and not _NOT_COPIED.match(file.name)
+        if file.is_file() and (is_setting or (code and file.suffix == ".py")) and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)
 
 
 def write_generation_config(base: Path, folder: Path, end_id: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.training.data import TokenCounts
 from evalsuite.training.masks import IGNORED
-from evalsuite.training.train import Contamination, Prepared, left_out, open_recipe, tokenise
+from evalsuite.training.train import Contamination, Prepared, Trust, left_out, open_recipe, tokenise
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
@@ -24,15 +24,18 @@ def inspect(
     data: str | None = None,
     contamination: Contamination = "full",
     row: int = 0,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Tokenise all data as training would and return the counts and example number ``row``.
 
     Nothing is trained, and nothing is kept on disk except a mix that had to be built. Raises what
-    ``train`` raises before its first step.
+    ``train`` raises before it loads the base.
     """
     progress = progress or NoProgress()
-    prepared = open_recipe(recipe_path, out, data, contamination, progress)
+    trust = Trust(allow_pickle, trust_remote_code)
+    prepared = open_recipe(recipe_path, out, data, contamination, progress, trust)
     with TemporaryDirectory(prefix="evalsuite-inspect-") as folder:
         counts = tokenise(prepared, Path(folder), progress)
         example = _example(prepared, Path(folder), row % counts.n_trained)

@@ -38,6 +38,7 @@ class Plan:
     warmup_steps: int
     accumulation: int
     log_to: tuple[str, ...] = ()
+    trust_remote_code: bool = False
 
     @property
     def folder(self) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
@@ -18,6 +18,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format
+from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import WORK, claim, identity_of, is_finished, publish
 from evalsuite.training.data import TokenCounts, TrainingData, open_training_data, read_counts, write_tokens
 from evalsuite.training.devices import Devices, choose_devices
@@ -31,6 +32,16 @@ from judges.types import REASONS
 Contamination = Literal["full", "mini", "off"]
 LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 _NOT_IN_IDENTITY = ("save_every_steps", "log_every_steps")
+
+
+class Trust(NamedTuple):
+    """Which parts of the base may run code; see ``checkpoint.resolve``."""
+
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+_NO_TRUST = Trust()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,8 @@ def train(
     contamination: Contamination = "full",
     fresh: bool = False,
     log_to: Sequence[str] = (),
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Train the recipe's checkpoint into ``out``.
@@ -76,10 +89,13 @@ def train(
     _check_loggers(log_to)
     # Resolved, because renames would replace a link and "." has no name.
     out, given = out.resolve(), out
-    prepared = open_recipe(recipe_path, out, data, contamination, progress)
+    trust = Trust(allow_pickle, trust_remote_code)
+    prepared = open_recipe(recipe_path, out, data, contamination, progress, trust)
     if is_finished(out) and identity_of(out) == prepared.identity and not fresh:
         shutil.rmtree(out / WORK, ignore_errors=True)
         return Outcome(given, read_json(out / "training.json"), reused=True)
+    progress.step("checking the base")
+    check_base(prepared.base, prepared.config.method)
     claim(out, prepared.identity, fresh=fresh)
     with _locked(out / WORK):
         if not (out / WORK / "finished" / "training.json").is_file():
@@ -88,8 +104,18 @@ def train(
     return Outcome(given, read_json(out / "training.json"), reused=False)
 
 
-def open_recipe(path: Path, out: Path, data: str | None, contamination: Contamination, progress: Progress) -> Prepared:
-    """Read the recipe, build its mix next to ``out`` if no ``data`` is given, and check all inputs."""
+def open_recipe(
+    path: Path,
+    out: Path,
+    data: str | None,
+    contamination: Contamination,
+    progress: Progress,
+    trust: Trust = _NO_TRUST,
+) -> Prepared:
+    """Read the recipe, build its mix next to ``out`` if no ``data`` is given, and check all inputs.
+
+    ``trust`` says which parts of the base may run code.
+    """
     recipe = read_recipe(path)
     if recipe.sft is None:
         raise UsageError(f"{path} has no sft section; add one with at least base: MODEL")
@@ -102,12 +128,14 @@ def open_recipe(path: Path, out: Path, data: str | None, contamination: Contamin
         checked = ContaminationConfig(None if contamination == "off" else contamination)
         build_mix(recipe, folder, progress, contamination=checked)
         data = str(folder)
-    return prepare(recipe, recipe.sft, data, progress)
+    return prepare(recipe, recipe.sft, data, progress, trust)
 
 
-def prepare(recipe: Recipe, config: TrainingConfig, data: str, progress: Progress) -> Prepared:
+def prepare(
+    recipe: Recipe, config: TrainingConfig, data: str, progress: Progress, trust: Trust = _NO_TRUST
+) -> Prepared:
     """Resolve base, chat format and data, and compute the run's identity; nothing is written."""
-    base = resolve(config.base, on_step=progress.step)
+    base = resolve(config.base, on_step=progress.step, **trust._asdict())
     if base.path is None or base.adapter is not None:
         kind = "an endpoint" if base.path is None else "a LoRA adapter"
         raise CheckpointError(f"the base {config.base} is {kind}; give a folder or hub id of full weights")
@@ -195,7 +223,8 @@ def _plan(
     packed, model = config.packing, None
     frozen = config.method == "lora" and devices.bfloat16
     if devices.n == 1 or (packed and devices.attention != "flash_attention_2"):
-        model = load_model(str(prepared.base.path), devices.attention, frozen_bf16=frozen)
+        trusted = prepared.base.trust_remote_code
+        model = load_model(str(prepared.base.path), devices.attention, frozen_bf16=frozen, trust_remote_code=trusted)
     if packed and model is not None:
         packed = _can_pack(model, devices, prepared, progress)
     n_windows = _pack(work / "tokens", config.max_length, progress) if packed else counts.n_trained
@@ -218,6 +247,7 @@ def _plan(
         warmup_steps=shrink_warmup(config.warmup_steps, steps),
         accumulation=config.batch_size // (config.micro_batch_size * devices.n),
         log_to=log_to,
+        trust_remote_code=prepared.base.trust_remote_code,
     )
     return plan, model
 

@@ -15,7 +15,13 @@ from typing import Any
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import LogProgress, NoProgress, Progress
-from evalsuite.training.checkpoint_out import stops_at, write_adapter_base, write_generation_config, write_tokenizer
+from evalsuite.training.checkpoint_out import (
+    stops_at,
+    write_adapter_base,
+    write_companions,
+    write_generation_config,
+    write_tokenizer,
+)
 from evalsuite.training.devices import training_flops
 from evalsuite.training.plan import Plan, read_plan
 from evalsuite.training.progress import TrainingProgress
@@ -23,7 +29,7 @@ from evalsuite.training.progress import TrainingProgress
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 
 
-def load_model(base: str, attention: str, *, frozen_bf16: bool = False) -> Any:
+def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_remote_code: bool = False) -> Any:
     """Load the base with float32 master weights, or in bf16 with ``frozen_bf16`` if only an adapter is trained.
 
     In bf16 weights, most updates at these learning rates are lost to rounding.
@@ -34,7 +40,9 @@ def load_model(base: str, attention: str, *, frozen_bf16: bool = False) -> Any:
 
     disable_progress_bar()
     dtype = torch.bfloat16 if frozen_bf16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation=attention)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+    )
     model.config.use_cache = False
     return model
 
@@ -68,7 +76,8 @@ def _run_training(plan: Plan, show: Progress, model: Any) -> None:
     arguments = training_arguments(plan)
     if model is None:
         frozen = plan.config.method == "lora" and plan.devices.bfloat16
-        model = load_model(plan.base_folder, plan.devices.attention, frozen_bf16=frozen)
+        trusted = plan.trust_remote_code
+        model = load_model(plan.base_folder, plan.devices.attention, frozen_bf16=frozen, trust_remote_code=trusted)
     resumed = last_complete_checkpoint(plan.checkpoints)
     progress = _progress(plan, model, show, resumed[1] if resumed else 0.0)
     held_out = Dataset.from_file(str(tokens / "held_out.arrow"))
@@ -172,7 +181,7 @@ def _rows(plan: Plan) -> Any:
 def _tokenizer(plan: Plan) -> Any:
     from evalsuite.serving.chat_format import load_tokenizer
 
-    return load_tokenizer(Path(plan.base_folder))
+    return load_tokenizer(Path(plan.base_folder), trust_remote_code=plan.trust_remote_code)
 
 
 def _lora(plan: Plan) -> Any:
@@ -221,6 +230,8 @@ def _save(plan: Plan, trainer: Any) -> None:
         model.save_pretrained(folder, state_dict=_cast(state, dtype))
     token = None if stops_at(base, plan.end_id) else _tokenizer(plan).convert_ids_to_tokens(plan.end_id)
     write_tokenizer(base, folder, plan.template, token)
+    if not (folder / "adapter_config.json").is_file():
+        write_companions(base, folder, code=plan.trust_remote_code)
     write_generation_config(base, folder, plan.end_id)
 
 
@@ -232,7 +243,8 @@ def merges_adapter(plan: Plan) -> bool:
 def _merge(plan: Plan, folder: Path, dtype: Any) -> None:
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(load_model(plan.base_folder, "eager"), str(folder)).merge_and_unload()
+    base = load_model(plan.base_folder, "eager", trust_remote_code=plan.trust_remote_code)
+    model = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
     model.config.use_cache = True
     model.to(dtype).save_pretrained(folder)
     for name in ("adapter_config.json", "adapter_model.safetensors"):
