@@ -17,7 +17,7 @@ import pydantic
 from evalsuite.errors import UsageError, unknown
 from evalsuite.fingerprint import file_sha256
 from evalsuite.redaction import scrubbed
-from evalsuite.serving.config import FASTCHAT, ServeConfig
+from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, ServeConfig
 from evalsuite.serving.device import asked_dtype
 from evalsuite.suites.options import SuiteOptions, flag_of
 from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
@@ -201,10 +201,11 @@ class RunConfig(JudgedConfig):
         return options_of(spec.suite, shared, own, has_judge=self.judge_spec is not None)
 
 
-def variant_settings(config: RunConfig) -> dict[str, str]:
+def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, str]:
     """Return what differs from the defaults and changes answers or scores, by name, for the variant's label.
 
-    Data and limit are not included. Raises UsageError for a chat template that cannot be read.
+    ``budget`` is that of a sweep's variant. Data and limit are not included. Raises UsageError for a chat template that
+    cannot be read.
     """
     serve = config.serve
     settings = {} if config.seed == 0 else {"seed": str(config.seed)}
@@ -212,6 +213,7 @@ def variant_settings(config: RunConfig) -> dict[str, str]:
         settings["template"] = _template_name(serve)
     if serve.template_date is not None:
         settings["template_date"] = str(serve.template_date)
+    settings |= _thinking_settings(serve, budget or serve.budget)
     if serve.dtype != "auto":
         settings["dtype"] = asked_dtype(serve.dtype)
     if serve.max_model_len is not None:
@@ -224,6 +226,20 @@ def variant_settings(config: RunConfig) -> dict[str, str]:
         default = _own_options(config._options_of(spec, {}, as_published=config.as_published))
         settings |= {flag: str(value).lower() for flag, value in given.items() if value != default[flag]}
     return settings
+
+
+def _thinking_settings(serve: ServeConfig, budget: int) -> dict[str, str]:
+    names = {
+        "think": serve.thinking,
+        "style": serve.reasoning_style,
+        "effort": serve.reasoning_effort,
+        "answer": serve.max_answer_tokens,
+        "sampling": serve.sampling,
+        "unclosed": None if serve.close_thinking else "thoughts",
+    }
+    settings = {name: str(value) for name, value in names.items() if value not in (None, "auto")}
+    settings |= {f"kwarg-{name}": value for name, value in serve.chat_template_kwargs}
+    return settings if budget == DEFAULT_BUDGET else settings | {"budget": str(budget)}
 
 
 def _own_options(options: SuiteOptions) -> dict[str, Any]:

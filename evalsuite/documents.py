@@ -88,6 +88,10 @@ class Scores(Document):
     judged: tuple[Judged, ...] = ()
     seconds: dict[str, float] = {}
     tokens: dict[str, int] = {}
+    reasoning: dict[str, Any] | None = None
+    """How the model thinks: what was asked for, what was found, the budget, and whether it came to thoughts."""
+    answers: dict[str, dict[str, Any]] = {}
+    """How the answers of each suite ended: cut, thoughts closed, loops, mean tokens."""
 
     @pydantic.field_validator("suites")
     @classmethod

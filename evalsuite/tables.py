@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evalsuite.documents import Scores
+from evalsuite.records.answers import how_answers_ended
 from evalsuite.results.averages import AVERAGES
 from evalsuite.suites.figures import DASH, Line, shown
 from evalsuite.suites.registry import iter_suites, suite_of_key
@@ -39,6 +40,7 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
             for key in scores.suites
             if suite_of_key(key) is None
         ]
+        notes += filter(None, (how_answers_ended(key, counts) for key, counts in scores.answers.items()))
         _print(console, table, notes)
         if judge and judge.note:
             console.print(f"judge {judge.name}: {judge.note}.", style="yellow", markup=False)

@@ -52,12 +52,25 @@ def protocol_of(model: ModelResult) -> Protocol:
         for key, entry in model.manifest.suites.items()
     }
     settings: dict[tuple[str, str], Any] = {}
+    policy = _thinking_policy(model)
     for key, suite in iter_suites(list(model.suites)):
         entry = entry_of(model.manifest, key)
         # What was asked, and over it what came of it: a base model has no chat template to apply.
         known = suite.protocol({**entry.options, **entry.applied}, model.suites[key])
         settings |= {(key, name): value for name, value in known.items() if value is not None}
+        settings |= {(key, name): value for name, value in policy.items()}
     return Protocol(settings, {key: by_asset for key, by_asset in pins.items() if by_asset})
+
+
+def _thinking_policy(model: ModelResult) -> dict[str, str | int]:
+    """Return what was asked of how a model thinks; unknown of older and imported results.
+
+    Models rank together by policy, so one that thinks and one that does not may stand in one table.
+    """
+    reasoning = model.scores.reasoning or {}
+    names = {"thinking": "thinking", "budget": "thinking budget", "sampling": "sampling"}
+    names["max_answer_tokens"] = "answer tokens"
+    return {title: reasoning[name] for name, title in names.items() if isinstance(reasoning.get(name), str | int)}
 
 
 def _same(key: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:

@@ -18,9 +18,16 @@ DEMO_NOTE = "a 135M model: it shows that the pipeline works; do not rely on its 
 
 
 def scores_document(
-    plan: ModelRun, suites: Mapping[str, dict[str, Any]], config: RunConfig, judge: Checkpoint | None
+    plan: ModelRun,
+    suites: Mapping[str, dict[str, Any]],
+    answers: Mapping[str, dict[str, Any]],
+    config: RunConfig,
+    judge: Checkpoint | None,
 ) -> Scores:
-    """Assemble scores.json of one model; ``suites`` are all figures of its folder by this judge."""
+    """Assemble scores.json of one model; ``suites`` are all figures of its folder by this judge.
+
+    ``answers`` say by suite how its answers ended (``records.answers``).
+    """
     checkpoint = plan.checkpoint
     tokens = {
         name: sum(usage[f"{name}_tokens"] for usage in plan.usage.values())
@@ -43,6 +50,8 @@ def scores_document(
         average=averages(suites),
         seconds={phase: round(value, 3) for phase, value in plan.watch.seconds.items()},
         tokens=tokens,
+        reasoning=plan.reasoning.document(),
+        answers=dict(answers),
     )
     return scores.with_given(variant=plan.label, judged=plan.stored.judged if plan.stored is not None else ())
 

@@ -29,6 +29,7 @@ from evalsuite.results.folder import (
     stored_manifest,
     stored_scores,
 )
+from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.session import answer_identity, attached_server, served_as
 from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
@@ -36,7 +37,7 @@ from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec
 from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
 
-_SERVED = ("generation_config", "max_model_len", "vllm_args", "attached")
+_SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning")
 
 
 @dataclass(slots=True)
@@ -85,6 +86,8 @@ class ModelRun:
     replaces: str | None = None
     """SHA-256 of the figures that --fresh sets aside: newer ones of another run are not meant."""
     chat_source: str | None = None
+    reasoning: Reasoning = NO_REASONING
+    """How the model thinks in this variant."""
 
     def line(self, suite: SuiteRun) -> str:
         """Return the text under which a suite's progress is shown."""
@@ -98,11 +101,17 @@ def resolve_judge(config: RunConfig, progress: Progress) -> Checkpoint | None:
     return config.judge_serving.resolve(config.judge_spec, on_step=progress.step)
 
 
-def plan_model(spec: str, config: RunConfig, judge: Checkpoint | None, progress: Progress) -> ModelRun:
-    """Settle what is to be done for one model; refuses to mix figures before anything is started."""
+def plan_model(
+    spec: str, config: RunConfig, judge: Checkpoint | None, progress: Progress, budget: int | None = None
+) -> ModelRun:
+    """Settle what is to be done for one model; refuses to mix figures before anything is started.
+
+    ``budget`` is the variant's, if thoughts of a sweep are cut at several.
+    """
     serve = config.serve
     checkpoint = serve.resolve(spec, base_url=config.base_url, on_step=progress.step)
-    settings = variant_settings(config)
+    reasoning = settled(checkpoint, serve, budget)
+    settings = variant_settings(config, budget)
     label = config.label or "+".join(f"{name}-{value}" for name, value in settings.items())
     folder = model_folder(config.results, checkpoint.slug, label)
     # With --fresh the old figures are set aside when new ones are ready to be written.
@@ -112,8 +121,11 @@ def plan_model(spec: str, config: RunConfig, judge: Checkpoint | None, progress:
     old = figures_sha256(folder) if config.fresh else None
     attached, unreachable = attached_server(checkpoint, config.base_url, _recorded_server(manifest, config))
     identity = answer_identity(checkpoint, serve, attached=attached)
-    runs = [_with_stored_parts(suite, config, judge, identity, stored, manifest) for suite in config.suites]
-    plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old)
+    key = reasoning.key()
+    identity = {**identity, **({"reasoning": key} if key else {})}
+    judged_by = _judged_by(judge, config)
+    runs = [_with_stored_parts(suite, config, judged_by, identity, stored, manifest) for suite in config.suites]
+    plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
     refuse_other_figures(plan, config, runs)
     stored_keys = {suite.spec.key for suite in runs if reusable(stored, manifest, suite.spec.key, suite.run_key)}
     plan.todo = [s for s in runs if s.spec.key not in stored_keys or _is_damaged(folder, s.spec.key)]
@@ -179,7 +191,7 @@ def _is_complete(row: Row) -> bool:
 def _with_stored_parts(
     spec: SuiteSpec,
     config: RunConfig,
-    judge: Checkpoint | None,
+    judged_by: Mapping[str, Any] | None,
     identity: Mapping[str, Any],
     stored: Scores | None,
     manifest: Manifest,
@@ -189,7 +201,7 @@ def _with_stored_parts(
     One file holds all parts of a suite, so the new ones are scored with the old, whose answers are in the store.
     Raises UsageError where the old ones were made with other settings of the suite.
     """
-    asked = _suite_run(spec, config, judge, identity)
+    asked = _suite_run(spec, config, judged_by, identity)
     entry = entry_of(manifest, spec.key) if asked.suite.whole and stored is not None else SuiteEntry()
     parts = entry.options.get("parts")
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
@@ -204,7 +216,7 @@ def _with_stored_parts(
             "or pass --fresh"
         )
     both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts else ()
-    return _suite_run(spec.model_copy(update={"parts": both}), config, judge, identity)
+    return _suite_run(spec.model_copy(update={"parts": both}), config, judged_by, identity)
 
 
 def _changed_settings(asked: SuiteRun, entry: SuiteEntry) -> list[str]:
@@ -243,14 +255,22 @@ def refuse_unavailable_parts(stored: Scores | None, suite: SuiteRun) -> None:
             )
 
 
-def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, identity: Mapping[str, Any]) -> SuiteRun:
+def _judged_by(judge: Checkpoint | None, config: RunConfig) -> Mapping[str, Any] | None:
+    """Return everything of a judge that decides its verdicts; None without one."""
+    if judge is None:
+        return None
+    key = settled(judge, config.judge_serving).key()
+    return {**answer_identity(judge, config.judge_serving, attached=None), **({"reasoning": key} if key else {})}
+
+
+def _suite_run(
+    spec: SuiteSpec, config: RunConfig, judged_by: Mapping[str, Any] | None, identity: Mapping[str, Any]
+) -> SuiteRun:
     suite, options = spec.suite, config.suite_options_of(spec)
     # A suite that runs as a whole takes seconds to load: its pins are enough for now.
     loaded = None if suite.whole else suite.load(options)
     pins = suite.data_pins(options) if loaded is None else loaded.data_pins
-    judged_by = None
-    if judge is not None and suite.needs_judge(options):
-        judged_by = answer_identity(judge, config.judge_serving, attached=None)
+    judged_by = judged_by if suite.needs_judge(options) else None
     changing = _figure_options(suite, options)
     question = {
         "suite": spec.model_dump(),
@@ -259,7 +279,7 @@ def _suite_run(spec: SuiteSpec, config: RunConfig, judge: Checkpoint | None, ide
         "pins": {name: pin.sha256 for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }
-    served = scrubbed({name: identity.get(name) for name in _SERVED})
+    served = scrubbed({name: identity[name] for name in _SERVED if name in identity})
     asked = {name: value for name, value in changing.items() if name not in suite.scoring_options}
     answers = content_key({**question, "options": asked})
     return SuiteRun(spec, options, pins, answers, content_key({**question, "judge": judged_by}), served, loaded)

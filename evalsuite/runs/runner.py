@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,7 @@ from evalsuite.documents import Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, EvalsuiteError
 from evalsuite.files import write_text
 from evalsuite.progress import NoProgress, Progress
+from evalsuite.records.answers import answer_figures
 from evalsuite.records.files import Records, RecordsInMemory, records_path, write_records
 from evalsuite.records.rows import Draw, Header, JudgeRef, Row, merged, replaced
 from evalsuite.results.folder import (
@@ -52,7 +54,9 @@ from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
+from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from evalsuite.suites.types import Scores as SuiteScores
@@ -76,7 +80,9 @@ def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store."""
     progress = progress or NoProgress()
     judge = resolve_judge(config, progress)
-    plans = [plan_model(spec, config, judge, progress) for spec in config.models]
+    swept = config.serve.thinking_budget
+    budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
+    plans = [plan_model(spec, config, judge, progress, budget) for spec in config.models for budget in budgets]
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judge), progress)
         with ExitStack() as stack:
@@ -157,7 +163,14 @@ class _Runner:
             and serve.same_server(self.config.judge_serving)
             and judge.fingerprint == checkpoint.fingerprint
             and judge.chat_template == checkpoint.chat_template
+            and context_length(judge, self.config.judge_serving) == context_length(checkpoint, serve)
         )
+
+    def _own_judge(self, checkpoint: Checkpoint, session: Session) -> Client | None:
+        """Return a client of the served candidate that thinks as the judge does; None where it cannot judge."""
+        if not self._is_own_judge(checkpoint):
+            return None
+        return session.client.with_reasoning(settle(checkpoint, self.config.judge_serving, session.chat_format))
 
     def _generate(self, plan: ModelRun, engine: Engine) -> None:
         """Answer everything, and judge along the way where the candidate is its own judge."""
@@ -165,7 +178,11 @@ class _Runner:
         with self._session(plan.checkpoint, "candidate", engine) as session:
             plan.chat_source = session.chat_format.source if session.chat_format else "server"
             _require_chat_format(plan, session)
-            own_judge = session.client if self._is_own_judge(plan.checkpoint) else None
+            # A sweep's budgets share one thought, which is asked up to the largest.
+            plan.reasoning = replace(session.reasoning, budget=plan.reasoning.budget)
+            for line in described(plan.checkpoint.name, plan.reasoning):
+                self.progress.log(line)
+            own_judge = self._own_judge(plan.checkpoint, session)
             for suite in plan.todo:
                 self.progress.begin(plan.line(suite), None)
             with_restarts(session, lambda: self._answer_all(plan, session, own_judge), self.progress)
@@ -177,12 +194,13 @@ class _Runner:
 
     def _answer_all(self, plan: ModelRun, session: Session, own_judge: Client | None) -> None:
         """Run item suites on the loop and lm-eval on this thread, both at once."""
+        client = session.client.with_reasoning(plan.reasoning)
         by_item = [suite for suite in plan.todo if not suite.suite.whole]
-        walking = self.loop.submit(self._walk(plan, by_item, session.client, own_judge))
+        walking = self.loop.submit(self._walk(plan, by_item, client, own_judge))
         try:
             for suite in plan.todo:
                 if suite.suite.whole:
-                    self._run_whole(plan, suite, session.client)
+                    self._run_whole(plan, suite, client)
             walking.result()
         except BaseException:
             walking.cancel()
@@ -297,7 +315,8 @@ class _Runner:
             ).with_given(applied=dict(suite.whole.applied) if suite.whole is not None else {})
         self._convert_others(plan, old)
         plan.watch.lap("score")
-        scores = scores_document(plan, suites, self.config, self.judge)
+        answers = {**(plan.stored.answers if plan.stored is not None else {}), **_how_answered(plan.todo)}
+        scores = scores_document(plan, suites, answers, self.config, self.judge)
         write_text(plan.folder / "config.yaml", resolved_yaml(self.config))
         write_results(plan.folder, scores, manifest_document(plan, entries, self.config, scores))
         plan.stored = scores
@@ -341,6 +360,11 @@ class _Runner:
             missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
             document=None if whole is None else whole.document,
         )
+
+
+def _how_answered(runs: Sequence[SuiteRun]) -> dict[str, dict[str, Any]]:
+    counts = {run.spec.key: answer_figures(run.rows) for run in runs}
+    return {key: one for key, one in counts.items() if one is not None}
 
 
 def _old_records(plan: ModelRun) -> Mapping[str, Records]:

@@ -8,13 +8,13 @@ is switched off the way the template does it or, without a switch, by a closed, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, UsageError, unknown
-from evalsuite.serving.chat_format import ChatFormat
+from evalsuite.serving.chat_format import ChatFormat, load_chat_format
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
 from judges.thoughts import STYLES, Style
 from judges.types import Message
@@ -65,6 +65,16 @@ class Reasoning:
         """What the template writes between the end mark and the answer."""
         return "" if self.style is None else self.closing.rpartition(self.style.end)[2]
 
+    def key(self) -> dict[str, Any]:
+        """Return what tells figures of one model apart; empty for one that does not think, with the defaults."""
+        document = self.document()
+        if self.style is None and self.on is not None:
+            # Nothing of how it would think changes an answer.
+            document = {name: document[name] for name in _WITHOUT_THOUGHTS if document.get(name) not in (None, "auto")}
+        elif self.style is None and document == NO_REASONING.document():
+            document = {}
+        return {name: value for name, value in document.items() if name != "found"}
+
     def document(self) -> dict[str, Any]:
         """Return what scores.json and the manifest say."""
         described = {
@@ -84,8 +94,40 @@ class Reasoning:
         return described | {name: value for name, value in further.items() if value}
 
 
+_WITHOUT_THOUGHTS = ("sampling", "max_answer_tokens", "reasoning_effort", "chat_template_kwargs")
+"""The settings that change the answers of a model that does not think."""
 NO_REASONING = Reasoning()
 """A model that is not known to think, with the default settings."""
+
+
+def settled(checkpoint: Checkpoint, serve: ServeConfig, budget: int | None = None) -> Reasoning:
+    """Return how a model thinks before it is served; ``budget`` is one of a sweep's.
+
+    The tokenizer is loaded only where the options, the template or the tokenizer's file speak of thinking.
+    """
+    speaks = checkpoint.path is not None and (_is_asked_to_think(serve) or _speaks_of_thoughts(checkpoint))
+    chat_format = load_chat_format(checkpoint, serve.fastchat_template) if speaks else None
+    reasoning = settle(checkpoint, serve, chat_format)
+    return reasoning if budget is None else replace(reasoning, budget=budget)
+
+
+def _is_asked_to_think(serve: ServeConfig) -> bool:
+    asked = serve.thinking == "on" or serve.reasoning_style or serve.reasoning_effort
+    return bool(asked or serve.chat_template_kwargs)
+
+
+def _speaks_of_thoughts(checkpoint: Checkpoint) -> bool:
+    if (checkpoint.training or {}).get("reasoning_style"):
+        return True
+    marks = [mark for style in STYLES.values() for mark in (style.start, style.end)]
+    if any(mark in (checkpoint.chat_template or "") for mark in (*marks, *_SWITCHES)):
+        return True
+    tokens = [f'"{mark}"'.encode() for mark in marks]
+    for folder in (checkpoint.adapter, checkpoint.path):
+        path = None if folder is None else folder / "tokenizer.json"
+        if path is not None and path.is_file() and any(token in (text := path.read_bytes()) for token in tokens):
+            return bool(text)
+    return False
 
 
 def settle(checkpoint: Checkpoint, serve: ServeConfig, chat_format: ChatFormat | None) -> Reasoning:
@@ -253,12 +295,10 @@ def _ends_in(prompt: str, mark: str) -> bool:
     return prompt.rstrip().endswith(mark.rstrip())
 
 
-def described(reasonings: Iterable[tuple[str, Reasoning]]) -> list[str]:
-    """Return a line per model that says how it thinks, for models that may."""
+def described(name: str, reasoning: Reasoning) -> list[str]:
+    """Say how a model thinks, if it may, and what is odd about it."""
     lines = []
-    for name, one in reasonings:
-        if one.style is not None:
-            how = f"thinks, up to {one.budget:,} tokens" if one.thinks else "does not think"
-            lines.append(f"{name} {how} ({one.style.name}, from {one.found}; --thinking {one.mode})")
-        lines += one.notes
-    return lines
+    if reasoning.style is not None:
+        how = f"thinks, up to {reasoning.budget:,} tokens" if reasoning.thinks else "does not think"
+        lines.append(f"{name} {how} ({reasoning.style.name}, from {reasoning.found}; --thinking {reasoning.mode})")
+    return lines + list(reasoning.notes)
