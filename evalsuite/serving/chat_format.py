@@ -233,7 +233,8 @@ def _template_turn(message: Message) -> dict[str, Any]:
         for call in message.tool_calls
     ]
     turn: dict[str, Any] = {"role": message.role, "content": message.content, "tool_calls": calls, "name": message.name}
-    turn |= {"reasoning_content": message.thought, "tool_call_id": message.tool_call_id}
+    # gpt-oss's and Magistral's templates call the thought "thinking", all others "reasoning_content".
+    turn |= {"reasoning_content": message.thought, "thinking": message.thought, "tool_call_id": message.tool_call_id}
     return {key: value for key, value in turn.items() if value or key in {"role", "content"}}
 
 

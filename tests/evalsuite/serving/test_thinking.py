@@ -1,0 +1,444 @@
+"""Asking models that think: exact budgets, the answer behind the thought, and nothing changed for the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evalsuite.checkpoint import resolve
+from evalsuite.errors import UsageError
+from evalsuite.serving.chat_format import load_chat_format
+from evalsuite.serving.client import Client, Target
+from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.reasoning import described, settle, settled
+from evalsuite.serving.requests import Completion, Guide, Sampling
+from evalsuite.serving.wire import Endpoint
+from evalsuite.store import Store
+from judges.types import Message, Unscored
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
+from tests.evalsuite.thinking_endpoint import HEADER, ThinkingModel, thinking_checkpoint
+
+HELLO = [Message("user", "hello")]
+ANSWER = Sampling(max_new_tokens=20)
+CODE = "```\nprint('</think>')\n```"
+OUTPUTS = {
+    "switched": "<think>\nLet me see.\n</think>\n\nIt is 7.",
+    "opened": "Let me see.\n</think>\n\nIt is 7.",
+    "mistral": "[THINK]Let me see.[/THINK]It is 7.",
+}
+
+
+class Served:
+    """A client of a scripted model of one family, with what was asked."""
+
+    def __init__(self, folder: Path, template: str, output: str, *, tokens=(), behind="Forced.", **options) -> None:
+        self.folder = folder
+        self.checkpoint = resolve(str(thinking_checkpoint(folder / template, template, tokens=tokens)))
+        self.serve = ServeConfig(**options)
+        self.format = load_chat_format(self.checkpoint)
+        self.reasoning = settle(self.checkpoint, self.serve, self.format)
+        header = HEADER + "<think>\n" * (template == "opened" and options.get("thinking") != "off")
+        self.model = ThinkingModel(self.format.tokenizer, output, behind=behind, header=header)
+        self.store = Store(folder / "store.sqlite")
+        self.stub = self.model.serve()
+        self.clients: list[Client] = []
+
+    async def __aenter__(self) -> Served:
+        self.stub.__enter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self.clients:
+            await client.close()
+        self.stub.__exit__(None, None, None)
+        self.store.close()
+
+    def client(self, *, max_model_len: int = 2000, generation=None) -> Client:
+        async def connect() -> Endpoint:
+            return Endpoint(self.stub.url, "key", "stub")
+
+        target = Target(
+            "stub", {"weights": "w"}, max_model_len, self.format, generation=generation or {}, reasoning=self.reasoning
+        )
+        client = Client(target, connect, self.store)
+        self.clients.append(client)
+        return client
+
+    @property
+    def sizes(self) -> list[int]:
+        return [body["max_tokens"] for body in self.model.bodies]
+
+
+@pytest.mark.parametrize("family", OUTPUTS)
+async def test_the_thought_and_the_answer_are_told_apart(tmp_path, family):
+    style = {"reasoning_style": "mistral"} if family == "mistral" else {}
+    tokens = ("[THINK]", "[/THINK]") if family == "mistral" else ()
+    async with Served(tmp_path, family, OUTPUTS[family], tokens=tokens, thinking_budget=100, **style) as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+    assert isinstance(reply, Completion)
+    assert (reply.text, reply.thought, reply.finish_reason) == ("It is 7.", "Let me see.", "stop")
+    assert not reply.thought_closed
+    assert not reply.thought_short
+    assert reply.completion_tokens == len("It is 7.") + 1
+    *_, thought, answer = served.model.bodies
+    assert answer["max_tokens"] == 20, "the answer keeps the benchmark's bound"
+    assert thought["stop"] == [served.reasoning.style.end]
+
+
+async def test_a_budget_that_runs_out_closes_the_thought_and_the_answer_has_its_whole_bound(tmp_path):
+    long = "<think>\n" + "hm " * 100 + "\n</think>\n\nNever read."
+    async with Served(tmp_path, "switched", long, behind="Seven it is.", thinking_budget=30) as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+    assert reply.text == "Seven it is."
+    assert reply.thought == ("<think>\n" + "hm " * 100)[:30].removeprefix("<think>\n").strip()
+    assert (reply.thought_tokens, reply.thought_closed) == (30, True)
+    assert served.model.prompts[-1].endswith("\n</think>\n\n"), "closed as the template writes it"
+    assert served.sizes[-1] == 20
+    assert sum(served.sizes[:-1]) == 30, "the opening that was looked for counts into the budget"
+
+
+async def test_an_unclosed_thought_is_unscored_where_closing_is_off(tmp_path):
+    long = "hm " * 100
+    async with Served(tmp_path, "opened", long, thinking_budget=30, close_thinking=False) as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+    assert isinstance(reply, Unscored)
+    assert reply.reason == "unfinished_thinking"
+
+
+async def test_a_thought_without_its_end_mark_is_closed_and_answered(tmp_path):
+    async with Served(tmp_path, "opened", "I stop here.", behind="Seven.", thinking_budget=100) as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+    assert (reply.text, reply.thought, reply.thought_closed) == ("Seven.", "I stop here.", True)
+
+
+async def test_end_marks_in_the_answer_are_text(tmp_path):
+    output = f"<think>\nso\n</think>\n\n{CODE}\n</think> again"
+    async with Served(tmp_path, "switched", output, thinking_budget=100) as served:
+        reply = await served.client().chat(HELLO, Sampling(max_new_tokens=100))
+    assert (reply.thought, reply.text) == ("so", f"{CODE}\n</think> again")
+
+
+@pytest.mark.parametrize("tokens", [(), ("<think>", "</think>")])
+async def test_marks_quoted_in_a_question_stay_text(tmp_path, tokens):
+    question = [Message("user", "What does </think> mean after <think>?")]
+    async with Served(tmp_path, "opened", OUTPUTS["opened"], tokens=tokens, thinking_budget=100) as served:
+        reply = await served.client().chat(question, ANSWER)
+        ids = served.format.tokenizer.convert_tokens_to_ids(list(tokens))
+    assert reply.text == "It is 7."
+    prompt = served.model.bodies[0]["prompt"]
+    assert served.model.prompts[0].startswith("<|im_start|>user\nWhat does </think> mean after <think>?")
+    assert [prompt.count(token) for token in ids] == ([1, 0] if tokens else []), "the one that the template opens"
+
+
+async def test_a_model_that_does_not_think_is_asked_exactly_as_before(tmp_path):
+    async with Served(tmp_path, "plain", "Hi there.") as served:
+        assert served.reasoning.style is None
+        assert served.reasoning.key() == {}
+        reply = await served.client().chat(HELLO, ANSWER)
+        [body] = served.model.bodies
+    assert reply == Completion("Hi there.", "stop", len(body["prompt"]), len("Hi there.") + 1)
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "temperature": 0.0, "top_p": 1.0}
+    asked = {"prompt": body["prompt"], "max_tokens": 20, "stop": [], "skip_special_tokens": True, "model": "stub"}
+    assert body == {**asked, **neutral}
+
+
+async def test_a_model_with_a_thinking_template_that_answers_at_once_keeps_the_benchmarks_sampling(tmp_path):
+    warm = {"do_sample": True, "temperature": 0.6}
+    async with Served(tmp_path, "switched", "Plainly 7.", thinking_budget=100) as served:
+        reply = await served.client(generation=warm).chat(HELLO, ANSWER)
+        look, answer = served.model.bodies
+    assert (reply.text, reply.thought, reply.finish_reason) == ("Plainly 7.", None, "stop")
+    assert look["max_tokens"] == len("<think>") + 2
+    assert (answer["max_tokens"], answer["temperature"]) == (20, 0.0)
+    assert (look["temperature"], look["top_k"]) == (0.6, 50), "it would have thought as its authors sample"
+
+
+@pytest.mark.parametrize(("sampling", "temperature"), [("auto", 0.6), ("model", 0.6), ("benchmark", 0.0)])
+async def test_a_thinking_model_is_sampled_by_the_policy(tmp_path, sampling, temperature):
+    warm = {"do_sample": True, "temperature": 0.6}
+    async with Served(tmp_path, "opened", OUTPUTS["opened"], thinking_budget=99, sampling=sampling) as served:
+        await served.client(generation=warm).chat(HELLO, ANSWER)
+    assert [body["temperature"] for body in served.model.bodies] == [temperature, temperature]
+
+
+@pytest.mark.parametrize(
+    ("family", "tail", "says"),
+    [
+        ("switched", "<think>\n\n</think>\n\n", ""),
+        ("opened", "<think>\n\n</think>\n\n", "no switch"),
+        ("off", "<think></think>", ""),
+    ],
+)
+async def test_thinking_off_writes_a_closed_empty_thought(tmp_path, family, tail, says):
+    async with Served(tmp_path, family, "", behind="Seven.", thinking="off") as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+    [prompt] = served.model.prompts
+    assert prompt == f"<|im_start|>user\nhello<|im_end|>\n{HEADER}{tail}"
+    assert (reply.text, reply.thought) == ("Seven.", None)
+    assert any("no switch" in line for line in described("m", served.reasoning)) == bool(says)
+
+
+async def test_thinking_on_opens_the_thought_of_a_model_that_may_not(tmp_path):
+    async with Served(tmp_path, "off", OUTPUTS["switched"], thinking="on", thinking_budget=100) as served:
+        reply = await served.client().chat(HELLO, ANSWER)
+        first = served.model.prompts[0]
+    assert first.endswith(f"{HEADER}<think>\n"), "opened, so that nobody needs to look"
+    assert reply.thought == "Let me see."
+    auto = settle(served.checkpoint, ServeConfig(), served.format)
+    assert not auto.thinks, "as the template has it"
+
+
+async def test_task_stop_strings_apply_to_the_answer_alone(tmp_path):
+    output = "One.\n\nTwo.\n</think>\n\nIt is 7.\n\nQ: next"
+    async with Served(tmp_path, "opened", output, thinking_budget=100) as served:
+        prompt = served.format.prompt_tokens(HELLO)
+        reply = await served.client().answer_prompt(prompt, Sampling(max_new_tokens=50, stop=("\n\n", "Q:")))
+    assert (reply.text, reply.thought) == ("It is 7.", "One.\n\nTwo.")
+
+
+async def test_the_context_holds_prompt_and_answer_first(tmp_path):
+    async with Served(tmp_path, "opened", "hm " * 50, behind="Seven.", thinking_budget=100) as served:
+        n_prompt = len(served.format.prompt_tokens(HELLO))
+        around = len("<think>\n") + len("\n</think>\n\n")
+        reply = await served.client(max_model_len=n_prompt + 20 + around + 40).chat(HELLO, ANSWER)
+        assert (reply.text, reply.thought_tokens, reply.thought_short) == ("Seven.", 40, True)
+        none = await served.client(max_model_len=n_prompt + 20 + around).chat(HELLO, ANSWER)
+        assert (none.text, none.thought, none.thought_closed) == ("Seven.", "", True)
+
+
+async def test_answers_between_thought_and_answer_are_not_asked_twice(tmp_path):
+    async with Served(tmp_path, "switched", OUTPUTS["switched"], thinking_budget=100) as served:
+        answers = served.model.__call__
+        dies = [False]
+
+        def handler(path, body):
+            if dies[0] and "return_token_ids" not in body:
+                return 400, {"error": {"message": "gone"}}
+            return answers(path, body)
+
+        dies[0] = True
+        with StubEndpoint(handler) as stub:
+            served.stub = stub
+            lost = await served.client().chat(HELLO, ANSWER)
+            assert isinstance(lost, Unscored)
+            asked = len(served.model.bodies)
+            dies[0] = False
+            reply = await served.client().chat(HELLO, ANSWER)
+            assert reply.text == "It is 7."
+            assert len(served.model.bodies) == asked + 1, "the thought was stored"
+            again = await served.client().chat(HELLO, ANSWER)
+            assert again == reply
+            assert len(served.model.bodies) == asked + 1
+        served.stub = served.model.serve()
+        served.stub.__enter__()
+
+
+async def test_a_sweep_asks_one_thought_and_cuts_it_at_each_budget(tmp_path):
+    from dataclasses import replace
+
+    thought = "abcdefghij" * 5
+    output = f"{thought}\n</think>\n\nIt is 7."
+    async with Served(tmp_path, "opened", output, behind="Cut.", thinking_budget=(10, 30, 100)) as served:
+        replies = {}
+        for budget in (10, 30, 100):
+            client = served.client().with_reasoning(replace(served.reasoning, budget=budget))
+            replies[budget] = await client.chat(HELLO, ANSWER)
+        assert {budget: reply.thought for budget, reply in replies.items()} == {
+            10: thought[:10],
+            30: thought[:30],
+            100: thought,
+        }
+        assert {budget: reply.text for budget, reply in replies.items()} == {10: "Cut.", 30: "Cut.", 100: "It is 7."}
+        assert [body["max_tokens"] for body in served.model.bodies if "return_token_ids" in body] == [100]
+
+
+async def test_labels_are_read_behind_the_thought(tmp_path):
+    async with Served(tmp_path, "switched", OUTPUTS["switched"], thinking_budget=100) as served:
+        labels = await served.client().label_logprobs(HELLO, ("A", "B"))
+    assert labels == {"A": -1.0, "B": -2.0}
+    assert served.model.prompts[-1].endswith("<think>\nLet me see.\n</think>\n\n")
+
+
+async def test_a_guided_closing_comes_behind_the_thought_that_the_judgment_had(tmp_path):
+    async with Served(tmp_path, "switched", OUTPUTS["switched"], behind="8", thinking_budget=100) as served:
+        judged = Message("assistant", "Good.\n\nRating: [[", thought="Let me see.")
+        closing = await served.client().chat([*HELLO, judged], ANSWER, Guide(choice=("8",)))
+    assert closing.text == "8"
+    assert served.model.prompts[-1].endswith(f"{HEADER}<think>\nLet me see.\n</think>\n\nGood.\n\nRating: [[")
+
+
+async def test_the_second_turn_has_the_first_answer_as_the_template_writes_history(tmp_path):
+    history = [*HELLO, Message("assistant", "It is 7.", thought="Let me see."), Message("user", "why?")]
+    async with Served(tmp_path, "switched", OUTPUTS["switched"], thinking_budget=100) as served:
+        await served.client().chat(history, ANSWER)
+    assert "Let me see." not in served.model.prompts[0]
+    assert "It is 7.<|im_end|>" in served.model.prompts[0]
+
+
+async def test_an_answer_that_begins_with_a_thought_is_split_for_any_model(tmp_path):
+    async with Served(tmp_path, "plain", "<think>hm</think>\n\nYes.") as served:
+        reply = await served.client().chat(HELLO, Sampling(max_new_tokens=99))
+        assert (reply.text, reply.thought) == ("Yes.", "hm")
+        cut = await served.client().chat(HELLO, Sampling(max_new_tokens=9))
+    assert isinstance(cut, Unscored)
+    assert cut.reason == "unfinished_thinking"
+    assert "--reasoning-style" in cut.detail
+
+
+# Settling how a model thinks --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens", "style", "thinks", "is_opened"),
+    [
+        ("plain", (), None, False, False),
+        ("plain", ("<think>", "</think>"), "deepseek_r1", True, False),
+        ("plain", ("[THINK]", "[/THINK]"), "mistral", True, False),
+        ("switched", (), "qwen3", True, False),
+        ("opened", (), "deepseek_r1", True, True),
+        ("off", (), "qwen3", False, False),
+        ("mistral", (), "mistral", True, False),
+    ],
+)
+def test_the_style_is_found_in_template_and_tokens(tmp_path, family, tokens, style, thinks, is_opened):
+    checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", family, tokens=tokens)))
+    found = settled(checkpoint, ServeConfig())
+    assert (found.style and found.style.name, found.thinks, found.is_opened) == (style, thinks, is_opened)
+    assert bool(found.key()) == (style is not None)
+
+
+def test_gpt_oss_channels(tmp_path):
+    marks = ("<|start|>", "<|end|>", "<|channel|>", "<|message|>")
+    checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", "channels", tokens=marks)))
+    found = settled(checkpoint, ServeConfig())
+    assert found.style.name == "openai_gptoss"
+    assert found.opening == "<|channel|>analysis<|message|>"
+    assert found.closing == "<|end|><|start|>assistant<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"reasoning_style": "qwen"}, "unknown reasoning style 'qwen'; did you mean 'qwen3'?"),
+        ({"reasoning_style": "mistral"}, "has no token [THINK]"),
+        ({"thinking_budget": 4000}, "--thinking-budget 4000 leaves no room"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(tmp_path, options, sentence):
+    checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", "switched")))
+    with pytest.raises(UsageError) as caught:
+        settled(checkpoint, ServeConfig(**options))
+    assert sentence in str(caught.value)
+
+
+def test_thinking_on_needs_a_style(tmp_path):
+    checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", "plain")))
+    with pytest.raises(UsageError, match="--reasoning-style"):
+        settled(checkpoint, ServeConfig(thinking="on"))
+
+
+def test_template_variables_are_given_and_said_to_be_ignored(tmp_path):
+    checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", "switched")))
+    serve = ServeConfig(chat_template_kwargs=["enable_thinking=false", '{"colour": "red"}'])
+    assert serve.template_args == {"enable_thinking": False, "colour": "red"}
+    assert ServeConfig(chat_template_kwargs=serve.template_args) == serve
+    found = settled(checkpoint, serve)
+    assert not found.thinks
+    assert [line for line in found.notes if "colour" in line]
+    assert found.key()["chat_template_kwargs"] == {"enable_thinking": False, "colour": "red"}
+
+
+def test_the_marks_are_those_of_vllms_parsers():
+    pytest.importorskip("vllm.reasoning")
+    from vllm.reasoning import ReasoningParserManager
+
+    from judges.thoughts import STYLES
+
+    class Vocabulary:
+        """Enough of a tokenizer for the parsers' constructors."""
+
+        def get_vocab(self):
+            return {mark: number for number, style in enumerate(STYLES.values()) for mark in (style.start, style.end)}
+
+        def convert_tokens_to_ids(self, token):
+            return 1
+
+    known = set(ReasoningParserManager.list_registered())
+    assert known >= STYLES.keys()
+    compared = 0
+    for name, style in STYLES.items():
+        try:
+            parser = ReasoningParserManager.get_reasoning_parser(name)(Vocabulary())
+        except Exception:  # parsers that want their model's own tokenizer
+            continue
+        start, end = getattr(parser, "reasoning_start_str", None), getattr(parser, "reasoning_end_str", None)
+        if start and end:
+            compared += 1
+            assert (start, end) == (style.start, style.end), name
+    assert compared >= 5
+
+
+# Servers that write the prompts themselves ------------------------------------------------------------
+
+
+def chat_reply(content, *, finish="stop", tokens=5, **message):
+    reply = text_reply(content)
+    reply["choices"][0] = {"index": 0, "finish_reason": finish, "message": {"content": content, **message}}
+    return reply | {"usage": {"prompt_tokens": 3, "completion_tokens": tokens}}
+
+
+async def remote(tmp_path, handler, **options):
+    with StubEndpoint(handler) as stub, Store(tmp_path / "remote.sqlite") as store:
+
+        async def connect():
+            return Endpoint(stub.url, "key", "stub")
+
+        reasoning = settle(resolve(f"m@{stub.url}"), ServeConfig(**options), None)
+        client = Client(Target("stub", {"weights": "w"}, 4000, reasoning=reasoning), connect, store)
+        replies = [await client.chat([Message("user", text)], ANSWER) for text in ("one", "two")]
+        await client.close()
+        return replies, [body for _, body in stub.requests]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "Yes.", "reasoning_content": "hm"},
+        {"content": "Yes.", "reasoning": "hm"},
+        {"content": "<think>hm</think>\n\nYes."},
+        {"content": "hm\n</think>\n\nYes."},
+    ],
+)
+async def test_thoughts_of_hosted_replies_are_taken_out(tmp_path, message):
+    replies, bodies = await remote(tmp_path, lambda path, body: (200, chat_reply(**message)))
+    assert [(reply.text, reply.thought) for reply in replies] == [("Yes.", "hm")] * 2
+    assert [body["max_tokens"] for body in bodies] == [20, 20], "it fits into the bound"
+
+
+async def test_a_hosted_model_that_turns_out_to_think_has_room_to(tmp_path):
+    def handler(path, body):
+        if body["max_tokens"] == 20:
+            return 200, chat_reply("", finish="length", reasoning_content="hm " * 7)
+        return 200, chat_reply("Yes.", reasoning_content="hm " * 30)
+
+    replies, bodies = await remote(tmp_path, handler, thinking_budget=500)
+    assert [reply.text for reply in replies] == ["Yes.", "Yes."]
+    assert [body["max_tokens"] for body in bodies] == [20, 520, 520]
+
+
+async def test_a_hosted_thought_that_is_cut_is_unscored(tmp_path):
+    replies, _ = await remote(
+        tmp_path, lambda path, body: (200, chat_reply("", finish="length", reasoning="hm")), thinking_budget=500
+    )
+    assert [reply.reason for reply in replies] == ["unfinished_thinking"] * 2
+
+
+async def test_how_a_hosted_model_thinks_is_sent(tmp_path):
+    _, bodies = await remote(
+        tmp_path, lambda path, body: (200, chat_reply("Yes.")), thinking="off", reasoning_effort="low"
+    )
+    assert bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
+    assert bodies[0]["reasoning_effort"] == "low"
+    assert json.dumps(bodies[0])
