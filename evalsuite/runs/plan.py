@@ -279,7 +279,7 @@ def _suite_run(
         "pins": {name: pin.sha256 for name, pin in pins.items()},
         "evalsuite": evalsuite.__version__,
     }
-    served = scrubbed({name: identity[name] for name in _SERVED if name in identity})
+    served = scrubbed({name: identity.get(name) for name in _SERVED})
     asked = {name: value for name, value in changing.items() if name not in suite.scoring_options}
     answers = content_key({**question, "options": asked})
     return SuiteRun(spec, options, pins, answers, content_key({**question, "judge": judged_by}), served, loaded)
