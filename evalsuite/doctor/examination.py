@@ -13,6 +13,7 @@ from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
+from evalsuite.doctor.thinking import check_thinking
 from evalsuite.doctor.weights import check_adapter, check_weights
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import NoProgress, Progress
@@ -111,6 +112,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     needs_chat = any(spec.suite.needs_chat for spec in use.suites)
     findings = [*_check_code(checkpoint), *check_weights(checkpoint), *check_adapter(checkpoint)]
     findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
+    findings += check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
     if use.is_managed and device is not None:
         findings.append(check_device_memory(checkpoint, serve, device))

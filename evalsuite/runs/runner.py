@@ -166,6 +166,13 @@ class _Runner:
             and context_length(judge, self.config.judge_serving) == context_length(checkpoint, serve)
         )
 
+    def _say_how_it_thinks(self, plan: ModelRun) -> None:
+        if said := described(plan.reasoning):
+            self.progress.log(f"{plan.checkpoint.name} {said}")
+        notes = dict.fromkeys(suite.suite.note_on_thinking for suite in plan.todo if plan.reasoning.thinks)
+        for note in filter(None, notes):
+            self.progress.log(note)
+
     def _own_judge(self, checkpoint: Checkpoint, session: Session) -> Client | None:
         """Return a client of the served candidate that thinks as the judge does; None where it cannot judge."""
         if not self._is_own_judge(checkpoint):
@@ -180,8 +187,7 @@ class _Runner:
             _require_chat_format(plan, session)
             # A sweep's budgets share one thought, which is asked up to the largest.
             plan.reasoning = replace(session.reasoning, budget=plan.reasoning.budget)
-            for line in described(plan.checkpoint.name, plan.reasoning):
-                self.progress.log(line)
+            self._say_how_it_thinks(plan)
             own_judge = self._own_judge(plan.checkpoint, session)
             for suite in plan.todo:
                 self.progress.begin(plan.line(suite), None)

@@ -86,6 +86,9 @@ class Reasoning:
             "closes": self.closes,
             "sampling": self.sampling,
         }
+        if self.thinks:
+            # Log-likelihoods have no place for a thought.
+            described["choices"] = "behind a closed, empty thought"
         further = {
             "max_answer_tokens": self.max_answer_tokens,
             "reasoning_effort": self.effort,
@@ -151,16 +154,19 @@ def settle(checkpoint: Checkpoint, serve: ServeConfig, chat_format: ChatFormat |
     args = {**asked.template_args, **({"reasoning_effort": asked.effort} if asked.effort else {})}
     base = replace(chat_format, template_args={**chat_format.template_args, **args})
     base.render(_HELLO)
-    found = "--reasoning-style"
-    if style is None:
-        style, found = _found_style(checkpoint, base)
-    else:
-        _require_marks(style, base, checkpoint)
     notes = [
         f"the chat template of {checkpoint.name} does not use {name}"
         for name in args
         if not re.search(rf"\b{re.escape(name)}\b", base.template or "")
     ]
+    own, found = _found_style(checkpoint, base)
+    if style is None:
+        style = own
+    else:
+        _require_marks(style, base, checkpoint)
+        if own is not None and (own.start, own.end) != (style.start, style.end):
+            notes.append(f"--reasoning-style {style.name}, but {found} of {checkpoint.name} has {own.start}")
+        found = "--reasoning-style"
     if style is None:
         if asked.mode == "on":
             raise UsageError(
@@ -184,7 +190,7 @@ def _found_style(checkpoint: Checkpoint, chat_format: ChatFormat) -> tuple[Style
     """Return the style and where it was found: training record, chat template, or tokens of the tokenizer's own."""
     recorded = (checkpoint.training or {}).get("reasoning_style")
     if isinstance(recorded, str) and recorded in STYLES:
-        return STYLES[recorded], "the record of its training"
+        return STYLES[recorded], "its training record"
     template = chat_format.template or ""
     for name in ("qwen3", "mistral", "seed_oss", "cohere_command3", "openai_gptoss"):
         style = STYLES[name]
@@ -195,7 +201,7 @@ def _found_style(checkpoint: Checkpoint, chat_format: ChatFormat) -> tuple[Style
     tokens = _own_tokens(chat_format)
     for style in STYLES.values():
         if {style.start, style.end} <= tokens:
-            return style, "the tokens of its tokenizer"
+            return style, "its tokenizer"
     return None, ""
 
 
@@ -218,7 +224,7 @@ def _require_marks(style: Style, chat_format: ChatFormat, checkpoint: Checkpoint
 def _check_room(reasoning: Reasoning, serve: ServeConfig, checkpoint: Checkpoint) -> None:
     """Refuse a budget that was asked for and leaves nothing of the context; a default one is cut per item."""
     length = serve.max_model_len or checkpoint.context_length
-    if length is not None and "thinking_budget" in serve.model_fields_set and reasoning.cap >= length:
+    if length is not None and reasoning.cap != DEFAULT_BUDGET and reasoning.cap >= length:
         raise UsageError(
             f"--thinking-budget {reasoning.cap} leaves no room for prompt and answer in the {length} tokens of context "
             f"of {checkpoint.name}; give a smaller one" + ("" if serve.max_model_len is None else " or --max-model-len")
@@ -295,10 +301,9 @@ def _ends_in(prompt: str, mark: str) -> bool:
     return prompt.rstrip().endswith(mark.rstrip())
 
 
-def described(name: str, reasoning: Reasoning) -> list[str]:
-    """Say how a model thinks, if it may, and what is odd about it."""
-    lines = []
-    if reasoning.style is not None:
-        how = f"thinks, up to {reasoning.budget:,} tokens" if reasoning.thinks else "does not think"
-        lines.append(f"{name} {how} ({reasoning.style.name}, from {reasoning.found}; --thinking {reasoning.mode})")
-    return lines + list(reasoning.notes)
+def described(reasoning: Reasoning) -> str:
+    """Say how a model thinks; "" for one that is not known to."""
+    if reasoning.style is None:
+        return ""
+    how = f"thinks, up to {reasoning.budget:,} tokens" if reasoning.thinks else "does not think"
+    return f"{how} ({reasoning.style.name}, from {reasoning.found}; --thinking {reasoning.mode})"

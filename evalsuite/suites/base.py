@@ -52,6 +52,8 @@ class Suite(abc.ABC):
     """Options that change figures and no answers: the answers of an earlier run are scored again."""
     whole: ClassVar[bool] = False
     """Whether it runs as a whole on the main thread (``run_whole``) instead of item by item."""
+    note_on_thinking: ClassVar[str] = ""
+    """What is said where a model thinks before it answers, and this suite's figures are read differently for it."""
     needs_chat: ClassVar[bool] = True
     """Whether its items are conversations, so that a model without a chat template cannot be asked."""
     n_turns: ClassVar[int] = 1

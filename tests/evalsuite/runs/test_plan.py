@@ -12,7 +12,7 @@ from evalsuite.checkpoint import resolve
 from evalsuite.config import read_config
 from evalsuite.documents import Manifest, Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
-from evalsuite.runs.plan import _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
+from evalsuite.runs.plan import _judged_by, _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
 from evalsuite.runs.runner import _Runner, run
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
@@ -153,7 +153,7 @@ def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
     """A run of all suites has a judge, one of a part of openllm needs none."""
     judge = resolve(str(write_checkpoint(tmp_path / "judge")))
     settings = read_config({"models": ["m"], "data": "mini", "judge": str(judge.path), "as_published": True})
-    with_judge = _suite_run(parse_suite("openllm"), settings, judge, IDENTITY)
+    with_judge = _suite_run(parse_suite("openllm"), settings, _judged_by(judge, settings), IDENTITY)
     assert with_judge.run_key == suite_of("openllm").run_key
 
 
@@ -180,7 +180,8 @@ def test_parts_that_another_run_wrote_meanwhile_are_not_lost(stands, asked, refu
 
 def run_key(judge_folder: Path) -> str:
     settings = read_config({"models": ["m"], "judge": str(judge_folder), "data": "mini"})
-    return _suite_run(parse_suite("mt_bench"), settings, resolve(str(judge_folder)), IDENTITY).run_key
+    judged_by = _judged_by(resolve(str(judge_folder)), settings)
+    return _suite_run(parse_suite("mt_bench"), settings, judged_by, IDENTITY).run_key
 
 
 def test_verdicts_are_those_of_the_judge_with_its_template_and_tokenizer(tmp_path):

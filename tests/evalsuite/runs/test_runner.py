@@ -64,7 +64,8 @@ def test_a_run_writes_the_contracts_files_and_a_second_one_asks_nothing(tmp_path
     assert without_times(figures(again)) == without_times(document)
     assert document["schema"] == 1
     assert document["data"] == "mini"
-    assert set(document) == {"schema", "model", "judge", "data", "limit", "suites", "average", "seconds", "tokens"}
+    known = {"schema", "model", "judge", "data", "limit", "suites", "average", "seconds", "tokens"}
+    assert set(document) == known | {"reasoning", "answers"}
     assert set(document["suites"]) == set(SUITES)
     assert document["suites"]["mt_bench"]["n_scored"] == document["suites"]["mt_bench"]["n"] > 0
     assert document["suites"]["alpaca_eval"]["unscored"] == {}

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from evalsuite.records.answers import answer_figures, how_answers_ended
+from evalsuite.records.rows import Draw, Reply, Row
+from judges.types import Unscored
+
+
+def row(*replies: Reply) -> Row:
+    return Row("1", draws=(Draw(replies),))
+
+
+def test_answers_are_counted_by_how_they_ended():
+    loop = "again and again, " * 40
+    rows = [
+        row(Reply("Yes.", answer_tokens=2), Reply("No", finish="length", answer_tokens=4)),
+        row(Reply(loop, finish="length", answer_tokens=6)),
+        row(Reply("Yes.", "hm", thought_tokens=10, answer_tokens=2), Reply(unscored=Unscored("timeout"))),
+        row(Reply("Yes.", loop, thought_closed=True, thought_short=True, thought_tokens=30, answer_tokens=1)),
+        row(Reply(choices=((-1.0, True),))),
+    ]
+    figures = answer_figures(rows)
+    assert figures == {
+        "n": 5,
+        "cut": 2,
+        "loops": 2,
+        "answer_tokens": 3.0,
+        "thoughts": 2,
+        "closed": 1,
+        "short": 1,
+        "thought_tokens": 20.0,
+    }
+    assert how_answers_ended("mt_bench", figures) == (
+        "mt_bench: 2 of 5 answers were cut at their bound, 1 of 2 thoughts were closed, "
+        "1 had less room than the budget, 2 ended in a loop"
+    )
+
+
+def test_nothing_is_said_of_choices_and_of_answers_that_ended_by_themselves():
+    assert answer_figures([row(Reply(choices=((-1.0, True),)))]) is None
+    ended = answer_figures([row(Reply("Yes."))])
+    assert ended == {"n": 1, "cut": 0, "loops": 0, "answer_tokens": None}
+    assert how_answers_ended("mixeval", ended) == ""
