@@ -56,7 +56,7 @@ def plain_trl(base: str, steps: int) -> tuple[float, float]:
 
     from evalsuite.checkpoint import resolve
     from evalsuite.serving.chat_format import load_tokenizer
-    from evalsuite.training.worker import load_model
+    from evalsuite.training.loading import load_model
 
     class Clock(TrainerCallback):
         begun = 0.0

@@ -10,11 +10,12 @@ import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress
 from evalsuite.commands.options import ContaminationOption
+from evalsuite.errors import UsageError
 
 
 def sft(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the checkpoint.")],
+    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -26,6 +27,12 @@ def sft(
         bool, typer.Option("--inspect", help="Show one example with its loss mask and the counts; train nothing.")
     ] = False,
     row: Annotated[int, typer.Option("--row", help="With --inspect: which example, from 0.")] = 0,
+    merge: Annotated[
+        str | None,
+        typer.Option(
+            "--merge", metavar="ADAPTER", help="Without RECIPE: write a LoRA adapter into its base's weights."
+        ),
+    ] = None,
     log_to: Annotated[
         list[str] | None, typer.Option("--log-to", help="tensorboard or wandb; nothing by default.")
     ] = None,
@@ -44,8 +51,14 @@ def sft(
 
     [bold]evalsuite sft recipes/tiny.yaml --out ckpt/[/]
     [bold]evalsuite sft recipe.yaml --data mix/ --out ckpt/ --inspect[/]
+    [bold]evalsuite sft --merge adapter/ --out ckpt/[/]
     """
     with reporting_errors():
+        if (recipe is None) == (merge is None):
+            raise UsageError("give either RECIPE, or --merge with the folder of an adapter")
+        if recipe is None:
+            _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+            return
         given: dict[str, Any] = {
             "data": data,
             "contamination": contamination,
@@ -63,6 +76,14 @@ def sft(
             print_json(outcome.document)
         else:
             _print(out, outcome.document, reused=outcome.reused)
+
+
+def _merge(adapter: str, out: Path, **options: bool) -> None:
+    from evalsuite.training.adapters import merge
+
+    with showing_progress() as progress:
+        merge(adapter, out, progress=progress, **options)
+    typer.echo(f"written: {out}/; next: evalsuite run {out}")
 
 
 def _inspect(recipe: Path, *, as_json: bool, **options: Any) -> None:

@@ -9,7 +9,8 @@ Four formats are supported, detected from the columns:
                       lists of {role, content}, as in TRL's prompt/completion and prompt/chosen/rejected
 
 A ``system`` or ``system_prompt`` column is the system turn, ``developer`` is the system role, and the content of a turn
-may be a list of text parts.
+may be a list of text parts. Thoughts, tool calls and weights of turns and the tools of a row are read by ``fields``; a
+thought that stands in the content between its marks is taken out of it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from evalsuite.conversations.fields import call_of, calls_of, is_thought, thought_of, tools_of, weight_of
 from evalsuite.errors import DataError
-from judges.types import Message, Role, Unscored
+from judges.thoughts import split_thought
+from judges.types import Message, Role, ToolCall, Unscored
 
 Format = Literal["chat", "sharegpt", "multiple_choice", "prompt_answer"]
+Thinking = Literal["keep", "drop", "mixed"]
+"""What becomes of thoughts: they are kept, dropped, or dropped in half of the conversations, chosen by their hash."""
 
 _CHAT_COLUMNS = ("conversation", "messages")
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "turns")
@@ -32,10 +37,13 @@ _SYSTEM_COLUMNS = ("system", "system_prompt")
 _TURN_COLUMNS = (*_CHAT_COLUMNS, "conversations", "prompt", "completion", "chosen", "rejected")
 _CONTENT_KEYS = ("content", "value", "text")
 _TEXT_PARTS = ("text", "input_text", "output_text")
+_CALLERS = ("function_call", "tool_call")
+"""Roles of ShareGPT's turns whose text is the JSON of a call, or of a list of calls."""
 _ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot", *_CALLERS), "assistant"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython"), "tool"),
 }
 SUPPORTED = (
     "'conversation' or 'messages' (lists of role and content), 'conversations' (lists of from and value), "
@@ -44,18 +52,18 @@ SUPPORTED = (
 )
 READ_COLUMNS = frozenset(
     {*_TURN_COLUMNS, *_PROMPT_COLUMNS, *_ANSWER_COLUMNS, *_SYSTEM_COLUMNS}
-    | {"choices", "input", "language", "lang", "conversation_hash"}
+    | {"choices", "input", "language", "lang", "conversation_hash", "tools"}
 )
 """Every column that a row's conversation may depend on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation: an optional system turn, then user and assistant turns, starting with the user's.
+    """One conversation: user, assistant and tool turns, starting with the user's, and system turns among them.
 
     ``hash`` is the row's ``conversation_hash`` if it has one, else 32 hex digits of the SHA-256 of
     its roles and texts. ``finish_reasons`` has one entry per message, None if unknown. ``had_empty_system``: a system
-    turn without text was left out.
+    turn without text was left out. ``tools`` is the JSON text of the tools that it may call.
     """
 
     hash: str
@@ -63,6 +71,11 @@ class Conversation:
     language: str | None
     finish_reasons: tuple[str | None, ...]
     had_empty_system: bool = False
+    tools: str | None = None
+
+    @property
+    def uses_tools(self) -> bool:
+        return self.tools is not None or any(turn.role == "tool" or turn.tool_calls for turn in self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,19 @@ class _Turn:
     role: str
     text: str | None
     finish_reason: str | None = None
+    thought: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    weight: float | None = None
+    name: str = ""
+    tool_call_id: str = ""
+
+    def message(self, role: Role) -> Message:
+        """Return the turn as a message, a thought in its text taken out."""
+        thought, text = self.thought, self.text or ""
+        if role == "assistant" and thought is None:
+            thought, answer = split_thought(text)
+            text = text if thought is None else answer or ""
+        return Message(role, text, thought or None, self.tool_calls, self.weight, self.name, self.tool_call_id)
 
 
 def detect_format(columns: Sequence[str], source: str) -> Format:
@@ -98,17 +124,25 @@ def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Un
     if isinstance(prompts, Unscored):
         return prompts
     turns = _turns(row, format)
-    for number, turn in enumerate(turns if isinstance(turns, tuple) else (), 1):
-        if turn.text is None and _ROLES.get(turn.role.lower()) != "system":
+    if not isinstance(turns, tuple):
+        return turns
+    for number, (message, turn) in enumerate(zip(prompts.messages, turns[-len(prompts.messages) :], strict=True), 1):
+        if message.role in ("system", "tool") or message.content.strip() or message.tool_calls:
+            continue
+        if message.thought is not None:
+            return Unscored("unfinished_thinking", f"turn {number} has a thought and no answer")
+        if turn.text is None:
             return Unscored("no_answer", f"turn {number} has no answer ({turn.finish_reason or 'no reason given'})")
-        if not (turn.text or "").strip() and _ROLES.get(turn.role.lower()) != "system":
-            return Unscored("empty", f"turn {number} ({turn.role}) has no text")
+        return Unscored("empty", f"turn {number} ({turn.role}) has no text")
     return prompts
 
 
 def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the established name
     """Read a row as ``conversation_of`` does, but turns may be empty: for generation, which replaces the answers."""
-    turns = _turns(row, format)
+    try:
+        turns, tools = _turns(row, format), tools_of(row)
+    except ValueError as error:
+        return Unscored("malformed_row", str(error))
     if isinstance(turns, Unscored):
         return turns
     messages: list[Message] = []
@@ -117,32 +151,39 @@ def prompts_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscore
         fault = f"unknown role {turn.role!r}" if role is None else _misplaced(role, messages)
         if fault:
             return Unscored("bad_roles", f"turn {number}: {fault}")
-        messages.append(Message(role or "user", turn.text or ""))
+        messages.append(turn.message(role or "user"))
     roles = [message.role for message in messages if message.role != "system"]
     if "user" not in roles:
         return Unscored("empty", "the conversation has no user turn")
     if roles[0] == "assistant":
         return Unscored("starts_with_assistant", "the conversation starts with the assistant")
-    name = conversation_hash(row, messages)
+    texts = [[message.role, turn.text or ""] for message, turn in zip(messages, turns, strict=True)]
     start = int(messages[0].role == "system" and not messages[0].content.strip())
     finish_reasons = tuple(turn.finish_reason for turn in turns[start:])
-    return Conversation(name, tuple(messages[start:]), language_of(row), finish_reasons, bool(start))
+    name = conversation_hash(row, texts)
+    return Conversation(name, tuple(messages[start:]), language_of(row), finish_reasons, bool(start), tools)
+
+
+def with_thoughts(conversation: Conversation, thinking: Thinking) -> Conversation:
+    """Return a conversation with its thoughts or without."""
+    half = int(text_hash(["thinking", conversation.hash])[:8], 16) % 2
+    if thinking == "keep" or (thinking == "mixed" and half):
+        return conversation
+    return replace(conversation, messages=tuple(replace(message, thought=None) for message in conversation.messages))
 
 
 def _misplaced(role: Role, before: Sequence[Message]) -> str:
-    if role == "system" and before:
-        return "a system turn that is not the first"
     if role == "assistant" and before and before[-1].role == "assistant":
         return "two assistant turns in a row"
+    if role == "tool" and not (before and (before[-1].role == "tool" or before[-1].tool_calls)):
+        return "a tool's turn that follows no tool call"
     return ""
 
 
-def conversation_hash(row: Mapping[str, Any], messages: Sequence[Message]) -> str:
+def conversation_hash(row: Mapping[str, Any], texts: Sequence[Sequence[str]]) -> str:
     """Return the row's ``conversation_hash``, else the first 32 hex digits of the SHA-256 of its roles and texts."""
     recorded = row.get("conversation_hash")
-    if isinstance(recorded, str) and recorded:
-        return recorded
-    return text_hash([[message.role, message.content] for message in messages])
+    return recorded if isinstance(recorded, str) and recorded else text_hash(texts)
 
 
 def text_hash(value: Any) -> str:
@@ -195,9 +236,31 @@ def _chat(value: Any, column: str) -> tuple[_Turn, ...] | Unscored:
         text = joined_text(next((turn[key] for key in _CONTENT_KEYS if turn.get(key) is not None), None))
         if not isinstance(role, str) or not isinstance(text, str | None):
             return Unscored("malformed_row", f"turn {number} of {column!r} has no role, or its content is not text")
-        finish = turn.get("finish_reason")
-        turns.append(_Turn(role, text, finish if isinstance(finish, str) else None))
+        try:
+            turns.append(_turn(turn, role, text))
+        except ValueError as error:
+            return Unscored("malformed_row", f"turn {number} of {column!r}: {error}")
     return tuple(turns)
+
+
+def _turn(turn: Mapping[str, Any], role: str, text: str | None) -> _Turn:
+    """Return a turn with all its fields; raises ValueError for calls or weights that cannot be read."""
+    finish, name, answered = (turn.get(key) for key in ("finish_reason", "name", "tool_call_id"))
+    read = _Turn(
+        role,
+        text,
+        finish if isinstance(finish, str) else None,
+        thought_of(turn),
+        calls_of(turn),
+        weight_of(turn),
+        name if isinstance(name, str) else "",
+        answered if isinstance(answered, str) else "",
+    )
+    if role.lower() not in _CALLERS:
+        return read
+    given = json.loads(text or "null")
+    calls = given if isinstance(given, list) else [given]
+    return replace(read, text="", tool_calls=tuple(call_of(call) for call in calls))
 
 
 def joined_text(content: Any) -> Any:
@@ -208,6 +271,7 @@ def joined_text(content: Any) -> Any:
     """
     if not isinstance(content, list | tuple) or not content:
         return content
+    content = [part for part in content if not is_thought(part)]
     texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
     kinds = [part.get("type") or "text" if isinstance(part, Mapping) else "text" for part in content]
     if all(isinstance(text, str) for text in texts) and all(kind in _TEXT_PARTS for kind in kinds):

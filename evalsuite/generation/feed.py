@@ -148,7 +148,7 @@ class Feed:
                 if len(self.languages) < 10:
                     self.languages.add(language_of(row) or "none given")
                 continue
-            conversation = prompts_of(row, self._layout)
+            conversation = _answerable(prompts_of(row, self._layout))
             name, identity = _identity(row, conversation)
             if not self._seen.is_first(identity, mark.rows):
                 self.mark = replace(mark, duplicates=mark.duplicates + 1)
@@ -159,6 +159,13 @@ class Feed:
                 self.index += 1
             if mark.position == self._limit:
                 return
+
+
+def _answerable(conversation: Conversation | Unscored) -> Conversation | Unscored:
+    if isinstance(conversation, Conversation) and conversation.uses_tools:
+        # What a tool returned follows from the calls of the answer that is to be replaced.
+        return Unscored("tool_turns", "the conversation calls tools")
+    return conversation
 
 
 def _identity(row: Mapping[str, Any], conversation: Conversation | Unscored) -> tuple[str, str]:

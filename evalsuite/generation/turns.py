@@ -45,7 +45,10 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
     turns = [Turn("system", system)] if system else []
     failed = None
     number = 0
-    for message in conversation.messages:
+    for place, message in enumerate(conversation.messages):
+        if message.role == "system" and place:
+            history.append(message)
+            turns.append(Turn("system", message.content))
         if message.role == "assistant" and config.policy == "teacher-forced":
             history.append(message)
         if message.role != "user":

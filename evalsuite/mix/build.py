@@ -125,7 +125,7 @@ def _open_all(mix: Mix) -> list[tuple[Stream, ...]]:
     opened, faults = [], []
     for source in mix.sources:
         try:
-            opened.append(open_streams(source))
+            opened.append(open_streams(source, mix.thinking))
         except DataError as error:
             faults.append(f"source {source.name!r}: {error}")
     if faults:
@@ -242,6 +242,7 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
             for stream, pool, repeated, drawn in members
         ],
         "n_messages": counts.messages,
+        "n_thoughts": counts.thoughts,
         "characters": counts.characters,
         "tokens": counts.tokens,
         "hash": counts.digest.hexdigest(),

@@ -21,14 +21,23 @@ from numpy.typing import NDArray
 
 from evalsuite.assets import demo_checkpoint
 from evalsuite.checkpoint import TOKENIZER_FILES
-from evalsuite.conversations.formats import READ_COLUMNS, Conversation, Format, conversation_of, detect_format
+from evalsuite.conversations.fields import fields_of
+from evalsuite.conversations.formats import (
+    READ_COLUMNS,
+    Conversation,
+    Format,
+    Thinking,
+    conversation_of,
+    detect_format,
+    with_thoughts,
+)
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.errors import DataError, first_line
 from evalsuite.fingerprint import files_sha256
 from evalsuite.mix.duplicates import plain
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Filters, Source, Text
-from judges.types import Unscored
+from judges.types import Message, Unscored
 
 _PROGRESS_EVERY = 500
 _TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken")
@@ -47,6 +56,7 @@ class Stream:
     rows: Rows
     layout: Format
     dgm: str | None
+    thinking: Thinking = "keep"
 
     def conversations(
         self, progress: Progress, task: str, wanted: NDArray[np.bool_] | None = None
@@ -56,7 +66,8 @@ class Stream:
         n_rows = 0
         for index, row in enumerate(self.rows):
             if wanted is None or (index < len(wanted) and wanted[index]):
-                yield index, conversation_of(row, self.layout)
+                read = conversation_of(row, self.layout)
+                yield index, read if isinstance(read, Unscored) else with_thoughts(read, self.thinking)
             n_rows = index + 1
             if n_rows % _PROGRESS_EVERY == 0:
                 progress.advance(task, _PROGRESS_EVERY)
@@ -81,12 +92,12 @@ class Pool:
     rows: NDArray[np.int64]
 
 
-def open_streams(source: Source) -> tuple[Stream, ...]:
+def open_streams(source: Source, thinking: Thinking = "keep") -> tuple[Stream, ...]:
     """Open every member of a source; raises DataError for one that cannot be opened or read."""
     streams = []
     for spec, dgm, layout in source.members:
         rows = open_source(spec, READ_COLUMNS)
-        streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm))
+        streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm, thinking))
     return tuple(streams)
 
 
@@ -146,7 +157,7 @@ def failed_rule(conversation: Conversation, filters: Filters, count_tokens: Toke
         if any(end not in complete for message, end in ends if message.role == "assistant"):
             return "finish_reason"
     turns = sum(message.role == "user" for message in messages)
-    chars = sum(len(message.content) for message in messages)
+    chars = sum(len(text) for message in messages for text in texts_of(message))
     for rule, value in (("turns", turns), ("chars", chars)):
         minimum, maximum = getattr(filters, f"min_{rule}"), getattr(filters, f"max_{rule}")
         if minimum is not None and value < minimum:
@@ -162,13 +173,26 @@ def compared_text(conversation: Conversation, on: Text) -> str:
     """Return the normalised text by which two conversations are compared."""
     if on == "prompts":
         return plain("\n\n".join(message.content for message in conversation.messages if message.role == "user"))
-    return plain("\n\n".join(f"{message.role}\n{message.content}" for message in conversation.messages))
+    turns = ("\n".join([message.role, *texts_of(message)]) for message in conversation.messages)
+    return plain("\n\n".join(turns))
+
+
+def texts_of(message: Message) -> list[str]:
+    """Return all texts of a message: content, thought and tool calls."""
+    further = [message.thought or "", *(f"{call.name} {call.arguments}" for call in message.tool_calls)]
+    return [message.content, *(text for text in further if text)]
 
 
 def content(conversation: Conversation) -> str:
     """Return everything of a conversation that the mix contains, as canonical JSON."""
-    turns = [[message.role, message.content] for message in conversation.messages]
-    return json.dumps([conversation.hash, turns], ensure_ascii=False, separators=(",", ":"))
+    turns = [_fields(message) for message in conversation.messages]
+    tools = [] if conversation.tools is None else [conversation.tools]
+    return json.dumps([conversation.hash, turns, *tools], ensure_ascii=False, separators=(",", ":"))
+
+
+def _fields(message: Message) -> list[Any]:
+    fields = fields_of(message)
+    return [fields.pop("role"), fields.pop("content"), *([fields] if fields else [])]
 
 
 def key_of(text: str) -> int:
@@ -218,7 +242,7 @@ def tokenizer_counter(model: str) -> tuple[TokenCount, dict[str, Any]]:
         raise _no_tokenizer(model, first_line(error)) from error
 
     def count(conversation: Conversation) -> int:
-        texts = [message.content for message in conversation.messages]
+        texts = [text for message in conversation.messages for text in texts_of(message)]
         return sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
 
     return count, {"name": model, "vocabulary": len(tokenizer)}

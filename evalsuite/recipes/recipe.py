@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from evalsuite.conversations.formats import Format
+from evalsuite.conversations.formats import Format, Thinking
 from evalsuite.recipes.training import Count, CountFromZero, Section, TrainingConfig
 from evalsuite.validation import checked, located, read_mapping
 
@@ -127,12 +127,16 @@ class Duplicates(Section):
 
 
 class Mix(Section):
-    """What a mix is made of. ``total`` is what the sources' fractions are fractions of."""
+    """What a mix is made of. ``total`` is what the sources' fractions are fractions of.
+
+    ``thinking`` keeps the thoughts of answers, drops them, or drops them in half of the conversations ("mixed").
+    """
 
     sources: tuple[Source, ...] = pydantic.Field(min_length=1)
     total: Count | None = None
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
+    thinking: Thinking = "keep"
     tokenizer: _Text | None = None
 
     @pydantic.field_validator("sources")

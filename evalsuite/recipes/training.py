@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 import pydantic
+
+from evalsuite.conversations.formats import Thinking
 
 Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
 CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
@@ -30,14 +33,21 @@ class LoraConfig(Section):
     """Low-rank adapters instead of all weights; ``targets`` is "all-linear" or names of modules.
 
     ``merge`` writes whole weights with the adapter added in; otherwise the checkpoint is the
-    adapter alone, which is served on its base.
+    adapter alone, which is served on its base. Further keys are those of peft's ``LoraConfig``.
     """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow")
 
     rank: Count = 16
     alpha: Count = 32
     dropout: _Number = pydantic.Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     merge: bool = False
+
+    @property
+    def further(self) -> dict[str, pydantic.JsonValue]:
+        """The settings for peft beside the fields."""
+        return dict(self.model_extra or {})
 
 
 class TrainingConfig(Section):
@@ -46,7 +56,11 @@ class TrainingConfig(Section):
     ``batch_size`` counts windows (packed sequences, or conversations where packing is off) an optimizer step over all
     devices; ``micro_batch_size`` those that one device holds at once. ``learning_rate`` None is 2e-5 for full training
     and 2e-4 for LoRA. ``held_out`` conversations are kept out of training and their loss is measured before and after
-    it. ``devices`` None is every GPU in sight. Source: penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml
+    it. ``devices`` None is every GPU in sight. ``template_args`` are variables of the chat template. ``thinking`` keeps
+    the thoughts of answers, drops them, or drops them in half of the conversations; with ``empty_thoughts: train`` the
+    empty thought that a template writes before an answer without one has loss. ``train_on: last`` puts loss on the last
+    answer alone. ``trainer`` is passed to trl's ``SFTConfig`` by name.
+    Source: penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml
     (AdamW, 2e-5, cosine, 100 warm-up steps, one epoch, 8,192 tokens packed, loss on answers only, bf16, gradient
     checkpointing, 2 windows a device times 8 accumulated; on the four GPUs of its batch file that makes 64 windows a
     step). Deviation: nothing is held out unless asked (there 2 %).
@@ -54,6 +68,10 @@ class TrainingConfig(Section):
 
     base: str = pydantic.Field(min_length=1)
     chat_template: str | None = None
+    template_args: Mapping[str, pydantic.JsonValue] = {}
+    thinking: Thinking = "keep"
+    empty_thoughts: Literal["mask", "train"] = "mask"
+    train_on: Literal["all", "last"] = "all"
     method: Literal["full", "lora"] = "full"
     lora: LoraConfig = LoraConfig()
 
@@ -77,6 +95,7 @@ class TrainingConfig(Section):
     liger: Literal["auto", "on", "off"] = "auto"
     gradient_checkpointing: bool = True
     devices: Count | None = None
+    trainer: Mapping[str, pydantic.JsonValue] = {}
     save_every_steps: Count = 100
     log_every_steps: Count = 1
 

@@ -57,7 +57,7 @@ class ChatFormat:
         the checkpoint has no chat template.
         """
         turns, open_text = _split_open_turn(messages)
-        if self._quotes_control_tokens(messages):
+        if self.quotes_control_tokens(messages):
             ids = self._guarded_tokens(turns)
             return ids + (self._plain_tokens(open_text) if open_text else [])
         return self.encode(self.render(turns) + open_text)
@@ -85,7 +85,7 @@ class ChatFormat:
         Control tokens in contents become ordinary text, as in ``prompt_tokens``. Raises CheckpointError
         if the checkpoint has no chat template.
         """
-        if self._quotes_control_tokens(messages):
+        if self.quotes_control_tokens(messages):
             return self._guarded_tokens(messages, closed=True)
         return self.encode(self.render(messages, closed=True))
 
@@ -134,7 +134,8 @@ class ChatFormat:
             ids += self.tokenizer(piece, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
-    def _quotes_control_tokens(self, messages: Sequence[Message]) -> bool:
+    def quotes_control_tokens(self, messages: Sequence[Message]) -> bool:
+        """Whether a content or thought contains what the tokenizer would read as a control token or a mark."""
         texts = [text for message in messages for text in (message.content, message.thought or "")]
         return any(token in text for text in texts for token in (*self._control_tokens, *self.marks))
 

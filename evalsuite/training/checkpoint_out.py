@@ -26,15 +26,16 @@ _NOT_COPIED = re.compile(
 _LAST = ("training.json", "adapter_config.json", "config.json")
 
 
-def write_tokenizer(base: Path, folder: Path, template: str, end_token: str | None) -> None:
-    """Copy the base's tokenizer files, with the chat template used in training.
+def write_tokenizer(base: Path, folder: Path, template: str | None, end_token: str | None) -> None:
+    """Copy the base's tokenizer files, with the chat template used in training, if there is one.
 
     ``end_token`` becomes the end of sequence token if the base does not stop at it; None keeps the base's.
     """
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, folder / name)
-    write_text(folder / "chat_template.jinja", template)
+    if template is not None:
+        write_text(folder / "chat_template.jinja", template)
     path = folder / "tokenizer_config.json"
     settings = read_json(path) if path.is_file() else {}
     settings.pop("chat_template", None)
@@ -54,14 +55,15 @@ def write_companions(base: Path, folder: Path, *, code: bool) -> None:
             shutil.copyfile(file, folder / file.name)
 
 
-def write_generation_config(base: Path, folder: Path, end_id: int) -> None:
-    """Write the base's generation config with the end-of-turn token as a stop token."""
+def write_generation_config(base: Path, folder: Path, end_id: int | None) -> None:
+    """Write the base's generation config with the end-of-turn token, if there is one, as a stop token."""
     path = base / "generation_config.json"
     settings = read_json(path) if path.is_file() else {"_from_model_config": True}
     stops = _base_stops(base)
-    if end_id not in stops:
+    if end_id is not None and end_id not in stops:
         stops = [end_id, *stops]
-    settings["eos_token_id"] = stops if len(stops) > 1 else stops[0]
+    if stops:
+        settings["eos_token_id"] = stops if len(stops) > 1 else stops[0]
     write_json(folder / "generation_config.json", settings)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
+from evalsuite.conversations.formats import Conversation, conversation_of, detect_format, with_thoughts
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError
 from evalsuite.files import exists, read_json, write_json
 from evalsuite.fingerprint import file_sha256, files_sha256
-from evalsuite.serving.chat_format import ChatFormat
-from evalsuite.training.masks import Dropped, Marked, end_of_turn, mark_fitting
-from judges.types import Message
+from evalsuite.recipes.training import TrainingConfig
+from evalsuite.training.masks import SHOWING, Dropped, Marked, mark_fitting
+from evalsuite.training.template import TrainingTemplate
+from judges.types import Unscored
 
 _BATCH_ROWS = 1000
 _MIX_COLUMNS = ("messages", "conversation_hash")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One conversation to train on; ``fault`` is the reason if the row is unusable."""
-
-    hash: str
-    messages: Sequence[Message]
-    fault: str | None = None
+_TOOLS = "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +36,8 @@ class TrainingData:
     mix: Mapping[str, Any] | None = None
     files: tuple[Path, ...] = ()
 
-    def __iter__(self) -> Iterator[Sample]:
-        yield from _mix_samples(self.files) if self.files else _source_samples(self.source)
+    def __iter__(self) -> Iterator[Conversation | Unscored]:
+        yield from _of_mix(self.files) if self.files else _of_source(self.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +49,7 @@ class TokenCounts:
     n_held_out: int = 0
     n_cut: int = 0
     n_answers_without_loss: int = 0
+    n_with_thought: int = 0
     n_tokens: int = 0
     n_loss_tokens: int = 0
     longest: int = 0
@@ -101,14 +96,11 @@ def _is_shard(shard: Any) -> bool:
 
 
 def write_tokens(
-    samples: Iterable[Sample],
-    form: ChatFormat,
+    conversations: Iterable[Conversation | Unscored],
+    template: TrainingTemplate,
     folder: Path,
-    *,
-    max_length: int,
-    cut: bool,
-    held_out: int = 0,
-    on_count: Any = None,
+    config: TrainingConfig,
+    on_count: Callable[[int], None] | None = None,
 ) -> TokenCounts:
     """Tokenise and verify every conversation into ``train.arrow`` and ``held_out.arrow`` of ``folder``.
 
@@ -117,52 +109,77 @@ def write_tokens(
     and marks the files as complete. Raises DataError if no conversation is left to train on.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    end_id = end_of_turn(form)
     dropped: Counter[str] = Counter()
-    n_read = n_cut = n_without = n_tokens = n_loss = longest = 0
+    n_read = n_cut = n_without = n_thoughts = n_tokens = n_loss = longest = 0
     with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as heldout:
-        for sample in samples:
-            n_read += 1
-            if sample.fault:
-                marked: Marked | Dropped = Dropped(sample.fault)
-            else:
-                marked = mark_fitting(form, sample.messages, end_id, max_length, cut=cut)
+        for n_read, conversation in enumerate(conversations, 1):
             if on_count is not None:
                 on_count(n_read)
+            marked = _marked(conversation, template, config)
             if isinstance(marked, Dropped):
                 dropped[marked.reason] += 1
                 continue
-            if heldout.n_rows < held_out:
-                heldout.add(sample.hash, marked)
+            name = conversation.hash if isinstance(conversation, Conversation) else ""
+            if heldout.n_rows < config.held_out:
+                heldout.add(name, marked)
                 continue
-            train.add(sample.hash, marked)
+            train.add(name, marked)
             n_cut += marked.is_cut
             n_without += marked.n_without_loss
+            n_thoughts += marked.has_thought
             n_tokens += len(marked.ids)
             n_loss += marked.n_loss_tokens
             longest = max(longest, len(marked.ids))
-    reasons = dict(sorted(dropped.items()))
-    counts = TokenCounts(n_read, train.n_rows, heldout.n_rows, n_cut, n_without, n_tokens, n_loss, longest, reasons)
+    counts = TokenCounts(
+        n_read=n_read,
+        n_trained=train.n_rows,
+        n_held_out=heldout.n_rows,
+        n_cut=n_cut,
+        n_answers_without_loss=n_without,
+        n_with_thought=n_thoughts,
+        n_tokens=n_tokens,
+        n_loss_tokens=n_loss,
+        longest=longest,
+        dropped=dict(sorted(dropped.items())),
+    )
     if not counts.n_trained:
-        raise DataError(_nothing_left(counts, held_out, cut=cut))
+        raise DataError(_nothing_left(counts, config))
     write_json(folder / "tokens.json", asdict(counts))
     return counts
 
 
-def _nothing_left(counts: TokenCounts, held_out: int, *, cut: bool) -> str:
+def _marked(
+    conversation: Conversation | Unscored, template: TrainingTemplate, config: TrainingConfig
+) -> Marked | Dropped:
+    if isinstance(conversation, Unscored):
+        return Dropped(conversation.reason, conversation.detail)
+    return mark_fitting(
+        template,
+        with_thoughts(conversation, config.thinking).messages,
+        config.max_length,
+        cut=config.too_long == "cut_at_turn",
+        tools=json.loads(conversation.tools or "[]"),
+        train_on=config.train_on,
+    )
+
+
+def _nothing_left(counts: TokenCounts, config: TrainingConfig) -> str:
     reasons = [f"{reason} {n:,}" for reason, n in counts.dropped.items()]
     if counts.n_held_out:
-        reasons.append(f"held out {counts.n_held_out:,} of {held_out:,}")
+        reasons.append(f"held out {counts.n_held_out:,} of {config.held_out:,}")
     causes = ", ".join(reasons) or "the source is empty"
-    return f"no conversation is left to train on ({causes}); {_remedy(counts, cut=cut)}"
+    return f"no conversation is left to train on ({causes}); {_remedy(counts, config)}"
 
 
-def _remedy(counts: TokenCounts, *, cut: bool) -> str:
+def _remedy(counts: TokenCounts, config: TrainingConfig) -> str:
     """Return the change that would recover the most conversations."""
     if counts.n_held_out > sum(counts.dropped.values()):
         return "lower held_out"
-    remedies = dict.fromkeys(("template_refused", "boundary_merges", "mask_mismatch"), "give another chat_template")
-    remedies["too_long"] = "raise max_length" if cut else "raise max_length, or set too_long: cut_at_turn"
+    by_template = ("template_refused", "boundary_merges", "mask_mismatch", *SHOWING)
+    remedies = dict.fromkeys(by_template, "give another chat_template")
+    remedies["thinking_off"] = "set thinking: drop, or remove template_args"
+    cuts = config.too_long == "cut_at_turn"
+    remedies["too_long"] = "raise max_length" if cuts else "raise max_length, or set too_long: cut_at_turn"
     losses: Counter[str] = Counter()
     for reason, n in counts.dropped.items():
         losses[remedies.get(reason, "change the sources")] += n
@@ -216,23 +233,18 @@ def _check_columns(file: Path) -> None:
         )
 
 
-def _mix_samples(files: Sequence[Path]) -> Iterator[Sample]:
+def _of_mix(files: Sequence[Path]) -> Iterator[Conversation | Unscored]:
     for file in files:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=list(_MIX_COLUMNS)):
-                for row in batch.to_pylist():
-                    turns = [Message(turn["role"], turn["content"] or "") for turn in row["messages"] or []]
-                    yield Sample(str(row["conversation_hash"]), turns)
+            names = pq.read_schema(file).names
+            columns = [name for name in (*_MIX_COLUMNS, _TOOLS) if name in names]
+            for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns):
+                yield from (conversation_of(row, "chat") for row in batch.to_pylist())
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"cannot read {file} ({error}); build the mix again with evalsuite mix") from error
 
 
-def _source_samples(source: str) -> Iterator[Sample]:
+def _of_source(source: str) -> Iterator[Conversation | Unscored]:
     rows = open_source(source)
     kind = detect_format(rows.columns, source)
-    for row in rows:
-        conversation = conversation_of(row, kind)
-        if isinstance(conversation, Conversation):
-            yield Sample(conversation.hash, conversation.messages)
-        else:
-            yield Sample("", (), conversation.reason)
+    yield from (conversation_of(row, kind) for row in rows)

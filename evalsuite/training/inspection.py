@@ -61,7 +61,8 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
     share = counts.n_loss_tokens / counts.n_tokens
     console.print(
         f"all {counts.n_trained:,} conversations: {counts.n_tokens:,} tokens, {counts.n_loss_tokens:,} with loss "
-        f"({share:.1%}), longest {counts.longest:,}; held out {counts.n_held_out:,}",
+        f"({share:.1%}), longest {counts.longest:,}; {counts.n_with_thought:,} with a thought; "
+        f"held out {counts.n_held_out:,}",
         highlight=False,
     )
     for line in document["left_out"]:
@@ -72,7 +73,7 @@ def _example(prepared: Prepared, folder: Path, row: int) -> dict[str, Any]:
     from datasets import Dataset
 
     example = Dataset.from_file(str(folder / "train.arrow"))[row]
-    tokenizer = prepared.form.tokenizer
+    tokenizer = prepared.template.tokenizer
     tokens = [
         {"id": number, "text": tokenizer.decode([number]), "loss": label != IGNORED}
         for number, label in zip(example["input_ids"], example["labels"], strict=True)

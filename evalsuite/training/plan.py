@@ -19,7 +19,8 @@ class Plan:
     """A training run. ``work`` is the folder of the tokens, the training checkpoints and the finished checkpoint.
 
     ``steps`` are optimizer steps, ``accumulation`` micro-batches per step and device; ``end_id`` is
-    the end-of-turn token; ``template`` is the chat template.
+    the end-of-turn token; ``template`` is the chat template. ``adapter`` is the folder of an adapter on which training
+    goes on.
     """
 
     base: str
@@ -39,6 +40,8 @@ class Plan:
     accumulation: int
     log_to: tuple[str, ...] = ()
     trust_remote_code: bool = False
+    adapter: str | None = None
+    tokenizer_folder: str = ""
 
     @property
     def folder(self) -> Path:

@@ -17,21 +17,25 @@ from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
-from evalsuite.serving.chat_format import ChatFormat, load_chat_format
+from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import WORK, claim, identity_of, is_finished, publish
 from evalsuite.training.data import TokenCounts, TrainingData, open_training_data, read_counts, write_tokens
 from evalsuite.training.devices import Devices, choose_devices
 from evalsuite.training.launch import launch
 from evalsuite.training.lineage import SCHEMA, training_document
-from evalsuite.training.masks import DROP_REASONS, end_of_turn
+from evalsuite.training.loading import base_name, load_model
+from evalsuite.training.masks import DROP_REASONS
+from evalsuite.training.passthrough import check_settings
 from evalsuite.training.plan import Plan, count_steps, shrink_warmup
-from evalsuite.training.worker import load_model, merges_adapter, run_training
+from evalsuite.training.template import TrainingTemplate, open_template
+from evalsuite.training.worker import merges_adapter, run_training
 from judges.types import REASONS
 
 Contamination = Literal["full", "mini", "off"]
 LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 _NOT_IN_IDENTITY = ("save_every_steps", "log_every_steps")
+_ADDED_LATER = ("template_args", "thinking", "empty_thoughts", "train_on", "trainer")
 
 
 class Trust(NamedTuple):
@@ -60,8 +64,7 @@ class Prepared:
     recipe: Recipe
     config: TrainingConfig
     base: Checkpoint
-    form: ChatFormat
-    end_id: int
+    template: TrainingTemplate
     data: TrainingData
     identity: str
 
@@ -135,23 +138,45 @@ def prepare(
     recipe: Recipe, config: TrainingConfig, data: str, progress: Progress, trust: Trust = _NO_TRUST
 ) -> Prepared:
     """Resolve base, chat format and data, and compute the run's identity; nothing is written."""
+    check_settings(config)
     base = resolve(config.base, on_step=progress.step, **trust._asdict())
-    if base.path is None or base.adapter is not None:
-        kind = "an endpoint" if base.path is None else "a LoRA adapter"
-        raise CheckpointError(f"the base {config.base} is {kind}; give a folder or hub id of full weights")
+    if base.path is None:
+        raise CheckpointError(f"the base {config.base} is an endpoint; give a folder or hub id")
+    if base.adapter is not None:
+        _check_adapter(config)
     if base.context_length is not None and config.max_length > base.context_length:
         raise UsageError(
             f"max_length {config.max_length:,} exceeds the context length {base.context_length:,} "
             f"of {config.base}; lower it"
         )
-    template = base.chat_template if config.chat_template is None else _template(config.chat_template, progress)
-    form = load_chat_format(replace(base, chat_template=template))
-    end_id = end_of_turn(form)
+    source = base.chat_template if config.chat_template is None else _template(config.chat_template, progress)
+    base = replace(base, chat_template=source)
+    form = load_chat_format(base)
+    trains_empty = config.empty_thoughts == "train"
+    template = open_template(base, form, config.template_args, trains_empty_thoughts=trains_empty)
     opened = open_training_data(data)
-    settings = {key: value for key, value in config.model_dump(mode="json").items() if key not in _NOT_IN_IDENTITY}
-    inputs = [base.fingerprint, base.tokenizer_sha256, template, opened.fingerprint]
-    identity = text_sha256(json.dumps([SCHEMA, recipe.name, recipe.seed, settings, *inputs], sort_keys=True))
-    return Prepared(recipe, config, base, form, end_id, opened, identity)
+    inputs = [base.fingerprint, base.tokenizer_sha256, source, opened.fingerprint]
+    identity = text_sha256(json.dumps([SCHEMA, recipe.name, recipe.seed, _settings(config), *inputs], sort_keys=True))
+    return Prepared(recipe, config, base, template, opened, identity)
+
+
+def _check_adapter(config: TrainingConfig) -> None:
+    """Refuse settings with which training cannot go on from an adapter."""
+    if config.method != "lora":
+        raise UsageError(
+            f"the base {config.base} is a LoRA adapter; set method: lora to go on training it, or merge it first "
+            f"with evalsuite sft --merge {config.base} --out FOLDER"
+        )
+    if given := (config.lora.model_fields_set | config.lora.further.keys()) - {"merge"}:
+        raise UsageError(
+            f"lora.{min(given)} is given, but the base {config.base} is an adapter with settings of its own; remove it"
+        )
+
+
+def _settings(config: TrainingConfig) -> dict[str, Any]:
+    """Return the settings that make a training another one; those added later only where they are not the default."""
+    settings = config.model_dump(mode="json", exclude={*_NOT_IN_IDENTITY, *_ADDED_LATER})
+    return settings | config.model_dump(mode="json", include=set(_ADDED_LATER), exclude_defaults=True)
 
 
 def tokenise(prepared: Prepared, folder: Path, progress: Progress) -> TokenCounts:
@@ -160,11 +185,9 @@ def tokenise(prepared: Prepared, folder: Path, progress: Progress) -> TokenCount
         progress.begin("tokens", None)
         counts = write_tokens(
             prepared.data,
-            prepared.form,
+            prepared.template,
             folder,
-            max_length=prepared.config.max_length,
-            cut=prepared.config.too_long == "cut_at_turn",
-            held_out=prepared.config.held_out,
+            prepared.config,
             on_count=lambda n: progress.update("tokens", n, 0) if n % 500 == 0 else None,
         )
     for line in left_out(counts, prepared.config):
@@ -208,6 +231,8 @@ def _train(prepared: Prepared, out: Path, log_to: tuple[str, ...], progress: Pro
         "base": prepared.config.base,
         "base_fingerprint": prepared.base.fingerprint,
         "recipe": prepared.recipe.document(),
+        # How its thoughts are marked, for a chat template that does not tell.
+        "reasoning_style": prepared.template.style.name if counts.n_with_thought else None,
     }
     outcome = read_json(work / "outcome.json")
     document = training_document(facts, prepared.data, counts, plan, outcome)
@@ -231,10 +256,12 @@ def _plan(
     steps = count_steps(config, n_windows, devices.n)
     plan = Plan(
         # Absolute, so that an adapter finds a local base from any working directory.
-        base=str(local.resolve()) if (local := Path(config.base).expanduser()).is_dir() else config.base,
+        base=_base_name(prepared.base, config.base),
         base_folder=str(prepared.base.path),
-        template=str(prepared.form.template),
-        end_id=prepared.end_id,
+        adapter=None if prepared.base.adapter is None else str(prepared.base.adapter),
+        tokenizer_folder=str(prepared.base.tokenizer_folder),
+        template=str(prepared.template.on.template),
+        end_id=prepared.template.end_id,
         config=config,
         devices=devices,
         seed=prepared.recipe.seed,
@@ -252,6 +279,13 @@ def _plan(
     return plan, model
 
 
+def _base_name(base: Checkpoint, spec: str) -> str:
+    """Return what the trained adapter names as its base."""
+    if base.adapter is not None and base.path is not None:
+        return base_name(base.adapter, base.path)
+    return str(local.resolve()) if (local := Path(spec).expanduser()).is_dir() else spec
+
+
 def _can_pack(model: Any, devices: Devices, prepared: Prepared, progress: Progress) -> bool:
     """Return whether packed conversations do not attend to each other with this model and attention."""
     import torch
@@ -262,7 +296,7 @@ def _can_pack(model: Any, devices: Devices, prepared: Prepared, progress: Progre
     if devices.kind == "cuda" and devices.n == 1:
         model.to("cuda")
     with torch.autocast(devices.kind, torch.bfloat16, enabled=flash):
-        leak = packing_leak(model, prepared.end_id)
+        leak = packing_leak(model, prepared.template.end_id)
     rounded = flash or next(model.parameters()).dtype != torch.float32
     if leak <= (LEAK_TOLERANCE_BF16 if rounded else LEAK_TOLERANCE):
         return True

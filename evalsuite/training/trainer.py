@@ -54,6 +54,9 @@ class AnswerTrainer(SFTTrainer):  # type: ignore[misc]
             and targets.device.type == "cpu"
             # trl's path gathers figures over processes, so all of them must take the same path.
             and self.accelerator.num_processes == 1
+            # Another loss that the recipe asks of trl.
+            and self.args.loss_type == "nll"
+            and not self.args.label_smoothing_factor
             and 0 < labelled.numel() <= _MAX_SELECTED
             and self._accepts_positions()
         )

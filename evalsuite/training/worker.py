@@ -23,28 +23,11 @@ from evalsuite.training.checkpoint_out import (
     write_tokenizer,
 )
 from evalsuite.training.devices import training_flops
+from evalsuite.training.loading import load_adapter, load_model, saved_dtype
 from evalsuite.training.plan import Plan, read_plan
 from evalsuite.training.progress import TrainingProgress
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory")
-
-
-def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_remote_code: bool = False) -> Any:
-    """Load the base with float32 master weights, or in bf16 with ``frozen_bf16`` if only an adapter is trained.
-
-    In bf16 weights, most updates at these learning rates are lost to rounding.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    dtype = torch.bfloat16 if frozen_bf16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
-    )
-    model.config.use_cache = False
-    return model
 
 
 def run_training(plan: Plan, show: Progress, model: Any = None) -> None:
@@ -78,6 +61,8 @@ def _run_training(plan: Plan, show: Progress, model: Any) -> None:
         frozen = plan.config.method == "lora" and plan.devices.bfloat16
         trusted = plan.trust_remote_code
         model = load_model(plan.base_folder, plan.devices.attention, frozen_bf16=frozen, trust_remote_code=trusted)
+    if plan.adapter is not None:
+        model = load_adapter(model, Path(plan.adapter), trainable=True)
     resumed = last_complete_checkpoint(plan.checkpoints)
     progress = _progress(plan, model, show, resumed[1] if resumed else 0.0)
     held_out = Dataset.from_file(str(tokens / "held_out.arrow"))
@@ -97,7 +82,7 @@ def _run_training(plan: Plan, show: Progress, model: Any) -> None:
             args=arguments,
             train_dataset=_rows(plan),
             processing_class=_tokenizer(plan),
-            peft_config=_lora(plan) if plan.config.method == "lora" else None,
+            peft_config=_lora(plan) if plan.config.method == "lora" and plan.adapter is None else None,
             callbacks=[TrainingCallback(progress, measure_before)],
             on_tokens=progress.count,
         )
@@ -129,20 +114,24 @@ def training_arguments(plan: Plan) -> Any:
 
     config, devices = plan.config, plan.devices
     sharded = devices.kind == "cuda" and devices.n > 1
+    defaults = {
+        "lr_scheduler_type": config.schedule,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "save_total_limit": 2,
+        "dataloader_pin_memory": devices.kind == "cuda",
+    }
     arguments = SFTConfig(
         output_dir=str(plan.checkpoints),
         per_device_train_batch_size=config.micro_batch_size,
         gradient_accumulation_steps=plan.accumulation,
         max_steps=plan.steps,
         learning_rate=config.rate,
-        lr_scheduler_type=config.schedule,
         warmup_steps=plan.warmup_steps,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=devices.bfloat16,
         use_cpu=devices.kind == "cpu",
         gradient_checkpointing=config.gradient_checkpointing and not sharded,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         use_liger_kernel=devices.liger,
         max_length=config.max_length,
         packing=plan.packed,
@@ -155,13 +144,12 @@ def training_arguments(plan: Plan) -> Any:
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.save_every_steps,
-        save_total_limit=2,
         report_to=list(plan.log_to) or "none",
         run_name=plan.folder.parent.name,
         disable_tqdm=True,
-        dataloader_pin_memory=devices.kind == "cuda",
         ddp_find_unused_parameters=False,
         ddp_backend="gloo" if devices.kind == "cpu" and devices.n > 1 else None,
+        **{**defaults, **config.trainer},
     )
     if devices.kind == "cuda" and devices.n == 1:
         # Without a launcher transformers counts all visible GPUs, and trl rejects that many.
@@ -181,7 +169,7 @@ def _rows(plan: Plan) -> Any:
 def _tokenizer(plan: Plan) -> Any:
     from evalsuite.serving.chat_format import load_tokenizer
 
-    return load_tokenizer(Path(plan.base_folder), trust_remote_code=plan.trust_remote_code)
+    return load_tokenizer(Path(plan.tokenizer_folder or plan.base_folder), trust_remote_code=plan.trust_remote_code)
 
 
 def _lora(plan: Plan) -> Any:
@@ -194,6 +182,7 @@ def _lora(plan: Plan) -> Any:
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         task_type="CAUSAL_LM",
+        **lora.further,
     )
 
 
@@ -208,17 +197,13 @@ def _progress(plan: Plan, model: Any, show: Progress, before: float) -> Training
 
 def _save(plan: Plan, trainer: Any) -> None:
     """Write weights in the base's dtype, tokenizer, chat template and generation config."""
-    import torch
-
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if not trainer.is_world_process_zero():
         return
     folder, base = plan.finished, Path(plan.base_folder)
     folder.mkdir(parents=True, exist_ok=True)
     model = trainer.accelerator.unwrap_model(trainer.model)
-    config = read_json(base / "config.json")
-    dtype_name = str(config.get("dtype") or config.get("torch_dtype"))
-    dtype = getattr(torch, dtype_name.removeprefix("torch."), torch.float32)
+    dtype = saved_dtype(base)
     if plan.config.method == "lora":
         model.save_pretrained(folder, state_dict=state)
         write_adapter_base(folder, plan.base)
@@ -229,7 +214,7 @@ def _save(plan: Plan, trainer: Any) -> None:
         model.config.dtype = dtype
         model.save_pretrained(folder, state_dict=_cast(state, dtype))
     token = None if stops_at(base, plan.end_id) else _tokenizer(plan).convert_ids_to_tokens(plan.end_id)
-    write_tokenizer(base, folder, plan.template, token)
+    write_tokenizer(Path(plan.tokenizer_folder or base), folder, plan.template, token)
     if not (folder / "adapter_config.json").is_file():
         write_companions(base, folder, code=plan.trust_remote_code)
     write_generation_config(base, folder, plan.end_id)
@@ -241,10 +226,8 @@ def merges_adapter(plan: Plan) -> bool:
 
 
 def _merge(plan: Plan, folder: Path, dtype: Any) -> None:
-    from peft import PeftModel
-
     base = load_model(plan.base_folder, "eager", trust_remote_code=plan.trust_remote_code)
-    model = PeftModel.from_pretrained(base, str(folder)).merge_and_unload()
+    model = load_adapter(base, folder, trainable=False).merge_and_unload()
     model.config.use_cache = True
     model.to(dtype).save_pretrained(folder)
     for name in ("adapter_config.json", "adapter_model.safetensors"):

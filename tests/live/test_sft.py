@@ -104,7 +104,7 @@ def answers_generated(word: str) -> list[str]:
     import torch
 
     from evalsuite.serving.chat_format import load_chat_format
-    from evalsuite.training.worker import load_model
+    from evalsuite.training.loading import load_model
 
     checkpoint = resolve(word)
     form, model = load_chat_format(checkpoint), load_model(str(checkpoint.path), "sdpa")

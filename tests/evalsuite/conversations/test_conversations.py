@@ -100,7 +100,7 @@ def test_an_instruction_is_joined_with_its_input():
         (turns(("assistant", "Hello"), ("user", "Hi")), "starts_with_assistant"),
         (turns(("system", "Be brief."), ("assistant", "Hello"), ("user", "Hi")), "starts_with_assistant"),
         (turns(("user", "Hi"), ("tool", "{}")), "bad_roles"),
-        (turns(("user", "Hi"), ("system", "Be brief.")), "bad_roles"),
+        (turns(("user", "Hi"), ("system", "Be brief.")), None),
         (turns(("user", "Hi"), ("assistant", "a"), ("assistant", "b")), "bad_roles"),
         (turns(("user", "Hi"), ("assistant", None)), "no_answer"),
         ("Hi", "malformed_row"),

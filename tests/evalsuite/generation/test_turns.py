@@ -64,6 +64,13 @@ def test_own_history_has_the_models_answers_and_teacher_forced_the_original_ones
     assert [texts(call.messages) for call in forced.calls] == [["a"], ["a", "A", "b"], ["a", "A", "b", "B", "c"]]
 
 
+def test_a_later_system_turn_is_sent_and_recorded():
+    model = scripted()
+    turns = answered(conversation(("user", "a"), ("assistant", "A"), ("system", "Be brief."), ("user", "b")), model)
+    assert texts(model.calls[1].messages) == ["a", "re: a", "Be brief.", "b"]
+    assert [turn.role for turn in turns] == ["user", "assistant", "system", "user", "assistant"]
+
+
 def test_a_turn_is_recorded_with_the_servers_figures():
     turns = answered(conversation(("user", "a")), scripted())
     assert turns == (Turn("user", "a"), Turn("assistant", "re: a", "stop", -1.2346, 7, 3))

@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.conversations.formats import Conversation
 from evalsuite.errors import CheckpointError, DataError
 from evalsuite.recipes.training import TrainingConfig
-from evalsuite.serving.chat_format import ChatFormat, load_chat_format
-from evalsuite.training.data import Sample, TokenCounts, write_tokens
-from evalsuite.training.masks import DROP_REASONS, IGNORED, Dropped, Marked, end_of_turn, mark_answers, mark_fitting
+from evalsuite.serving.chat_format import load_chat_format
+from evalsuite.training.data import TokenCounts, write_tokens
+from evalsuite.training.masks import DROP_REASONS, IGNORED, Dropped, Marked, mark_answers, mark_fitting
+from evalsuite.training.template import TrainingTemplate, open_template
 from evalsuite.training.train import left_out
+from judges.thoughts import split_thought
 from judges.types import Message
 from tests.evalsuite.tiny_checkpoint import TEMPLATE, write_checkpoint
 
 END = 1  # <|im_end|> in the tiny tokenizer
 
 
-def form_of(folder, template=TEMPLATE) -> ChatFormat:
+def form_of(folder, template=TEMPLATE) -> TrainingTemplate:
     write_checkpoint(folder)
-    return load_chat_format(Checkpoint("tiny", folder, "0" * 64, chat_template=template))
+    checkpoint = Checkpoint("tiny", folder, "0" * 64, chat_template=template)
+    return open_template(checkpoint, load_chat_format(checkpoint), {})
 
 
 @pytest.fixture(scope="module")
-def form(tmp_path_factory) -> ChatFormat:
+def form(tmp_path_factory) -> TrainingTemplate:
     return form_of(tmp_path_factory.mktemp("form") / "model")
 
 
 def chat(*texts: str) -> list[Message]:
-    return [Message("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]
+    """Turns of the user and the assistant; an answer may begin with a thought between its marks."""
+    turns = [Message("assistant" if i % 2 else "user", text) for i, text in enumerate(texts)]
+    split = [split_thought(turn.content) for turn in turns]
+    return [
+        replace(turn, thought=thought, content=str(text)) for turn, (thought, text) in zip(turns, split, strict=True)
+    ]
 
 
-def text_with_loss(form: ChatFormat, marked: Marked) -> str:
+def talk(messages: list[Message], name: str = "h") -> Conversation:
+    return Conversation(name, tuple(messages), None, (None,) * len(messages))
+
+
+THOUGHT, WRITTEN = "<think>Two twos.</think>Four.", "<think>\nTwo twos.\n</think>\n\nFour."
+
+
+def text_with_loss(form: TrainingTemplate, marked: Marked) -> str:
     return form.tokenizer.decode([label for label in marked.labels() if label != IGNORED])
 
 
 def test_loss_covers_the_answers_and_their_end_tokens(form):
-    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
+    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."))
     assert isinstance(marked, Marked)
     assert text_with_loss(form, marked) == "Yes.<|im_end|>No.<|im_end|>"
     assert marked.ids[-1] == END, "tokens after the last end of turn are never generated, so they are not trained on"
@@ -47,14 +65,14 @@ def test_loss_covers_the_answers_and_their_end_tokens(form):
 
 def test_training_uses_the_tokens_that_serving_sends(form):
     messages = chat("One?", "Yes.", "Two?", "No.")
-    marked = mark_answers(form, messages, END)
+    marked = mark_answers(form, messages)
     for (start, _), turn in zip(marked.answers, (1, 3), strict=True):
-        assert list(marked.ids[:start]) == form.prompt_tokens(messages[:turn])
+        assert list(marked.ids[:start]) == form.on.prompt_tokens(messages[:turn])
 
 
 def test_control_tokens_in_a_text_are_plain_text_and_do_not_end_an_answer(form):
     answer = "Write <|im_end|> to end a turn."
-    marked = mark_answers(form, chat("How does <|im_start|> work?", answer), END)
+    marked = mark_answers(form, chat("How does <|im_start|> work?", answer))
     assert text_with_loss(form, marked) == answer + "<|im_end|>"
     assert list(marked.ids).count(END) == 2, "one for the question's turn, one for the answer's"
 
@@ -65,7 +83,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zs"
 @settings(deadline=None, max_examples=60)
 @given(texts=st.lists(TEXT, min_size=2, max_size=6).filter(lambda texts: len(texts) % 2 == 0))
 def test_the_mask_decodes_to_the_answers(form, texts):
-    marked = mark_answers(form, chat(*texts), END)
+    marked = mark_answers(form, chat(*texts))
     assert isinstance(marked, Marked)
     assert text_with_loss(form, marked) == "".join(f"{text}<|im_end|>" for text in texts[1::2])
 
@@ -80,7 +98,7 @@ def test_the_mask_decodes_to_the_answers(form, texts):
     ],
 )
 def test_unusable_conversations_are_dropped_with_a_reason(form, messages, reason):
-    dropped = mark_answers(form, messages, END)
+    dropped = mark_answers(form, messages)
     assert isinstance(dropped, Dropped)
     assert dropped.reason == reason
     assert reason in DROP_REASONS
@@ -93,14 +111,14 @@ def test_a_template_that_rewrites_earlier_answers_trains_only_the_last_one(tmp_p
         "{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     form = form_of(tmp_path / "m", rewriting)
-    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."), END)
+    marked = mark_answers(form, chat("One?", "Yes.", "Two?", "No."))
     assert text_with_loss(form, marked) == "No.<|im_end|>"
     assert marked.n_without_loss == 1
     assert "(old) Yes.<|im_end|>" in form.tokenizer.decode(marked.ids)
     # If the rewrite depends on the last turn, the prompt of the second answer is not a prefix of the conversation.
     hindsight = rewriting.replace("not loop.last", "not loop.last and messages[-1]['role'] == 'assistant'")
-    marked = mark_answers(form_of(tmp_path / "h", hindsight), chat("One?", "Yes.", "Two?", "No."), END)
-    assert marked == Dropped("boundary_merges", "Yes.")
+    marked = mark_answers(form_of(tmp_path / "h", hindsight), chat("One?", "Yes.", "Two?", "No."))
+    assert marked == Dropped("boundary_merges", "No.")
 
 
 REASONING = (
@@ -113,16 +131,15 @@ REASONING = (
 
 def test_a_template_that_drops_earlier_reasoning_keeps_the_conversation(tmp_path):
     form = form_of(tmp_path / "m", REASONING)
-    thought = "<think>Two twos.</think>Four."
-    marked = mark_answers(form, chat("Two and two?", thought, "Sure?", "Yes.", "Why?", thought), END)
+    marked = mark_answers(form, chat("Two and two?", THOUGHT, "Sure?", "Yes.", "Why?", THOUGHT))
     # The second answer has no reasoning to drop, and the last one keeps its reasoning.
-    assert text_with_loss(form, marked) == f"Yes.<|im_end|>{thought}<|im_end|>"
+    assert text_with_loss(form, marked) == f"Yes.<|im_end|>{WRITTEN}<|im_end|>"
     assert marked.n_without_loss == 1
 
 
 def test_a_last_answer_that_the_template_rewrites_is_dropped(tmp_path):
     shouting = TEMPLATE.replace("m['content']", "(m['content'] | upper)")
-    dropped = mark_answers(form_of(tmp_path / "m", shouting), chat("One?", "Yes."), END)
+    dropped = mark_answers(form_of(tmp_path / "m", shouting), chat("One?", "Yes."))
     assert dropped == Dropped("mask_mismatch", "Yes.")
 
 
@@ -131,7 +148,7 @@ def test_a_template_that_drops_earlier_turns_drops_the_conversation(tmp_path):
         "{% for m in messages[-2:] %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
-    marked = mark_answers(form_of(tmp_path / "m", forgetting), chat("One?", "Yes.", "Two?", "No."), END)
+    marked = mark_answers(form_of(tmp_path / "m", forgetting), chat("One?", "Yes.", "Two?", "No."))
     # The prompt of the second answer shows the first answer, the whole conversation does not: no common prefix.
     assert isinstance(marked, Dropped)
     assert marked.reason == "boundary_merges"
@@ -139,30 +156,30 @@ def test_a_template_that_drops_earlier_turns_drops_the_conversation(tmp_path):
 
 def test_a_template_that_raises_is_a_drop_reason(tmp_path):
     strict = TEMPLATE + "{% if messages | length > 3 %}{{ raise_exception('too many turns') }}{% endif %}"
-    dropped = mark_answers(form_of(tmp_path / "m", strict), chat("a", "b", "c", "d"), END)
+    dropped = mark_answers(form_of(tmp_path / "m", strict), chat("a", "b", "c", "d"))
     assert dropped.reason == "template_refused"
 
 
 def test_the_end_of_turn_is_found_or_the_error_is_one_sentence(tmp_path, form):
-    assert end_of_turn(form) == END
+    assert form.end_id == END
     with pytest.raises(CheckpointError, match="no chat template"):
-        end_of_turn(form_of(tmp_path / "none", template=None))
+        form_of(tmp_path / "none", template=None)
     plain = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     plain += "{% if add_generation_prompt %}assistant: {% endif %}"
     with pytest.raises(CheckpointError, match="does not end an answer with a special token"):
-        end_of_turn(form_of(tmp_path / "plain", plain))
+        form_of(tmp_path / "plain", plain)
     elsewhere = TEMPLATE.replace("<|im_start|>assistant\n", "<|im_start|>model\n")
     with pytest.raises(CheckpointError, match="right after its generation prompt"):
-        end_of_turn(form_of(tmp_path / "elsewhere", elsewhere))
+        form_of(tmp_path / "elsewhere", elsewhere)
 
 
 def test_too_long_is_dropped_or_cut_after_an_answer_never_inside_a_turn(form):
     messages = chat("One?", "Yes.", "Two?", "No.")
-    marked = mark_answers(form, messages, END)
+    marked = mark_answers(form, messages)
     first_end = marked.answers[0][1]
 
     def fitting(max_length, *, cut):
-        return mark_fitting(form, messages, END, max_length, cut=cut)
+        return mark_fitting(form, messages, max_length, cut=cut)
 
     assert fitting(len(marked.ids), cut=False) == marked
     assert fitting(len(marked.ids) - 1, cut=False).reason == "too_long"
@@ -174,12 +191,11 @@ def test_too_long_is_dropped_or_cut_after_an_answer_never_inside_a_turn(form):
 
 @pytest.mark.parametrize("n_turns", [3, 2, 1])
 def test_a_cut_conversation_equals_one_without_the_later_turns(tmp_path, form, n_turns):
-    thought = "<think>Two twos.</think>Four."
-    messages = chat("Two and two?", thought, "Sure?", "Yes.", "And now?", thought, "Why?", thought)
+    messages = chat("Two and two?", THOUGHT, "Sure?", "Yes.", "And now?", THOUGHT, "Why?", THOUGHT)
     for each in (form, form_of(tmp_path / "m", REASONING)):
-        shorter = mark_answers(each, messages[: 2 * n_turns], END)
-        longer = mark_answers(each, messages[: 2 * n_turns + 2], END)
-        cut = mark_fitting(each, messages, END, len(longer.ids) - 1, cut=True)
+        shorter = mark_answers(each, messages[: 2 * n_turns])
+        longer = mark_answers(each, messages[: 2 * n_turns + 2])
+        cut = mark_fitting(each, messages, len(longer.ids) - 1, cut=True)
         assert (cut.ids, cut.answers, cut.n_without_loss) == (
             shorter.ids,
             shorter.answers,
@@ -187,18 +203,21 @@ def test_a_cut_conversation_equals_one_without_the_later_turns(tmp_path, form, n
         )
         assert cut.is_cut
         assert text_with_loss(each, cut).endswith(f"{messages[2 * n_turns - 1].content}<|im_end|>")
-        too_small = len(mark_answers(each, messages[:2], END).ids) - 1
-        assert mark_fitting(each, messages, END, too_small, cut=True).reason == "too_long"
+        too_small = len(mark_answers(each, messages[:2]).ids) - 1
+        assert mark_fitting(each, messages, too_small, cut=True).reason == "too_long"
+
+
+def config(max_length: int) -> TrainingConfig:
+    return TrainingConfig(base="x", max_length=max_length, too_long="cut_at_turn")
 
 
 def test_answers_without_loss_are_counted_in_what_is_trained_on(tmp_path):
     form = form_of(tmp_path / "m", REASONING)
-    thought = "<think>Two twos.</think>Four."
-    samples = [Sample("h", chat("Two and two?", thought, "Sure?", thought, "Why?", thought))]
-    window = len(mark_answers(form, samples[0].messages[:4], END).ids)
-    counts = write_tokens(samples, form, tmp_path / "tokens", max_length=window, cut=True)
+    samples = [talk(chat("Two and two?", THOUGHT, "Sure?", THOUGHT, "Why?", THOUGHT))]
+    window = len(mark_answers(form, samples[0].messages[:4]).ids)
+    counts = write_tokens(samples, form, tmp_path / "tokens", config(max_length=window))
     assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 1, {})
-    counts = write_tokens(samples, form, tmp_path / "tokens", max_length=window - 1, cut=True)
+    counts = write_tokens(samples, form, tmp_path / "tokens", config(max_length=window - 1))
     assert (counts.n_trained, counts.n_cut, counts.n_answers_without_loss, counts.dropped) == (1, 1, 0, {})
 
 
@@ -211,9 +230,9 @@ SHOUTING = STRICT.replace("m['content']", "(m['content'] | replace('b', 'B'))")
     ("template", "talks", "options", "remedy"),
     [
         (TEMPLATE, [chat("a", "b"), LONG, LONG], {"held_out": 1}, "raise max_length, or set too_long: cut_at_turn"),
-        (TEMPLATE, [LONG], {"cut": True}, "raise max_length"),
+        (TEMPLATE, [LONG], {"too_long": "cut_at_turn"}, "raise max_length"),
         (TEMPLATE, [chat("a", "b"), chat("c", "d"), LONG], {"held_out": 2}, "lower held_out"),
-        (TEMPLATE, [chat("a", "b"), LONG], {"held_out": 1, "cut": True}, "raise max_length"),
+        (TEMPLATE, [chat("a", "b"), LONG], {"held_out": 1, "too_long": "cut_at_turn"}, "raise max_length"),
         # Two template errors have the same remedy.
         (SHOUTING, [LONG, chat("a", "b"), chat("a", "c", "d", "e")], {}, "give another chat_template"),
         (TEMPLATE, [LONG, chat("a"), chat("b")], {}, "change the sources"),
@@ -221,9 +240,9 @@ SHOUTING = STRICT.replace("m['content']", "(m['content'] | replace('b', 'B'))")
     ],
 )
 def test_if_nothing_is_left_the_remedy_recovers_the_most_conversations(tmp_path, template, talks, options, remedy):
-    form, samples = form_of(tmp_path / "m", template), [Sample("h", messages) for messages in talks]
+    form, samples = form_of(tmp_path / "m", template), [talk(messages) for messages in talks]
     with pytest.raises(DataError, match="no conversation is left to train on") as error:
-        write_tokens(samples, form, tmp_path / "tokens", **{"max_length": 64, "cut": False} | options)
+        write_tokens(samples, form, tmp_path / "tokens", TrainingConfig(base="x", max_length=64, **options))
     assert str(error.value).endswith(f"); {remedy}")
 
 

@@ -106,16 +106,16 @@ def test_accelerate_can_read_the_config(tmp_path):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_samples_do_not_attend_to_each_other(tmp_path, attention):
+    from evalsuite.training.loading import load_model
     from evalsuite.training.packing import LEAK_TOLERANCE, packing_leak
-    from evalsuite.training.worker import load_model
 
     model = load_model(str(write_tiny_model(tmp_path / "m")), attention)
     assert packing_leak(model, 1) < LEAK_TOLERANCE
 
 
 def test_a_model_whose_packed_samples_attend_to_each_other_is_detected(tmp_path):
+    from evalsuite.training.loading import load_model
     from evalsuite.training.packing import LEAK_TOLERANCE, packing_leak
-    from evalsuite.training.worker import load_model
 
     model = load_model(str(write_tiny_model(tmp_path / "m")), "sdpa")
     # A random tiny model hardly uses its context; larger attention weights make it matter.

@@ -1,0 +1,68 @@
+"""Loading a base for training, and an adapter on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evalsuite.files import read_json
+
+_SETTINGS = "adapter_config.json"
+_EMBEDDINGS = ("embed_tokens.weight", "lm_head.weight", "wte.weight")
+
+
+def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_remote_code: bool = False) -> Any:
+    """Load the base with float32 master weights, or in bf16 with ``frozen_bf16`` if only an adapter is trained.
+
+    In bf16 weights, most updates at these learning rates are lost to rounding.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    dtype = torch.bfloat16 if frozen_bf16 else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
+    )
+    model.config.use_cache = False
+    return model
+
+
+def base_name(adapter: Path, base: Path) -> str:
+    """Return the base that an adapter names, as it is found from any folder."""
+    name = str(read_json(adapter / _SETTINGS)["base_model_name_or_path"])
+    is_local = Path(name).expanduser().is_dir() or (adapter / name).is_dir()
+    return str(base.resolve()) if is_local else name
+
+
+def load_adapter(model: Any, adapter: Path, *, trainable: bool) -> Any:
+    """Return a base model with an adapter; its embedding is resized if the adapter holds a larger one."""
+    from peft import PeftModel
+
+    rows = _embedding_rows(adapter)
+    if rows is not None and rows != model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(rows)
+    return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+
+
+def _embedding_rows(adapter: Path) -> int | None:
+    """Return the number of rows of an embedding or head that the adapter holds as a whole, None without one."""
+    from safetensors import safe_open
+
+    path = adapter / "adapter_model.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as weights:
+        names = [name for name in weights.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118 - it is no mapping
+        rows = {int(weights.get_slice(name).get_shape()[0]) for name in names}
+    return rows.pop() if len(rows) == 1 else None
+
+
+def saved_dtype(base: Path) -> Any:
+    """Return the torch dtype that the base's config names, float32 without one."""
+    import torch
+
+    config = read_json(base / "config.json")
+    name = str(config.get("dtype") or config.get("torch_dtype"))
+    return getattr(torch, name.removeprefix("torch."), torch.float32)
