@@ -156,6 +156,36 @@ def _single_order(scored: Sequence[JudgedPair]) -> Figures:
     return {**_rate(mean, scored, "accuracy"), "as_listed": as_listed, "swapped": swapped, "n_games": 2 * len(scored)}
 
 
+def order_counts(judged: Sequence[JudgedPair]) -> Figures:
+    """Count, over all labelled pairs, where each order and where both name the output that people prefer, and where
+    both name the same one, as LLMBar's statistics do; ``kappa`` is Cohen's between the orders.
+
+    A missing verdict is not right. Source: princeton-nlp/LLMBar@900616b:LLMEvaluator/evaluate.py.
+    """
+    labelled = [pair for pair in judged if pair.pair.label]
+    choices = [
+        (_choice_of(pair.original, first=1), _choice_of(pair.swapped, first=2), pair.pair.label) for pair in labelled
+    ]
+    known = [(listed, swapped) for listed, swapped, _ in choices if listed is not None and swapped is not None]
+    return {
+        "n": len(labelled),
+        "as_listed": sum(listed == label for listed, _, label in choices),
+        "swapped": sum(swapped == label for _, swapped, label in choices),
+        "both": sum(listed == swapped == label for listed, swapped, label in choices),
+        "same": sum(listed == swapped for listed, swapped in known),
+        "missing": len(labelled) - len(known),
+        "kappa": cohen_kappa(*zip(*known, strict=True)) if known else None,
+    }
+
+
+def _choice_of(game: Game | Unscored, first: Label) -> Label | None:
+    """Return the output that one game prefers, 0 for a tie; None without a verdict."""
+    if isinstance(game, Unscored):
+        return None
+    sides: Mapping[str, Label] = {"a": first, "b": 2 if first == 1 else 1, "tie": 0}
+    return sides[game.winner]
+
+
 def _by_mean(scored: Sequence[JudgedPair]) -> Figures:
     sided = [pair for pair in scored if pair.mean_choice]
     right = [float(pair.mean_choice == pair.pair.label) for pair in sided]

@@ -8,9 +8,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.games import Judging, check_context_is_shown, pair_template, play
 from evalsuite.comparison.judging import Judge, card_path, resolve_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
+from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
 from evalsuite.comparison.servers import Servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
@@ -29,15 +31,17 @@ from judges.card import (
     baseline_figures,
     failure_figures,
     length_figures,
+    order_counts,
     position_figures,
     repeat_figures,
     self_preference_figures,
 )
 from judges.card_checks import conclusions
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, Request, combine_orders
+from judges.verdicts import PairVerdict, Request, combine_orders
 
-BothOrders = tuple[Game | Unscored, Game | Unscored]
+RECORDED = "recorded"
+"""The method of a card that was made of recorded verdicts."""
 
 _NO_ATTACK = ""
 _SALT_OF_REPEATS = 1
@@ -69,8 +73,10 @@ class Card:
 
 
 def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
-    """Measure a judge on labelled pairs. Raises EvalsuiteError."""
+    """Measure a judge on labelled pairs, or by its recorded verdicts. Raises EvalsuiteError."""
     progress = progress or NoProgress()
+    if config.recorded is not None:
+        return _recorded_card(config, config.recorded)
     template = pair_template(config.template, config.method)
     pairs, pin, notes = load_pairs(config.pairs, config.limit)
     check_context_is_shown(template, (pair.request for pair in pairs))
@@ -93,7 +99,14 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         )
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
-    card = _card(judge, pairs, pin, played, notes)
+    about = {
+        "name": judge.name,
+        "fingerprint": judge.checkpoint.fingerprint,
+        "method": judge.how.method,
+        "template_sha256": judge.how.template.sha256,
+        "notes": [*judge.notes, *notes],
+    }
+    card = _card(about, pairs, pin, played)
     kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
     key = _key(judge, pin, config)
     path = card_path(results, checkpoint, key)
@@ -197,8 +210,29 @@ def _pair_row(judged: JudgedPair) -> dict[str, Any]:
     }
 
 
+def _recorded_card(config: CardConfig, path: Path) -> Card:
+    """Make the card of a judge whose verdicts others recorded; it is kept beside the judges that were asked."""
+    pairs, games, pin = read_recorded_verdicts(path)
+    if config.limit is not None:
+        pairs, games = pairs[: config.limit], games[: config.limit]
+    name = config.judge
+    about: dict[str, Any] = {
+        "name": name,
+        "fingerprint": None,
+        "method": RECORDED,
+        "template_sha256": None,
+        "notes": [],
+    }
+    played = _Played(pairs=dict(enumerate(games)))
+    card = _card(about, pairs, pin, played) | {"orders": order_counts(_judged(pairs, played))}
+    slug = Checkpoint(f"{name}-{RECORDED}", None, pin["sha256"]).slug
+    target = config.results / "judges" / slug / "card.json"
+    write_json(target, {**card, "limit": config.limit, "made_with": environment()})
+    return Card(card, target)
+
+
 def _card(
-    judge: Judge, pairs: Sequence[LabelledPair], pin: Mapping[str, Any], played: _Played, notes: Sequence[str]
+    about: Mapping[str, Any], pairs: Sequence[LabelledPair], pin: Mapping[str, Any], played: _Played
 ) -> dict[str, Any]:
     judged = _judged(pairs, played)
     repeats = [
@@ -210,25 +244,19 @@ def _card(
     card: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "pairs",
-        "judge": {
-            "name": judge.name,
-            "fingerprint": judge.checkpoint.fingerprint,
-            "method": judge.how.method,
-            "template_sha256": judge.how.template.sha256,
-            "notes": [*judge.notes, *notes],
-        },
+        "judge": dict(about),
         "pairs": {**pin, "n": len(pairs)},
         "agreement": agreement(judged),
         "baselines": baseline_figures(judged),
         "position_bias": position_figures(judged),
         "length_bias": length_figures(judged),
-        "self_preference": self_preference_figures(judged, judge.name),
+        "self_preference": self_preference_figures(judged, about["name"]),
         "repeat_noise": repeat_figures([games for games, _ in repeats], [cluster for _, cluster in repeats]),
         "failures": failure_figures(every_game),
         "attacks": _attacks(played),
     }
     if card["self_preference"] is None:
-        card["self_preference_reason"] = f"no pair says that one of its outputs is by {judge.name}"
+        card["self_preference_reason"] = f"no pair says that one of its outputs is by {about['name']}"
     return card | {"conclusions": conclusions(card)}
 
 

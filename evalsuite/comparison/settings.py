@@ -128,7 +128,10 @@ class CardConfig(Config):
     command: ClassVar[str] = "judge-card"
 
     judge: str = pydantic.Field(json_schema_extra={"argument": "JUDGE", "path": True})
-    """Checkpoint folder, hub id org/name, demo or NAME@URL."""
+    """Checkpoint folder, hub id org/name, demo or NAME@URL; with --recorded the name of who judged."""
+    recorded: Path | None = None
+    """Measure by verdicts that others recorded in both orders, and ask nothing: LLMBar's result.json, or rows with
+    as_listed and swapped (1, 2, tie or null) beside a labelled pair."""
     pairs: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """Labelled pairs: mt_bench (the default), llmbar_natural, or a .json or .jsonl file with input, output_1, output_2
     and label 1 or 2."""
