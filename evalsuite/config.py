@@ -19,7 +19,7 @@ from evalsuite.fingerprint import file_sha256
 from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, ServeConfig
 from evalsuite.serving.device import asked_dtype
-from evalsuite.suites.options import SuiteOptions, flag_of
+from evalsuite.suites.options import SuiteOptions, changes_figures, flag_of
 from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
 from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
 
@@ -222,9 +222,14 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
     if config.as_published:
         settings["as_published"] = "true"
     for spec in config.suites:
-        given = _own_options(config.suite_options_of(spec))
+        options = config.suite_options_of(spec)
+        given, kinds = _own_options(options), _own_names(type(options))
         default = _own_options(config._options_of(spec, {}, as_published=config.as_published))
-        settings |= {flag: str(value).lower() for flag, value in given.items() if value != default[flag]}
+        settings |= {
+            flag: str(value).lower()
+            for flag, value in given.items()
+            if value != default[flag] and changes_figures(type(options).model_fields[kinds[flag]])
+        }
     return settings
 
 

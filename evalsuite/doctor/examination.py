@@ -56,9 +56,10 @@ def examine(config: RunConfig, models: Sequence[str], progress: Progress | None 
         progress.step(f"checking {model}")
         findings += _check_model(model, role, config, device)
     progress.step("checking the data")
-    findings += check_data({spec: config.suite_options_of(spec) for spec in config.suites})
+    options = {spec: config.suite_options_of(spec) for spec in config.suites}
+    findings += check_data(options)
     progress.step("checking the scorers")
-    findings += check_scorers(config.suites)
+    findings += check_scorers(options)
     progress.step("")
     return findings
 
@@ -79,7 +80,7 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
         findings += examine_model(use, config, device)
     if config.data == "full":
         progress.step("checking the scorers")
-        findings += check_scorers({spec.key: spec for use in uses for spec in use.suites}.values())
+        findings += check_scorers({spec: config.suite_options_of(spec) for use in uses for spec in use.suites})
         progress.step("")
     for finding in findings:
         if finding.level == "warning":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -60,14 +60,14 @@ def _data_findings(spec: SuiteSpec, options: SuiteOptions) -> list[Finding]:
     return [*findings, ok("data", spec.key, f"{len(pins)} pinned files or data sets present, checksums OK")]
 
 
-def check_scorers(specs: Iterable[SuiteSpec]) -> list[Finding]:
+def check_scorers(options: Mapping[SuiteSpec, SuiteOptions]) -> list[Finding]:
     """Try each suite's scorer on answers whose score is known; call it on the main thread (MATH's sets alarms)."""
-    return [_scorer_finding(spec) for spec in specs]
+    return [_scorer_finding(spec, own) for spec, own in options.items()]
 
 
-def _scorer_finding(spec: SuiteSpec) -> Finding:
+def _scorer_finding(spec: SuiteSpec, options: SuiteOptions) -> Finding:
     try:
-        message = spec.suite.self_check(spec.parts)
+        message = spec.suite.scorer_fault(options)
     except Exception as error:  # scorers are foreign code; whatever stops one is what this check looks for
         return _failure("scorer", spec, "its scorer fails", error)
     if message:

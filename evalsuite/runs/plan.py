@@ -33,7 +33,7 @@ from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.session import answer_identity, attached_server, served_as
 from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
-from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.options import SuiteOptions, changes_figures
 from evalsuite.suites.registry import SuiteSpec
 from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
 
@@ -287,7 +287,8 @@ def _suite_run(
 
 def _figure_options(suite: Suite, options: SuiteOptions) -> dict[str, Any]:
     """Return the options that change a suite's figures; lm-eval's metrics have no published arithmetic besides."""
-    return options.model_dump(mode="json", exclude={"as_published"} if suite.whole else None)
+    other = {name for name, info in type(options).model_fields.items() if not changes_figures(info)}
+    return options.model_dump(mode="json", exclude=other | ({"as_published"} if suite.whole else set()))
 
 
 def models_asked(plans: Sequence[ModelRun], config: RunConfig, judge: Checkpoint | None) -> list[ModelUse]:

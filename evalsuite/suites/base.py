@@ -309,6 +309,10 @@ class Suite(abc.ABC):
         """Try the scorer on answers whose score is known; return what is wrong, "" where nothing is."""
         return ""
 
+    def scorer_fault(self, options: Any) -> str:
+        """Return what :meth:`self_check` finds; a suite whose options decide which scorers there are overrides it."""
+        return self.self_check(options.parts)
+
     def checked_items(self, name: str, data: DataKind) -> CheckedItems:
         """Return what the contamination check compares under ``name``, one of ``checked_names``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 
@@ -31,6 +31,16 @@ class SuiteOptions(pydantic.BaseModel):
     """Use the benchmark's own arithmetic where ours differs."""
     annotator: str | None = pydantic.Field(default=None, exclude=True)
     """Of a recorded file with several annotators (judges): the one that is read."""
+
+
+NO_FIGURES: Any = {"figures": False}
+"""The ``json_schema_extra`` of an option that lets a suite run and changes no figure: it names no variant."""
+
+
+def changes_figures(info: pydantic.fields.FieldInfo) -> bool:
+    """Whether a field's value belongs to the question that figures answer."""
+    extra = info.json_schema_extra
+    return not isinstance(extra, Mapping) or extra.get("figures") is not False
 
 
 def flag_of(name: str, info: pydantic.fields.FieldInfo) -> str:

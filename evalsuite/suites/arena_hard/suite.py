@@ -77,6 +77,7 @@ class ArenaHard(Suite):
     judge_method = "arena_hard_two_games"
     judge_explains = True
     options_type = ArenaHardOptions
+    scoring_options = frozenset({"as_published", "arena_hard_verdict"})
     # An answer of 4,096 tokens; for the judge two of them and its own words.
     answer_context = 5_120
     judge_context = 16_384

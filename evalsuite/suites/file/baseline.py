@@ -36,7 +36,7 @@ def baseline_answers(
             f"the baseline {path.name} lacks {len(missing)} of {len(items)} prompts, the first is {missing[0]}"
         )
     sha256 = rows_sha256([{"id": item_id, "answer": answer} for item_id, answer in kept.items()])
-    return kept, {f"{benchmark.name}/baseline": Pin(sha256, "file")}, faults
+    return kept, {f"{benchmark.name}/baseline": Pin(sha256, "file", pinned=True)}, faults
 
 
 def _of_run(folder: Path, suite: str) -> dict[str, str]:

@@ -27,13 +27,13 @@ _SHOWN = 5
 
 
 def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
-    """Return the rows as they are, and their pin; raises DataError where they cannot be read."""
+    """Return the rows as they are, and their pin: no other content is expected. Raises DataError."""
     source = located(benchmark.prompts, benchmark.folder)
     path = Path(source).expanduser()
     if path.is_file():
         rows = _from_parquet(path) if path.suffix == ".parquet" else read_objects(path)
         rows = [{key: plain(value) for key, value in row.items()} for row in rows]
-        return rows, Pin(rows_sha256(rows), "file", pinned=False)
+        return rows, Pin(rows_sha256(rows), "file", pinned=True)
     found = _ON_HUB.fullmatch(benchmark.prompts)
     if found is None:
         raise DataError(f"no prompts {source}; give a .jsonl, .json or .parquet file, or org/name[:config][@split]")
@@ -44,7 +44,7 @@ def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
     )
     rows, where = assets.records(_by_prompt(asset, benchmark.fields))
     kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    return kept, Pin(where.sha256, where.source, pinned=False)
+    return kept, Pin(where.sha256, where.source, pinned=True)
 
 
 def _by_prompt(asset: Asset, fields: Fields) -> Asset:

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pydantic
+
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict, replaced
@@ -35,7 +37,7 @@ from evalsuite.suites.file.scoring import (
 )
 from evalsuite.suites.file.templates import rating_template
 from evalsuite.suites.judging import reason_then_choose, verdict_of
-from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.options import NO_FIGURES, SuiteOptions
 from evalsuite.suites.types import Item, Loaded, Recorded, Scores
 from judges.arena import own_game_messages
 from judges.rubric import lead_in, parse_rubric_rating, rating_messages
@@ -47,7 +49,7 @@ METHOD_NAMES: Mapping[str, str] = {"rating": "rubric_rating", "pairwise": "two_g
 class FileOptions(SuiteOptions):
     """Options of a benchmark in a file."""
 
-    trust_suite_code: bool = False
+    trust_suite_code: bool = pydantic.Field(default=False, json_schema_extra=NO_FIGURES)
     """Run the scoring function that a benchmark's YAML file names: it is code of the file's author."""
 
 
@@ -100,7 +102,7 @@ class FileSuite(Suite):
         if problems + faults:
             raise DataError(f"{benchmark.prompts}: {shown_problems([*problems, *faults])}")
         self._items, self._baseline = {item["id"]: item for item in items}, baseline
-        pins = {f"{self.name}/file": Pin(self.sha256, "file"), f"{self.name}/prompts": pin} | baseline_pin
+        pins = {f"{self.name}/file": Pin(self.sha256, "file", pinned=True), f"{self.name}/prompts": pin} | baseline_pin
         return Loaded([Item(item["id"], item) for item in items[: options.limit]], pins, baseline)
 
     def row(self, item: Item, loaded: Loaded) -> Row:

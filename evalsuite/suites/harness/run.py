@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import threading
 import time
@@ -15,6 +16,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
@@ -43,7 +45,8 @@ class HarnessLoaded:
     """lm-eval tasks that are ready to run.
 
     ``parts`` maps a part's name to its leaf tasks; ``tasks`` and ``groups`` are lm-eval's
-    objects by name. ``data_pins`` and ``missing`` are as in ``base.Loaded``.
+    objects by name. ``data_pins`` and ``missing`` are as in ``base.Loaded``. ``run_unsafe_code`` says that tasks
+    may run what the model wrote.
     """
 
     parts: Mapping[str, tuple[str, ...]]
@@ -51,6 +54,7 @@ class HarnessLoaded:
     groups: Mapping[str, Any]
     data_pins: Pins = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    run_unsafe_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +76,31 @@ class HarnessResult:
     late: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoaded:
+def load_tasks(
+    names: Sequence[str], include: Path | None = None, *, defaults: bool | None = None, run_unsafe_code: bool = False
+) -> HarnessLoaded:
     """Load tasks, groups or tags of lm-eval by name, each a part of its own.
 
-    With ``include``, only the tasks of that folder are known. Raises UsageError for a name
-    that lm-eval does not know, and whatever ``datasets`` raises when the data are not available.
+    With ``include``, only the tasks of that folder are known, unless ``defaults`` keeps lm-eval's own beside them.
+    Raises UsageError for a name that lm-eval does not know and for a task that runs what a model wrote without
+    ``run_unsafe_code``, and whatever ``datasets`` raises when the data are not available.
     """
     from lm_eval.tasks import TaskManager
 
-    with quiet_harness():
-        manager = TaskManager(include_path=include and str(include), include_defaults=include is None)
+    with quiet_harness(), code_eval_allowed(run_unsafe_code):
+        with_defaults = include is None if defaults is None else defaults
+        manager = TaskManager(include_path=include and str(include), include_defaults=with_defaults)
         parts: dict[str, tuple[str, ...]] = {}
         tasks: dict[str, Any] = {}
         groups: dict[str, Any] = {}
         for name in names:
             if name not in manager.all_tasks:
                 raise UsageError(unknown("lm-eval task", name, manager.all_tasks))
+            if not run_unsafe_code and (unsafe := unsafe_tasks(manager, name)):
+                raise UsageError(
+                    f"{unsafe[0]} runs code that the model wrote on this machine, without isolation; "
+                    "pass --confirm-run-unsafe-code in a container that may be lost"
+                )
             with lm_eval_seeds():
                 loaded = manager.load([name])
             tasks |= loaded["tasks"]
@@ -96,7 +109,29 @@ def load_tasks(names: Sequence[str], include: Path | None = None) -> HarnessLoad
     for task in tasks.values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
-    return HarnessLoaded(parts, tasks, groups)
+    return HarnessLoaded(parts, tasks, groups, run_unsafe_code=run_unsafe_code)
+
+
+def unsafe_tasks(manager: Any, name: str, seen: frozenset[str] = frozenset()) -> list[str]:
+    """Return those of a task, group or tag that run code which the model wrote; no code of a task is imported."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    entry = manager.task_index.get(name)
+    if entry is None or entry.yaml_path is None or name in seen:
+        return []
+    config = load_yaml(entry.yaml_path, resolve_func=False)
+    members = config.get("task") if isinstance(config.get("task"), list) else []
+    members = [one.get("task") or one.get("group") if isinstance(one, Mapping) else one for one in members]
+    members += [other for other, one in manager.task_index.items() if name in one.tags]
+    own = [name] if config.get("unsafe_code") else []
+    return own + [task for one in members for task in unsafe_tasks(manager, str(one), seen | {name})]
+
+
+@contextmanager
+def code_eval_allowed(allowed: bool) -> Iterator[None]:
+    """Let the metric code_eval run inside, which asks for this variable besides lm-eval's own confirmation."""
+    with mock.patch.dict(os.environ, {"HF_ALLOW_CODE_EVAL": "1"} if allowed else {}):
+        yield
 
 
 def run_tasks(
@@ -141,6 +176,7 @@ def run_tasks(
             lm_eval_seeds(),
             unscored_left_out(tasks, lm.unscored),
             repeatable(tasks) as late,
+            code_eval_allowed(loaded.run_unsafe_code),
         ):
             evaluated = evaluate(
                 lm=lm,
@@ -149,6 +185,7 @@ def run_tasks(
                 bootstrap_iters=_BOOTSTRAP_ITERS,
                 apply_chat_template=chat,
                 fewshot_as_multiturn=turns,
+                confirm_run_unsafe_code=loaded.run_unsafe_code,
             )
     except EvalsuiteError:
         raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +13,10 @@ from typing import Any, ClassVar
 import msgspec
 import pydantic
 
+from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line, unknown
 from evalsuite.files import write_json
+from evalsuite.fingerprint import file_sha256
 from evalsuite.records.rows import Header, Row, replaced
 from evalsuite.serving.continuations import TokenServer
 from evalsuite.suites.base import Suite
@@ -41,7 +45,7 @@ from evalsuite.suites.harness.scores import (
     with_certainty,
     within,
 )
-from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.options import NO_FIGURES, SuiteOptions
 from evalsuite.suites.types import OnProgress, Pins, Recorded, Scores, WholeRun
 
 _CONTEXT_FIELDS = ("narrative", "passage", "context", "article", "story")
@@ -206,28 +210,58 @@ class LmEvalSuite(Suite):
         return task in header.document["results"]
 
 
+class LmEvalTasksOptions(LmEvalOptions):
+    """What tasks that are named one by one may be asked with."""
+
+    include_path: Path | None = pydantic.Field(default=None, json_schema_extra={**NO_FIGURES, "path": True})
+    """Folder with lm-eval task YAMLs of your own for lm_eval:TASK, beside lm-eval's."""
+    confirm_run_unsafe_code: bool = pydantic.Field(default=False, json_schema_extra=NO_FIGURES)
+    """Run lm-eval tasks that execute what the model wrote (HumanEval, MBPP) on this machine, without isolation."""
+
+    @pydantic.field_validator("include_path")
+    @classmethod
+    def _check_folder(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.expanduser().is_dir():
+            raise ValueError(f"{folder} is not a folder; give one with lm-eval's task YAMLs")
+        return folder and folder.expanduser()
+
+
 class LmEvalTasks(LmEvalSuite):
     """Any tasks of lm-eval, by name: ``lm_eval:TASK[,TASK]``."""
 
     name = "lm_eval"
     title = "lm-eval tasks"
     order = 60
+    options_type = LmEvalTasksOptions
 
     def check_parts(self, parts: Sequence[str]) -> None:
         """Raise UsageError where no task is named; whether lm-eval knows it is seen when it is loaded."""
         if not parts:
             raise UsageError("lm_eval needs tasks: --suite lm_eval:TASK[,TASK]")
 
-    def data_pins(self, options: SuiteOptions) -> Pins:  # noqa: ARG002
-        return {}
+    def data_pins(self, options: LmEvalTasksOptions) -> Pins:
+        """Return the hash of the user's own task files: lm-eval pins no data."""
+        if options.include_path is None:
+            return {}
+        kept = {".yaml", ".yml", ".py", ".json", ".jsonl", ".csv", ".txt"}
+        files = sorted(path for path in options.include_path.rglob("*") if path.is_file() and _is_task_file(path, kept))
+        content = [f"{path.relative_to(options.include_path).as_posix()} {file_sha256(path)}" for path in files]
+        sha256 = hashlib.sha256("\n".join(content).encode()).hexdigest()
+        return {f"{self.name}/include_path": Pin(sha256, "file", pinned=True)}
 
-    def load(self, options: SuiteOptions) -> HarnessLoaded:
-        """Load the named tasks, groups or tags; raises UsageError for an unknown one, DataError without its data."""
+    def load(self, options: LmEvalTasksOptions) -> HarnessLoaded:
+        """Load the named tasks, groups or tags.
+
+        Raises UsageError for an unknown one and for one that runs code of the model without being allowed to, DataError
+        without its data.
+        """
         from evalsuite.assets import pinned_datasets
 
+        unsafe = options.confirm_run_unsafe_code
         try:
             with pinned_datasets():
-                return load_tasks(options.parts)
+                loaded = load_tasks(options.parts, options.include_path, defaults=True, run_unsafe_code=unsafe)
+            return replace(loaded, data_pins=self.data_pins(options))
         except EvalsuiteError:
             raise
         except Exception as error:  # a task is foreign code, and so is what loads its data
@@ -299,12 +333,17 @@ class LmEvalTasks(LmEvalSuite):
     def report_part(self, key: str, part: str) -> ReportPart:
         return ReportPart(part, f"{key}/{part}")
 
-    def self_check(self, parts: Sequence[str]) -> str:
+    def scorer_fault(self, options: LmEvalTasksOptions) -> str:
+        """Say which tasks lm-eval does not know, neither its own nor those of ``include_path``."""
         import lm_eval.tasks
 
         with quiet_harness():
-            known = lm_eval.tasks.TaskManager().all_tasks
-        return "; ".join(unknown("lm-eval task", part, known) for part in parts if part not in known)
+            known = lm_eval.tasks.TaskManager(include_path=options.include_path and str(options.include_path)).all_tasks
+        return "; ".join(unknown("lm-eval task", part, known) for part in options.parts if part not in known)
+
+
+def _is_task_file(path: Path, kept: Collection[str]) -> bool:
+    return path.suffix in kept and "__pycache__" not in path.parts
 
 
 def _template_settings(document: Mapping[str, Any]) -> dict[str, Any]:

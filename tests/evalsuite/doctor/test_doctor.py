@@ -195,13 +195,13 @@ class Toy(Suite):
 
 @pytest.mark.parametrize("name", ["mt_bench", "alpaca_eval", "mixeval"])
 def test_the_own_scorers_work(name):
-    assert [finding.level for finding in check_scorers([SuiteSpec(name=name)])] == ["ok"]
+    assert [finding.level for finding in check_scorers({SuiteSpec(name=name): SuiteOptions()})] == ["ok"]
 
 
 def test_a_scorer_that_is_wrong_or_broken_is_a_fault(monkeypatch):
     monkeypatch.setattr(type(suites()["mixeval"]), "self_check", lambda *_: "0.1 for a sample worth 0.8")
     monkeypatch.setattr(type(suites()["mt_bench"]), "self_check", lambda *_: 1 / 0)
-    broken, wrong = check_scorers([SuiteSpec(name="mt_bench"), SuiteSpec(name="mixeval")])
+    broken, wrong = check_scorers({SuiteSpec(name=name): SuiteOptions() for name in ("mt_bench", "mixeval")})
     assert (broken.level, wrong.level) == ("fault", "fault")
     assert "ZeroDivisionError: division by zero" in broken.message
     assert "0.1 for a sample worth 0.8" in wrong.message
@@ -218,7 +218,7 @@ def test_a_fault_in_a_suite_of_another_package_names_the_package(monkeypatch):
 
     spec = with_suite(monkeypatch, Broken())
     (data,) = check_data({spec: SuiteOptions()})
-    (scorer,) = check_scorers([spec])
+    (scorer,) = check_scorers({spec: SuiteOptions()})
     assert (data.level, scorer.level) == ("fault", "fault")
     assert data.sentence == (
         "toy: its data cannot be loaded (ValueError: items.json is empty); fix or update the package tests, or leave "

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evalsuite.config import read_config, variant_settings
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Header
 from evalsuite.suites.harness.run import load_tasks
-from evalsuite.suites.harness.suite import LmEvalOptions, LmEvalTasks
+from evalsuite.suites.harness.suite import LmEvalOptions, LmEvalTasks, LmEvalTasksOptions
 from evalsuite.suites.openllm import suite as openllm
-from evalsuite.suites.registry import parse_suite
+from evalsuite.suites.registry import options_of, parse_suite
 from evalsuite.suites.types import WholeRun
 from tests.evalsuite.toy_lm import ToyServer, loop_in_a_thread
 
@@ -154,4 +156,92 @@ def test_a_group_brings_its_tasks(tmp_path: Path, run: WholeRun) -> None:
 
 def test_an_unknown_task_is_named_by_the_self_check() -> None:
     wrong = "unknown lm-eval task 'hellaswagg'; did you mean 'hellaswag'?"
-    assert SUITE.self_check(("hellaswag", "hellaswagg")) == wrong
+    assert SUITE.scorer_fault(LmEvalTasksOptions(parts=("hellaswag", "hellaswagg"))) == wrong
+
+
+# ---------------------------------------------------------------- tasks of one's own
+
+
+def write_task(folder: Path, name: str = "own_sums", **keys: Any) -> Path:
+    """Write a task that reads its documents from a file beside it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sums.json").write_text(json.dumps([{"q": "2+2=", "a": "4"}, {"q": "3+3=", "a": "6"}]))
+    task = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "sums.json")}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{q}}",
+        "doc_to_target": "{{a}}",
+        "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8},
+        "metric_list": [{"metric": "exact_match"}],
+        **keys,
+    }
+    (folder / f"{name}.yaml").write_text(json.dumps(task))
+    return folder
+
+
+def test_own_tasks_stand_beside_lm_evals(tmp_path):
+    options = LmEvalTasksOptions(parts=("own_sums",), include_path=write_task(tmp_path / "tasks"), limit=2)
+    assert SUITE.scorer_fault(options) == ""
+    loaded = SUITE.load(options)
+    with loop_in_a_thread() as loop:
+        run = SUITE.run_whole(loaded, ToyServer(), loop, options)
+    assert [row.part for row in run.rows] == ["own_sums", "own_sums"]
+    assert "exact_match,none" in SUITE.score(header_of(run.document), run.rows)["tasks"]["own_sums"]
+    both = options.model_copy(update={"parts": ("own_sum", "hellaswag")})
+    assert SUITE.scorer_fault(both) == "unknown lm-eval task 'own_sum'; did you mean 'own_sums'?"
+
+
+def test_an_edited_task_is_another_task_and_its_place_is_none(tmp_path):
+    folder = write_task(tmp_path / "tasks")
+    options = LmEvalTasksOptions(parts=("own_sums",), include_path=folder)
+    pins = SUITE.data_pins(options)
+    folder.rename(tmp_path / "moved")
+    moved = options.model_copy(update={"include_path": tmp_path / "moved"})
+    assert SUITE.data_pins(moved) == pins
+    (tmp_path / "moved" / "own_sums.yaml").write_text("task: own_sums\n")
+    assert SUITE.data_pins(moved) != pins
+    assert SUITE.data_pins(LmEvalTasksOptions(parts=("hellaswag",))) == {}
+
+
+def test_a_folder_that_is_none_is_named():
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
+        options_of(SUITE, {"parts": ("x",)}, {"include_path": "nowhere"}, has_judge=False)
+
+
+def test_tasks_that_run_the_models_code_need_a_confirmation(tmp_path, monkeypatch):
+    """The task's own code is not even imported without it, also through a group."""
+    folder = write_task(tmp_path / "tasks", "risky", unsafe_code=True, process_results="!function utils.score")
+    text = (folder / "risky.yaml").read_text().replace('"!function utils.score"', "!function utils.score")
+    (folder / "risky.yaml").write_text(text)
+    code = "import os, pathlib\npathlib.Path(__file__).with_name('imported').touch()\n"
+    code += "def score(doc, results):\n    return {'exact_match': float(os.environ['HF_ALLOW_CODE_EVAL'])}\n"
+    (folder / "utils.py").write_text(code)
+    (folder / "group.yaml").write_text("group: risky_group\ntask: [risky]\n")
+    monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
+    for part in ("risky", "risky_group"):
+        options = LmEvalTasksOptions(parts=(part,), include_path=folder, limit=1)
+        with pytest.raises(UsageError, match=r"risky runs code that the model wrote .*--confirm-run-unsafe-code"):
+            SUITE.load(options)
+    assert not (folder / "imported").exists()
+    allowed = options.model_copy(update={"confirm_run_unsafe_code": True})
+    loaded = SUITE.load(allowed)
+    with loop_in_a_thread() as loop:
+        run = SUITE.run_whole(loaded, ToyServer(), loop, allowed)
+    assert [row.marks["exact_match"] for row in run.rows] == [(1.0,)]
+    assert "HF_ALLOW_CODE_EVAL" not in os.environ
+
+
+@pytest.mark.parametrize("task", ["humaneval", "mbpp", "humaneval_instruct"])
+def test_lm_evals_own_code_tasks_are_known_as_unsafe(task):
+    with pytest.raises(UsageError, match="--confirm-run-unsafe-code"):
+        SUITE.load(LmEvalTasksOptions(parts=(task,)))
+
+
+def test_what_lets_a_suite_run_names_no_variant(tmp_path):
+    folder = write_task(tmp_path / "tasks")
+    own = {"include_path": str(folder), "confirm_run_unsafe_code": True, "trust_suite_code": True}
+    config = read_config({"models": ["m@http://localhost:1/v1"], "suites": ["lm_eval:own_sums"], **own})
+    assert variant_settings(config) == {}
