@@ -27,7 +27,7 @@ from evalsuite.commands.run import run
 from evalsuite.commands.score import score
 from evalsuite.commands.sft import sft
 from evalsuite.commands.study import study
-from evalsuite.commands.suites import suite_app
+from evalsuite.commands.suites import list_suites, suite_app
 from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
 from evalsuite.suites.registry import default_suites
 
@@ -54,6 +54,7 @@ app.command()(with_config_file(mix))
 app.command()(with_config_file(sft))
 app.command()(with_config_file(study))
 app.command()(with_config_file(paper))
+app.command("suites")(list_suites)
 app.add_typer(data_app, name="data")
 app.add_typer(suite_app, name="suite")
 app.add_typer(analyze_app, name="analyze")

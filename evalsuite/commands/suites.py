@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors
 from evalsuite.commands.options import with_config_file
 from evalsuite.exits import UNUSABLE
+
+if TYPE_CHECKING:
+    from evalsuite.suites.base import Suite
+    from evalsuite.suites.harness.groups import GroupFacts, TaskFacts
 
 suite_app = typer.Typer(no_args_is_help=True, help="Benchmarks of your own in a YAML file.")
 
@@ -44,3 +50,70 @@ def suite_check(
                 console.print(f"  {name.replace('_', ' '):<18} {count:>9,}", highlight=False)
     if any(one.faults for one in checked):
         raise typer.Exit(UNUSABLE)
+
+
+@with_config_file
+def list_suites(as_json: JsonOption = False) -> None:
+    """List the installed suites, and groups of lm-eval's tasks that fit chat models, with what they need."""
+    from evalsuite.suites.harness.groups import task_groups
+    from evalsuite.suites.registry import suites
+
+    with reporting_errors():
+        groups = task_groups()
+    if as_json:
+        print_json(
+            {"suites": [_suite_facts(suite) for suite in suites().values()], "groups": list(map(_group, groups))}
+        )
+    else:
+        _print_suites(list(map(_suite_facts, suites().values())), groups)
+
+
+def _suite_facts(suite: Suite) -> dict[str, Any]:
+    return {
+        "name": suite.name,
+        "title": suite.title,
+        "parts": list(suite.parts),
+        "default": suite.in_default,
+        "judge": suite.judge_method or None,
+        "assets": sorted(suite.assets),
+    }
+
+
+def _group(group: GroupFacts) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "options": list(group.options),
+        "reported": group.reported or None,
+        "tasks": [asdict(task) for task in group.tasks],
+    }
+
+
+def _print_suites(facts: Sequence[Mapping[str, Any]], groups: Sequence[GroupFacts]) -> None:
+    from rich.table import Table
+
+    from evalsuite.terminal import Console
+
+    console = Console()
+    table = Table("suite", "title", "parts", "judge", box=None, pad_edge=False)
+    for one in facts:
+        parts = ", ".join(one["parts"][:6])
+        table.add_row(one["name"] + (" *" if one["default"] else ""), one["title"], parts, one["judge"] or "–")
+    console.print(table)
+    console.print("* runs without --suite. A YAML file of your own is a suite too: --suite FILE.yaml", highlight=False)
+    for group in groups:
+        console.print(f"\n{group.name}: evalsuite run MODEL {' '.join(group.options)}", highlight=False)
+        for task in group.tasks:
+            console.print(f"  {task.name}: {_task_text(task)}", highlight=False)
+        if group.reported:
+            console.print(f"  {group.reported}", highlight=False)
+
+
+def _task_text(task: TaskFacts) -> str:
+    if task.absent:
+        return "the installed lm-eval does not have it"
+    texts = [f"data {', '.join(task.datasets)}{' (gated)' if task.gated else ''}", f"{task.fewshot}-shot"]
+    texts.append(f"lm-eval's own bound {task.answer_tokens:,} tokens")
+    texts += [f"ends at {', '.join(map(repr, task.stops))}"] if task.stops else []
+    texts += [f"filters {', '.join(task.filters)}"] if task.filters else []
+    texts += ["executes the model's code"] if task.unsafe_code else []
+    return "; ".join(texts)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lm_eval.tasks
 import pytest
 
 from evalsuite.config import read_config, variant_settings
@@ -182,10 +183,12 @@ def write_task(folder: Path, name: str = "own_sums", **keys: Any) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_own_tasks_stand_beside_lm_evals(tmp_path):
+    """Slow, as lm-eval reads all of its YAMLs."""
     options = LmEvalTasksOptions(parts=("own_sums",), include_path=write_task(tmp_path / "tasks"), limit=2)
-    assert SUITE.scorer_fault(options) == ""
     loaded = SUITE.load(options)
+    assert loaded.data_pins == SUITE.data_pins(options)
     with loop_in_a_thread() as loop:
         run = SUITE.run_whole(loaded, ToyServer(), loop, options)
     assert [row.part for row in run.rows] == ["own_sums", "own_sums"]
@@ -222,22 +225,21 @@ def test_tasks_that_run_the_models_code_need_a_confirmation(tmp_path, monkeypatc
     (folder / "group.yaml").write_text("group: risky_group\ntask: [risky]\n")
     monkeypatch.delenv("HF_ALLOW_CODE_EVAL", raising=False)
     for part in ("risky", "risky_group"):
-        options = LmEvalTasksOptions(parts=(part,), include_path=folder, limit=1)
         with pytest.raises(UsageError, match=r"risky runs code that the model wrote .*--confirm-run-unsafe-code"):
-            SUITE.load(options)
+            load_tasks([part], folder)
     assert not (folder / "imported").exists()
-    allowed = options.model_copy(update={"confirm_run_unsafe_code": True})
-    loaded = SUITE.load(allowed)
+    loaded = load_tasks(["risky"], folder, run_unsafe_code=True)
     with loop_in_a_thread() as loop:
-        run = SUITE.run_whole(loaded, ToyServer(), loop, allowed)
+        run = SUITE.run_whole(loaded, ToyServer(), loop, LmEvalOptions(limit=1))
     assert [row.marks["exact_match"] for row in run.rows] == [(1.0,)]
     assert "HF_ALLOW_CODE_EVAL" not in os.environ
 
 
 @pytest.mark.parametrize("task", ["humaneval", "mbpp", "humaneval_instruct"])
 def test_lm_evals_own_code_tasks_are_known_as_unsafe(task):
+    folder = Path(lm_eval.tasks.__file__).parent / task.removesuffix("_instruct")
     with pytest.raises(UsageError, match="--confirm-run-unsafe-code"):
-        SUITE.load(LmEvalTasksOptions(parts=(task,)))
+        load_tasks([task], folder)
 
 
 def test_what_lets_a_suite_run_names_no_variant(tmp_path):
