@@ -25,6 +25,7 @@ REASONS: dict[str, str] = {
     "no_rating": "the judge gave no rating",
     "rating_out_of_range": "the judge's rating is outside the scale",
     "no_verdict": "the judge gave no verdict",
+    "no_quorum": "no more than half of the panel's judges gave a verdict",
     "low_label_mass": "the judge gave the labels almost no probability",
     "no_option": "no option could be extracted from the answer",
     "no_judge": "no judge was given",

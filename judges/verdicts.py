@@ -230,38 +230,3 @@ def swap_pair(verdict: PairVerdict) -> PairVerdict:
     """Return the verdict with a and b exchanged."""
     mirrored: Mapping[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
     return replace(verdict, winner=mirrored[verdict.winner], preference_a=1.0 - verdict.preference_a)
-
-
-def panel_majority(verdicts: Sequence[PairVerdict | Unscored]) -> PairVerdict | Unscored:
-    """Return the majority verdict of a panel of judges; a tie if no side has more than half of the votes.
-
-    Judges without a verdict do not vote; if none has one, the first judge's reason is returned.
-    ``preference_a`` is the mean of the votes (a tie counts one half), and ``position_flip`` that of
-    more than half of the verdicts. Raises ValueError for an empty panel.
-    """
-    votes = _votes(verdicts)
-    if isinstance(votes, Unscored):
-        return votes
-    n = len(votes)
-    wins = {side: sum(vote.winner == side for vote in votes) for side in ("a", "b")}
-    winner: Winner = "a" if 2 * wins["a"] > n else "b" if 2 * wins["b"] > n else "tie"
-    preference = sum({"a": 1.0, "b": 0.0, "tie": 0.5}[vote.winner] for vote in votes) / n
-    return PairVerdict(winner, preference, 2 * sum(v.position_flip for v in votes) > n, all(v.identical for v in votes))
-
-
-def panel_mean(verdicts: Sequence[PairVerdict | Unscored], *, margin: float = 0.0) -> PairVerdict | Unscored:
-    """Return the verdict of the mean preference; flips and missing verdicts as in :func:`panel_majority`."""
-    check_margin(margin)
-    votes = _votes(verdicts)
-    if isinstance(votes, Unscored):
-        return votes
-    mean = sum(vote.preference_a for vote in votes) / len(votes)
-    flips = 2 * sum(vote.position_flip for vote in votes) > len(votes)
-    return PairVerdict(winner_of(mean, margin=margin), mean, flips, all(vote.identical for vote in votes))
-
-
-def _votes(verdicts: Sequence[PairVerdict | Unscored]) -> list[PairVerdict] | Unscored:
-    if not verdicts:
-        raise ValueError("no verdicts; expected one per judge")
-    votes = [verdict for verdict in verdicts if isinstance(verdict, PairVerdict)]
-    return votes or next(verdict for verdict in verdicts if isinstance(verdict, Unscored))
