@@ -73,9 +73,7 @@ def krippendorff_alpha(games: Sequence[Votes]) -> float | None:
     return 1 - observed / (_unlike(totals) / (n * (n - 1)))
 
 
-def judges_agreement(
-    one: Votes, other: Votes, clusters: Sequence[Hashable] | None = None
-) -> Agreement:
+def judges_agreement(one: Votes, other: Votes, clusters: Sequence[Hashable] | None = None) -> Agreement:
     """Return how far two judges agree on the same games, each with a verdict of both; the interval is by cluster."""
     names = range(len(one)) if clusters is None else clusters
     both = [
@@ -120,8 +118,6 @@ def own_preference(
     if not differences:
         return None, None
     return sum(differences) / len(differences), mean_ci(differences, kept)
-
-
 
 
 def _unlike(counts: Counter[Winner]) -> int:

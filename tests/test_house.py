@@ -34,6 +34,7 @@ FLOORS = (
     "assets",
     "checkpoint",
     "documents",
+    "comparison_documents",
     "records",
     "serving",
     "suites",

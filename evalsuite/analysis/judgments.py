@@ -10,7 +10,7 @@ from pathlib import Path
 
 from evalsuite.analysis.answers import find_path, hashes_of, split_name
 from evalsuite.comparison.answer_rows import authors_of, peer_file, read_rows
-from evalsuite.documents import read_verdict_rows
+from evalsuite.comparison_documents import read_verdict_rows
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256

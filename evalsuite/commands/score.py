@@ -53,7 +53,7 @@ def score(
             print_json(scores)
         elif suite == PREFERENCES:
             from evalsuite.comparison.tables import print_preferences
-            from evalsuite.documents import Preferences
+            from evalsuite.comparison_documents import Preferences
 
             print_preferences(Console(), Preferences.model_validate(scores))
         else:

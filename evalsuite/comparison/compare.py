@@ -31,8 +31,9 @@ from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import CompareConfig
+from evalsuite.comparison_documents import ComparisonJudge, ComparisonManifest, Preferences, PromptsEntry
 from evalsuite.config import flat_values, resolved_yaml
-from evalsuite.documents import SCHEMA, ComparisonJudge, ComparisonManifest, Preferences, PromptsEntry
+from evalsuite.documents import SCHEMA
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json, write_text
 from evalsuite.progress import NoProgress, Progress

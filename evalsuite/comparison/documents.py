@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,32 @@ from evalsuite.comparison.figures import Games, Pair, Verdicted, pairs_csv, pref
 from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.judging import Judge
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
-from evalsuite.documents import (
-    SCHEMA,
+from evalsuite.comparison_documents import (
     ComparisonJudge,
     ComparisonManifest,
     GameRow,
+    JudgesAgreement,
     MemberFigures,
+    PanelAgreement,
     PreferenceFigures,
     Preferences,
     UnscoredEntry,
     VerdictRow,
 )
+from evalsuite.documents import SCHEMA
 from evalsuite.files import write_json, write_jsonl, write_text
+from judges.panel import (
+    Votes,
+    disagrees,
+    judges_agreement,
+    krippendorff_alpha,
+    own_preference,
+    panel_majority,
+    panel_mean,
+)
 from judges.preference import Verdicts
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, panel_majority, panel_mean
+from judges.verdicts import Game, PairVerdict
 
 _SEPARATOR = "\n\n"
 """Between the turns of a conversation where they are shown as one text."""
@@ -88,9 +100,11 @@ def comparison_document(
             MemberFigures(
                 judge=member,
                 **figures({pair: [one.verdict for one in rows] for pair, rows in by_pair.items()}, [by_pair]),
+                **_own(number, judged, candidates, votes, prompts.groups),
             )
-            for member, by_pair in zip(judges, each, strict=True)
+            for number, (member, by_pair) in enumerate(zip(judges, each, strict=True))
         )
+        panel["panel_agreement"] = _agreement(judges, votes, prompts.groups)
     own = [f"the judge {member.name} is one of the models that it judges" for member in judges if member.is_candidate]
     return Preferences(
         schema=SCHEMA,
@@ -102,6 +116,44 @@ def comparison_document(
         notes=(*notes, *own),
         **panel,
     )
+
+
+def _own(
+    number: int,
+    judged: Sequence[tuple[Judge, Judged]],
+    candidates: Sequence[Candidate],
+    votes: Mapping[Pair, Sequence[Votes]],
+    groups: Sequence[str],
+) -> dict[str, Any]:
+    """Return how much a judge favours its own answers against the other judges; {} where it is no candidate."""
+    fingerprint = judged[number][0].checkpoint.fingerprint
+    own = next((candidate.name for candidate in candidates if candidate.fingerprint == fingerprint), None)
+    if own is None:
+        return {}
+    difference, interval = own_preference(own, number, votes, groups)
+    return {"own_preference": difference, "own_preference_ci95": interval}
+
+
+def _agreement(
+    judges: Sequence[ComparisonJudge], votes: Mapping[Pair, Sequence[Votes]], groups: Sequence[str]
+) -> PanelAgreement:
+    games = [row for rows in votes.values() for row in rows]
+    clusters = [group for rows in votes.values() for group, _ in zip(groups, rows, strict=True)]
+    pairs = []
+    for i, j in combinations(range(len(judges)), 2):
+        found = judges_agreement([row[i] for row in games], [row[j] for row in games], clusters)
+        pairs.append(
+            JudgesAgreement(
+                a=judges[i].name,
+                b=judges[j].name,
+                n=found.n,
+                share=found.share,
+                kappa=found.kappa,
+                kappa_ci95=found.interval,
+            )
+        )
+    alpha = krippendorff_alpha(games)
+    return PanelAgreement(alpha=alpha, disputed=sum(map(disagrees, games)), n_games=len(games), pairs=tuple(pairs))
 
 
 def _games(records: Sequence[Sequence[PairRecord]]) -> list[Games]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evalsuite.documents import (
+from evalsuite.comparison_documents import (
     Cycle,
     Flip,
     Interval,

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from evalsuite.comparison.figures import Verdicted, preference_figures
-from evalsuite.documents import Preferences
+from evalsuite.comparison_documents import Preferences
 from evalsuite.errors import DataError
 from evalsuite.files import read_text
 from evalsuite.validation import read_mapping

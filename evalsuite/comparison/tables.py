@@ -8,7 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from evalsuite.documents import ComparisonJudge, PairFigures, PreferenceFigures, PreferenceMatrix, Preferences
+from evalsuite.comparison_documents import (
+    ComparisonJudge,
+    PairFigures,
+    PreferenceFigures,
+    PreferenceMatrix,
+    Preferences,
+)
 from evalsuite.terminal import Console
 from judges.preference import judging_notes
 
@@ -32,6 +38,8 @@ def print_preferences(console: Console, document: Preferences) -> None:
         _print_pairs(console, member.pairs, f"{member.judge.name} alone ({member.judge.method})")
     if document.panel_mean is not None:
         _print_pairs(console, document.panel_mean.pairs, "mean of the panel")
+    if document.panel_agreement is not None:
+        _print_panel(console, document)
     alone = [(judge, document.judging)] if judge and not document.judges else []
     for each, judging in [*alone, *((member.judge, member.judging) for member in document.judges)]:
         for note in judging_notes(judging.model_dump()) if judging else ():
@@ -144,26 +152,14 @@ def print_factors(console: Console, document: Mapping[str, Any]) -> None:
 
 
 def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> None:
-    headings = (
-        "model",
-        "over",
-        "preferred",
-        "95 %",
-        "ties",
-        "unscored",
-        "flips",
-        "half ties",
-        "first place",
-        "p (Holm)",
+    table = _table(
+        escape(title), "model", "over", "preferred", "95 %", "ties", "flips", "unscored", "p (Holm)", left="over"
     )
-    table = _table(escape(title), *headings, left="over")
     for pair in pairs:
         common = (
             str(pair.ties),
-            str(pair.unscored),
             _DASH if pair.position_flips is None else str(pair.position_flips),
-            _DASH if pair.half_ties is None else str(pair.half_ties),
-            _percent(pair.position_bias.first_rate) if pair.position_bias else _DASH,
+            str(pair.unscored),
             _DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
         )
         a, b = escape(pair.a), escape(pair.b)
@@ -171,11 +167,44 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
         table.add_row(b, a, _percent(pair.rate_b), _ci(pair.ci95_b), end_section=True)
     console.print(table)
     for pair in pairs:
+        if pair.half_ties:
+            named = f"{escape(pair.a)} and {escape(pair.b)}"
+            console.print(
+                f"{named}: {pair.half_ties} ties are a tie in one order and a win in the other", highlight=False
+            )
+        if pair.position_bias is not None and pair.position_bias.ci95 is not None:
+            low, high = pair.position_bias.ci95
+            if low > 0.5 or high < 0.5:
+                console.print(
+                    f"[yellow]{escape(pair.a)} and {escape(pair.b)}: the first place wins "
+                    f"{_percent(pair.position_bias.first_rate)} {_ci(pair.position_bias.ci95)} of the games",
+                    highlight=False,
+                )
         if pair.bounds_a is not None:
             low, high = pair.bounds_a
             console.print(
                 f"[yellow]{escape(pair.a)} over {escape(pair.b)}: {pair.unscored} of {pair.n_prompts} prompts have no "
                 f"verdict; whichever way they went, the rate lies in {100 * low:.1f} to {100 * high:.1f} %",
+                highlight=False,
+            )
+
+
+def _print_panel(console: Console, document: Preferences) -> None:
+    agreement = document.panel_agreement
+    if agreement is None:
+        return
+    title = f"agreement of the judges: Krippendorff's alpha {_figure(agreement.alpha)}"
+    title += f", {agreement.disputed} of {agreement.n_games} games disputed"
+    table = _table(title, "judge", "and", "alike", "kappa", "95 %", "n", left="and")
+    for one in agreement.pairs:
+        interval = _ci(one.kappa_ci95, percent=False)
+        table.add_row(escape(one.a), escape(one.b), _percent(one.share), _figure(one.kappa), interval, str(one.n))
+    console.print(table)
+    for member in document.judges:
+        if member.own_preference is not None:
+            console.print(
+                f"judge {escape(member.judge.name)} lets its own answers win {100 * member.own_preference:+.1f} % more "
+                f"often than the other judges do {_ci(member.own_preference_ci95)}",
                 highlight=False,
             )
 

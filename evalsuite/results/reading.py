@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evalsuite.documents import JudgeEntry, Manifest, Preferences, Scores, VerdictRow, read_verdict_rows, validated
+from evalsuite.comparison_documents import Preferences, VerdictRow, read_verdict_rows
+from evalsuite.documents import JudgeEntry, Manifest, Scores, validated
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.results.folder import judge_views, stored_manifest, stored_scores

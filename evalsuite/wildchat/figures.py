@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.analysis.document import Column, Format
-from evalsuite.documents import Preferences, Scores
+from evalsuite.comparison_documents import Preferences
+from evalsuite.documents import Scores
 from evalsuite.results.reading import models_in
 from evalsuite.suites import figures
 from evalsuite.suites.figures import Z95, Figure

@@ -27,9 +27,9 @@ function matrix(document_) {
 }
 
 function pairTable(document_) {
-  const rows = document_.pairs.map((pair) => [pair.a, pair.b, pair.wins_a, pair.wins_b, pair.ties, countOf(pair.unscored), pair.position_flips,
+  const rows = document_.pairs.map((pair) => [pair.a, pair.b, pair.wins_a, pair.wins_b, pair.ties, countOf(pair.unscored), pair.position_flips, pair.half_ties,
     pair.ci95_a ? pair.ci95_a.map((end) => figure(100 * end, 1)).join(" to ") : "–"].map((cell) => cell === null || cell === undefined ? "–" : String(cell)));
-  return plainTable(["A", "B", "A wins", "B wins", "ties", "unscored", "position flips", "rate of A, 95 % interval"], rows, "Pairs");
+  return plainTable(["A", "B", "A wins", "B wins", "ties", "unscored", "position flips", "half ties", "rate of A, 95 % interval"], rows, "Pairs");
 }
 
 function countOf(value) {
@@ -39,8 +39,10 @@ function countOf(value) {
 function rankingTable(document_) {
   const ranking = document_.ranking || [];
   if (!ranking.length) return null;
-  return plainTable(["model", "Bradley–Terry", "95 % interval"], ranking.map((row) =>
-    [row.model, figure(row.bradley_terry, 3), row.ci95 ? row.ci95.map((end) => figure(end, 3)).join(" to ") : "–"]), "Ranking");
+  const circles = (document_.cycles || []).map((circle) => h("p", {}, "No ranking describes " + [...circle.models, circle.models[0]].join(" over ") + "."));
+  return h("div", {}, plainTable(["model", "Bradley–Terry", "95 % interval", "rank", "wins + ties / 2"], ranking.map((row) =>
+    [row.model, figure(row.bradley_terry, 3), row.ci95 ? row.ci95.map((end) => figure(end, 3)).join(" to ") : "–",
+      row.rank ? row.rank.join(" to ") : "–", figure(100 * row.win_rate_adjusted, 1)]), "Ranking"), circles);
 }
 
 function flipTable(document_) {
@@ -56,8 +58,13 @@ function flipExplorer(comparison, rows) {
   const state = { pair: "", only: "flips", shown: 50 };
   const list = h("div", {});
   const pairs = [...new Set(rows.map((row) => row.a + " / " + row.b))];
+  const game = (row) => row.a + "\n" + row.b + "\n" + row.prompt_id;
+  const winners = new Map();
+  for (const row of rows) if (row.winner) winners.set(game(row), (winners.get(game(row)) || new Set()).add(row.winner));
+  const kinds = { "": () => true, flips: (row) => row.position_flip, half: (row) => row.half_tie, unscored: (row) => row.unscored,
+    disputed: (row) => (winners.get(game(row)) || new Set()).size > 1 };
   const refill = () => {
-    const matches = rows.filter((row) => (!state.pair || row.a + " / " + row.b === state.pair) && (state.only !== "flips" || row.position_flip) && (state.only !== "unscored" || row.unscored));
+    const matches = rows.filter((row) => (!state.pair || row.a + " / " + row.b === state.pair) && kinds[state.only](row));
     list.replaceChildren(h("p", {}, matches.length + " verdicts"), ...matches.slice(0, state.shown).map(verdictBox),
       matches.length > state.shown ? h("button", { type: "button", onclick: () => { state.shown += 50; refill(); } }, "Show more") : "");
   };
@@ -65,7 +72,7 @@ function flipExplorer(comparison, rows) {
     values.map(([value, text]) => h("option", { value }, text))));
   refill();
   return h("div", {}, h("div", { class: "controls" },
-    select("Show", "only", [["flips", "position flips"], ["", "all verdicts"], ["unscored", "unscored"]]),
+    select("Show", "only", [["flips", "position flips"], ["half", "half ties"], ["disputed", "judges disagree"], ["", "all verdicts"], ["unscored", "unscored"]]),
     select("Pair", "pair", [["", "all pairs"], ...pairs.map((pair) => [pair, pair])])), list);
 }
 
@@ -84,7 +91,7 @@ function gameBox(title, game) {
 // One prompt of one pair: both answers, and what the judge said in each order. Built when somebody looks.
 function verdictBox(row) {
   const prompt = row.prompt || row.prompt_id || "";
-  const box = h("details", { class: "verdict-row" }, h("summary", {}, row.a, " / ", row.b, ": ", h("b", {}, winnerWords(row)),
+  const box = h("details", { class: "verdict-row" }, h("summary", {}, row.a, " / ", row.b, ": ", h("b", {}, winnerWords(row)), " (", row.judge || "?", ")",
     row.position_flip && h("span", { class: "tag" }, "position flip"), " ", h("span", { class: "question" }, prompt.slice(0, 140))));
   box.addEventListener("toggle", () => {
     if (box.childElementCount > 1) return;

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Unscored
 from judges.verdicts import (
-    IDENTICAL,
     NEEDED_VARIABLES,
     TEMPLATE_VARIABLES,
     TEMPLATES,
@@ -21,8 +20,6 @@ from judges.verdicts import (
     game_from_choice,
     game_from_logprobs,
     key_of,
-    panel_majority,
-    panel_mean,
     parse_verdict,
     swap_pair,
     verdict_lead_in,
@@ -179,50 +176,6 @@ def test_a_pair_with_an_unscored_order_is_unscored():
 def test_an_invalid_margin_is_rejected(margin):
     with pytest.raises(ValueError, match="tie margin"):
         combine_orders(Game(1.0), Game(0.0), margin=margin)
-
-
-A, B, T = PairVerdict("a", 0.9), PairVerdict("b", 0.2), PairVerdict("tie", 0.5, position_flip=True)
-
-
-@pytest.mark.parametrize(
-    ("votes", "winner", "preference"),
-    [
-        ([A], "a", 1.0),
-        ([A, A, B], "a", 2 / 3),
-        ([A, B], "tie", 0.5),
-        ([A, T], "tie", 0.75),
-        ([A, T, B, A], "tie", 2.5 / 4),
-        ([A, missing], "a", 1.0),
-    ],
-)
-def test_a_majority_is_more_than_half(votes, winner, preference):
-    verdict = panel_majority(votes)
-    assert (verdict.winner, verdict.preference_a) == (winner, pytest.approx(preference))
-
-
-def test_a_panel_without_any_verdict_keeps_the_reason():
-    assert panel_majority([missing, Unscored("request_failed")]) is missing
-    with pytest.raises(ValueError, match="no verdicts"):
-        panel_mean([])
-
-
-def test_the_panel_mean_weighs_by_confidence():
-    verdict = panel_mean([A, B, B])
-    assert verdict.preference_a == pytest.approx(1.3 / 3)
-    assert verdict.winner == "b"
-    assert panel_mean([A, PairVerdict("b", 0.1)]).winner == "tie"
-    assert panel_mean([IDENTICAL, IDENTICAL]).identical
-
-
-@given(st.lists(st.one_of(verdicts, st.just(missing)), min_size=1, max_size=5))
-def test_panels_are_symmetric_in_the_models(votes):
-    swapped = [swap_pair(vote) if isinstance(vote, PairVerdict) else vote for vote in votes]
-    for panel in (panel_majority, panel_mean):
-        here, there = panel(votes), panel(swapped)
-        if isinstance(here, Unscored):
-            assert here == there
-        else:
-            assert here.winner == swap_pair(there).winner
 
 
 def test_a_custom_template_is_checked():

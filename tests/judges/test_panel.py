@@ -1,0 +1,109 @@
+"""A panel's verdict, and how far its judges agree."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from judges.panel import (
+    disagrees,
+    judges_agreement,
+    krippendorff_alpha,
+    own_preference,
+    panel_majority,
+    panel_mean,
+)
+from judges.statistics import cohen_kappa_ci
+from judges.types import Unscored
+from judges.verdicts import IDENTICAL, PairVerdict, swap_pair
+
+shares = st.floats(0, 1)
+verdicts = st.builds(PairVerdict, st.sampled_from(["a", "b", "tie"]), shares, st.booleans())
+missing = Unscored("no_verdict")
+
+A, B, T = PairVerdict("a", 0.9), PairVerdict("b", 0.2), PairVerdict("tie", 0.5, position_flip=True)
+
+
+@pytest.mark.parametrize(
+    ("votes", "winner", "preference"),
+    [
+        ([A], "a", 1.0),
+        ([A, A, B], "a", 2 / 3),
+        ([A, B], "tie", 0.5),
+        ([A, T], "tie", 0.75),
+        ([A, T, B, A], "tie", 2.5 / 4),
+        ([A, A, missing], "a", 1.0),
+    ],
+)
+def test_a_majority_is_more_than_half(votes, winner, preference):
+    verdict = panel_majority(votes)
+    assert (verdict.winner, verdict.preference_a) == (winner, pytest.approx(preference))
+
+
+def test_a_panel_without_any_verdict_keeps_the_reason():
+    assert panel_majority([missing, Unscored("request_failed")]) is missing
+    with pytest.raises(ValueError, match="no verdicts"):
+        panel_mean([])
+
+
+def test_the_panel_mean_weighs_by_confidence():
+    verdict = panel_mean([A, B, B])
+    assert verdict.preference_a == pytest.approx(1.3 / 3)
+    assert verdict.winner == "b"
+    assert panel_mean([A, PairVerdict("b", 0.1)]).winner == "tie"
+    assert panel_mean([IDENTICAL, IDENTICAL]).identical
+
+
+@given(st.lists(st.one_of(verdicts, st.just(missing)), min_size=1, max_size=5))
+def test_panels_are_symmetric_in_the_models(votes):
+    swapped = [swap_pair(vote) if isinstance(vote, PairVerdict) else vote for vote in votes]
+    for panel in (panel_majority, panel_mean):
+        here, there = panel(votes), panel(swapped)
+        if isinstance(here, Unscored):
+            assert here == there
+        else:
+            assert here.winner == swap_pair(there).winner
+
+
+@pytest.mark.parametrize("votes", [[A, missing], [A, missing, missing], [A, B, missing, missing]])
+def test_half_of_a_panel_or_less_is_no_verdict(votes):
+    for panel in (panel_majority, panel_mean):
+        assert panel(votes).reason == "no_quorum"
+
+
+def test_alpha_of_a_published_table():
+    # Krippendorff 2011, section A: ten units, two observers, binary; alpha is 0.095.
+    first, second = "0100000010", "1110010000"
+    games = [[A if value == "0" else B for value in pair] for pair in zip(first, second, strict=True)]
+    assert krippendorff_alpha(games) == pytest.approx(0.095, abs=5e-4)
+
+
+def test_alpha_by_hand_with_missing_verdicts():
+    games = [[A, A], [A, B], [B, B], [T, missing], [B, B]]
+    # Pairable values: a a a b b b b b. Observed: 2 of 8 unlike. Expected: 2 * 3 * 5 of 8 * 7.
+    assert krippendorff_alpha(games) == pytest.approx(1 - (2 / 8) / (30 / 56))
+    assert krippendorff_alpha([[A, A], [A, A]]) is None
+    assert krippendorff_alpha([[A, missing]]) is None
+    assert krippendorff_alpha([[A, A, A], [B, B, B]]) == 1.0
+
+
+def test_two_judges_on_the_same_games():
+    one, other = [A, A, B, T, missing, A], [A, B, B, T, A, missing]
+    found = judges_agreement(one, other)
+    assert (found.n, found.share) == (4, 3 / 4)
+    # alike 3/4; by chance a: 2/4 * 1/4, b: 1/4 * 2/4, tie: 1/4 * 1/4 = 5/16
+    assert found.kappa == pytest.approx((3 / 4 - 5 / 16) / (1 - 5 / 16))
+    assert found.interval == cohen_kappa_ci(["a", "a", "b", "tie"], ["a", "b", "b", "tie"])
+    assert judges_agreement([missing], [A]).share is None
+    assert disagrees([A, B, missing])
+    assert not disagrees([A, A, missing])
+
+
+def test_a_judge_that_favours_its_own_answers():
+    # Judge 0 wrote the answers of j: it lets them win always, the others in half of the games.
+    rows = [[A, A, B], [A, B, B], [A, A, A], [A, B, A]]
+    mirrored = [[swap_pair(vote) for vote in row] for row in rows]
+    for games in ({("j", "x"): rows}, {("x", "j"): mirrored}, {("j", "x"): rows, ("x", "y"): [[B, B, B]] * 4}):
+        difference, (low, high) = own_preference("j", 0, games, "pqrs")
+        assert difference == pytest.approx((0.5 + 1 + 0 + 0.5) / 4)
+        assert low < difference < high
+    assert own_preference("j", 0, {("x", "y"): rows}, "pqrs") == (None, None)
