@@ -167,26 +167,25 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
         table.add_row(b, a, _percent(pair.rate_b), _ci(pair.ci95_b), end_section=True)
     console.print(table)
     for pair in pairs:
-        if pair.half_ties:
-            named = f"{escape(pair.a)} and {escape(pair.b)}"
-            console.print(
-                f"{named}: {pair.half_ties} ties are a tie in one order and a win in the other", highlight=False
-            )
-        if pair.position_bias is not None and pair.position_bias.ci95 is not None:
-            low, high = pair.position_bias.ci95
-            if low > 0.5 or high < 0.5:
-                console.print(
-                    f"[yellow]{escape(pair.a)} and {escape(pair.b)}: the first place wins "
-                    f"{_percent(pair.position_bias.first_rate)} {_ci(pair.position_bias.ci95)} of the games",
-                    highlight=False,
-                )
-        if pair.bounds_a is not None:
-            low, high = pair.bounds_a
-            console.print(
-                f"[yellow]{escape(pair.a)} over {escape(pair.b)}: {pair.unscored} of {pair.n_prompts} prompts have no "
-                f"verdict; whichever way they went, the rate lies in {100 * low:.1f} to {100 * high:.1f} %",
-                highlight=False,
-            )
+        _print_pair_notes(console, pair)
+
+
+def _print_pair_notes(console: Console, pair: PairFigures) -> None:
+    names = f"{escape(pair.a)} and {escape(pair.b)}"
+    if pair.half_ties:
+        n = pair.half_ties
+        console.print(f"{names}: {n} ties are a tie in one order and a win in the other", highlight=False)
+    bias = pair.position_bias
+    if bias is not None and bias.ci95 is not None and not bias.ci95[0] <= 0.5 <= bias.ci95[1]:
+        rate = f"{_percent(bias.first_rate)} {_ci(bias.ci95)}"
+        console.print(f"[yellow]{names}: the first place wins {rate} of the games", highlight=False)
+    if pair.bounds_a is not None:
+        low, high = pair.bounds_a
+        console.print(
+            f"[yellow]{names}: {pair.unscored} of {pair.n_prompts} prompts have no verdict; whichever way they went, "
+            f"{escape(pair.a)} is preferred in {100 * low:.1f} to {100 * high:.1f} %",
+            highlight=False,
+        )
 
 
 def _print_panel(console: Console, document: Preferences) -> None:
