@@ -16,9 +16,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from evalsuite.comparison_documents import GameRow, Preferences, VerdictRow, read_verdict_rows
 from evalsuite.contamination.index import OverlapRule
 from evalsuite.contamination.measure import Meter, load_meter
-from evalsuite.documents import SCHEMA, GameRow, Preferences, VerdictRow, read_verdict_rows, validated
+from evalsuite.documents import SCHEMA, validated
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import exists, read_json, write_json, write_jsonl
 from evalsuite.fingerprint import file_sha256
