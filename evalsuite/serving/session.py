@@ -47,6 +47,7 @@ class Session(AbstractContextManager["Session"]):
         base_url: str | None = None,
         engine: Engine | None = None,
         on_step: Callable[[str], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet.
 
@@ -67,8 +68,16 @@ class Session(AbstractContextManager["Session"]):
         self.reasoning = settle(checkpoint, serve, self.chat_format)
         length = context_length(checkpoint, serve)
         if self._url:
-            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None)
-            self._attached = Endpoint(self._url, api_key(self._url), name)
+            key = serve.api_key_env
+            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None, key)
+            self._attached = Endpoint(
+                self._url,
+                api_key(self._url, key),
+                name,
+                limits=serve.limits,
+                extra_body=serve.extra_body or {},
+                note=on_note,
+            )
             length = min((known for known in (length, served) if known is not None), default=None)
             if self.chat_format is not None:
                 check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
@@ -201,6 +210,7 @@ def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str
         # a job that resumes on another node finds its answers.
         "attached": attached or False,
         **dated(checkpoint),
+        **({"extra_body": dict(serve.extra_body)} if serve.extra_body else {}),
     }
 
 
