@@ -11,8 +11,8 @@ from typing import Any
 
 import tenacity
 
-from evalsuite.errors import BusyError, ServerError, first_line
-from evalsuite.serving.dialect import Dialect
+from evalsuite.errors import BusyError, ServerError
+from evalsuite.serving.dialect import Dialect, words_of
 from evalsuite.serving.pace import Pace, wait_of
 from evalsuite.serving.replies import token_counts
 from evalsuite.serving.told import Told
@@ -78,11 +78,12 @@ class Connection:
             self._retired.append(self._line.transport)
         self._line = None
 
-    def document(self) -> dict[str, Any] | None:
-        """Return what the manifest keeps of an external server; None of a managed one, or if nothing was asked."""
+    def document(self) -> dict[str, Any]:
+        """Return what the manifest keeps of an external server; nothing of a managed one, or if nothing was asked."""
         if self.told is None:
-            return None
-        return {**self.told.document(), "dialect": self.dialect.name, "left_out": dict(self.dialect.refused)}
+            return {}
+        asked = {"dialect": self.dialect.name, "left_out": dict(self.dialect.refused)}
+        return {"server": {**self.told.document(), **asked}}
 
     async def ask(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request; a failure after all retries is Unscored, and a dead server raises ServerError.
@@ -118,16 +119,18 @@ class Connection:
                 put = self.dialect.put(body)
                 if isinstance(put, Unscored):
                     return put
-                put |= line.endpoint.extra_body
+                sent = {**put, **line.endpoint.extra_body}
                 try:
-                    reply = await self._sent(line, _CHAT, put)
+                    reply = await self._sent(line, _CHAT, sent)
                 except RefusedError as error:
                     failure = error.unscored()
-                    sent = put | self._stream_fields(put)
-                    is_refused = failure.reason == "request_failed"
-                    if not (names := self.dialect.learn(error.status, str(error), sent) if is_refused else []):
+                    if failure.reason != "request_failed":
                         return failure
-                    line.endpoint.note(f"{line.name} refuses {', '.join(names)}: {first_line(error)}")
+                    if names := self.dialect.learn(error.status, str(error), sent | self._stream_fields(sent)):
+                        line.endpoint.note(f"{line.name} refuses {', '.join(names)}: {words_of(str(error))}")
+                    # What it refuses may have been learned from another question meanwhile.
+                    if self.dialect.put(body) == put and not names:
+                        return failure
                 else:
                     read = reply if isinstance(reply, Unscored) else self.dialect.read(body, put, reply)
                     if read is not None:
@@ -148,8 +151,10 @@ class Connection:
             not self._first_is_settled.is_set()
             and (left_s := self._first_sent_at + _FIRST_ALONE_S - time.monotonic()) > 0
         ):
+            # Not wait_for, which loses a cancellation that comes with the event (Python 3.11).
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._first_is_settled.wait(), left_s)
+                async with asyncio.timeout(left_s):
+                    await self._first_is_settled.wait()
         return False
 
     def _stream_fields(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class Dialect:
         for group in _TOGETHER:
             names |= group if names & group else set()
         names -= self.refused.keys()
-        self.refused |= dict.fromkeys(sorted(names), first_line(ValueError(words)))
+        self.refused |= dict.fromkeys(sorted(names), words_of(words))
         return sorted(names & {*put, "system"})
 
     def read(self, body: Mapping[str, Any], put: Mapping[str, Any], reply: dict[str, Any]) -> dict[str, Any] | None:
@@ -119,14 +119,28 @@ def refused_fields(words: str, put: Mapping[str, Any]) -> set[str]:
     }
 
 
+def words_of(text: str) -> str:
+    """Return the message of an error document in ``text`` without the JSON around it; other texts as they are."""
+    message = _error_in(text).get("message")
+    if not isinstance(message, str) or not message:
+        return first_line(ValueError(text))
+    return first_line(ValueError(f"{text[: text.index('{')].removesuffix(' - ')}: {message}".lstrip(": ")))
+
+
+def _error_in(text: str) -> dict[str, Any]:
+    """Return the error that a document in ``text`` describes, with its ``detail``; empty without one."""
+    try:
+        document = json.loads(text[text.index("{") :])
+    except (ValueError, RecursionError):
+        return {}
+    error = document.get("error")
+    return {"detail": document.get("detail"), **(error if isinstance(error, dict) else document)}
+
+
 def _pointed_at(words: str) -> set[str]:
     """Return the fields that an error document points at: ``param`` as OpenAI, ``loc`` as FastAPI writes it."""
-    try:
-        document = json.loads(words[words.index("{") :])
-    except (ValueError, RecursionError):
-        return set()
-    error = document.get("error") if isinstance(document.get("error"), dict) else document
-    param, detail = error.get("param"), document.get("detail")
+    error = _error_in(words)
+    param, detail = error.get("param"), error.get("detail")
     named = {re.split(r"[.\[]", param)[0]} if isinstance(param, str) and param else set()
     for each in detail if isinstance(detail, list) else ():
         if isinstance(each, dict) and isinstance(each.get("loc"), list) and each["loc"][1:]:

@@ -60,6 +60,7 @@ class Session(AbstractContextManager["Session"]):
         self._engine = engine or Engine((checkpoint,), serve, log_path)
         self._is_shared = engine is not None
         self._on_step = on_step
+        self._on_note = on_note
         self._stopped = threading.Event()
         self._url = checkpoint.endpoint or base_url
         self._attached: Endpoint | None = None
@@ -99,6 +100,9 @@ class Session(AbstractContextManager["Session"]):
 
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
+        if not self._stopped.is_set():
+            for line in self.client.refusals():
+                self._on_note(line)
         self._stopped.set()
         if not self._is_shared:
             self._engine.stop()
@@ -174,7 +178,7 @@ def served_as(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> 
 
 
 def attached_server(
-    checkpoint: Checkpoint, base_url: str | None, recorded: str | None
+    checkpoint: Checkpoint, base_url: str | None, recorded: str | None, serve: ServeConfig
 ) -> tuple[str | None, ServerError | None]:
     """Name the server under --base-url that answers for a local checkpoint; None for a managed one.
 
@@ -185,7 +189,7 @@ def attached_server(
     if not base_url or checkpoint.endpoint:
         return None, None
     try:
-        return check_endpoint(base_url, None)[0], None
+        return check_endpoint(base_url, None, serve.api_key_env)[0], None
     except ServerError as error:
         if recorded is None:
             raise

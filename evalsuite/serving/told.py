@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalsuite.errors import ServerError
+from evalsuite.serving.dialect import words_of
 from evalsuite.text import printable
 from judges.types import Unscored
 
@@ -40,7 +41,7 @@ class Told:
 
     def refused(self, reason: str, words: str) -> tuple[str, str]:
         """Count a refusal and show the first of its kind: the same words but for numbers and quoted names."""
-        words = " ".join(printable(words).split())[:500]
+        words = " ".join(printable(words_of(words)).split())
         kind = (reason, re.sub(r"\d+|'[^']*'|\"[^\"]*\"", "", words))
         if kind not in self._refusals and len(self._refusals) < _MAX_KINDS:
             self._refusals[kind] = Refusal(reason, words)
@@ -56,8 +57,9 @@ class Told:
             return
         self._lost[kind] = self._lost.get(kind, 0) + 1
         if len(self._lost) == 1 and self._lost[kind] >= ALIKE_LIMIT:
+            why = f"{failure.reason}: {words_of(failure.detail)}"
             raise ServerError(
-                f"{self.server} failed the first {ALIKE_LIMIT} requests alike ({failure.reason}: {failure.detail}); "
+                f"{self.server} failed the first {ALIKE_LIMIT} requests alike ({why}); "
                 "the run is stopped, check the model and its options with evalsuite doctor"
             )
 

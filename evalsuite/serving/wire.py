@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
 from evalsuite.redaction import without_secrets
-from evalsuite.serving.dialect import refused_fields
+from evalsuite.serving.dialect import refused_fields, words_of
 from evalsuite.serving.pace import Limits, wait_of
 from evalsuite.serving.transport import (
     MalformedReplyError,
@@ -191,11 +191,12 @@ def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) ->
     """Distinguish a busy server, a used up quota, denied access and a request that is not taken."""
     message = without_secrets(str(error))
     if error.status == _PAYMENT_REQUIRED or "insufficient_quota" in message:
-        return BusyError(f"{endpoint.display_url}: {message}; run again later, finished answers are kept")
+        words = words_of(message)
+        return BusyError(f"{endpoint.display_url}: {words}; run again later, finished answers are kept")
     if error.status in _DENIED and not (error.status == _FORBIDDEN and refused_fields(message, body)):
         if error.status == _FORBIDDEN and _FILTERED.search(message):
             return RefusedError(message, error.status)
-        return ServerError(_denied(endpoint.display_url, error.status, first_line(error)))
+        return ServerError(_denied(endpoint.display_url, error.status, words_of(message)))
     if error.status in _BUSY or error.status >= 500:
         wait_s = wait_of(error.headers, refused=True)
         is_rate_limit = error.status == _TOO_MANY or (wait_s is not None and error.status in _BUSY)
