@@ -14,6 +14,7 @@ from evalsuite.commands.analyze import analyze_app
 from evalsuite.commands.compare import compare
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
+from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
@@ -48,6 +49,7 @@ app.command()(compare)
 app.command()(judge_card)
 app.command()(rate)
 app.command()(prefer)
+app.command()(gate)
 app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))

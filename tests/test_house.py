@@ -53,6 +53,7 @@ FLOORS = (
     "mix",
     "training",
     "report",
+    "gate",
     "wildchat",
     "study",
     "lm_eval",

@@ -40,11 +40,8 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
     ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """
     values = {model: figure.value for model, figure in figures.items() if figure.value is not None}
-    is_folder = prefix.endswith("/")
-    parts = [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
     differences = {
-        pair: column_difference(figures[pair[0]], figures[pair[1]], _behind(parts, marks, contexts, *pair))
-        for pair in combinations(sorted(values), 2)
+        pair: difference_of(figures, marks, contexts, prefix, *pair) for pair in combinations(sorted(values), 2)
     }
     p_values = {pair: one.p_value for pair, one in differences.items() if one is not None}
     known = [effect for one in differences.values() if one is not None and (effect := one.detectable) is not None]
@@ -55,9 +52,19 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
 PairOfMarks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp] | None]
 
 
-def _behind(parts: Sequence[str], marks: Marks, contexts: Contexts, a: int, b: int) -> list[PairOfMarks]:
-    shared = [name for name in parts if a in marks[name] and b in marks[name]]
-    return [(marks[name][a], marks[name][b], contexts.get(name)) for name in shared]
+def difference_of(
+    figures: Mapping[int, Figure], marks: Marks, contexts: Contexts, prefix: str, a: int, b: int
+) -> Difference | None:
+    """Return how much better model ``a`` is than ``b`` in the column with these items, as :func:`column_difference`."""
+    shared = [name for name in parts_behind(prefix, marks) if a in marks[name] and b in marks[name]]
+    pairs = [(marks[name][a], marks[name][b], contexts.get(name)) for name in shared]
+    return column_difference(figures[a], figures[b], pairs)
+
+
+def parts_behind(prefix: str, marks: Marks) -> list[str]:
+    """Return the parts whose items lie behind a column."""
+    is_folder = prefix.endswith("/")
+    return [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
 
 
 def column_difference(a: Figure, b: Figure, pairs: Sequence[PairOfMarks]) -> Difference | None:
