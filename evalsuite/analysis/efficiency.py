@@ -139,6 +139,8 @@ def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_
         "start_s": _start_seconds(manifest, generated=generated),
         "peak_gib": (manifest.get("peak_memory") or {}).get("gib"),
     }
+    if generated:
+        row |= _per_answer(manifest)
     row["conversations_per_hour"] = _conversations_per_hour(manifest, row["tokens_out_per_s"]) if generated else None
     per_hour, devices = row["conversations_per_hour"], row["devices"]
     row["device_hours"] = conversations / per_hour * devices if per_hour and devices else None
@@ -148,8 +150,22 @@ def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_
 
 
 def _conversations_per_hour(manifest: Mapping[str, Any], tokens_per_s: float | None) -> float | None:
-    count, tokens = manifest["counts"]["conversations"], manifest["tokens"]["completion"]
+    count = manifest["counts"]["conversations"]
+    tokens = manifest["tokens"]["completion"] + manifest["tokens"].get("thought", 0)
     return 3600 * tokens_per_s * count / tokens if tokens_per_s and tokens and count else None
+
+
+def _per_answer(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mean tokens of an answer and of the thought before it, over the answers that are there."""
+    counts, tokens = manifest["counts"], manifest["tokens"]
+    missing = sum(counts.get("unscored", {}).values()) - counts.get("rows_unscored", 0)
+    answered = counts.get("answers", 0) - missing
+    row: dict[str, Any] = {
+        "answer_tokens": _rate(tokens["completion"], answered),
+        "thought_tokens": _rate(tokens.get("thought"), answered),
+    }
+    why = "not recorded" if answered else "no answer was recorded"
+    return row | {f"{key}_why": why for key, value in row.items() if value is None}
 
 
 def _start_seconds(manifest: Mapping[str, Any], *, generated: bool) -> float | None:
@@ -169,7 +185,8 @@ def _reasons(row: Mapping[str, Any], *, generated: bool, attached: bool) -> dict
     reasons = {f"{key}_why": _NOT_ASKED for key in measured if row[key] is None}
     if not generated:
         reasons |= {
-            f"{key}_why": _NO_CONVERSATIONS for key in ("conversations", "conversations_per_hour", "device_hours")
+            f"{key}_why": _NO_CONVERSATIONS
+            for key in ("conversations", "answer_tokens", "thought_tokens", "conversations_per_hour", "device_hours")
         }
     if attached:
         reasons |= {f"{key}_why": _EXTERNAL for key in ("devices", "device_hours", "start_s", "peak_gib")}
@@ -192,6 +209,8 @@ def _columns(conversations: int, dollars_per_hour: float | None) -> list[Column]
         Column("tokens_in_per_s", "tokens in/s", "float1"),
         Column("cached_share", "cached", "percent1"),
         Column("tokens_out_per_s", "tokens out/s", "float1"),
+        Column("answer_tokens", "tokens per answer", "float1"),
+        Column("thought_tokens", "tokens per thought", "float1"),
         Column("conversations_per_hour", "conversations/h", "int"),
         Column("peak_gib", "peak GiB", "float2"),
         Column("start_s", "start s", "float1"),

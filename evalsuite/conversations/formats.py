@@ -246,6 +246,9 @@ def _chat(value: Any, column: str) -> tuple[_Turn, ...] | Unscored:
 def _turn(turn: Mapping[str, Any], role: str, text: str | None) -> _Turn:
     """Return a turn with all its fields; raises ValueError for calls or weights that cannot be read."""
     finish, name, answered = (turn.get(key) for key in ("finish_reason", "name", "tool_call_id"))
+    if turn.get("thought_closed") is True and finish == "stop":
+        # A cut thought is no more to learn from than a cut answer.
+        finish = "thought_closed"
     read = _Turn(
         role,
         text,

@@ -220,6 +220,7 @@ class ManifestFile:
             "tokens": {
                 "prompt": sum(shard.prompt_tokens for shard in shards.values()),
                 "completion": sum(shard.completion_tokens for shard in shards.values()),
+                "thought": sum(shard.thought_tokens for shard in shards.values()),
                 "cached": costs.usage.get("cached_tokens", 0),
             },
             "seconds": costs.seconds,

@@ -88,6 +88,11 @@ class _Plan:
         return TURNS_COLUMN if self.old is None else str(self.old.get("turns_column", OLD_TURNS_COLUMN))
 
     @property
+    def has_thoughts(self) -> bool:
+        """Whether answers have fields for thoughts: not in folders of older versions."""
+        return self.old is None or bool(self.old.get("thoughts"))
+
+    @property
     def is_complete(self) -> bool:
         return bool(self.old and self.old["complete"] and len(self.written) == len(self.old["shards"]))
 
@@ -242,7 +247,9 @@ class _Job:
         self._config, self._rows, self._plan = config, rows, plan
         self._session, self._store, self._seen = session, store, seen
         self._memory, self._progress = memory, progress
-        self._columns = Columns(rows.schema(), plan.checkpoint.name, config.policy, plan.turns_column)
+        self._columns = Columns(
+            rows.schema(), plan.checkpoint.name, config.policy, plan.turns_column, thoughts=plan.has_thoughts
+        )
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
         write_text(plan.folder / f"_config{f'-{plan.part}' if plan.part else ''}.yaml", resolved_yaml(config))
         costs = (plan.old or {}).get("costs")
@@ -380,6 +387,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) ->
         "arguments": arguments,
         "settings": plan.settings,
         "turns_column": plan.turns_column,
+        "thoughts": plan.has_thoughts,
     }
 
 

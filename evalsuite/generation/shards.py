@@ -58,6 +58,7 @@ class ShardFile:
     prompt_tokens: int
     completion_tokens: int
     mark: Mark
+    thought_tokens: int = 0
 
 
 class Columns:
@@ -66,8 +67,13 @@ class Columns:
     A column that trainers read stands under ``source_<name>`` too, so that they train on the answers in ``messages``.
     """
 
-    def __init__(self, source: Any, model: str, policy: str, turns_column: str = TURNS_COLUMN) -> None:
-        """``source`` is the Arrow schema of the source's rows; ``turns_column`` differs in older folders."""
+    def __init__(
+        self, source: Any, model: str, policy: str, turns_column: str = TURNS_COLUMN, *, thoughts: bool = True
+    ) -> None:
+        """``source`` is the Arrow schema of the source's rows.
+
+        ``turns_column`` differs in older folders, which have no fields for ``thoughts``.
+        """
         import pyarrow as pa
 
         self._model, self._policy, self._turns_column = model, policy, turns_column
@@ -79,7 +85,8 @@ class Columns:
                 self._names[name] = _free_name(name, {*output, *source.names} - {name}, taken=name in taken)
         texts = [(name, pa.string()) for name in ("role", "content", "finish_reason")]
         counts = [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
-        turn = pa.struct([*texts, ("cumulative_logprob", pa.float64()), *counts])
+        thought = [("reasoning_content", pa.string()), ("thought_tokens", pa.int64()), ("thought_closed", pa.bool_())]
+        turn = pa.struct([*texts, ("cumulative_logprob", pa.float64()), *counts, *(thought if thoughts else [])])
         answer_columns = [(name, pa.list_(turn) if name == turns_column else pa.string()) for name in output]
         self.schema = pa.schema([*answer_columns, *((new, source.field(old).type) for old, new in self._names.items())])
 
@@ -216,6 +223,7 @@ class ShardWriter:
             prompt_tokens=sum(turn.prompt_tokens or 0 for turn in answers),
             completion_tokens=sum(turn.completion_tokens or 0 for turn in answers),
             mark=rows[-1].prompted.mark,
+            thought_tokens=sum(turn.thought_tokens or 0 for turn in answers),
         )
 
 

@@ -16,7 +16,17 @@ def print_generated(console: Console, generated: Generated) -> None:
     from rich.table import Table
 
     table = Table(header_style="bold")
-    for name in ("model", "conversations", "answers", "missing", "tokens", "tokens/s"):
+    thinks = any(manifest["tokens"].get("thought") for manifest in generated.manifests)
+    names = (
+        "model",
+        "conversations",
+        "answers",
+        "missing",
+        "tokens",
+        *(("of thoughts",) if thinks else ()),
+        "tokens/s",
+    )
+    for name in names:
         table.add_column(name, justify="left" if name == "model" else "right")
     for manifest in generated.manifests:
         counts, tokens = manifest["counts"], manifest["tokens"]
@@ -27,7 +37,8 @@ def print_generated(console: Console, generated: Generated) -> None:
             f"{counts['conversations']:,}",
             f"{counts['answers']:,}",
             _reasons(counts["unscored"]),
-            f"{tokens['completion']:,}",
+            f"{tokens['completion'] + tokens.get('thought', 0):,}",
+            *([f"{tokens.get('thought', 0):,}"] if thinks else []),
             f"{n_generated / seconds:,.0f}" if seconds and n_generated else "–",
         )
     console.print(table)

@@ -17,7 +17,8 @@ class Turn:
     """One turn of the answered conversation in the output.
 
     A missing answer is an assistant turn whose ``content`` is None and whose ``finish_reason`` is the
-    reason (a key of ``judges.types.REASONS``).
+    reason (a key of ``judges.types.REASONS``). ``completion_tokens`` are the answer's without its thought,
+    ``thought_closed`` says that the thought used up its budget.
     """
 
     role: Role
@@ -26,6 +27,9 @@ class Turn:
     cumulative_logprob: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_content: str | None = None
+    thought_tokens: int | None = None
+    thought_closed: bool | None = None
 
     @property
     def unscored(self) -> str | None:
@@ -74,15 +78,26 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
             failed = failed or number
             turns.append(Turn("assistant", None, reply.reason))
             continue
-        logprob = reply.cumulative_logprob
-        rounded = None if logprob is None else round(logprob, 4)
-        text = reply.text
-        turns.append(
-            Turn("assistant", text, _finish(reply, config), rounded, reply.prompt_tokens, reply.completion_tokens)
-        )
+        turns.append(_answered(reply, config))
         if config.policy == "own":
-            history.append(Message("assistant", text, thought=reply.thought))
+            history.append(Message("assistant", reply.text, thought=reply.thought))
     return tuple(turns)
+
+
+def _answered(reply: Completion, config: GenerateConfig) -> Turn:
+    logprob = reply.cumulative_logprob
+    thinks = reply.thought is not None
+    return Turn(
+        "assistant",
+        reply.text,
+        _finish(reply, config),
+        None if logprob is None else round(logprob, 4),
+        reply.prompt_tokens,
+        reply.completion_tokens,
+        reply.thought,
+        reply.thought_tokens if thinks else None,
+        reply.thought_closed if thinks else None,
+    )
 
 
 def _finish(reply: Completion, config: GenerateConfig) -> str:

@@ -153,3 +153,14 @@ def test_a_damaged_manifest_is_named_in_one_sentence(tmp_path, damage):
     ran = CliRunner().invoke(app, ["analyze", "efficiency", str(tmp_path), "--results", str(tmp_path)])
     assert ran.exit_code == 2, ran.output
     assert "_manifest.json is not a valid manifest" in ran.stderr
+
+
+def test_thoughts_are_work_and_counted_apart():
+    tokens = {"prompt": 40_000, "completion": 10_000, "thought": 30_000, "cached": 0}
+    usage = {"prompt_tokens": 40_000, "completion_tokens": 40_000, "cached_tokens": 10_000}
+    row = efficiency_row(manifest(tokens=tokens, costs={"usage": usage, "starts": 2}), 1_000_000, None)
+    # 400 tokens/s, 200 tokens per conversation.
+    assert row["conversations_per_hour"] == 7200
+    assert (row["answer_tokens"], row["thought_tokens"]) == (10_000 / 300, 100)
+    older = efficiency_row(manifest(), 1_000_000, None)
+    assert (older["thought_tokens"], older["thought_tokens_why"]) == (None, "not recorded")

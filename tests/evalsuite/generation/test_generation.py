@@ -75,7 +75,7 @@ def test_every_user_turn_is_answered_in_the_sources_order_with_its_columns(stub,
             history.append({"role": turn["role"], "content": turn["content"]})
         n_users += len(asked)
     assert manifest["counts"]["answers"] == n_users
-    assert manifest["tokens"] == {"prompt": 5 * n_users, "completion": 2 * n_users, "cached": 0}
+    assert manifest["tokens"] == {"prompt": 5 * n_users, "completion": 2 * n_users, "thought": 0, "cached": 0}
     assert manifest == json.loads((out / "_manifest.json").read_text())
     assert manifest["complete"]
     assert not (out / "_unfinished").exists()

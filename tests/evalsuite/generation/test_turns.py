@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalsuite.conversations.formats import Conversation, prompts_of
+from evalsuite.conversations.formats import Conversation, conversation_of, prompts_of
 from evalsuite.errors import CheckpointError
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Mark, Prompted, SeenConversations
@@ -74,6 +74,30 @@ def test_a_later_system_turn_is_sent_and_recorded():
 def test_a_turn_is_recorded_with_the_servers_figures():
     turns = answered(conversation(("user", "a")), scripted())
     assert turns == (Turn("user", "a"), Turn("assistant", "re: a", "stop", -1.2346, 7, 3))
+
+
+def thinking(call):
+    closed = call.messages[-1].content == "b"
+    return Completion("so", "stop", 7, 3, 0, -1.0, thought="hm", thought_tokens=9, thought_closed=closed)
+
+
+def test_a_thought_stands_beside_the_answer_and_in_the_history():
+    model = ScriptedChat(thinking)
+    turns = answered(conversation(("user", "a"), ("user", "b")), model)
+    assert turns[1] == Turn("assistant", "so", "stop", -1.0, 7, 3, "hm", 9, thought_closed=False)
+    assert turns[3].thought_closed
+    assert model.calls[1].messages[1] == Message("assistant", "so", thought="hm")
+
+
+def test_written_thoughts_are_read_back_and_a_cut_one_is_no_complete_answer():
+    turns = answered(conversation(("user", "a"), ("user", "b")), ScriptedChat(thinking))
+    rows = [Row(row(0).prompted, turns, None)]
+    (written,) = Columns(schema(), "m", "own").table(rows).to_pylist()
+    read = conversation_of(written, "chat")
+    assert [message.thought for message in read.messages] == [None, "hm", None, "hm"]
+    assert read.finish_reasons == (None, "stop", None, "thought_closed")
+    (old,) = Columns(schema(), "m", "own", thoughts=False).table(rows).to_pylist()
+    assert set(old["messages"][1]).isdisjoint({"reasoning_content", "thought_tokens", "thought_closed"})
 
 
 def test_a_failed_turn_ends_the_conversation_only_with_own_history():
