@@ -27,7 +27,7 @@ from evalsuite.serving.transport import fetch_blocking
 from evalsuite.store import Store
 from judges.types import Message
 
-SUBJECTS = "rivers bridges trains clocks bread maps stones lamps islands ladders gardens mirrors".split()
+SUBJECTS = """rivers bridges trains clocks bread maps stones lamps islands ladders gardens mirrors""".split()  # noqa: SIM905
 
 
 def prompts(n: int) -> list[list[Message]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 Role = Literal["system", "user", "assistant", "tool", "developer"]
 
 REASONS: dict[str, str] = {
@@ -44,8 +46,7 @@ REASONS: dict[str, str] = {
 """Every reason an item can be unscored, with its description."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A call of a tool by the assistant; ``arguments`` is the JSON text of an object."""
 
     name: str
@@ -53,8 +54,7 @@ class ToolCall:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One turn of a conversation.
 
     ``thought`` is what an assistant turn thinks before its content. ``weight`` is that of the turn's loss in training,

@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
+
 from evalsuite.conversations.fields import call_of, calls_of, is_thought, thought_of, tools_of, weight_of
 from evalsuite.errors import DataError
 from judges.thoughts import split_thought
@@ -169,7 +171,8 @@ def with_thoughts(conversation: Conversation, thinking: Thinking) -> Conversatio
     half = int(text_hash(["thinking", conversation.hash])[:8], 16) % 2
     if thinking == "keep" or (thinking == "mixed" and half):
         return conversation
-    return replace(conversation, messages=tuple(replace(message, thought=None) for message in conversation.messages))
+    without = tuple(msgspec.structs.replace(message, thought=None) for message in conversation.messages)
+    return replace(conversation, messages=without)
 
 
 def _misplaced(role: Role, before: Sequence[Message]) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import CheckpointError, UsageError, first_line, unknown
@@ -148,7 +150,7 @@ class ChatFormat:
 
         def render(pad: str) -> str:
             turns = [
-                replace(
+                msgspec.structs.replace(
                     message,
                     content=message.content and f"{pad}\ue000{index}c\ue001{pad}",
                     thought=message.thought and f"\ue000{index}t\ue001",

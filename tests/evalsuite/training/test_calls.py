@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from evalsuite.training.masks import DROP_REASONS, Dropped, mark_answers, mark_fitting
 from judges.types import Message, ToolCall
