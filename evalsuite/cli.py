@@ -14,7 +14,7 @@ from evalsuite.commands.analyze import analyze_app
 from evalsuite.commands.compare import compare
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
-from evalsuite.commands.gate import gate
+from evalsuite.commands.export import export
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
@@ -29,6 +29,7 @@ from evalsuite.commands.score import score
 from evalsuite.commands.sft import sft
 from evalsuite.commands.study import study
 from evalsuite.commands.suites import list_suites, suite_app
+from evalsuite.commands.view import view
 from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
 from evalsuite.suites.registry import default_suites
 
@@ -44,12 +45,13 @@ app = typer.Typer(
 app.command()(run)
 app.command()(with_config_file(score))
 app.command()(with_config_file(report))
+app.command()(with_config_file(export))
+app.command()(view)
 app.command("import")(with_config_file(import_recorded))
 app.command()(compare)
 app.command()(judge_card)
 app.command()(rate)
 app.command()(prefer)
-app.command()(gate)
 app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))

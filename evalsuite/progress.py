@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from evalsuite.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_LOG_EVERY_S = 10.0
+RUNNING = ".running"
+"""The folder among the results where running commands keep their progress."""
+
+_LOG_EVERY_S, _KEEP_EVERY_S = 10.0, 2.0
 
 
 class Progress:
@@ -73,6 +80,83 @@ class LogProgress(Progress):
         if force or now - self._logged_at.get(task, -_LOG_EVERY_S) >= _LOG_EVERY_S:
             self._logged_at[task] = now
             self.log(message)
+
+
+class KeptProgress(Progress):
+    """Hands progress on to ``shown``, and keeps it in the results folder, where ``evalsuite view`` looks.
+
+    A folder that cannot be written to costs the view, and nothing else.
+    """
+
+    def __init__(self, shown: Progress, results: Path, command: str) -> None:
+        self._shown = shown
+        self._path = results / RUNNING / f"{os.getpid()}.json"
+        self._state: dict[str, Any] = {"command": command, "step": "", "tasks": {}}
+        self._lock = threading.Lock()
+        self._written_at = -_KEEP_EVERY_S
+
+    def step(self, message: str) -> None:
+        self._shown.step(message)
+        with self._lock:
+            self._state["step"] = printable(message)
+            self._keep(force=True)
+
+    def begin(self, task: str, total: int | None) -> None:
+        self._shown.begin(task, total)
+        self._set(task, 0, total, force=True)
+
+    def advance(self, task: str, count: int = 1) -> None:
+        self._shown.advance(task, count)
+        done, total = self._state["tasks"].get(task, (0, None))
+        self._set(task, done + count, total)
+
+    def update(self, task: str, done: int, total: int) -> None:
+        self._shown.update(task, done, total)
+        self._set(task, done, total or None)
+
+    def log(self, message: str) -> None:
+        self._shown.log(message)
+
+    def _set(self, task: str, done: int, total: int | None, *, force: bool = False) -> None:
+        with self._lock:
+            self._state["tasks"][task] = (done, total)
+            self._keep(force=force or done == total)
+
+    def _keep(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not force and now - self._written_at < _KEEP_EVERY_S:
+            return
+        self._written_at = now
+        tasks = [{"name": name, "done": done, "total": total} for name, (done, total) in self._state["tasks"].items()]
+        partial = self._path.with_suffix(".partial")
+        with suppress(OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            partial.write_text(json.dumps({**self._state, "tasks": tasks}), encoding="utf-8")
+            partial.replace(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+            self._path.parent.rmdir()
+
+
+def running_commands(results: Path) -> list[dict[str, Any]]:
+    """Return what the running commands of a results folder have kept: command, step and tasks, oldest first.
+
+    Files of processes that have been killed are left out.
+    """
+    import psutil
+
+    found = []
+    with suppress(OSError):
+        for path in sorted((results / RUNNING).glob("*.json")):
+            with suppress(OSError, ValueError):
+                if psutil.pid_exists(int(path.stem)):
+                    found.append(json.loads(path.read_text(encoding="utf-8")))
+    return found
 
 
 class LiveProgress(Progress):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,7 @@ class Difference:
         return detectable_effect(self.stderr, self.df) if self.stderr > 0 else None
 
 
+@lru_cache(maxsize=4096)
 def quantile(p: float, df: int | None) -> float:
     """Return the quantile of Student's t; of the normal distribution where ``df`` is None.
 
@@ -80,24 +82,6 @@ def two_sided(t: float, df: int | None) -> float:
     from scipy.special import ndtr, stdtr
 
     return float(2 * (ndtr(-abs(t)) if df is None else stdtr(df, -abs(t))))
-
-
-def one_sided(difference: Difference, threshold: float = 0.0) -> float:
-    """Return the p-value of the null hypothesis that the true difference is at most ``threshold``.
-
-    Without any spread it is the sign test's: every one of ``n`` items lies on one side. 0.5 exactly at the threshold.
-
-    >>> round(one_sided(Difference(1.645, 1.0, None)), 3), one_sided(Difference(-1.0, 0.0, 3))
-    (0.05, 0.875)
-    """
-    from scipy.special import ndtr, stdtr
-
-    above = difference.value - threshold
-    if difference.stderr > 0:
-        t = above / difference.stderr
-        return float(ndtr(-t) if difference.df is None else stdtr(difference.df, -t))
-    chance = 0.5 ** (difference.n or 0)
-    return 0.5 if above == 0 else chance if above > 0 else 1 - chance
 
 
 def detectable_effect(stderr: float, df: int | None, *, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -131,6 +115,59 @@ def paired_difference(a: Floats, b: Floats, clusters: Sequence[Hashable] | None 
     stderr = clustered_stderr(differences.tolist(), chosen)
     # Within clusters that cancel out exactly there is no spread left to test by.
     return None if not stderr else Difference(mean, stderr, n, n_clusters - 1)
+
+
+def paired_differences(
+    marks: Floats, clusters: NDArray[np.intp] | None = None
+) -> dict[tuple[int, int], Difference | None]:
+    """Return :func:`paired_difference` of every two rows of ``marks`` (models by items, NaN: not marked), by (a, b).
+
+    All pairs come from a few products of matrices, so that a hundred models take no longer than their marks to read.
+    Rows that differ hardly at all, and clustered rows with unmarked items, are compared one by one.
+    """
+    if clusters is not None and len(np.unique(clusters)) == marks.shape[1]:
+        clusters = None
+    marked = ~np.isnan(marks)
+    complete: NDArray[np.bool_] = np.asarray(marked.all(axis=1))
+    known, there = np.where(marked, marks, 0.0), marked.astype(np.float64)
+    sums = known @ there.T
+    n = there @ there.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (sums - sums.T) / n
+    own = known**2 @ there.T
+    squares = own + own.T - 2 * (known @ known.T) - n * means**2
+    # What is left of large squares that cancel out says nothing.
+    is_exact = squares > 1e-6 * (own + own.T)
+    joint = None if clusters is None else _squared_cluster_sums(known, clusters, means)
+    n_clusters = None if clusters is None else len(np.unique(clusters))
+    found: dict[tuple[int, int], Difference | None] = {}
+    for a in range(len(marks)):
+        for b in range(a + 1, len(marks)):
+            count, together = int(n[a, b]), joint is None or (complete[a] and complete[b])
+            if count < 2:
+                found[a, b] = None
+            elif not (is_exact[a, b] and together):
+                found[a, b] = paired_difference(marks[a], marks[b], None if clusters is None else clusters.tolist())
+            elif joint is None or n_clusters is None:
+                stderr = math.sqrt(squares[a, b] / (count - 1) / count)
+                found[a, b] = Difference(float(means[a, b]), stderr, count, count - 1)
+            else:
+                variance = squares[a, b] / (count * (count - 1)) + (joint[a, b] - squares[a, b]) / count**2
+                stderr = math.sqrt(max(variance, 0.0))
+                found[a, b] = Difference(float(means[a, b]), stderr, count, n_clusters - 1) if stderr else None
+    return found
+
+
+def _squared_cluster_sums(marks: Floats, clusters: NDArray[np.intp], means: Floats) -> Floats:
+    """Return, for every two rows, the sum over clusters of the squared sum of their differences from the mean."""
+    _, numbers = np.unique(clusters, return_inverse=True)
+    sizes = np.bincount(numbers).astype(np.float64)
+    by_cluster = np.stack([np.bincount(numbers, weights=row) for row in marks])
+    own = (by_cluster**2).sum(axis=1)
+    weighted = by_cluster @ sizes
+    gaps = own[:, None] + own[None, :] - 2 * (by_cluster @ by_cluster.T)
+    result: Floats = gaps - 2 * means * (weighted[:, None] - weighted[None, :]) + means**2 * float(sizes @ sizes)
+    return result
 
 
 def best_of(values: Mapping[int, float], p_values: PValues) -> tuple[int, float] | None:

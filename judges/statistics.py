@@ -93,10 +93,11 @@ def student_ci(mean: float, stderr: float, degrees: int, *, level: float = 0.95)
     return mean - half, mean + half
 
 
-def wilson_ci(k: int, n: int, *, level: float = 0.95) -> Interval:
+def wilson_ci(k: float, n: float, *, level: float = 0.95) -> Interval:
     """Return Wilson's score interval of a proportion ``k / n``, within [0, 1].
 
-    Raises ValueError unless 0 <= k <= n and n >= 1. Source: Wilson 1927 (JASA 22, 209-212).
+    ``n`` may be an effective number of observations, which need not be whole. Raises ValueError unless 0 <= k <= n and
+    n >= 1. Source: Wilson 1927 (JASA 22, 209-212).
     """
     if n < 1 or not 0 <= k <= n:
         raise ValueError(f"{k} of {n}; expected at least one trial and no more successes than trials")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from evalsuite.commands.console import print_json, require_scored, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
+from evalsuite.progress import KeptProgress
 
 if TYPE_CHECKING:
     from evalsuite.runs.runner import Outcome
@@ -24,7 +25,7 @@ def run(config: RunConfig, *, as_json: bool) -> None:
     """
     from evalsuite.runs.runner import run as run_config
 
-    with showing_progress() as progress:
+    with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite run") as progress:
         outcome = run_config(config, progress)
     if as_json:
         print_json({"models": [scores.as_json() for scores in outcome.models]})

@@ -17,7 +17,9 @@ from evalsuite.analysis.document import Analysis, Format, Table, analysis_files,
 from evalsuite.analysis.document import Chart as Drawn
 from evalsuite.analysis.document import Column as TableColumn
 from evalsuite.errors import DataError
-from evalsuite.report.charts import MAX_SPIDERS, Chart, bars, heatmap, line_chart, spiders
+from evalsuite.report.chart import Chart
+from evalsuite.report.charts import MAX_SPIDERS, bars, heatmap, spiders
+from evalsuite.report.lines import line_chart
 from evalsuite.report.texts import visible, without_folders
 from evalsuite.suites.figures import DASH, Column, Figure
 from evalsuite.text import well_formed
@@ -210,14 +212,14 @@ def _spider_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) -> 
     shown = [
         (visible(row.get(drawn.label)), {axis.key: _figure(row, by_key[axis.key]) for axis in axes}) for row in rows
     ]
-    drawing = spiders(shown, axes, best, visible(drawn.title))
+    drawing = spiders(shown, axes, best)
     texts = [
         [visible(row.get(drawn.label)), *(written(row.get(axis.key), by_key[axis.key].format) for axis in axes)]
         for row in table.rows
     ]
     note = "Each axis has its own scale, and its rim is the highest of all rows; figures are in the table."
     head = ("", *(axis.title for axis in axes))
-    return Chart(f"{drawn.id}-spider", visible(drawn.title), _note(drawn, note), drawing, head, texts)
+    return Chart(f"{drawn.id}-spider", visible(drawn.title), _note(drawn, note), drawing, head, texts, wide=True)
 
 
 def _line_chart(drawn: Drawn, table: Table, columns: Mapping[str, TableColumn]) -> Chart | None:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evalsuite.documents import Manifest, Scores
 from evalsuite.errors import UsageError
 from evalsuite.files import write_text
-from evalsuite.report.analyses import ShownAnalysis, read_analyses
-from evalsuite.report.charts import charts_of, judge_names, preference_chart
-from evalsuite.report.figures import HIDDEN_AVERAGE, average_digits, columns_of, figures_of
+from evalsuite.report.analyses import read_analyses
+from evalsuite.report.charts import charts_of, preference_chart
+from evalsuite.report.figures import columns_of, figures_of
+from evalsuite.report.glossary import GLOSSARY
+from evalsuite.report.index import Contents, document, light_document
 from evalsuite.report.item_pages import ItemPage, page_title, pages_of, refuse_overwriting, remove_old_pages
 from evalsuite.report.packing import PackedPart, as_base64, packed_json, packed_parts
 from evalsuite.report.page import render_page
-from evalsuite.report.tables import TabTable, csv_of, table_of
-from evalsuite.report.tabs import labels_of, slugs_of, tabs_of
-from evalsuite.report.texts import without_folders
+from evalsuite.report.tables import csv_of, table_of
+from evalsuite.report.tabs import slugs_of, tabs_of
+from evalsuite.report.texts import without_paths
 from evalsuite.results.averages import AVERAGES
-from evalsuite.results.reading import ModelResult, Results, read_results_folder
+from evalsuite.results.reading import Results, read_results_folder
 from evalsuite.suites.figures import Column, Figure
-from evalsuite.suites.registry import iter_suites
 
 DEFAULT_LIMIT_BYTES = 5_000_000
 
-_COLUMN_FIELDS = ("key", "title", "says", "top", "digits", "items", "main")
 _TAGS_BYTES = 90
 """A little more than an embedded block's element takes."""
 
@@ -92,41 +91,53 @@ def build_report(results: Path, out: Path | None = None, *, limit_bytes: int = D
     csv_path = out.with_suffix(".csv")
     if csv_path == out:
         raise UsageError(f"--out {out} is where the CSV goes; give the name of an HTML file")
-    contents = read_results_folder(results)
     refuse_overwriting([csv_path])
-    faults = list(contents.faults)
-    columns = columns_of(contents.models, faults)
-    contents, figures = _with_figures(contents, columns, faults)
-    models = contents.models
+    contents, parts = read_contents(results)
+    page = _Page(contents, parts)
+    pages = page.write(out, limit_bytes)
+    write_text(csv_path, csv_of(contents.tables, contents.columns, contents.figures))
+    return Report(
+        html=out,
+        csv=csv_path,
+        html_bytes=out.stat().st_size,
+        models=len(contents.models),
+        items=sum(len(part.index["models"]) * part.index["n"] for part in parts),
+        comparisons=len(contents.results.comparisons),
+        analyses=len(contents.analyses),
+        pages=pages,
+        faults=contents.faults,
+    )
+
+
+def read_contents(results: Path) -> tuple[Contents, list[PackedPart]]:
+    """Read a results folder as the report shows it: its tables and charts, and its items packed by part.
+
+    Figures' reasons hold no path of this machine; ``faults`` do, for they are for the terminal too. Raises DataError
+    without a results folder.
+    """
+    found = read_results_folder(results)
+    faults = list(found.faults)
+    columns = columns_of(found.models, faults)
+    found, figures = _with_figures(found, columns, faults, results)
+    models = found.models
     parts = packed_parts(models, columns, faults)
     marks = {part.index["name"]: part.marks for part in parts}
     contexts = {part.index["name"]: part.contexts for part in parts}
     slugs = slugs_of(models)
     tables = [table_of(tab, models, slugs, columns, figures, marks, contexts) for tab in tabs_of(models)]
-    page = _Page(contents, columns, figures, tables, parts, faults, read_analyses(results, faults))
-    pages = page.write(out, limit_bytes)
-    write_text(csv_path, csv_of(tables, columns, figures))
-    return Report(
-        html=out,
-        csv=csv_path,
-        html_bytes=out.stat().st_size,
-        models=len(models),
-        items=sum(len(part.index["models"]) * part.index["n"] for part in parts),
-        comparisons=len(contents.comparisons),
-        analyses=len(page.analyses),
-        pages=pages,
-        faults=faults,
-    )
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Contents(results, found, columns, figures, tables, faults, read_analyses(results, faults), made), parts
 
 
 def _with_figures(
-    contents: Results, columns: Sequence[Column], faults: list[str]
+    contents: Results, columns: Sequence[Column], faults: list[str], folder: Path
 ) -> tuple[Results, list[dict[str, Figure]]]:
     """Read every model's cells; a model whose figures have another form is left out and named."""
     kept, figures = [], []
     for model in contents.models:
         try:
-            figures.append(figures_of(model, columns))
+            cells = figures_of(model, columns)
+            figures.append({key: _without_path(figure, folder) for key, figure in cells.items()})
         except Exception:  # a suite may raise anything where a file has no figure; the other models stay
             faults.append(f"{model.folder / 'scores.json'} holds figures of another form; run the model again")
         else:
@@ -134,29 +145,30 @@ def _with_figures(
     return replace(contents, models=kept), figures
 
 
+def _without_path(figure: Figure, folder: Path) -> Figure:
+    return replace(figure, reason=without_paths(figure.reason, [folder])) if figure.reason else figure
+
+
 def _marks_only(part: PackedPart, embedded: _Embedded) -> dict[str, Any]:
-    return {**part.index, "marks": {**part.index["marks"], "id": embedded.add(part.packed_marks)}, "blocks": []}
+    facts = {
+        name: {**layout, "id": embedded.add(part.packed_facts[name])} for name, layout in part.index["facts"].items()
+    }
+    marks = {**part.index["marks"], "id": embedded.add(part.packed_marks)}
+    return {**part.index, "marks": marks, "facts": facts, "blocks": []}
 
 
-@dataclass
 class _Page:
     """The main file and, where texts do not fit, the item pages beside it."""
 
-    contents: Results
-    columns: Sequence[Column]
-    figures: Sequence[Mapping[str, Figure]]
-    tables: Sequence[TabTable]
-    parts: Sequence[PackedPart]
-    faults: Sequence[str]
-    analyses: Sequence[ShownAnalysis]
-
-    def __post_init__(self) -> None:
-        self.charts = [charts_of(table, self.contents.models, self.figures) for table in self.tables]
-        drawn = [preference_chart(comparison, number) for number, comparison in enumerate(self.contents.comparisons)]
+    def __init__(self, contents: Contents, parts: Sequence[PackedPart]) -> None:
+        self.parts = parts
+        self.charts = [charts_of(table, contents.models, contents.figures) for table in contents.tables]
+        comparisons = contents.results.comparisons
+        drawn = [preference_chart(comparison, number) for number, comparison in enumerate(comparisons)]
         self.preferences = [chart for chart in drawn if chart is not None]
-        self.analysis_blocks: list[dict[str, str | None]] = [{} for _ in self.analyses]
+        self.analysis_blocks: list[dict[str, str | None]] = [{} for _ in contents.analyses]
         self.verdicts: dict[str, str | None] = {}
-        self.made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        self.contents = replace(contents, analysis_blocks=self.analysis_blocks, verdicts=self.verdicts)
 
     def write(self, out: Path, limit_bytes: int) -> list[Path]:
         embedded = _Embedded()
@@ -168,10 +180,10 @@ class _Page:
             for index in core:
                 index["titles"] = []
             room = limit_bytes - frame - self._index_size(core)
-        for blocks, shown in zip(self.analysis_blocks, self.analyses, strict=True):
+        for blocks, shown in zip(self.analysis_blocks, self.contents.analyses, strict=True):
             blocks["tables"], room = embedded.add_fitting(shown.csv, room)
             blocks["examples"], room = embedded.add_fitting(shown.analysis.examples, room)
-        for comparison in self.contents.comparisons:
+        for comparison in self.contents.results.comparisons:
             self.verdicts[comparison.name], room = embedded.add_fitting(comparison.verdicts, room)
         outside: list[tuple[PackedPart, dict[str, Any]]] = []
         for part, index in zip(self.parts, core, strict=True):
@@ -182,7 +194,7 @@ class _Page:
             else:
                 outside.append((part, index))
         pages = self._write_pages(outside, out)
-        embedded.blocks["index"] = as_base64(packed_json(self._document(core)))
+        embedded.blocks["index"] = as_base64(packed_json(document(self.contents, core)))
         write_text(out, self._html(embedded, pages=[path.name for path in pages]))
         return pages
 
@@ -207,89 +219,30 @@ class _Page:
                 index["blocks"] += [[block.first, block.last, embedded.add(block.packed)] for block in page.blocks]
             else:
                 index["blocks"].append([other.first, other.last, other.path.name])
-        document = {**self._document([index], light=True), "home": f"../{out.name}"}
+        own = {**light_document(self.contents, [index]), "home": f"../{out.name}"}
         # Every page repeats the list of models: with many pages, that is most of the work of compressing.
-        embedded.blocks["index"] = as_base64(packed_json(document, quick=True))
+        embedded.blocks["index"] = as_base64(packed_json(own, quick=True))
         title = page_title(part.index["title"], page)
         write_text(page.path, render_page("items.html.jinja", embedded.blocks, title=title, home=f"../{out.name}"))
 
     def _index_size(self, core: Sequence[Mapping[str, Any]]) -> int:
-        return 4 * len(packed_json(self._document(core))) // 3
+        return 4 * len(packed_json(document(self.contents, core))) // 3
 
     def _html(self, embedded: _Embedded, *, pages: Sequence[str]) -> str:
+        contents = self.contents
         return render_page(
             "leaderboard.html.jinja",
             embedded.blocks,
             title="Leaderboard",
-            made=self.made,
-            tables=self.tables,
-            columns=self.columns,
+            made=contents.made,
+            tables=contents.tables,
+            columns=contents.columns,
             averages=AVERAGES,
-            hidden_average=HIDDEN_AVERAGE,
             charts=self.charts,
             preferences=self.preferences,
-            models=self.contents.models,
-            faults=self.faults,
-            analyses=self.analyses,
+            models=contents.models,
+            faults=[without_paths(fault, [contents.folder]) for fault in contents.faults],
+            analyses=contents.analyses,
+            glossary=GLOSSARY,
             pages=pages,
         )
-
-    def _document(self, parts: Sequence[Mapping[str, Any]], *, light: bool = False) -> dict[str, Any]:
-        """Everything that the views know besides the items; ``light`` leaves out what an item page does not need."""
-        models = self.contents.models
-        names = zip(slugs_of(models), labels_of(models), strict=True)
-        listed = [
-            {"name": model.name, "slug": slug, "label": label, "imported": model.imported}
-            | ({} if light else _model_document(model, figures))
-            for model, figures, (slug, label) in zip(models, self.figures, names, strict=True)
-        ]
-        tabs = [table.tab for table in self.tables]
-        document: dict[str, Any] = {"made": self.made, "models": listed, "parts": list(parts)}
-        if light:
-            return document
-        return document | {
-            "columns": [{name: getattr(column, name) for name in _COLUMN_FIELDS} for column in self.columns],
-            "averages": [
-                [name, average.title, average.says, average_digits(name)] for name, average in AVERAGES.items()
-            ],
-            "suites": _suite_titles(models, self.columns),
-            "tabs": [{"title": tab.title, "reason": tab.reason, "members": tab.members} for tab in tabs],
-            "comparisons": [
-                {
-                    "name": comparison.name,
-                    "judge": judge_names(comparison),
-                    "preferences": without_folders(comparison.preferences.as_json()),
-                    "verdicts": self.verdicts.get(comparison.name),
-                    "n_verdicts": len(comparison.verdicts),
-                }
-                for comparison in self.contents.comparisons
-            ],
-            "cards": without_folders(self.contents.judge_cards),
-            "analyses": [
-                {"folder": shown.folder, **blocks}
-                for shown, blocks in zip(self.analyses, self.analysis_blocks, strict=True)
-            ],
-        }
-
-
-def _suite_titles(models: Sequence[ModelResult], columns: Sequence[Column]) -> dict[str, str]:
-    """Return the title of each key of scores.json: that of the column of the same name, else the suite's."""
-    titles = {column.key: column.title for column in columns}
-    keys = dict.fromkeys(key for model in models for key in model.suites)
-    return {key: titles.get(key, suite.title) for key, suite in iter_suites(list(keys))}
-
-
-def _model_document(model: ModelResult, figures: Mapping[str, Figure]) -> dict[str, Any]:
-    return {
-        **asdict(model.lineage),
-        "figures": {
-            key: [figure.value, figure.stderr, figure.ci95, figure.n, figure.unscored, figure.reason]
-            for key, figure in figures.items()
-        },
-        "scores": without_folders(_of_one_judge(model.scores)),
-        "manifest": without_folders(_of_one_judge(model.manifest)),
-    }
-
-
-def _of_one_judge(document: Scores | Manifest) -> dict[str, Any]:
-    return {key: value for key, value in document.as_json().items() if key != "judged"}

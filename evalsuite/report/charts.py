@@ -1,69 +1,61 @@
 """The charts: bars with intervals, spiders, scaling lines and the preference heat map, each with its table.
 
 Plain SVG instead of a plotting library: nothing to run in the page, a few kilobytes each, the text's colour in
-dark mode and print, and shapes instead of colours to tell lines apart.
+dark mode and print. Groups of shapes carry ``data-model``, so that the page's filter reaches the drawings.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from evalsuite.report import svg
+from evalsuite.report.chart import Chart, tick
+from evalsuite.report.lines import line_chart
 from evalsuite.report.tables import ModelFigures, TabTable
-from evalsuite.report.texts import visible
+from evalsuite.report.texts import shorten, visible
 from evalsuite.results.averages import AVERAGES
 from evalsuite.results.reading import Comparison, ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure, shown
 
 MAX_BARS, MAX_SPIDERS = 40, 12
-_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 3")
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawing with the table of everything that is drawn."""
-
-    key: str
-    title: str
-    note: str
-    drawing: Markup
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def charts_of(table: TabTable, models: Sequence[ModelResult], figures: ModelFigures) -> list[Chart]:
-    """Return the charts of one tab, those without any figure left out."""
+def charts_of(
+    table: TabTable, models: Sequence[ModelResult], figures: ModelFigures
+) -> list[tuple[str, Sequence[Chart]]]:
+    """Return the charts of one tab under a title for each kind, those without any figure left out."""
     names = {line.number: _name(line.model) for line in table.lines}
     main = [column for column in table.columns if column.main]
-    charts = [_spiders(main, names, figures)]
-    for column in table.columns:
-        if column.key in table.shown:
-            cells = {model: figures[model][column.key] for model in names}
-            charts.append(bars(column, names, cells, f"{column.title} with 95 % intervals", f"{column.says}."))
+    drawn = [
+        bars(
+            column,
+            names,
+            {model: figures[model][column.key] for model in names},
+            f"{column.title} with 95 % intervals",
+            f"{column.says}.",
+        )
+        for column in table.columns
+        if column.key in table.shown
+    ]
     against_size = [("mean", AVERAGES["paper"].title, "average.paper", 3)]
     against_size += [(column.key, column.title, column.key, column.digits) for column in main]
-    for key, title, figure, digits in against_size:
-        values = {model: figures[model][figure].value for model in names}
-        charts.append(_scaling_chart(key, title, values, models, digits))
-    return [chart for chart in charts if chart is not None]
+    scaling = [
+        _scaling_chart(key, title, {model: figures[model][figure].value for model in names}, models, digits)
+        for key, title, figure, digits in against_size
+    ]
+    kinds = {
+        "Figures with intervals": drawn,
+        "All benchmarks of a model": [_spiders(main, names, figures)],
+        "Against training conversations": scaling,
+    }
+    return [(title, [chart for chart in charts if chart is not None]) for title, charts in kinds.items()]
 
 
 def _name(model: ModelResult) -> str:
     return visible(model.name) + (" (imported)" if model.imported else "")
-
-
-def tick(value: float) -> str:
-    """Write a value on an axis: three digits below 1,000, whole from there."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def clip(text: str, length: int) -> str:
-    """Cut a text to a length, with an ellipsis where something is left out."""
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def bars(
@@ -82,22 +74,27 @@ def bars(
     def at(value: float) -> float:
         return left + wide * (min(max(value, low), column.top) - low) / (column.top - low)
 
-    shapes: list[Markup] = []
+    bottom = 10 + len(drawn) * step
+    shapes = [
+        svg.line(at(0.0), 8, at(0.0), bottom),
+        *(
+            svg.text(left + wide * share, bottom + 15, tick(low + (column.top - low) * share), "middle", 10)
+            for share in (0, 0.5, 1)
+        ),
+    ]
     for row, model in enumerate(drawn):
-        figure, y = cells[model], 10 + row * step
-        value = figure.value or 0.0
+        figure, value = cells[model], cells[model].value or 0.0
         start, end = sorted((at(0.0), at(value)))
-        shapes.append(svg.text(left - 6, y + 12, clip(names[model], 28), "end"))
-        shapes.append(svg.area("rect", 0.28, x=start, y=y + 3, width=end - start, height=11))
+        bar = [
+            svg.name(left - 6, 12, names[model], 28, "end"),
+            svg.area("rect", 0.28, x=start, y=3, width=end - start, height=11),
+        ]
         if figure.ci95:
             first, last = (at(bound) for bound in figure.ci95)
-            shapes += [svg.line(first, y + 8.5, last, y + 8.5, 1.4)]
-            shapes += [svg.line(x, y + 5, x, y + 12, 1.4) for x in (first, last)]
-        shapes.append(svg.text(left + wide + 8, y + 12, f"{value:.{column.digits}f}"))
-    bottom = 10 + len(drawn) * step
-    shapes.append(svg.line(at(0.0), 8, at(0.0), bottom))
-    for share in (0, 0.5, 1):
-        shapes.append(svg.text(left + wide * share, bottom + 15, tick(low + (column.top - low) * share), "middle", 10))
+            bar += [svg.line(first, 8.5, last, 8.5, 1.4)]
+            bar += [svg.line(x, 5, x, 12, 1.4) for x in (first, last)]
+        bar.append(svg.text(left + wide + 8, 12, f"{value:.{column.digits}f}"))
+        shapes.append(svg.tag("g", *bar, data_model=model, transform=f"translate(0 {10 + row * step:g})"))
     note += f" The {MAX_BARS} highest of {len(known)} are drawn." if len(known) > MAX_BARS else ""
     drawing = svg.picture(left + wide + 60, bottom + 22, title, *shapes)
     rows = [_bar_row(names[model], cells[model], column.digits) for model in known]
@@ -123,20 +120,32 @@ def _spiders(columns: Sequence[Column], names: Mapping[int, str], figures: Model
         [name, *(shown(figures[model][column.key].value, column.digits) for column in axes)]
         for model, name in names.items()
     ]
-    drawing = spiders([(names[model], figures[model]) for model in drawn], axes, best, title)
-    return Chart("spider", title, note, drawing, ("model", *(column.title for column in axes)), rows)
+    drawing = spiders([(names[model], figures[model]) for model in drawn], axes, best, drawn)
+    head = ("model", *(column.title for column in axes))
+    return Chart("spider", title, note, drawing, head, rows, wide=True)
 
 
 def spiders(
-    drawn: Sequence[tuple[str, Mapping[str, Figure]]], axes: Sequence[Column], best: Mapping[str, float], title: str
+    drawn: Sequence[tuple[str, Mapping[str, Figure]]],
+    axes: Sequence[Column],
+    best: Mapping[str, float],
+    models: Sequence[int] = (),
 ) -> Markup:
-    """Draw (name, figures) as a grid of spiders: solid, ``best`` dashed in each, the rim each axis' ``top``."""
-    across, size = min(4, len(drawn)), 250.0
-    cells = []
-    for number, (name, figures) in enumerate(drawn):
-        x, y = size * (number % across), size * (number // across)
-        cells.append(svg.tag("g", _spider(axes, figures, best, name, size), transform=f"translate({x:g} {y:g})"))
-    return svg.picture(size * across, size * math.ceil(len(drawn) / across), title, *cells)
+    """Draw a spider for each (name, figures): solid, ``best`` dashed in each, the rim each axis' ``top``.
+
+    ``models`` are the numbers of models that the drawings are of, for the page's filter.
+    """
+    size = 250.0
+    return Markup("").join(
+        svg.picture(
+            size,
+            size,
+            f"{name}: spider",
+            _spider(axes, figures, best, name, size),
+            **({"data_model": models[number]} if models else {}),
+        )
+        for number, (name, figures) in enumerate(drawn)
+    )
 
 
 def _spider(
@@ -166,7 +175,7 @@ def _spider(
     if len(points) >= 3:
         shapes.append(svg.area("polygon", 0.16, points=svg.points(points), stroke="currentColor", stroke_width=2))
     shapes += [svg.tag("circle", cx=x, cy=y, r=2.4, fill="currentColor") for x, y in points]
-    shapes.append(svg.text(middle, 15, clip(name, 32), "middle", 12, font_weight=600))
+    shapes.append(svg.name(middle, 15, name, 32, "middle", 12, font_weight=600))
     return Markup("").join(shapes)
 
 
@@ -175,61 +184,21 @@ def _scaling_chart(
 ) -> Chart | None:
     """Draw score against training size, one line for each base model and DGM (the form of the paper's Figure 2)."""
     series: dict[str, list[tuple[float, float]]] = {}
+    groups: dict[str, str] = {}
+    members: dict[str, list[int]] = {}
     for model, value in values.items():
         lineage = models[model].lineage
         if value is not None and lineage.size:
             name = " : ".join(visible(part) for part in (lineage.base, lineage.dgm) if part) or _name(models[model])
             series.setdefault(name, []).append((lineage.size, value))
+            groups[name] = visible(lineage.base or "")
+            members.setdefault(name, []).append(model)
     if all(len({size for size, _ in line}) < 2 for line in series.values()):
         return None
     heading = f"{title} against training conversations"
     note = "One line for each base model and DGM; logarithmic horizontal axis."
-    return line_chart(f"scaling-{key}", heading, note, ("base : DGM", "conversations", title), series, digits)
-
-
-def line_chart(
-    key: str, title: str, note: str, head: Sequence[str], series: Mapping[str, list[tuple[float, float]]], digits: int
-) -> Chart:
-    """Draw one line per name over two or more sizes above 0, on a logarithmic axis."""
-    lines = [(name, sorted(line)) for name, line in sorted(series.items())]
-    sizes = sorted({size for _, line in lines for size, _ in line})
-    drawing = svg.picture(620, 300, title, *_line_shapes(lines, sizes, digits))
-    rows = [
-        [name, f"{size:,}" if isinstance(size, int) else f"{size:,g}", f"{value:.{digits}f}"]
-        for name, line in lines
-        for size, value in line
-    ]
-    return Chart(key, title, note, drawing, head, rows)
-
-
-def _line_shapes(
-    lines: Sequence[tuple[str, list[tuple[float, float]]]], sizes: Sequence[float], digits: int
-) -> list[Markup]:
-    left, right, top, bottom = 60.0, 440.0, 15.0, 255.0
-    known = [value for _, line in lines for _, value in line]
-    low, high = min(known), max(known)
-    low, high = (low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1))
-    span = math.log(sizes[-1] / sizes[0])
-
-    def at(size: float, value: float) -> tuple[float, float]:
-        x = left + (right - left) * math.log(size / sizes[0]) / span
-        return x, bottom - (bottom - top) * (value - low) / (high - low)
-
-    shapes = [svg.line(left, bottom, right, bottom), svg.line(left, top, left, bottom)]
-    for size in sizes:
-        x = at(size, low)[0]
-        shapes += [svg.line(x, bottom, x, bottom + 4), svg.text(x, bottom + 18, tick(size), "middle", 10)]
-    for share in (0.0, 0.5, 1.0):
-        value = low + share * (high - low)
-        shapes.append(svg.text(left - 6, at(sizes[0], value)[1] + 4, f"{value:.{digits}f}", "end", 10))
-    for number, (name, line) in enumerate(lines):
-        where = [at(size, value) for size, value in line]
-        dash = _DASHES[number % len(_DASHES)] or "none"
-        shapes.append(svg.outline("polyline", points=svg.points(where), stroke_width=1.6, stroke_dasharray=dash))
-        shapes += [svg.marker(number, x, y) for x, y in where]
-        y = top + 8 + number * 18
-        shapes += [svg.marker(number, right + 20, y), svg.text(right + 32, y + 4, clip(name, 26))]
-    return shapes
+    head = ("base : DGM", "conversations", title)
+    return line_chart(f"scaling-{key}", heading, note, head, series, digits, groups=groups, models=members)
 
 
 def preference_chart(comparison: Comparison, number: int) -> Chart | None:
@@ -262,10 +231,10 @@ def heatmap(
     shapes: list[Markup] = []
     for number, name in enumerate(columns):
         x = left + number * cell + cell / 2
-        shapes.append(svg.text(x, top - 8, clip(name, 16), transform=f"rotate(-35 {x:g} {top - 8:g})"))
+        shapes.append(svg.text(x, top - 8, shorten(name, 16), transform=f"rotate(-35 {x:g} {top - 8:g})"))
     for row, name in enumerate(rows):
         y = top + row * high
-        shapes.append(svg.text(left - 8, y + high / 2 + 4, clip(name, 24), "end"))
+        shapes.append(svg.name(left - 8, y + high / 2 + 4, name, 24, "end"))
         for number, (text, shade) in enumerate(cells[row]):
             x, opacity = left + number * cell, 0.0 if shade is None else 0.04 + 0.36 * min(max(shade, 0.0), 1.0)
             border = {"stroke": "currentColor", "stroke_opacity": 0.25}

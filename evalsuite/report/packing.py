@@ -22,7 +22,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from evalsuite.report.parts import Part, PartSources, part_sources, read_part
+from evalsuite.report.parts import AnswerFacts, Part, PartSources, part_sources, read_part
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import Column
 
@@ -31,6 +31,8 @@ BLOCK_BYTES = 400_000
 
 _LARGE_BYTES, _QUICK_LEVEL = 60_000_000, 2
 _MISSING_8, _MISSING_16 = 255, 65535
+_MAX_LEVELS, _MAX_LEVEL_LENGTH = 250, 40
+"""Most different texts that answers are filtered by, and how long they may be: letters, numbers, reasons."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,6 +56,7 @@ class PackedPart:
     index: dict[str, Any]
     blocks: Sequence[Block]
     packed_marks: bytes
+    packed_facts: Mapping[str, bytes]
     marks: Mapping[int, NDArray[np.float64]]
     contexts: NDArray[np.intp]
     faults: Sequence[str]
@@ -109,6 +112,7 @@ def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
         part, faults = read_part(sources)
         marks = part.marks()
         layout, packed = packed_marks(list(marks.values())) if marks else ({"bits": 8, "levels": []}, b"")
+        facts, packed_facts = _packed_facts(part)
         blocks = [Block(first, last, deflated(raw, quick=quick)) for first, last, raw in _raw_blocks(part)]
     index = {
         "name": sources.name,
@@ -121,8 +125,10 @@ def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
         "categories": [question.get("category") for question in part.questions],
         "models": list(marks),
         "marks": layout,
+        "facts": facts,
+        "tokens": {model: [sums.answers, sums.thought, sums.answer] for model, sums in part.tokens_by_model.items()},
     }
-    return PackedPart(index, blocks, packed, marks, part.context_numbers(), faults)
+    return PackedPart(index, blocks, packed, packed_facts, marks, part.context_numbers(), faults)
 
 
 @contextmanager
@@ -170,6 +176,29 @@ def _raw_blocks(part: Part) -> Iterator[tuple[int, int, bytes]]:
             items, first, size = [], number + 1, 0
     if items:
         yield first, len(part.questions), b"[" + b",".join(items) + b"]"
+
+
+def _packed_facts(part: Part) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Pack what answers are filtered by, one byte each; what no answer has, or too many texts differ in, is left out.
+
+    Returns how to read each matrix (models by items), with its texts under ``levels``, and the matrices by name.
+    """
+    layout: dict[str, Any] = {}
+    packed: dict[str, bytes] = {}
+    models = list(part.facts_by_model.values())
+    for number, name in enumerate(AnswerFacts._fields):
+        levels = sorted({facts[number] for known in models for facts in known.values()} - {"", 0})
+        if not levels or len(levels) > _MAX_LEVELS or any(len(str(text)) > _MAX_LEVEL_LENGTH for text in levels):
+            continue
+        codes = {text: code for code, text in enumerate(levels)}
+        matrix = bytearray([_MISSING_8]) * (len(models) * len(part.labels))
+        for row, known in enumerate(models):
+            start = row * len(part.labels)
+            for item, facts in known.items():
+                matrix[start + item] = codes.get(facts[number], _MISSING_8)
+        packed[name] = deflated(bytes(matrix))
+        layout[name] = {"bits": 8, "levels": levels}
+    return layout, packed
 
 
 def packed_marks(rows: Sequence[NDArray[np.float64]]) -> tuple[dict[str, Any], bytes]:

@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from evalsuite.report.texts import visible
+from evalsuite.report.texts import visible, without_paths
 from evalsuite.text import well_formed
 
 LIBRARIES = ("vendor/purify.min.js", "vendor/markdown-it.umd.min.js")
-_VIEWS = ("table.js", "models.js", "items.js", "compare.js", "preferences.js", "analyses.js")
-SCRIPTS = ("dom.js", "data.js", "markdown.js", *_VIEWS, "main.js")
+_TOOLS = ("dom.js", "address.js", "data.js", "statistics.js", "markdown.js", "diff.js")
+_VIEWS = ("table.js", "models.js", "filters.js", "items.js", "item.js", "compare.js", "categories.js", "tokens.js")
+SCRIPTS = (*_TOOLS, *_VIEWS, "preferences.js", "analyses.js", "main.js")
 STYLE = "style.css"
 LICENCES = {"vendor/markdown-it.umd.min.js": "vendor/LICENSE.markdown-it"}
 _SOURCE_MAP = re.compile(r"^//# sourceMappingURL=.*$", re.MULTILINE)
@@ -41,6 +42,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
+    environment.filters["public"] = without_paths
     return environment
 
 

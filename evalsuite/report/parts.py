@@ -9,21 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import DataError
 from evalsuite.records.files import RecordsFile, write_records
-from evalsuite.records.rows import Row
+from evalsuite.records.rows import Reply, Row
 from evalsuite.results.reading import ModelResult
 from evalsuite.results.records import RecordsOrExports, SuiteRecords, judge_id
 from evalsuite.suites.figures import Column, ReportPart
 from evalsuite.suites.registry import iter_suites, known_keys
 
-_PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "unscored")
+_PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extracted", "unscored")
 """What a page may show of an item whose text is protected."""
+
+THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END = 1, 2, 4, 8
+"""Flags of an answer: it has a thought, the budget ended its thought, its own bound cut it, or something else did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,36 @@ class PartSources:
         return sum(source.n_bytes for source in self.sources)
 
 
+class AnswerFacts(NamedTuple):
+    """What the lists of a page filter answers by: why one is unscored, what was read from it, its flags."""
+
+    unscored: str = ""
+    extracted: str = ""
+    flags: int = 0
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Sums over a model's answers to a part: of answers that were counted, and their tokens."""
+
+    answers: int = 0
+    thought: int = 0
+    answer: int = 0
+
+    def add(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            if reply.thought_tokens or reply.answer_tokens:
+                self.answers += 1
+                self.thought += reply.thought_tokens
+                self.answer += reply.answer_tokens
+
+
 @dataclass(slots=True)
 class Part:
     """The items of one part.
 
     ``answers[i]`` maps a model to its answer to item i, ``marks_by_model`` a model to its mark by item: on the scale
-    of the part's column, NaN where unscored.
+    of the part's column, NaN where unscored. ``facts_by_model`` maps a model to what is known of its answers by item.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -69,6 +96,8 @@ class Part:
     answers: list[dict[int, dict[str, Any]]] = field(default_factory=list)
     marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
     contexts: list[str] = field(default_factory=list)
+    facts_by_model: dict[int, dict[int, AnswerFacts]] = field(default_factory=dict)
+    tokens_by_model: dict[int, Tokens] = field(default_factory=dict)
     _by_id: dict[tuple[str, str], int] = field(default_factory=dict)
     _by_content: dict[str, list[int]] = field(default_factory=dict)
 
@@ -91,8 +120,10 @@ class Part:
         """Add one model's answers and marks; raises DataError, and whatever a suite raises."""
         suite, header = source.records.suite, source.records.header
         marks: dict[int, float] = {}
+        known: dict[int, AnswerFacts] = {}
+        tokens = Tokens()
         for row in source.records.rows(source.part):
-            answer = _shown(suite.answer_page(row, header), row, _PROTECTED_ANSWER)
+            answer = _shown(suite.answer_page(row, header) | _replies_of(row), row, _PROTECTED_ANSWER)
             item = self._find(row, marks)
             if item is None:
                 item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
@@ -101,7 +132,12 @@ class Part:
             values = row.marks.get(facts.metric)
             mark = values[0] if values else None
             marks[item] = nan if mark is None else mark * facts.scale
+            if any(facts_of_answer := _facts_of(row, answer)):
+                known[item] = facts_of_answer
+            tokens.add(row.replies)
         self.marks_by_model[source.model] = marks
+        self.facts_by_model[source.model] = known
+        self.tokens_by_model[source.model] = tokens
 
     def add_copy(self, source: PartSource, of: PartSource) -> None:
         """Add the answers and marks of another model as those of this one."""
@@ -109,12 +145,16 @@ class Part:
             if of.model in answers:
                 answers[source.model] = answers[of.model]
         self.marks_by_model[source.model] = self.marks_by_model[of.model]
+        self.facts_by_model[source.model] = self.facts_by_model[of.model]
+        self.tokens_by_model[source.model] = self.tokens_by_model[of.model]
 
     def remove(self, source: PartSource) -> None:
         """Remove one model's answers and marks."""
         for answers in self.answers:
             answers.pop(source.model, None)
         self.marks_by_model.pop(source.model, None)
+        self.facts_by_model.pop(source.model, None)
+        self.tokens_by_model.pop(source.model, None)
 
     def _find(self, row: Row, taken: Mapping[int, float]) -> int | None:
         """Return the item that a row is about: that of its id and content, else another one of the same content."""
@@ -215,6 +255,28 @@ def _exports_instead(note: str) -> str:
 
 def _shown(page: dict[str, Any], row: Row, unprotected: Sequence[str]) -> dict[str, Any]:
     return page if row.prompt is not None else {key: page[key] for key in unprotected if key in page}
+
+
+def _replies_of(row: Row) -> dict[str, Any]:
+    """Return what is known of each turn besides its text, of the turns that anything is known of."""
+    turns = [_reply_facts(reply) for reply in row.replies]
+    return {"replies": turns} if any(turns) else {}
+
+
+def _reply_facts(reply: Reply) -> dict[str, Any]:
+    known = {"thought": reply.thought, "thought_tokens": reply.thought_tokens, "tokens": reply.answer_tokens}
+    known |= {"closed": reply.thought_closed, "finish": "" if reply.finish == "stop" else reply.finish}
+    return {name: value for name, value in known.items() if value}
+
+
+def _facts_of(row: Row, answer: Mapping[str, Any]) -> AnswerFacts:
+    flags = 0
+    for reply in row.replies:
+        flags |= THOUGHT if reply.thought or reply.thought_tokens else 0
+        flags |= THOUGHT_CLOSED if reply.thought_closed else 0
+        flags |= CUT if reply.finish == "length" else 0
+        flags |= OTHER_END if reply.finish not in ("stop", "length") else 0
+    return AnswerFacts(str(answer.get("unscored") or ""), str(answer.get("extracted") or "").strip(), flags)
 
 
 def _title(question: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.suites.figures import NO_SPREAD, Z95, Figure
-from judges.paired import Difference, best_of, paired_difference, rank_intervals
+from judges.paired import Difference, best_of, paired_differences, rank_intervals
 
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
 """Part name -> model number -> one mark per item."""
@@ -26,12 +26,13 @@ class ColumnTests:
 
     ``best`` is the model with the highest figure and the p-value of "better than every other". ``ranks`` holds
     each model's possible ranks, and ``detectable`` the difference that a comparison of two of the models, the median
-    one, shows with 80 % power.
+    one, shows with 80 % power. ``differences`` holds the comparisons themselves by the models, a below b.
     """
 
     best: tuple[int, float] | None = None
     ranks: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     detectable: float | None = None
+    differences: Mapping[tuple[int, int], Difference | None] = field(default_factory=dict)
 
 
 def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts, prefix: str) -> ColumnTests:
@@ -40,56 +41,51 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
     ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """
     values = {model: figure.value for model, figure in figures.items() if figure.value is not None}
+    is_folder = prefix.endswith("/")
+    parts = [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
+    paired = _paired(sorted(values), parts, marks, contexts)
     differences = {
-        pair: difference_of(figures, marks, contexts, prefix, *pair) for pair in combinations(sorted(values), 2)
+        pair: paired.get(pair) or unpaired_difference(figures[pair[0]], figures[pair[1]])
+        for pair in combinations(sorted(values), 2)
     }
     p_values = {pair: one.p_value for pair, one in differences.items() if one is not None}
     known = [effect for one in differences.values() if one is not None and (effect := one.detectable) is not None]
     ranks = rank_intervals(values, p_values) if len(values) > 1 else {}
-    return ColumnTests(best_of(values, p_values), ranks, median(known) if known else None)
+    return ColumnTests(best_of(values, p_values), ranks, median(known) if known else None, differences)
 
 
-PairOfMarks = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp] | None]
-
-
-def difference_of(
-    figures: Mapping[int, Figure], marks: Marks, contexts: Contexts, prefix: str, a: int, b: int
-) -> Difference | None:
-    """Return how much better model ``a`` is than ``b`` in the column with these items, as :func:`column_difference`."""
-    shared = [name for name in parts_behind(prefix, marks) if a in marks[name] and b in marks[name]]
-    pairs = [(marks[name][a], marks[name][b], contexts.get(name)) for name in shared]
-    return column_difference(figures[a], figures[b], pairs)
-
-
-def parts_behind(prefix: str, marks: Marks) -> list[str]:
-    """Return the parts whose items lie behind a column."""
-    is_folder = prefix.endswith("/")
-    return [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
-
-
-def column_difference(a: Figure, b: Figure, pairs: Sequence[PairOfMarks]) -> Difference | None:
-    """Compare two models in one column: paired by item where there are items, else by their standard errors.
-
-    ``pairs`` holds both models' marks and the items' contexts part by part. None where neither is possible. Not
-    paired, the degrees of freedom are those of the smaller set, which claims too little rather than too much.
-    """
-    if pairs:
-        owner = [_numbered(pair[2], len(pair[0])) for pair in pairs]
-        clusters = [(part, int(one)) for part, numbers in enumerate(owner) for one in numbers]
-        joined = paired_difference(
-            np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]), clusters
+def _paired(
+    models: Sequence[int], parts: Sequence[str], marks: Marks, contexts: Contexts
+) -> dict[tuple[int, int], Difference | None]:
+    """Compare models item by item over all parts behind a column; a part that a model lacks is unmarked."""
+    parts = [name for name in parts if any(model in marks[name] for model in models)]
+    if not parts:
+        return {}
+    lengths = [len(next(iter(marks[name].values()))) for name in parts]
+    rows = [
+        np.concatenate(
+            [marks[name].get(model, np.full(length, np.nan)) for name, length in zip(parts, lengths, strict=True)]
         )
-        if joined is not None:
-            return joined
+        for model in models
+    ]
+    owners: list[NDArray[np.intp]] = []
+    for name, length in zip(parts, lengths, strict=True):
+        numbers = contexts.get(name, np.arange(length))
+        owners.append(numbers + (owners[-1].max() + 1 if owners and len(owners[-1]) else 0))
+    found = paired_differences(np.stack(rows), np.concatenate(owners))
+    return {(models[a], models[b]): difference for (a, b), difference in found.items()}
+
+
+def unpaired_difference(a: Figure, b: Figure) -> Difference | None:
+    """Compare two figures by their standard errors; None where one has none.
+
+    The degrees of freedom are those of the smaller set, which claims too little rather than too much.
+    """
     a_error, b_error = _stderr(a), _stderr(b)
     if a.value is None or b.value is None or a_error is None or b_error is None:
         return None
     df = None if a.n is None or b.n is None else max(1, min(a.n, b.n) - 1)
     return Difference(a.value - b.value, math.hypot(a_error, b_error), None, df)
-
-
-def _numbered(contexts: NDArray[np.intp] | None, n: int) -> NDArray[np.intp]:
-    return np.arange(n) if contexts is None else contexts
 
 
 def _stderr(figure: Figure) -> float | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
+from evalsuite.report.texts import shorten
+
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """Return one element; attribute names take ``_`` for ``-``, children and values are escaped."""
@@ -15,6 +17,16 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
 
 def text(x: float, y: float, content: object, anchor: str = "start", size: float = 11, **more: object) -> Markup:
     return tag("text", content, x=x, y=y, text_anchor=anchor, font_size=size, fill="currentColor", **more)
+
+
+def name(
+    x: float, y: float, content: str, length: int, anchor: str = "start", size: float = 11, **more: object
+) -> Markup:
+    """Return a text cut in its middle to ``length``; the whole is read on hover."""
+    short = shorten(content, length)
+    whole = [] if short == content else [tag("title", content)]
+    style = {"x": x, "y": y, "text_anchor": anchor, "font_size": size, "fill": "currentColor", **more}
+    return tag("text", short, *whole, **style)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, width: float = 1, **more: object) -> Markup:
@@ -29,7 +41,7 @@ def area(name: str, opacity: float, /, **more: object) -> Markup:
     return tag(name, fill="currentColor", fill_opacity=opacity, **more)
 
 
-def picture(width: float, height: float, title: str, *children: object) -> Markup:
+def picture(width: float, height: float, title: str, *children: object, **more: object) -> Markup:
     """Return a drawing that scales with its surroundings and names itself to screen readers."""
     return tag(
         "svg",
@@ -41,13 +53,18 @@ def picture(width: float, height: float, title: str, *children: object) -> Marku
         height=height,
         role="img",
         font_family="system-ui, sans-serif",
+        **more,
     )
 
 
-def marker(shape: int, x: float, y: float, r: float = 4) -> Markup:
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8f6a00", "#7b5ea7", "#2e86a0", "#b84a58")
+"""Colours that colour-blind readers can tell apart (after Okabe and Ito), 3:1 on light and on dark paper."""
+
+
+def marker(shape: int, x: float, y: float, r: float = 4, colour: str = "currentColor") -> Markup:
     """Return one of six point shapes, so that lines can be told apart without colour."""
     filled = shape % 2 == 0
-    style = {"fill": "currentColor" if filled else "none", "stroke": "currentColor", "stroke_width": 1.5}
+    style = {"fill": colour if filled else "none", "stroke": colour, "stroke_width": 1.5}
     kind = (shape // 2) % 3
     if kind == 0:
         return tag("circle", cx=x, cy=y, r=r, **style)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evalsuite.report.figures import average_digits
+from evalsuite.report.figures import HIDDEN_AVERAGE, average_digits
+from evalsuite.report.ranks import AVERAGE, Ranks, ranks_of
 from evalsuite.report.significance import ColumnTests, Contexts, Marks, column_tests
 from evalsuite.report.tabs import Tab
 from evalsuite.results.averages import AVERAGES
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure
-from evalsuite.suites.registry import suite_of_key
 from evalsuite.text import csv_text
 from judges.paired import stars
 
@@ -34,7 +34,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One model's row of one tab; ``number`` is the model's in the list of models."""
+    """One model's row of one tab; ``number`` is the model's in the list of models, ``rank`` its (best, worst) rank
+    in the column that the table is sorted by, None without a figure.
+    """
 
     number: int
     slug: str
@@ -42,13 +44,15 @@ class Line:
     cells: Mapping[str, Cell]
     averages: Mapping[str, Cell]
     n: int
+    rank: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
 class TabTable:
     """One tab ready to be written.
 
-    ``shown`` names the columns that are shown at first, ``missing`` holds (models, column, reason) for the dashes.
+    ``shown`` names the columns and averages (``average.<name>``) that are shown at first, ``sort`` the one that the
+    lines are ordered by, ``ranks`` the ranks in each; ``missing`` holds (models, column, reason) for the dashes.
     """
 
     tab: Tab
@@ -58,11 +62,13 @@ class TabTable:
     missing: Sequence[tuple[str, str, str]]
     best: Mapping[str, int]
     tests: Mapping[str, ColumnTests]
+    sort: str
+    ranks: Mapping[str, Ranks]
 
     @property
     def n_tested(self) -> int:
         """How many of the columns shown at first are tested together."""
-        return sum(self.tests[key].best is not None for key in self.shown)
+        return sum(self.tests[key].best is not None for key in self.shown & self.tests.keys())
 
     def detectable(self, column: Column) -> str:
         """Return the smallest difference that a column's comparisons show with 80 % power; a dash where unknown."""
@@ -79,49 +85,52 @@ def table_of(
     marks: Marks,
     contexts: Contexts,
 ) -> TabTable:
-    """Lay out one tab, ordered by the paper's mean (then by what there is of it), best marked where it is clear."""
+    """Lay out one tab, ordered by the first figure that there is, best marked where it is clear."""
     tests = {
         column.key: column_tests(
             {model: figures[model][column.key] for model in tab.members}, marks, contexts, column.items
         )
         for column in columns
     }
-    shown = {column.key for column in columns if _is_shown(column, columns, models, figures, tab.members)}
+    shown = _shown(columns, figures, tab.members)
     best = stars({key: one.best for key, one in tests.items()}, shown)
-    ordered = sorted(tab.members, key=lambda number: _rank(models[number]))
-    lines = [_line(number, slugs[number], models[number], columns, figures[number], best, tests) for number in ordered]
-    return TabTable(tab, columns, lines, frozenset(shown), _missing(lines, columns, figures, shown), best, tests)
+    sort = _sort_key(columns, shown)
+    ranks = ranks_of(tab.members, figures, columns, tests)
+
+    def place(number: int) -> tuple[bool, float, str]:
+        value = figures[number][sort].value if sort else None
+        return value is None, -(value or 0.0), models[number].name
+
+    ordered = sorted(tab.members, key=place)
+    lines = [
+        _line(number, slugs[number], models[number], columns, figures[number], best, ranks, sort) for number in ordered
+    ]
+    missing = _missing(lines, columns, figures, shown)
+    return TabTable(tab, columns, lines, frozenset(shown), missing, best, tests, sort, ranks)
 
 
-def _is_shown(
-    column: Column,
-    columns: Sequence[Column],
-    models: Sequence[ModelResult],
-    figures: ModelFigures,
-    members: Sequence[int],
-) -> bool:
-    """Whether a column is shown at first.
+def _shown(columns: Sequence[Column], figures: ModelFigures, members: Sequence[int]) -> set[str]:
+    """Return the columns and averages that are shown at first, of those in which a model has a figure.
 
-    One that is not main is, where a model has its figure and none in the main columns of the same suite.
+    They are the main columns, others where a model has none in the main columns of the same suite, and the averages.
     """
-    if column.main:
-        suite = suite_of_key(column.suite)
-        is_default = suite is not None and suite.in_default
-        return is_default or any(column.suite in models[number].suites for number in members)
-    main = [other.key for other in columns if other.main and other.suite == column.suite]
-    return any(
-        figures[number][column.key].value is not None and all(figures[number][key].value is None for key in main)
-        for number in members
-    )
+
+    def has(number: int, key: str) -> bool:
+        return figures[number][key].value is not None
+
+    shown = {f"{AVERAGE}{name}" for name in AVERAGES if name != HIDDEN_AVERAGE}
+    for column in columns:
+        main = [other.key for other in columns if other.main and other.suite == column.suite]
+        alone = [number for number in members if not any(has(number, key) for key in main)]
+        if column.main or any(has(number, column.key) for number in alone):
+            shown.add(column.key)
+    return {key for key in shown if any(has(number, key) for number in members)}
 
 
-def _rank(model: ModelResult) -> tuple[int, float]:
-    average = model.scores.average
-    for rank, name in enumerate(("paper", "nine")):
-        if isinstance(value := average.get(name), int | float):
-            return rank, -value
-    partial = (average.get("partial") or {}).get("nine") or {}
-    return 2, -float(partial.get("mean") or 0.0)
+def _sort_key(columns: Sequence[Column], shown: set[str]) -> str:
+    """Return what a table is ordered by at first: the first average, else the first column; "" without figures."""
+    keys = [*(f"{AVERAGE}{name}" for name in AVERAGES), *(column.key for column in columns)]
+    return next((key for key in keys if key in shown), "")
 
 
 def _line(
@@ -131,20 +140,21 @@ def _line(
     columns: Sequence[Column],
     figures: Mapping[str, Figure],
     best: Mapping[str, int],
-    tests: Mapping[str, ColumnTests],
+    ranks: Mapping[str, Ranks],
+    sort: str,
 ) -> Line:
     cells = {
         column.key: _cell(
             figures[column.key],
             column.digits,
             best=best.get(column.key) == number,
-            ranks=tests[column.key].ranks.get(number),
+            ranks=ranks[column.key].get(number),
         )
         for column in columns
     }
-    averages = {name: _cell(figures[f"average.{name}"], average_digits(name)) for name in AVERAGES}
+    averages = {name: _cell(figures[f"{AVERAGE}{name}"], average_digits(name)) for name in AVERAGES}
     n = sum(figures[column.key].n or 0 for column in columns if column.main)
-    return Line(number, slug, model, cells, averages, n)
+    return Line(number, slug, model, cells, averages, n, ranks.get(sort, {}).get(number))
 
 
 def _cell(figure: Figure, digits: int, *, best: bool = False, ranks: tuple[int, int] | None = None) -> Cell:
@@ -154,7 +164,8 @@ def _cell(figure: Figure, digits: int, *, best: bool = False, ranks: tuple[int, 
     if figure.ci95:
         low, high = figure.ci95
         spread = f"±{(high - low) / 2:.{digits}f}"
-        hint.append(f"95 % interval {low:.{digits}f} to {high:.{digits}f}")
+        method = f" ({figure.method})" if figure.method else ""
+        hint.append(f"95 % interval {low:.{digits}f} to {high:.{digits}f}{method}")
     if figure.n is not None:
         hint.append(f"n = {figure.n}")
     if figure.unscored:
@@ -170,8 +181,8 @@ def _missing(
     lines: Sequence[Line], columns: Sequence[Column], figures: ModelFigures, shown: set[str]
 ) -> list[tuple[str, str, str]]:
     """List (models, column, reason) for each dash, models with the same reason together."""
-    titles = {column.key: column.title for column in columns if column.key in shown}
-    titles |= {f"average.{name}": average.title for name, average in AVERAGES.items()}
+    titles = {column.key: column.title for column in columns if column.main or column.key in shown}
+    titles |= {f"{AVERAGE}{name}": average.title for name, average in AVERAGES.items()}
     names: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         for key, title in titles.items():
@@ -205,4 +216,4 @@ def _csv_row(tab: int, line: Line, figures: Mapping[str, Figure], columns: Seque
         figure = figures[column.key]
         low, high = figure.ci95 or (None, None)
         row += [figure.value, figure.stderr, low, high, figure.n, figure.unscored, figure.reason]
-    return row + [figures[f"average.{name}"].value for name in AVERAGES]
+    return row + [figures[f"{AVERAGE}{name}"].value for name in AVERAGES]

@@ -149,7 +149,6 @@ class _Runner:
             engine=engine,
             base_url=self.config.base_url if candidate else None,
             on_step=self.progress.step,
-            on_note=self.progress.log,
         )
 
     def _owes_verdicts(self, suite: SuiteRun) -> bool:
@@ -193,7 +192,7 @@ class _Runner:
             for suite in plan.todo:
                 self.progress.begin(plan.line(suite), None)
             with_restarts(session, lambda: self._answer_all(plan, session, own_judge), self.progress)
-            plan.usage["candidate"] = {**asdict(session.client.usage), **session.client.server_told}
+            plan.usage["candidate"] = asdict(session.client.usage)
             plan.restarts += session.restarts
             plan.watch.lap("generate")
             plan.watch.seconds["serve"] += session.serve_seconds
@@ -284,8 +283,7 @@ class _Runner:
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
         # The judge serves all models of the run: this one's share is what came on top.
-        counts = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
-        plan.usage["judge"] = {**counts, **session.client.server_told}
+        plan.usage["judge"] = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
         started = session.serve_seconds - before
         plan.watch.lap("judge")
         plan.watch.seconds["serve"] += started

@@ -171,13 +171,14 @@ class Suite(abc.ABC):
         says = f"{self.says}; {low} to {high}" if self.says else f"{low} to {high}"
         column = partial(Column, top=float(high), digits=self.digits[1], judged=bool(self.judge_method))
         items = "{}/" if self.part_titles else "{}"
+        figure = partial(scored_figure, top=None if low else float(high))
         columns = [
-            column(key, title, says, key, scored_figure, main=key == self.name, items=items.format(key))
+            column(key, title, says, key, figure, main=key == self.name, items=items.format(key))
             for key, title in (self.titles or {self.name: self.title}).items()
         ]
         for field, title in self.other_scores.items():
             names = (f"{self.name}_{field}", f"{self.title} {title}", f"{low} to {high}")
-            columns.append(column(*names, self.name, partial(scored_figure, key=field), main=False))
+            columns.append(column(*names, self.name, partial(figure, key=field), main=False))
         return columns
 
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
@@ -210,8 +211,9 @@ class Suite(abc.ABC):
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return what a page shows of the item itself.
 
-        Keys, all optional: ``category``, ``messages`` (the user's turns), ``fields`` ([name, text] pairs),
-        ``options``, ``reference`` (texts), ``reference_title``, ``note``.
+        Keys, all optional: ``category``, ``messages`` (the user's turns), ``fields`` ([name, text] pairs before
+        them), ``options``, ``right`` (the place of the right option), ``reference`` (texts), ``reference_title``,
+        ``more`` ([name, text] pairs, folded), ``note``.
         """
         if row.prompt is None:
             return {"note": "protected text: it is not shown"}
@@ -226,7 +228,8 @@ class Suite(abc.ABC):
     def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return what a page shows of one model's answer.
 
-        Keys: ``turns``, ``judge`` ({label, mark, text}), ``logprobs`` of the judge's labels, ``unscored``.
+        Keys: ``turns``, ``judge`` ({label, mark, text, thought}), ``extracted`` (what was read from the answer),
+        ``logprobs`` of the judge's labels, ``unscored``.
         """
         page: dict[str, Any] = {"turns": [reply.text or "" for reply in row.replies]}
         if row.verdicts:
@@ -235,9 +238,12 @@ class Suite(abc.ABC):
                     "label": f"turn {verdict.turn}" if self.n_turns > 1 else "judge",
                     "mark": self.verdict_text(verdict),
                     "text": verdict.text,
+                    **({"thought": verdict.thought} if verdict.thought else {}),
                 }
                 for verdict in row.verdicts
             ]
+            if isinstance(read := row.verdicts[0].value, str):
+                page["extracted"] = read
         if logprobs := [[*pair] for verdict in row.verdicts for pair in verdict.label_logprobs.items()]:
             page["logprobs"] = logprobs
         if row.unscored:
@@ -361,10 +367,10 @@ def marked(row: Row, unscored: Iterable[Unscored] = (), **marks: float | None) -
 
 
 def no_answer(cause: Unscored | None) -> Unscored:
-    """Say of a verdict why there was nothing to judge: the answer's own reason, where it is known."""
+    """Say of a verdict that there was nothing to judge, with the answer's own reason in the detail."""
     if cause is None or cause.reason == "no_answer":
         return cause or Unscored("no_answer")
-    return Unscored(cause.reason, f"no answer: {cause.detail}" if cause.detail else "no answer")
+    return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
 
 
 def verdict_on(row: Row, turn: int = 1) -> Verdict:

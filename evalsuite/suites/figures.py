@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 Z95 = 1.959963984540054
@@ -15,7 +15,10 @@ DASH = "–"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One cell. Without a value, ``reason`` says why; ``n`` counts scored observations."""
+    """One cell. Without a value, ``reason`` says why; ``n`` counts scored observations.
+
+    ``method`` names the interval where it was made here ("Wilson", "normal"); "" for one that was recorded.
+    """
 
     value: float | None = None
     stderr: float | None = None
@@ -23,6 +26,7 @@ class Figure:
     n: int | None = None
     unscored: int = 0
     reason: str = ""
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,14 @@ class Line(NamedTuple):
     note: str = ""
 
 
-def scored_figure(scores: Mapping[str, Any], key: str = "score", stderr: str = "", n: str = "") -> Figure:
+def scored_figure(
+    scores: Mapping[str, Any], key: str = "score", stderr: str = "", n: str = "", *, top: float | None = 1.0
+) -> Figure:
     """Read one figure of a suite's object, with the reasons where there is none.
 
     ``stderr`` and ``n`` are the fields of its standard error and count, "" for none. "score" has ``stderr``, ``ci95``
-    and ``n_scored``; ``ci95`` is that of every figure with a standard error.
+    and ``n_scored``; ``ci95`` is that of every figure with a standard error. ``top`` is the best possible
+    value of a figure that begins at 0, None for another scale.
     """
     counted = scores.get(n)
     if key == "score":
@@ -87,26 +94,48 @@ def scored_figure(scores: Mapping[str, Any], key: str = "score", stderr: str = "
     if value is None:
         reason = "; ".join(f"{name}: {why}" for name, why in as_object(scores.get("missing")).items())
         reason = reason or unscored_text(scores.get("unscored")) or "no item of it was scored"
-    return Figure(
-        value,
-        error,
-        interval_of(scores, value, error) if stderr else None,
-        counted if isinstance(counted, int) else None,
-        n_unscored(scores.get("unscored")),
-        reason,
-    )
+    n_items = counted if isinstance(counted, int) else None
+    figure = Figure(value, error, None, n_items, n_unscored(scores.get("unscored")), reason)
+    if not stderr or (not error and scores.get("ci95", ...) is None):
+        # A suite that gives no interval where all items are alike means it.
+        return figure
+    return with_interval(figure, scores.get("ci95"), top)
 
 
-def interval_of(scores: Mapping[str, Any], value: float | None, stderr: float | None) -> tuple[float, float] | None:
-    """Return the object's ``ci95``, else one from the standard error; None if there is neither."""
-    ci95 = scores.get("ci95")
-    if isinstance(ci95, list) and len(ci95) == 2 and all(isinstance(end, int | float) for end in ci95):
-        low, high = float(ci95[0]), float(ci95[1])
+def with_interval(figure: Figure, recorded: Any = None, top: float | None = 1.0) -> Figure:
+    """Return a figure with its recorded interval, else one from its standard error; without any if there is neither.
+
+    The interval of a share of ``top`` is Wilson's, which stays within 0 and ``top``: on ``n`` where the standard error
+    is that of ``n`` rights and wrongs, else on the number of such items that would give the same standard error.
+    """
+    value, stderr = figure.value, figure.stderr
+    is_pair = isinstance(recorded, list | tuple) and len(recorded) == 2
+    if is_pair and all(isinstance(end, int | float) for end in recorded):
+        low, high, method = float(recorded[0]), float(recorded[1]), ""
     elif value is None or stderr is None:
-        return None
+        return figure
+    elif top is not None and 0 <= value <= top:
+        # Importing numpy takes a tenth of a second, which only figures pay.
+        from judges.statistics import wilson_ci
+
+        n = _binomial_n(value / top, stderr / top, figure.n)
+        if n is None:
+            return figure
+        low, high = (end * top for end in wilson_ci(value / top * n, n))
+        method = "Wilson"
     else:
-        low, high = value - Z95 * stderr, value + Z95 * stderr
-    return (low, high) if high - low > NO_SPREAD else None
+        low, high, method = value - Z95 * stderr, value + Z95 * stderr, "normal"
+    return replace(figure, ci95=(low, high), method=method) if high - low > NO_SPREAD else figure
+
+
+def _binomial_n(share: float, stderr: float, n: int | None) -> float | None:
+    """Return how many rights and wrongs have this standard error; None where nothing says it."""
+    variance = share * (1 - share)
+    if stderr <= NO_SPREAD or variance <= NO_SPREAD:
+        # Where all items are alike the standard error says nothing.
+        return n if n and variance <= NO_SPREAD else None
+    same = variance / stderr**2
+    return n if n and n - 1.5 <= same <= n + 0.5 else max(1.0, same)
 
 
 def number(value: Any) -> float | None:

@@ -1,150 +1,105 @@
 "use strict";
-// Items: a list to search, and one item with any models' answers side by side.
+// The list of items: filtered, ordered and paged as the address says.
 const PAGE = 100;
 
-function pickedModels(query, part) {
-  const wanted = (query.get("models") || "").split(",").map(modelBySlug).filter((model) => model >= 0 && part.models.includes(model));
-  return wanted.length ? wanted : part.models.slice(0, 2);
-}
-
-function partOf(query) {
-  return index.parts.find((part) => part.name === query.get("part")) || index.parts[0];
-}
-
-function itemAddress(part, item, picked) {
-  const values = new URLSearchParams({ view: "item", part: part.name, item, models: picked.map((p) => index.models[p].slug).join(",") });
+function itemAddress(part, item, picked, values) {
+  const state = new URLSearchParams(values || {});
+  for (const [key, value] of Object.entries({ view: "item", part: part.name, item, models: slugsOf(picked), page: "" })) state.set(key, value);
   const block = blockOf(part, item);
-  return (block && block[2].endsWith(".html") ? block[2] : "") + "#" + values;
+  return (block && block[2].endsWith(".html") ? block[2] : "") + addressOf(state);
 }
 
-async function itemsView(query) {
+async function itemsView(_, box) {
   if (!index.parts.length) return [h("h2", {}, "Items"), h("p", {}, "The results hold no recorded items, only figures.")];
   const part = partOf(query), picked = pickedModels(query, part);
-  const marks = await marksOf(part);
-  const state = { search: "", only: query.get("only") || "", order: "", page: 0 };
-  const list = h("div", {});
-  const refill = () => fillItems(list, part, picked, marks, state);
-  const select = (label, values, on) => h("label", {}, label + " ", h("select", { onchange: (event) => { on(event.target.value); state.page = 0; refill(); } },
-    values.map(([value, text]) => h("option", { value, selected: value === state.only }, text))));
-  refill();
+  const list = h("div", {}), fields = h("div", {});
+  const refill = async () => {
+    fields.replaceChildren(...(await fieldsTable(part, picked)));
+    await fillItems(list, part);
+  };
+  await refill();
+  const same = [part.name, slugsOf(picked)].join();
+  box.refresh = async () => {
+    const now = partOf(query);
+    if ([now.name, slugsOf(pickedModels(query, now))].join() !== same) return false;
+    for (const control of box.querySelectorAll("[data-control]")) {
+      const value = query.get(control.dataset.control) || "";
+      if (control.value !== value && control !== document.activeElement) control.value = value;
+    }
+    await refill();
+    return true;
+  };
+  box.refresh.view = query.get("view");
   return [
     h("h2", {}, "Items: ", part.title),
-    h("div", { class: "controls" },
-      partSelect(part, picked), modelBoxes(part, picked, (next) => go({ view: "items", part: part.name, models: next })),
-      h("label", {}, "Search ", h("input", { type: "search", oninput: (event) => { state.search = event.target.value.toLowerCase(); state.page = 0; refill(); } })),
-      select("Show", [["", "all items"], ["differ", "where the marks differ"], ["unscored", "with an unscored answer"]], (value) => { state.only = value; }),
-      select("Order", [["", "as asked"], ["low", "lowest mark first"], ["differ-most", "largest difference first"]], (value) => { state.order = value; })),
-    list,
+    h("div", { class: "controls" }, partSelect(part, picked),
+      modelBoxes(part, picked, (next) => update({ models: slugsOf(next), page: "" })), await filterControls(part, picked)),
+    fields, list,
   ];
 }
 
-function go(values) {
-  location.hash = new URLSearchParams(values);
-}
-
 function partSelect(part, picked) {
-  const models = picked.map((model) => index.models[model].slug).join(",");
-  return h("label", {}, "Part ", h("select", { onchange: (event) => go({ view: "items", part: event.target.value, models }) },
+  return h("label", {}, "Part", h("select", { "data-control": "part", onchange: (event) => go({ view: "items", part: event.target.value, models: slugsOf(picked) }) },
     index.parts.map((other) => h("option", { value: other.name, selected: other === part }, other.title + " (" + other.n + ")"))));
 }
 
 function modelBoxes(part, picked, then) {
-  return h("details", { class: "choices-box" }, h("summary", {}, picked.length + " of " + part.models.length + " models"),
-    h("div", { class: "choices" }, part.models.map((model) => h("label", {}, h("input", { type: "checkbox", checked: picked.includes(model), onchange: (event) => {
-      const next = event.target.checked ? [...picked, model] : picked.filter((other) => other !== model);
-      then(next.map((p) => index.models[p].slug).join(","));
-    } }), " ", nameOf(model)))));
+  return popup(picked.length + " of " + part.models.length + " models", part.models.map((model) => h("label", {}, h("input", {
+    type: "checkbox", checked: picked.includes(model), "data-control": "model " + index.models[model].slug,
+    onchange: (event) => then(event.target.checked ? [...picked, model] : picked.filter((other) => other !== model)),
+  }), h("span", {}, nameOf(model)))));
 }
 
-function fillItems(list, part, picked, marks, state) {
-  let items = Array.from({ length: part.n }, (_, item) => item);
-  const at = (item) => picked.map((model) => marks[model][item]);
-  const range = (item) => { const known = at(item).filter((m) => !Number.isNaN(m)); return known.length > 1 ? Math.max(...known) - Math.min(...known) : -1; };
-  if (state.search) items = items.filter((item) => [part.labels[item], part.titles[item], part.categories[item]].join(" ").toLowerCase().includes(state.search));
-  if (state.only === "differ") items = items.filter((item) => range(item) > 0);
-  if (state.only === "unscored") items = items.filter((item) => at(item).some(Number.isNaN));
-  const lowest = (item) => Math.min(...at(item).map((m) => (Number.isNaN(m) ? Infinity : m)));
-  if (state.order === "low") items.sort((a, b) => lowest(a) - lowest(b));
-  if (state.order === "differ-most") items.sort((a, b) => range(b) - range(a));
-  const shown = items.slice(state.page * PAGE, (state.page + 1) * PAGE);
-  const step = (by) => h("button", { type: "button", disabled: (state.page + by) < 0 || (state.page + by) * PAGE >= items.length, onclick: () => {
-    state.page += by;
-    fillItems(list, part, picked, marks, state);
-  } }, by < 0 ? "Previous" : "Next");
-  const rows = shown.map((item) => [h("a", { href: itemAddress(part, item, picked) }, part.labels[item]),
-    h("span", { class: "question" }, part.titles.length ? part.titles[item] || "(no text)" : "text in the item's page"), part.categories[item] || "",
-    ...at(item).map((mark) => markText(mark, part))]);
-  list.replaceChildren(
-    plainTable(["item", "question", "category", ...picked.map(nameOf)], rows, items.length + " items; marks up to " + part.top),
-    h("p", { class: "pager" }, step(-1), " page " + (state.page + 1) + " of " + Math.max(1, Math.ceil(items.length / PAGE)) + " ", step(1)));
-}
-
-function markText(mark, part) {
-  return Number.isNaN(mark) ? "–" : figure(mark, part.top > 10 ? 1 : part.top > 1 ? 1 : Number.isInteger(mark) ? 0 : 2);
-}
-
-async function itemView(query) {
-  const part = index.parts.find((one) => one.name === query.get("part"));
-  const item = Number(query.get("item"));
-  if (!part || !(item >= 0 && item < part.n)) return missingView("this item is not in the report");
-  const picked = pickedModels(query, part);
-  const texts = await itemOf(part, item);
-  const block = blockOf(part, item);
-  if (!texts) {
-    const address = itemAddress(part, item, picked);
-    return [h("h2", {}, part.title, ", item ", part.labels[item]), h("p", {}, "Its texts are in a page beside this file: ",
-      block ? h("a", { href: address }, block[2]) : "which is missing")];
+// The four fields of two models: both right, one of them, none; each opens its items.
+async function fieldsTable(part, picked) {
+  if (picked.length !== 2) return [];
+  const marks = await marksOf(part), counts = { both: 0, a: 0, b: 0, none: 0 };
+  for (let item = 0; item < part.n; item++) {
+    const where = field(marks[picked[0]][item], marks[picked[1]][item], part);
+    if (where) counts[where]++;
   }
-  const marks = await marksOf(part);
-  const to = (other, label) => other >= 0 && other < part.n ? h("a", { href: itemAddress(part, other, picked), rel: other < item ? "prev" : "next" }, label) : null;
-  return [
-    h("h2", {}, part.title, ", item ", part.labels[item]),
-    h("p", { class: "actions" }, to(item - 1, "← Previous"), " ", to(item + 1, "Next →"), " ",
-      link({ view: "items", part: part.name, models: picked.map((p) => index.models[p].slug).join(",") }, "All items"), " ", rawSwitch(), " ",
-      modelBoxes(part, picked, (next) => { location.hash = itemAddress(part, item, next.split(",").map(modelBySlug).filter((p) => p >= 0)).split("#")[1]; })),
-    questionBox(texts.q),
-    h("div", { class: "side-by-side" }, picked.map((model) => answerBox(model, texts, marks[model][item], part))),
-  ];
+  const [a, b] = picked.map(nameOf), chosen = query.get("fields");
+  const cell = (key, says) => h("td", {}, h("a", { href: changed({ fields: chosen === key ? "" : key, page: "" }), "aria-current": chosen === key && "true" },
+    h("b", {}, counts[key]), " ", says));
+  const from = part.top === 1 ? "" : ` Right: a mark of at least ${part.top / 2} of ${part.top}.`;
+  return [h("details", { open: true }, h("summary", {}, "Both, one or none right"),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Both, one or none right" }, h("table", { class: "fields" },
+      h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, shortName(b, 34), " right"), h("th", { scope: "col" }, shortName(b, 34), " wrong"))),
+      h("tbody", {},
+        h("tr", {}, h("th", { scope: "row" }, shortName(a, 34), " right"), cell("both", "both right"), cell("a", "only the first")),
+        h("tr", {}, h("th", { scope: "row" }, shortName(a, 34), " wrong"), cell("b", "only the second"), cell("none", "none right"))))),
+    h("p", { class: "legend" }, term("McNemar's p"), ": ", pValue(mcnemar(counts.a, counts.b)), ` (${counts.a} against ${counts.b}).`, from,
+      chosen && [" ", h("a", { href: changed({ fields: "", page: "" }) }, "Show all items")]))];
 }
 
-function questionBox(question) {
-  const messages = question.messages || [], reference = (question.reference || []).filter(Boolean);
-  return h("section", { class: "question-box" },
-    h("h3", {}, "Question", question.category && h("span", { class: "tag" }, question.category)),
-    question.note && h("p", { class: "note" }, question.note),
-    (question.fields || []).map(([name, text]) => h("div", {}, h("h4", {}, name), raw(text))),
-    messages.map((text, turn) => h("div", { class: "turn user" }, messages.length > 1 && h("h4", {}, "Turn " + (turn + 1)), answerText(text))),
-    (question.options || []).length ? h("ol", { class: "options", type: "A" }, question.options.map((option) => h("li", {}, option))) : null,
-    reference.length ? details(question.reference_title || "Reference", reference.map(answerText)) : null);
-}
-
-// lm-eval's responses as it wrote them: choices as [log-probability, greedy], or nested lists of texts.
-function choicesOf(answer) {
-  if (answer.logprobs) return answer.logprobs.map(([token, value]) => [token, Number(value), false]);
-  return (answer.choices || []).map((one) => (Array.isArray(one[0]) ? one[0] : one))
-    .filter((one) => Array.isArray(one)).map(([value, greedy], choice) => [choice, Number(value), String(greedy) === "True"]);
-}
-
-function textsOf(responses) {
-  return responses === null || responses === undefined ? [] : [responses].flat(9).map(String);
-}
-
-function answerBox(model, texts, mark, part) {
-  const answer = texts.a[model];
-  const title = h("h3", {}, link({ view: "model", model: index.models[model].slug }, nameOf(model)));
-  if (!answer) return h("article", {}, title, h("p", { class: "note" }, "This model was not asked this item."));
-  const turns = answer.turns || textsOf(answer.responses), choices = choicesOf(answer), read = textsOf(answer.filtered);
-  return h("article", {}, title,
-    h("p", { class: "mark-line" }, "mark ", h("b", {}, markText(mark, part)), " of " + part.top, answer.unscored && h("span", { class: "tag" }, "unscored: ", answer.unscored)),
-    turns.map((text, turn) => h("div", { class: "turn assistant" }, turns.length > 1 && h("h4", {}, "Answer, turn " + (turn + 1)), answerText(text))),
-    (answer.judge || []).map((verdict) => h("div", { class: "verdict" }, h("h4", {}, verdict.label, ": ", verdict.mark ?? "no verdict"), verdict.text ? answerText(verdict.text) : null)),
-    read.length ? h("div", { class: "verdict" }, h("h4", {}, "lm-eval read"), raw(read.join("\n"))) : null,
-    choices.length ? logprobTable(choices, texts.q) : null);
-}
-
-function logprobTable(rows, question) {
-  const options = question.options || [];
-  const best = Math.max(...rows.map(([, value]) => value));
-  return plainTable(["choice", "log-probability", ""], rows.map(([label, value, greedy]) =>
-    [typeof label === "number" ? options[label] || "choice " + (label + 1) : label, figure(value, 4), [value === best ? "highest" : "", greedy ? "greedy" : ""].filter(Boolean).join(", ")]), "Log-probabilities");
+async function fillItems(list, part) {
+  const { items, note, picked, marks } = await matchingItems(part, query);
+  const page = Math.max(0, Math.min(Number(query.get("page")) || 0, Math.ceil(items.length / PAGE) - 1));
+  const reasons = await factsOf(part, "unscored");
+  const head = [h("th", { scope: "col", class: "pinned" }, "Item"), h("th", { scope: "col" }, "Question")];
+  const hasCategory = part.categories.some(Boolean);
+  head.push(...picked.map((model) => h("th", { scope: "col", class: "mark-cell" }, shortName(nameOf(model), 30))));
+  if (hasCategory) head.push(h("th", { scope: "col", class: "category-head" }, "Category"));
+  const row = (item) => h("tr", {},
+    h("th", { scope: "row", class: "pinned" }, h("a", { href: itemAddress(part, item, picked, query) }, part.labels[item])),
+    h("td", { class: "question-cell" }, part.titles.length ? part.titles[item] || "(no text)" : "text in the item's page"),
+    picked.map((model) => {
+      const mark = marks[model][item], missing = Number.isNaN(mark);
+      return h("td", { class: "mark-cell" + (missing || part.top !== 1 ? "" : isRight(mark, part) ? " right" : " wrong"), title: missing && reasons && reasons[model](item) }, markText(mark, part));
+    }),
+    hasCategory && h("td", { class: "category" }, part.categories[item] || ""));
+  const step = (by, label) => h("button", { type: "button", "data-control": "page" + by, disabled: page + by < 0 || (page + by) * PAGE >= items.length,
+    onclick: () => update({ page: page + by || "" }) }, label);
+  const count = h("p", { class: "legend" }, items.length === part.n ? items.length + " items; " : `${items.length} of ${part.n} items; `, term("mark", "marks"), " up to " + part.top + ".", note && " " + note);
+  if (!items.length) {
+    say("No item matches");
+    list.replaceChildren(h("p", { class: "nothing" }, "No item matches these filters. ", note, " ",
+      link({ view: "items", part: part.name, models: slugsOf(picked) }, "Clear the filters")));
+    return;
+  }
+  say(items.length + " items");
+  list.replaceChildren(count,
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Items" }, h("table", { class: "items" }, h("thead", {}, h("tr", {}, head)),
+      h("tbody", {}, items.slice(page * PAGE, (page + 1) * PAGE).map(row)))),
+    items.length > PAGE ? h("p", { class: "pager" }, step(-1, "Previous page"), " page " + (page + 1) + " of " + Math.ceil(items.length / PAGE) + " ", step(1, "Next page")) : "");
 }

@@ -20,7 +20,7 @@ function modelView(query) {
     factsTable(model),
     scoreTable(model),
     ...categoryTables(scores.suites),
-    chartOfModel(number),
+    partsTable(number),
     judgeBox(scores.judge),
     details("Seconds and tokens", [keyTable("Seconds", scores.seconds), keyTable("Tokens", scores.tokens), keyTable("Requests", manifest.usage)]),
     details("Manifest", [tree(manifest)]),
@@ -28,15 +28,11 @@ function modelView(query) {
   ];
 }
 
-function details(title, children, open) {
-  return h("details", { open: open || false }, h("summary", {}, title), children);
-}
-
 function factsTable(model) {
   const about = model.scores.model, manifest = model.manifest || {}, recorded = manifest.model || {};
   const rows = [
     ["fingerprint", about.fingerprint], ["dtype", about.dtype], ["chat template (SHA-256)", about.chat_template_sha256],
-    ["chat format", recorded.chat_format], ["base model", model.base], ["DGM", model.dgm],
+    ["chat format", recorded.chat_format], ["base model", model.base], [term("DGM"), model.dgm],
     ["training conversations", model.size && model.size.toLocaleString("en")],
     ["data", model.scores.data + (model.scores.limit === null ? "" : ", limit " + model.scores.limit)],
     ["judge", model.scores.judge ? model.scores.judge.name : "none"], ["written", manifest.written_at],
@@ -48,15 +44,14 @@ function scoreTable(model) {
   const rows = index.columns.filter((column) => column.main || model.figures[column.key][0] !== null).map((column) => {
     const [value, stderr, ci, n, unscored, reason] = model.figures[column.key];
     if (value === null) return [column.title, "–", "", "", "", reason];
-    const interval = ci ? figure(ci[0], column.digits) + " to " + figure(ci[1], column.digits) : "";
-    return [column.title, figure(value, column.digits), figure(stderr, column.digits + 1), interval,
+    return [column.title, figure(value, column.digits), figure(stderr, column.digits + 1), ci ? interval(ci, column.digits) : "",
       n === null ? "" : String(n), unscored ? unscored + " unscored" : ""];
   });
   for (const [name, title, says, digits] of index.averages) {
     const [value, , , , , reason] = model.figures["average." + name];
     rows.push([title, figure(value, digits === 1 ? 1 : 4), "", "", "", value === null ? reason : says]);
   }
-  return plainTable(["figure", "score", "standard error", "95 % interval", "n", "notes"], rows, "Scores");
+  return plainTable(["figure", "score", "standard error", term("95 % interval"), "n", "notes"], rows, "Scores");
 }
 
 // Any suite's figures by category: objects of objects with a score ("categories", "benchmarks"), and lm-eval's by task.
@@ -104,8 +99,7 @@ function tree(value) {
   return h("ul", { class: "tree" }, entries.map(([key, child]) => h("li", {}, h("b", {}, key), " ", tree(child))));
 }
 
-// The page's own drawings of this model: its spider is among the charts of the table.
-function chartOfModel(number) {
+function partsTable(number) {
   const parts = index.parts.filter((part) => part.models.includes(number));
   if (!parts.length) return null;
   return plainTable(["part", "items", ""], parts.map((part) =>
@@ -113,5 +107,5 @@ function chartOfModel(number) {
 }
 
 function missingView(text) {
-  return [h("h2", {}, "Not here"), h("p", {}, text), h("p", {}, h("a", { href: index.home || "#table" }, "Back to the table"))];
+  return [h("h2", {}, "Not here"), h("p", {}, text), h("p", {}, h("a", { href: index.home || homeAddress }, "Back to the table"))];
 }

@@ -1,6 +1,6 @@
 "use strict";
 // What `evalsuite compare` found: the matrix, the ranking, and the prompts where order or lineage turned the verdict.
-async function preferencesView(query) {
+async function preferencesView() {
   if (!index.comparisons.length) {
     return [h("h2", {}, "Preferences"), h("p", {}, "No comparison yet. Run ", h("code", {}, "evalsuite compare MODEL MODEL --judge J"), " and build the page again.")];
   }
@@ -10,26 +10,65 @@ async function preferencesView(query) {
     h("h2", {}, "Preferences: ", comparison.name),
     index.comparisons.length > 1 ? h("p", { class: "actions" }, index.comparisons.map((one, other) => [link({ view: "preferences", of: other }, one.name), " "])) : null,
     h("p", {}, "Judge ", h("b", {}, comparison.judge), ", ", document_.n_prompts ?? "?", " prompts, every pair in both orders."),
-    h("h3", {}, "Preference matrix"), matrix(document_), pairTable(document_), rankingTable(document_), flipTable(document_),
+    caveats(document_).map((text) => h("p", { class: "note caveat" }, text)),
+    h("h3", {}, "Preference matrix"), matrix(document_), pairTable(document_), categoryRates(document_), rankingTable(document_), flipTable(document_),
+    ...(document_.judges || []).map((member) => details("Judge " + member.judge.name + " alone", [matrix(member), pairTable(member)])),
     h("h3", {}, "Flip explorer"), flipExplorer(comparison, comparison.verdicts ? await remembered(comparison.verdicts, () => unpackJson(comparison.verdicts)) : []),
   ];
 }
 
-function matrix(document_) {
-  const rates = new Map();
-  for (const pair of document_.pairs) {
-    rates.set(pair.a + "\n" + pair.b, pair.rate_a);
-    rates.set(pair.b + "\n" + pair.a, pair.rate_b);
+function percent(rate) {
+  return rate === undefined || rate === null ? "–" : figure(100 * rate, 1);
+}
+
+// What a reader has to know before believing the rates: the judge itself, its card, its taste for the first place.
+function caveats(document_) {
+  const found = [];
+  const judges = document_.judge ? (document_.judge.members && document_.judge.members.length ? document_.judge.members : [document_.judge]) : [];
+  for (const judge of judges) {
+    if (judge.is_candidate) found.push(`The judge ${judge.name} is one of the models that it judges.`);
+    if (!judge.card) found.push(`The judge ${judge.name} has no card: nobody measured how well it judges (evalsuite judge-card).`);
+    else if (judge.card.words) found.push(`Card of ${judge.name}: ${judge.card.words.join("; ")}`);
+    found.push(...(judge.notes || []).map((note) => `${judge.name}: ${note}`));
   }
-  const percent = (rate) => rate === undefined || rate === null ? "–" : figure(100 * rate, 1);
-  return plainTable(["row preferred over", ...document_.models], document_.models.map((a) =>
-    [a, ...document_.models.map((b) => a === b ? "·" : percent(rates.get(a + "\n" + b)))]), "percent of prompts");
+  const bias = document_.position_bias;
+  if (bias) {
+    const isUneven = bias.ci95 && (bias.ci95[0] > 0.5 || bias.ci95[1] < 0.5);
+    found.push(`The answer shown first wins ${percent(bias.first_rate)} % of ${bias.n_games} games` + (bias.ci95 ? ` (95 % interval ${interval(bias.ci95, 1, 100)})` : "")
+      + (isUneven ? ": the judge decides by place, and not by the answers alone." : "."));
+  }
+  const own = document_.notes || [];
+  return [...found.filter((text) => !own.some((note) => note.includes("is one of the models") && text.includes("is one of the models"))), ...own];
+}
+
+function matrix(document_) {
+  const cells = new Map();
+  for (const pair of document_.pairs) {
+    const counts = (won, lost) => won === null || won === undefined ? "" : ` (${won}–${pair.ties ?? "?"}–${lost})`;
+    cells.set(pair.a + "\n" + pair.b, percent(pair.rate_a) + counts(pair.wins_a, pair.wins_b));
+    cells.set(pair.b + "\n" + pair.a, percent(pair.rate_b) + counts(pair.wins_b, pair.wins_a));
+  }
+  return plainTable(["row preferred over", ...document_.models.map((name) => shortName(name, 28))], document_.models.map((a) =>
+    [a, ...document_.models.map((b) => a === b ? "·" : cells.get(a + "\n" + b) || "–")]), "percent of prompts (wins–ties–losses of the row)");
 }
 
 function pairTable(document_) {
-  const rows = document_.pairs.map((pair) => [pair.a, pair.b, pair.wins_a, pair.wins_b, pair.ties, countOf(pair.unscored), pair.position_flips, pair.half_ties,
-    pair.ci95_a ? pair.ci95_a.map((end) => figure(100 * end, 1)).join(" to ") : "–"].map((cell) => cell === null || cell === undefined ? "–" : String(cell)));
-  return plainTable(["A", "B", "A wins", "B wins", "ties", "unscored", "position flips", "half ties", "rate of A, 95 % interval"], rows, "Pairs");
+  const text = (value) => value === null || value === undefined ? "–" : String(value);
+  const rows = document_.pairs.map((pair) => [pair.a, pair.b, ...[pair.wins_a, pair.wins_b, pair.ties, countOf(pair.unscored), pair.position_flips, pair.half_ties].map(text),
+    percent(pair.rate_a), interval(pair.ci95_a, 1, 100), pair.p_value_holm === null || pair.p_value_holm === undefined ? "–" : pValue(pair.p_value_holm).slice(2).replace(/^= /, ""),
+    pair.position_bias ? percent(pair.position_bias.first_rate) : "–"]);
+  return plainTable(["A", "B", "A wins", "B wins", "ties", term("unscored"), term("position flip", "position flips"), "half ties", "rate of A, %", "95 % interval", term("p (Holm)"), "first place wins, %"], rows, "Pairs");
+}
+
+// Rates of A by category, one row a pair.
+function categoryRates(document_) {
+  const names = [...new Set(document_.pairs.flatMap((pair) => Object.keys(pair.categories || {})))];
+  if (!names.length) return null;
+  const rows = document_.pairs.map((pair) => [pair.a + " / " + pair.b, ...names.map((name) => {
+    const rates = (pair.categories || {})[name];
+    return rates ? `${percent(rates.rate_a)} (${rates.wins_a}–${rates.ties}–${rates.wins_b})` : "–";
+  })]);
+  return details("By category", [plainTable(["A / B", ...names], rows, "rate of A in percent (wins–ties–losses of A)")], true);
 }
 
 function countOf(value) {
@@ -41,14 +80,14 @@ function rankingTable(document_) {
   if (!ranking.length) return null;
   const circles = (document_.cycles || []).map((circle) => h("p", {}, "No ranking describes " + [...circle.models, circle.models[0]].join(" over ") + "."));
   return h("div", {}, plainTable(["model", "Bradley–Terry", "95 % interval", "rank", "wins + ties / 2"], ranking.map((row) =>
-    [row.model, figure(row.bradley_terry, 3), row.ci95 ? row.ci95.map((end) => figure(end, 3)).join(" to ") : "–",
-      row.rank ? row.rank.join(" to ") : "–", figure(100 * row.win_rate_adjusted, 1)]), "Ranking"), circles);
+    [row.model, figure(row.bradley_terry, 3), interval(row.ci95, 3), row.rank ? row.rank.join(" to ") : "–",
+      row.win_rate_adjusted === undefined ? "–" : percent(row.win_rate_adjusted)]), "Ranking"), circles);
 }
 
 function flipTable(document_) {
   const flips = document_.flips || [];
   if (!flips.length) return null;
-  return plainTable(["DGM", "its own SFT", "other SFT", "flips"], flips.map((row) => [row.dgm, row.own, row.other, String(row.count)]), "Flip counts");
+  return plainTable([term("DGM"), [term("SFT"), " of its own"], "other SFT", "flips"], flips.map((row) => [row.dgm, row.own, row.other, String(row.count)]), "Flip counts");
 }
 
 function flipExplorer(comparison, rows) {
@@ -85,19 +124,31 @@ function gameBox(title, game) {
   if (!game) return "";
   const verdict = game.unscored ? "unscored: " + game.unscored : "first preferred with " + figure(100 * game.preference_first, 1) + " %";
   return h("div", { class: "verdict" }, h("h4", {}, title, ": ", verdict), game.text ? answerText(game.text) : null,
-    game.logprobs ? logprobTable(Object.entries(game.logprobs).map(([label, value]) => [label, Number(value), false]), {}) : null);
+    game.logprobs ? choicesBox({ logprobs: Object.entries(game.logprobs) }, {}, title) : null);
 }
 
-// One prompt of one pair: both answers, and what the judge said in each order. Built when somebody looks.
+// One prompt of one pair: both answers, their word diff, and what the judge said in each order. Built when somebody looks.
 function verdictBox(row) {
   const prompt = row.prompt || row.prompt_id || "";
   const box = h("details", { class: "verdict-row" }, h("summary", {}, row.a, " / ", row.b, ": ", h("b", {}, winnerWords(row)), " (", row.judge || "?", ")",
     row.position_flip && h("span", { class: "tag" }, "position flip"), " ", h("span", { class: "question" }, prompt.slice(0, 140))));
+  const texts = [row.answer_a || "", row.answer_b || ""];
+  const answers = h("div", { class: "side-by-side" });
+  const fill = (differs) => {
+    const pieces = differs ? wordDiff(...texts) : null;
+    answers.replaceChildren(...["a", "b"].map((side, place) => h("article", {}, h("h3", {}, row[side]),
+      pieces ? diffText(pieces, place ? "+" : "-") : answerText(texts[place]))));
+  };
   box.addEventListener("toggle", () => {
     if (box.childElementCount > 1) return;
+    fill(false);
     box.append(h("section", { class: "question-box" }, h("h4", {}, "Prompt", row.category && h("span", { class: "tag" }, row.category)), answerText(prompt)),
-      h("div", { class: "side-by-side" }, [["a", row.answer_a], ["b", row.answer_b]].map(([side, text]) => h("article", {}, h("h3", {}, row[side]), answerText(text || "")))),
-      gameBox("Order A, B", row.a_first), gameBox("Order B, A", row.b_first));
+      h("p", { class: "actions" }, h("button", { type: "button", "aria-pressed": "false", onclick: (event) => {
+        const on = event.target.getAttribute("aria-pressed") !== "true";
+        event.target.setAttribute("aria-pressed", String(on));
+        fill(on);
+      } }, "Word diff")), answers,
+      h("div", { class: "side-by-side" }, [["Order A, B", row.a_first], ["Order B, A", row.b_first]].map(([title, game]) => h("div", {}, gameBox(title, game)))));
   });
   return box;
 }

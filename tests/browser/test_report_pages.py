@@ -235,7 +235,7 @@ def test_categories_of_every_suite_are_tables_of_the_model(tmp_path: Path, visit
 
 
 def column_values(page: Any, column: str) -> list[float]:
-    cells = page.locator(f".board td[data-column={column}]")
+    cells = page.locator(f".board tbody td[data-column={column}]")
     return [float(value) for value in cells.evaluate_all("cells => cells.map(cell => cell.dataset.value)")]
 
 

@@ -122,7 +122,7 @@ class AlpacaEval(Suite):
     def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:  # noqa: ARG002
         column = partial(Column, suite=self.name, top=100.0, digits=2, judged=True)
         says = "win rate against the baseline; percent"
-        plain = partial(scored_figure, key="win_rate", stderr="standard_error", n="n_total")
+        plain = partial(scored_figure, key="win_rate", stderr="standard_error", n="n_total", top=100.0)
         return (
             column(self.name, self.title, f"length-controlled {says}", figure=_length_controlled),
             column("alpaca_win_rate", "AlpacaEval 2 WR", f"plain {says}", figure=plain, main=False, items=self.name),
@@ -174,6 +174,6 @@ class AlpacaEval(Suite):
 
 def _length_controlled(scores: Mapping[str, Any]) -> Figure:
     # The recorded interval is the plain win rate's; the length-controlled one has its standard error only.
-    figure = scored_figure({**scores, "ci95": None}, "lc_win_rate", "lc_standard_error", "n_total")
+    figure = scored_figure({**scores, "ci95": None}, "lc_win_rate", "lc_standard_error", "n_total", top=100.0)
     reason = figures.as_object(scores.get("lc")).get("reason")
     return replace(figure, reason=str(reason)) if figure.value is None and reason else figure

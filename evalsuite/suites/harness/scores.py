@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from evalsuite.suites.figures import Figure
 from evalsuite.suites.peer_files import finite_number
 
 
@@ -82,12 +80,3 @@ def main_figure(row: Mapping[str, Any]) -> TaskFigure | None:
     """Return a task's first metric, under its last filter: the one that the samples' metrics belong to."""
     figures = task_figures(row)
     return next((figure for figure in figures if figure.name[1] == figures[-1].name[1]), None)
-
-
-def with_certainty(figure: Figure) -> Figure:
-    """Give documents that are all right or all wrong Wilson's interval; lm-eval's standard error is 0 there."""
-    if figure.stderr == 0 and figure.value in (0.0, 1.0) and figure.n:
-        from judges.statistics import wilson_ci
-
-        return replace(figure, ci95=wilson_ci(int(figure.value) * figure.n, figure.n))
-    return figure

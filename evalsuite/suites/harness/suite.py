@@ -27,12 +27,12 @@ from evalsuite.suites.figures import (
     Line,
     ReportPart,
     as_object,
-    interval_of,
     shown,
     shown_error,
     unscored_text,
+    with_interval,
 )
-from evalsuite.suites.harness import merging, peer
+from evalsuite.suites.harness import merging, pages, peer
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
 from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
 from evalsuite.suites.harness.scores import (
@@ -42,7 +42,6 @@ from evalsuite.suites.harness.scores import (
     main_figure,
     task_figures,
     task_rows,
-    with_certainty,
     within,
 )
 from evalsuite.suites.options import NO_FIGURES, SuiteOptions
@@ -114,25 +113,15 @@ class LmEvalSuite(Suite):
         fields = {str(name): str(text) for name, text in row.facts.get("fields") or ()}
         return next((fields[name] for name in _CONTEXT_FIELDS if fields.get(name)), "")
 
-    def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
-        """Return the document's fields and its target; of protected text a note alone."""
+    def question_page(self, row: Row, header: Header) -> dict[str, Any]:
+        """Return the question, its options and the other fields; of protected text a note alone."""
         if row.prompt is None:
             return {"note": PROTECTED_NOTE}
-        return {"fields": row.facts.get("fields", []), "reference": row.facts.get("reference", [])}
+        return pages.question_of(row.facts, pages.choices_of(header.document, row.part))
 
     def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
-        """Return ``choices`` ([log-likelihood, "True" where greedy]), or ``responses`` and what was ``filtered``."""
-        page: dict[str, Any] = {}
-        replies = [reply for draw in row.draws for reply in draw.turns]
-        if choices := [choice for reply in replies for choice in reply.choices]:
-            page["choices"] = [[value, str(is_greedy)] for value, is_greedy in choices]
-        elif texts := [reply.text for reply in replies if reply.text is not None]:
-            page["responses"] = texts
-            if "filtered" in row.facts:
-                page["filtered"] = row.facts["filtered"]
-        if row.unscored:
-            page["unscored"] = row.unscored[0].reason
-        return page
+        """Return ``choices``, or ``responses``, and what was ``extracted``; see :mod:`.pages`."""
+        return pages.answer_of(row)
 
     def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:
         """Return the chat template's settings and the share of each task, as far as they are known."""
@@ -359,8 +348,7 @@ def _task_figure(task: str, name: tuple[str, str], scores: Mapping[str, Any]) ->
     if figure.value is None:
         return Figure(reason=unscored_text(scores.get("unscored")) or f"lm-eval gives no {name[0]} of {task}")
     n = row.get("sample_len")
-    interval = interval_of({}, figure.value, figure.stderr)
-    return with_certainty(Figure(figure.value, figure.stderr, interval, n if isinstance(n, int) else None))
+    return with_interval(Figure(figure.value, figure.stderr, None, n if isinstance(n, int) else None))
 
 
 def _label(name: tuple[str, str], names: Iterable[tuple[str, str]], separator: str = "") -> str:

@@ -163,11 +163,13 @@ class MixEval(Suite):
         right = facts["target"]
         if "options" in facts:
             right = [f"{prompts.right_letter(facts)}. {facts['options'][right[0]]}"]
+        options = list(facts.get("options", ()))
         return {
             "category": facts["benchmark_name"],
             "fields": [["context", context]] if context else [],
             "messages": [facts["prompt"]],
-            "options": list(facts.get("options", ())),
+            "options": options,
+            "right": facts["target"][0] if options else None,
             "reference": list(right),
         }
 

@@ -26,7 +26,6 @@ from evalsuite.suites.figures import (
 )
 from evalsuite.suites.harness import peer
 from evalsuite.suites.harness.run import HarnessLoaded, load_tasks
-from evalsuite.suites.harness.scores import with_certainty
 from evalsuite.suites.harness.suite import LmEvalSuite
 from evalsuite.suites.local_rows import local_rows, mini_rows
 from evalsuite.suites.openllm.assets import ASSETS
@@ -192,7 +191,7 @@ def _figure(name: str, scores: Mapping[str, Any], key: str = "score") -> Figure:
     part = scores.get(name)
     if not isinstance(part, Mapping):
         return Figure(reason=str(as_object(scores.get("unscored")).get(name) or f"openllm:{name} was not run"))
-    return with_certainty(scored_figure(part, key))
+    return scored_figure(part, key, "stderr" if key == "score" else "", "n")
 
 
 def _mini_file(part: str) -> Path:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from evalsuite.report.page import template_folder
-from evalsuite.report.significance import Marks, column_difference, column_tests
+from evalsuite.report.significance import Marks, column_tests
 from evalsuite.suites.figures import Figure
-from judges.paired import paired_difference, quantile, stars
+from judges.paired import paired_difference, paired_differences, quantile, stars
 
 
 def star(figures: dict[int, Figure], marks: Marks, prefix: str) -> int | None:
@@ -46,7 +46,7 @@ def test_two_figures_without_spread_claim_nothing() -> None:
 
 
 def test_the_page_has_the_quantiles_of_students_t() -> None:
-    script = (template_folder() / "data.js").read_text(encoding="utf-8")
+    script = (template_folder() / "statistics.js").read_text(encoding="utf-8")
     found = re.search(r"const T95 = \[([^\]]*)\]", script)
     assert found is not None
     table = [float(number) for number in found[1].split(",")]
@@ -85,15 +85,33 @@ def test_items_of_one_context_are_one_observation() -> None:
     single = rng.normal(0.3, 0.5, 12), rng.normal(0, 0.5, 12)
     copied = tuple(np.repeat(marks, 4) for marks in single)
     contexts = np.repeat(np.arange(12), 4)
-    plain = column_difference(Figure(), Figure(), [(*single, None)])
-    clustered = column_difference(Figure(), Figure(), [(*copied, contexts)])
-    naive = column_difference(Figure(), Figure(), [(*copied, None)])
+    plain = paired_differences(np.stack(single))[0, 1]
+    clustered = paired_differences(np.stack(copied), contexts)[0, 1]
+    naive = paired_differences(np.stack(copied))[0, 1]
     assert plain is not None
     assert clustered is not None
     assert naive is not None
     assert clustered.df == plain.df == 11
     assert clustered.stderr == pytest.approx(plain.stderr, rel=0.05)
     assert naive.stderr < 0.6 * clustered.stderr
+
+
+@pytest.mark.parametrize("shared", [1, 3])
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_all_pairs_at_once_are_the_pairs_one_by_one(shared: int, missing: float) -> None:
+    rng = np.random.default_rng(1)
+    marks = rng.integers(0, 2, (6, 90)).astype(float)
+    marks[1] = marks[0]
+    marks[2] = 1 - marks[2] * (marks[3] > 2)
+    marks[rng.random(marks.shape) < missing] = np.nan
+    clusters = np.arange(90) // shared
+    for (a, b), found in paired_differences(marks, clusters).items():
+        alone = paired_difference(marks[a], marks[b], clusters.tolist())
+        if alone is None or found is None:
+            assert alone is found
+        else:
+            assert (found.n, found.df) == (alone.n, alone.df)
+            assert (found.value, found.stderr) == pytest.approx((alone.value, alone.stderr), abs=1e-9)
 
 
 def test_a_column_says_what_it_could_have_shown() -> None:

@@ -356,7 +356,7 @@ async def test_an_option_is_read_by_the_judge_and_only_among_those_given() -> No
 async def test_a_missing_answer_is_not_shown_to_the_judge() -> None:
     judge = ScriptedChat([])
     one = await judged(FREE, Unscored("context_length"), judge, MINI)
-    assert one.unscored == Unscored("context_length", "no answer")
+    assert one.unscored == Unscored("no_answer", "context_length")
     assert judge.calls == []
 
 
@@ -437,6 +437,7 @@ def test_a_page_shows_question_context_options_and_the_right_one() -> None:
         "fields": [["context", "Facts."]],
         "messages": ["Which gas?"],
         "options": ["neon", "argon", "tin"],
+        "right": 1,
         "reference": ["B. argon"],
     }
     free = MIXEVAL.question_page(answered(free_row(context="null"), "x"), header(RULE))

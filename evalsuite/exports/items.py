@@ -1,0 +1,118 @@
+"""Items as Parquet: one row per item and model, whatever the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evalsuite.records.rows import Row
+from evalsuite.report.index import Contents
+from evalsuite.report.texts import without_paths
+from evalsuite.results.reading import ModelResult
+from evalsuite.results.records import SuiteRecords
+from evalsuite.suites.registry import iter_suites
+from evalsuite.text import well_formed
+
+_ROWS_PER_GROUP = 2000
+_TEXTS = pa.list_(pa.string())
+
+SCHEMA = pa.schema(
+    [
+        ("suite", pa.string()),
+        ("part", pa.string()),
+        ("item_id", pa.string()),
+        ("content", pa.string()),
+        ("model", pa.string()),
+        ("folder", pa.string()),
+        ("judge", pa.string()),
+        ("category", pa.string()),
+        ("prompt", _TEXTS),
+        ("reference", _TEXTS),
+        ("answer", _TEXTS),
+        ("thought", _TEXTS),
+        ("finish", _TEXTS),
+        ("thought_tokens", pa.int64()),
+        ("answer_tokens", pa.int64()),
+        ("extracted", pa.string()),
+        ("judgment", _TEXTS),
+        ("mark", pa.float64()),
+        ("top", pa.float64()),
+        ("unscored", pa.string()),
+    ]
+)
+"""``mark`` is on the report's scale, up to ``top``; null with a reason in ``unscored``. Texts of protected items are
+null, lists have one entry per turn."""
+
+
+def write_items(contents: Contents, path: Path) -> int:
+    """Write every recorded item of every model and return their number; ``path`` appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    count = 0
+    try:
+        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+            group: list[dict[str, Any]] = []
+            for row in _rows(contents):
+                group.append(row)
+                count += 1
+                if len(group) == _ROWS_PER_GROUP:
+                    writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+                    group = []
+            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
+    for model in contents.models:
+        for key, _ in iter_suites(list(model.suites)):
+            records = model.records(key)
+            for part in records.parts if records is not None else ():
+                assert records is not None
+                for row in records.rows(part):
+                    yield _row(model, records, row)
+
+
+def _row(model: ModelResult, records: SuiteRecords, row: Row) -> dict[str, Any]:
+    facts = records.suite.report_part(records.key, row.part)
+    page = records.suite.answer_page(row, records.header)
+    question = records.suite.question_page(row, records.header)
+    values = row.marks.get(facts.metric) or (None,)
+    open_text = row.prompt is not None
+    reasons = [*row.unscored, *(reply.unscored for reply in row.replies if reply.unscored)]
+    return {
+        "suite": records.key,
+        "part": row.part,
+        "item_id": well_formed(row.item_id),
+        "content": row.content,
+        "model": well_formed(model.name),
+        "folder": model.slug,
+        "judge": well_formed(model.judge.name) if model.judge else None,
+        "category": _text(question.get("category")),
+        "prompt": _texts(question.get("messages")) if open_text else None,
+        "reference": _texts(question.get("reference")) if open_text else None,
+        "answer": _texts([reply.text for reply in row.replies]) if open_text else None,
+        "thought": _texts([reply.thought for reply in row.replies]) if open_text else None,
+        "finish": [reply.finish for reply in row.replies],
+        "thought_tokens": sum(reply.thought_tokens for reply in row.replies),
+        "answer_tokens": sum(reply.answer_tokens for reply in row.replies),
+        "extracted": _text(page.get("extracted")) if open_text else None,
+        "judgment": _texts([verdict.text for verdict in row.verdicts]) if open_text else None,
+        "mark": None if values[0] is None else values[0] * facts.scale,
+        "top": facts.top,
+        "unscored": without_paths(", ".join(dict.fromkeys(one.reason for one in reasons))) or None,
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else well_formed(str(value))
+
+
+def _texts(values: Any) -> list[str | None]:
+    return [_text(value) for value in values or ()]

@@ -1,0 +1,79 @@
+"""One results folder in one of the export formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalsuite.errors import UsageError
+from evalsuite.exports.every_eval import evaluation_documents
+from evalsuite.exports.tables import tables_text
+from evalsuite.files import write_json, write_text
+from evalsuite.report.build import read_contents
+from evalsuite.report.index import Contents
+from evalsuite.report.tables import csv_of
+from evalsuite.text import well_formed
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: files or folders, or the ``text`` for stdout; ``address`` is a pull request on the hub."""
+
+    paths: Sequence[Path]
+    faults: Sequence[str]
+    text: str | None = None
+    address: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON types."""
+        document = {"paths": [str(path) for path in self.paths], "left_out": list(self.faults)}
+        more = {"text": self.text, "address": self.address or None}
+        return document | {name: value for name, value in more.items() if value is not None}
+
+
+def write_export(results: Path, to: str, out: Path | None = None, push_to: str | None = None) -> Written:
+    """Write ``results`` in the format ``to``; tables without ``out`` are returned as text.
+
+    Raises DataError without a results folder, and UsageError for options that do not fit the format.
+    """
+    if push_to is not None and to != "hub":
+        raise UsageError(f"--push {push_to} needs --to hub; {to} is written to files only")
+    contents, _ = read_contents(results)
+    if to in ("markdown", "latex", "csv"):
+        text = well_formed(_table_text(contents, to))
+        if out is None:
+            return Written([], contents.faults, text)
+        write_text(out, text)
+        return Written([out], contents.faults)
+    if to == "parquet":
+        from evalsuite.exports.items import write_items
+
+        out = out or results / "items.parquet"
+        write_items(contents, out)
+        return Written([out], contents.faults)
+    return _folders(contents, to, out or results / "export" / to, push_to)
+
+
+def _table_text(contents: Contents, to: str) -> str:
+    if to == "csv":
+        return csv_of(contents.tables, contents.columns, contents.figures)
+    return tables_text(contents, "latex" if to == "latex" else "markdown")
+
+
+def _folders(contents: Contents, to: str, out: Path, push_to: str | None) -> Written:
+    if to == "every-eval-ever":
+        paths = []
+        for name, document in evaluation_documents(contents).items():
+            paths.append(out / f"{name}.json")
+            write_json(paths[-1], document)
+        return Written(paths, contents.faults)
+    from evalsuite.exports.hub import push, write_hub_files
+
+    folders = write_hub_files(contents, out)
+    if push_to is None:
+        return Written(folders, contents.faults)
+    if len(folders) != 1:
+        raise UsageError(f"--push {push_to} needs the results of one model on full data; {out} has {len(folders)}")
+    return Written(folders, contents.faults, address=push(folders[0], push_to))

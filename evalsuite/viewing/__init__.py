@@ -1,0 +1,1 @@
+"""``evalsuite view``: the report on loopback, built again whenever the results change."""
