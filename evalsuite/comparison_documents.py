@@ -225,6 +225,24 @@ class _Comparison(Document):
     limit: pydantic.StrictInt | None = None
 
 
+class StyleRate(Document):
+    """How often ``a`` wins over ``b``, a tie as half a win: as judged (``raw_a``), and in equal style (``rate_a``)."""
+
+    a: str
+    b: str
+    raw_a: float
+    rate_a: float
+    ci95_a: Interval | None = None
+
+
+class StyleControl(Document):
+    """The rates in equal style, and the coefficients of the features; ``reason`` where there are none."""
+
+    pairs: tuple[StyleRate, ...] = ()
+    coefficients: dict[str, float] | None = None
+    reason: str = ""
+
+
 class Preferences(PreferenceFigures, _Comparison):
     """preferences.json: the figures of a comparison, of a panel by majority. Recorded ratings have no ``judge``."""
 
@@ -232,6 +250,7 @@ class Preferences(PreferenceFigures, _Comparison):
     panel_mean: PreferenceFigures | None = None
     panel_agreement: PanelAgreement | None = None
     judges: tuple[MemberFigures, ...] = ()
+    style: StyleControl | None = None
 
 
 class PromptsEntry(Document):

@@ -31,6 +31,7 @@ from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import CompareConfig
+from evalsuite.comparison.style import with_style
 from evalsuite.comparison_documents import ComparisonJudge, ComparisonManifest, Preferences, PromptsEntry
 from evalsuite.config import flat_values, resolved_yaml
 from evalsuite.documents import SCHEMA
@@ -109,6 +110,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         results=results,
         setting={"turns": config.turns, "data": config.data, "limit": config.limit},
     )
+    document = with_style(document, prompts, answers, [by_pair for _, by_pair in judged])
     manifest = ComparisonManifest(
         schema=SCHEMA,
         key=key,

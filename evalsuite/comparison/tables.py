@@ -29,6 +29,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
     if document.matrix is not None:
         _print_matrix(console, document.matrix)
     _print_ranking(console, document)
+    _print_style(console, document)
     for flip in document.flips:
         console.print(
             escape(f"FlipCt({flip.dgm}) = {flip.count}   {flip.dgm} > {flip.other} > {flip.own}"), highlight=False
@@ -48,6 +49,22 @@ def print_preferences(console: Console, document: Preferences) -> None:
         print_judge(console, each)
     for note in document.notes:
         console.print(f"[yellow]{escape(note)}")
+
+
+def _print_style(console: Console, document: Preferences) -> None:
+    """Print the rates in equal style beside the raw ones, a tie as half a win in both."""
+    control = document.style
+    if control is None:
+        return
+    if control.reason:
+        console.print(f"style control: {_DASH} ({control.reason})", highlight=False)
+        return
+    table = _table("style control, ties as half a win", "model", "over", "raw", "in equal style", "95 %", left="over")
+    for pair in control.pairs:
+        table.add_row(escape(pair.a), escape(pair.b), _percent(pair.raw_a), _percent(pair.rate_a), _ci(pair.ci95_a))
+    console.print(table)
+    shown = ", ".join(f"{name} {value:+.2f}" for name, value in (control.coefficients or {}).items())
+    console.print(f"log-odds per standard deviation: {shown}", highlight=False)
 
 
 def print_judge(console: Console, judge: ComparisonJudge) -> None:
