@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.comparison.games import Judging, check_context_is_shown, pair_template, play
+from evalsuite.comparison.games import Judging, asked_form, check_context_is_shown, play
 from evalsuite.comparison.judging import Judge, card_path, resolve_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
@@ -77,7 +77,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     progress = progress or NoProgress()
     if config.recorded is not None:
         return _recorded_card(config, config.recorded)
-    template = pair_template(config.template, config.method)
+    form, template = asked_form(config.judge_format, config.template, config.method)
     pairs, pin, notes = load_pairs(config.pairs, config.limit)
     check_context_is_shown(template, (pair.request for pair in pairs))
     for note in notes:
@@ -95,6 +95,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
             template=config.template,
             max_new_tokens=config.max_judge_tokens,
             long_answers=config.long_answers,
+            form=form,
             progress=progress,
         )
         played = _play_all(judge, pairs, config, servers, progress)
@@ -102,8 +103,8 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     about = {
         "name": judge.name,
         "fingerprint": judge.checkpoint.fingerprint,
-        "method": judge.how.method,
-        "template_sha256": judge.how.template.sha256,
+        "method": judge.how.name,
+        "template_sha256": judge.how.template_sha256,
         "notes": [*judge.notes, *notes],
     }
     card = _card(about, pairs, pin, played)
@@ -120,9 +121,9 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
 def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
     """Return what tells the cards of one judge apart: another method, template, set of pairs or limit is another."""
     how = judge.how
-    asked = [how.method, how.template.sha256, how.max_new_tokens, how.long_answers]
+    asked = [how.name, how.template_sha256, how.max_new_tokens, how.long_answers]
     taken = [pin["sha256"], config.limit, config.repeats, config.attacked]
-    return f"{how.method}-{content_key({'how': asked, 'pairs': taken})[:8]}"
+    return f"{how.name.replace(' ', '-')}-{content_key({'how': asked, 'pairs': taken})[:8]}"
 
 
 def _play_all(

@@ -25,7 +25,7 @@ from evalsuite.comparison.candidates import (
 )
 from evalsuite.comparison.documents import Judged, comparison_document, write_comparison
 from evalsuite.comparison.figures import Pair
-from evalsuite.comparison.games import PairRecord, check_context_is_shown, judge_pair, pair_template
+from evalsuite.comparison.games import PairRecord, asked_form, check_context_is_shown, judge_pair
 from evalsuite.comparison.judging import Judge, resolve_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
@@ -65,7 +65,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     progress = progress or NoProgress()
     began = time.monotonic()
     # What needs no model is checked before any is looked for.
-    pair_template(config.template, config.method)
+    form, template = asked_form(config.judge_format, config.template, config.method)
     lineage = read_lineage(config.lineage) if config.lineage else None
     results, judge_serve = config.results, config.judge_serving
     judges = resolve_judges(config.judge, judge_serve, progress)
@@ -75,10 +75,10 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     names = [candidate.name for candidate in candidates]
     notes += [*prompts.notes, *prompts.copies]
     asked = [question.request for question in prompts.questions]
-    check_context_is_shown(pair_template(config.template, config.method), asked)
+    check_context_is_shown(template, asked)
     if lineage:
         notes += lineage_notes(lineage, names)
-    folder, key = _folder(config, prompts, candidates, judges)
+    folder, key = _folder(config, prompts, candidates, judges, template.sha256 if form is None else form.sha256)
     for note in notes:
         progress.log(note)
     with (
@@ -97,6 +97,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
                 margin=config.tie_margin,
                 max_new_tokens=config.max_judge_tokens,
                 long_answers=config.long_answers,
+                form=form,
                 progress=progress,
             )
             judged.append((judge, _judge_all(judge, names, prompts, answers, servers, progress)))
@@ -150,10 +151,14 @@ def _judge_all(
 
 
 def _folder(
-    config: CompareConfig, prompts: PromptSet, candidates: Sequence[Candidate], judges: Sequence[Checkpoint]
+    config: CompareConfig,
+    prompts: PromptSet,
+    candidates: Sequence[Candidate],
+    judges: Sequence[Checkpoint],
+    template_sha256: str,
 ) -> tuple[Path, str]:
     """Return the comparison's folder and key; refuses one that holds another comparison."""
-    template = pair_template(config.template, config.method)
+    method = config.method if config.judge_format is None else Path(config.judge_format).stem
     key = content_key(
         {
             "models": [
@@ -163,13 +168,13 @@ def _folder(
             "judges": [source_identity(judge, config.judge_serving) for judge in judges],
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin.sha256 for name, pin in prompts.pins.items()},
-            "how": [config.method, template.sha256, config.tie_margin, config.max_judge_tokens, config.long_answers],
+            "how": [method, template_sha256, config.tie_margin, config.max_judge_tokens, config.long_answers],
             "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,
         }
     )
     models = "-vs-".join(candidate.name for candidate in candidates)
-    name = config.name or f"{models[:_LONGEST_NAME]}-{prompts.name}-{config.method}-{key[:8]}"
+    name = config.name or f"{models[:_LONGEST_NAME]}-{prompts.name}-{method}-{key[:8]}"
     folder = config.results / "comparisons" / re.sub(r"[^\w.-]+", "-", name).strip("-.")
     manifest = folder / "manifest.json"
     if manifest.is_file() and read_json(manifest).get("key") != key:

@@ -10,11 +10,14 @@ from typing import Literal
 
 from jinja2 import TemplateError
 
+from evalsuite.comparison.formats import FormatWatch, load_format
+from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling
 from evalsuite.suites.judging import reason_then_choose
+from judges.formats import JudgeFormat
 from judges.labels import MASS_HALF, read_labels, spellings
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Message, Unscored
@@ -53,7 +56,8 @@ _SHORTEST_CHARS = 64
 class Judging:
     """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``.
 
-    ``long_answers`` says what becomes of a pair that does not fit into the context.
+    ``long_answers`` says what becomes of a pair that does not fit into the context. A ``form`` of a published judge
+    takes the place of method and prompt.
     """
 
     method: Method
@@ -61,6 +65,18 @@ class Judging:
     max_new_tokens: int = FULL_MAX_NEW_TOKENS
     margin: float = 0.0
     long_answers: LongAnswers = "refuse"
+    form: JudgeFormat | None = None
+    watch: FormatWatch | None = None
+
+    @property
+    def name(self) -> str:
+        """The method, or the format, in a word."""
+        return self.method if self.form is None else f"format {self.form.name}"
+
+    @property
+    def template_sha256(self) -> str:
+        """The SHA-256 of the prompt, of a format with the rules that read its replies."""
+        return self.template.sha256 if self.form is None else self.form.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +120,16 @@ def template_faults() -> Iterator[None]:
 def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
     """Return the comparison template of a method, or the user's file."""
     return load_template(file, TEMPLATES[method], TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+
+
+def asked_form(name: str | None, file: Path | None, method: Method) -> tuple[JudgeFormat | None, JudgeTemplate]:
+    """Return the format (None for our own methods) and the prompt that the options ask for; raises UsageError."""
+    if name is None:
+        return None, pair_template(file, method)
+    if file is not None:
+        raise UsageError(f"--judge-format {name} has a template of its own; leave out --template {file.name}")
+    form = load_format(name)
+    return form, form.template
 
 
 def check_context_is_shown(template: JudgeTemplate, requests: Iterable[Request]) -> None:
@@ -163,6 +189,10 @@ async def play(
 async def _play(
     judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
 ) -> Game | Unscored:
+    if how.form is not None:
+        with template_faults():
+            watch = how.watch or FormatWatch(how.form.name)
+            return await play_format(judge, how.form, watch, request, first, second, salt=salt)
     key = key_of(request, first, second, salt=salt)
     with template_faults():
         messages = comparison_prompt(how.template, request, first, second, key=key)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.comparison.formats import FormatWatch
 from evalsuite.comparison.games import (
     FULL_MAX_NEW_TOKENS,
     MINI_MAX_NEW_TOKENS,
@@ -24,6 +25,7 @@ from evalsuite.progress import Progress
 from evalsuite.runs.documents import DEMO_NOTE
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
+from judges.formats import JudgeFormat
 from judges.verdicts import LABELS, Method
 
 CARD_FILE = "card.json"
@@ -44,13 +46,13 @@ class Judge:
         return {
             "name": self.name,
             "fingerprint": self.checkpoint.fingerprint,
-            "method": self.how.method,
-            "template_sha256": self.how.template.sha256,
+            "method": self.how.name,
+            "template_sha256": self.how.template_sha256,
             "tie_margin": self.how.margin,
-            "max_judge_tokens": self.how.max_new_tokens if self.how.method == "reasoned" else None,
+            "max_judge_tokens": None if self.how.name == "verdict" else self.how.max_new_tokens,
             "long_answers": self.how.long_answers,
             "notes": list(self.notes),
-            "card": card_summary(results, self.checkpoint, self.how.method, self.how.template.sha256),
+            "card": card_summary(results, self.checkpoint, self.how.name, self.how.template_sha256),
         }
 
 
@@ -102,10 +104,18 @@ def settle_judge(
     margin: float = 0.0,
     max_new_tokens: int | None = None,
     long_answers: LongAnswers = "refuse",
+    form: JudgeFormat | None = None,
     progress: Progress,
 ) -> Judge:
     """Settle how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
     notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
+    if form is not None:
+        if not form.delimiters:
+            notes.append(f"the format {form.name} has no keyed delimiters: an answer can imitate its structure")
+        tokens, watch = max_new_tokens or form.max_new_tokens, FormatWatch(form.name)
+        form = replace(form, max_new_tokens=tokens)
+        how = Judging("reasoned", form.template, tokens, margin, long_answers, form, watch)
+        return _logged(Judge(checkpoint.name, checkpoint, how, tuple(notes)), progress)
     why, mass = probed_labels(checkpoint, servers, LABELS) if method == "verdict" else (None, None)
     notes += low_mass_note(mass, LABELS)
     if why is not None:
@@ -116,9 +126,13 @@ def settle_judge(
             template = None
     usual = MINI_MAX_NEW_TOKENS if data == "mini" else FULL_MAX_NEW_TOKENS
     how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin, long_answers)
-    for note in notes:
-        progress.log(f"judge {checkpoint.name}: {note}")
-    return Judge(checkpoint.name, checkpoint, how, tuple(notes))
+    return _logged(Judge(checkpoint.name, checkpoint, how, tuple(notes)), progress)
+
+
+def _logged(judge: Judge, progress: Progress) -> Judge:
+    for note in judge.notes:
+        progress.log(f"judge {judge.name}: {note}")
+    return judge
 
 
 def probed_labels(checkpoint: Checkpoint, servers: Servers, labels: Sequence[str]) -> tuple[str | None, float | None]:

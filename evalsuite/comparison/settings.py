@@ -57,6 +57,9 @@ class CompareConfig(_AskedConfig):
     """Model in the judge's role; several make a panel."""
     method: Method = "verdict"
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
+    judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
+    judgelm, skywork-critic, auto-j, or a .yaml file."""
     tie_margin: float = 0.0
     """A mean preference this near to 0.5 is a tie, 0 to 0.5."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
@@ -139,6 +142,9 @@ class CardConfig(Config):
     """Max pairs (quick trial)."""
     method: Method = "verdict"
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
+    judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
+    judgelm, skywork-critic, auto-j, or a .yaml file."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
     """Max tokens of the judge's explanation before its verdict; 1024 by default."""
     template: Path | None = None

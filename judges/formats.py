@@ -1,0 +1,124 @@
+"""The forms that published judges were trained on: a prompt of their own, and a regular expression for the verdict.
+
+A format's verdict is a label of an answer, two scores, or a rating of each answer by itself. Answers stand between
+keyed delimiters where the format allows it; where it does not, an answer can imitate the format's own structure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from judges.templates import JudgeTemplate, nonce
+from judges.types import Message, Unscored
+from judges.verdicts import CONTEXT_VARIABLES, Request
+
+Kind = Literal["label", "scores", "rating"]
+Outcome = Literal["a", "b", "tie"]
+
+PAIR_VARIABLES = frozenset({"answer_a", "answer_b", "answers_a", "answers_b", "dialogue_a", "dialogue_b"})
+RATING_VARIABLES = frozenset({"answer", "answers", "dialogue"})
+COMMON_VARIABLES = frozenset({"question", "questions", "category", "criteria", "nonce", *CONTEXT_VARIABLES})
+
+_POINTS: Mapping[Outcome, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeFormat:
+    """A published judge's form.
+
+    ``pattern`` has one group: a label (a key of ``labels``, any case) or a rating within ``scale``; of ``scores`` it
+    has two. The first or the last match of a reply counts. ``samples`` replies at ``temperature`` are averaged.
+    """
+
+    name: str
+    template: JudgeTemplate
+    pattern: re.Pattern[str]
+    kind: Kind = "label"
+    labels: Mapping[str, Outcome] | None = None
+    scale: tuple[float, float] | None = None
+    reads: Literal["first", "last"] = "last"
+    delimiters: bool = True
+    criteria: str = ""
+    samples: int = 1
+    temperature: float = 0.0
+    max_new_tokens: int = 1024
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (64 hex digits) of everything that decides a verdict."""
+        rules = (self.kind, sorted((self.labels or {}).items()), self.scale, self.reads, self.delimiters, self.criteria)
+        asked = (self.samples, self.temperature, self.max_new_tokens)
+        text = "\x1f".join(map(str, (self.template.sha256, self.pattern.pattern, *rules, *asked)))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def pair_messages(
+        self, request: Request, first: Sequence[str], second: Sequence[str], category: str = "", *, salt: int = 0
+    ) -> list[Message]:
+        """Return the prompt about two answers, one text per turn."""
+        key = nonce(*request.turns, *first, *second, salt=salt)
+        values: dict[str, object] = {}
+        for side, texts in (("a", first), ("b", second)):
+            shown = self._shown(f"answer {side.upper()}", texts, key)
+            values |= {f"answer_{side}": "\n\n".join(shown), f"answers_{side}": shown}
+            values[f"dialogue_{side}"] = _dialogue(request.turns, shown)
+        return self.template.messages(**values, **self._common(request, category, key))
+
+    def rating_messages(
+        self, request: Request, answer: Sequence[str], category: str = "", *, salt: int = 0
+    ) -> list[Message]:
+        """Return the prompt about one answer, one text per turn."""
+        key = nonce(*request.turns, *answer, salt=salt)
+        shown = self._shown("answer", answer, key)
+        values = {"answer": "\n\n".join(shown), "answers": shown, "dialogue": _dialogue(request.turns, shown)}
+        return self.template.messages(**values, **self._common(request, category, key))
+
+    def preference(self, text: str) -> float | Unscored:
+        """Read the preference for the answer shown first, in [0, 1]; a reply without one is ``no_verdict``."""
+        if (match := self._match(text)) is None:
+            return Unscored("no_verdict", text)
+        if self.kind == "scores":
+            first, second = float(match[1]), float(match[2])
+            return 0.5 if first == second else float(first > second)
+        named = match[1].strip().lower()
+        outcome = next((one for label, one in (self.labels or {}).items() if label.lower() == named), None)
+        return Unscored("no_verdict", text) if outcome is None else _POINTS[outcome]
+
+    def rating(self, text: str) -> float | Unscored:
+        """Read the rating of one answer; ``no_rating`` without one, ``rating_out_of_range`` outside the scale."""
+        match = self._match(text)
+        try:
+            value = None if match is None else float(match[1])
+        except ValueError:
+            value = None
+        if value is None:
+            return Unscored("no_rating", text)
+        is_inside = self.scale is None or self.scale[0] <= value <= self.scale[1]
+        return value if is_inside else Unscored("rating_out_of_range", text)
+
+    def _match(self, text: str) -> re.Match[str] | None:
+        matches = list(self.pattern.finditer(text))
+        return None if not matches else matches[0 if self.reads == "first" else -1]
+
+    def _shown(self, name: str, texts: Sequence[str], key: str) -> list[str]:
+        if not self.delimiters:
+            return list(texts)
+        return [f"<begin {name} {key}>\n{text}\n<end {name} {key}>" for text in texts]
+
+    def _common(self, request: Request, category: str, key: str) -> dict[str, object]:
+        return {
+            "question": "\n\n".join(request.turns),
+            "questions": list(request.turns),
+            "category": category,
+            "criteria": self.criteria,
+            "nonce": key,
+            **request.context,
+        }
+
+
+def _dialogue(turns: Sequence[str], answers: Sequence[str]) -> str:
+    said = zip(turns, answers, strict=True)
+    return "\n\n".join(f"### User:\n{turn}\n\n### Assistant:\n{answer}" for turn, answer in said)
