@@ -331,13 +331,11 @@ def test_a_judge_that_prefers_its_own_is_not_to_be_used(tmp_path):
 
 
 def test_a_judge_that_fails_is_not_to_be_used_and_the_exit_code_says_so(tmp_path):
-    def silent(path, body):
-        return 400, {"error": {"message": "no"}}
-
+    silent = talker(lambda better: "Hm.", closes="Hm.")
     figures, shown = card(tmp_path, silent, labelled(4), "--method", "reasoned", code=1)
     assert figures["conclusions"]["verdict"] == "do not use"
     assert "its agreement is unknown: no pair was judged in both orders" in shown
-    assert figures["failures"]["unscored"] == {"request_failed": figures["failures"]["n_games"]}
+    assert figures["failures"]["unscored"] == {"no_verdict": figures["failures"]["n_games"]}
 
 
 def test_little_label_mass_is_to_be_used_with_care(tmp_path):
