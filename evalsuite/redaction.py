@@ -18,6 +18,9 @@ SECRET_VARIABLES = (
 )
 """Environment variables whose values are keys."""
 
+_named: list[str] = []
+"""Variables that the user has named as keys."""
+
 _USER_INFO = re.compile(r"(?<=://)[^/\s\"'<>]*@")
 _QUERY_KEY = re.compile(r"(?i)(?<=[?&])((?:api[-_]?key|key|token|access_token|secret|password)=)[^&#\s\"']+")
 _KEY_VARIABLE = re.compile(r"(?i)(?:key|token|secret|password)$")
@@ -26,13 +29,20 @@ _MIN_KEY_LENGTH = 6
 """A shorter value is not a key, and redacting it would garble ordinary text."""
 
 
+def keep_secret(variable: str) -> None:
+    """Treat the value of an environment variable as a key from now on."""
+    if variable not in (*SECRET_VARIABLES, *_named):
+        _named.append(variable)
+
+
 def without_secrets(text: str) -> str:
-    """Return ``text`` without credentials and keys in URLs and without the values of ``SECRET_VARIABLES``.
+    """Return ``text`` without credentials and keys in URLs and without the values of ``SECRET_VARIABLES`` and of
+    those that the user has named (:func:`keep_secret`).
 
     >>> without_secrets("judge@https://me:pass@host/v1?api_key=abc")
     'judge@https://host/v1?api_key=***'
     """
-    for name in SECRET_VARIABLES:
+    for name in (*SECRET_VARIABLES, *_named):
         value = os.environ.get(name, "").strip()
         if len(value) >= _MIN_KEY_LENGTH:
             text = text.replace(value, "***")

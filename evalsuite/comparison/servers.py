@@ -66,7 +66,7 @@ class Servers:
             await gather_or_cancel(work(session.client))
 
         with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
-        self.usage[checkpoint.name] = asdict(session.client.usage)
+        self.usage[checkpoint.name] = {**asdict(session.client.usage), **session.client.server_told}
 
     def is_same_server(self, source: Checkpoint | Recorded, judge: Checkpoint) -> bool:
         """Whether a candidate answers as ``judge`` does, so that one server will do for both."""
@@ -79,7 +79,9 @@ class Servers:
             return self._session
         self._leave()
         log = self._logs / f"{checkpoint.slug}-{'candidate' if candidate else 'judge'}.log"
-        self._session = Session(checkpoint, self._store, serve, log, on_step=self._progress.step)
+        self._session = Session(
+            checkpoint, self._store, serve, log, on_step=self._progress.step, on_note=self._progress.log
+        )
         self._identity = identity
         return self._session
 

@@ -76,7 +76,7 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
     findings += [*check_results(config.results, thorough=False), check_disk(config.results)]
     for use in uses:
         if not use.is_managed:
-            _server_of(use)
+            _server_of(use, _serving(config, use.role))
         findings += examine_model(use, config, device)
     if config.data == "full":
         progress.step("checking the scorers")
@@ -101,7 +101,10 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
     except EvalsuiteError as error:
         return [fault("model", model.partition("@")[0], str(error))]
     use = ModelUse(checkpoint, role, config.suites, base_url)
-    return [*([] if use.is_managed else [_check_server(use)]), *examine_model(use, config, device)]
+    return [
+        *([] if use.is_managed else [_check_server(use, _serving(config, role))]),
+        *examine_model(use, config, device),
+    ]
 
 
 def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> list[Finding]:
@@ -120,20 +123,20 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     return findings
 
 
-def _check_server(use: ModelUse) -> Finding:
+def _check_server(use: ModelUse, serve: ServeConfig) -> Finding:
     try:
-        served, length = _server_of(use)
+        served, length = _server_of(use, serve)
     except EvalsuiteError as error:
         return fault("server", use.checkpoint.name, str(error))
     message = f"answers as {served}" + (f", {length:,} tokens of context" if length else "")
     return ok("server", use.checkpoint.name, message)
 
 
-def _server_of(use: ModelUse) -> tuple[str, int | None]:
+def _server_of(use: ModelUse, serve: ServeConfig) -> tuple[str, int | None]:
     """Return the name and context of an external server; raises ServerError or UsageError."""
     checkpoint = use.checkpoint
     url = checkpoint.endpoint or use.attached or ""
-    return check_endpoint(url, checkpoint.name if checkpoint.endpoint else None)
+    return check_endpoint(url, checkpoint.name if checkpoint.endpoint else None, serve.api_key_env)
 
 
 def _check_code(checkpoint: Checkpoint) -> list[Finding]:

@@ -153,7 +153,7 @@ def _locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
 def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
     """Check the existing output before anything is started; raises UsageError if it has other settings."""
     recorded = None if config.fresh else served_name_in(folder, config.shard.suffix)
-    attached, unreachable = attached_server(checkpoint, config.base_url, recorded)
+    attached, unreachable = attached_server(checkpoint, config.base_url, recorded, config.serve)
     settings = settings_of(config, rows, answer_identity(checkpoint, config.serve, attached=attached))
     part = config.shard.suffix
     if config.fresh:
@@ -182,7 +182,15 @@ def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress)
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
         log = plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
-        session = Session(plan.checkpoint, store, config.serve, log, base_url=config.base_url, on_step=progress.step)
+        session = Session(
+            plan.checkpoint,
+            store,
+            config.serve,
+            log,
+            base_url=config.base_url,
+            on_step=progress.step,
+            on_note=progress.log,
+        )
         stack.enter_context(session)
         _require_chat_format(session)
         memory = stack.enter_context(PeakMemory(session.kind))

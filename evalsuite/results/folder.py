@@ -20,7 +20,7 @@ _SHOWN = 32
 _LOCK_TIMEOUT_S = 600.0
 _REMEDY = "run the model again with --fresh, or move the folder away"
 _LOST_REPLIES = {"request_failed", "timeout", "malformed_reply", "unfinished_reply", "empty_reply", "wrong_model"}
-_RETRIED = _LOST_REPLIES | {"non_finite_logprob", "no_answer", "no_judge"}
+_RETRIED = _LOST_REPLIES | {"non_finite_logprob", "no_answer", "no_judge", "content_filter", "no_logprobs"}
 """Reasons that another run may cure: figures that hold any are not taken over."""
 
 

@@ -119,7 +119,7 @@ def plan_model(
     if stored is not None:
         stored, manifest = focused(stored, manifest, None if judge is None else judge.fingerprint)
     old = figures_sha256(folder) if config.fresh else None
-    attached, unreachable = attached_server(checkpoint, config.base_url, _recorded_server(manifest, config))
+    attached, unreachable = attached_server(checkpoint, config.base_url, _recorded_server(manifest, config), serve)
     identity = answer_identity(checkpoint, serve, attached=attached)
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}

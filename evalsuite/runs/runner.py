@@ -149,6 +149,7 @@ class _Runner:
             engine=engine,
             base_url=self.config.base_url if candidate else None,
             on_step=self.progress.step,
+            on_note=self.progress.log,
         )
 
     def _owes_verdicts(self, suite: SuiteRun) -> bool:
@@ -192,7 +193,7 @@ class _Runner:
             for suite in plan.todo:
                 self.progress.begin(plan.line(suite), None)
             with_restarts(session, lambda: self._answer_all(plan, session, own_judge), self.progress)
-            plan.usage["candidate"] = asdict(session.client.usage)
+            plan.usage["candidate"] = {**asdict(session.client.usage), **session.client.server_told}
             plan.restarts += session.restarts
             plan.watch.lap("generate")
             plan.watch.seconds["serve"] += session.serve_seconds
@@ -283,7 +284,8 @@ class _Runner:
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
         # The judge serves all models of the run: this one's share is what came on top.
-        plan.usage["judge"] = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
+        counts = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
+        plan.usage["judge"] = {**counts, **session.client.server_told}
         started = session.serve_seconds - before
         plan.watch.lap("judge")
         plan.watch.seconds["serve"] += started

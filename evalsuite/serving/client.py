@@ -132,6 +132,15 @@ class Client:
             raise UsageError(f"context length of {self.target.name} unknown; pass --max-model-len")
         return self.target.max_model_len
 
+    @property
+    def server_told(self) -> Mapping[str, Any]:
+        """What an external server told of itself under "server", for the manifest; empty of a managed one."""
+        return self._connection.document()
+
+    def refusals(self) -> list[str]:
+        """Return a line per kind of refusal that an external server gave more than once."""
+        return [] if self._connection.told is None else self._connection.told.counted()
+
     async def close(self) -> None:
         await self._connection.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -12,6 +13,8 @@ from typing import Any, Literal
 import pydantic
 
 from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.redaction import keep_secret
+from evalsuite.serving.pace import PATIENCE_S, Limits
 
 FASTCHAT = "fastchat:"
 DEFAULT_BUDGET = 16_384
@@ -77,6 +80,18 @@ class ServeConfig(pydantic.BaseModel):
     """Sampling of answers: the benchmark's or the model's generation_config; auto: the model's while it thinks."""
     in_flight: int | None = pydantic.Field(default=None, ge=1)
     """Max requests in flight at once."""
+    api_key_env: str | None = pydantic.Field(default=None, json_schema_extra={"metavar": "NAME"})
+    """Variable that holds the key of an external server; by default EVALSUITE_API_KEY, and OPENAI_API_KEY at OpenAI."""
+    extra_body: Mapping[str, Any] | None = pydantic.Field(default=None, json_schema_extra={"metavar": "JSON"})
+    """More fields for every question to an external server, as a JSON object."""
+    requests_per_minute: float | None = pydantic.Field(default=None, gt=0)
+    """Max requests per minute to an external server."""
+    patience: float = pydantic.Field(default=PATIENCE_S, ge=0)
+    """Seconds that an external server may refuse everything by its rate limit before the run ends."""
+    max_requests: int | None = pydantic.Field(default=None, ge=1)
+    """End the run after so many requests to an external server; finished answers are kept."""
+    max_tokens_total: int | None = pydantic.Field(default=None, ge=1)
+    """End the run before an external server takes more tokens than this, prompts and answers together."""
     allow_pickle: bool = False
     """Serve pickled weights, which can run code when loaded."""
     trust_remote_code: bool = False
@@ -134,6 +149,37 @@ class ServeConfig(pydantic.BaseModel):
         """The budget of a thought in tokens; of a sweep, which is run budget by budget, the largest."""
         return max(self.thinking_budget)
 
+    @pydantic.field_validator("extra_body", mode="before")
+    @classmethod
+    def _read_extra_body(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            try:
+                given = json.loads(given)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f'{given!r} is not JSON ({error}); give an object like {{"top_k": 20}}') from error
+        if given is not None and not isinstance(given, Mapping):
+            raise ValueError(f"{given!r} is not a JSON object")
+        if taken := sorted({"model", "messages", "prompt", "stream"} & {*(given or ())}):
+            raise ValueError(f"{', '.join(taken)} cannot be changed")
+        return given
+
+    @pydantic.field_validator("api_key_env")
+    @classmethod
+    def _read_api_key_env(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise ValueError("expected the name of an environment variable, not a key")
+        if not os.environ.get(name, "").strip():
+            raise ValueError(f"the environment variable {name} is not set")
+        keep_secret(name)
+        return name
+
+    @property
+    def limits(self) -> Limits:
+        """What one external server may be asked."""
+        return Limits(self.requests_per_minute, self.patience, self.max_requests, self.max_tokens_total)
+
     @property
     def runs_remote_code(self) -> bool:
         """Whether a checkpoint's own code may run: by this option or by vLLM's."""
@@ -161,9 +207,12 @@ class ServeConfig(pydantic.BaseModel):
         return self.tensor_parallel_size * self.data_parallel_size
 
     def with_changes(self, changes: ServeConfig) -> ServeConfig:
-        """Return these settings with those that ``changes`` sets, and its chat template: how a judge is served."""
+        """Return these settings with those that ``changes`` sets: how a judge is served.
+
+        Its chat template, and what belongs to one external server, are its own.
+        """
         given = {name: getattr(changes, name) for name in changes.model_fields_set}
-        return self.model_copy(update={**_OWN_DEFAULTS, **given})
+        return self.model_copy(update={**_OWN_DEFAULTS, **_SERVERS_OWN, **given})
 
     def same_server(self, other: ServeConfig) -> bool:
         """Whether one server would do for both, where the checkpoints are the same."""
@@ -203,6 +252,11 @@ _OWN_DEFAULTS = {
     for name in ("chat_template", *_HOW_IT_THINKS)
 }
 """What a judge does not take from the model."""
+_SERVERS_OWN = {
+    name: ServeConfig.model_fields[name].default
+    for name in ("api_key_env", "extra_body", "requests_per_minute", "patience", "max_requests", "max_tokens_total")
+}
+"""What belongs to one external server."""
 
 
 def _json(value: Any, otherwise: Any = None) -> Any:

@@ -1,24 +1,40 @@
-"""The connection of a client: lazy, with retries for a busy server and an error for a dead one."""
+"""The connection of a client: lazy, in the server's dialect, at its pace, with retries, and an error for a dead one."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import tenacity
 
-from evalsuite.errors import ServerError
+from evalsuite.errors import BusyError, ServerError
+from evalsuite.serving.dialect import Dialect, words_of
+from evalsuite.serving.pace import Pace, wait_of
 from evalsuite.serving.replies import token_counts
+from evalsuite.serving.told import Told
 from evalsuite.serving.transport import Transport
-from evalsuite.serving.wire import Endpoint, RetryableError, StallDetector, is_reachable, post
+from evalsuite.serving.wire import (
+    Endpoint,
+    RefusedError,
+    RetryableError,
+    StallDetector,
+    is_reachable,
+    is_same_model,
+    post,
+)
 from judges.types import Unscored
 
 _ATTEMPTS = 6
 _MAX_WAIT_S = 20.0
 _UNANSWERED_LIMIT = 8
 """After this many requests in a row without a reply, the server is considered dead."""
+_FIRST_ALONE_S = 5.0
+"""An external server's first question goes alone for so long: what it refuses is then refused once, not 64 times."""
+_CHAT = "/chat/completions"
 
 
 @dataclass(slots=True)
@@ -37,27 +53,37 @@ class Connection:
 
     def __init__(self, connect: Callable[[], Awaitable[Endpoint]]) -> None:
         self.usage = Usage()
+        self.dialect = Dialect()
+        self.told: Told | None = None
         self._connect = connect
         self._connecting = asyncio.Lock()
-        self._endpoint: Endpoint | None = None
-        self._transport: Transport | None = None
+        self._line: _Line | None = None
         self._retired: list[Transport] = []
         self._stalls = StallDetector()
         self._unanswered_in_a_row = 0
+        self._first_sent_at: float | None = None
+        self._first_is_settled = asyncio.Event()
+        self._streams = False
+        self._last_answer_at = 0.0
 
     async def close(self) -> None:
-        for transport in (*self._retired, self._transport):
-            if transport is not None:
-                await transport.close()
+        for transport in (*self._retired, *([self._line.transport] if self._line is not None else ())):
+            await transport.close()
         self._retired.clear()
 
     def reconnect(self) -> None:
         """Drop the connection; the next request connects again."""
-        if self._transport is not None:
+        if self._line is not None:
             # Closed later with the client, because this is not called on the event loop.
-            self._retired.append(self._transport)
-        self._transport = None
-        self._endpoint = None
+            self._retired.append(self._line.transport)
+        self._line = None
+
+    def document(self) -> dict[str, Any]:
+        """Return what the manifest keeps of an external server; nothing of a managed one, or if nothing was asked."""
+        if self.told is None:
+            return {}
+        asked = {"dialect": self.dialect.name, "left_out": dict(self.dialect.refused)}
+        return {"server": {**self.told.document(), **asked}}
 
     async def ask(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request; a failure after all retries is Unscored, and a dead server raises ServerError.
@@ -65,60 +91,164 @@ class Connection:
         Deeper requests get a higher priority if the server supports it.
         """
         try:
-            return await self.exchange(path, body, depth)
+            reply = await self.exchange(path, body, depth)
         except RetryableError as error:
             await self.require_answers(error)
-            return Unscored(error.reason, str(error))
+            reply = Unscored(error.reason, str(error))
+        if isinstance(reply, Unscored) and self.told is not None:
+            self.told.failed(reply)
+        return reply
 
     async def exchange(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request with retries; raises the last RetryableError, and ServerError for a server that hangs."""
-        transport, endpoint = await self._server()
-        if depth and endpoint.takes_priority:
+        line = await self._server()
+        if depth and line.endpoint.takes_priority:
             body = {**body, "priority": -depth}
+        if path == _CHAT and not line.endpoint.is_managed:
+            return await self._negotiated(line, body)
         try:
-            reply = await self._post_monitored(transport, endpoint, path, body)
-        except RetryableError as error:
-            reply = await self._retry(error, transport, endpoint, path, body)
-        if not isinstance(reply, Unscored):
-            self._unanswered_in_a_row = 0
-            prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
-            self.usage.requests += 1
-            self.usage.prompt_tokens += prompt_tokens
-            self.usage.completion_tokens += completion_tokens
-            self.usage.cached_tokens += cached_tokens
-        return reply
+            return await self._sent(line, path, {**body, **line.endpoint.extra_body})
+        except RefusedError as error:
+            return error.unscored()
 
-    async def _retry(
-        self, first: RetryableError, transport: Transport, endpoint: Endpoint, path: str, body: dict[str, Any]
-    ) -> dict[str, Any] | Unscored:
-        """Retry after a failed first attempt; tenacity is too slow for every request."""
-        failed = [first]
+    async def _negotiated(self, line: _Line, body: dict[str, Any]) -> dict[str, Any] | Unscored:
+        """Ask an external server in its dialect, and again where it refuses a field or ignores a guide."""
+        is_first = await self._is_first()
+        try:
+            while True:
+                put = self.dialect.put(body)
+                if isinstance(put, Unscored):
+                    return put
+                sent = {**put, **line.endpoint.extra_body}
+                try:
+                    reply = await self._sent(line, _CHAT, sent)
+                except RefusedError as error:
+                    failure = error.unscored()
+                    if failure.reason != "request_failed":
+                        return failure
+                    if names := self.dialect.learn(error.status, str(error), sent | self._stream_fields(sent)):
+                        line.endpoint.note(f"{line.name} refuses {', '.join(names)}: {words_of(str(error))}")
+                    # What it refuses may have been learned from another question meanwhile.
+                    if self.dialect.put(body) == put and not names:
+                        return failure
+                else:
+                    read = reply if isinstance(reply, Unscored) else self.dialect.read(body, put, reply)
+                    if read is not None:
+                        return read
+                    line.endpoint.note(f"{line.name} ignores a guide; it is asked in another form")
+                if is_first:
+                    self._first_sent_at = time.monotonic()
+        finally:
+            if is_first:
+                self._first_is_settled.set()
+
+    async def _is_first(self) -> bool:
+        """Return whether this is the server's first question; others wait for a while until it is answered."""
+        if self._first_sent_at is None:
+            self._first_sent_at = time.monotonic()
+            return True
+        while (
+            not self._first_is_settled.is_set()
+            and (left_s := self._first_sent_at + _FIRST_ALONE_S - time.monotonic()) > 0
+        ):
+            # Not wait_for, which loses a cancellation that comes with the event (Python 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._first_is_settled.wait()
+        return False
+
+    def _stream_fields(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what asks for a streamed answer, where a gateway may cut a silent connection."""
+        if not self._streams or "stream" in self.dialect.refused or "top_logprobs" in body:
+            return {}
+        return {"stream": True, "stream_options": {"include_usage": True}}
+
+    async def _sent(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
+        """Send one request with retries; tenacity is too slow for every first attempt."""
+        try:
+            return await self._sent_once(line, path, body)
+        except RetryableError as error:
+            failed = [error]
 
         async def attempt() -> dict[str, Any] | Unscored:
             if failed:
                 raise failed.pop()
-            return await self._post_monitored(transport, endpoint, path, body)
+            return await self._sent_once(line, path, body)
 
+        patience = _Patience(line.endpoint.limits.patience_s, self)
         retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=_MAX_WAIT_S),
+            stop=patience.is_over,
+            wait=patience.next_wait_s,
             # A timeout is an hour, so it is not retried.
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, RetryableError) and e.reason != "timeout"),
             before_sleep=self._count_retry,
             reraise=True,
         )
-        reply: dict[str, Any] | Unscored = await retrying(attempt)
+        try:
+            reply: dict[str, Any] | Unscored = await retrying(attempt)
+        except RetryableError as error:
+            if not error.is_rate_limit:
+                raise
+            waited = f"did not answer within {patience.seconds:.0f} s of patience (--patience)"
+            raise BusyError(f"{line.name} {waited}: {error}; run again later, finished answers are kept") from error
         return reply
 
-    async def _post_monitored(
-        self, transport: Transport, endpoint: Endpoint, path: str, body: dict[str, Any]
-    ) -> dict[str, Any] | Unscored:
+    async def _sent_once(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
+        if line.pace is None:
+            return self._counted(line, await self._post_monitored(line, path, body))
+        async with line.pace.spending(body) as spent:
+            await line.pace.wait()
+            streamed = body | self._stream_fields(body) if path == _CHAT else body
+            try:
+                reply = self._counted(line, await self._post_monitored(line, path, streamed))
+            except RetryableError as error:
+                line.pace.hold(error.wait_s)
+                self._streams |= error.too_silent
+                raise
+            if not isinstance(reply, Unscored):
+                spent(sum(token_counts(reply)[:2]))
+                line.pace.answered()
+            return reply
+
+    def _counted(self, line: _Line, reply: dict[str, Any] | Unscored) -> dict[str, Any] | Unscored:
+        """Count a reply; raises RetryableError for one of another model."""
+        if isinstance(reply, Unscored):
+            return reply
+        self._check_model(line, reply)
+        self._unanswered_in_a_row = 0
+        self._last_answer_at = time.monotonic()
+        prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
+        self.usage.requests += 1
+        self.usage.prompt_tokens += prompt_tokens
+        self.usage.completion_tokens += completion_tokens
+        self.usage.cached_tokens += cached_tokens
+        return reply
+
+    def _check_model(self, line: _Line, reply: dict[str, Any]) -> None:
+        """Accept the name under which an external server answers, as long as it stays the same."""
+        asked, told, replied = line.endpoint.model_name, self.told, reply.get("model")
+        named = str(replied)[:100] if replied else None
+        if told is None:
+            if not is_same_model(asked, replied):
+                raise RetryableError(f"requested {asked}, but {named!r} replied", "wrong_model")
+            return
+        if named is not None and told.model is None:
+            told.model = named
+            if not is_same_model(asked, named):
+                told.note(f"{line.name} answers as {named!r}; it is recorded in the manifest")
+        if named not in (None, told.model):
+            raise RetryableError(f"{told.model!r} replied to {asked} first, and now {named!r}", "wrong_model")
+        told.answered += 1
+        if isinstance(fingerprint := reply.get("system_fingerprint"), str):
+            told.fingerprints[fingerprint] = told.fingerprints.get(fingerprint, 0) + 1
+
+    async def _post_monitored(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
         """Send one request and check meanwhile that the server does not hang."""
         with self._stalls.pending():
-            request = asyncio.ensure_future(post(transport, endpoint, path, body))
+            request = asyncio.ensure_future(post(line.transport, line.endpoint, path, body))
             try:
                 while not (await asyncio.wait({request}, timeout=self._stalls.check_every_s))[0]:
-                    await self._stalls.check(endpoint)
+                    await self._stalls.check(line.endpoint)
                 reply = request.result()
                 self._stalls.record_progress()
                 return reply
@@ -127,7 +257,7 @@ class Connection:
 
     async def require_answers(self, error: RetryableError) -> None:
         """Raise ServerError if ``error`` means that the server is dead rather than that one request failed."""
-        _, endpoint = await self._server()
+        endpoint = (await self._server()).endpoint
         if not error.unanswered:
             return
         if not await is_reachable(endpoint):
@@ -140,14 +270,67 @@ class Connection:
                 f"{endpoint.display_url} is up but did not reply to {_UNANSWERED_LIMIT} requests in a row ({error})"
             ) from error
 
-    async def _server(self) -> tuple[Transport, Endpoint]:
-        """Return the transport and endpoint, connecting first if needed."""
+    async def _server(self) -> _Line:
+        """Return the line to the server, connecting first if needed."""
         async with self._connecting:
-            if self._transport is None or self._endpoint is None:
-                self._endpoint = await self._connect()
-                base_url, key = self._endpoint.base_url, self._endpoint.api_key
-                self._transport = Transport(base_url, key, is_managed=self._endpoint.is_managed)
-            return self._transport, self._endpoint
+            if self._line is None:
+                endpoint = await self._connect()
+                transport = Transport(endpoint.base_url, endpoint.api_key, is_managed=endpoint.is_managed)
+                pace = None if endpoint.is_managed else Pace(endpoint.limits, endpoint.note)
+                self._line = _Line(transport, endpoint, pace)
+                if pace is not None:
+                    self.told = self.told or Told(self._line.name, endpoint.note)
+                    self._streams |= endpoint.base_url.startswith("https:")
+                    transport.on_headers = lambda headers: pace.hold(wait_of(headers, refused=False))
+            return self._line
 
-    def _count_retry(self, _: tenacity.RetryCallState) -> None:
+    @property
+    def last_answer_at(self) -> float:
+        """When the server last answered anything, on the monotonic clock."""
+        return self._last_answer_at
+
+    def _count_retry(self, state: tenacity.RetryCallState) -> None:
         self.usage.retries += 1
+        if self.told is not None and state.outcome is not None:
+            self.told.refused("tried again", str(state.outcome.exception()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A server with the transport to it and, if it is external, the pace of asking it."""
+
+    transport: Transport
+    endpoint: Endpoint
+    pace: Pace | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.endpoint.model_name}@{self.endpoint.display_url}"
+
+
+class _Patience:
+    """When to try a request again, and when no more: six attempts, but a rate limit is waited out.
+
+    A rate limit ends the patience if the server has answered nothing at all for so many ``seconds``.
+    """
+
+    def __init__(self, seconds: float, connection: Connection) -> None:
+        self.seconds = seconds
+        self._connection = connection
+        self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=_MAX_WAIT_S)
+
+    def next_wait_s(self, state: tenacity.RetryCallState) -> float:
+        # After a wait that the server asked for, which the pace keeps for all requests, no backoff is needed.
+        return 0.0 if _error(state).wait_s is not None else self._backoff(state)
+
+    def is_over(self, state: tenacity.RetryCallState) -> bool:
+        error = _error(state)
+        if not error.is_rate_limit:
+            return state.attempt_number >= _ATTEMPTS
+        since = max(state.start_time, self._connection.last_answer_at)
+        return time.monotonic() - since + (error.wait_s or 0.0) > self.seconds
+
+
+def _error(state: tenacity.RetryCallState) -> RetryableError:
+    error = None if state.outcome is None else state.outcome.exception()
+    return error if isinstance(error, RetryableError) else RetryableError(str(error))

@@ -14,7 +14,7 @@ from evalsuite.text import mapped, well_formed
 from judges.thoughts import split_thought
 from judges.types import Unscored
 
-_ABORTED = frozenset({"abort", "aborted", "error", "cancelled", "content_filter"})
+_ABORTED = frozenset({"abort", "aborted", "error", "cancelled"})
 """Finish reasons for an answer that the server cut off."""
 _MINUS_INFINITY = -9999.0
 FEATURE_IDS = (0, 1, 2)
@@ -47,10 +47,13 @@ def read_safely(
 
 
 def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
+    if _first(raw, "finish_reason") == "content_filter":
+        return Unscored("content_filter", "the server's content filter cut the answer off")
     if not isinstance(text, str):
         return Unscored("malformed_reply", "the reply has no text")
     prompt_tokens, completion_tokens, cached_tokens = token_counts(raw)
-    reason = _first(raw, "finish_reason")
+    # Some gateways leave the reason out of an answer that is complete.
+    reason = _first(raw, "finish_reason") or ("stop" if text else None)
     if not isinstance(reason, str) or reason in _ABORTED:
         return Unscored("unfinished_reply", f"the server's finish_reason is {reason!r}")
     if not text and not completion_tokens:
@@ -167,7 +170,7 @@ def read_features(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
 def read_top_logprobs(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     content = _first(raw, "logprobs", "content")
     if not content:
-        return Unscored("malformed_reply", "the server returns no log-probabilities")
+        return Unscored("no_logprobs", "the server returns no log-probabilities")
     top = {str(entry["token"]): float(entry["logprob"]) for entry in content[0]["top_logprobs"]}
     if any(math.isnan(value) or value == math.inf for value in top.values()):
         return Unscored("non_finite_logprob", "the server returned NaN or an infinite log-probability")

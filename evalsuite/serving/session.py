@@ -47,6 +47,7 @@ class Session(AbstractContextManager["Session"]):
         base_url: str | None = None,
         engine: Engine | None = None,
         on_step: Callable[[str], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet.
 
@@ -59,6 +60,7 @@ class Session(AbstractContextManager["Session"]):
         self._engine = engine or Engine((checkpoint,), serve, log_path)
         self._is_shared = engine is not None
         self._on_step = on_step
+        self._on_note = on_note
         self._stopped = threading.Event()
         self._url = checkpoint.endpoint or base_url
         self._attached: Endpoint | None = None
@@ -67,8 +69,16 @@ class Session(AbstractContextManager["Session"]):
         self.reasoning = settle(checkpoint, serve, self.chat_format)
         length = context_length(checkpoint, serve)
         if self._url:
-            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None)
-            self._attached = Endpoint(self._url, api_key(self._url), name)
+            key = serve.api_key_env
+            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None, key)
+            self._attached = Endpoint(
+                self._url,
+                api_key(self._url, key),
+                name,
+                limits=serve.limits,
+                extra_body=serve.extra_body or {},
+                note=on_note,
+            )
             length = min((known for known in (length, served) if known is not None), default=None)
             if self.chat_format is not None:
                 check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
@@ -90,6 +100,9 @@ class Session(AbstractContextManager["Session"]):
 
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
+        if not self._stopped.is_set():
+            for line in self.client.refusals():
+                self._on_note(line)
         self._stopped.set()
         if not self._is_shared:
             self._engine.stop()
@@ -165,7 +178,7 @@ def served_as(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> 
 
 
 def attached_server(
-    checkpoint: Checkpoint, base_url: str | None, recorded: str | None
+    checkpoint: Checkpoint, base_url: str | None, recorded: str | None, serve: ServeConfig
 ) -> tuple[str | None, ServerError | None]:
     """Name the server under --base-url that answers for a local checkpoint; None for a managed one.
 
@@ -176,7 +189,7 @@ def attached_server(
     if not base_url or checkpoint.endpoint:
         return None, None
     try:
-        return check_endpoint(base_url, None)[0], None
+        return check_endpoint(base_url, None, serve.api_key_env)[0], None
     except ServerError as error:
         if recorded is None:
             raise
@@ -201,6 +214,7 @@ def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str
         # a job that resumes on another node finds its answers.
         "attached": attached or False,
         **dated(checkpoint),
+        **({"extra_body": dict(serve.extra_body)} if serve.extra_body else {}),
     }
 
 

@@ -1,8 +1,8 @@
 """HTTP to a server: every request goes through ``Transport.request``, so that all of them follow the same rules.
 
-No redirects, at most 64 MB per reply, and a deadline. A managed server is never asked through a proxy; an external one
-is asked through the environment's, unless it is on this machine. Any failure of the HTTP library, whatever the server
-sends, is a TransportError.
+No redirects, at most 64 MB per reply and 512 MB of all that are being read, and a deadline. A managed server is never
+asked through a proxy; an external one is asked through the environment's, unless it is on this machine. Any failure of
+the HTTP library, whatever the server sends, is a TransportError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,6 +21,7 @@ import openai
 
 from evalsuite.errors import UsageError, first_line
 from evalsuite.redaction import without_secrets
+from evalsuite.serving.event_stream import assembled, is_event_stream
 from evalsuite.serving.loop import LoopThread
 
 CONNECT_TIMEOUT_S = 30.0
@@ -28,6 +29,8 @@ READ_TIMEOUT_S = 3600.0
 """Longest silence of a server; a reply is complete at the latest after this and TOKEN_TIMEOUT_S per token."""
 TOKEN_TIMEOUT_S = 0.25
 MAX_REPLY_BYTES = 64_000_000
+MAX_BUFFERED_BYTES = 512_000_000
+"""Of all replies of one server that are being read."""
 _MAX_ERROR_CHARACTERS = 4000
 _SDK = "http://sdk"
 """Stands for the server's URL inside the SDK, which would rewrite an unusual one."""
@@ -53,9 +56,10 @@ class NoReplyError(TransportError):
 class StatusError(TransportError):
     """The server replied with a status other than 2xx."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.headers: Mapping[str, str] = headers or {}
 
 
 class MalformedReplyError(TransportError):
@@ -66,6 +70,9 @@ class Transport:
     """Sends requests to one server; created and used on an event loop."""
 
     def __init__(self, base_url: str, api_key: str, *, is_managed: bool) -> None:
+        self.on_headers: Callable[[Mapping[str, str]], None] = lambda _: None
+        """Called with the headers of every reply that is no error."""
+        self._buffered = 0
         self._base_url = base_url.rstrip("/")
         self._proxy = None if is_managed else _environment_proxy(base_url)
         url = urlsplit(base_url)
@@ -73,7 +80,7 @@ class Transport:
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key and url.username is None else {}
         self._session = aiohttp.ClientSession(
             headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **authorization},
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 limit=0, keepalive_timeout=_KEPT_ALIVE_S, ssl=_tls_context() if url.scheme == "https" else True
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -105,8 +112,8 @@ class Transport:
             except openai.APIConnectionError as error:
                 raise error.__cause__ or error from None
         try:
-            document: object = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            document: object = assembled(raw) if body.get("stream") and is_event_stream(raw) else json.loads(raw)
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
             raise MalformedReplyError(f"the reply is not JSON: {error}") from error
         return document
 
@@ -123,7 +130,7 @@ class Transport:
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as reply:
-                raw = await _read_bounded(reply)
+                raw = await self._read_bounded(reply)
         except TransportError:
             raise
         except Exception as error:  # what a library raises on hostile bytes is not a closed set
@@ -138,11 +145,48 @@ class Transport:
             raise StatusError(reply.status, f"redirects are not followed ({reply.status} to {target}); give that URL")
         if not 200 <= reply.status < 300:
             text = without_secrets(raw[: 2 * _MAX_ERROR_CHARACTERS].decode(errors="replace"))
-            raise StatusError(reply.status, f"Error code: {reply.status} - {text[:_MAX_ERROR_CHARACTERS]}")
+            raise StatusError(
+                reply.status, f"Error code: {reply.status} - {text[:_MAX_ERROR_CHARACTERS]}", reply.headers
+            )
+        self.on_headers(reply.headers)
         return raw
+
+    async def _read_bounded(self, reply: aiohttp.ClientResponse) -> bytes:
+        raw = bytearray()
+        try:
+            async for chunk in reply.content.iter_any():
+                raw += chunk
+                self._buffered += len(chunk)
+                if len(raw) > MAX_REPLY_BYTES:
+                    break
+                if self._buffered > MAX_BUFFERED_BYTES:
+                    held = f"{MAX_BUFFERED_BYTES / 1e6:.0f} MB"
+                    raise MalformedReplyError(f"the replies in flight together exceed {held}; lower --in-flight")
+        finally:
+            self._buffered -= len(raw)
+        if reply.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
+            # Not asked for, but some gateways send it. 32 + 15: the header tells which of the formats it is.
+            raw = bytearray(zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(raw, MAX_REPLY_BYTES + 1))
+        if len(raw) > MAX_REPLY_BYTES:
+            raise MalformedReplyError(f"the reply exceeds {MAX_REPLY_BYTES / 1e6:.0f} MB")
+        return bytes(raw)
 
     async def close(self) -> None:
         await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Reuses no connection on which the server has sent more than it was asked for.
+
+    A second reply to one question would be read as the reply to the next, and shift all answers by one.
+    """
+
+    async def connect(self, *given: Any, **named: Any) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(*given, **named)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class _BelowSDK(httpx.AsyncBaseTransport):
@@ -175,20 +219,6 @@ def fetch_blocking(
     """``fetch`` for callers without an event loop."""
     with LoopThread() as loop:
         return loop.wait(fetch(url, api_key, body, is_managed=is_managed, timeout_s=timeout_s))
-
-
-async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
-    raw = bytearray()
-    async for chunk in reply.content.iter_any():
-        raw += chunk
-        if len(raw) > MAX_REPLY_BYTES:
-            break
-    if reply.headers.get("Content-Encoding", "identity").lower() in ("gzip", "x-gzip", "deflate"):
-        # Not asked for, but some gateways send it. 32 + 15: the header tells which of the formats it is.
-        raw = bytearray(zlib.decompressobj(wbits=32 + zlib.MAX_WBITS).decompress(raw, MAX_REPLY_BYTES + 1))
-    if len(raw) > MAX_REPLY_BYTES:
-        raise MalformedReplyError(f"the reply exceeds {MAX_REPLY_BYTES / 1e6:.0f} MB")
-    return bytes(raw)
 
 
 def _tls_context() -> ssl.SSLContext:

@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
 from evalsuite.redaction import without_secrets
+from evalsuite.serving.dialect import refused_fields, words_of
+from evalsuite.serving.pace import Limits, wait_of
 from evalsuite.serving.transport import (
     MalformedReplyError,
     NoReplyError,
@@ -32,8 +34,21 @@ from judges.types import Unscored
 
 _BUSY = frozenset({408, 409, 425, 429, 503, 504})
 _DENIED = frozenset({401, 403})
-_PAYMENT_REQUIRED = 402
-_CONTEXT_PHRASES = ("maximum context length", "max_model_len", "context length", "maximum model length")
+_PAYMENT_REQUIRED, _FORBIDDEN, _TOO_MANY = 402, 403, 429
+_GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
+_GATEWAY_PATIENCE_S = 25.0
+"""Gateways cut connections that are silent for 30 seconds or longer."""
+_MAX_WORDS = 4000
+_FILTERED = re.compile(
+    r"(?i)content[ _-]?filter|content management policy|content_policy|ResponsibleAIPolicy|safety system"
+)
+_CONTEXT_PHRASES = (
+    "maximum context length",
+    "max_model_len",
+    "context length",
+    "maximum model length",
+    "context_length_exceeded",
+)
 _STALL_S = 900.0
 """Time without any token while requests are pending; the longest prefill of one batch on a CPU takes minutes."""
 _PROBE_TIMEOUT_S = 10.0
@@ -48,13 +63,41 @@ _TOKEN_COUNTERS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 class RetryableError(Exception):
     """A failure that may be temporary; ``reason`` is the item's reason if it is not.
 
-    ``unanswered`` says that the server did not reply at all.
+    ``unanswered`` says that the server did not reply at all, ``is_rate_limit`` that it will later, after ``wait_s``
+    seconds if it says when, and ``too_silent`` that a gateway gave up waiting.
     """
 
-    def __init__(self, message: str, reason: str = "request_failed", *, unanswered: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        reason: str = "request_failed",
+        *,
+        unanswered: bool = False,
+        is_rate_limit: bool = False,
+        too_silent: bool = False,
+        wait_s: float | None = None,
+    ) -> None:
         super().__init__(without_secrets(message))
         self.reason = reason
         self.unanswered = unanswered
+        self.is_rate_limit = is_rate_limit
+        self.too_silent = too_silent
+        self.wait_s = wait_s
+
+
+class RefusedError(Exception):
+    """A request that the server does not take as it is; ``status`` is HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(without_secrets(message))
+        self.status = status
+
+    def unscored(self) -> Unscored:
+        """Return the item's reason if nothing can be asked differently."""
+        message = str(self)
+        if any(phrase in message for phrase in _CONTEXT_PHRASES):
+            return Unscored("context_length", message)
+        return Unscored("content_filter" if _FILTERED.search(message) else "request_failed", message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +106,8 @@ class Endpoint:
 
     ``diagnose`` returns why the server is dead, or None while it is alive. ``end`` stops a managed
     server that hangs, and is None for an external one. ``takes_priority`` says that the server supports
-    ``priority``, which vLLM rejects unless started with priority scheduling.
+    ``priority``, which vLLM rejects unless started with priority scheduling. Of an external one, ``limits`` are the
+    user's, ``extra_body`` is sent with every question, and ``note`` shows a line to the user.
     """
 
     base_url: str
@@ -72,6 +116,9 @@ class Endpoint:
     diagnose: Callable[[], str | None] = lambda: None
     end: Callable[[], None] | None = None
     takes_priority: bool = False
+    limits: Limits = field(default_factory=Limits)
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    note: Callable[[str], None] = lambda _: None
 
     @property
     def is_managed(self) -> bool:
@@ -87,23 +134,38 @@ class Endpoint:
 async def post(
     transport: Transport, endpoint: Endpoint, path: str, body: Mapping[str, Any]
 ) -> dict[str, Any] | Unscored:
-    """Send one request once; raises RetryableError for temporary failures and ServerError for a dead server."""
+    """Send one request once.
+
+    Raises RetryableError for a temporary failure, RefusedError for a request that the server does not take, BusyError
+    for a quota that is used up, and ServerError for a dead server or denied access.
+    """
+    began = time.monotonic()
     try:
         reply = await transport.send(path, {"model": endpoint.model_name, **body})
     except NoReplyError as error:
         if (cause := endpoint.diagnose()) is not None:
             raise ServerError(cause) from error
-        raise RetryableError(str(error), "timeout" if error.late else "request_failed", unanswered=True) from error
+        reason = "timeout" if error.late else "request_failed"
+        too_silent = not error.late and time.monotonic() - began > _GATEWAY_PATIENCE_S
+        raise RetryableError(str(error), reason, unanswered=True, too_silent=too_silent) from error
     except StatusError as error:
-        return _classify(error, endpoint)
+        raise _failure(error, endpoint, body) from error
     except MalformedReplyError as error:
         raise RetryableError(str(error), "malformed_reply") from error
     if not isinstance(reply, dict):
         return Unscored("malformed_reply", "the reply is not a JSON object")
-    if not is_same_model(endpoint.model_name, reply.get("model")):
-        message = f"requested {endpoint.model_name}, but {str(reply['model'])[:100]!r} replied"
-        raise RetryableError(message, "wrong_model")
+    if reply.get("error") and not reply.get("choices"):
+        said = StatusError(_status_in(reply), f"Error in a reply: {json.dumps(reply)[:_MAX_WORDS]}")
+        raise _failure(said, endpoint, body)
     return reply
+
+
+def _status_in(reply: Mapping[str, Any]) -> int:
+    """Return the status that an error in a reply of status 200 means; without one, that of a server in trouble."""
+    error = reply["error"]
+    code = error.get("code") if isinstance(error, Mapping) else None
+    code = error.get("status") if not isinstance(code, int) and isinstance(error, Mapping) else code
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
 
 
 def is_same_model(requested: str, replied: Any) -> bool:
@@ -120,21 +182,27 @@ def is_same_model(requested: str, replied: Any) -> bool:
     return other == name or (other.startswith(name) and _SNAPSHOT.fullmatch(other[len(name) :]) is not None)
 
 
-def _denied(url: str, status: int) -> str:
-    return f"{url} returned {status}; set EVALSUITE_API_KEY to its key"
+def _denied(url: str, status: int, words: str = "") -> str:
+    said = f" ({words})" if words else ""
+    return f"{url} returned {status}{said}; set EVALSUITE_API_KEY to its key, or name another with --api-key-env"
 
 
-def _classify(error: StatusError, endpoint: Endpoint) -> Unscored:
-    """Distinguish a busy server, denied access and a bad request."""
+def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) -> Exception:
+    """Distinguish a busy server, a used up quota, denied access and a request that is not taken."""
     message = without_secrets(str(error))
-    if error.status in _DENIED:
-        raise ServerError(_denied(endpoint.display_url, error.status)) from error
     if error.status == _PAYMENT_REQUIRED or "insufficient_quota" in message:
-        raise BusyError(f"{endpoint.display_url}: {message}; run again later, finished answers are kept") from error
+        words = words_of(message)
+        return BusyError(f"{endpoint.display_url}: {words}; run again later, finished answers are kept")
+    if error.status in _DENIED and not (error.status == _FORBIDDEN and refused_fields(message, body)):
+        if error.status == _FORBIDDEN and _FILTERED.search(message):
+            return RefusedError(message, error.status)
+        return ServerError(_denied(endpoint.display_url, error.status, words_of(message)))
     if error.status in _BUSY or error.status >= 500:
-        raise RetryableError(message) from error
-    is_too_long = any(phrase in message for phrase in _CONTEXT_PHRASES)
-    return Unscored("context_length" if is_too_long else "request_failed", message)
+        wait_s = wait_of(error.headers, refused=True)
+        is_rate_limit = error.status == _TOO_MANY or (wait_s is not None and error.status in _BUSY)
+        too_silent = error.status in _GATEWAY_TIMEOUTS
+        return RetryableError(message, is_rate_limit=is_rate_limit, too_silent=too_silent, wait_s=wait_s)
+    return RefusedError(message, error.status)
 
 
 async def is_reachable(endpoint: Endpoint) -> bool:
@@ -242,18 +310,19 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
         )
 
 
-def api_key(url: str) -> str:
-    """Return the key for an external server: OPENAI_API_KEY only for OpenAI's own host, EVALSUITE_API_KEY for others.
+def api_key(url: str, variable: str | None = None) -> str:
+    """Return the key for an external server: the value of ``variable`` if the user has named one for it.
 
-    OpenAI's host also gets EVALSUITE_API_KEY if the other is not set; empty without a key.
+    Otherwise OPENAI_API_KEY for OpenAI's own host alone, and EVALSUITE_API_KEY for others; OpenAI's host also gets
+    EVALSUITE_API_KEY if the other is not set. Empty without a key.
     """
     parts = urlsplit(url)
     is_openai = parts.scheme == "https" and f".{parts.hostname}".endswith(f".{_OPENAI_HOST}")
     names = ("OPENAI_API_KEY", "EVALSUITE_API_KEY") if is_openai else ("EVALSUITE_API_KEY",)
-    return next(filter(None, (os.environ.get(name, "").strip() for name in names)), "")
+    return next(filter(None, (os.environ.get(name, "").strip() for name in ((variable,) if variable else names))), "")
 
 
-def check_endpoint(base_url: str, model_name: str | None) -> tuple[str, int | None]:
+def check_endpoint(base_url: str, model_name: str | None, key_variable: str | None = None) -> tuple[str, int | None]:
     """Return what an external server serves: (model name, context length or None).
 
     Raises ServerError if it does not respond, and UsageError if it denies access or does not serve
@@ -262,7 +331,10 @@ def check_endpoint(base_url: str, model_name: str | None) -> tuple[str, int | No
     url = without_secrets(base_url)
     try:
         reply = fetch_blocking(
-            f"{base_url.rstrip('/')}/models", api_key(base_url), is_managed=False, timeout_s=_MODELS_TIMEOUT_S
+            f"{base_url.rstrip('/')}/models",
+            api_key(base_url, key_variable),
+            is_managed=False,
+            timeout_s=_MODELS_TIMEOUT_S,
         )
         served = {str(model["id"]): model for model in json.loads(reply)["data"]}
     except NoReplyError as error:

@@ -367,10 +367,10 @@ def marked(row: Row, unscored: Iterable[Unscored] = (), **marks: float | None) -
 
 
 def no_answer(cause: Unscored | None) -> Unscored:
-    """Say of a verdict that there was nothing to judge, with the answer's own reason in the detail."""
+    """Say of a verdict why there was nothing to judge: the answer's own reason, where it is known."""
     if cause is None or cause.reason == "no_answer":
         return cause or Unscored("no_answer")
-    return Unscored("no_answer", f"{cause.reason}: {cause.detail}" if cause.detail else cause.reason)
+    return Unscored(cause.reason, f"no answer: {cause.detail}" if cause.detail else "no answer")
 
 
 def verdict_on(row: Row, turn: int = 1) -> Verdict:

@@ -165,13 +165,16 @@ async def test_an_item_that_fails_all_retries_is_unscored_and_not_stored(store):
     [
         ("This model's maximum context length is 10 tokens", "context_length"),
         ("max_tokens=9 cannot be greater than max_model_len=8", "context_length"),
-        ("unknown parameter", "request_failed"),
+        ("no such thing", "request_failed"),
     ],
 )
 async def test_a_bad_request_is_not_retried(store, message, reason):
     with StubEndpoint(lambda path, body: (400, {"error": {"message": message}})) as stub:
         answer = await make(stub, store).chat(HELLO, GREEDY)
-    assert (answer.reason, len(stub.requests)) == (reason, 1)
+        # An external server may mean a field that it does not know: it is asked once without those of vLLM.
+        again = int(reason == "request_failed" and END[0] is None)
+        assert (answer.reason, len(stub.requests)) == (reason, 1 + again)
+        assert "top_k" not in stub.requests[again][1] or not again
 
 
 async def test_denied_access_ends_the_run_with_the_remedy(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -264,3 +265,52 @@ def test_probes_have_a_deadline_too():
     with RawServer(SLOW["body"], pause_s=0.02) as server, pytest.raises(NoReplyError):
         fetch_blocking(server.url, "", is_managed=True, timeout_s=0.5)
     assert time.monotonic() - began < 2
+
+
+class TwiceServer(RawServer):
+    """Replies twice to every question on connections that it keeps."""
+
+    def _serve(self, connection):
+        with connection:
+            try:
+                while asked := connection.recv(100_000):
+                    self.heard.append(asked)
+                    number = len(self.heard)
+                    for text in (f"answer {number}", f"stray {number}"):
+                        body = json.dumps(text_reply(text)).encode()
+                        connection.sendall(with_head(body, f"Content-Length: {len(body)}"))
+            except OSError:
+                return
+
+
+@pytest.mark.parametrize("is_managed", [True, False])
+async def test_a_second_reply_to_one_question_is_not_the_next_questions(is_managed):
+    with TwiceServer(None) as server:
+        transport = Transport(server.url, "", is_managed=is_managed)
+        texts = []
+        for _ in range(5):
+            reply = await transport.send("/chat/completions", {})
+            texts.append(reply["choices"][0]["text"])
+        await transport.close()
+    assert texts == [f"answer {number}" for number in range(1, 6)]
+
+
+async def test_replies_in_flight_have_a_bound_together(monkeypatch):
+    monkeypatch.setattr(transport_module, "MAX_BUFFERED_BYTES", 3 * MB)
+    half = b"x" * MB
+
+    def chunks():
+        yield with_head(half, f"Content-Length: {2 * MB}")
+        time.sleep(0.5)
+        yield half
+
+    with RawServer(chunks) as server:
+        transport = Transport(server.url, "", is_managed=True)
+        asked = [transport.request(server.url, {}, timeout_s=9) for _ in range(5)]
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        alone = await transport.request(server.url, {}, timeout_s=9)
+        await transport.close()
+    assert len(alone) == 2 * MB
+    failed = [each for each in replies if isinstance(each, MalformedReplyError)]
+    assert failed
+    assert "together" in str(failed[0])

@@ -34,7 +34,8 @@ def healthy(path, body):
         top = [{"token": "m", "logprob": -0.7}, {"token": "M", "logprob": -0.8}]
         return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
     guide = body.get("structured_outputs")
-    return 200, text_reply(guide["choice"][len(guide["choice"]) // 2] if guide else "A plain answer.")
+    text = guide["choice"][len(guide["choice"]) // 2] if guide else "A plain answer."
+    return 200, text_reply(text) | {"model": "stub"}
 
 
 def hangs():
@@ -56,7 +57,6 @@ def top_logprobs(value):
 FAULTS = {
     "hangs": (hangs, "timeout"),
     "500": (lambda: (500, {"error": {"message": "boom"}}), "request_failed"),
-    "429": (lambda: (429, {"error": {"message": "slow down"}}), "request_failed"),
     "400": (lambda: (400, {"error": {"message": "no"}}), "request_failed"),
     "cut": (lambda: None, "request_failed"),
     "half a document": (lambda: (200, b'{"choices": [{"text": "Rating: [[10'), "malformed_reply"),
@@ -66,7 +66,9 @@ FAULTS = {
     "no text": (lambda: (200, changed(message={"content": None})), "malformed_reply"),
     "empty": (lambda: (200, changed(message={"content": ""}, usage={"completion_tokens": 0})), "empty_reply"),
     "broken off": (lambda: (200, changed(finish_reason="abort")), "unfinished_reply"),
-    "no end": (lambda: (200, changed(finish_reason=None)), "unfinished_reply"),
+    "filtered": (lambda: (200, changed(finish_reason="content_filter")), "content_filter"),
+    "filtered question": (lambda: (400, {"error": {"code": "content_filter", "message": "no"}}), "content_filter"),
+    "error": (lambda: (200, {"error": {"message": "upstream"}}), "request_failed"),
     "wrong model": (lambda: (200, changed(model="another-model")), "wrong_model"),
 }
 
@@ -108,7 +110,7 @@ def test_a_fault_is_a_named_unscored_and_is_repaired_by_a_healthy_server(tmp_pat
 
 @pytest.mark.parametrize("kind", ["500", "cut", "empty", "broken off", "wrong model"])
 def test_a_missing_answer_is_not_judged(tmp_path, kind):
-    make, _ = FAULTS[kind]
+    make, reason = FAULTS[kind]
     faulty = [True]
 
     def handler(path, body):
@@ -119,7 +121,7 @@ def test_a_missing_answer_is_not_judged(tmp_path, kind):
         assert not [body for _, body in stub.requests if is_judges(body)]
         faulty[0] = False
         repaired = run(config(stub, tmp_path)).models[0].suites["mt_bench"]
-    assert scores["unscored"] == {"no_answer": 2}
+    assert scores["unscored"] == {reason: 2}, "the answer's reason, not only that there is none"
     assert (repaired["unscored"], repaired["n_scored"]) == ({}, repaired["n"])
 
 
@@ -138,7 +140,7 @@ def test_a_non_finite_probability_is_unscored(tmp_path, value):
     assert scores["unscored"] == {"non_finite_logprob": 1}
 
 
-@pytest.mark.parametrize("kind", ["500", "429", "cut", "half a document", "wrong model"])
+@pytest.mark.parametrize("kind", ["500", "error", "cut", "half a document", "wrong model"])
 def test_a_temporary_fault_is_retried_and_leaves_no_trace(tmp_path, kind):
     make, _ = FAULTS[kind]
     left = [3]

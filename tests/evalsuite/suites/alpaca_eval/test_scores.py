@@ -63,7 +63,7 @@ def test_nothing_scored_is_none_and_never_zero():
     scores = ALPACA_EVAL.score(MINI_HEADER, mini_rows([None] * 8, Unscored("request_failed")))
     keys = ("win_rate", "standard_error", "discrete_win_rate", "lc_win_rate", "avg_length", "ci95")
     assert [scores[key] for key in keys] == [None] * 6
-    assert scores["unscored"] == {"no_answer": 8}
+    assert scores["unscored"] == {"request_failed": 8}
     assert scores["n_total"] == 0
 
 

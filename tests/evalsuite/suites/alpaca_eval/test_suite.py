@@ -147,7 +147,7 @@ async def test_identical_answers_are_a_tie_without_a_question():
 @pytest.mark.parametrize(
     ("answer", "labels", "expected"),
     [
-        (Unscored("request_failed", "503"), {}, Unscored("no_answer", "request_failed: 503")),
+        (Unscored("request_failed", "503"), {}, Unscored("request_failed", "no answer: 503")),
         ("x", Unscored("context_length"), Unscored("context_length")),
         ("x", {"m": math.nan, "M": -1.0}, "non_finite_logprob"),
     ],

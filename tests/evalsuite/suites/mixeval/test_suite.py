@@ -356,7 +356,7 @@ async def test_an_option_is_read_by_the_judge_and_only_among_those_given() -> No
 async def test_a_missing_answer_is_not_shown_to_the_judge() -> None:
     judge = ScriptedChat([])
     one = await judged(FREE, Unscored("context_length"), judge, MINI)
-    assert one.unscored == Unscored("no_answer", "context_length")
+    assert one.unscored == Unscored("context_length", "no answer")
     assert judge.calls == []
 
 

@@ -108,7 +108,7 @@ def test_export_of_failures_never_invents_a_score(tmp_path):
     assert answers[0]["unscored"] == [None, "context_length"]
     assert {(row["turn"], row["score"], row["unscored"]) for row in judgments} == {
         (1, -1, "no_judge"),
-        (2, -1, "no_answer"),
+        (2, -1, "context_length"),
     }
 
 

@@ -60,7 +60,7 @@ def test_nothing_scored_is_none_and_never_zero():
     rows = rows_rated([None] * 5, answered(Unscored("request_failed"), Unscored("no_answer")))
     scores = MT_BENCH.score(HEADER, rows)
     assert [scores[key] for key in ("score", "stderr", "ci95", "turn_1", "turn_2")] == [None] * 5
-    assert scores["unscored"] == {"no_answer": 2 * len(rows)}
+    assert scores["unscored"] == {"no_answer": len(rows), "request_failed": len(rows)}
     assert all(part["score"] is None for part in scores["categories"].values())
 
 

@@ -195,7 +195,7 @@ async def test_a_failed_first_turn_leaves_the_second_unasked():
     draw = await MT_BENCH.answer(loaded.items[0], loaded, model, MINI)
     assert [reply.unscored for reply in draw.turns] == [
         Unscored("context_length", "9000 tokens"),
-        Unscored("no_answer", "context_length: 9000 tokens"),
+        Unscored("context_length", "no answer: 9000 tokens"),
     ]
     assert len(model.calls) == 1
 
@@ -260,7 +260,7 @@ async def test_empty_answers_are_judged_and_missing_ones_are_not():
     draw = answered("", Unscored("request_failed"))
     first, second = await MT_BENCH.judge(loaded.items[0], draw, loaded, judge, MINI)
     assert first.value == 1
-    assert second.unscored == Unscored("no_answer", "request_failed")
+    assert second.unscored == Unscored("request_failed", "no answer")
     assert len(judge.calls) == 1
 
 
