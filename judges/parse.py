@@ -198,6 +198,28 @@ def preference_from_logprobs(lp_m: float | None, lp_M: float | None, *, switched
     return Preference(1.0 + p_m if switched else 2.0 - p_m, logprobs)
 
 
+_RANK = re.compile(
+    r"[\"']model[\"']\s?:\s?[\"']model_([12])[\"']\s?,\s{0,9}[\"']rank[\"']\s?:\s?[\"']?([12])(?!\d|\.\d)"
+)
+
+
+def parse_ranking(text: str, *, switched: bool) -> Preference | Unscored:
+    """Parse a ranking of ``model_1`` and ``model_2`` as dictionaries with ``model`` and ``rank`` into a preference.
+
+    Rank 1 for the output shown first is preference 1, or 2 if the two were shown in switched order. A missing or
+    contradictory ranking is ``Unscored("no_verdict")``. Source: alpaca-eval 0.6.6, completion_parsers.py
+    (ranking_parser). Deviation: the list may stand in other text; ranks must not be equal.
+
+    >>> parse_ranking("[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]", switched=False)
+    Preference(value=1.0, logprobs=())
+    """
+    ranks = {(match[1], match[2]) for match in _RANK.finditer(text)}
+    if ranks not in ({("1", "1"), ("2", "2")}, {("1", "2"), ("2", "1")}):
+        return Unscored("no_verdict", text)
+    first_wins = ("1", "1") in ranks
+    return Preference(1.0 if first_wins != switched else 2.0)
+
+
 def _logistic(x: float) -> float:
     if x >= 0:
         return 1.0 / (1.0 + math.exp(-x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from evalsuite.serving.requests import Completion, Guide, Sampling
 from judges.types import Message, Unscored
 
 _TOP_LOGPROBS = 20
+_LEAST_MASS = 0.5
+"""The least probability of all labels together that counts as a verdict."""
 Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
 Ask = Callable[[str, str, dict[str, Any], Reader, int], Awaitable[dict[str, Any] | Unscored]]
 """Called with (kind, path, body, reader, depth); answers from the store or the server."""
@@ -73,4 +76,8 @@ class RemoteChat:
         reply = await self._ask("labels", "/chat/completions", body, read_top_logprobs, 0)
         if isinstance(reply, Unscored):
             return reply
-        return {label: float(value) for label, value in reply["top"].items() if label in labels}
+        logprobs = {label: float(value) for label, value in reply["top"].items() if label in labels}
+        # The judge was not asked for these tokens alone: if it would rather write another, they are no verdict.
+        if (mass := math.fsum(map(math.exp, logprobs.values()))) < _LEAST_MASS:
+            return Unscored("label_mass", f"{' and '.join(labels)} have {mass:.1%} of the next token's probability")
+        return logprobs

@@ -39,7 +39,10 @@ _CANONICAL_SHA256 = "6b093cbb6a6153c3384b9805631dba3aeb641dabd1baa602ec8ad14e42e
 
 TEMPLATE = "evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt"
 TEMPLATE_SHA256 = "784227e6dc2832fc08c43d2c8ea3a308e7523780187a1aaad2f85e30bac85f62"
-"""The file in alpaca-eval 0.6.6."""
+RANKING_TEMPLATE = "evaluators_configs/alpaca_eval_gpt4/alpaca_eval.txt"
+"""The prompt of alpaca_eval_gpt4, which the package's annotators without log-probabilities use (ranking_parser)."""
+RANKING_SHA256 = "cf4bace43fa6ac71944b9ca2506587ad7c509478a219e98a3950abf9d5b42a98"
+"""The files in alpaca-eval 0.6.6."""
 
 
 def baseline_rows(data: DataKind, *, fetch: bool = True) -> RowsAndPins:
@@ -59,16 +62,16 @@ def canonical_positions(instructions: Sequence[str], data: DataKind = "full") ->
     return {instruction: position for position, instruction in enumerate(instructions)}
 
 
-def template() -> tuple[str, dict[str, Pin]]:
-    """Read the comparison prompt from the installed alpaca_eval, without importing it: its text and its pin by name."""
+def template(name: str = TEMPLATE, sha256_in_package: str = TEMPLATE_SHA256) -> tuple[str, dict[str, Pin]]:
+    """Read a comparison prompt from the installed alpaca_eval, without importing it: its text and its pin by name."""
     spec = find_spec("alpaca_eval")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
-        path = Path(folder) / TEMPLATE
+        path = Path(folder) / name
         if path.is_file():
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            pin = Pin(sha256, "package", sha256 == TEMPLATE_SHA256)
+            pin = Pin(sha256, "package", sha256 == sha256_in_package)
             return path.read_text(encoding="utf-8"), {f"alpaca_eval/{path.name}": pin}
-    raise DataError(f"the package alpaca-eval has no {TEMPLATE}; install alpaca-eval 0.6.6 with pip")
+    raise DataError(f"the package alpaca-eval has no {name}; install alpaca-eval 0.6.6 with pip")
 
 
 def content_hash(instruction: str, baseline: str) -> str:

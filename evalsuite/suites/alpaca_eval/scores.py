@@ -13,8 +13,12 @@ from evalsuite.suites.alpaca_eval.assets import CANONICAL_SIZE, DF_GAMED, canoni
 from evalsuite.suites.alpaca_eval.package import length_controlled_win_rate, win_rates
 from evalsuite.suites.base import answer_of, count_unscored, judged_rows, verdict_on
 from evalsuite.suites.types import Scores
+from judges.parse import parse_ranking
+from judges.types import Unscored
 
 CANONICAL_BASELINE = "gpt4_1106_preview"
+LEAST_MASS = 0.5
+"""A judge whose labels have less of the next token's probability has a warning beside its figures."""
 MAX_ABSENT = 8
 """So many of the 805 preferences may be missing (1 %) before the regression is refused. The published
 leaderboard has models with 803."""
@@ -55,8 +59,38 @@ def score_rows(header: Header, rows: Sequence[Row]) -> Scores:
         "ci95": None if interval is None else [100 * bound for bound in interval],
         **controlled,
         "avg_length": int(sum(lengths) / len(lengths)) if lengths else None,
+        **_how_judged(rows),
         "unscored": count_unscored(verdict_on(row).unscored for row in rows),
     }
+
+
+def _how_judged(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return ``label_mass``, ``judged_in_words`` and ``warnings``, where there is anything to say.
+
+    ``label_mass`` is the mean probability of m and M together as the judge's next token, ``judged_in_words`` counts the
+    verdicts that are a ranking in words instead.
+    """
+    verdicts = [verdict for row in rows if (verdict := row.verdict()) is not None]
+    masses = [
+        math.fsum(math.exp(min(logprob, 0.0)) for logprob in verdict.label_logprobs.values())
+        for verdict in verdicts
+        if verdict.label_logprobs
+    ]
+    n_in_words = sum(
+        not verdict.label_logprobs and not isinstance(parse_ranking(verdict.text, switched=False), Unscored)
+        for verdict in verdicts
+    )
+    said: dict[str, Any] = {}
+    warnings = []
+    if masses:
+        said["label_mass"] = math.fsum(masses) / len(masses)
+        if said["label_mass"] < LEAST_MASS:
+            mass = f"m and M have {said['label_mass']:.0%} of the judge's next token"
+            warnings.append(f"{mass}: it would rather write something else, and its preferences say little")
+    if n_in_words:
+        said["judged_in_words"] = n_in_words
+        warnings.append(f"{n_in_words} verdicts are rankings in words, which is another method than log-probabilities")
+    return said | ({"warnings": warnings} if warnings else {})
 
 
 def require_all(n_items: int) -> None:

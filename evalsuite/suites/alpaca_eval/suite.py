@@ -21,7 +21,15 @@ from evalsuite.records.rows import Draw, Header, Row, Verdict
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
 from evalsuite.suites import figures
 from evalsuite.suites.alpaca_eval import peer
-from evalsuite.suites.alpaca_eval.assets import ASSETS, MINI_BASELINE, baseline_rows, content_hash, template
+from evalsuite.suites.alpaca_eval.assets import (
+    ASSETS,
+    MINI_BASELINE,
+    RANKING_SHA256,
+    RANKING_TEMPLATE,
+    baseline_rows,
+    content_hash,
+    template,
+)
 from evalsuite.suites.alpaca_eval.package import win_rates
 from evalsuite.suites.alpaca_eval.scores import preference, require_all, score_rows
 from evalsuite.suites.base import Suite, draw_of, marked, no_answer, verdict_on
@@ -32,10 +40,13 @@ from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.pairwise import IDENTICAL_PREFERENCE, LABELS, comparison_messages, is_switched
-from judges.parse import preference_from_logprobs
+from judges.parse import parse_ranking, preference_from_logprobs
 from judges.types import Message, Unscored
 
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 2048, "mini": 96}
+_RANKING_TOKENS = 100
+_ASKED_IN_WORDS = frozenset({"no_logprobs", "label_mass"})
+"""Why a judge's log-probabilities of m and M are no verdict."""
 TEMPERATURE = 0.7
 """Of the package's own configurations of open models (models_configs/), 88 allow 2,048 new tokens
 and most sample at 0.7 with top_p 1, for example zephyr-7b-beta; the package states no general rule."""
@@ -108,7 +119,8 @@ class AlpacaEval(Suite):
         messages = comparison_messages(loaded.context, instruction, baseline, output, switched)
         logprobs = await judge.label_logprobs(messages, LABELS)
         if isinstance(logprobs, Unscored):
-            return [Verdict(unscored=logprobs)]
+            in_words = logprobs.reason in _ASKED_IN_WORDS
+            return [await _ranked(judge, instruction, baseline, output) if in_words else Verdict(unscored=logprobs)]
         return [verdict_of(preference_from_logprobs(logprobs.get("m"), logprobs.get("M"), switched=switched))]
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
@@ -135,6 +147,7 @@ class AlpacaEval(Suite):
             figures.shown_error(scores.get("standard_error"), 2),
             n=str(scores.get("n_total", figures.DASH)),
             unscored=figures.unscored_text(scores.get("unscored")),
+            note="; ".join(scores.get("warnings", ())),
         )
         yield Line(
             "  length-controlled",
@@ -170,6 +183,21 @@ class AlpacaEval(Suite):
         template()
         win_rate = win_rates([1.0, 2.0])["win_rate"]
         return "" if win_rate == 50.0 else f"{win_rate!r} for a win and a loss, which are worth 50.0"
+
+
+async def _ranked(judge: Chat, instruction: str, baseline: str, output: str) -> Verdict:
+    """Ask for a ranking in words, as the package's annotators without log-probabilities do: another method."""
+    switched = is_switched(instruction)
+    messages = comparison_messages(
+        template(RANKING_TEMPLATE, RANKING_SHA256)[0], instruction, baseline, output, switched
+    )
+    reply = await judge.chat(messages, Sampling(max_new_tokens=_RANKING_TOKENS))
+    if isinstance(reply, Unscored):
+        return Verdict(unscored=reply)
+    ranking = parse_ranking(reply.text, switched=switched)
+    if isinstance(ranking, Unscored):
+        return Verdict(text=reply.text, unscored=Unscored(ranking.reason))
+    return Verdict(value=ranking.value, text=reply.text)
 
 
 def _length_controlled(scores: Mapping[str, Any]) -> Figure:

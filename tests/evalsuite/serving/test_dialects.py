@@ -227,6 +227,24 @@ def test_a_system_message_is_folded_into_the_users_turn(tmp_path):
     assert [{"role": "user", "content": "\n\n".join(each["content"] for each in refused[0])}] in asked
 
 
+@pytest.mark.parametrize(
+    ("kind", "facts", "in_words"),
+    [
+        ("no log-probabilities", {}, 8),
+        ("reasoning OpenAI", {}, 8),
+        ("strict OpenAI", {}, 0),
+        ("strict OpenAI", {"top": {"The": -0.2, "m": -2.0, "M": -3.0}}, 8),
+    ],
+)
+def test_alpaca_evals_judge_ranks_in_words_where_its_probabilities_are_no_verdict(tmp_path, kind, facts, in_words):
+    with DIALECTS[kind]() as server:
+        server.facts |= facts
+        suites, _, _ = run_on(server, tmp_path, ["alpaca_eval"])
+    scores = suites["alpaca_eval"]
+    assert (scores["n_total"], scores.get("judged_in_words", 0)) == (8, in_words)
+    assert ("label_mass" in scores) == (in_words == 0)
+
+
 def test_an_extra_body_goes_to_its_own_server(tmp_path):
     with Hosted() as model, Hosted() as judge:
         config = {"models": [model.spec], "judge": judge.spec, "suites": ["mt_bench"], "data": "mini"}

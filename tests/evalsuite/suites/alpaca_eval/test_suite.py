@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.assets.asset import Pin
-from evalsuite.records.rows import Verdict
+from evalsuite.records.rows import Verdict, replaced
 from evalsuite.serving.requests import derive_seed
 from evalsuite.suites.alpaca_eval import suite as alpaca_eval
 from evalsuite.suites.alpaca_eval.assets import TEMPLATE_SHA256, template
@@ -204,3 +204,41 @@ def test_a_page_shows_the_preference_and_the_baselines_answer():
     assert (failed["judge"][0]["mark"], failed["unscored"]) == ("unscored: request_failed", "request_failed")
     part = ALPACA_EVAL.report_part("alpaca_eval", "")
     assert (part.column, part.top, part.scale, row.marks["score"][0]) == ("alpaca_win_rate", 100, 100, 1.9 - 1)
+
+
+# --- a judge without log-probabilities
+
+
+@pytest.mark.parametrize("reason", ["no_logprobs", "label_mass"])
+async def test_a_judge_without_usable_log_probabilities_ranks_in_words(reason):
+    loaded = ALPACA_EVAL.load(MINI)
+    for first in ("1", "2"):
+        text = f"[{{'model': 'model_1', 'rank': {first}}}, {{'model': 'model_2', 'rank': {3 - int(first)}}}]"
+        for item in loaded.items:
+            judge = ScriptedChat(text, labels=Unscored(reason))
+            [verdict] = await ALPACA_EVAL.judge(item, answered("the model's words"), loaded, judge, MINI)
+            (call,) = judge.calls
+            shown = call.messages[1].content
+            model_is_first = shown.index("the model's words") < shown.index(item.data["output"])
+            assert verdict.value == (2.0 if model_is_first == (first == "1") else 1.0)
+            assert verdict.text == text
+
+
+async def test_a_ranking_that_is_none_is_unscored():
+    loaded = ALPACA_EVAL.load(MINI)
+    judge = ScriptedChat("Both are fine.", labels=Unscored("no_logprobs"))
+    [verdict] = await ALPACA_EVAL.judge(loaded.items[0], answered("x"), loaded, judge, MINI)
+    assert (verdict.value, verdict.unscored) == (None, Unscored("no_verdict"))
+
+
+def test_the_mass_of_the_labels_stands_beside_the_win_rate():
+    rows = mini_rows(VALUES)
+    assert not {"label_mass", "judged_in_words", "warnings"} & ALPACA_EVAL.score(MINI_HEADER, rows).keys()
+    low = {"m": math.log(0.06), "M": math.log(0.04)}
+    weak = [replaced(row, verdicts=(Verdict(value=1.4, label_logprobs=low),)) for row in rows]
+    scores = ALPACA_EVAL.score(MINI_HEADER, weak)
+    assert scores["label_mass"] == pytest.approx(0.1)
+    assert "m and M have 10%" in next(iter(ALPACA_EVAL.lines("alpaca_eval", scores))).note
+    ranking = "[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]"
+    worded = [replaced(row, verdicts=(Verdict(value=1.0, text=ranking),)) for row in rows]
+    assert ALPACA_EVAL.score(MINI_HEADER, worded)["judged_in_words"] == len(rows)
