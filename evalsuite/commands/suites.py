@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from evalsuite.suites.base import Suite
     from evalsuite.suites.harness.groups import GroupFacts, TaskFacts
 
+_FAULTS_SHOWN = 20
+
 suite_app = typer.Typer(no_args_is_help=True, help="Benchmarks of your own in a YAML file.")
 
 
@@ -40,13 +42,15 @@ def suite_check(
     else:
         console = Console()
         for path, one in zip(files, checked, strict=True):
-            state = f"{len(one.faults)} faults" if one.faults else "ok"
+            state = f"{len(one.faults)} fault{'s' * (len(one.faults) > 1)}" if one.faults else "ok"
             console.print(f"{path}: {state}", highlight=False)
-            for fault in one.faults:
+            for fault in one.faults[:_FAULTS_SHOWN]:
                 console.print(f"  fault: {fault}", highlight=False)
+            if (rest := len(one.faults) - _FAULTS_SHOWN) > 0:
+                console.print(f"  and {rest} more, all with --json", highlight=False)
             for note in one.notes:
                 console.print(f"  note: {note}", highlight=False)
-            for name, count in one.cost.items():
+            for name, count in one.cost.items() if one.cost.get("items") else ():
                 console.print(f"  {name.replace('_', ' '):<18} {count:>9,}", highlight=False)
     if any(one.faults for one in checked):
         raise typer.Exit(UNUSABLE)

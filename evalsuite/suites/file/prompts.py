@@ -6,16 +6,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evalsuite import assets
-from evalsuite.assets.asset import Asset, OnHub, Part, Pin
+from evalsuite.assets.asset import Asset, OnHub, Part, Pin, remedy
 from evalsuite.assets.rows import plain, rows_sha256
-from evalsuite.errors import DataError, first_line, unknown
+from evalsuite.errors import DataError, first_line
 from evalsuite.files import read_objects
-from evalsuite.suites.file.definition import Benchmark, Fields
+from evalsuite.suites.file.definition import Benchmark
 from evalsuite.validation import located
 from judges.extraction import parse_choice_by_rule
 from judges.types import Message
@@ -42,15 +41,14 @@ def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
     asset = Asset(
         benchmark.prompts, benchmark.name, "", "dataset", (OnHub(found["repo"]),), fields=names, parts=(part,)
     )
-    rows, where = assets.records(_by_prompt(asset, benchmark.fields))
+    try:
+        rows, where = assets.records(asset)
+    except DataError as error:
+        # Only pinned assets can be pulled by name.
+        looked = str(error).removesuffix(f"; {remedy(asset)}")
+        raise DataError(f"{looked}; check its name, config and split, or run it once with network access") from error
     kept = [{key: value for key, value in row.items() if value is not None} for row in rows]
     return kept, Pin(where.sha256, where.source, pinned=True)
-
-
-def _by_prompt(asset: Asset, fields: Fields) -> Asset:
-    """Put the prompt first among an asset's fields: it is the one that no row may lack."""
-    rest = tuple(name for name in asset.fields if name != fields.prompt)
-    return replace(asset, fields=(fields.prompt, *rest))
 
 
 def _from_parquet(path: Path) -> list[dict[str, Any]]:
@@ -66,6 +64,10 @@ def items_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> tuple[l
     """Return the items (id, prompt, reference, category, options) of rows, and all that is wrong with them."""
     items: list[dict[str, Any]] = []
     problems: list[Problem] = [] if rows else ["there are no rows"]
+    if rows and all(row.get(benchmark.fields.prompt) is None for row in rows):
+        known = sorted({str(key) for row in rows[:_SHOWN] for key in row})
+        missing = f"no row has the field {benchmark.fields.prompt!r} with its prompt"
+        return [], [f"{missing}; name another one of {', '.join(known) or 'the data'} under fields: {{prompt: ...}}"]
     seen: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         item, faults = _item(benchmark, row)
@@ -87,7 +89,7 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
     given = row.get(fields.prompt)
     messages = list(_messages(given))
     if given is None:
-        faults.append(unknown("field", fields.prompt, [str(key) for key in row] or ["none"]))
+        faults.append(f"no prompt in the field {fields.prompt!r}")
     elif not any(message.role == "user" for message in messages) or not all(m.content.strip() for m in messages):
         faults.append("the prompt is empty, or no text, list of texts or list of {role, content}")
     system = row.get(fields.system, benchmark.system)
@@ -128,8 +130,12 @@ def _messages(given: Any) -> Iterator[Message]:
     for turn in given if isinstance(given, list) else ():
         if isinstance(turn, str):
             yield Message("user", turn)
-        elif isinstance(turn, Mapping) and turn.get("role") in ("system", "user") and isinstance(turn["content"], str):
-            yield Message(turn["role"], turn["content"])
+        elif isinstance(turn, Mapping) and turn.get("role") == "assistant":
+            # The model answers itself.
+            continue
+        elif isinstance(turn, Mapping) and turn.get("role") in ("system", "user"):
+            content = turn.get("content")
+            yield Message(turn["role"], content if isinstance(content, str) else "")
         else:
             yield Message("user", "")
 

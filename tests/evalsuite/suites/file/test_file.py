@@ -223,7 +223,7 @@ def test_check_names_all_faults_at_once(write, tmp_path):
     for fault in (
         "row 1: numeric needs a reference",
         "row 2: duplicate of row 1",
-        "row 3: unknown field 'prompt'",
+        "row 3: no prompt in the field 'prompt'",
         "row 4: the prompt is empty",
         "'many' is not a number",
     ):
@@ -231,6 +231,41 @@ def test_check_names_all_faults_at_once(write, tmp_path):
     result = CliRunner().invoke(app, ["suite", "check", str(path), "--json"])
     assert result.exit_code == 2
     assert len(json.loads(result.stdout)["suites"][0]["faults"]) >= 5
+
+
+def test_a_field_that_no_row_has_is_one_fault(write):
+    rows = [{"question": str(number)} for number in range(50)]
+    [fault] = check_file(write({"rating": {"criteria": "x"}}, rows)).faults
+    assert "no row has the field 'prompt'" in fault
+    assert "question" in fault
+    assert check_file(write({"rating": {"criteria": "x"}}, rows, fields={"prompt": "question"})).faults == ()
+
+
+def test_prompts_come_from_the_hub_too(write, shared, monkeypatch):
+    """A data set of conversations: its assistant turns are left out, since the model answers itself."""
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(shared / "mirror"))
+    monkeypatch.setenv("EVALSUITE_OFFLINE", "1")
+    source = "local-sample/self-instruct-seeds:seed_tasks@train"
+    suite = suite_in(write({"rating": {"criteria": "x"}}, [], prompts=source, fields={"prompt": "messages"}))
+    loaded = suite.load(FileOptions(limit=3))
+    assert len(suite.load(FileOptions()).items) == 175
+    assert {message.role for item in loaded.items for message in item.data["prompt"]} == {"user"}
+
+
+def test_prompts_come_from_parquet_too(write, tmp_path):
+    from pyarrow import Table, parquet
+
+    parquet.write_table(Table.from_pylist([{"q": "2+2?", "a": 4}, {"q": "3+3?", "a": 6}]), tmp_path / "rows.parquet")
+    fields = {"prompt": "q", "reference": "a"}
+    suite = suite_in(write("numeric", [], prompts="rows.parquet", fields=fields))
+    assert marks(answered(suite, "4", "5")) == [1, 0]
+
+
+def test_a_data_set_that_is_nowhere_says_where_it_was_looked_for(write, monkeypatch):
+    monkeypatch.setenv("EVALSUITE_OFFLINE", "1")
+    [fault] = check_file(write("exact_match", [], prompts="nobody/nothing")).faults
+    assert "nobody/nothing not found; looked in" in fault
+    assert "data pull" not in fault, "only pinned assets can be pulled"
 
 
 def test_check_says_what_a_run_asks(write):
