@@ -25,10 +25,7 @@ _LOOKED_AT = re.compile(r"norm[\w.]*\.weight$|(?:^|\.)lm_head\.weight$")
 # Bytes per value, and the bits of its exponent, which are all set for NaN and infinities.
 _EXPONENTS = {"F64": (8, 0x7FF << 52), "F32": (4, 0xFF << 23), "F16": (2, 0x1F << 10), "BF16": (2, 0xFF << 7)}
 
-MERGE = (
-    "merge it into its base with peft (PeftModel.from_pretrained(base, adapter).merge_and_unload()) "
-    "and give the merged folder"
-)
+MERGE = "write it into its base with evalsuite sft --merge ADAPTER --out FOLDER, and give that folder"
 _MAX_RANK = 512
 # Settings of peft that make an adapter more than two matrices beside a module, with what leaves it plain.
 _BEYOND_PLAIN: Mapping[str, Any] = {

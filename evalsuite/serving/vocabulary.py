@@ -33,7 +33,7 @@ def check_vocabulary(checkpoint: Checkpoint, tokenizer: Any, load: Callable[[Pat
     whose, remedy = f"the weights of {checkpoint.name} have", "give the tokenizer that they were trained with"
     if checkpoint.own_tokenizer:
         whose = f"the base of {checkpoint.name} has"
-        remedy = "resize its embedding as in training (resize_token_embeddings), merge the adapter and give the result"
+        remedy = "write the adapter into it with evalsuite sft --merge ADAPTER --out FOLDER, and give that folder"
     raise CheckpointError(
         f"{whose} {rows:,} rows in the embedding, and the tokenizer in {checkpoint.tokenizer_folder} has "
         f"{len(beyond):,} tokens beyond them ({used[0]} is {beyond[used[0]]:,}); {remedy}"

@@ -82,7 +82,7 @@ def test_a_plain_adapter_is_no_fault_and_vllm_is_not_asked(tmp_path, monkeypatch
 def test_weights_that_are_no_lora_matrices_are_a_fault(tmp_path, tensors, settings, message):
     findings = check_adapter(adapter(tmp_path, tensors, **settings))
     assert [finding.level for finding in findings] == (["fault"] if message else [])
-    assert message is None or (message in findings[0].message and "merge_and_unload" in findings[0].remedy)
+    assert message is None or (message in findings[0].message and "evalsuite sft --merge" in findings[0].remedy)
 
 
 @pytest.mark.slow

@@ -155,3 +155,36 @@ def test_what_cannot_be_merged_or_gone_on_from_is_one_sentence(tmp_path, base, m
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2
         assert "give either RECIPE, or --merge" in result.stderr
+
+
+def logits_of(model, ids):
+    import torch
+
+    with torch.no_grad():
+        return model.eval()(torch.tensor([ids])).logits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dora", "grown"])
+def test_an_adapter_that_cannot_be_served_is_merged(tmp_path, base, kind):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    options = {"use_dora": True} if kind == "dora" else {"modules_to_save": ["embed_tokens", "lm_head"]}
+    if kind == "grown":
+        tokenizer.add_tokens(["<new>", "<newer>"])
+        model.resize_token_embeddings(len(tokenizer))
+    torch.manual_seed(0)
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False, **options))
+    tuned.peft_config["default"].base_model_name_or_path = str(base)
+    tuned.save_pretrained(tmp_path / "adapter")
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    merge(str(tmp_path / "adapter"), tmp_path / "merged")
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    ids = [0, 5, 9, len(tokenizer) - 1]
+    assert whole.config.vocab_size == len(tokenizer)
+    assert torch.allclose(logits_of(tuned, ids), logits_of(whole, ids), atol=1e-5)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "merged")) == len(tokenizer)
