@@ -15,6 +15,7 @@ from evalsuite.commands.compare import compare
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
 from evalsuite.commands.export import export
+from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
@@ -52,6 +53,7 @@ app.command()(compare)
 app.command()(judge_card)
 app.command()(rate)
 app.command()(prefer)
+app.command()(gate)
 app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))

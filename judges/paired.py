@@ -84,6 +84,24 @@ def two_sided(t: float, df: int | None) -> float:
     return float(2 * (ndtr(-abs(t)) if df is None else stdtr(df, -abs(t))))
 
 
+def one_sided(difference: Difference, threshold: float = 0.0) -> float:
+    """Return the p-value of the null hypothesis that the true difference is at most ``threshold``.
+
+    Without any spread it is the sign test's: every one of ``n`` items lies on one side. 0.5 exactly at the threshold.
+
+    >>> round(one_sided(Difference(1.645, 1.0, None)), 3), one_sided(Difference(-1.0, 0.0, 3))
+    (0.05, 0.875)
+    """
+    from scipy.special import ndtr, stdtr
+
+    above = difference.value - threshold
+    if difference.stderr > 0:
+        t = above / difference.stderr
+        return float(ndtr(-t) if difference.df is None else stdtr(difference.df, -t))
+    chance = 0.5 ** (difference.n or 0)
+    return 0.5 if above == 0 else chance if above > 0 else 1 - chance
+
+
 def detectable_effect(stderr: float, df: int | None, *, alpha: float = ALPHA, power: float = POWER) -> float:
     """Return the minimum detectable effect of a two-sided test: (t of 1 - alpha / 2 + t of power) standard errors.
 

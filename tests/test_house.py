@@ -55,6 +55,7 @@ FLOORS = (
     "report",
     "exports",
     "viewing",
+    "gate",
     "wildchat",
     "study",
     "lm_eval",

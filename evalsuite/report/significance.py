@@ -41,9 +41,7 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
     ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """
     values = {model: figure.value for model, figure in figures.items() if figure.value is not None}
-    is_folder = prefix.endswith("/")
-    parts = [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
-    paired = _paired(sorted(values), parts, marks, contexts)
+    paired = _paired(sorted(values), parts_behind(prefix, marks), marks, contexts)
     differences = {
         pair: paired.get(pair) or unpaired_difference(figures[pair[0]], figures[pair[1]])
         for pair in combinations(sorted(values), 2)
@@ -52,6 +50,12 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
     known = [effect for one in differences.values() if one is not None and (effect := one.detectable) is not None]
     ranks = rank_intervals(values, p_values) if len(values) > 1 else {}
     return ColumnTests(best_of(values, p_values), ranks, median(known) if known else None, differences)
+
+
+def parts_behind(prefix: str, marks: Marks) -> list[str]:
+    """Return the parts whose items lie behind a column."""
+    is_folder = prefix.endswith("/")
+    return [name for name in marks if prefix and (name.startswith(prefix) if is_folder else name == prefix)]
 
 
 def _paired(

@@ -1,0 +1,26 @@
+"""The options of ``evalsuite gate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pydantic
+
+from evalsuite.config import Config, Results
+
+
+class GateConfig(Config):
+    """A whole ``evalsuite gate``."""
+
+    command: ClassVar[str] = "gate"
+
+    baseline: str = pydantic.Field(json_schema_extra={"argument": "BASELINE", "path": True})
+    """A model's folder in results/, or its name."""
+    candidate: str = pydantic.Field(json_schema_extra={"argument": "CANDIDATE", "path": True})
+    """The same of the model that has to be as good."""
+    non_inferior: float | None = pydantic.Field(default=None, gt=0, lt=1)
+    """Every figure has to be shown to have fallen by less than this fraction of its column's range."""
+    junit: Path | None = None
+    """Write a JUnit XML file with a test per figure."""
+    results: Results = Path("results")
