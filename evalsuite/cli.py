@@ -22,6 +22,7 @@ from evalsuite.commands.judge_card import judge_card
 from evalsuite.commands.mix import mix
 from evalsuite.commands.options import with_config_file
 from evalsuite.commands.paper import paper
+from evalsuite.commands.plan import plan
 from evalsuite.commands.prefer import prefer
 from evalsuite.commands.rate import rate
 from evalsuite.commands.report import report
@@ -54,6 +55,7 @@ app.command()(judge_card)
 app.command()(rate)
 app.command()(prefer)
 app.command()(gate)
+app.command()(plan)
 app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))

@@ -28,6 +28,22 @@ JUDGE = "judge_"
 """Begins the flat key of a setting of ``judge_serve``."""
 
 
+def read_suites(given: Any) -> Any:
+    """Read the names of suites, all that ``run`` runs by default for an empty list; raises ValueError."""
+    if not given and isinstance(given, list | tuple):
+        return default_suites()
+    if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
+        raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
+    try:
+        specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given]
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    keys = [spec.key for spec in specs]
+    if duplicates := sorted({key for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"duplicate suite {', '.join(duplicates)}")
+    return tuple(specs)
+
+
 def _check_url(url: str | None) -> str | None:
     if url is not None and not url.startswith(("http://", "https://")):
         raise ValueError(f"{url!r} is not a URL; give one like http://host:8000/v1")
@@ -159,18 +175,7 @@ class RunConfig(JudgedConfig):
     @pydantic.field_validator("suites", mode="before")
     @classmethod
     def _read_suites(cls, given: Any) -> Any:
-        if not given and isinstance(given, list | tuple):
-            return default_suites()
-        if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
-            raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
-        try:
-            specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given]
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        keys = [spec.key for spec in specs]
-        if duplicates := sorted({key for key in keys if keys.count(key) > 1}):
-            raise ValueError(f"duplicate suite {', '.join(duplicates)}")
-        return tuple(specs)
+        return read_suites(given)
 
     @pydantic.field_validator("suite_options")
     @classmethod

@@ -110,6 +110,21 @@ def detectable_effect(stderr: float, df: int | None, *, alpha: float = ALPHA, po
     return (quantile(1 - alpha / 2, df) + quantile(power, df)) * stderr
 
 
+def needed_items(effect: float, variance: float, *, alpha: float = ALPHA, power: float = POWER) -> int:
+    """Return how many items a two-sided paired test needs to find ``effect``.
+
+    ``variance`` is that of a difference on one item; the result is about the smallest n whose
+    :func:`detectable_effect` is at most the effect. Raises ValueError for an effect of 0 or less. Source: Miller 2024
+    (arXiv 2411.00640), its sample-size formula with Student's t for the normal distribution.
+    """
+    if effect <= 0:
+        raise ValueError(f"effect {effect}; expected a number above 0")
+    n = max(2, math.ceil(variance * (quantile(1 - alpha / 2, None) + quantile(power, None)) ** 2 / effect**2))
+    while detectable_effect(math.sqrt(variance / n), n - 1, alpha=alpha, power=power) > effect:
+        n += max(1, n // 100)
+    return n
+
+
 def paired_difference(a: Floats, b: Floats, clusters: Sequence[Hashable] | None = None) -> Difference | None:
     """Return the mean difference over items that both models were marked on (NaN: not); None with fewer than two.
 

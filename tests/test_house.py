@@ -56,6 +56,7 @@ FLOORS = (
     "exports",
     "viewing",
     "gate",
+    "power",
     "wildchat",
     "study",
     "lm_eval",

@@ -26,8 +26,7 @@ from evalsuite.report.protocol import protocol_of
 from evalsuite.report.significance import Contexts, Marks, column_tests, parts_behind
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import ModelResult, models_in
-from evalsuite.suites.figures import Column, Figure
-from evalsuite.suites.registry import suite_of_key
+from evalsuite.suites.figures import Column, Figure, range_of
 from judges.paired import ALPHA, Difference, one_sided
 from judges.statistics import holm_correction
 
@@ -174,7 +173,7 @@ def _tested(
     differences: Mapping[str, Difference],
     non_inferior: float | None,
 ) -> tuple[Tested, ...]:
-    margins = {column.key: None if non_inferior is None else non_inferior * _range(column) for column in columns}
+    margins = {column.key: None if non_inferior is None else non_inferior * range_of(column) for column in columns}
     raw = [one_sided(differences[column.key], -(margins[column.key] or 0.0)) for column in columns]
     # That it fell: the other side of the same test. That it fell by less than the margin: this one, uncorrected.
     p_values = raw if non_inferior is not None else holm_correction([1 - p for p in raw])
@@ -200,13 +199,6 @@ def _tested(
             )
         )
     return tuple(found)
-
-
-def _range(column: Column) -> float:
-    """Return the width of a column's scale; only a suite's own scale can begin above 0."""
-    suite = suite_of_key(column.suite)
-    low = suite.scale[0] if suite is not None and column.top == suite.scale[1] else 0
-    return column.top - low
 
 
 def _sentence(

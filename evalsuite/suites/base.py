@@ -169,7 +169,7 @@ class Suite(abc.ABC):
         """Return the report's columns; ``scores``: all models' objects by key, for columns that follow the data."""
         low, high = self.scale
         says = f"{self.says}; {low} to {high}" if self.says else f"{low} to {high}"
-        column = partial(Column, top=float(high), digits=self.digits[1], judged=bool(self.judge_method))
+        column = partial(Column, low=float(low), top=float(high), digits=self.digits[1], judged=bool(self.judge_method))
         items = "{}/" if self.part_titles else "{}"
         figure = partial(scored_figure, top=None if low else float(high))
         columns = [

@@ -36,7 +36,7 @@ class Column:
     ``suite`` is the key in scores.json whose object ``figure`` reads; ``top`` is the best possible value and
     ``digits`` how many are shown. ``judged`` says that the figure needs a judge; ``main`` columns are shown at first,
     the others can be switched on. ``items`` is the name of the report's part behind it, or with a final slash
-    the beginning of the names of several.
+    the beginning of the names of several. ``low`` is the worst possible value.
     """
 
     key: str
@@ -49,6 +49,12 @@ class Column:
     judged: bool = False
     main: bool = True
     items: str = ""
+    low: float = 0.0
+
+
+def range_of(column: Column) -> float:
+    """Return the width of a column's scale."""
+    return column.top - column.low
 
 
 @dataclass(frozen=True, slots=True)
