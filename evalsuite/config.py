@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import pydantic
 
@@ -158,7 +158,11 @@ class RunConfig(JudgedConfig):
     judge: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """Model in the judge's role (same forms as MODEL); demo judges itself by default."""
     limit: int | None = pydantic.Field(default=None, ge=1)
-    """Max items per suite, split or task (quick trial)."""
+    """Max items per suite, split or task (quick trial). Some suites take their first, of few categories: --sample."""
+    sample: int | None = pydantic.Field(default=None, ge=1)
+    """Items per suite (or task) in a seeded sample with every category by its share; a variant with its own folder."""
+    sample_seed: int = 0
+    """Seed of the sample."""
     data: Data = "full"
     results: Results = Path("results")
     label: str | None = None
@@ -176,6 +180,12 @@ class RunConfig(JudgedConfig):
     @classmethod
     def _read_suites(cls, given: Any) -> Any:
         return read_suites(given)
+
+    @pydantic.model_validator(mode="after")
+    def _check_sample(self) -> Self:
+        if self.sample is not None and self.limit is not None:
+            raise ValueError("--limit and --sample both choose items; give one of them")
+        return self
 
     @pydantic.field_validator("suite_options")
     @classmethod
@@ -202,7 +212,7 @@ class RunConfig(JudgedConfig):
 
     def _options_of(self, spec: SuiteSpec, own: Mapping[str, Any], *, as_published: bool) -> SuiteOptions:
         shared = {"data": self.data, "limit": self.limit, "parts": spec.parts, "seed": self.seed}
-        shared["as_published"] = as_published
+        shared |= {"as_published": as_published, "sample": self.sample, "sample_seed": self.sample_seed}
         return options_of(spec.suite, shared, own, has_judge=self.judge_spec is not None)
 
 
@@ -214,6 +224,9 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
     """
     serve = config.serve
     settings = {} if config.seed == 0 else {"seed": str(config.seed)}
+    if config.sample is not None:
+        settings["sample"] = str(config.sample)
+        settings |= {"sample_seed": str(config.sample_seed)} if config.sample_seed else {}
     if serve.chat_template is not None:
         settings["template"] = _template_name(serve)
     if serve.template_date is not None:

@@ -27,23 +27,23 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     from evalsuite.terminal import Console
 
     console = Console()
-    rows = [
-        {
-            "figure": need.figure,
-            "difference": f"{need.effect:.3g}",
-            "items": f"{need.items:,}",
-            "there are": "" if need.available is None else f"{need.available:,}",
-            "all could show": "" if need.detectable is None else f"{need.detectable:.2g}",
-            "answers": f"{need.answer_calls:,}",
-            "judge calls": f"{need.judge_calls:,}",
-            "tokens": "" if need.tokens is None else f"{need.tokens:,}",
-            "hours": "" if need.hours is None else f"{need.hours:.1f}",
-            "cost": "" if need.cost is None else f"{need.cost:.2f}",
-            "variance from": need.source,
-        }
-        for need in needs
-    ]
-    print_rows(console, rows)
+    columns = {
+        "figure": [need.figure for need in needs],
+        "difference": [f"{need.effect:.3g}" for need in needs],
+        "items": [f"{need.items:,}" for need in needs],
+        "of": ["" if need.available is None else f"{need.available:,}" for need in needs],
+        "all show": ["" if need.detectable is None else f"{need.detectable:.2g}" for need in needs],
+        "answers": [f"{need.answer_calls:,}" for need in needs],
+        "judged": [f"{need.judge_calls:,}" if need.judge_calls else "" for need in needs],
+        "tokens": ["" if need.tokens is None else f"{need.tokens:,}" for need in needs],
+        "hours": ["" if need.hours is None else f"{need.hours:.1f}" for need in needs],
+        "cost": ["" if need.cost is None else f"{need.cost:.2f}" for need in needs],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    print_rows(console, [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)])
+    for source in dict.fromkeys(need.source for need in needs):
+        names = ", ".join(need.figure for need in needs if need.source == source)
+        console.print(f"variance: {source} ({names})", highlight=False)
     short = [need.figure for need in needs if not need.is_reachable]
     if short:
         console.print(

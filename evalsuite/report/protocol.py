@@ -42,6 +42,8 @@ class Protocol:
         """Describe one setting: ``mixeval parser rule``."""
         key, name = setting
         suite, value = suite_of_key(key), self.settings[setting]
+        if name == "sample":
+            return f"{key} a sample of {value}" if value else f"{key} without sampling"
         return f"{key} {name} {value}" if suite is None else f"{key} {suite.protocol_text(name, value)}"
 
 
@@ -58,6 +60,10 @@ def protocol_of(model: ModelResult) -> Protocol:
         # What was asked, and over it what came of it: a base model has no chat template to apply.
         known = suite.protocol({**entry.options, **entry.applied}, model.suites[key])
         settings |= {(key, name): value for name, value in known.items() if value is not None}
+        if entry.options:
+            # Whole sets, and those of versions that knew no samples, say so by an empty text.
+            n, seed = entry.options.get("sample"), entry.options.get("sample_seed", 0)
+            settings[key, "sample"] = f"{n} items, seed {seed}" if n else ""
         settings |= {(key, name): value for name, value in policy.items()}
     return Protocol(settings, {key: by_asset for key, by_asset in pins.items() if by_asset})
 

@@ -35,6 +35,7 @@ from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions, changes_figures
 from evalsuite.suites.registry import SuiteSpec
+from evalsuite.suites.sampling import sampled
 from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
 
 _SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning")
@@ -268,7 +269,7 @@ def _suite_run(
 ) -> SuiteRun:
     suite, options = spec.suite, config.suite_options_of(spec)
     # A suite that runs as a whole takes seconds to load: its pins are enough for now.
-    loaded = None if suite.whole else suite.load(options)
+    loaded = None if suite.whole else sampled(suite, suite.load(options), options)
     pins = suite.data_pins(options) if loaded is None else loaded.data_pins
     judged_by = judged_by if suite.needs_judge(options) else None
     changing = _figure_options(suite, options)

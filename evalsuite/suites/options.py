@@ -29,8 +29,19 @@ class SuiteOptions(pydantic.BaseModel):
     """Seed of all sampled answers."""
     as_published: bool = False
     """Use the benchmark's own arithmetic where ours differs."""
+    sample: int | None = pydantic.Field(default=None, ge=1)
+    """Items of a seeded sample, per task of lm-eval, with every category by its share; None for no sample."""
+    sample_seed: int = 0
+    """Seed of the sample."""
     annotator: str | None = pydantic.Field(default=None, exclude=True)
     """Of a recorded file with several annotators (judges): the one that is read."""
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_unused(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a sample that was not asked for, so that whole sets have the keys that they always had."""
+        values: dict[str, Any] = handler(self)
+        unused = () if self.sample is not None else ("sample", "sample_seed")
+        return {name: value for name, value in values.items() if name not in unused}
 
 
 NO_FIGURES: Any = {"figures": False}

@@ -23,6 +23,7 @@ from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.records.rows import Reply
 from evalsuite.serving.continuations import TokenServer
 from evalsuite.suites.harness.scoring import repeatable
+from evalsuite.suites.sampling import stratified
 from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
 
@@ -37,6 +38,8 @@ OTHER_SEED = 1234
 
 Replies = Mapping[tuple[str, int], Mapping[tuple[int, int], Reply]]
 
+_CATEGORIES = ("category", "subject", "type", "level")
+"""Fields of a document by which a sample of a task is stratified."""
 _BOOTSTRAP_ITERS = 100_000
 
 
@@ -142,14 +145,15 @@ def run_tasks(
     chat_template: bool = True,
     fewshot_as_multiturn: bool = True,
     limit: int | None = None,
+    sample: tuple[int, int] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> HarnessResult:
     """Run every loaded task in one ``lm_eval.evaluator.evaluate``; blocks until it is done.
 
     Must be called on the main thread (MATH's scorer uses ``signal.alarm``), with ``loop``
-    running in another. The chat template is applied when it is asked for and the tokenizer has
-    one. Raises ServerError when the server is gone, EvalsuiteError when a task's own code fails.
+    running in another. ``sample`` is (documents per task, seed). The chat template is applied when it is asked for and
+    the tokenizer has one. Raises ServerError when the server is gone, EvalsuiteError when a task's own code fails.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("lm-eval must run on the main thread: MATH's scorer silently gives 0 in any other")
@@ -182,6 +186,7 @@ def run_tasks(
                 lm=lm,
                 task_dict={"tasks": dict(loaded.tasks), "groups": dict(loaded.groups)},
                 limit=limit,
+                samples=None if sample is None else _sampled(loaded.tasks, *sample),
                 bootstrap_iters=_BOOTSTRAP_ITERS,
                 apply_chat_template=chat,
                 fewshot_as_multiturn=turns,
@@ -284,6 +289,15 @@ def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgres
         on_progress(part, *map(sum, zip(*counts[part].values(), strict=True)))
 
     return report
+
+
+def _sampled(tasks: Mapping[str, Any], n: int, seed: int) -> dict[str, list[int]]:
+    """Return the documents of each task in a sample of at most ``n``, by the categories that the documents name."""
+    chosen = {}
+    for name, task in tasks.items():
+        categories = [str(next((doc[key] for key in _CATEGORIES if doc.get(key)), "")) for doc in task.eval_docs]
+        chosen[name] = stratified(categories, n, f"{seed}:{name}")
+    return chosen
 
 
 def _counted(unscored: Mapping[tuple[str, int], Unscored]) -> dict[str, dict[str, int]]:

@@ -93,6 +93,7 @@ class LmEvalSuite(Suite):
             chat_template=options.chat_template_on_openllm,
             fewshot_as_multiturn=options.fewshot_as_multiturn,
             limit=options.limit,
+            sample=None if options.sample is None else (options.sample, options.sample_seed),
             seed=options.seed,
             on_progress=on_progress,
         )

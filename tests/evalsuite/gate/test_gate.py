@@ -91,6 +91,7 @@ def test_a_margin_is_a_fraction_of_the_columns_range(tmp_path: Path) -> None:
         ({"limit": 5}, "limit None against data full, limit 5"),
         ({"judge": {**JUDGE, "name": "other", "fingerprint": "e" * 64}}, "judge judge-x against other"),
         ({"options": {"mixeval_version": "2024-08-11"}}, "against mixeval version 2024-08-11"),
+        ({"options": {"mixeval_version": "2024-06-01", "sample": 9}}, "mixeval a sample of 9 items, seed 0"),
         ({"pins": {"mixeval/x": "b"}}, "other versions of the benchmark data"),
     ],
 )

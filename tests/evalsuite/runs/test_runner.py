@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
+from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
 from evalsuite.suites.mt_bench.suite import MtBench
@@ -320,3 +321,22 @@ def test_a_results_folder_that_cannot_be_written_is_said_at_once(tmp_path):
         result = invoke("run", f"stub@{stub.url}", "--data", "mini", "--results", str(blocked / "x"))
     assert result.exit_code == 2
     assert "--results" in result.stderr
+
+
+def test_a_sample_has_its_own_folder_and_tab(tmp_path):
+    with StubEndpoint(obliging) as stub:
+        run(config(stub, tmp_path, suites=["mixeval"]))
+        asked = len(stub.requests)
+        [scores] = run(config(stub, tmp_path, suites=["mixeval"], sample=4)).models
+        # Answers and verdicts of the whole set are in the store.
+        assert len(stub.requests) == asked
+    assert scores.suites["mixeval"]["n"] == 4
+    assert scores.variant == "sample-4"
+    whole, part = sorted(read_results_folder(tmp_path).models, key=lambda model: model.scores.variant)
+    assert "sample" not in whole.manifest.suites["mixeval"].options
+    assert part.manifest.suites["mixeval"].options["sample"] == 4
+    titles = [tab.title for tab in tabs_of([whole, part])]
+    assert [title.split(" · ")[-1] for title in sorted(titles)] == [
+        "mixeval a sample of 4 items, seed 0",
+        "mixeval without sampling",
+    ]
