@@ -15,7 +15,14 @@ from evalsuite.commands.console import (
     showing_progress,
     write_and_print,
 )
-from evalsuite.commands.options import DataOption, OverlapShareOption, OverlapWordsOption, with_config_file
+from evalsuite.commands.options import (
+    DataOption,
+    NearOption,
+    OverlapShareOption,
+    OverlapWordsOption,
+    TurnsOption,
+    with_config_file,
+)
 
 analyze_app = typer.Typer(
     no_args_is_help=True,
@@ -108,6 +115,8 @@ def analyze_contamination(
     data: DataOption = "full",
     ngram: OverlapWordsOption = 8,
     overlap: OverlapShareOption = 0.5,
+    turns: TurnsOption = "user",
+    near: NearOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -120,7 +129,8 @@ def analyze_contamination(
     from evalsuite.contamination.measure import load_meter, suite_rows, write_report
 
     with reporting_errors(), showing_progress() as progress:
-        figures, folder = write_report(sources, results, load_meter(data, OverlapRule(ngram, overlap)), progress)
+        meter = load_meter(data, OverlapRule(ngram, overlap), turns=turns, near=near)
+        figures, folder = write_report(sources, results, meter, progress)
         if as_json:
             print_json(figures)
         else:

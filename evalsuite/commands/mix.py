@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors, showing_progress
-from evalsuite.commands.options import ContaminationOption, OverlapShareOption, OverlapWordsOption
+from evalsuite.commands.options import (
+    ContaminationOption,
+    NearOption,
+    OverlapShareOption,
+    OverlapWordsOption,
+    TurnsOption,
+)
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
@@ -23,6 +29,8 @@ def mix(
     ] = False,
     ngram: OverlapWordsOption = 8,
     overlap: OverlapShareOption = 0.5,
+    turns: TurnsOption = "user",
+    near: NearOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even where the same mix is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,7 +45,11 @@ def mix(
 
     with reporting_errors():
         config = ContaminationConfig(
-            None if contamination == "off" else contamination, OverlapRule(ngram, overlap), drop_contaminated
+            None if contamination == "off" else contamination,
+            OverlapRule(ngram, overlap),
+            drop_contaminated,
+            turns,
+            near,
         )
         read = read_recipe(recipe)
         with showing_progress() as progress:

@@ -45,6 +45,16 @@ OverlapShareOption = Annotated[
         "--overlap", min=0, max=0.999, help="An item counts when more than this share of its words is covered."
     ),
 ]
+TurnsOption = Annotated[
+    Literal["user", "all"],
+    typer.Option("--turns", help="Look in user turns, or in all of them."),
+]
+NearOption = Annotated[
+    float | None,
+    typer.Option(
+        "--near", min=0, max=0.999, help="Count items too of which more than this share lies in shared 5-grams."
+    ),
+]
 ContaminationOption = Annotated[
     Literal["full", "mini", "off"],
     typer.Option(

@@ -3,17 +3,18 @@
 The rule is that of Tulu 3 (arXiv 2411.15124, section 3.2; allenai/open-instruct, decontamination/): an item is
 overlapped by a conversation when more than half of its words lie in word 8-grams that the conversation contains too.
 ``OverlapRule(13, 0.0)`` is GPT-3's (arXiv 2005.14165, appendix C): any shared 13-gram. Deviations: words are runs of
-letters and digits without case (there: spaCy tokens); the letters of options do not count as words; a prompt that is
-too short for an n-gram is overlapped only where a user's turn is exactly that prompt; a multiple-choice question below
-32 words is searched together with its options, since half of it may be a common phrase; n-grams of more than ten
-different items ("which of the following is an example of", the instructions of a BBH subtask) identify none of them and
-count neither as covered nor as words.
+letters and digits without case, single characters in scripts without spaces (there: spaCy tokens); the letters of
+options do not count as words; a prompt that is too short for an n-gram is overlapped only where a user's turn is
+exactly that prompt; a multiple-choice question below 32 words is searched together with its options, since half of it
+may be a common phrase; n-grams of more than ten different items ("which of the following is an example of", the
+instructions of a BBH subtask) identify none of them and count neither as covered nor as words.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evalsuite.conversations.words import UNSPACED
 from evalsuite.suites.types import CheckedItem
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _LABEL = re.compile(r"^[^\S\n]*\(?[A-Z][.):]\s+", re.MULTILINE)
 FORMULA_ITEMS = 10
 """An n-gram that more different texts than this contain is a formula; a passage has at most ten questions."""
@@ -88,6 +90,11 @@ class BenchmarkIndex:
                 grams.append(piece_grams)
                 owners.append(np.full(len(piece_grams), owner, dtype=np.int32))
                 positions.append(np.arange(len(piece_grams), dtype=np.int32))
+        short = {number for piece in self._whole.values() for number in self._pieces[piece]}
+        for other in set(range(len(self._pieces))) - set(self._whole.values()):
+            short -= set(self._pieces[other])
+        self.n_short = Counter(self._items[number].suite for number in short)
+        """How many items of each suite are too short for an n-gram, and found only where they are a whole turn."""
         all_grams = np.concatenate([np.zeros(0, dtype=np.uint64), *grams])
         holders, at = (np.concatenate([np.zeros(0, dtype=np.int32), *each]) for each in (owners, positions))
         order = np.lexsort((at, holders, all_grams))
@@ -124,11 +131,11 @@ class BenchmarkIndex:
         hashed: NDArray[np.uint64] = (windows * powers).sum(axis=1, dtype=np.uint64)
         return hashed
 
-    def overlaps(self, user_turns: Sequence[str]) -> list[Overlap]:
-        """Return the items that a conversation's user turns contain, each once, in the benchmarks' order."""
+    def overlaps(self, turns: Sequence[str]) -> list[Overlap]:
+        """Return the items that a conversation's turns contain, each once, in the benchmarks' order."""
         shares: dict[int, float] = {}
         hits = []
-        for turn in user_turns:
+        for turn in turns:
             words = words_of(turn)
             if len(words) < self.rule.n:
                 if (piece := self._whole.get(tuple(words))) is not None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, write_analysis
 from evalsuite.contamination.index import BenchmarkIndex, Overlap, OverlapRule
@@ -19,6 +19,10 @@ from evalsuite.progress import Progress
 from evalsuite.suites.options import DataKind
 from judges.types import Unscored
 
+Turns = Literal["user", "all"]
+NEAR_WORDS = 5
+"""Words per n-gram of near matches: those by which a mix finds near-duplicates."""
+
 MAX_EXAMPLES = 20
 """Overlapped items named per suite, each with one conversation."""
 
@@ -27,21 +31,36 @@ _PROGRESS_EVERY = 500
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """The benchmarks' prompts with their index."""
+    """The benchmarks' prompts with their index; ``near`` finds items by shorter n-grams, if asked for."""
 
     data: DataKind
     benchmarks: Benchmarks
     index: BenchmarkIndex
+    turns: Turns = "user"
+    near: BenchmarkIndex | None = None
 
     def overlaps(self, conversation: Conversation) -> list[Overlap]:
-        """Return the items that the user's turns of one conversation contain."""
-        return self.index.overlaps([message.content for message in conversation.messages if message.role == "user"])
+        """Return the items that the user's turns of one conversation contain, or any of its turns."""
+        return self.index.overlaps(self._texts(conversation))
+
+    def near_overlaps(self, conversation: Conversation) -> list[Overlap]:
+        """Return the items of which a conversation has enough of the shorter n-grams."""
+        return [] if self.near is None else self.near.overlaps(self._texts(conversation))
+
+    def _texts(self, conversation: Conversation) -> list[str]:
+        return [message.content for message in conversation.messages if self.turns == "all" or message.role == "user"]
 
 
-def load_meter(data: DataKind = "full", rule: OverlapRule | None = None) -> Meter:
-    """Read every suite's prompts and index them; suites whose data are missing are named with the reason."""
+def load_meter(
+    data: DataKind = "full", rule: OverlapRule | None = None, *, turns: Turns = "user", near: float | None = None
+) -> Meter:
+    """Read every suite's prompts and index them; suites whose data are missing are named with the reason.
+
+    ``near``: count the items too of which more than this share of words lies in shared word 5-grams.
+    """
     benchmarks = load_benchmarks(data)
-    return Meter(data, benchmarks, BenchmarkIndex(benchmarks.items, rule or OverlapRule()))
+    near_index = None if near is None else BenchmarkIndex(benchmarks.items, OverlapRule(NEAR_WORDS, near))
+    return Meter(data, benchmarks, BenchmarkIndex(benchmarks.items, rule or OverlapRule()), turns, near_index)
 
 
 class Tally:
@@ -52,10 +71,13 @@ class Tally:
         self._items: dict[str, dict[str, tuple[float, str]]] = {}
         self._conversations: Counter[str] = Counter()
         self._n_overlapping = 0
+        self._near: dict[str, set[str]] = {}
 
-    def add(self, conversation_hash: str, overlaps: Sequence[Overlap]) -> None:
-        """Count one conversation with the items it contains."""
+    def add(self, conversation_hash: str, overlaps: Sequence[Overlap], near: Sequence[Overlap] = ()) -> None:
+        """Count one conversation with the items it contains, and those it nearly contains."""
         self.n_read += 1
+        for overlap in near:
+            self._near.setdefault(overlap.item.suite, set()).add(overlap.item.id)
         self._n_overlapping += bool(overlaps)
         self._conversations.update({overlap.item.suite for overlap in overlaps})
         for overlap in overlaps:
@@ -76,13 +98,17 @@ class Tally:
                 "n_overlapped": len(overlapped),
                 "share": len(overlapped) / n_items,
                 "n_conversations": self._conversations[suite],
+                "n_whole_turn_only": meter.index.n_short[suite],
                 "examples": [
                     {"item": item, "conversation": conversation, "covered": round(share, 4)}
                     for item, (share, conversation) in named
                 ],
             }
+            if meter.near is not None:
+                suites[suite]["n_near"] = len(self._near.get(suite, set()) - overlapped.keys())
         return {
-            "rule": meter.index.describe(),
+            "rule": {**meter.index.describe(), "turns": meter.turns},
+            "near": None if meter.near is None else meter.near.describe(),
             "data": meter.data,
             "n_conversations": self.n_read,
             "n_overlapping": self._n_overlapping,
@@ -99,12 +125,21 @@ def shares_of(figures: Mapping[str, Any]) -> dict[str, float]:
 
 def suite_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row per suite for the terminal, those without data last with the reason."""
-    keys = ("suite", "items", "found", "share", "remark")
+    near = figures.get("near") is not None
+    keys = ("suite", "items", "found", "share", *(("near",) if near else ()), "whole turn only", "remark")
     rows = [
-        (suite, counts["n_items"], counts["n_overlapped"], f"{counts['share']:.2%}", "")
+        (
+            suite,
+            counts["n_items"],
+            counts["n_overlapped"],
+            f"{counts['share']:.2%}",
+            *((counts["n_near"],) if near else ()),
+            f"{counts['n_whole_turn_only'] / counts['n_items']:.1%}",
+            "",
+        )
         for suite, counts in figures["suites"].items()
     ]
-    rows += [(name, "", "", "", why) for name, why in figures["missing"].items()]
+    rows += [(name, *[""] * (len(keys) - 2), why) for name, why in figures["missing"].items()]
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
@@ -131,7 +166,7 @@ def _measure_one(rows: Rows, meter: Meter, tally: Tally, progress: Progress) -> 
         if isinstance(conversation, Unscored):
             unread[conversation.reason] += 1
         else:
-            tally.add(conversation.hash, meter.overlaps(conversation))
+            tally.add(conversation.hash, meter.overlaps(conversation), meter.near_overlaps(conversation))
         if n_rows % _PROGRESS_EVERY == 0:
             progress.advance(task, _PROGRESS_EVERY)
     progress.update(task, n_rows, n_rows)
@@ -154,8 +189,15 @@ def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], versions: Mapp
     ]
     about = (
         f"How many items of each suite occur in {figures['n_conversations']:,} conversations: an item is counted when "
-        f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the user turns of one "
-        "conversation contain too."
+        f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the "
+        f"{'user ' if rule['turns'] == 'user' else ''}turns of one conversation contain too."
+    )
+    near = figures["near"]
+    near_columns = () if near is None else (Column("n_near", "Near only", "int"),)
+    near_notes = (
+        ()
+        if near is None
+        else (f"Near only: not found, but more than {near['share']:.0%} of the words are in word {near['n']}-grams.",)
     )
     by_suite = Table(
         "suites",
@@ -166,11 +208,15 @@ def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], versions: Mapp
             Column("n_overlapped", "Found", "int"),
             Column("share", "Share", "percent1"),
             Column("n_conversations", "Conversations", "int"),
+            Column("n_whole_turn_only", "Whole turn only", "int"),
+            *near_columns,
         ),
         rows,
         notes=(
             "All items of a suite were looked for, so the share has no sampling error.",
-            "A prompt of fewer words than an n-gram is counted only where a user's turn is exactly that prompt.",
+            "A prompt of fewer words than an n-gram (whole turn only) is found only as a whole turn, and missed "
+            "inside a longer one.",
+            *near_notes,
         ),
     )
     items = Table(

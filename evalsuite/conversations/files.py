@@ -1,26 +1,28 @@
-"""Parquet and JSON files of rows: find, check and stream them."""
+"""Parquet, JSON and CSV files of rows: find, check and stream them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evalsuite.conversations.formats import carried
 from evalsuite.errors import DataError, first_line
-from evalsuite.files import iter_objects, plain_name
+from evalsuite.files import MAX_LINE_BYTES, iter_objects, opened, plain_name
 
-_SUFFIXES = (".parquet", ".jsonl", ".json")
+_SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 _SAMPLE_ROWS = 1000
 
 
 def find_files(path: Path) -> list[Path]:
-    """Return the files of a source, sorted by name: Parquet if there is any, else JSONL, else JSON.
+    """Return the files of a source, sorted by name: Parquet if there is any, else JSONL, else JSON, else CSV.
 
     Without any in the folder itself, those of its only subfolder with such files. Raises DataError.
     """
@@ -114,8 +116,29 @@ def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:
 
 
 def json_rows(files: Sequence[Path], start: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON files (one per line, or a list) from number ``start`` on."""
-    return islice((row for file in files for row in iter_objects(file)), start, None)
+    """Yield the rows of JSON files (one object per line, or a list) or CSV files from number ``start`` on."""
+    return islice((row for file in files for row in rows_in(file)), start, None)
+
+
+def rows_in(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one JSON or CSV file; an empty cell is None. Raises DataError with the file and the line."""
+    if not plain_name(file).endswith(".csv"):
+        yield from iter_objects(file)
+        return
+    csv.field_size_limit(MAX_LINE_BYTES)
+    with opened(file) as content:
+        reader = csv.DictReader(
+            io.TextIOWrapper(cast("io.BufferedReader", content), "utf-8-sig", newline=""), strict=True
+        )
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{file} line {reader.line_num} has not as many cells as the header; quote cells with commas"
+                    )
+                yield {name: cell or None for name, cell in row.items()}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{file} line {reader.line_num} is not CSV in UTF-8 ({error}); correct it") from error
 
 
 def json_columns(files: Sequence[Path]) -> tuple[str, ...]:

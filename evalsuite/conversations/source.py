@@ -35,7 +35,7 @@ Kind = Literal["hub", "file", "suite"]
 
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[^@:]+))?(?:@(?P<split>[\w.-]+))?")
 _BATCH_ROWS = 512
-_FORMS = "a hub data set org/name[:config][@split], a file or folder (Parquet, JSONL, JSON), or a suite's name"
+_FORMS = "a hub data set org/name[:config][@split], a file or folder (Parquet, JSONL, JSON, CSV), or a suite's name"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 A run of a million conversations would store as much in one store as in its shards. So each output shard
 has a separate store, which receives all answers until the next one opens, and which is deleted once its
-shard and all earlier ones are written. There are as many stores on disk as open shards.
+shard and all earlier ones are written. There are as many stores on disk as open shards. If a run grows before it is
+finished, its stores are kept until the end, as their numbers are those of other shards.
 """
 
 from __future__ import annotations
@@ -13,9 +14,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from evalsuite.files import timestamp
 from evalsuite.store import Store
 
 _NAME = re.compile(r"answers-(\d{5,})\.sqlite")
+
+
+def keep_stores(folder: Path) -> None:
+    """Keep the stores of an unfinished run that grows until it is finished."""
+    stamp = timestamp()
+    for path in [*folder.glob("answers-*.sqlite*"), *folder.glob(".answers-*.sqlite*")]:
+        hidden = "." if path.name.startswith(".") else ""
+        path.rename(folder / f"{hidden}kept-{stamp}-{path.name.removeprefix('.')}")
 
 
 class RollingStore(AbstractContextManager["RollingStore"]):
@@ -27,6 +37,7 @@ class RollingStore(AbstractContextManager["RollingStore"]):
         paths = sorted(folder.glob("answers-*.sqlite")) if folder.is_dir() else []
         numbers = [int(match[1]) for path in paths if (match := _NAME.fullmatch(path.name))]
         self._stores = {number: Store(self._path(number)) for number in sorted(numbers)}
+        self._kept = [Store(path) for path in sorted(folder.glob("kept-*.sqlite"))]
 
     def open_shard(self, shard: int) -> None:
         """Save answers from now on to the store of ``shard``, unless a later one is already open."""
@@ -42,7 +53,7 @@ class RollingStore(AbstractContextManager["RollingStore"]):
                 path.unlink(missing_ok=True)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        for store in reversed(list(self._stores.values())):
+        for store in (*reversed(list(self._stores.values())), *self._kept):
             if (answer := store.get(key)) is not None:
                 return answer
         return None
@@ -60,9 +71,9 @@ class RollingStore(AbstractContextManager["RollingStore"]):
         pass
 
     def close(self) -> None:
-        for store in self._stores.values():
+        for store in (*self._stores.values(), *self._kept):
             store.close()
-        self._stores = {}
+        self._stores, self._kept = {}, []
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -38,13 +38,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """A row to answer: its number on this machine (``index``), and how far the source is read after it."""
+    """A row to answer: its number on this machine (``index``), and how far the source is read after it.
+
+    ``sample`` is which of several answers of a conversation it is.
+    """
 
     index: int
     row: Mapping[str, Any]
     conversation: Conversation | Unscored
     hash: str
     mark: Mark
+    sample: int = 0
 
 
 class SeenConversations:
@@ -109,13 +113,14 @@ class Feed:
         part: Slice | None = None,
         mark: Mark | None = None,
         index: int = 0,
+        samples: int = 1,
     ) -> None:
         self.mark = mark or Mark()
         self.languages: set[str] = set()
         self._layout: Format = detect_format(rows.columns, rows.spec)
         self._rows, self._seen = rows, seen
         self._language = None if language is None else language.casefold()
-        self._limit, self._part, self.index = limit, part or Slice(), index
+        self._limit, self._part, self.index, self._samples = limit, part or Slice(), index, samples
         self._reading = self._read()
         self._ready: list[Prompted] = []
         self._lock = asyncio.Lock()
@@ -149,14 +154,15 @@ class Feed:
                     self.languages.add(language_of(row) or "none given")
                 continue
             conversation = _answerable(prompts_of(row, self._layout))
-            name, identity = _identity(row, conversation)
+            name, identity = identity_of(row, conversation)
             if not self._seen.is_first(identity, mark.rows):
                 self.mark = replace(mark, duplicates=mark.duplicates + 1)
                 continue
             mark = self.mark = replace(mark, position=mark.position + 1)
             if self._part.holds(mark.position - 1):
-                yield Prompted(self.index, row, conversation, name, mark)
-                self.index += 1
+                for sample in range(self._samples):
+                    yield Prompted(self.index, row, conversation, name, mark, sample)
+                    self.index += 1
             if mark.position == self._limit:
                 return
 
@@ -168,7 +174,7 @@ def _answerable(conversation: Conversation | Unscored) -> Conversation | Unscore
     return conversation
 
 
-def _identity(row: Mapping[str, Any], conversation: Conversation | Unscored) -> tuple[str, str]:
+def identity_of(row: Mapping[str, Any], conversation: Conversation | Unscored) -> tuple[str, str]:
     """Return the row's hash, and the text that identifies the conversation: hash and turns.
 
     Different conversations with the same hash are both kept.

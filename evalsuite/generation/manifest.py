@@ -28,7 +28,13 @@ _GIB = 2**30
 _FILES = re.compile(
     r"part-(?:(?P<shard>\d+of\d+)-)?\d{5,}\.parquet|_(?:manifest|config|unfinished|server)(?:-(?P<other>\d+of\d+))?(?:\.json|\.yaml|\.log)?"
 )
-_SETTINGS = {"policy", "max_new_tokens", "temperature", "top_p", "seed", "language", "limit", "shard_size", "logprobs"}
+_SETTINGS = {
+    "policy", "max_new_tokens", "temperature", "top_p", "seed", "language", "limit", "shard_size", "samples", "logprobs"
+}  # fmt: skip
+_ADDED = {"samples": 1}
+"""Settings that older manifests lack, with the value that they had."""
+_GROWING = ("source", "limit", "shard_size", "samples")
+"""Settings that may change with the answers kept."""
 _NAMES = {
     "source": "prompts",
     "max_new_tokens": "--max-new-tokens",
@@ -79,13 +85,22 @@ def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any])
     }
 
 
-def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Raise UsageError, naming them, if shards in ``folder`` (of any machine) have other settings."""
+def has_grown(folder: Path, part: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether a machine's shards are of other settings under which their answers stay.
+
+    Raises UsageError, naming them, if shards in ``folder`` (of any machine) have other settings that exclude that: a
+    smaller limit or number of samples among them. Another machine's part grows when its command is run again.
+    """
+    grown = False
     for path in manifests_in(folder):
-        old = read_manifest(path)["settings"]
+        own = path.name == manifest_name(part)
+        old = _ADDED | read_manifest(path)["settings"]
         differing = [key for key in settings if old.get(key) != settings[key]]
-        if not differing:
+        growing = [key for key in differing if key in _GROWING and (not own or _grows(key, old[key], settings[key]))]
+        grown |= own and bool(growing)
+        if differing == growing:
             continue
+        differing = [key for key in differing if key not in growing]
         changes = []
         for key in differing:
             before, now = old.get(key), settings[key]
@@ -95,6 +110,13 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         raise UsageError(
             f"{folder} contains answers with {', '.join(changes)}; give another --out, or --fresh to move them aside"
         )
+    return grown
+
+
+def _grows(key: str, before: Any, now: Any) -> bool:
+    if key in ("limit", "samples"):
+        return now is None or (before is not None and now > before)
+    return True
 
 
 def move_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
@@ -105,7 +127,7 @@ def move_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> 
     moved = []
     for path in manifests_in(folder):
         other = path.stem.removeprefix("_manifest").removeprefix("-")
-        if other == part or read_json(path).get("settings") != settings:
+        if other == part or _ADDED | read_json(path).get("settings", {}) != settings:
             moved += [file for file in folder.iterdir() if _part_of(file.name) == other]
     if moved:
         target = folder / ".replaced" / timestamp()
@@ -126,7 +148,7 @@ def delete_empty(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         return
     old = read_manifest(path)
-    if old["settings"] != settings and not old["shards"] and not old["costs"]["usage"].get("requests"):
+    if _ADDED | old["settings"] != settings and not old["shards"] and not old["costs"]["usage"].get("requests"):
         path.unlink()
         shutil.rmtree(unfinished_folder(folder, part), ignore_errors=True)
 

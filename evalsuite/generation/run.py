@@ -9,46 +9,36 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import resolved_yaml
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
-from evalsuite.errors import BusyError, CheckpointError, DataError, StoreError, UsageError
-from evalsuite.files import write_text
+from evalsuite.errors import CheckpointError, DataError
+from evalsuite.files import timestamp, write_text
 from evalsuite.generation.answers import RollingStore
+from evalsuite.generation.earlier import EarlierAnswers
 from evalsuite.generation.feed import Feed, Mark, Prompted, SeenConversations
 from evalsuite.generation.manifest import (
     Costs,
     ManifestFile,
-    check_settings,
-    delete_empty,
-    manifest_name,
-    manifests_in,
-    move_answers_aside,
-    read_manifest,
-    served_name_in,
-    settings_of,
     unfinished_folder,
-    verified_shards,
 )
 from evalsuite.generation.memory import PeakMemory
+from evalsuite.generation.plan import Plan, folders_of, locked, plan_of
 from evalsuite.generation.settings import GenerateConfig
-from evalsuite.generation.shards import OLD_TURNS_COLUMN, TURNS_COLUMN, Columns, Row, ShardFile, ShardWriter
+from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
 from evalsuite.generation.turns import answer_conversation
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
-from evalsuite.serving.session import Session, answer_identity, attached_server, dated, effective_dtype
+from evalsuite.serving.session import Session, dated, effective_dtype
 from judges.types import Message, Unscored
 
 _MANIFEST_EVERY_S = 10.0
@@ -71,32 +61,6 @@ class Generated:
         return missing, asked
 
 
-@dataclass(slots=True)
-class _Plan:
-    """The state of one model's output: its folder, settings and existing shards."""
-
-    checkpoint: Checkpoint
-    folder: Path
-    part: str
-    settings: dict[str, Any]
-    old: dict[str, Any] | None
-    written: dict[int, ShardFile] = field(default_factory=dict)
-
-    @property
-    def turns_column(self) -> str:
-        """The name of the column with the answers: folders of older versions keep theirs."""
-        return TURNS_COLUMN if self.old is None else str(self.old.get("turns_column", OLD_TURNS_COLUMN))
-
-    @property
-    def has_thoughts(self) -> bool:
-        """Whether answers have fields for thoughts: not in folders of older versions."""
-        return self.old is None or bool(self.old.get("thoughts"))
-
-    @property
-    def is_complete(self) -> bool:
-        return bool(self.old and self.old["complete"] and len(self.written) == len(self.old["shards"]))
-
-
 def generate(config: GenerateConfig, progress: Progress | None = None) -> Generated:
     """Answer the conversations with every model; raises EvalsuiteError, and keeps every finished answer."""
     progress = progress or NoProgress()
@@ -110,74 +74,22 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
     ]
     with ExitStack() as stack:
         plans = []
-        for checkpoint, folder in zip(checkpoints, _folders(config, checkpoints), strict=True):
-            stack.enter_context(_locked(folder, config))
-            plans.append(_plan(config, rows, checkpoint, folder, progress))
+        for checkpoint, folder in zip(checkpoints, folders_of(config, checkpoints), strict=True):
+            stack.enter_context(locked(folder, config))
+            plans.append(plan_of(config, rows, checkpoint, folder, progress))
         progress.step("")
         manifests = [plan.old or {} if plan.is_complete else _answer(config, rows, plan, progress) for plan in plans]
     return Generated(manifests, [plan.folder for plan in plans])
 
 
-def _folders(config: GenerateConfig, checkpoints: Sequence[Checkpoint]) -> list[Path]:
-    """Return --out itself for a single model, and a folder in it per model for several, also for later calls."""
-    slugs = [checkpoint.slug for checkpoint in checkpoints]
-    if duplicates := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        raise UsageError(f"duplicate model {duplicates[0]}")
-    has_model_folders = any(config.out.glob("*/_manifest*.json"))
-    if len(checkpoints) == 1 and not has_model_folders:
-        return [config.out]
-    if manifests_in(config.out):
-        raise UsageError(f"{config.out} contains the shards of one model; give another --out for several")
-    return [config.out / slug for slug in slugs]
-
-
-@contextmanager
-def _locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
-    """Lock the folder's part for this process; the kernel releases the lock when the process ends."""
-    lock = filelock.FileLock(folder / f".{manifest_name(config.shard.suffix)}.lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise BusyError(
-            f"another evalsuite process generates into {folder}; wait for it, or split the work with --shard i/n"
-        ) from error
-    except OSError as error:
-        raise StoreError(f"cannot write {folder} ({error.strerror or error}); give a writable --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _plan(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> _Plan:
-    """Check the existing output before anything is started; raises UsageError if it has other settings."""
-    recorded = None if config.fresh else served_name_in(folder, config.shard.suffix)
-    attached, unreachable = attached_server(checkpoint, config.base_url, recorded, config.serve)
-    settings = settings_of(config, rows, answer_identity(checkpoint, config.serve, attached=attached))
-    part = config.shard.suffix
-    if config.fresh:
-        move_answers_aside(folder, part, settings)
-    delete_empty(folder, part, settings)
-    check_settings(folder, settings)
-    path = folder / manifest_name(part)
-    plan = _Plan(checkpoint, folder, part, settings, read_manifest(path) if path.is_file() else None)
-    if plan.old is not None:
-        plan.written, bad = verified_shards(folder, plan.old, part)
-        for name in bad:
-            progress.log(f"{folder / name} is missing or changed; writing it again")
-    if unreachable is not None and not plan.is_complete:
-        raise unreachable
-    return plan
-
-
-def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress) -> dict[str, Any]:
+def _answer(config: GenerateConfig, rows: Rows, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Generate the missing answers of one model and return its manifest."""
     unfinished = unfinished_folder(plan.folder, plan.part)
     for left in plan.folder.glob(f".part-{f'{plan.part}-' if plan.part else '[0-9]'}*.tmp"):
         left.unlink()
     with ExitStack() as stack:
         store = stack.enter_context(RollingStore(unfinished))
+        earlier = EarlierAnswers(unfinished)
         seen = SeenConversations(unfinished / "seen.sqlite")
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
@@ -194,13 +106,18 @@ def _answer(config: GenerateConfig, rows: Rows, plan: _Plan, progress: Progress)
         stack.enter_context(session)
         _require_chat_format(session)
         memory = stack.enter_context(PeakMemory(session.kind))
-        job = _Job(config, rows, plan, session, store, seen, memory, progress)
+        job = _Job(config, rows, plan, session, store, seen, earlier, memory, progress)
         try:
             with_restarts(session, lambda: _run_on(loop, job), progress)
         finally:
             loop.wait(session.client.close())
             job.write_manifest()
         manifest = job.write_manifest(complete=True)
+    if gone := earlier.missing_in([plan.folder / shard["file"] for shard in manifest["shards"]]):
+        target = plan.folder / ".replaced" / timestamp()
+        target.parent.mkdir(exist_ok=True)
+        (unfinished / "earlier").rename(target)
+        progress.log(f"{gone:,} earlier answers are to conversations that the source no longer has: see {target}")
     shutil.rmtree(unfinished, ignore_errors=True)
     return manifest
 
@@ -236,20 +153,27 @@ class _Job:
         self,
         config: GenerateConfig,
         rows: Rows,
-        plan: _Plan,
+        plan: Plan,
         session: Session,
         store: RollingStore,
         seen: SeenConversations,
+        earlier: EarlierAnswers,
         memory: PeakMemory,
         progress: Progress,
     ) -> None:
         self.is_running = False
         self._config, self._rows, self._plan = config, rows, plan
-        self._session, self._store, self._seen = session, store, seen
+        self._session, self._store, self._seen, self._earlier = session, store, seen, earlier
         self._memory, self._progress = memory, progress
         self._columns = Columns(
-            rows.schema(), plan.checkpoint.name, config.policy, plan.turns_column, thoughts=plan.has_thoughts
+            rows.schema(),
+            plan.checkpoint.name,
+            config.policy,
+            plan.turns_column,
+            thoughts=plan.has_thoughts,
+            samples=config.samples,
         )
+        self._rows_per_file = config.shard_size * config.samples
         self._file = ManifestFile(plan.folder, plan.part, _about(config, rows, plan, session))
         write_text(plan.folder / f"_config{f'-{plan.part}' if plan.part else ''}.yaml", resolved_yaml(config))
         costs = (plan.old or {}).get("costs")
@@ -272,7 +196,7 @@ class _Job:
         self.is_running = True
         try:
             writer = ShardWriter(
-                self._plan.folder, self._plan.part, self._columns, self._config.shard_size, self._ahead, self._written
+                self._plan.folder, self._plan.part, self._columns, self._rows_per_file, self._ahead, self._written
             )
             feed = self._feed(writer)
             self._progress.begin(self._task, self._expected())
@@ -298,13 +222,14 @@ class _Job:
             limit=self._config.limit,
             part=self._config.shard,
             mark=mark,
-            index=first * self._config.shard_size,
+            index=first * self._rows_per_file,
+            samples=self._config.samples,
         )
 
     def _expected(self) -> int | None:
         """Return the maximum number of conversations, None if unknown before reading."""
         counts = [count for count in (self._rows.n_rows, self._config.limit) if count is not None]
-        return -(-min(counts) // self._config.shard.of) if counts else None
+        return -(-min(counts) // self._config.shard.of) * self._config.samples if counts else None
 
     async def _worker(self, feed: Feed, writer: ShardWriter) -> None:
         while (prompted := await feed.next(writer.admit)) is not None:
@@ -323,7 +248,11 @@ class _Job:
         conversation = prompted.conversation
         if isinstance(conversation, Unscored):
             return Row(prompted, (), conversation.reason)
-        return Row(prompted, await answer_conversation(conversation, self._session.client, self._config), None)
+        earlier = self._earlier.turns_of(conversation, prompted.sample)
+        turns = await answer_conversation(
+            conversation, self._session.client, self._config, sample=prompted.sample, earlier=earlier
+        )
+        return Row(prompted, turns, None)
 
     def _record(self, writer: ShardWriter, shard: ShardFile | None) -> None:
         """Record a written file in the manifest, then delete its answers from the store."""
@@ -354,10 +283,11 @@ class _Job:
         return self._file.write(self._written, self._mark, self._costs(), complete=complete)
 
 
-def _about(config: GenerateConfig, rows: Rows, plan: _Plan, session: Session) -> dict[str, Any]:
+def _about(config: GenerateConfig, rows: Rows, plan: Plan, session: Session) -> dict[str, Any]:
     """Return the constant part of the manifest."""
     checkpoint = plan.checkpoint
     shown = {"policy", "max_new_tokens", "temperature", "top_p", "system", "language", "limit", "shard_size", "seed"}
+    shown |= {"samples"}
     unrecorded = {"chat_template", "template_date", "allow_pickle"}
     arguments = config.model_dump(mode="json", include=shown) | config.serve.model_dump(mode="json", exclude=unrecorded)
     if config.base_url:

@@ -43,7 +43,7 @@ class GenerateConfig(Config):
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
     prompts: str = pydantic.Field(json_schema_extra={"path": True})
-    """Hub data set org/name or org/name:config@split; a file or folder (Parquet, JSONL, JSON); or a suite."""
+    """Hub data set org/name or org/name:config@split; a file or folder (Parquet, JSONL, JSON, CSV); or a suite."""
     out: Path
     """Folder for the shards; several models get a folder each in it."""
     policy: Policy = "own"
@@ -65,6 +65,8 @@ class GenerateConfig(Config):
     """Answer every n-th conversation, on one of n machines with the same --out."""
     shard_size: int = pydantic.Field(default=SHARD_ROWS, ge=1)
     """Conversations per Parquet file."""
+    samples: int = pydantic.Field(default=1, ge=1)
+    """Answers per conversation, in rows of their own (column `sample`, from 0)."""
     logprobs: bool = True
     """Record each answer's cumulative log-probability."""
     push_to: str | None = None
@@ -73,6 +75,8 @@ class GenerateConfig(Config):
     """With --push-to: make a new data set public; it is private by default."""
     fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
     """Set the folder's earlier answers aside and start again."""
+    retry_failed: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
+    """Ask every missing answer again, also one that is not missing through the server's fault."""
     base_url: BaseUrl = None
     max_unscored: MaxUnscored = 0.01
     serve: ServeConfig = ServeConfig()
@@ -100,6 +104,12 @@ class GenerateConfig(Config):
         if text is not None and not text.strip():
             raise ValueError("it is empty; leave it out for no system turn")
         return text
+
+    @pydantic.model_validator(mode="after")
+    def _check_samples(self) -> GenerateConfig:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError("--samples with --temperature 0 gives the same answer each time; raise the temperature")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_nucleus(self) -> GenerateConfig:

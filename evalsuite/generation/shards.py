@@ -68,7 +68,14 @@ class Columns:
     """
 
     def __init__(
-        self, source: Any, model: str, policy: str, turns_column: str = TURNS_COLUMN, *, thoughts: bool = True
+        self,
+        source: Any,
+        model: str,
+        policy: str,
+        turns_column: str = TURNS_COLUMN,
+        *,
+        thoughts: bool = True,
+        samples: int = 1,
     ) -> None:
         """``source`` is the Arrow schema of the source's rows.
 
@@ -78,6 +85,7 @@ class Columns:
 
         self._model, self._policy, self._turns_column = model, policy, turns_column
         output = tuple(turns_column if name == TURNS_COLUMN else name for name in _OUTPUT)
+        output += ("sample",) if samples > 1 else ()
         taken = {*output} if turns_column == OLD_TURNS_COLUMN else {*output, *_TRAINERS}
         self._names: dict[str, str] = {}
         for name in source.names:
@@ -87,7 +95,8 @@ class Columns:
         counts = [(name, pa.int64()) for name in ("prompt_tokens", "completion_tokens")]
         thought = [("reasoning_content", pa.string()), ("thought_tokens", pa.int64()), ("thought_closed", pa.bool_())]
         turn = pa.struct([*texts, ("cumulative_logprob", pa.float64()), *counts, *(thought if thoughts else [])])
-        answer_columns = [(name, pa.list_(turn) if name == turns_column else pa.string()) for name in output]
+        kinds = {turns_column: pa.list_(turn), "sample": pa.int64()}
+        answer_columns = [(name, kinds.get(name, pa.string())) for name in output]
         self.schema = pa.schema([*answer_columns, *((new, source.field(old).type) for old, new in self._names.items())])
 
     def table(self, rows: Sequence[Row]) -> Any:
@@ -106,6 +115,7 @@ class Columns:
             self._turns_column: [asdict(turn) for turn in row.turns],
             "policy": self._policy,
             "unscored": row.unscored,
+            "sample": row.prompted.sample,
         }
         return record | {new: carried(row.prompted.row, old) for old, new in self._names.items()}
 

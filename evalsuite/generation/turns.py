@@ -36,13 +36,26 @@ class Turn:
         return self.finish_reason if self.role == "assistant" and self.content is None else None
 
 
-async def answer_conversation(conversation: Conversation, model: Chat, config: GenerateConfig) -> tuple[Turn, ...]:
+SERVER_REASONS = frozenset(
+    {
+        "request_failed", "timeout", "malformed_reply", "unfinished_reply", "empty_reply", "wrong_model",
+        "non_finite_logprob",
+    }
+)  # fmt: skip
+"""Why an answer is missing through the server's fault: asked again by the next call."""
+
+
+async def answer_conversation(
+    conversation: Conversation, model: Chat, config: GenerateConfig, *, sample: int = 0, earlier: Sequence[Turn] = ()
+) -> tuple[Turn, ...]:
     """Answer every user turn, in order.
 
     ``own``: the history contains the model's answers, and turns after a failed one are "no_answer". ``teacher-forced``:
     the history contains the original assistant turns, as in WILDCHAT-50M's script, and every turn is asked even if an
-    earlier one failed. User texts are sent unchanged; ``system`` replaces the conversation's system turn.
+    earlier one failed. User texts are sent unchanged; ``system`` replaces the conversation's system turn. What
+    ``earlier`` answered stays, and so do its failures that are not the server's, unless ``retry_failed``.
     """
+    recorded = [turn for turn in earlier if turn.role == "assistant"]
     first_system = conversation.messages[0].content if conversation.messages[0].role == "system" else None
     system = config.system or first_system
     history = [Message("system", system)] if system else []
@@ -60,6 +73,14 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
         number += 1
         history.append(message)
         turns.append(Turn("user", message.content))
+        known = recorded[number - 1] if number <= len(recorded) else None
+        if known is not None and (known.content is not None or _stays(known, config)):
+            turns.append(known)
+            if known.content is None:
+                failed = failed or number
+            elif config.policy == "own":
+                history.append(Message("assistant", known.content, thought=known.reasoning_content))
+            continue
         reply: Completion | Unscored
         if failed is not None and config.policy == "own":
             reply = Unscored("no_answer", f"turn {failed} has no answer")
@@ -68,7 +89,8 @@ async def answer_conversation(conversation: Conversation, model: Chat, config: G
                 config.max_new_tokens,
                 temperature=config.temperature,
                 top_p=config.top_p,
-                seed=derive_seed(config.seed, "generate", conversation.hash, number),
+                # The first sample's seed is that of a run with one sample.
+                seed=derive_seed(config.seed, "generate", conversation.hash, number, *([sample] if sample else [])),
                 logprobs=config.logprobs,
             )
             reply = await _ask(history, model, sampling)
@@ -98,6 +120,11 @@ def _answered(reply: Completion, config: GenerateConfig) -> Turn:
         reply.thought_tokens if thinks else None,
         reply.thought_closed if thinks else None,
     )
+
+
+def _stays(turn: Turn, config: GenerateConfig) -> bool:
+    """Whether a recorded failure is kept; ``no_answer`` follows from the turns before it."""
+    return turn.finish_reason not in {*SERVER_REASONS, "no_answer"} and not config.retry_failed
 
 
 def _finish(reply: Completion, config: GenerateConfig) -> str:

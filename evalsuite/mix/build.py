@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.contamination.measure import Meter, Tally, load_meter, shares_of
+from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter, shares_of
 from evalsuite.contamination.prompts import is_here
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.mix.draw import ranks
-from evalsuite.mix.rows import Stream, TokenCount, open_streams, tokenizer_counter, tokenizer_sha256
+from evalsuite.mix.rows import Stream, open_streams
 from evalsuite.mix.select import Chosen, Selector
+from evalsuite.mix.tokens import TokenCount, tokenizer_counter, tokenizer_sha256
 from evalsuite.mix.write import Counts, Spool, row_of, write_shards
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Mix, Recipe
@@ -55,6 +56,8 @@ class ContaminationConfig:
     data: DataKind | None = "full"
     rule: OverlapRule | None = None
     drop: bool = False
+    turns: Turns = "user"
+    near: float | None = None
 
 
 def build_mix(
@@ -113,8 +116,10 @@ def _choose(
         selector = Selector(mix.duplicates, recipe.seed, meter, progress, Path(scratch))
         try:
             return [
-                selector.choose(source, members, asked, count_tokens)
-                for source, members, asked in zip(mix.sources, streams, mix.asked(), strict=True)
+                selector.choose(source, members, asked, count_tokens, budget)
+                for source, members, asked, budget in zip(
+                    mix.sources, streams, mix.asked(), mix.token_budgets(), strict=True
+                )
             ]
         finally:
             selector.close()
@@ -137,7 +142,7 @@ def _meter(contamination: ContaminationConfig, progress: Progress) -> Meter | No
     if contamination.data is None:
         return None
     progress.step("reading the benchmarks' prompts")
-    meter = load_meter(contamination.data, contamination.rule)
+    meter = load_meter(contamination.data, contamination.rule, turns=contamination.turns, near=contamination.near)
     progress.step("")
     if contamination.drop and not meter.benchmarks.items:
         raise DataError(f"no benchmark prompts are available to drop: {'; '.join(meter.benchmarks.missing.values())}")
@@ -159,7 +164,7 @@ def _write(
         for position, one, stream, conversation in _drawn_rows(recipe, chosen, progress):
             spool.put(position, row_of(conversation, one.source.name, stream.dgm))
             if tally is not None and meter is not None:
-                tally.add(conversation.hash, meter.overlaps(conversation))
+                tally.add(conversation.hash, meter.overlaps(conversation), meter.near_overlaps(conversation))
             if count_tokens is not None:
                 count = counts[one.source.name]
                 count.tokens = (count.tokens or 0) + count_tokens(conversation)
@@ -225,7 +230,9 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
         "name": one.source.name,
         "asked": one.asked,
         "available": one.n_available,
+        "asked_tokens": one.budget,
         "taken": one.n_taken,
+        "unique": one.n_unique,
         "fewer": one.asked is not None and one.n_taken < one.asked,
         "refused": dict(one.refused),
         "members": [
@@ -237,6 +244,7 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
                 "n_rows": pool.n_rows,
                 "dropped": {**pool.dropped, **({"duplicate": repeated} if repeated else {})},
                 "changed": pool.changed,
+                "examples": pool.examples,
                 "taken": len(drawn.rows),
             }
             for stream, pool, repeated, drawn in members
@@ -264,6 +272,7 @@ def _identity(
         "data": [[stream.rows.fingerprint for stream in members] for members in streams],
         "tokenizer": None if mix.tokenizer is None else tokenizer_sha256(mix.tokenizer),
         "contamination": [contamination.data, contamination.drop, [rule.n, rule.share] if rule else None],
+        "turns": [contamination.turns, contamination.near],
         "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -8,8 +8,6 @@ Band keys and n-grams are kept in files, not in memory.
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -19,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
+
+from evalsuite.conversations.words import plain, tokens_of
 
 PERMUTATIONS = 128
 RECALL = 0.985
@@ -31,29 +31,6 @@ _SEED = 42
 _MIN_TOKENS = 3
 _MIX = 0x9E3779B97F4A7C15
 _MERGE = 4
-# Scripts without spaces between words: Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
-_UNSPACED = (
-    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff"
-)
-_TOKEN = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
-
-
-def plain(text: str) -> str:
-    """Return a text with case, white space and composed marks normalised, for comparison.
-
-    Characters that only look similar stay different: 2³ is not 23.
-    """
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
-
-
-def tokens_of(text: str) -> list[str]:
-    """Split a plain text at white space, and where words are not separated by spaces into single characters.
-
-    >>> tokens_of("two words, 河流 and สวัส")
-    ['two', 'words,', '河', '流', 'and', 'ส', 'ว', 'ั', 'ส']
-    """
-    return _TOKEN.findall(text)
 
 
 def bands_for(threshold: float) -> tuple[int, int]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.assets import demo_checkpoint
-from evalsuite.checkpoint import TOKENIZER_FILES
 from evalsuite.conversations.fields import fields_of
 from evalsuite.conversations.formats import (
     READ_COLUMNS,
@@ -32,21 +30,18 @@ from evalsuite.conversations.formats import (
     with_thoughts,
 )
 from evalsuite.conversations.source import Rows, open_source
-from evalsuite.errors import DataError, first_line
-from evalsuite.fingerprint import files_sha256
-from evalsuite.mix.duplicates import plain
+from evalsuite.conversations.words import plain, texts_of
+from evalsuite.errors import DataError
+from evalsuite.mix.filters import RowFilter
+from evalsuite.mix.tokens import TokenCount
 from evalsuite.progress import Progress
-from evalsuite.recipes.recipe import Filters, Source, Text
+from evalsuite.recipes.recipe import Best, Source, Text
+from evalsuite.text import well_formed
 from judges.types import Message, Unscored
 
 _PROGRESS_EVERY = 500
-_TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken")
-
-_COMPLETE = (None, "stop", "tool_calls")
-"""How an answer may have ended by default; None is not recorded."""
-
-TokenCount = Callable[[Conversation], int]
-"""Tokens of a conversation's texts, without a chat template."""
+_MAX_EXAMPLES = 3
+_EXAMPLE_CHARS = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +57,20 @@ class Stream:
         self, progress: Progress, task: str, wanted: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[int, Conversation | Unscored]]:
         """Yield every row's index and conversation, in the source's order; of ``wanted`` rows only, if given."""
+        for index, row in self.numbered(progress, task):
+            if wanted is None or (index < len(wanted) and wanted[index]):
+                yield index, self.read(row)
+
+    def read(self, row: Mapping[str, Any]) -> Conversation | Unscored:
+        read = conversation_of(row, self.layout)
+        return read if isinstance(read, Unscored) else with_thoughts(read, self.thinking)
+
+    def numbered(self, progress: Progress, task: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yield every row with its index."""
         progress.begin(task, self.rows.n_rows)
         n_rows = 0
         for index, row in enumerate(self.rows):
-            if wanted is None or (index < len(wanted) and wanted[index]):
-                read = conversation_of(row, self.layout)
-                yield index, read if isinstance(read, Unscored) else with_thoughts(read, self.thinking)
+            yield index, row
             n_rows = index + 1
             if n_rows % _PROGRESS_EVERY == 0:
                 progress.advance(task, _PROGRESS_EVERY)
@@ -80,7 +83,8 @@ class Pool:
 
     ``keys`` order the draw, ``texts`` identify duplicates, ``contents`` cover everything of a conversation
     that the mix contains (equal to the keys unless in a blend), ``rows`` are the row indices. ``dropped``
-    counts the other rows by the rule that dropped them, ``changed`` those that are read with a change.
+    counts the other rows by the rule that dropped them, with a few ``examples``, ``changed`` those that are read with a
+    change. ``tokens`` counts each row's if the source has a budget of tokens, else it is empty.
     """
 
     n_rows: int
@@ -90,83 +94,127 @@ class Pool:
     texts: NDArray[np.uint64]
     contents: NDArray[np.uint64]
     rows: NDArray[np.int64]
+    tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def open_streams(source: Source, thinking: Thinking = "keep") -> tuple[Stream, ...]:
-    """Open every member of a source; raises DataError for one that cannot be opened or read."""
+    """Open every member of a source; raises DataError for one that cannot be opened or read, or lacks a column."""
     streams = []
+    named = {*source.filters.where, *([source.best.by] if source.best is not None else [])}
     for spec, dgm, layout in source.members:
-        rows = open_source(spec, READ_COLUMNS)
+        rows = open_source(spec, READ_COLUMNS | named)
+        if rows.n_rows is not None and (missing := sorted(named - set(rows.columns))):
+            columns = ", ".join(rows.columns)
+            raise DataError(f"{spec} has no column {missing[0]!r}, by which it is filtered; its columns are {columns}")
         streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm, thinking))
     return tuple(streams)
 
 
-def scan(stream: Stream, source: Source, on: Text, count_tokens: TokenCount | None, progress: Progress) -> Pool:
+def scan(
+    stream: Stream,
+    source: Source,
+    on: Text,
+    count_tokens: TokenCount | None,
+    progress: Progress,
+    *,
+    budget: bool = False,
+) -> Pool:
     """Read a member once: count the rows that the filters drop, and keep the keys of the rest.
 
-    In a blend a conversation is drawn by its user turns, so that only one DGM answers it. Raises DataError
-    if no row has the given format.
+    In a blend a conversation is drawn by its user turns, so that only one DGM answers it. With ``budget`` every row's
+    tokens are counted. Raises DataError if no row has the given format.
     """
-    dropped: Counter[str] = Counter()
-    changed: Counter[str] = Counter()
-    keys, texts, contents, indices = array("Q"), array("Q"), array("Q"), array("q")
+    kept = _Kept(source, on, count_tokens if budget else None)
+    row_filter = RowFilter(source.filters, count_tokens)
     n_rows = 0
-    example = ""
-    for index, conversation in stream.conversations(progress, f"reading {source.name}"):
+    for index, row in stream.numbered(progress, f"reading {source.name}"):
         n_rows += 1
+        conversation = stream.read(row)
         if isinstance(conversation, Unscored):
-            dropped[conversation.reason] += 1
-            example = example or conversation.detail
+            kept.drop(conversation.reason, index, conversation.detail)
             continue
-        if (rule := failed_rule(conversation, source.filters, count_tokens)) is not None:
-            dropped[rule] += 1
-            continue
-        changed["empty_system_left_out"] += conversation.had_empty_system
-        contents.append(key_of(content(conversation)))
-        if source.blend:
-            keys.append(key_of(compared_text(conversation, "prompts")))
-        texts.append(key_of(compared_text(conversation, on)))
-        indices.append(index)
-    if n_rows and dropped["malformed_row"] == n_rows:
+        score = 0.0 if source.best is None else _score(row.get(source.best.by))
+        rule = row_filter.failed_rule(row, conversation)
+        if rule is not None or score is None:
+            kept.drop(rule or "no_score", index, conversation.messages[-1].content)
+        else:
+            kept.add(index, conversation, score)
+    if n_rows and kept.dropped["malformed_row"] == n_rows:
+        why = kept.examples["malformed_row"][0]["text"]
         raise DataError(
-            f"no row of {stream.rows.spec} can be read as {stream.layout} ({example}); its columns are "
+            f"no row of {stream.rows.spec} can be read as {stream.layout} ({why}); its columns are "
             f"{', '.join(stream.rows.columns)}: give another format, or none to detect it"
         )
-    content_keys = np.array(contents, dtype=np.uint64)
-    draw_keys = np.array(keys, dtype=np.uint64) if source.blend else content_keys
-    text_keys, rows = np.array(texts, dtype=np.uint64), np.array(indices, dtype=np.int64)
-    return Pool(n_rows, dict(sorted(dropped.items())), dict(+changed), draw_keys, text_keys, content_keys, rows)
+    return kept.pool(n_rows)
 
 
-def failed_rule(conversation: Conversation, filters: Filters, count_tokens: TokenCount | None) -> str | None:
-    """Return the name of the first filter that a conversation fails, None if it passes all; pure.
+class _Kept:
+    """The rows of a member that are kept so far, and what became of the others."""
 
-    In addition to the recipe's filters, a conversation must end with an answer: "no_answer" if it has
-    none, "ends_with_user" if the last one is missing.
-    """
-    messages = conversation.messages
-    if messages[-1].role != "assistant":
-        return "ends_with_user" if any(message.role == "assistant" for message in messages) else "no_answer"
-    if filters.language is not None:
-        allowed = {language.casefold() for language in filters.language}
-        if (conversation.language or "").casefold() not in allowed:
-            return "language"
-    if filters.finish_reason != "any":
-        complete = _COMPLETE if filters.finish_reason is None else filters.finish_reason
-        ends = zip(messages, conversation.finish_reasons, strict=True)
-        if any(end not in complete for message, end in ends if message.role == "assistant"):
-            return "finish_reason"
-    turns = sum(message.role == "user" for message in messages)
-    chars = sum(len(text) for message in messages for text in texts_of(message))
-    for rule, value in (("turns", turns), ("chars", chars)):
-        minimum, maximum = getattr(filters, f"min_{rule}"), getattr(filters, f"max_{rule}")
-        if minimum is not None and value < minimum:
-            return f"min_{rule}"
-        if maximum is not None and value > maximum:
-            return f"max_{rule}"
-    if filters.max_tokens is not None and count_tokens is not None and count_tokens(conversation) > filters.max_tokens:
-        return "max_tokens"
-    return None
+    def __init__(self, source: Source, on: Text, count_tokens: TokenCount | None) -> None:
+        self._source, self._on, self._count_tokens = source, on, count_tokens
+        self.dropped: Counter[str] = Counter()
+        self.examples: dict[str, list[dict[str, Any]]] = {}
+        self._changed: Counter[str] = Counter()
+        self._prompts, self._texts, self._contents = array("Q"), array("Q"), array("Q")
+        self._rows, self._tokens, self._scores = array("q"), array("q"), array("d")
+
+    def drop(self, rule: str, row: int, text: str) -> None:
+        self.dropped[rule] += 1
+        if len(shown := self.examples.setdefault(rule, [])) < _MAX_EXAMPLES:
+            shown.append({"row": row, "text": well_formed(text[:_EXAMPLE_CHARS])})
+
+    def add(self, row: int, conversation: Conversation, score: float) -> None:
+        self._changed["empty_system_left_out"] += conversation.had_empty_system
+        self._contents.append(key_of(content(conversation)))
+        if self._source.blend or self._source.best is not None:
+            self._prompts.append(key_of(compared_text(conversation, "prompts")))
+        self._texts.append(key_of(compared_text(conversation, self._on)))
+        self._rows.append(row)
+        self._scores.append(score)
+        if self._count_tokens is not None:
+            self._tokens.append(self._count_tokens(conversation))
+
+    def pool(self, n_rows: int) -> Pool:
+        contents, prompts = (np.array(each, dtype=np.uint64) for each in (self._contents, self._prompts))
+        pool = Pool(
+            n_rows,
+            dict(sorted(self.dropped.items())),
+            dict(+self._changed),
+            prompts if self._source.blend else contents,
+            np.array(self._texts, dtype=np.uint64),
+            contents,
+            np.array(self._rows, dtype=np.int64),
+            np.array(self._tokens, dtype=np.int64),
+            self.examples,
+        )
+        best = self._source.best
+        return pool if best is None else _best_of(pool, best, np.array(self._scores), prompts)
+
+
+def _score(value: Any) -> float | None:
+    """Return a finite number as a score, None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _best_of(pool: Pool, best: Best, scores: NDArray[np.float64], prompts: NDArray[np.uint64]) -> Pool:
+    """Return the best rows of a pool; of equal scores those with the smallest content keys, so in any order of rows."""
+    order = np.lexsort((pool.contents, scores if best.lowest else -scores))
+    if best.share is not None:
+        kept = order[: math.ceil(best.share * len(order))]
+    else:
+        by_prompt = order[np.argsort(prompts[order], kind="stable")]
+        starts = (
+            np.flatnonzero(np.r_[True, np.diff(prompts[by_prompt]) != 0]) if len(order) else np.zeros(0, dtype=np.int64)
+        )
+        place = np.arange(len(by_prompt)) - np.repeat(starts, np.diff(np.r_[starts, len(by_prompt)]))
+        kept = by_prompt[place < (best.per_prompt or 1)]
+    kept = np.sort(kept)
+    dropped = {**pool.dropped, "best": len(order) - len(kept)} if len(kept) < len(order) else pool.dropped
+    arrays = {name: getattr(pool, name)[kept] for name in ("keys", "texts", "contents", "rows")}
+    return replace(pool, dropped=dropped, tokens=pool.tokens[kept] if len(pool.tokens) else pool.tokens, **arrays)
 
 
 def compared_text(conversation: Conversation, on: Text) -> str:
@@ -175,12 +223,6 @@ def compared_text(conversation: Conversation, on: Text) -> str:
         return plain("\n\n".join(message.content for message in conversation.messages if message.role == "user"))
     turns = ("\n".join([message.role, *texts_of(message)]) for message in conversation.messages)
     return plain("\n\n".join(turns))
-
-
-def texts_of(message: Message) -> list[str]:
-    """Return all texts of a message: content, thought and tool calls."""
-    further = [message.thought or "", *(f"{call.name} {call.arguments}" for call in message.tool_calls)]
-    return [message.content, *(text for text in further if text)]
 
 
 def content(conversation: Conversation) -> str:
@@ -198,51 +240,3 @@ def _fields(message: Message) -> list[Any]:
 def key_of(text: str) -> int:
     """Return a 64-bit key of a text, the same on every machine and in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def tokenizer_sha256(model: str) -> str:
-    """Hash the files of a model's tokenizer (a folder, a hub id or ``demo``), on which ``max_tokens`` depends.
-
-    Files on the hub are downloaded. Raises DataError if there are none.
-    """
-    try:
-        folder = _tokenizer_folder(model)
-    except Exception as error:  # the hub client and the file system raise many types
-        raise _no_tokenizer(model, first_line(error)) from error
-    if not (files := {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}):
-        raise _no_tokenizer(model, "no tokenizer files")
-    return files_sha256(files)
-
-
-def _tokenizer_folder(model: str) -> Path:
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if model == "demo":
-        return demo_checkpoint()
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(model, allow_patterns=[*_TOKENIZER_FILES, "config.json"]))
-
-
-def _no_tokenizer(model: str, reason: str) -> DataError:
-    return DataError(f"cannot load the tokenizer {model!r} ({reason}); give another model as mix.tokenizer")
-
-
-def tokenizer_counter(model: str) -> tuple[TokenCount, dict[str, Any]]:
-    """Load the tokenizer of a model (a folder, a hub id or ``demo``) and return a counter and its description.
-
-    Raises DataError if it cannot be loaded.
-    """
-    try:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(_tokenizer_folder(model))
-    except Exception as error:  # the hub client, the file system and the tokenizer raise many types
-        raise _no_tokenizer(model, first_line(error)) from error
-
-    def count(conversation: Conversation) -> int:
-        texts = [text for message in conversation.messages for text in texts_of(message)]
-        return sum(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"])
-
-    return count, {"name": model, "vocabulary": len(tokenizer)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.errors import DataError
-from evalsuite.mix.draw import Candidates, batches, blend_order, candidates_of
+from evalsuite.mix.draw import Candidates, batches, blend_order, candidates_of, ranks
 from evalsuite.mix.duplicates import NearDuplicates
-from evalsuite.mix.rows import Pool, Stream, TokenCount, compared_text, scan
+from evalsuite.mix.rows import Pool, Stream, compared_text, scan
+from evalsuite.mix.tokens import TokenCount
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Duplicates, Source
 from judges.types import Unscored
@@ -51,6 +53,8 @@ class Chosen:
     repeated: tuple[int, ...]
     n_available: int
     asked: int | None
+    budget: int | None
+    n_unique: int
     drawn: tuple[Drawn, ...]
     refused: Mapping[str, int]
 
@@ -93,29 +97,47 @@ class Selector:
             self._near.close()
 
     def choose(
-        self, source: Source, streams: tuple[Stream, ...], asked: int | None, count_tokens: TokenCount | None
+        self,
+        source: Source,
+        streams: tuple[Stream, ...],
+        asked: int | None,
+        count_tokens: TokenCount | None,
+        budget: int | None = None,
     ) -> Chosen:
-        """Draw ``asked`` conversations (None: all) from a source.
+        """Draw ``asked`` conversations (None: all) from a source, or as many as have ``budget`` tokens at most.
 
         Raises DataError, with the number of rows that each rule dropped, if there are too few and the
         recipe does not allow fewer.
         """
-        on = self._duplicates.on
-        pools = tuple(scan(stream, source, on, count_tokens, self._progress) for stream in streams)
+        on, counted = self._duplicates.on, budget is not None
+        pools = tuple(scan(stream, source, on, count_tokens, self._progress, budget=counted) for stream in streams)
         candidates = candidates_of(pools, self._seed, exact=self._duplicates.exact)
         refused: Counter[str] = Counter()
-        numbers, members = self._draw(source, streams, candidates, asked, refused)
+        unique, providers, offers = self._draw(source, streams, candidates, asked, refused, counted=counted)
+        passes = _repeated(source.repeat, len(unique), asked)
+        numbers, members = unique[passes % max(len(unique), 1)], providers[passes % max(len(unique), 1)]
+        exhausted = True
+        if budget is not None:
+            totals = np.cumsum(_tokens_of(pools, candidates, numbers, members))
+            n_within = int(np.searchsorted(totals, budget, side="right"))
+            exhausted, numbers, members = n_within == len(numbers), numbers[:n_within], members[:n_within]
+            self._forget(offers, unique, providers, n_within)
         drawn = []
+        copies = np.arange(len(numbers)) // max(len(unique), 1)
         for member in range(len(streams)):
             orders = np.flatnonzero(members == member)
             rows = candidates.rows[numbers[orders], member]
             by_row = np.argsort(rows, kind="stable")
-            drawn.append(Drawn(rows[by_row], candidates.keys[numbers[orders]][by_row], orders[by_row]))
+            # A copy has another key, so that a shuffle spreads the copies.
+            own, copy = candidates.keys[numbers[orders]], copies[orders].astype(np.uint64)
+            own = np.where(copy > 0, ranks(own + copy, 0, "copy"), own)
+            drawn.append(Drawn(rows[by_row], own[by_row], orders[by_row]))
         if self._duplicates.exact:
             self._texts = np.union1d(self._texts, candidates.texts[numbers, members])
         repeated, n_available, rejected = candidates.repeated, len(candidates), dict(sorted(refused.items()))
-        chosen = Chosen(source, streams, pools, repeated, n_available, asked, tuple(drawn), rejected)
-        too_few = chosen.n_taken < (1 if asked is None else asked)
+        n_unique = min(len(unique), len(numbers))
+        chosen = Chosen(source, streams, pools, repeated, n_available, asked, budget, n_unique, tuple(drawn), rejected)
+        too_few = chosen.n_taken < (1 if asked is None else asked) or (budget is not None and exhausted)
         if too_few and (chosen.n_taken == 0 or not source.allow_fewer):
             raise DataError(_too_few_message(chosen))
         return chosen
@@ -127,11 +149,13 @@ class Selector:
         candidates: Candidates,
         asked: int | None,
         refused: Counter[str],
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the drawn candidates and the member that provides each, in the order of drawing."""
+        *,
+        counted: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], _Offers]:
+        """Return the drawn candidates and the member that provides each, in the order of drawing, and the offers."""
         members = len(streams)
         single = members == 1
-        offers = _Offers(members)
+        offers = _Offers(members, note=counted or not single)
         known = np.isin(candidates.texts, self._texts) if self._duplicates.exact else None
         # A blend is allocated from all its candidates, so that a larger draw contains a smaller one.
         for batch in batches(len(candidates), asked if single else None):
@@ -149,8 +173,15 @@ class Selector:
                     refused[rule] += 1
         if single:
             numbers = np.frombuffer(offers.candidates, dtype=np.int64)
-            return numbers, np.zeros(len(numbers), dtype=np.int64)
-        return self._blend(candidates, offers, asked)
+            return numbers, np.zeros(len(numbers), dtype=np.int64), offers
+        return *self._blend(candidates, offers, asked), offers
+
+    def _forget(self, offers: _Offers, unique: NDArray[np.int64], providers: NDArray[np.int64], n_drawn: int) -> None:
+        """Forget the sketches of conversations that a budget of tokens leaves out."""
+        if self._near is not None:
+            left_out = set(zip(unique[n_drawn:].tolist(), providers[n_drawn:].tolist(), strict=True))
+            gone = [sketch for key, sketch in offers.sketches.items() if key in left_out]
+            self._near.discard(gone)
 
     def _blend(
         self, candidates: Candidates, offers: _Offers, asked: int | None
@@ -167,8 +198,8 @@ class Selector:
         wanted = len(order) // members * members if asked is None else asked
         drawn = np.array(order[:wanted], dtype=np.int64).reshape(-1, 2)
         if self._near is not None:
-            kept = {offers.sketch_of.get((offer, member)) for offer, member in order[:wanted]}
-            self._near.discard([sketch for sketch in offers.sketch_of.values() if sketch not in kept])
+            kept = set(zip(table[drawn[:, 0], drawn[:, 1]].tolist(), drawn[:, 1].tolist(), strict=True))
+            self._near.discard([sketch for key, sketch in offers.sketches.items() if key not in kept])
         return table[drawn[:, 0], drawn[:, 1]], drawn[:, 1]
 
     def _offer(
@@ -252,13 +283,15 @@ class _Offers:
     are one candidate or near-duplicates of one another.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, members: int, *, note: bool) -> None:
+        """With ``note`` the sketches are noted: where a near-duplicate can stand in, or some may not be drawn."""
         self.members = members
+        self._notes = note
         self.candidates = array("q")
         self.last = -1
-        # In a blend only, where a near-duplicate of another member can stand in.
         self.offer_of: dict[int, int] = {}
-        self.sketch_of: dict[tuple[int, int], int] = {}
+        self.sketches: dict[tuple[int, int], int] = {}
+        """By candidate and member."""
 
     def __len__(self) -> int:
         return len(self.candidates) // self.members
@@ -267,7 +300,7 @@ class _Offers:
         """Add an offer of a candidate by the members in ``sketches``."""
         self.candidates.extend(candidate if member in sketches else -1 for member in range(self.members))
         self.last = candidate
-        self._note(len(self) - 1, sketches)
+        self._note(len(self) - 1, candidate, sketches)
 
     def join(self, offer: int, candidate: int, sketches: Mapping[int, int]) -> dict[int, int]:
         """Add near-duplicates to the offer that they resemble, for the members it does not have yet; return those."""
@@ -276,15 +309,32 @@ class _Offers:
         }
         for member in free:
             self.candidates[offer * self.members + member] = candidate
-        self._note(offer, free)
+        self._note(offer, candidate, free)
         return free
 
-    def _note(self, offer: int, sketches: Mapping[int, int]) -> None:
-        if self.members > 1:
+    def _note(self, offer: int, candidate: int, sketches: Mapping[int, int]) -> None:
+        if self._notes:
             for member, sketch in sketches.items():
                 if sketch >= 0:
                     self.offer_of[sketch] = offer
-                    self.sketch_of[offer, member] = sketch
+                    self.sketches[candidate, member] = sketch
+
+
+def _repeated(repeat: float, n_unique: int, asked: int | None) -> NDArray[np.int64]:
+    """Return what is drawn: numbers in the order of drawing, from ``n_unique`` on those of a repetition."""
+    most = math.floor(repeat * n_unique + 1e-9)
+    return np.arange(most if asked is None else min(asked, most))
+
+
+def _tokens_of(
+    pools: Sequence[Pool], candidates: Candidates, numbers: NDArray[np.int64], members: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the tokens of the drawn rows."""
+    tokens = np.zeros(len(numbers), dtype=np.int64)
+    for member, pool in enumerate(pools):
+        own = members == member
+        tokens[own] = pool.tokens[np.searchsorted(pool.rows, candidates.rows[numbers[own], member])]
+    return tokens
 
 
 def _too_few_message(chosen: Chosen) -> str:
@@ -297,9 +347,11 @@ def _too_few_message(chosen: Chosen) -> str:
     losses = ", ".join(f"{rule} {count:,}" for rule, count in sorted(lost.items()) if count)
     n_rows = sum(pool.n_rows for pool in chosen.pools)
     asked = "at least one conversation" if chosen.asked is None else f"{chosen.asked:,} conversations"
+    if chosen.budget is not None:
+        asked = f"{chosen.budget:,} tokens"
     equal = " in equal shares" if source.blend else ""
     remedy = (
-        "lower its count, loosen its filters, or set allow_fewer: true"
+        "lower its count, loosen its filters, set repeat or allow_fewer: true"
         if chosen.n_taken
         else "loosen its filters, give other data, or remove the source"
     )

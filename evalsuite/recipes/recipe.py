@@ -20,24 +20,65 @@ Text = Literal["conversation", "prompts"]
 
 _Text = Annotated[str, pydantic.Field(min_length=1)]
 _Share = Annotated[float, pydantic.Field(gt=0, le=1, strict=True)]
+_Weight = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
+_Repeat = Annotated[float, pydantic.Field(ge=1, le=1000)]
 _FRACTIONS_SUM = 1e-6
+
+
+Scalar = bool | int | float | str | None
+
+
+class Condition(Section):
+    """What a column's value must be: one of some values or none of them, in a range, null or not.
+
+    In a recipe a single value or a list stands for ``one_of``.
+    """
+
+    one_of: tuple[Scalar, ...] | None = None
+    none_of: tuple[Scalar, ...] | None = None
+    min: float | None = None
+    max: float | None = None
+    null: bool | None = None
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _read_values(cls, given: Any) -> Any:
+        if isinstance(given, Mapping | Condition):
+            return given
+        return {"one_of": given if isinstance(given, list | tuple) else [given]}
+
+
+Phrases = Literal["refusal", "identity", "date"]
 
 
 class Filters(Section):
     """Which conversations of a source may be drawn; turns are the user's, characters those of all messages.
 
     By default every answer whose ``finish_reason`` is recorded must have ended by itself (``stop`` or ``tool_calls``);
-    ``any`` takes all. A list must hold for every answer of a conversation; one that is not recorded fails it.
-    ``max_tokens`` counts by the mix's tokenizer, without a chat template.
+    ``any`` takes all. ``where`` maps columns to conditions, ``patterns`` names to regular expressions that no turn may
+    contain, ``phrases`` the lists of phrases that no answer may contain to further phrases for them. ``max_repetition``
+    is the largest share of an answer's word 5-grams that may repeat earlier ones. A list must hold for every answer of
+    a conversation; one that is not recorded fails it. ``max_tokens`` counts by the mix's tokenizer and its chat
+    template, as ``sft`` does.
     """
 
     language: tuple[_Text, ...] | None = None
+    language_by: Literal["column", "detection"] = "column"
+    where: Mapping[str, Condition] = {}
+    patterns: Mapping[str, _Text] = {}
+    phrases: Mapping[Phrases, tuple[_Text, ...] | None] = {}
+    max_repetition: _Share | None = None
     min_turns: CountFromZero | None = None
     max_turns: CountFromZero | None = None
     min_chars: CountFromZero | None = None
     max_chars: CountFromZero | None = None
     max_tokens: CountFromZero | None = None
     finish_reason: tuple[_Text, ...] | Literal["any"] | None = None
+
+    @pydantic.field_validator("phrases", mode="before")
+    @classmethod
+    def _names_are_lists(cls, value: Any) -> Any:
+        return dict.fromkeys(value, ()) if isinstance(value, list | tuple) else value
 
     @pydantic.field_validator("language", "finish_reason", mode="before")
     @classmethod
@@ -53,6 +94,21 @@ class Filters(Section):
         return self
 
 
+class Best(Section):
+    """Which rows of a source are the best by a numeric column: a share of them, or the best few of every prompt."""
+
+    by: _Text
+    share: _Share | None = None
+    per_prompt: Count | None = None
+    lowest: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.share is None) == (self.per_prompt is None):
+            raise ValueError("give either share (of all rows) or per_prompt (rows of each prompt)")
+        return self
+
+
 class Member(Section):
     """One model's answers in a blend of several data generating models (DGMs)."""
 
@@ -64,8 +120,10 @@ class Member(Section):
 class Source(Section):
     """One source: its data (or a blend of several DGMs' answers to the same prompts), and how much of it.
 
-    Neither ``count`` nor ``fraction`` means all rows. With ``allow_fewer`` a source that is too
-    small gives what it has; otherwise the mix fails.
+    ``count`` is in conversations, ``tokens`` in tokens (the longest draw within them), ``fraction`` or ``weight`` a
+    share of the mix's total; none of them means all rows. ``repeat`` draws the conversations that often, the fractional
+    part a part of them. ``best`` keeps the best rows only. With ``allow_fewer`` a source that is too small gives what
+    it has; otherwise the mix fails.
     """
 
     name: str = pydantic.Field(default="", pattern=r"^[\w.:@-]*$")
@@ -75,6 +133,10 @@ class Source(Section):
     dgm: _Text | None = None
     count: Count | None = None
     fraction: _Share | None = None
+    weight: _Weight | None = None
+    tokens: Count | None = None
+    repeat: _Repeat = 1.0
+    best: Best | None = None
     allow_fewer: bool = False
     filters: Filters = Filters()
 
@@ -90,8 +152,9 @@ class Source(Section):
         dgms = [member.dgm for member in self.blend]
         if duplicates := sorted({dgm for dgm in dgms if dgms.count(dgm) > 1}):
             faults.append(f"duplicate DGM {duplicates[0]!r} in the blend")
-        if self.count is not None and self.fraction is not None:
-            faults.append("count and fraction exclude each other; drop one")
+        sizes = [name for name in ("count", "fraction", "weight", "tokens") if getattr(self, name) is not None]
+        if len(sizes) > 1:
+            faults.append(f"{' and '.join(sizes)} exclude each other; drop one")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -127,13 +190,14 @@ class Duplicates(Section):
 
 
 class Mix(Section):
-    """What a mix is made of. ``total`` is what the sources' fractions are fractions of.
+    """What a mix is made of. The sources' fractions or weights are shares of ``total``, or of ``total_tokens``.
 
     ``thinking`` keeps the thoughts of answers, drops them, or drops them in half of the conversations ("mixed").
     """
 
     sources: tuple[Source, ...] = pydantic.Field(min_length=1)
     total: Count | None = None
+    total_tokens: Count | None = None
     duplicates: Duplicates = Duplicates()
     shuffle: bool = True
     thinking: Thinking = "keep"
@@ -154,12 +218,21 @@ class Mix(Section):
     def _check_together(self) -> Self:
         faults = []
         fractions = [source.fraction for source in self.sources if source.fraction is not None]
-        if self.total is None and fractions:
+        weights = [source.weight for source in self.sources if source.weight is not None]
+        has_total = self.total is not None or self.total_tokens is not None
+        if self.total is not None and self.total_tokens is not None:
+            faults.append("total and total_tokens exclude each other; drop one")
+        if not has_total and fractions:
             faults.append("fractions need total, the number of conversations they are fractions of")
-        if self.total is not None and len(fractions) < len(self.sources):
-            faults.append("with total every source needs a fraction")
-        elif self.total is not None and abs(sum(fractions) - 1) > _FRACTIONS_SUM:
+        if not has_total and weights:
+            faults.append("weights need total or total_tokens, which they share")
+        if has_total and max(len(fractions), len(weights)) < len(self.sources):
+            faults.append("with total every source needs a fraction, or every source a weight")
+        elif has_total and fractions and abs(sum(fractions) - 1) > _FRACTIONS_SUM:
             faults.append(f"the fractions add up to {sum(fractions):g}; make them 1")
+        counted = self.total_tokens is not None or any(source.tokens is not None for source in self.sources)
+        if counted and self.tokenizer is None:
+            faults.append("tokens need a tokenizer: name a model under mix.tokenizer")
         if self.tokenizer is None and any(source.filters.max_tokens is not None for source in self.sources):
             faults.append("max_tokens needs a tokenizer: name a model under mix.tokenizer")
         if faults:
@@ -173,12 +246,22 @@ class Mix(Section):
         """
         if self.total is None:
             return [source.count for source in self.sources]
-        shares = [(source.fraction or 0.0) * self.total for source in self.sources]
+        return list(self._shared(self.total))
+
+    def token_budgets(self) -> list[int | None]:
+        """Return how many tokens each source may give at most, None without a budget."""
+        if self.total_tokens is None:
+            return [source.tokens for source in self.sources]
+        return list(self._shared(self.total_tokens))
+
+    def _shared(self, total: int) -> list[int]:
+        weights = [source.fraction or source.weight or 0.0 for source in self.sources]
+        shares = [weight * total / sum(weights) for weight in weights]
         counts = [int(share) for share in shares]
         by_remainder = sorted(range(len(shares)), key=lambda i: (counts[i] - shares[i], i))
-        for i in by_remainder[: self.total - sum(counts)]:
+        for i in by_remainder[: total - sum(counts)]:
             counts[i] += 1
-        return list(counts)
+        return counts
 
 
 class Recipe(Section):

@@ -14,7 +14,7 @@ from evalsuite.assets.demo import demo_folder
 from evalsuite.assets.locations import snapshots_of, why_offline
 from evalsuite.checkpoint import generation_config, resolve
 from evalsuite.errors import EvalsuiteError, UsageError, first_line
-from evalsuite.files import iter_lines, iter_objects, plain_name
+from evalsuite.files import iter_lines, plain_name
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.store import content_key
 from evalsuite.study.file import Study
@@ -111,7 +111,7 @@ def count_rows(study: Study) -> dict[str, int]:
 
 
 def _n_rows(spec: str) -> int | None:
-    from evalsuite.conversations.files import find_files, parquet_schemas
+    from evalsuite.conversations.files import find_files, parquet_schemas, rows_in
     from evalsuite.conversations.source import open_source
 
     if spec in prompt_suites():
@@ -122,8 +122,8 @@ def _n_rows(spec: str) -> int | None:
     files = find_files(path)
     if files[0].suffix == ".parquet":
         return sum(parquet_schemas(files)[1])
-    if plain_name(files[0]).endswith(".json"):
-        return sum(1 for file in files for _ in iter_objects(file))
+    if plain_name(files[0]).endswith((".json", ".csv")):
+        return sum(1 for file in files for _ in rows_in(file))
     # Lines are counted without parsing: a source may be many gigabytes, and a plan should not take minutes.
     return sum(_n_lines(file) for file in files)
 
@@ -181,7 +181,7 @@ def _tokenizer_identity(spec: str, fetch: bool, _: _OnStep) -> str:
         return remote
     if spec != "demo" and not Path(spec).expanduser().is_dir():
         raise UsageError(f"tokenizer {spec!r} not found; set mix.tokenizer to a folder, a hub id org/name or demo")
-    from evalsuite.mix.rows import tokenizer_sha256
+    from evalsuite.mix.tokens import tokenizer_sha256
 
     return tokenizer_sha256(spec)
 

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from evalsuite.analysis.document import as_json
 from evalsuite.assets.asset import Pin
+from evalsuite.contamination import measure as measure_module
 from evalsuite.contamination.index import BenchmarkIndex, OverlapRule, words_of
 from evalsuite.contamination.measure import analysis_of, load_meter, measure, suite_rows
-from evalsuite.contamination.prompts import counted_names, is_here, load_benchmarks
+from evalsuite.contamination.prompts import Benchmarks, counted_names, is_here, load_benchmarks
+from evalsuite.conversations.formats import conversation_of
+from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError
 from evalsuite.mix.build import ContaminationConfig, build_mix
 from evalsuite.progress import NoProgress
@@ -265,3 +268,45 @@ def test_a_mix_carries_its_figures_and_can_drop_what_is_found(tmp_path):
     assert clean["sources"][0]["refused"] == {"contaminated": 2}
     assert set(clean["contamination"].values()) == {0.0}
     assert leaked not in (tmp_path / "clean" / "mix.json").read_text()
+
+
+def test_other_turns_and_near_matches_are_counted_if_asked_for(tmp_path, monkeypatch):
+    asked = words(0, 16)
+    # Every seventh word differs: no common 8-gram, but 5-grams.
+    changed = " ".join("x" if number % 7 == 6 else f"w{number}" for number in range(30, 58))
+    items = (item(asked), item(words(30, 58), id="2"), item("Why is that?", id="3"))
+    benchmarks = Benchmarks(items, {}, {})
+    monkeypatch.setattr(measure_module, "load_benchmarks", lambda data: benchmarks)
+    talk = [{"role": "user", "content": changed}, {"role": "assistant", "content": asked}]
+    path = tmp_path / "c.jsonl"
+    path.write_text(json.dumps({"messages": talk}) + "\n")
+    counts = {}
+    for turns, near in (("user", None), ("all", None), ("user", 0.5)):
+        figures = measure([str(path)], load_meter("full", turns=turns, near=near), NoProgress())
+        assert figures["rule"]["turns"] == turns
+        assert figures["suites"]["s"]["n_whole_turn_only"] == 1, "three words are found as a whole turn only"
+        counts[turns, near] = (figures["suites"]["s"]["n_overlapped"], figures["suites"]["s"].get("n_near"))
+        assert suite_rows(figures)[0]["whole turn only"] == "33.3%"
+        assert as_json(analysis_of(figures, [str(path)], {}))
+    assert counts == {("user", None): (0, None), ("all", None): (1, None), ("user", 0.5): (0, 1)}
+
+
+def test_a_text_without_spaces_is_found():
+    text = "河流由降水和冰川融水汇集而成顺着地势向低处流动"
+    assert found([item(text)], f"请问{text}吗") == {"1": 1.0}
+
+
+def test_the_items_in_the_sample_conversations_are_really_there(shared, monkeypatch):
+    """OpenAssistant's prompts are a part of AlpacaEval: each item that is found is a user's turn word for word."""
+    monkeypatch.setenv("EVALSUITE_MIRROR", str(shared / "mirror"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = open_source("local-sample/oasst-en-100")
+    index = BenchmarkIndex(load_benchmarks("full", ["alpaca_eval"]).items, OverlapRule())
+    n_found = 0
+    for row in rows:
+        conversation = conversation_of(row, "chat")
+        users = [message.content for message in conversation.messages if message.role == "user"]
+        for overlap in index.overlaps(users):
+            n_found += 1
+            assert words_of(overlap.item.turns[0]) == words_of(users[0])
+    assert n_found == 6

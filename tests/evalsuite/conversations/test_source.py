@@ -55,6 +55,19 @@ def test_jsonl_and_json_hold_the_same_rows(tmp_path):
     assert list(lines.starting_at(3)) == numbered(3, 5)
 
 
+def test_csv_is_read_with_quotes_a_byte_order_mark_and_compressed(tmp_path):
+    import gzip
+
+    content = 'prompt,n\r\n"two, words\nand a line",1\r\nGrüße,\r\n'.encode("utf-8-sig")
+    (tmp_path / "a.csv").write_bytes(content)
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(content))
+    expected = [{"prompt": "two, words\nand a line", "n": "1"}, {"prompt": "Grüße", "n": None}]
+    for name in ("a.csv", "b.csv.gz"):
+        rows = open_source(str(tmp_path / name))
+        assert (rows.columns, list(rows), list(rows.starting_at(1))) == (("prompt", "n"), expected, expected[1:])
+        assert {str(field.type) for field in rows.schema()} == {"string"}
+
+
 def test_columns_of_mixed_json_are_kept_as_text(tmp_path):
     rows = [
         {"prompt": "a", "x": 1, "y": {"z": 1}},
@@ -90,7 +103,12 @@ def test_parquet_types_stay(tmp_path):
         ("a.jsonl", b'{"prompt": "x"}\n\xff\n', "a.jsonl line 2 is not JSON .*in UTF-8"),
         ("a.jsonl", b'{"prompt": "x"}\n' * 4 + b'{"prompt": "f\xfcr"}\n', "a.jsonl line 5 is not JSON"),
         ("a.jsonl", b'{"prompt": "x"}\n[1]\n', "a.jsonl line 2 is not a JSON object"),
-        ("a.csv", b"prompt\nx\n", r"a.csv is not a .parquet, .jsonl, .json file"),
+        ("a.txt", b"prompt", r"a.txt is not a .parquet, .jsonl, .json, .csv file"),
+        ("a.csv", b"prompt,n\nx,1,2\n", r"a.csv line 2 has not as many cells as the header"),
+        ("a.csv", b"prompt,n\nx\n", r"a.csv line 2 has not as many cells"),
+        ("a.csv", b'prompt\n"x', r"a.csv line 1 is not CSV in UTF-8"),
+        ("a.csv", b"prompt\n\xff\n", r"a.csv line \d is not CSV in UTF-8"),
+        ("a.csv", b"prompt\n", r"a.csv is empty"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, name, content, message):

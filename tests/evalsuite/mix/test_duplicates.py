@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from evalsuite.mix.duplicates import PERMUTATIONS, NearDuplicates, bands_for, tokens_of
+from evalsuite.conversations.words import tokens_of
+from evalsuite.mix.duplicates import PERMUTATIONS, NearDuplicates, bands_for
 from tests.evalsuite.mix.test_mix import build, chat_of, write
 
 N_PAIRS = 400

@@ -24,7 +24,8 @@ from evalsuite.mix.rows import Stream
 from evalsuite.progress import NoProgress
 from evalsuite.recipes.recipe import recipe_of
 from evalsuite.training.data import open_training_data
-from tests.evalsuite.tiny_checkpoint import write_tokenizer
+from judges.types import Message
+from tests.evalsuite.tiny_checkpoint import write_checkpoint, write_tokenizer
 
 NO_CHECK = ContaminationConfig(data=None)
 
@@ -248,13 +249,13 @@ def test_the_order_of_rows_does_not_matter_in_a_blend(tmp_path):
 
 def test_a_blend_is_read_at_most_three_times(tmp_path, monkeypatch):
     reads = []
-    conversations = Stream.conversations
+    numbered = Stream.numbered
 
     def counted(self, *arguments):
         reads.append(self.dgm)
-        return conversations(self, *arguments)
+        return numbered(self, *arguments)
 
-    monkeypatch.setattr(Stream, "conversations", counted)
+    monkeypatch.setattr(Stream, "numbered", counted)
     a = write(tmp_path / "a.jsonl", [chat(number, dgm="a") for number in range(600)])
     b = write(tmp_path / "b.jsonl", [chat(number, dgm="b") for number in range(5)])
     blend = [{"data": a, "dgm": "A"}, {"data": b, "dgm": "B"}]
@@ -371,7 +372,7 @@ def test_changed_tokenizer_files_give_another_mix(tmp_path):
     sources = [{"data": write(tmp_path / "c.jsonl", rows), "filters": {"max_tokens": 24}}]
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    write_tokenizer(folder)  # one token per letter
+    write_tokenizer(folder, template=None)  # one token per letter
     built = build(tmp_path / "out", sources, tokenizer=str(folder))
     assert (built["n_rows"], built["tokens"]) == (2, (10 + 3) + (21 + 3))
     by_words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
@@ -556,3 +557,47 @@ def test_columns_that_a_mix_does_not_read_may_have_any_types(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.parquet").rename(tmp_path / "data" / f"{name}.parquet")
     assert build(tmp_path / "out", [{"data": str(tmp_path / "data")}])["n_rows"] == 2
+
+
+def test_max_tokens_counts_as_training_does(tmp_path):
+    from evalsuite.checkpoint import resolve
+    from evalsuite.serving.chat_format import load_chat_format
+
+    folder = write_checkpoint(tmp_path / "tiny")
+    form = load_chat_format(resolve(str(folder)))
+    rows = [chat_of("abc" * number, "yes") for number in range(1, 9)]
+    sizes = [len(form.conversation_tokens([Message(**turn) for turn in row["messages"]])) for row in rows]
+    source = {"data": write(tmp_path / "c.jsonl", rows), "filters": {"max_tokens": sizes[4]}}
+    document = build(tmp_path / "out", [source], tokenizer=str(folder))
+    assert (document["n_rows"], document["tokens"]) == (5, sum(sizes[:5]))
+    assert document["tokenizer"]["chat_template"] is True
+    counts = open_training_data(str(tmp_path / "out"))
+    longest = max(len(form.conversation_tokens(sample.messages)) for sample in counts)
+    assert longest == sizes[4], "none is too long for sft"
+
+
+def test_very_long_texts_are_counted_in_pieces(tmp_path, monkeypatch):
+    from evalsuite.mix import tokens
+    from evalsuite.serving.chat_format import ChatFormat
+
+    folder = write_checkpoint(tmp_path / "tiny")
+    monkeypatch.setattr(tokens, "_PIECE_CHARS", 50)
+    encoded, encode = [], ChatFormat.encode
+
+    def watched(self, text):
+        encoded.append(len(text))
+        return encode(self, text)
+
+    monkeypatch.setattr(ChatFormat, "encode", watched)
+    rows = [chat_of("some words " * 40, "yes"), chat_of("short", "yes")]
+    data = write(tmp_path / "c.jsonl", rows)
+    counted = build(tmp_path / "out", [{"data": data}], tokenizer=str(folder))["tokens"]
+    assert max(encoded) < 150
+    # One token per letter, and the template's of each turn.
+    start, end = len("user") + len("\n") + 1, 1 + len("\n")
+    assert counted == (440 + 3) + (5 + 3) + 2 * (start + end + start + len("assistant") - len("user") + end)
+    encoded.clear()
+    monkeypatch.setattr(tokens.TokenCount, "least", lambda self, conversation: 10**6)
+    with pytest.raises(DataError, match="max_tokens 2"):
+        build(tmp_path / "none", [{"data": data, "filters": {"max_tokens": 9}}], tokenizer=str(folder))
+    assert encoded == [], "what is too long for sure is not tokenised"
