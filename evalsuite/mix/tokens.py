@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from evalsuite.conversations.words import texts_of
 from evalsuite.errors import CheckpointError, DataError, first_line
 from evalsuite.fingerprint import files_sha256
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format, load_tokenizer
+from judges.types import Message
 
 _TOKENIZER_FILES = (*TOKENIZER_FILES, "vocab.txt", "*.model", "*.tiktoken", "chat_template.*")
 _PIECE_CHARS = 100_000
@@ -43,9 +44,7 @@ class TokenCount:
             try:
                 if sum(map(len, texts)) <= _PIECE_CHARS:
                     return len(self.form.conversation_tokens(conversation.messages))
-                short = [
-                    replace(message, content="x", thought=None, tool_calls=()) for message in conversation.messages
-                ]
+                short = [Message(message.role, "x") for message in conversation.messages]
                 around = len(self.form.conversation_tokens(short)) - len(short)
                 return around + sum(map(self._tokens_of, texts))
             except CheckpointError:
