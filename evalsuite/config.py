@@ -167,8 +167,12 @@ class RunConfig(JudgedConfig):
     results: Results = Path("results")
     label: str | None = None
     """Name of this variant of the model in the results; by default what differs from the default settings."""
+    name: str | None = None
+    """Name of the model in the results, for a single MODEL; by default its folder's or its served name."""
     base_url: BaseUrl = None
     seed: Seed = 0
+    ask_again: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
+    """As --fresh, and ask the model and the judge again instead of using stored answers."""
     fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
     """Set the model's earlier figures aside and score again (answers are kept)."""
     as_published: bool = False
@@ -200,6 +204,17 @@ class RunConfig(JudgedConfig):
         if label is not None and not label.strip():
             raise ValueError("the label is empty; leave it out for none")
         return label
+
+    @pydantic.model_validator(mode="after")
+    def _check_name(self) -> Self:
+        if self.name is not None and (len(self.models) != 1 or not self.name.strip()):
+            raise ValueError("--name names one model; give a single MODEL and a name, or use --label for variants")
+        return self
+
+    @property
+    def replaces(self) -> bool:
+        """Whether earlier figures are set aside."""
+        return self.fresh or self.ask_again
 
     @property
     def judge_spec(self) -> str | None:

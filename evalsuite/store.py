@@ -41,6 +41,7 @@ _CLAIM_S = 3600.0
 """A claim this old is taken over even from a live owner, which may be stopped for good."""
 
 _INSERT = "INSERT OR IGNORE INTO completions (key, value) VALUES (?, ?)"
+_REPLACE = "INSERT OR REPLACE INTO completions (key, value) VALUES (?, ?)"
 _INSERT_CLAIM = "INSERT OR IGNORE INTO claims (key, owner, taken_at) VALUES (?, ?, ?)"
 _DELETE_CLAIM = "DELETE FROM claims WHERE key = ? AND owner = ?"
 
@@ -129,6 +130,11 @@ class Store:
                 self._write_and_release(key, text)
             else:
                 db.execute(_INSERT, (key, text))
+
+    def replace(self, key: str, value: Mapping[str, Any]) -> None:
+        """Save an answer in the place of an earlier one."""
+        with self._database("write") as db:
+            db.execute(_REPLACE, (key, json.dumps(value, separators=(",", ":"))))
 
     def _write_and_release(self, key: str, text: str) -> None:
         self._db.execute("BEGIN IMMEDIATE")
@@ -220,6 +226,27 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+class AskAgain:
+    """A store whose earlier answers are not used, but replaced as new ones come."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._new: set[str] = set()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        return self._store.get(key) if key in self._new else None
+
+    def put(self, key: str, value: Mapping[str, Any]) -> None:
+        self._store.replace(key, value)
+        self._new.add(key)
+
+    def claim(self, key: str) -> bool:
+        return self._store.claim(key)
+
+    def release(self, key: str) -> None:
+        self._store.release(key)
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

@@ -48,7 +48,7 @@ class Checkpoint:
 
     ``path`` is the folder to serve (the base model's for a LoRA adapter, whose own folder is
     ``adapter``); None when ``endpoint`` is set. ``fingerprint`` covers weights and config: 64
-    hex digits; for an endpoint it covers only name and URL.
+    hex digits; for an endpoint its name and what the server tells of it, which is ``served``.
     """
 
     name: str
@@ -58,6 +58,9 @@ class Checkpoint:
     chat_template: str | None = None
     adapter: Path | None = None
     endpoint: str | None = None
+    served: dict[str, Any] | None = None
+    served_name: str | None = None
+    """The endpoint's own name for a model that the user calls otherwise."""
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     trust_remote_code: bool = False

@@ -104,8 +104,7 @@ def _located(spec: str, choices: _Choices, on_step: Callable[[str], None]) -> tu
 
 def _endpoint(name: str, url: str) -> Checkpoint:
     name = well_formed(name)
-    # The fingerprint is public: a password must not be guessable from it.
-    fingerprint = text_sha256(f"endpoint\x1f{name}\x1f{without_secrets(url)}")
+    fingerprint = text_sha256(f"endpoint\x1f{name}")
     return Checkpoint(name=name, path=None, fingerprint=fingerprint, endpoint=url)
 
 

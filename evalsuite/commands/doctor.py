@@ -29,7 +29,9 @@ class DoctorConfig(RunConfig):
     """As for run; without models, only what all models share is checked."""
 
 
-@from_config(DoctorConfig, exclude=("limit", "label", "seed", "fresh", "as_published", "max_unscored"))
+@from_config(
+    DoctorConfig, exclude=("limit", "label", "name", "seed", "ask_again", "fresh", "as_published", "max_unscored")
+)
 def doctor(config: DoctorConfig, *, as_json: bool) -> None:
     """Say what would go wrong in a run, before it starts: template, context, memory, data, scorers, disk, versions.
 

@@ -35,7 +35,8 @@ def study(
     """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
 
     A changed line redoes only what depends on it. Killed or interrupted, it resumes. A failed stage is reported with
-    the reason, and only what depends on it is skipped: exit code 1, or 3 where a model or server failed.
+    the reason, and only what depends on it is skipped: exit code 1, 3 where a model or server failed, 75 where a limit
+    or a lock stood in the way.
 
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]

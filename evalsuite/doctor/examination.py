@@ -19,6 +19,7 @@ from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
+from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.server import check_port
 from evalsuite.serving.wire import check_endpoint
 from evalsuite.suites.registry import SuiteSpec
@@ -136,7 +137,7 @@ def _server_of(use: ModelUse, serve: ServeConfig) -> tuple[str, int | None]:
     """Return the name and context of an external server; raises ServerError or UsageError."""
     checkpoint = use.checkpoint
     url = checkpoint.endpoint or use.attached or ""
-    return check_endpoint(url, checkpoint.name if checkpoint.endpoint else None, serve.api_key_env)
+    return check_endpoint(url, name_at_server(checkpoint), serve.api_key_env)
 
 
 def _check_code(checkpoint: Checkpoint) -> list[Finding]:

@@ -215,7 +215,11 @@ def _folder(results: Path, model: str, sha256: str) -> Path:
             return folder
     plain = model_folder(results, model, "").name
     slug = "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "-" for one in plain).strip("-.")
-    return results / f"{slug[:80] or 'model'}-{sha256[:8]}"
+    folder = results / f"{slug[:80] or 'model'}-{sha256[:8]}"
+    if stored_scores(folder) is None:
+        return folder
+    # The same rows were imported under a name that only differs in what a folder's name cannot hold.
+    return results / f"{slug[:80] or 'model'}-{hashlib.sha256(f'{sha256} {model}'.encode()).hexdigest()[:8]}"
 
 
 def _judges(stored: Scores | None, key: str, judge: str | None, files: Mapping[str, str]) -> JudgeEntry | None:

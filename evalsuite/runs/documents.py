@@ -76,8 +76,11 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
             **scores.model.model_dump(mode="json"),
             "tokenizer_sha256": plan.checkpoint.tokenizer_sha256,
             "chat_format": plan.chat_source,
+            **({"served": plan.checkpoint.served} if plan.checkpoint.endpoint else {}),
             **dated(plan.checkpoint),
-            "fingerprint_covers": "name and URL only" if plan.checkpoint.endpoint else "weights and config",
+            "fingerprint_covers": "the name and what the server tells"
+            if plan.checkpoint.endpoint
+            else "weights and config",
         },
         training=plan.checkpoint.training,
         judge=scores.judge,

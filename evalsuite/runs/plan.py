@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.records.rows import Row
-from evalsuite.redaction import scrubbed
+from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.results.environment import Stopwatch
 from evalsuite.results.folder import (
     entry_of,
     figures_sha256,
     focused,
+    folders_of,
     is_retried,
     model_folder,
     refuse_mixing,
@@ -29,6 +30,7 @@ from evalsuite.results.folder import (
     stored_manifest,
     stored_scores,
 )
+from evalsuite.serving.identity import renamed, tells_weights_apart
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.session import answer_identity, attached_server, served_as
 from evalsuite.store import content_key
@@ -99,7 +101,24 @@ def resolve_judge(config: RunConfig, progress: Progress) -> Checkpoint | None:
     """Return the judge's checkpoint, None for a run without one."""
     if config.judge_spec is None:
         return None
-    return config.judge_serving.resolve(config.judge_spec, on_step=progress.step)
+    return recalled(config.judge_serving.resolve(config.judge_spec, on_step=progress.step), config.results)
+
+
+def recalled(checkpoint: Checkpoint, results: Path) -> Checkpoint:
+    """Return an endpoint whose server does not answer with the fingerprint that its figures were recorded with.
+
+    Finished figures need no server; whatever is still to be asked says that there is none.
+    """
+    if checkpoint.endpoint is None or checkpoint.served is not None:
+        return checkpoint
+    url = without_secrets(checkpoint.endpoint)
+    for scores in filter(None, map(stored_scores, folders_of(results))):
+        if (scores.model.name, scores.model.path) == (checkpoint.name, url):
+            return replace(checkpoint, fingerprint=scores.model.fingerprint)
+        judge = scores.judge
+        if judge is not None and judge.name == checkpoint.name and judge.fingerprint:
+            return replace(checkpoint, fingerprint=judge.fingerprint)
+    return checkpoint
 
 
 def plan_model(
@@ -111,15 +130,21 @@ def plan_model(
     """
     serve = config.serve
     checkpoint = serve.resolve(spec, base_url=config.base_url, on_step=progress.step)
+    checkpoint = recalled(renamed(checkpoint, config.name), config.results)
+    if not tells_weights_apart(checkpoint) and checkpoint.served is not None:
+        progress.log(
+            f"warning: {checkpoint.name}: its server tells nothing that changes with the weights; other weights under "
+            "the same name give the stored answers back, unless --ask-again is given"
+        )
     reasoning = settled(checkpoint, serve, budget)
     settings = variant_settings(config, budget)
     label = config.label or "+".join(f"{name}-{value}" for name, value in settings.items())
     folder = model_folder(config.results, checkpoint.slug, label)
     # With --fresh the old figures are set aside when new ones are ready to be written.
-    stored, manifest = (None, Manifest()) if config.fresh else (stored_scores(folder), stored_manifest(folder))
+    stored, manifest = (None, Manifest()) if config.replaces else (stored_scores(folder), stored_manifest(folder))
     if stored is not None:
         stored, manifest = focused(stored, manifest, None if judge is None else judge.fingerprint)
-    old = figures_sha256(folder) if config.fresh else None
+    old = figures_sha256(folder) if config.replaces else None
     attached, unreachable = attached_server(checkpoint, config.base_url, _recorded_server(manifest, config), serve)
     identity = answer_identity(checkpoint, serve, attached=attached)
     key = reasoning.key()
@@ -132,9 +157,22 @@ def plan_model(
     plan.todo = [s for s in runs if s.spec.key not in stored_keys or _is_damaged(folder, s.spec.key)]
     if plan.todo and unreachable is not None:
         raise unreachable
-    for suite in plan.todo:
+    for suite in plan.todo if not config.ask_again else ():
         suite.recorded = _recorded_answers(folder, manifest, suite)
     return plan
+
+
+def refuse_same_model(plans: Sequence[ModelRun]) -> None:
+    """Raise UsageError where two servers are given and nothing that they tell says that they have different models."""
+    first: dict[Path, ModelRun] = {}
+    for plan in plans:
+        other = first.setdefault(plan.folder, plan).checkpoint
+        if plan.checkpoint.endpoint != other.endpoint:
+            urls = " and ".join(without_secrets(each.endpoint or "") for each in (other, plan.checkpoint))
+            raise UsageError(
+                f"{plan.checkpoint.name} is given at {urls}, and nothing that the servers tell is different; serve one "
+                "of them under another name, or run them apart, one with --name"
+            )
 
 
 def _is_damaged(folder: Path, suite: str) -> bool:

@@ -47,6 +47,7 @@ from evalsuite.runs.plan import (
     plan_model,
     refuse_lost_parts,
     refuse_other_figures,
+    refuse_same_model,
     refuse_unavailable_parts,
     resolve_judge,
 )
@@ -58,7 +59,7 @@ from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
-from evalsuite.store import Store
+from evalsuite.store import AskAgain, Store
 from evalsuite.suites.types import Scores as SuiteScores
 
 
@@ -83,12 +84,14 @@ def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     swept = config.serve.thinking_budget
     budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
     plans = [plan_model(spec, config, judge, progress, budget) for spec in config.models for budget in budgets]
+    refuse_same_model(plans)
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judge), progress)
         with ExitStack() as stack:
             store = stack.enter_context(Store(config.results / "store.sqlite"))
             loop = stack.enter_context(LoopThread())
-            _Runner(config, judge, store, loop, progress).run_all(plans)
+            again = AskAgain(store) if config.ask_again else None
+            _Runner(config, judge, store, loop, progress, again).run_all(plans)
     documents = [plan.stored for plan in plans if plan.stored is not None]
     shares = [unscored_share(document.suites) for document in documents]
     return Outcome(documents, [plan.folder for plan in plans], sum(s[0] for s in shares), sum(s[1] for s in shares))
@@ -103,6 +106,7 @@ class _Runner:
     store: Store
     loop: LoopThread
     progress: Progress
+    again: AskAgain | None = None
 
     def run_all(self, plans: Sequence[ModelRun]) -> None:
         groups: dict[Hashable, list[ModelRun]] = {}
@@ -143,7 +147,7 @@ class _Runner:
         candidate = role == "candidate"
         return Session(
             checkpoint,
-            self.store,
+            self.store if self.again is None else self.again,
             self.config.serve if candidate else self.config.judge_serving,
             self._log(checkpoint, role),
             engine=engine,
@@ -162,7 +166,7 @@ class _Runner:
             judge is not None
             and not self.config.base_url
             and serve.same_server(self.config.judge_serving)
-            and judge.fingerprint == checkpoint.fingerprint
+            and (judge.fingerprint, judge.endpoint) == (checkpoint.fingerprint, checkpoint.endpoint)
             and judge.chat_template == checkpoint.chat_template
             and context_length(judge, self.config.judge_serving) == context_length(checkpoint, serve)
         )

@@ -225,8 +225,13 @@ class ServeConfig(pydantic.BaseModel):
     def resolve(
         self, spec: str, *, base_url: str | None = None, on_step: Callable[[str], None] = lambda _: None
     ) -> Checkpoint:
-        """Find the model ``spec`` for these settings; raises CheckpointError or UsageError (``checkpoint.resolve``)."""
-        return resolve(
+        """Find the model ``spec`` for these settings; raises CheckpointError or UsageError (``checkpoint.resolve``).
+
+        The server of ``NAME@URL`` is asked what it tells of the model (``identity.identified``).
+        """
+        from evalsuite.serving.identity import identified
+
+        found = resolve(
             spec,
             chat_template_file=self.chat_template_file,
             template_date=self.template_date,
@@ -235,6 +240,7 @@ class ServeConfig(pydantic.BaseModel):
             trust_remote_code=self.runs_remote_code,
             on_step=on_step,
         )
+        return identified(found, self.api_key_env)
 
 
 _HOW_IT_THINKS = (

@@ -20,6 +20,7 @@ from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.engine import Engine
+from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.server import Server, check_memory, context_length
@@ -70,7 +71,7 @@ class Session(AbstractContextManager["Session"]):
         length = context_length(checkpoint, serve)
         if self._url:
             key = serve.api_key_env
-            name, served = check_endpoint(self._url, checkpoint.name if checkpoint.endpoint else None, key)
+            name, served = check_endpoint(self._url, name_at_server(checkpoint), key)
             self._attached = Endpoint(
                 self._url,
                 api_key(self._url, key),

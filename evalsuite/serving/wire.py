@@ -322,21 +322,12 @@ def api_key(url: str, variable: str | None = None) -> str:
     return next(filter(None, (os.environ.get(name, "").strip() for name in ((variable,) if variable else names))), "")
 
 
-def check_endpoint(base_url: str, model_name: str | None, key_variable: str | None = None) -> tuple[str, int | None]:
-    """Return what an external server serves: (model name, context length or None).
-
-    Raises ServerError if it does not respond, and UsageError if it denies access or does not serve
-    ``model_name`` (None: the only model it serves).
-    """
-    url = without_secrets(base_url)
+def listed_models(base_url: str, key_variable: str | None = None) -> dict[str, dict[str, Any]]:
+    """Return the entries of ``/models`` by name; raises ServerError or UsageError as :func:`check_endpoint`."""
+    url, key = without_secrets(base_url), api_key(base_url, key_variable)
     try:
-        reply = fetch_blocking(
-            f"{base_url.rstrip('/')}/models",
-            api_key(base_url, key_variable),
-            is_managed=False,
-            timeout_s=_MODELS_TIMEOUT_S,
-        )
-        served = {str(model["id"]): model for model in json.loads(reply)["data"]}
+        reply = fetch_blocking(f"{base_url.rstrip('/')}/models", key, is_managed=False, timeout_s=_MODELS_TIMEOUT_S)
+        return {str(model["id"]): model for model in json.loads(reply)["data"]}
     except NoReplyError as error:
         raise ServerError(
             f"no response from {url} ({error}); is the server up, and does the URL end in /v1?"
@@ -349,6 +340,15 @@ def check_endpoint(base_url: str, model_name: str | None, key_variable: str | No
         ) from error
     except (MalformedReplyError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{url}/models returned no list of models; does the URL end in /v1?") from error
+
+
+def check_endpoint(base_url: str, model_name: str | None, key_variable: str | None = None) -> tuple[str, int | None]:
+    """Return what an external server serves: (model name, context length or None).
+
+    Raises ServerError if it does not respond, and UsageError if it denies access or does not serve
+    ``model_name`` (None: the only model it serves).
+    """
+    url, served = without_secrets(base_url), listed_models(base_url, key_variable)
     if model_name is None and len(served) == 1:
         model_name = next(iter(served))
     if model_name not in served:

@@ -16,7 +16,7 @@ from evalsuite.study.file import Study
 from evalsuite.study.graph import KINDS, Kind, Stage, key_of
 from evalsuite.study.identities import UNRESOLVED, count_rows, find_identities
 from evalsuite.study.plan import left_out, n_to_answer, plan_study
-from evalsuite.study.state import FOLDER, Adapter, Failed, Made, State, Task, Workspace
+from evalsuite.study.state import FOLDER, TELLING, Adapter, Failed, Made, State, Task, Workspace
 
 Status = Literal["done", "kept", "failed", "skipped", "left out", "to do"]
 GROUPED: frozenset[Kind] = frozenset({"run"})
@@ -65,9 +65,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing failed or was skipped, 3 when a model or a server failed, else 1."""
-        if any(cell.exit_code == 3 for cell in self.cells):
-            return 3
+        """0 when nothing failed or was skipped, else the first of 3, 70 and 75 that a stage ended with, else 1."""
+        codes = {cell.exit_code for cell in self.cells}
+        if telling := [code for code in TELLING if code in codes]:
+            return telling[0]
         return 1 if self.count("failed") or self.count("skipped") else 0
 
 

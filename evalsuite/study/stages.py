@@ -24,7 +24,7 @@ from evalsuite.serving.session import served_as
 from evalsuite.study.children import Ended, run_child
 from evalsuite.study.graph import Kind
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
-from evalsuite.study.state import Adapter, Failed, Made, Task, Workspace
+from evalsuite.study.state import TELLING, Adapter, Failed, Made, Task, Workspace
 from evalsuite.wildchat.study_tables import Trained
 
 _NOTED_SHARE = 0.01
@@ -261,7 +261,8 @@ def _child(task: Task, workspace: Workspace, arguments: Sequence[str], title: st
 
 
 def _failure(ended: Ended) -> Failed:
-    return Failed(ended.reason, 3 if ended.is_servers_fault else 1)
+    code = ended.exit_code if ended.exit_code in TELLING else 1
+    return Failed(ended.reason, 3 if ended.is_servers_fault else code)
 
 
 def _each(adapter: Callable[[Task, Workspace], Made | Failed]) -> Adapter:

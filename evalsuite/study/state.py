@@ -43,9 +43,13 @@ class Made:
     notes: Sequence[str] = ()
 
 
+TELLING = (3, 70, 75)
+"""Exit codes of a stage that say what a study can expect: a failed server, an unexpected error, a limit or a lock."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why a stage has no output; ``exit_code`` 3 says that a model or a server failed."""
+    """Why a stage has no output; ``exit_code`` is 1 or one of ``TELLING``."""
 
     reason: str
     exit_code: int = 1
@@ -54,7 +58,7 @@ class Failed:
     def of(cls, error: Exception) -> Failed:
         """Return the failure that an error is; its class is named where it is none of ours."""
         if isinstance(error, EvalsuiteError):
-            return cls(str(error), 3 if error.exit_code == 3 else 1)
+            return cls(str(error), error.exit_code if error.exit_code in TELLING else 1)
         return cls(f"{type(error).__name__}: {error}")
 
 

@@ -123,7 +123,8 @@ def test_an_unreachable_hub_is_one_sentence(monkeypatch):
 def test_an_endpoint_keeps_its_name_and_url():
     checkpoint = resolve("judge@http://127.0.0.1:8000/v1")
     assert (checkpoint.name, checkpoint.endpoint, checkpoint.path) == ("judge", "http://127.0.0.1:8000/v1", None)
-    assert checkpoint.fingerprint != resolve("judge@http://127.0.0.1:8001/v1").fingerprint
+    assert checkpoint.fingerprint == resolve("judge@http://127.0.0.1:8001/v1").fingerprint, "it may move"
+    assert checkpoint.fingerprint != resolve("other@http://127.0.0.1:8000/v1").fingerprint
 
 
 def test_a_template_file_overrides_that_of_the_checkpoint(tmp_path):

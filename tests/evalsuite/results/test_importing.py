@@ -502,3 +502,14 @@ def test_published_alpaca_annotations_import(shared: Path, tmp_path: Path) -> No
     # Two of the 805 are missing in the published file; it still counts as the whole set.
     assert scores.limit is None
     assert len(read_json(folder / "alpaca_eval/annotations.json")) == 803
+
+
+def test_names_that_a_folders_name_cannot_tell_apart_are_rows_of_their_own(tmp_path):
+    path, results = judgments(tmp_path / "gpt-4_single.jsonl", {"m": 7.0}), tmp_path / "results"
+    names = ("a/b", "a-b", "a b")
+    # The identity is the recorded rows', which are the same.
+    folders = {name: import_results("mt_bench", path, name, results)[0] for name in names}
+    assert len(set(folders.values())) == len(names)
+    found = {read_json(folder / "scores.json")["model"]["name"] for folder in folders.values()}
+    assert found == set(names)
+    assert import_results("mt_bench", path, "a-b", results, fresh=True)[0] == folders["a-b"]

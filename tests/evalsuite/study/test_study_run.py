@@ -121,6 +121,8 @@ def test_a_stage_whose_output_was_changed_is_redone(tmp_path):
         (Failed("no memory", 3), 3),
         (Failed("too few rows"), 1),
         (ServerError("vLLM ended"), 3),
+        (BusyError("the quota is used up"), 75),
+        (Failed("an unexpected error", 70), 70),
         (DataError("no such column"), 1),
         (RuntimeError("unforeseen"), 1),
     ],

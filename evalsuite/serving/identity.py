@@ -1,0 +1,65 @@
+"""Which model an external server has: its name and what the server tells of it, not its address."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.errors import EvalsuiteError
+from evalsuite.fingerprint import text_sha256
+from evalsuite.serving.wire import listed_models
+
+_TOLD = ("root", "owned_by", "max_model_len", "context_length", "context_window", "meta")
+_TELLING = frozenset({"root", "created", "meta"})
+_FRESH_S = 86_400.0
+"""vLLM and others write the time of the request as ``created``; a model is older than a day."""
+
+
+def identified(checkpoint: Checkpoint, key_variable: str | None) -> Checkpoint:
+    """Return an endpoint with a fingerprint of its name and of what ``/v1/models`` tells of it, and with that.
+
+    The URL is not part of it: the same model may move, or be served at several. ``served`` stays None where the server
+    does not answer, and everything that asks it says so.
+    """
+    if checkpoint.endpoint is None:
+        return checkpoint
+    try:
+        told = told_of(listed_models(checkpoint.endpoint, key_variable).get(checkpoint.name) or {}, checkpoint.name)
+    except EvalsuiteError:
+        return checkpoint
+    text = json.dumps(told, sort_keys=True)
+    fingerprint = text_sha256(f"endpoint\x1f{checkpoint.name}\x1f{text}")
+    return replace(checkpoint, fingerprint=fingerprint, served=told)
+
+
+def told_of(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what an entry of ``/v1/models`` tells of the model; the time of the request is not."""
+    told = {key: entry[key] for key in _TOLD if entry.get(key) is not None and (key != "root" or entry[key] != name)}
+    created = entry.get("created")
+    if isinstance(created, int) and 0 < created < time.time() - _FRESH_S:
+        told["created"] = created
+    return told
+
+
+def name_at_server(checkpoint: Checkpoint) -> str | None:
+    """Return the name that an endpoint knows its model by; None of a local checkpoint."""
+    return None if checkpoint.endpoint is None else checkpoint.served_name or checkpoint.name
+
+
+def tells_weights_apart(checkpoint: Checkpoint) -> bool:
+    """Whether the server tells anything that changes with the weights under one name."""
+    return checkpoint.endpoint is None or bool((checkpoint.served or {}).keys() & _TELLING)
+
+
+def renamed(checkpoint: Checkpoint, name: str | None) -> Checkpoint:
+    """Return a model under the name that the user gives it in the results; an endpoint is another model then."""
+    if name is None:
+        return checkpoint
+    if checkpoint.endpoint is None:
+        return replace(checkpoint, name=name)
+    fingerprint = text_sha256(f"{checkpoint.fingerprint}\x1f{name}")
+    return replace(checkpoint, name=name, served_name=checkpoint.name, fingerprint=fingerprint)
