@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from judges.statistics import Interval, cohen_kappa, cohen_kappa_ci, mean_ci
+from judges.statistics import NO_SPREAD, Interval, cohen_kappa, cohen_kappa_ci, mean_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import PairVerdict, Winner, check_margin, points_of, winner_of
 
@@ -118,6 +118,26 @@ def own_preference(
     if not differences:
         return None, None
     return sum(differences) / len(differences), mean_ci(differences, kept)
+
+
+def paired_difference(
+    mine: Mapping[str, float], theirs: Mapping[str, float], clusters: Mapping[str, Hashable]
+) -> tuple[int, float | None, Interval | None, float]:
+    """Compare two judges on the labelled pairs that both decided, by what each got right (0 to 1) by pair.
+
+    Returns (pairs, my mean minus theirs, its interval by cluster, the exact sign test's p-value over clusters).
+    """
+    common = [pair for pair in mine if pair in theirs]
+    if not common:
+        return 0, None, None, 1.0
+    differences = [mine[pair] - theirs[pair] for pair in common]
+    by_cluster: dict[Hashable, float] = {}
+    for pair, difference in zip(common, differences, strict=True):
+        by_cluster[clusters[pair]] = by_cluster.get(clusters[pair], 0.0) + difference
+    better = sum(value > NO_SPREAD for value in by_cluster.values())
+    worse = sum(value < -NO_SPREAD for value in by_cluster.values())
+    interval = mean_ci(differences, [clusters[pair] for pair in common])
+    return len(common), sum(differences) / len(common), interval, sign_test_exact(better, worse)
 
 
 def _unlike(counts: Counter[Winner]) -> int:

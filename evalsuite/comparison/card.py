@@ -17,7 +17,7 @@ from evalsuite.comparison.servers import Servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
 from evalsuite.documents import SCHEMA
-from evalsuite.files import write_json, write_jsonl, write_text
+from evalsuite.files import read_json, read_objects, write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat
@@ -37,6 +37,7 @@ from judges.card import (
     self_preference_figures,
 )
 from judges.card_checks import conclusions
+from judges.panel import paired_difference
 from judges.types import Unscored
 from judges.verdicts import PairVerdict, Request, combine_orders
 
@@ -108,6 +109,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         "notes": [*judge.notes, *notes],
     }
     card = _card(about, pairs, pin, played)
+    card["against"] = _against(results / "judges", checkpoint.fingerprint, pin, config.limit, _judged(pairs, played))
     kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
     key = _key(judge, pin, config)
     path = card_path(results, checkpoint, key)
@@ -116,6 +118,36 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     write_jsonl(path.with_name(f"pairs-{key}.jsonl"), (_pair_row(pair) for pair in _judged(pairs, played)))
     write_text(path.with_name("config.yaml"), resolved_yaml(config))
     return Card(card, path)
+
+
+def _against(
+    folder: Path, fingerprint: str, pin: Mapping[str, Any], limit: int | None, judged: Sequence[JudgedPair]
+) -> list[dict[str, Any]]:
+    """Compare the judge with every other one that has a card on the same pairs, pair by pair."""
+    rows = [_pair_row(pair) for pair in judged]
+    mine = {row["id"]: row["correct"] for row in rows if row["correct"] is not None}
+    clusters = {pair.pair.id: pair.pair.cluster for pair in judged}
+    found = []
+    for path in sorted(folder.glob("*/card-*.json")):
+        card = read_json(path)
+        about, pairs = card.get("judge") or {}, card.get("pairs") or {}
+        is_same = (pairs.get("sha256"), card.get("limit")) == (pin["sha256"], limit)
+        file = path.with_name(f"{path.stem.replace('card-', 'pairs-', 1)}.jsonl")
+        if not is_same or about.get("fingerprint") == fingerprint or not file.is_file():
+            continue
+        theirs = {row["id"]: row["correct"] for row in read_objects(file) if row.get("correct") is not None}
+        n, difference, interval, p_value = paired_difference(mine, theirs, clusters)
+        found.append(
+            {
+                "judge": about.get("name"),
+                "method": about.get("method"),
+                "n": n,
+                "difference": difference,
+                "ci95": interval,
+                "p_value": p_value,
+            }
+        )
+    return found
 
 
 def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:

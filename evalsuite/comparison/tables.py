@@ -123,6 +123,12 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
         rate("  an empty answer wins", empty.get("success_rate"), None, empty.get("n_scored", ""))
         table.add_row("  gain over an empty answer", _figure(overall["gain"]), _ci(overall["gain_ci95"], percent=False))
     console.print(table)
+    for other in card.get("against") or ():
+        console.print(
+            f"accuracy minus that of {escape(str(other['judge']))} ({escape(str(other['method']))}) on the same "
+            f"{other['n']} pairs: {_percent(other['difference'])} {_ci(other['ci95'])}, p = {other['p_value']:.2g}",
+            highlight=False,
+        )
     for conclusion in card["conclusions"]["words"]:
         console.print(f"{escape(judge['name'])}: {escape(conclusion)}", highlight=False)
     for note in judge["notes"]:

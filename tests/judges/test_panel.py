@@ -9,10 +9,11 @@ from judges.panel import (
     judges_agreement,
     krippendorff_alpha,
     own_preference,
+    paired_difference,
     panel_majority,
     panel_mean,
 )
-from judges.statistics import cohen_kappa_ci
+from judges.statistics import cohen_kappa_ci, mean_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import IDENTICAL, PairVerdict, swap_pair
 
@@ -107,3 +108,13 @@ def test_a_judge_that_favours_its_own_answers():
         assert difference == pytest.approx((0.5 + 1 + 0 + 0.5) / 4)
         assert low < difference < high
     assert own_preference("j", 0, {("x", "y"): rows}, "pqrs") == (None, None)
+
+
+def test_two_judges_on_the_same_labels():
+    mine = {"1": 1.0, "2": 1.0, "3": 0.5, "4": 0.0, "5": 1.0}
+    theirs = {"1": 0.0, "2": 0.0, "3": 0.5, "4": 1.0, "9": 1.0}
+    n, difference, interval, p = paired_difference(mine, theirs, dict.fromkeys("12345", 0) | {"3": 1, "4": 2})
+    assert (n, difference) == (4, 0.25)
+    assert interval == mean_ci([1, 1, 0, -1], [0, 0, 1, 2])
+    assert p == sign_test_exact(1, 1), "two pairs of one question are one observation"
+    assert paired_difference({"1": 1.0}, {"2": 1.0}, {"1": 0}) == (0, None, None, 1.0)

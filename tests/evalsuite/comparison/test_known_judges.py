@@ -381,6 +381,16 @@ def test_every_pair_has_a_row(tmp_path):
     assert rows[0]["games"][0]["first"] == pytest.approx(0.1)
 
 
+def test_judges_with_cards_on_the_same_pairs_are_compared(tmp_path):
+    assert card(tmp_path, judge(truthful), labelled(20), "--attacked", "0")[0]["against"] == []
+    figures, shown = card(tmp_path, judge(longer), labelled(20), "--attacked", "0", name="longer")
+    [other] = figures["against"]
+    assert (other["judge"], other["n"], other["difference"]) == ("umpire", 20, -0.5)
+    assert other["ci95"][1] < 0
+    assert "minus that of umpire (verdict) on the same 20 pairs: -50.0 %" in " ".join(shown.split())
+    assert card(tmp_path, judge(longer), labelled(16), "--attacked", "0", name="longer")[0]["against"] == []
+
+
 CONVERSATION = [
     {"role": "user", "content": "a"},
     {"role": "assistant", "content": "b"},
