@@ -95,7 +95,7 @@ def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
 
     ``logprobs`` are raw log-probabilities by letter, over all its spellings; the ten are normalised to sum to 1, and a
     missing letter has probability 0. None of the ten is ``Unscored("no_rating")``, less than ``MASS_FLOOR`` together
-    ``Unscored("low_label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``.
+    ``Unscored("label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``.
     The rating's ``text`` is the most likely letter.
     Source: the expected score of G-Eval (Liu et al. 2023, arXiv 2303.16634, section 2), normalised.
     """
@@ -106,7 +106,7 @@ def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
     if not all(math.isfinite(value) for value in known.values()):
         return Unscored("non_finite_logprob", f"log-probabilities {known}")
     if read.mass < MASS_FLOOR:
-        return Unscored("low_label_mass", f"the ten letters have a probability of {read.mass:.2g} together")
+        return Unscored("label_mass", f"the ten letters have a probability of {read.mass:.2g} together")
     highest = max(known.values())
     weights = {letter: math.exp(value - highest) for letter, value in known.items()}
     total = sum(weights.values())

@@ -171,7 +171,7 @@ def game_from_logprobs(logprobs: Mapping[str, float]) -> Game | Unscored:
     """Convert the log-probabilities of A and B into a game: A's share of the total probability, over all spellings.
 
     A missing label has probability 0; both missing is ``Unscored("no_verdict")``, less than ``MASS_FLOOR`` together
-    ``Unscored("low_label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``. Source: the weighted
+    ``Unscored("label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``. Source: the weighted
     preference of alpaca-eval 0.6.6 (completion_parsers.py, logprob_parser), with the labels A and B. Deviations: the
     spellings and the floor (:mod:`judges.labels`).
     """
@@ -180,7 +180,7 @@ def game_from_logprobs(logprobs: Mapping[str, float]) -> Game | Unscored:
     if isinstance(preference, Unscored):
         return preference
     if read.mass < MASS_FLOOR:
-        return Unscored("low_label_mass", f"A and B have a probability of {read.mass:.2g} together")
+        return Unscored("label_mass", f"A and B have a probability of {read.mass:.2g} together")
     return Game(2.0 - preference.value, logprobs=tuple(read.logprobs.items()), mass=read.mass)
 
 

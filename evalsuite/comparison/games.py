@@ -200,7 +200,7 @@ async def _play(
     if how.method == "verdict":
         asked = await judge.label_logprobs(messages, LABELS, SPELLINGS)
         game = asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
-        if isinstance(game, Unscored) and game.reason in ("low_label_mass", "no_verdict"):
+        if isinstance(game, Unscored) and game.reason in ("label_mass", "no_verdict"):
             return await _in_words(judge, messages, key, answers, game)
         return game
     read: list[str] = []

@@ -228,7 +228,7 @@ class Client:
         """
         await self.detect_features()
         if self.target.chat_format is None or not self.has_logprob_token_ids:
-            return await self._remote.label_logprobs(messages, (*labels, *spellings))
+            return await self._remote.label_logprobs(messages, labels, spellings)
         prompt: Sequence[int] = self._prompt(messages)
         thought = await think(self, prompt, Sampling(1), depth_of(messages)) if self.reasoning.thinks else None
         if isinstance(thought, Unscored):

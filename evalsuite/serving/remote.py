@@ -64,8 +64,13 @@ class RemoteChat:
         reply = await self._ask("chat", "/chat/completions", body, read_chat, depth_of(messages))
         return reply if isinstance(reply, Unscored) else Completion(**reply)
 
-    async def label_logprobs(self, messages: Sequence[Message], labels: Sequence[str]) -> dict[str, float] | Unscored:
-        """Read the labels from the top log-probabilities; one that is not among them is absent."""
+    async def label_logprobs(
+        self, messages: Sequence[Message], labels: Sequence[str], spellings: Sequence[str] = ()
+    ) -> dict[str, float] | Unscored:
+        """Read the labels from the top log-probabilities; one that is not among them is absent.
+
+        Labels alone need half of the probability; with their spellings, what is too little is for the caller to say.
+        """
         body = {
             **chat_fields(messages, 1),
             "temperature": 1,
@@ -76,8 +81,8 @@ class RemoteChat:
         reply = await self._ask("labels", "/chat/completions", body, read_top_logprobs, 0)
         if isinstance(reply, Unscored):
             return reply
-        logprobs = {label: float(value) for label, value in reply["top"].items() if label in labels}
+        logprobs = {label: float(value) for label, value in reply["top"].items() if label in (*labels, *spellings)}
         # The judge was not asked for these tokens alone: if it would rather write another, they are no verdict.
-        if (mass := math.fsum(map(math.exp, logprobs.values()))) < _LEAST_MASS:
+        if not spellings and (mass := math.fsum(map(math.exp, logprobs.values()))) < _LEAST_MASS:
             return Unscored("label_mass", f"{' and '.join(labels)} have {mass:.1%} of the next token's probability")
         return logprobs

@@ -84,7 +84,7 @@ def test_missing_or_non_finite_logprobs_are_unscored():
     assert expected_rating({}).reason == "no_rating"
     assert expected_rating({"K": -0.1}).reason == "no_rating"
     assert expected_rating({"A": math.nan}).reason == "non_finite_logprob"
-    assert expected_rating({"A": -2000.0}).reason == "low_label_mass"
+    assert expected_rating({"A": -2000.0}).reason == "label_mass"
 
 
 def test_a_generated_letter_is_a_rating():

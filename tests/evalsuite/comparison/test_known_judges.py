@@ -121,7 +121,7 @@ def test_a_rounding_error_of_probability_is_no_verdict(tmp_path):
     handler = tokens(lambda better, worse: {"I": -0.001, better: -18.0, worse: -18.7})
     outcome, asked = compared(tmp_path, handler, RISING)
     [pair] = outcome.document.pairs
-    assert pair.unscored_reasons == {"low_label_mass": 12}
+    assert pair.unscored_reasons == {"label_mass": 12}
     assert len(asked) == 1 + 2 * 24, "asked once more in words"
     [note] = outcome.document.judge.notes
     assert "a probability of only 0.0% together" in note
