@@ -38,11 +38,10 @@ def gate(config: GateConfig, *, as_json: bool) -> None:
                 "figure": test.title,
                 verdict.baseline: f"{test.baseline:.4g}",
                 verdict.candidate: f"{test.candidate:.4g}",
-                "difference": f"{test.difference:+.3g}",
-                "95 %": "" if test.ci95 is None else f"[{test.ci95[0]:+.3g}, {test.ci95[1]:+.3g}]",
+                "change": f"{test.difference:+.2g}",
+                "95 %": "" if test.ci95 is None else f"{test.ci95[0]:+.2g} to {test.ci95[1]:+.2g}",
                 "n": "" if test.n is None else str(test.n),
                 "p": f"{test.p_value:.2g}",
-                "could show": "" if test.detectable is None else f"{test.detectable:.2g}",
                 "": "" if test.holds else "✗",
             }
             for test in verdict.tests
