@@ -122,6 +122,7 @@ def open_recipe(
     recipe = read_recipe(path)
     if recipe.sft is None:
         raise UsageError(f"{path} has no sft section; add one with at least base: MODEL")
+    check_settings(recipe.sft)
     if data is None:
         if recipe.mix is None:
             raise UsageError(f"{path} has no mix section; add one, or give the data with --data")
@@ -138,7 +139,6 @@ def prepare(
     recipe: Recipe, config: TrainingConfig, data: str, progress: Progress, trust: Trust = _NO_TRUST
 ) -> Prepared:
     """Resolve base, chat format and data, and compute the run's identity; nothing is written."""
-    check_settings(config)
     base = resolve(config.base, on_step=progress.step, **trust._asdict())
     if base.path is None:
         raise CheckpointError(f"the base {config.base} is an endpoint; give a folder or hub id")

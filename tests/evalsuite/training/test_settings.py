@@ -49,6 +49,13 @@ def test_a_setting_that_cannot_be_passed_on_is_one_sentence(sft, message):
     assert "\n" not in str(caught.value)
 
 
+def test_they_are_refused_before_a_mix_is_built(tmp_path):
+    recipe = write_recipe(tmp_path / "r.yaml", "demo", trainer={"optimm": "adafactor"})
+    recipe.write_text(recipe.read_text() + f"mix: {{sources: [{{data: {tmp_path / 'missing.jsonl'}}}]}}\n")
+    with pytest.raises(UsageError, match="unknown trainer setting 'optimm'"):
+        train(recipe, tmp_path / "out")
+
+
 def test_known_settings_pass():
     check_settings(config(trainer={"optim": "adafactor", "adam_beta2": 0.95, "lr_scheduler_type": "polynomial"}))
     check_settings(config(method="lora", lora={"rank": 4, "use_rslora": True, "bias": "none"}))
