@@ -13,6 +13,7 @@ from evalsuite.contamination.index import BenchmarkIndex, Overlap, OverlapRule
 from evalsuite.contamination.prompts import Benchmarks, load_benchmarks
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
+from evalsuite.conversations.words import texts_of
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.progress import Progress
@@ -40,7 +41,7 @@ class Meter:
     near: BenchmarkIndex | None = None
 
     def overlaps(self, conversation: Conversation) -> list[Overlap]:
-        """Return the items that the user's turns of one conversation contain, or any of its turns."""
+        """Return the items that the user's turns of one conversation contain, or any of its texts, thoughts too."""
         return self.index.overlaps(self._texts(conversation))
 
     def near_overlaps(self, conversation: Conversation) -> list[Overlap]:
@@ -48,7 +49,9 @@ class Meter:
         return [] if self.near is None else self.near.overlaps(self._texts(conversation))
 
     def _texts(self, conversation: Conversation) -> list[str]:
-        return [message.content for message in conversation.messages if self.turns == "all" or message.role == "user"]
+        if self.turns == "all":
+            return [text for message in conversation.messages for text in texts_of(message)]
+        return [message.content for message in conversation.messages if message.role == "user"]
 
 
 def load_meter(

@@ -277,7 +277,7 @@ def test_other_turns_and_near_matches_are_counted_if_asked_for(tmp_path, monkeyp
     items = (item(asked), item(words(30, 58), id="2"), item("Why is that?", id="3"))
     benchmarks = Benchmarks(items, {}, {})
     monkeypatch.setattr(measure_module, "load_benchmarks", lambda data: benchmarks)
-    talk = [{"role": "user", "content": changed}, {"role": "assistant", "content": asked}]
+    talk = [{"role": "user", "content": changed}, {"role": "assistant", "content": "Yes.", "reasoning_content": asked}]
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps({"messages": talk}) + "\n")
     counts = {}
