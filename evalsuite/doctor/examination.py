@@ -14,7 +14,7 @@ from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
 from evalsuite.doctor.thinking import check_thinking
-from evalsuite.doctor.weights import check_adapter, check_weights
+from evalsuite.doctor.weights import check_adapter, check_architecture, check_weights
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
@@ -103,7 +103,7 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
         return [fault("model", model.partition("@")[0], str(error))]
     use = ModelUse(checkpoint, role, config.suites, base_url)
     return [
-        *([] if use.is_managed else [_check_server(use, _serving(config, role))]),
+        *(check_architecture(checkpoint) if use.is_managed else [_check_server(use, _serving(config, role))]),
         *examine_model(use, config, device),
     ]
 

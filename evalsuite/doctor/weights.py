@@ -14,6 +14,7 @@ from typing import Any
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, adapter_weights, lora_rank
 from evalsuite.checkpoint.json_files import read_config
+from evalsuite.checkpoint.loading import unfilled_weights
 from evalsuite.checkpoint.shards import weight_files
 from evalsuite.checkpoint.tensors import Tensor, embedding_of, read_tensors
 from evalsuite.doctor.finding import Finding, fault
@@ -68,6 +69,20 @@ def check_weights(checkpoint: Checkpoint) -> list[Finding]:
         return []
     message = f"its weights have NaN or infinite values ({', '.join(broken[:3])})"
     return [fault("weights", checkpoint.name, message, "the training diverged; give a checkpoint of before")]
+
+
+def check_architecture(checkpoint: Checkpoint) -> list[Finding]:
+    """Check that the checkpoint fills every weight of its architecture, as far as transformers knows it.
+
+    Imports transformers, so it is the doctor's alone: in a run, vLLM says the same when it starts.
+    """
+    if checkpoint.path is None or "quantization_config" in (checkpoint.config or {}):
+        return []
+    try:
+        said = unfilled_weights(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
+    except Exception:  # transformers does not know every model that vLLM serves, and raises anything
+        return []
+    return [] if said is None else [fault("weights", checkpoint.name, f"it {said}", "save the checkpoint again")]
 
 
 def _is_finite(tensor: Tensor) -> bool:

@@ -92,7 +92,7 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         r"|vLLM only supports modules_to_save|Adapter bias is not supported"
         r"|LoRA rank \d+ is greater than max_lora_rank|[\w.]+ is unsupported LoRA weight"
         r"|While loading \S+, expected target modules in)[^\n]{0,160})",
-        "vLLM cannot serve the adapter ({0}); merge it into its base and give the merged folder",
+        "vLLM cannot serve the adapter ({0}); merge it into its base with `evalsuite sft --merge ADAPTER --out MERGED`",
         True,
     ),
     (

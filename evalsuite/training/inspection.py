@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -69,13 +70,22 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
         console.print(line, highlight=False)
 
 
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Return the text of each token as it continues the one before: SentencePiece drops the space of a first word."""
+    texts = [tokenizer.decode(ids[:1])] if ids else []
+    for before, both in zip(ids, pairwise(ids), strict=False):
+        texts.append(tokenizer.decode(list(both))[len(tokenizer.decode([before])) :])
+    return texts
+
+
 def _example(prepared: Prepared, folder: Path, row: int) -> dict[str, Any]:
     from datasets import Dataset
 
     example = Dataset.from_file(str(folder / "train.arrow"))[row]
-    tokenizer = prepared.template.tokenizer
+    ids = example["input_ids"]
+    texts = token_texts(prepared.template.tokenizer, ids)
     tokens = [
-        {"id": number, "text": tokenizer.decode([number]), "loss": label != IGNORED}
-        for number, label in zip(example["input_ids"], example["labels"], strict=True)
+        {"id": number, "text": text, "loss": label != IGNORED}
+        for number, text, label in zip(ids, texts, example["labels"], strict=True)
     ]
     return {"conversation_hash": example["conversation_hash"], "tokens": tokens}

@@ -7,11 +7,12 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from evalsuite.checkpoint import resolve
-from evalsuite.doctor.weights import check_adapter, check_weights
+from evalsuite.doctor.weights import check_adapter, check_architecture, check_weights
 from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint
+from tests.evalsuite.tiny_training import write_tiny_model
 
 ROWS = 258
 LORA = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 4)}
@@ -48,6 +49,18 @@ def test_the_largest_and_the_smallest_numbers_are_numbers(tmp_path, dtype):
     limits = torch.finfo(dtype)
     folder = model(tmp_path / "m", dtype, model__norm__weight=limits.max, lm_head__weight=limits.tiny)
     assert check_weights(resolve(str(folder))) == []
+
+
+def test_weights_that_the_architecture_has_and_the_checkpoint_lacks_are_a_fault(tmp_path):
+    folder = write_tiny_model(tmp_path / "m")
+    assert check_architecture(resolve(str(folder))) == []
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    [finding] = check_architecture(resolve(str(folder)))
+    assert (finding.level, "model.layers.1.mlp.up_proj.weight" in finding.message) == ("fault", True)
+    # Of a model that transformers does not know, nothing is known.
+    assert check_architecture(resolve(str(write_checkpoint(tmp_path / "odd")))) == []
 
 
 def adapter(tmp_path, tensors=None, **settings):

@@ -1,0 +1,40 @@
+"""What transformers finds when it loads a checkpoint: from the headers of its weights, not the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FAULTS = {"missing_keys": "lacks", "mismatched_keys": "has another shape of"}
+
+
+def unfilled_weights(folder: Path, *, trust_remote_code: bool = False) -> str | None:
+    """Say which weights of its architecture a checkpoint does not fill, None where it fills all.
+
+    transformers would initialise them anew, at random. Raises whatever it raises for a model that it cannot load.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _quiet():
+        _, found = AutoModelForCausalLM.from_pretrained(
+            folder, device_map="meta", output_loading_info=True, trust_remote_code=trust_remote_code
+        )
+    for kind, said in _FAULTS.items():
+        if names := sorted(str(key[0] if isinstance(key, tuple) else key) for key in found.get(kind) or ()):
+            return f"{said} {len(names)} weights of its architecture ({', '.join(names[:3])})"
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' report of a load off the terminal: what counts of it is returned."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
