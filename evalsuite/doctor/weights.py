@@ -68,7 +68,7 @@ def check_weights(checkpoint: Checkpoint) -> list[Finding]:
     if not broken:
         return []
     message = f"its weights have NaN or infinite values ({', '.join(broken[:3])})"
-    return [fault("weights", checkpoint.name, message, "the training diverged; give a checkpoint of before")]
+    return [fault("weights", checkpoint.name, message, "the training diverged; give an earlier checkpoint")]
 
 
 def check_architecture(checkpoint: Checkpoint) -> list[Finding]:
