@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from evalsuite.comparison_documents import GameRow, VerdictRow
 from evalsuite.errors import UsageError
 from evalsuite.files import write_text
 from evalsuite.report.analyses import read_analyses
@@ -149,6 +152,16 @@ def _without_path(figure: Figure, folder: Path) -> Figure:
     return replace(figure, reason=without_paths(figure.reason, [folder])) if figure.reason else figure
 
 
+def _public(row: VerdictRow) -> VerdictRow:
+    """Return a verdict whose failures name no path of this machine; texts of prompts, answers and judges stay."""
+
+    def game(one: GameRow | None) -> GameRow | None:
+        return one and (msgspec.structs.replace(one, detail=without_paths(one.detail)) if one.detail else one)
+
+    unscored = row.unscored and msgspec.structs.replace(row.unscored, detail=without_paths(row.unscored.detail))
+    return msgspec.structs.replace(row, unscored=unscored, a_first=game(row.a_first), b_first=game(row.b_first))
+
+
 def _marks_only(part: PackedPart, embedded: _Embedded) -> dict[str, Any]:
     facts = {
         name: {**layout, "id": embedded.add(part.packed_facts[name])} for name, layout in part.index["facts"].items()
@@ -184,7 +197,7 @@ class _Page:
             blocks["tables"], room = embedded.add_fitting(shown.csv, room)
             blocks["examples"], room = embedded.add_fitting(shown.analysis.examples, room)
         for comparison in self.contents.results.comparisons:
-            self.verdicts[comparison.name], room = embedded.add_fitting(comparison.verdicts, room)
+            self.verdicts[comparison.name], room = embedded.add_fitting(list(map(_public, comparison.verdicts)), room)
         outside: list[tuple[PackedPart, dict[str, Any]]] = []
         for part, index in zip(self.parts, core, strict=True):
             cost = part.base64_size + 2 * _TAGS_BYTES * len(part.blocks)

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalsuite.documents import JudgeEntry
 from evalsuite.report.protocol import Protocol, protocol_of
-from evalsuite.report.texts import shorten
+from evalsuite.report.texts import shorten, without_paths
 from evalsuite.results.reading import ModelResult
 
 _SHORT_HASH, _JUDGE_LENGTH = 8, 24
@@ -48,7 +48,7 @@ class Tab:
 
     def _titled(self, judge: str) -> str:
         title = [f"{self.data} data" if self.limit is None else f"{self.data} data, limit {self.limit}"]
-        return " · ".join([*title, f"judge {judge}" if self.judge else "no judge", *self.distinctions])
+        return without_paths(" · ".join([*title, f"judge {judge}" if self.judge else "no judge", *self.distinctions]))
 
 
 def slugs_of(models: Sequence[ModelResult]) -> list[str]:
@@ -159,4 +159,4 @@ def _reason(tab: Tab, tabs: Sequence[Tab]) -> str:
         differences.append("another version of the benchmark data")
     if settings := _setting_texts(tab, same):
         differences.append(f"another protocol (here: {', '.join(settings)})")
-    return "Not ranked against the other tabs: they have " + "; ".join(differences) + "."
+    return without_paths("Not ranked against the other tabs: they have " + "; ".join(differences) + ".")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalsuite.files import write_json
+from evalsuite.files import write_json, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.report.build import Report, build_report
 from evalsuite.report.chart import round_ticks
@@ -62,11 +62,17 @@ def test_no_absolute_path_of_the_machine_leaves_the_folder(tmp_path: Path) -> No
     write_json(
         results / "comparisons" / "c" / "preferences.json", {"models": ["m", "n"], "pairs": [pair], "notes": notes}
     )
+    verdict = {"prompt_id": "1", "prompt": "P", "a": "m", "b": "n", "winner": None, "answer_a": "see /usr/bin/python"}
+    failed = {"unscored": "server_error", "detail": f"see {cache}/vllm.log"}
+    verdict |= {"unscored": {"reason": "server_error", "detail": f"log in {cache}/vllm.log"}, "a_first": failed}
+    write_jsonl(results / "comparisons" / "c" / "verdicts.jsonl", [verdict])
     report = build_report(results)
     assert str(results) in report.faults[0]  # at the terminal the whole path helps
     text = everything_in(report)
     assert "snapshots" in text
     assert "answers.jsonl" in text
+    assert "hub/vllm.log" in text
+    assert "/usr/bin/python" in text  # what a model wrote stays as it is
     assert "https://host.example/v1/x" in text
     for private in (str(tmp_path), "/mnt/private", "/home/somebody", str(Path.home()) + "/"):
         assert private not in text
