@@ -10,9 +10,14 @@ function addressOf(values) {
   return "#" + next;
 }
 
+// What the address says now, which a view may not have shown yet.
+function addressNow() {
+  return new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+}
+
 // The present address with some values changed; "" and null take a value out.
 function changed(values) {
-  const next = new URLSearchParams(query);
+  const next = addressNow();
   for (const [key, value] of Object.entries(values)) next.set(key, value ?? "");
   return addressOf(next);
 }

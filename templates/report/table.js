@@ -116,7 +116,7 @@ function showColumns(section, differing) {
 }
 
 function pickedSlugs() {
-  return (query.get("picked") || "").split(",").filter(Boolean);
+  return (addressNow().get("picked") || "").split(",").filter(Boolean);
 }
 
 function markPicked() {
@@ -170,7 +170,7 @@ function startTable() {
   document.getElementById("group").addEventListener("change", (event) => update({ group: event.target.value }));
   document.querySelectorAll("[data-clear]").forEach((button) => button.addEventListener("click", () => update({ filter: "" })));
   document.querySelectorAll("#columns input").forEach((box) => box.addEventListener("change", () => {
-    const differing = columnKeys(query.get("columns"));
+    const differing = columnKeys(addressNow().get("columns"));
     if (differing.has(box.value)) differing.delete(box.value); else differing.add(box.value);
     update({ columns: [...differing].join(" ") });
   }));
