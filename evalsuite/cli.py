@@ -29,6 +29,7 @@ from evalsuite.commands.report import report
 from evalsuite.commands.run import run
 from evalsuite.commands.score import score
 from evalsuite.commands.sft import sft
+from evalsuite.commands.show import show
 from evalsuite.commands.study import study
 from evalsuite.commands.suites import list_suites, suite_app
 from evalsuite.commands.view import view
@@ -60,6 +61,7 @@ app.command()(generate)
 app.command()(doctor)
 app.command()(with_config_file(mix))
 app.command()(with_config_file(sft))
+app.command()(with_config_file(show))
 app.command()(with_config_file(study))
 app.command()(with_config_file(paper))
 app.command("suites")(list_suites)

@@ -29,8 +29,13 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
     if as_json:
         print_json({"models": [dict(manifest) for manifest in generated.manifests]})
     else:
+        from evalsuite.commands.show import print_summary
+        from evalsuite.conversations.source import open_source
         from evalsuite.generation.tables import print_generated
         from evalsuite.terminal import Console
 
-        print_generated(Console(), generated)
+        console = Console()
+        print_generated(console, generated)
+        for folder in generated.folders:
+            print_summary(console, open_source(str(folder)))
     require_scored(*generated.unscored, config.max_unscored, "answers")

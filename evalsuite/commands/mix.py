@@ -66,7 +66,9 @@ def mix(
 
 
 def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
+    from evalsuite.commands.show import print_summary
     from evalsuite.contamination.measure import suite_rows
+    from evalsuite.conversations.source import open_source
     from evalsuite.tables import print_rows
 
     has_tokens = document["tokens"] is not None
@@ -91,6 +93,7 @@ def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
         f"{document['n_rows']:,} conversations, {size}, hash {document['hash'][:12]}, written to {out}/",
         highlight=False,
     )
+    print_summary(console, open_source(str(out)))
 
 
 def _left_out(source: dict[str, Any]) -> str:
@@ -99,4 +102,6 @@ def _left_out(source: dict[str, Any]) -> str:
     for member in source["members"]:
         for rule, count in member["dropped"].items():
             counts[rule] = counts.get(rule, 0) + count
+        for change, count in member["changed"].items():
+            counts[change] = counts.get(change, 0) + count
     return ", ".join(f"{rule} {count:,}" for rule, count in sorted(counts.items()))

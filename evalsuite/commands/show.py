@@ -1,0 +1,145 @@
+"""``evalsuite show``."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+
+if TYPE_CHECKING:
+    from evalsuite.conversations.source import Rows
+    from evalsuite.terminal import Console
+
+SUMMARY_ROWS = 10_000
+_STYLES = {"user": "bold cyan", "assistant": "bold green", "system": "bold yellow"}
+
+Numbered = tuple[int, Mapping[str, Any]]
+
+
+def show(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of generate or mix, file or hub data set.")],
+    row: Annotated[
+        str | None, typer.Option("--row", help="The row with this number (from 0), or start of its hash.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, help="That many rows at random.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="COLUMN=VALUE or COLUMN!=VALUE; finish_reason is that of any answer."),
+    ] = None,
+    thoughts: Annotated[bool, typer.Option("--thoughts", help="Show thoughts in full.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show conversations of DATA, and what they are like: turns, lengths, languages, how answers ended.
+
+    [bold]evalsuite show answers/ --where finish_reason=length --sample 3[/]
+    [bold]evalsuite show mixes/re-wild --row 3fa4[/]
+    """
+    from evalsuite.conversations.source import open_source
+    from evalsuite.errors import UsageError
+    from evalsuite.terminal import Console
+
+    with reporting_errors():
+        rows = open_source(data)
+        conditions = [_condition(text) for text in where or ()]
+        fitting = (each for each in enumerate(rows) if all(_fits(each[1], *one) for one in conditions))
+        if row is not None:
+            fitting = (each for each in fitting if row == str(each[0]) or _hash_of(each[1]).startswith(row))
+        chosen = _sampled(fitting, sample, seed) if sample and row is None else list(_first(fitting))
+        if not chosen:
+            raise UsageError(f"no row of {data} fits; show it without --row and --where")
+        if as_json:
+            print_json({"rows": [{"row": number, **each} for number, each in chosen]})
+            return
+        console = Console()
+        for number, each in chosen:
+            _print_row(console, rows, number, each, thoughts=thoughts)
+        if row is None:
+            print_summary(console, rows)
+
+
+def _first(rows: Iterator[Numbered]) -> Iterator[Numbered]:
+    first = next(rows, None)
+    if first is not None:
+        yield first
+
+
+def _sampled(rows: Iterator[Numbered], count: int, seed: int) -> list[Numbered]:
+    """Return a uniform sample in the source's order, holding no more rows than it has (Vitter's algorithm R)."""
+    generator = random.Random(seed)
+    kept: list[Numbered] = []
+    for number, each in enumerate(rows):
+        if number < count:
+            kept.append(each)
+        elif (place := generator.randrange(number + 1)) < count:
+            kept[place] = each
+    return sorted(kept, key=lambda each: each[0])
+
+
+def _condition(text: str) -> tuple[str, str, bool]:
+    from evalsuite.errors import UsageError
+
+    name, sign, value = text.partition("=")
+    if not sign or not name.rstrip("!"):
+        raise UsageError(f"--where {text!r} is not COLUMN=VALUE or COLUMN!=VALUE")
+    return name.rstrip("!"), value, not name.endswith("!")
+
+
+def _fits(row: Mapping[str, Any], name: str, value: str, equal: bool) -> bool:
+    values = [turn.get(name) for turn in _turns(row) if turn.get("role") == "assistant"]
+    given = values if name == "finish_reason" and name not in row else [row.get(name)]
+    return any(str(one).casefold() == value.casefold() for one in given) == equal
+
+
+def _turns(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    empty: list[Any] = []
+    found = next((row[name] for name in ("messages", "conversation") if isinstance(row.get(name), list)), empty)
+    return [turn for turn in found if isinstance(turn, Mapping)]
+
+
+def _hash_of(row: Mapping[str, Any]) -> str:
+    return str(row.get("conversation_hash") or "")
+
+
+def _print_row(console: Console, rows: Rows, number: int, row: Mapping[str, Any], *, thoughts: bool) -> None:
+    from evalsuite.conversations.formats import detect_format, prompts_of
+    from judges.types import Unscored
+
+    names = [f"{name} {row[name]}" for name in ("model", "source", "dgm", "language", "sample") if row.get(name)]
+    console.rule(f"row {number} {_hash_of(row)[:12]}  {', '.join(names)}", align="left", style="dim")
+    conversation = prompts_of(row, detect_format(rows.columns, rows.spec))
+    if isinstance(conversation, Unscored):
+        console.print(f"no conversation: {conversation.reason} ({conversation.detail})", markup=False)
+        return
+    recorded = [turn for turn in _turns(row) if turn.get("role") == "assistant"]
+    n_answers = 0
+    for message, end in zip(conversation.messages, conversation.finish_reasons, strict=True):
+        facts = [end] if end else []
+        if message.role == "assistant":
+            tokens = recorded[n_answers].get("completion_tokens") if n_answers < len(recorded) else None
+            facts += [f"{tokens:,} tokens"] if tokens else []
+            n_answers += 1
+        ended = f" ({', '.join(facts)})" if facts else ""
+        console.print(f"{message.role}{ended}", style=_STYLES.get(message.role), markup=False)
+        if message.thought:
+            folded = f"[thought of {len(message.thought):,} characters: --thoughts shows it]"
+            console.print(message.thought if thoughts else folded, style="dim", markup=False, highlight=False)
+        console.print(message.content or "(no text)", markup=False, highlight=False)
+    console.print()
+
+
+def print_summary(console: Console, rows: Rows) -> None:
+    """Print what a source's conversations are like, from its first rows where it has many."""
+    from evalsuite.conversations.summary import summarised, summary_lines, summary_rows
+    from evalsuite.tables import print_rows
+
+    summary = summarised(rows, SUMMARY_ROWS)
+    if summary["n_rows"] == SUMMARY_ROWS:
+        console.print(f"Of the first {SUMMARY_ROWS:,} rows:", highlight=False)
+    print_rows(console, summary_rows(summary))
+    for line in summary_lines(summary):
+        console.print(line, markup=False, highlight=False)
