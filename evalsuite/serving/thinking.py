@@ -86,14 +86,19 @@ async def answer(
     if reasoning.max_answer_tokens is not None and guide is None:
         sampling = replace(sampling, max_new_tokens=reasoning.max_answer_tokens)
     thought = await think(engine, prompt, sampling, depth) if reasoning.thinks else None
-    if isinstance(thought, Unscored):
-        return thought
     if thought is None:
         asked = of_model(sampling) if reasoning.sampling == "model" and guide is None else sampling
         plain = await engine.complete(
             prompt, asked, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens, depth=depth
         )
-        return plain if isinstance(plain, Unscored) else without_inline_thought(plain, engine.tokenizer)
+        if isinstance(plain, Unscored):
+            return plain
+        if not (reasoning.thinks and reasoning.style and plain.text.lstrip().startswith(reasoning.style.start)):
+            return without_inline_thought(plain, engine.tokenizer)
+        # Sampled as the benchmark says, it has opened a thought after all: this answer has one.
+        thought = await think(engine, prompt, sampling, depth, opens=True)
+    if thought is None or isinstance(thought, Unscored):
+        return thought or Unscored("unfinished_thinking", "the context leaves no room for a thought")
     if thought.ended_by != "model" and not reasoning.closes:
         return Unscored("unfinished_thinking", f"no end of the thought within {thought.n_tokens} tokens")
     asked = sampling if reasoning.sampling == "benchmark" or guide is not None else of_model(sampling)
@@ -134,8 +139,10 @@ def without_inline_thought(reply: Completion, tokenizer: Any = None) -> Completi
     return replace(reply, text=text, thought=thought, thought_tokens=n_tokens, completion_tokens=n_answer)
 
 
-async def think(engine: Engine, prompt: Sequence[int], sampling: Sampling, depth: int) -> Thought | Unscored | None:
-    """Ask for the thought before an answer; None where the model answers at once.
+async def think(
+    engine: Engine, prompt: Sequence[int], sampling: Sampling, depth: int, *, opens: bool = False
+) -> Thought | Unscored | None:
+    """Ask for the thought before an answer; None where the model answers at once, unless the thought is opened for it.
 
     The context must also hold the answer, ``sampling.max_new_tokens``: what is left of it bounds the thought too.
     """
@@ -149,7 +156,9 @@ async def think(engine: Engine, prompt: Sequence[int], sampling: Sampling, depth
     room = engine.max_model_len - len(prompt) - sampling.max_new_tokens - around
     budget, cap = min(reasoning.budget, room), min(reasoning.cap, room)
     begun: Generated | None = None
-    if not reasoning.is_opened:
+    if opens:
+        prompt = [*prompt, *_ids(engine, reasoning.opening)]
+    elif not reasoning.is_opened:
         n_first = len(_ids(engine, style.start)) + _LEADING_BLANKS
         if room < n_first:
             return None
@@ -160,7 +169,7 @@ async def think(engine: Engine, prompt: Sequence[int], sampling: Sampling, depth
             return None
         begun = first
     if budget < 1:
-        return _closed(engine, prompt, Generated("", (), is_cut=True, found_stop=False), is_short=True)
+        return _closed(engine, prompt, Generated("", (), is_cut=True, found_stop=False), is_short=True, opened=opens)
     written = begun or Generated("", (), is_cut=True, found_stop=False)
     if cap > len(written.ids) and not written.found_stop and written.is_cut:
         rest = await engine.generate([*prompt, *written.ids], cap - len(written.ids), asked, style.end, depth)
@@ -173,10 +182,10 @@ async def think(engine: Engine, prompt: Sequence[int], sampling: Sampling, depth
         ids = written.ids[:budget]
         text = str(engine.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         written = replace(written, text=text, ids=ids, is_cut=True, found_stop=False)
-    return _closed(engine, prompt, written, is_short=room < reasoning.budget)
+    return _closed(engine, prompt, written, is_short=room < reasoning.budget, opened=opens)
 
 
-def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_short: bool) -> Thought:
+def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_short: bool, opened: bool) -> Thought:
     """Return a thought with the end that it lacks: its mark, and what the template writes before the answer."""
     reasoning, style = engine.reasoning, _style(engine)
     if written.found_stop:
@@ -186,7 +195,7 @@ def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_sho
         missing = reasoning.after_thought
         ending = missing.removeprefix(beyond) if missing.startswith(beyond) else ""
     else:
-        opening = "" if written.ids or reasoning.is_opened else reasoning.opening
+        opening = "" if written.ids or opened or reasoning.is_opened else reasoning.opening
         ending = opening + reasoning.closing
     text = written.text.lstrip()
     thought = text.removeprefix(style.start).removesuffix(style.end).strip()

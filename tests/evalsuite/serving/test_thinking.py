@@ -155,6 +155,24 @@ async def test_a_model_with_a_thinking_template_that_answers_at_once_keeps_the_b
     assert (look["temperature"], look["top_k"]) == (0.6, 50), "it would have thought as its authors sample"
 
 
+async def test_a_model_that_thinks_only_as_the_benchmark_samples_it_has_its_thought(tmp_path):
+    async with Served(tmp_path, "switched", OUTPUTS["switched"], thinking_budget=100) as served:
+        scripted = served.model.__call__
+
+        def handler(path, body):
+            if body["max_tokens"] == len("<think>") + 2:
+                return 200, {**text_reply("Plainly 7"), "choices": [{"text": "Plainly 7", "finish_reason": "length"}]}
+            return scripted(path, body)
+
+        with StubEndpoint(handler) as stub:
+            served.stub = stub
+            reply = await served.client().chat(HELLO, ANSWER)
+        served.stub = served.model.serve()
+        served.stub.__enter__()
+    assert (reply.text, reply.thought, reply.thought_closed) == ("It is 7.", "Let me see.", False)
+    assert reply.completion_tokens <= 20
+
+
 @pytest.mark.parametrize(("sampling", "temperature"), [("auto", 0.6), ("model", 0.6), ("benchmark", 0.0)])
 async def test_a_thinking_model_is_sampled_by_the_policy(tmp_path, sampling, temperature):
     warm = {"do_sample": True, "temperature": 0.6}
