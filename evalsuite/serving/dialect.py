@@ -22,8 +22,6 @@ _CONTINUING = frozenset({"continue_final_message", "add_generation_prompt"})
 _VLLM_ONLY = frozenset({"top_k", "min_p", "repetition_penalty", "structured_outputs"}) | _CONTINUING
 _TOGETHER = (_VLLM_ONLY, frozenset({"logprobs", "top_logprobs"}), frozenset({"stream", "stream_options"}))
 """Fields that a server takes or refuses together."""
-_REASONING_TOKENS = 8192
-"""Added to the answer's tokens where the limit, ``max_completion_tokens``, holds for reasoning and answer together."""
 _REFUSES = re.compile(
     r"(?i)unrecogni[sz]ed|unsupported|unknown|unexpected|not (?:be )?(?:support|permit|allow|accept|implement)"
     r"|n't support|does not|extra input|extra_forbidden|invalid|cannot find|is disabled|not available|instead"
@@ -65,7 +63,7 @@ class Dialect:
         elif "continue_final_message" in body and "continue_final_message" in self.refused:
             return Unscored("request_failed", "the server does not continue an answer that is begun")
         if "max_tokens" in self.refused and "max_tokens" in body and "max_completion_tokens" not in self.refused:
-            put["max_completion_tokens"] = body["max_tokens"] + _REASONING_TOKENS
+            put["max_completion_tokens"] = body["max_tokens"]
         if "system" in self.refused:
             put["messages"] = _folded(put["messages"])
         return put | {name: min(put[name], cap) for name, cap in self._caps.items() if name in put}

@@ -132,7 +132,9 @@ def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     text: str | None = reply["text"]
     if thought is None:
         thought, text = split_thought(reply["text"])
-    if thought is None and not n_thought:
+    # A server that hides thoughts, and does not count them, has an empty answer that was cut.
+    is_hidden = not reply["text"] and reply["finish_reason"] == "length"
+    if thought is None and not n_thought and not is_hidden:
         return reply
     is_cut = reply["finish_reason"] == "length" and not text
     return {
