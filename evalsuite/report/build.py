@@ -24,6 +24,7 @@ from evalsuite.report.page import render_page
 from evalsuite.report.tables import csv_of, table_of
 from evalsuite.report.tabs import slugs_of, tabs_of
 from evalsuite.report.texts import without_paths
+from evalsuite.report.thinking import thinking_charts
 from evalsuite.results.averages import AVERAGES
 from evalsuite.results.reading import Results, read_results_folder
 from evalsuite.suites.figures import Column, Figure
@@ -176,6 +177,9 @@ class _Page:
     def __init__(self, contents: Contents, parts: Sequence[PackedPart]) -> None:
         self.parts = parts
         self.charts = [charts_of(table, contents.models, contents.figures) for table in contents.tables]
+        marks = {part.index["name"]: part.marks for part in parts}
+        contexts = {part.index["name"]: part.contexts for part in parts}
+        self.thinking = thinking_charts(contents.models, contents.columns, contents.figures, marks, contexts)
         comparisons = contents.results.comparisons
         drawn = [preference_chart(comparison, number) for number, comparison in enumerate(comparisons)]
         self.preferences = [chart for chart in drawn if chart is not None]
@@ -253,6 +257,7 @@ class _Page:
             averages=AVERAGES,
             charts=self.charts,
             preferences=self.preferences,
+            thinking=self.thinking,
             models=contents.models,
             faults=[without_paths(fault, [contents.folder]) for fault in contents.faults],
             analyses=contents.analyses,

@@ -18,6 +18,7 @@ _WIDTH, _HEIGHT, _LABELS = 480.0, 270.0, 150.0
 _LABEL_STEP = 13.0
 
 Line = tuple[str, list[tuple[float, float]]]
+Spans = Mapping[float, tuple[float, float] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,27 @@ def line_chart(
     *,
     groups: Mapping[str, str] | None = None,
     models: Mapping[str, Sequence[int]] | None = None,
+    spans: Spans | None = None,
 ) -> Chart:
     """Draw one line per name over two or more sizes above 0, on a logarithmic axis.
 
-    ``groups`` names the drawing of a line where there are too many for one, ``models`` the models behind it.
+    ``groups`` names the drawing of a line where there are too many for one, ``models`` the models behind it. ``spans``
+    are the intervals of a single line's points, by size.
     """
     lines: list[Line] = [(name, sorted(line)) for name, line in sorted(series.items())]
     sizes = sorted({size for _, line in lines for size, _ in line})
-    known = [value for _, line in lines for _, value in line]
+    spans = {size: span for size, span in (spans or {}).items() if span is not None}
+    known = [value for _, line in lines for _, value in line] + [end for span in spans.values() if span for end in span]
     scale = _Scale(sizes, round_ticks(min(known), max(known)))
     panels = _panels(lines, groups or {})
     drawing = Markup("").join(
-        svg.picture(_WIDTH, _HEIGHT, f"{title}: {name}" if name else title, *_shapes(name, panel, scale, models or {}))
+        svg.picture(
+            _WIDTH,
+            _HEIGHT,
+            f"{title}: {name}" if name else title,
+            *_whiskers(spans, scale),
+            *_shapes(name, panel, scale, models or {}),
+        )
         for name, panel in panels
     )
     rows = [
@@ -68,6 +78,11 @@ def line_chart(
         for size, value in line
     ]
     return Chart(key, title, note, drawing, head, rows, wide=len(panels) > 1)
+
+
+def _whiskers(spans: Spans, scale: _Scale) -> list[Markup]:
+    ends = [(scale.at(size, span[0]), scale.at(size, span[1])) for size, span in spans.items() if span is not None]
+    return [svg.line(x, low, x, high, 1, stroke_opacity=0.45) for (x, low), (_, high) in ends]
 
 
 def _panels(lines: Sequence[Line], groups: Mapping[str, str]) -> list[tuple[str, Sequence[Line]]]:

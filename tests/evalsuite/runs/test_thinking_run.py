@@ -10,6 +10,7 @@ import pytest
 from evalsuite.config import read_config
 from evalsuite.errors import UsageError
 from evalsuite.records.files import RecordsFile, records_path
+from evalsuite.report.build import build_report
 from evalsuite.runs.runner import run
 from evalsuite.serving.chat_format import load_tokenizer
 from tests.evalsuite.runs.test_runner import obliging
@@ -117,6 +118,12 @@ def test_thinking_off_is_another_row_of_the_same_model(done, tmp_path):
     looked = {len("<think>") + 2, 200 - len("<think>") - 2}
     assert set(asked) == looked, "the thought is asked up to the largest budget, once"
     assert len({path.name for path in (tmp_path / "r").glob("m-*")}) == 3
+    report = build_report(tmp_path / "r")
+    page = report.html.read_text(encoding="utf-8")
+    section = page.partition("How m thinks")[2].partition("</details></figure>")[0]
+    assert [
+        name for name in ("think-off+budget-200", "budget-10", "no thought", "10 of 10") if name not in section
+    ] == []
 
 
 def test_a_style_that_does_not_fit_is_refused_before_anything_starts(done, tmp_path):
