@@ -43,6 +43,11 @@ _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Patterns in the log of a failed start, their remedies, and whether the checkpoint is at fault. The first match counts.
 _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
     (
+        r"No module named '([\w.]+)'[\s\S]*failed to be inspected",
+        "vLLM needs the package {0} for this architecture; install it, or serve another checkpoint",
+        True,
+    ),
+    (
         r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",
         "this vLLM does not know the architecture {0}; use a newer vLLM or another checkpoint",
         True,

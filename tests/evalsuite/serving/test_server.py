@@ -101,6 +101,12 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         ("OSError: [Errno 28] No space left on device", ServerError, "disk is full"),
         ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
         ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),
+        (
+            "ModuleNotFoundError: No module named 'torchvision'\nModel architectures ['Gemma3ForConditionalGeneration'] "
+            "failed to be inspected. Please check the logs",
+            CheckpointError,
+            "needs the package torchvision",
+        ),
         ("ValueError: vLLM does not yet support DoRA.", CheckpointError, "merge it into its base"),
         ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", CheckpointError, "merge it into its base"),
         (
