@@ -102,7 +102,7 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         ("api_server.py: error: unrecognized arguments: --foo 1", CheckpointError, "--foo 1"),
         ("Please pass the argument `trust_remote_code=True` to allow", CheckpointError, "if you trust it"),
         (
-            "ModuleNotFoundError: No module named 'torchvision'\nModel architectures ['Gemma3ForConditionalGeneration'] "
+            "ModuleNotFoundError: No module named 'torchvision'\nModel architectures ['Gemma3'] "
             "failed to be inspected. Please check the logs",
             CheckpointError,
             "needs the package torchvision",
