@@ -144,7 +144,8 @@ class ArenaHard(Suite):
         return mark_games(row)
 
     def score(self, header: Header, rows: Sequence[Row]) -> Scores:
-        prompts = {row.facts.get("judge_prompt") for row in rows} - {None}
+        by_label = header.options.get("arena_hard_verdict") != "logprobs"
+        prompts = ({row.facts.get("judge_prompt") for row in rows} - {None}) if by_label else {"own"}
         return score_rows(header, rows) | ({"judge_prompt": prompts.pop()} if len(prompts) == 1 else {})
 
     def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:

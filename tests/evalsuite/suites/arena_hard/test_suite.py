@@ -161,6 +161,13 @@ def test_log_probability_verdicts_are_a_share_per_game():
     assert not judge.calls
 
 
+def test_log_probability_verdicts_never_claim_the_published_prompt():
+    row = games("B>A", "A>B")
+    published = replaced(row, facts={**row.facts, "judge_prompt": "published"})
+    assert scored([published])["judge_prompt"] == "published"
+    assert scored([published], arena_hard_verdict="logprobs")["judge_prompt"] == "own"
+
+
 def test_a_missing_answer_is_not_judged():
     loaded = SUITE.load(MINI)
     draw = Draw((Reply(unscored=Unscored("timeout")),))
