@@ -172,7 +172,7 @@ def test_a_missing_answer_is_not_judged():
     loaded = SUITE.load(MINI)
     draw = Draw((Reply(unscored=Unscored("timeout")),))
     verdicts = asyncio.run(SUITE.judge(loaded.items[0], draw, loaded, ScriptedChat(), MINI))
-    assert {verdict.unscored.reason for verdict in verdicts if verdict.unscored} == {"no_answer"}
+    assert {verdict.unscored.reason for verdict in verdicts if verdict.unscored} == {"timeout"}
 
 
 def test_versions_are_two_benchmarks():
