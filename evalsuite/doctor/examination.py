@@ -9,6 +9,7 @@ from evalsuite.checkpoint import Checkpoint, remote_code
 from evalsuite.config import RunConfig
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk
 from evalsuite.doctor.chat_template import Role, check_template
+from evalsuite.doctor.endpoint import check_dialect
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
@@ -102,10 +103,11 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
     except EvalsuiteError as error:
         return [fault("model", model.partition("@")[0], str(error))]
     use = ModelUse(checkpoint, role, config.suites, base_url)
-    return [
-        *(check_architecture(checkpoint) if use.is_managed else [_check_server(use, _serving(config, role))]),
-        *examine_model(use, config, device),
-    ]
+    serve = _serving(config, role)
+    first = check_architecture(checkpoint) if use.is_managed else [_check_server(use, serve)]
+    if not use.is_managed and first[0].level == "ok":
+        first = [*first, *check_dialect(checkpoint, serve, role, base_url)]
+    return [*first, *examine_model(use, config, device)]
 
 
 def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> list[Finding]:

@@ -122,7 +122,7 @@ def words_of(text: str) -> str:
     message = _error_in(text).get("message")
     if not isinstance(message, str) or not message:
         return first_line(ValueError(text))
-    return first_line(ValueError(f"{text[: text.index('{')].removesuffix(' - ')}: {message}".lstrip(": ")))
+    return first_line(ValueError(f"{text[: text.index('{')].rstrip(' -:')}: {message}".lstrip(": ")))
 
 
 def _error_in(text: str) -> dict[str, Any]:

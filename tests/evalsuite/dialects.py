@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, Self
 
-MODEL = "hosted"
+MODEL, OTHER = "hosted", "hosted-2"
 _OPENAI = {
     *("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop", "n", "user"),
     *("logprobs", "top_logprobs", "response_format", "stream", "stream_options", "reasoning_effort"),
@@ -32,7 +32,7 @@ class Hosted:
         self.keys: list[str | None] = []
         self.times: list[float] = []
         self.n_answered = 0
-        self.facts = {"model": MODEL, "logprobs": True, "listed": {}, **facts}
+        self.facts = {"model": None, "logprobs": True, "listed": {}, **facts}
         self.lock = Lock()
         self._rules = rules
         outer = self
@@ -42,8 +42,8 @@ class Hosted:
 
             def do_GET(self) -> None:
                 outer.keys.append(self.headers["authorization"])
-                listed = {"id": MODEL, "object": "model", "owned_by": "somebody", **outer.facts["listed"]}
-                self._send(200, {"object": "list", "data": [listed]}, {})
+                listed = {"object": "model", "owned_by": "somebody", **outer.facts["listed"]}
+                self._send(200, {"object": "list", "data": [{"id": name, **listed} for name in (MODEL, OTHER)]}, {})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -62,7 +62,11 @@ class Hosted:
             def log_message(self, *words: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """Say nothing of a client that is gone."""
+
+        self._server = Quiet(("127.0.0.1", 0), Answering)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
@@ -114,7 +118,7 @@ def reply(body: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
         top = [{"token": token, "logprob": logprob} for token, logprob in facts.get("top", _TOP).items()]
         choice["logprobs"] = {"content": [{"token": "m", "logprob": -0.3, "top_logprobs": top}]}
     usage = {"prompt_tokens": 20, "completion_tokens": 9}
-    return {"model": facts["model"], "choices": [choice], "usage": usage, "system_fingerprint": "fp_1"}
+    return {"model": facts["model"] or body["model"], "choices": [choice], "usage": usage, "system_fingerprint": "fp_1"}
 
 
 _TOP = {"m": -0.3, "M": -1.5, "A": -3.0, "B": -4.0}

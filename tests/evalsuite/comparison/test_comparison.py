@@ -157,11 +157,11 @@ def test_missing_answers_leave_pairs_unscored_and_the_exit_code_says_so(tmp_path
         [pair] = outcome.document["pairs"]
         words = ["compare", word(stubs, "good"), word(stubs, "broken"), "--judge", word(stubs, "umpire")]
         result = CliRunner().invoke(app, [*words, "--data", "mini", "--results", str(tmp_path)])
-    assert (pair["unscored"], pair["unscored_reasons"]) == (5, {"no_answer": 5})
+    assert (pair["unscored"], pair["unscored_reasons"]) == (5, {"request_failed": 5})
     assert (pair["rate_a"], pair["ci95_a"], pair["preference_a"]) == (None, None, None)
     assert outcome.unscored_share == 1.0
     assert result.exit_code == 1
-    assert verdict_rows(outcome)[0]["unscored"]["reason"] == "no_answer"
+    assert verdict_rows(outcome)[0]["unscored"]["reason"] == "request_failed"
 
 
 def test_a_judge_without_probabilities_falls_to_reasoning_and_says_so(tmp_path):
@@ -472,7 +472,7 @@ def test_records_stand_in_for_a_model(tmp_path):
     ]
     write_rows(folder, "mt_bench", rows)
     answers = find_recorded(str(folder), prompts).answers
-    assert answers == {first.id: ("a", "b"), second.id: Unscored("no_answer", "timeout")}
+    assert answers == {first.id: ("a", "b"), second.id: Unscored("timeout", "no answer")}
     write_rows(folder, "mt_bench", [Row(first.id, prompt=messages("Other words?"), draws=(failed,))])
     with pytest.raises(DataError, match=f"row 1 has the id '{first.id}' but another prompt"):
         find_recorded(str(folder), prompts)

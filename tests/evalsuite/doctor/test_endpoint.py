@@ -1,0 +1,46 @@
+"""What the doctor says of external servers, one a dialect."""
+
+from __future__ import annotations
+
+import pytest
+
+from evalsuite.doctor.endpoint import check_dialect
+from evalsuite.serving.config import ServeConfig
+from tests.evalsuite.dialects import DIALECTS, Hosted, error, every
+
+EXPECTED = {
+    "vLLM": ("vLLM", "ok", "ok"),
+    "strict OpenAI": ("plain OpenAI chat; refuses min_p, repetition_penalty, structured_outputs, top_k", "ok", "ok"),
+    "reasoning OpenAI": ("reasoning OpenAI chat; refuses max_tokens", "ok", "warning"),
+    "no system role": ("vLLM; refuses system", "ok", "ok"),
+    "no log-probabilities": ("plain OpenAI chat", "ok", "warning"),
+}
+
+
+def findings_of(server, role="judge"):
+    serve = ServeConfig()
+    return {one.check: one for one in check_dialect(serve.resolve(server.spec), serve, role, None)}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_the_dialect_of_a_judges_server_is_shown(kind):
+    dialect, guide, labels = EXPECTED[kind]
+    with DIALECTS[kind]() as server:
+        found = findings_of(server)
+        assert len(server.requests) < 12
+    assert all(word in found["dialect"].message for word in dialect.replace(",", "").split())
+    assert (found["guide"].level, found["labels"].level) == (guide, labels)
+
+
+def test_the_mass_of_the_labels_is_measured():
+    with Hosted(top={"The": -0.05, "m": -4.0}) as server:
+        found = findings_of(server)
+    assert found["labels"].level == "warning"
+    assert "label_mass" in found["labels"].message
+
+
+def test_a_server_that_refuses_everything_is_a_fault():
+    with Hosted(every(1, error(400, "The model is deprecated"))) as server:
+        found = findings_of(server, "candidate")
+    assert found["dialect"].level == "fault"
+    assert "deprecated" in found["dialect"].message
