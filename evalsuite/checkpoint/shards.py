@@ -10,7 +10,7 @@ from evalsuite.checkpoint.json_files import read_config
 from evalsuite.errors import CheckpointError
 
 _INDEX = "model.safetensors.index.json"
-_NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)\.(safetensors|bin)")
+_NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)")
 _MAX_SHARDS = 10_000
 # What trainers leave beside the weights, in the same file formats.
 _NOT_WEIGHTS = re.compile(

@@ -52,13 +52,17 @@ class Tab:
 
 
 def slugs_of(models: Sequence[ModelResult]) -> list[str]:
-    """Return a name per model that is unique in a page: the folder's, and from its second judge on the judge's hash."""
+    """Return a name per model that is unique in a page: the folder's, and from its second judge on the judge's hash.
+
+    Without commas, which separate the names in an address.
+    """
     seen: Counter[str] = Counter()
     slugs = []
     for model in models:
         judge = ("" if model.judge is None else model.judge.key).removeprefix("name:")[:_SHORT_HASH]
-        slugs.append(f"{model.slug}@{judge}" if seen[model.slug] else model.slug)
-        seen[model.slug] += 1
+        slug = model.slug.replace(",", "_")
+        slugs.append(f"{slug}@{judge or seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
     return slugs
 
 

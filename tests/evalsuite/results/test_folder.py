@@ -18,6 +18,8 @@ CURED = {
     "unfinished_reply",
     "empty_reply",
     "wrong_model",
+    "content_filter",
+    "no_logprobs",
     "non_finite_logprob",
     "no_answer",
     "no_judge",
