@@ -101,7 +101,7 @@ def _require(folder: Path, names: list[str]) -> None:
 def _numbered(names: list[str]) -> list[str]:
     """Return all names of a series of which these are some: a-00001-of-00002.safetensors has a second."""
     whole: set[str] = set()
-    for match in filter(None, map(_NUMBERED.fullmatch, names)):
+    for match in filter(None, (_NUMBERED.fullmatch(name) for name in names)):
         stem, digits, total, ending = match[1], len(match[2]), match[3], match[4]
         numbers = range(1, min(int(total), _MAX_SHARDS) + 1)
         whole |= {f"{stem}-{number:0{digits}}-of-{total}.{ending}" for number in numbers}
