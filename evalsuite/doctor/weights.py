@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,7 +21,6 @@ from evalsuite.errors import CheckpointError
 
 _MAX_BYTES = 4 << 20
 """Of each tensor that is looked at: a diverged training leaves no row of a head intact."""
-_LOOKED_AT = re.compile(r"norm[\w.]*\.weight$|(?:^|\.)lm_head\.weight$")
 # Bytes per value, and the bits of its exponent, which are all set for NaN and infinities.
 _EXPONENTS = {"F64": (8, 0x7FF << 52), "F32": (4, 0xFF << 23), "F16": (2, 0x1F << 10), "BF16": (2, 0xFF << 7)}
 
@@ -52,13 +50,18 @@ except (TypeError, ValueError) as error:
 _TIMEOUT_S = 300
 
 
+def _is_looked_at(tensor: str) -> bool:
+    """Whether a tensor is a norm's or the head's: small, and without a finite value after a training that diverged."""
+    return tensor.endswith(".weight") and ("norm" in tensor or tensor.removesuffix(".weight").endswith("lm_head"))
+
+
 def check_weights(checkpoint: Checkpoint) -> list[Finding]:
     """Look for NaN and infinities in the norms, the head and the embedding; reads a few megabytes of each at most."""
     if checkpoint.path is None:
         return []
     files = [file for file in weight_files(checkpoint.path, allow_pickle=True) if file.suffix == ".safetensors"]
     tensors = read_tensors(files)
-    looked_at = {name: tensor for name, tensor in tensors.items() if _LOOKED_AT.search(name)}
+    looked_at = {name: tensor for name, tensor in tensors.items() if _is_looked_at(name)}
     if (embedding := embedding_of(tensors)) is not None:
         looked_at["the embedding"] = embedding
     if checkpoint.adapter is not None:

@@ -14,7 +14,7 @@ from typing import Any
 from evalsuite.errors import BusyError
 
 PATIENCE_S = 600.0
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPOCH_S = 1e9
 _FIRST_INTERVAL_S, _MAX_INTERVAL_S = 0.1, 10.0

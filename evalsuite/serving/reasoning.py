@@ -213,7 +213,7 @@ def _require_marks(style: Style, chat_format: ChatFormat, checkpoint: Checkpoint
     if not style.is_special:
         return
     tokens = _own_tokens(chat_format)
-    marks = re.findall(r"<\|[^|]*\|>|<[^<>]*>|\[[^\]]*\]", style.start + style.end)
+    marks = re.findall(r"<\|[^|]{1,40}\|>|<[^<>]{1,40}>|\[[^\]]{1,40}\]", style.start + style.end)
     if missing := [mark for mark in dict.fromkeys(marks) if mark not in tokens]:
         raise UsageError(
             f"--reasoning-style {style.name}: the tokenizer of {checkpoint.name} has no token {missing[0]}; "

@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self, checkpoint, store, serve, log_path, **_):
         Recorder.made.append((log_path.name, serve))
         self.serve_seconds = 0.0
-        self.client = SimpleNamespace(close=self._close, usage=Usage())
+        self.client = SimpleNamespace(close=self._close, usage=Usage(), server_told={})
 
     async def _close(self):
         pass

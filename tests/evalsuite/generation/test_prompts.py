@@ -60,6 +60,9 @@ def test_control_tokens_in_a_users_text_are_plain_text(stub, tmp_path):
         "cumulative_logprob": -1.75,
         "prompt_tokens": len(body["prompt"]),
         "completion_tokens": 2,
+        "reasoning_content": None,
+        "thought_tokens": None,
+        "thought_closed": None,
     }
 
 

@@ -13,6 +13,7 @@ from evalsuite.records.rows import Draw, Reply
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.suites.mt_bench.suite import MtBench
 from evalsuite.suites.options import SuiteOptions
+from judges.verdicts import Request
 
 
 class DyingJudge:
@@ -76,5 +77,5 @@ async def test_the_rating_of_the_other_turn_is_cancelled():
 async def test_the_other_game_of_a_pair_is_cancelled(method):
     judge = DyingJudge()
     with pytest.raises(ServerError):
-        await judge_pair(judge, Judging(method, pair_template(None, method)), ["q"], ["a"], ["b"])
+        await judge_pair(judge, Judging(method, pair_template(None, method)), Request(("q",)), ["a"], ["b"])
     assert sorted(judge.ended) == [0, 1]

@@ -62,7 +62,7 @@ def test_adapters_of_one_base_share_an_engine_and_others_do_not(adapters, tmp_pa
     assert engine_key(one) != engine_key(replace(two, tokenizer_sha256="0" * 64)), (
         "answers are decoded by one tokenizer"
     )
-    endpoints = [resolve(f"m@http://127.0.0.1:{port}/v1") for port in (1, 2)]
+    endpoints = [resolve(f"{name}@http://127.0.0.1:1/v1") for name in ("m", "n")]
     assert engine_key(endpoints[0]) != engine_key(endpoints[1])
 
 
