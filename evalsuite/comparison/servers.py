@@ -15,6 +15,7 @@ from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Chat
+from evalsuite.serving.reasoning import settle
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
 from evalsuite.store import Store
@@ -61,9 +62,12 @@ class Servers:
         ``work`` is called again then: what was answered before comes from the store.
         """
         session = self._session_of(checkpoint, candidate=candidate)
+        # One server may do for a candidate and its judge, who think as they are each told to.
+        serve = self._candidates if candidate else self._judges
+        client = session.client.with_reasoning(settle(checkpoint, serve, session.chat_format))
 
         async def walk() -> None:
-            await gather_or_cancel(work(session.client))
+            await gather_or_cancel(work(client))
 
         with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
         self.usage[checkpoint.name] = {**asdict(session.client.usage), **session.client.server_told}
