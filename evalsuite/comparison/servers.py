@@ -14,8 +14,8 @@ from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
-from evalsuite.serving.requests import Chat
 from evalsuite.serving.reasoning import settle
+from evalsuite.serving.requests import Chat
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
 from evalsuite.store import Store
