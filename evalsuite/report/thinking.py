@@ -78,7 +78,9 @@ def _chart(
         if tokens and value is not None:
             points[round(tokens, 1)] = value
             spans[round(tokens, 1)] = cells[number].ci95
-    if len(points) < 2:
+    moved = [one for one in tests.differences.values() if one is None or one.value or one.stderr]
+    if len(points) < 2 or not moved:
+        # Choices, which have no place for a thought, say nothing here.
         return None
     title = f"{column.title} against tokens per answer"
     note = "Thought and answer together, with 95 % intervals; differences are paired by item."

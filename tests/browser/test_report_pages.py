@@ -66,8 +66,13 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return build_report(results)
 
 
-def slugs(report: Report) -> list[str]:
+def folders(report: Report) -> list[str]:
     return sorted(path.parent.name for path in report.html.parent.glob("*/scores.json"))
+
+
+def slugs(report: Report) -> list[str]:
+    """The names in addresses."""
+    return [name.replace(",", "_") for name in folders(report)]
 
 
 def test_no_hostile_answer_runs_loads_or_leaves(hostile: Report, visit: Visits) -> None:
@@ -168,7 +173,8 @@ def test_every_view_opens(synthetic: Report, visit: Visits) -> None:
 def test_the_browser_computes_the_same_difference(synthetic: Report, visit: Visits) -> None:
     """The paired difference of AlpacaEval's win rate is recomputed here from the recorded preferences."""
     one, two = slugs(synthetic)[:2]
-    files = [RecordsFile(records_path(synthetic.html.parent / slug, "alpaca_eval")) for slug in (one, two)]
+    recorded = [synthetic.html.parent / name for name in folders(synthetic)[:2]]
+    files = [RecordsFile(records_path(folder, "alpaca_eval")) for folder in recorded]
     preferences = [[float(row.verdicts[0].value or 0) for row in file.rows()] for file in files]
     gaps = [100 * (a - b) for a, b in zip(*preferences, strict=True)]
     mean = sum(gaps) / len(gaps)

@@ -14,7 +14,7 @@ from evalsuite.report.build import build_report
 from evalsuite.runs.runner import run
 from evalsuite.serving.chat_format import load_tokenizer
 from tests.evalsuite.runs.test_runner import obliging
-from tests.evalsuite.stub_endpoint import StubEndpoint
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 from tests.evalsuite.thinking_endpoint import HEADER, ThinkingModel, thinking_checkpoint
 
 THOUGHT = "SECRET [[3]] musing"
@@ -103,11 +103,19 @@ def test_choices_are_asked_behind_an_empty_thought_and_written_answers_behind_th
     assert all(model.text(body["prompt"]).endswith("</think>\n\n") for body in written)
 
 
+def strict(path, body):
+    """Give the lowest rating to an answer without a whole thought."""
+    guide = body.get("structured_outputs")
+    if guide and "A worse answer." in json.dumps(body["messages"]):
+        return 200, text_reply(guide["choice"][0])
+    return obliging(path, body)
+
+
 def test_thinking_off_is_another_row_of_the_same_model(done, tmp_path):
     folder = tmp_path / "m"
     thinking_checkpoint(folder, "switched", context=32_000)
-    model = ThinkingModel(load_tokenizer(folder), OUTPUT, behind="A plain answer.")
-    with model.serve(max_model_len=32_000) as stub, StubEndpoint(obliging, model="judge") as judge:
+    model = ThinkingModel(load_tokenizer(folder), OUTPUT, behind="A worse answer.")
+    with model.serve(max_model_len=32_000) as stub, StubEndpoint(strict, model="judge") as judge:
         [plain] = run(settings(stub, judge, folder, tmp_path / "r", suites=["mt_bench"], thinking="off")).models
         swept = run(settings(stub, judge, folder, tmp_path / "r", suites=["mt_bench"], thinking_budget="10,200"))
         asked = [body["max_tokens"] for body in model.bodies if "return_token_ids" in body]

@@ -268,7 +268,7 @@ def test_probes_have_a_deadline_too():
 
 
 class TwiceServer(RawServer):
-    """Replies twice to every question on connections that it keeps."""
+    """Replies twice to every question, at once, on connections that it keeps."""
 
     def _serve(self, connection):
         with connection:
@@ -276,9 +276,8 @@ class TwiceServer(RawServer):
                 while asked := connection.recv(100_000):
                     self.heard.append(asked)
                     number = len(self.heard)
-                    for text in (f"answer {number}", f"stray {number}"):
-                        body = json.dumps(text_reply(text)).encode()
-                        connection.sendall(with_head(body, f"Content-Length: {len(body)}"))
+                    bodies = [json.dumps(text_reply(f"{word} {number}")).encode() for word in ("answer", "stray")]
+                    connection.sendall(b"".join(with_head(body, f"Content-Length: {len(body)}") for body in bodies))
             except OSError:
                 return
 
