@@ -234,7 +234,7 @@ class Client:
         if isinstance(thought, Unscored):
             return thought
         if thought is not None:
-            prompt = thought.context
+            prompt = thought.context + thought.separator
         ids = label_tokens(self.tokenizer, labels, spellings)
         logprobs = await self.next_token_logprobs(prompt, list(ids))
         return logprobs if isinstance(logprobs, Unscored) else by_text(ids, logprobs.logprobs)

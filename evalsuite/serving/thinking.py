@@ -33,10 +33,15 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A thought and the ``context`` that the answer follows: the prompt, the thought and its end, in token ids."""
+    """A thought and the ``context`` that the answer follows: the prompt, the thought and its end, in token ids.
+
+    A model that ended its thought writes the blank lines before its answer itself. ``separator`` are those of the
+    template, for what has to begin with the answer: labels, guided output, stop strings that would end at the blanks.
+    """
 
     text: str
     context: tuple[int, ...]
+    separator: tuple[int, ...]
     n_tokens: int
     ended_by: Literal["model", "budget", "stop"]
     is_short: bool
@@ -102,8 +107,11 @@ async def answer(
     if thought.ended_by != "model" and not reasoning.closes:
         return Unscored("unfinished_thinking", f"no end of the thought within {thought.n_tokens} tokens")
     asked = sampling if reasoning.sampling == "benchmark" or guide is not None else of_model(sampling)
+    blanks = reasoning.after_thought
+    is_stopped = any(text in blanks or not text.strip() for text in (*sampling.stop, *stop))
+    context = thought.context + thought.separator if guide is not None or is_stopped else thought.context
     reply = await engine.complete(
-        thought.context, asked, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens, depth=depth + 1
+        context, asked, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens, depth=depth + 1
     )
     if isinstance(reply, Unscored):
         return reply
@@ -193,15 +201,16 @@ def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_sho
         decoded = engine.tokenizer.decode(written.ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         beyond = str(decoded).rpartition(style.end)[2] if style.end in decoded else ""
         missing = reasoning.after_thought
-        ending = missing.removeprefix(beyond) if missing.startswith(beyond) else ""
+        ending, separator = "", missing.removeprefix(beyond) if missing.startswith(beyond) else ""
     else:
         opening = "" if written.ids or opened or reasoning.is_opened else reasoning.opening
-        ending = opening + reasoning.closing
+        ending, separator = opening + reasoning.closing, ""
     text = written.text.lstrip()
     thought = text.removeprefix(style.start).removesuffix(style.end).strip()
     return Thought(
         text=thought,
         context=(*prompt, *written.ids, *_ids(engine, ending)),
+        separator=tuple(_ids(engine, separator)),
         n_tokens=len(written.ids),
         ended_by="model" if written.found_stop else "budget" if written.is_cut else "stop",
         is_short=is_short,
