@@ -115,12 +115,19 @@ async def answer(
     )
     if isinstance(reply, Unscored):
         return reply
+    # Some models think again before they answer.
+    thoughts, text = [thought.text], reply.text.lstrip("\n")
+    while reasoning.style is not None and text.lstrip().startswith(reasoning.style.start):
+        another, rest = split_thought(text)
+        if another is None or rest is None:
+            return Unscored("unfinished_thinking", "another thought took the place of the answer, up to its bound")
+        thoughts, text = [*thoughts, another], rest
     return replace(
         reply,
-        text=reply.text.lstrip("\n"),
+        text=text,
         prompt_tokens=len(prompt),
         cached_tokens=thought.cached_tokens,
-        thought=thought.text,
+        thought="\n\n".join(thoughts),
         thought_tokens=thought.n_tokens,
         thought_closed=thought.ended_by != "model",
         thought_short=thought.is_short,

@@ -121,6 +121,16 @@ async def test_end_marks_in_the_answer_are_text(tmp_path):
     assert (reply.thought, reply.text) == ("so", f"{CODE}\n</think> again")
 
 
+async def test_a_second_thought_before_the_answer_is_no_answer(tmp_path):
+    output = "One.\n</think>\n\n<think>\nTwo.\n</think>\n\nIt is 7."
+    async with Served(tmp_path, "opened", output, thinking_budget=100) as served:
+        reply = await served.client().chat(HELLO, Sampling(max_new_tokens=100))
+        cut = await served.client().chat(HELLO, Sampling(max_new_tokens=12))
+    assert (reply.text, reply.thought) == ("It is 7.", "One.\n\nTwo.")
+    assert isinstance(cut, Unscored)
+    assert cut.reason == "unfinished_thinking"
+
+
 @pytest.mark.parametrize("tokens", [(), ("<think>", "</think>")])
 async def test_marks_quoted_in_a_question_stay_text(tmp_path, tokens):
     question = [Message("user", "What does </think> mean after <think>?")]
