@@ -307,9 +307,8 @@ async def test_replies_in_flight_have_a_bound_together(monkeypatch):
         transport = Transport(server.url, "", is_managed=True)
         asked = [transport.request(server.url, {}, timeout_s=9) for _ in range(5)]
         replies = await asyncio.gather(*asked, return_exceptions=True)
-        alone = await transport.request(server.url, {}, timeout_s=9)
         await transport.close()
-    assert len(alone) == 2 * MB
+    assert transport_module.MAX_BUFFERED_BYTES >= max(len(one) for one in replies if isinstance(one, bytes)) == 2 * MB
     failed = [each for each in replies if isinstance(each, MalformedReplyError)]
     assert failed
     assert "together" in str(failed[0])
