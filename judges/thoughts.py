@@ -86,7 +86,7 @@ def split_thought(text: str, *, is_opened: bool = False) -> tuple[str | None, st
 
 
 def _is_bare(before: str) -> bool:
-    """Whether an end mark after this text is no quotation: not in a code block, nor behind a backtick or quote."""
+    """Whether an end mark after this text is not quoted: not in a code block, nor behind a backtick or quote."""
     return len(_FENCE.findall(before)) % 2 == 0 and not before.endswith(("`", '"', "'", "“", "\\"))
 
 

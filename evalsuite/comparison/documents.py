@@ -125,7 +125,7 @@ def _own(
     votes: Mapping[Pair, Sequence[Votes]],
     groups: Sequence[str],
 ) -> dict[str, Any]:
-    """Return how much a judge favours its own answers against the other judges; {} where it is no candidate."""
+    """Return how much a judge favours its own answers against the other judges; {} if it is not a candidate."""
     fingerprint = judged[number][0].checkpoint.fingerprint
     own = next((candidate.name for candidate in candidates if candidate.fingerprint == fingerprint), None)
     if own is None:

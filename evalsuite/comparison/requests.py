@@ -49,7 +49,7 @@ def dialogue_of(row: Mapping[str, Any], where: str) -> Dialogue | None:
 
 
 def read_messages(messages: Sequence[Mapping[str, Any]], where: str) -> list[tuple[str, str]]:
-    """Return (role, text) of each message; raises DataError for tools and for content that is no text."""
+    """Return (role, text) of each message; raises DataError for tools and for content that is not text."""
     turns = []
     for number, message in enumerate(messages, 1):
         role = message.get("role", message.get("from"))

@@ -40,7 +40,7 @@ def _part_text(value: Any) -> str:
 def weight_of(turn: Mapping[str, Any]) -> float | None:
     """Return the weight of a turn's loss: OpenAI's ``weight``, or ``train`` (axolotl) or ``loss`` (ms-swift) as 0 or 1.
 
-    Raises ValueError for a weight that is no number from 0 on.
+    Raises ValueError for a weight that is not a number of at least 0.
     """
     weight = turn.get("weight")
     if weight is None:

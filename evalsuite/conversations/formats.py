@@ -250,7 +250,7 @@ def _turn(turn: Mapping[str, Any], role: str, text: str | None) -> _Turn:
     """Return a turn with all its fields; raises ValueError for calls or weights that cannot be read."""
     finish, name, answered = (turn.get(key) for key in ("finish_reason", "name", "tool_call_id"))
     if turn.get("thought_closed") is True and finish == "stop":
-        # A cut thought is no more to learn from than a cut answer.
+        # Nothing should be learned from a cut thought, as from a cut answer.
         finish = "thought_closed"
     read = _Turn(
         role,
@@ -288,7 +288,7 @@ def joined_text(content: Any) -> Any:
 def carried(row: Mapping[str, Any], name: str) -> Any:
     """Return a row's value of a column as it is stored beside the answers.
 
-    In a column of turns, text parts are joined, and a value that is no list of turns with text is None: otherwise the
+    In a column of turns, text parts are joined, and a value that is not a list of turns with text is None: otherwise the
     column's only common type would be JSON text, for all rows.
     """
     value = row.get(name)

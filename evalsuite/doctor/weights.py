@@ -103,7 +103,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def check_adapter(checkpoint: Checkpoint) -> list[Finding]:
-    """Check that vLLM serves an adapter of this kind; what is no plain LoRA is judged by vLLM itself."""
+    """Check that vLLM serves an adapter of this kind; vLLM itself judges any that is not a plain LoRA."""
     if (folder := checkpoint.adapter) is None:
         return []
     settings = read_config(folder / SETTINGS)

@@ -27,7 +27,7 @@ class PlanConfig(Config):
     power: float = pydantic.Field(default=0.8, gt=0.05, lt=1)
     """How often it shall be found."""
     tokens_per_second: float | None = pydantic.Field(default=None, gt=0)
-    """How many tokens a second the server writes, for hours."""
+    """Tokens per second that the server generates, for the estimate of hours."""
     price_per_million: float | None = pydantic.Field(default=None, gt=0)
     """What a million written tokens cost, for money."""
     results: Results = Path("results")

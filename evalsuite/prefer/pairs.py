@@ -43,7 +43,7 @@ def prefer(config: PreferConfig) -> dict[str, Any]:
     """Write the preference pairs of a comparison and return prefer.json.
 
     Of a panel all judges have to agree. Each verdict is in train.jsonl or, with a reason, in dropped.jsonl. Raises
-    UsageError for a benchmark's prompts unless they are asked for, DataError for a folder that is no comparison.
+    UsageError for a benchmark's prompts unless they are asked for, DataError for a folder that is not a comparison.
     """
     folder = _comparison_folder(config.comparison, config.results)
     file = folder / "preferences.json"
@@ -92,7 +92,7 @@ def _comparison_folder(spec: str, results: Path) -> Path:
     raise DataError(
         f"{unknown('comparison', spec, known)}; give a folder with preferences.json and verdicts.jsonl"
         if known
-        else f"{spec} is no comparison; give a folder with preferences.json and verdicts.jsonl"
+        else f"{spec} is not a comparison; give a folder with preferences.json and verdicts.jsonl"
     )
 
 
@@ -126,7 +126,7 @@ def _verdicts(rows: Iterable[VerdictRow]) -> Iterator[_Verdict]:
 
 
 def _no_pair(row: VerdictRow) -> str:
-    """Say why a judge's verdict is no preference; "" where both orders prefer the same answer."""
+    """Say why a judge's verdict is not a preference; "" where both orders prefer the same answer."""
     if not row.answer_a or not row.answer_b:
         return "no_answer"
     if row.identical or row.answer_a == row.answer_b:

@@ -128,7 +128,7 @@ class ServeConfig(pydantic.BaseModel):
     @pydantic.field_validator("chat_template_kwargs", mode="before")
     @classmethod
     def _read_template_args(cls, given: Any) -> Any:
-        """Read KEY=VALUE texts, JSON objects or a mapping; a value that is JSON, such as false, is no text."""
+        """Read KEY=VALUE texts, JSON objects or a mapping; a value that is JSON, such as false, is not kept as text."""
         pairs: dict[str, str] = {}
         for item in [given] if isinstance(given, str | Mapping) else list(given):
             values = item

@@ -1,7 +1,7 @@
 """What the chat endpoint of an external server takes, learned from what it refuses.
 
 Questions are written for vLLM. A server that refuses a field says which: the question is asked again without it, and so
-are all later ones. No table of providers is needed, as in litellm's ``drop_params``, and a server that nobody knows is
+are all later ones. No table of providers is needed, as in litellm's ``drop_params``, and an unknown server is
 understood. Three things have a replacement: ``max_tokens`` is ``max_completion_tokens`` for reasoning models, a system
 message is put before the first user turn, and a guide becomes a JSON schema, or else a question in words. A guide that
 is ignored is a refused one.
@@ -69,7 +69,7 @@ class Dialect:
         return put | {name: min(put[name], cap) for name, cap in self._caps.items() if name in put}
 
     def learn(self, status: int, words: str, put: Mapping[str, Any]) -> list[str]:
-        """Return the fields of ``put`` that a refusal is about, now known; empty if asking again is no use."""
+        """Return the fields of ``put`` that a refusal is about, now known; empty if asking again would not help."""
         if any(put[name] > cap for name, cap in _caps_in(words, put).items()):
             self._caps |= _caps_in(words, put)
             return sorted(_caps_in(words, put))

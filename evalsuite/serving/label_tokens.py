@@ -14,7 +14,7 @@ MAX_IDS = 128
 def label_tokens(tokenizer: Any, labels: Sequence[str], spellings: Sequence[str] = ()) -> dict[int, str]:
     """Return the tokens of ``labels``, and of those ``spellings`` that are one token, with their texts.
 
-    Without spellings each label has one token. Raises UsageError for a label that is no single token.
+    Without spellings each label has one token. Raises UsageError for a label that is not a single token.
     """
     ids = {_label_id(tokenizer, label): label for label in labels}
     for text in (*labels, *spellings) if spellings else ():

@@ -194,7 +194,6 @@ def _found_style(checkpoint: Checkpoint, chat_format: ChatFormat) -> tuple[Style
     template = chat_format.template or ""
     for name in ("qwen3", "mistral", "seed_oss", "cohere_command3", "openai_gptoss"):
         style = STYLES[name]
-        # Of gpt-oss's marks, which are several messages, the first token is enough.
         if style.start in template or style.end in template:
             is_switched = any(switch in template for switch in _SWITCHES)
             return STYLES["deepseek_r1"] if name == "qwen3" and not is_switched else style, "its chat template"

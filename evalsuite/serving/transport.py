@@ -71,7 +71,7 @@ class Transport:
 
     def __init__(self, base_url: str, api_key: str, *, is_managed: bool) -> None:
         self.on_headers: Callable[[Mapping[str, str]], None] = lambda _: None
-        """Called with the headers of every reply that is no error."""
+        """Called with the headers of every reply that is not an error."""
         self._buffered = 0
         self._base_url = base_url.rstrip("/")
         self._proxy = None if is_managed else _environment_proxy(base_url)

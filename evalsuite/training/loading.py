@@ -54,7 +54,7 @@ def _embedding_rows(adapter: Path) -> int | None:
     if not path.is_file():
         return None
     with safe_open(path, "pt") as weights:
-        names = [name for name in weights.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118 - it is no mapping
+        names = [name for name in weights.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118 - it is not a mapping
         rows = {int(weights.get_slice(name).get_shape()[0]) for name in names}
     return rows.pop() if len(rows) == 1 else None
 

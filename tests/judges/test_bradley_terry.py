@@ -224,7 +224,7 @@ def test_models_that_beat_each_other_in_a_circle_are_named():
     assert models == ("R", "S", "P"), "rock beats scissors, scissors beat paper, paper beats rock"
     assert p == pytest.approx(2 / 2**30)
     assert rank_by_prompts("RPS", circle).strengths == pytest.approx((0, 0, 0))
-    assert cycles({**circle, ("P", "S"): [A] * 30}) == [], "P over both is no circle"
+    assert cycles({**circle, ("P", "S"): [A] * 30}) == [], "P beats both, so there is no cycle"
     assert cycles({**circle, ("P", "S"): [A] * 14 + [B] * 16}) == [], "16 of 30 prove nothing"
 
 

@@ -133,7 +133,7 @@ def test_benchmark_prompts_in_a_file_are_found(tmp_path: Path) -> None:
 
 
 def test_what_is_no_comparison_or_has_no_first_turns_is_one_sentence(tmp_path: Path) -> None:
-    assert "m-vs-n is no comparison; give a folder with preferences.json" in run(tmp_path, code=2)
+    assert "m-vs-n is not a comparison; give a folder with preferences.json" in run(tmp_path, code=2)
     comparison(tmp_path, VERDICTS, turns="both")
     assert "compare --turns first" in run(tmp_path, code=2)
     comparison(tmp_path, VERDICTS)

@@ -214,7 +214,7 @@ async def test_thinking_on_opens_the_thought_of_a_model_that_may_not(tmp_path):
     async with Served(tmp_path, "off", OUTPUTS["switched"], thinking="on", thinking_budget=100) as served:
         reply = await served.client().chat(HELLO, ANSWER)
         first = served.model.prompts[0]
-    assert first.endswith(f"{HEADER}<think>\n"), "opened, so that nobody needs to look"
+    assert first.endswith(f"{HEADER}<think>\n"), "opened, so there is no first look"
     assert reply.thought == "Let me see."
     auto = settle(served.checkpoint, ServeConfig(), served.format)
     assert not auto.thinks, "as the template has it"

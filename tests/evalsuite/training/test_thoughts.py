@@ -32,7 +32,7 @@ def opened(folder, template, args=None, *, marks=False, **options) -> TrainingTe
 
 
 def add_marks(folder: Path) -> None:
-    """Make the marks tokens of their own, as in the families' tokenizers; they are no special tokens there."""
+    """Make the marks tokens of their own, as in the families' tokenizers; they are not special tokens there."""
     path = folder / "tokenizer.json"
     tokenizer = json.loads(path.read_text())
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
