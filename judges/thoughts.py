@@ -57,6 +57,7 @@ mistral and openai_gptoss, where vLLM states none, as the models' chat templates
 
 MARKS: tuple[tuple[str, str], ...] = tuple(dict.fromkeys((style.start, style.end) for style in STYLES.values()))
 """The distinct pairs of marks."""
+STARTS = tuple(start for start, _ in MARKS)
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 

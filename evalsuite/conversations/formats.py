@@ -288,7 +288,7 @@ def joined_text(content: Any) -> Any:
 def carried(row: Mapping[str, Any], name: str) -> Any:
     """Return a row's value of a column as it is stored beside the answers.
 
-    In a column of turns, text parts are joined, and a value that is not a list of turns with text is None: otherwise the
+    In a column of turns, text parts are joined, and a value that is not such a list is None: otherwise the
     column's only common type would be JSON text, for all rows.
     """
     value = row.get(name)

@@ -133,7 +133,7 @@ def plan_model(
     checkpoint = recalled(renamed(checkpoint, config.name), config.results)
     if not tells_weights_apart(checkpoint) and checkpoint.served is not None:
         progress.log(
-            f"warning: {checkpoint.name}: its server reports nothing that changes with the weights; other weights under "
+            f"warning: {checkpoint.name}: its server reports nothing that changes with the weights; others under "
             "the same name give the stored answers back, unless --ask-again is given"
         )
     reasoning = settled(checkpoint, serve, budget)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from evalsuite.serving.reasoning import Reasoning
 from evalsuite.serving.requests import Completion, Guide, Sampling
-from judges.thoughts import Style, split_thought
+from judges.thoughts import STARTS, Style, split_thought
 from judges.types import Unscored
 
 _LEADING_BLANKS = 2
@@ -90,12 +91,11 @@ async def answer(
     reasoning = engine.reasoning
     if reasoning.max_answer_tokens is not None and guide is None:
         sampling = replace(sampling, max_new_tokens=reasoning.max_answer_tokens)
+    ask = partial(engine.complete, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens)
     thought = await think(engine, prompt, sampling, depth) if reasoning.thinks else None
     if thought is None:
         asked = of_model(sampling) if reasoning.sampling == "model" and guide is None else sampling
-        plain = await engine.complete(
-            prompt, asked, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens, depth=depth
-        )
+        plain = await ask(prompt, asked, depth=depth)
         if isinstance(plain, Unscored):
             return plain
         if not (reasoning.thinks and reasoning.style and plain.text.lstrip().startswith(reasoning.style.start)):
@@ -107,28 +107,23 @@ async def answer(
     if thought.ended_by != "model" and not reasoning.closes:
         return Unscored("unfinished_thinking", f"no end of the thought within {thought.n_tokens} tokens")
     asked = sampling if reasoning.sampling == "benchmark" or guide is not None else of_model(sampling)
-    blanks = reasoning.after_thought
-    is_stopped = any(text in blanks or not text.strip() for text in (*sampling.stop, *stop))
+    is_stopped = any(text in reasoning.after_thought or not text.strip() for text in (*sampling.stop, *stop))
     context = thought.context + thought.separator if guide is not None or is_stopped else thought.context
-    reply = await engine.complete(
-        context, asked, guide=guide, stop=stop, skip_special_tokens=skip_special_tokens, depth=depth + 1
-    )
-    if isinstance(reply, Unscored):
-        return reply
+    reply = await ask(context, asked, depth=depth + 1)
     # Some models think again before they answer.
-    thoughts, text = [thought.text], reply.text.lstrip("\n")
-    while reasoning.style is not None and text.lstrip().startswith(reasoning.style.start):
-        another, rest = split_thought(text)
-        if another is None or rest is None:
-            return Unscored("unfinished_thinking", "another thought took the place of the answer, up to its bound")
-        thoughts, text = [*thoughts, another], rest
+    rest = reply if isinstance(reply, Unscored) else without_inline_thought(reply, engine.tokenizer)
+    return rest if isinstance(rest, Unscored) else _behind(thought, rest, len(prompt))
+
+
+def _behind(thought: Thought, reply: Completion, n_prompt: int) -> Completion:
+    """Return an answer together with the thought that it was asked behind."""
     return replace(
         reply,
-        text=text,
-        prompt_tokens=len(prompt),
+        text=reply.text.lstrip("\n"),
+        prompt_tokens=n_prompt,
         cached_tokens=thought.cached_tokens,
-        thought="\n\n".join(thoughts),
-        thought_tokens=thought.n_tokens,
+        thought=thought.text if reply.thought is None else f"{thought.text}\n\n{reply.thought}",
+        thought_tokens=thought.n_tokens + reply.thought_tokens,
         thought_closed=thought.ended_by != "model",
         thought_short=thought.is_short,
     )
@@ -139,19 +134,25 @@ def of_model(sampling: Sampling) -> Sampling:
     return replace(sampling, temperature=None, top_p=None, top_k=None)
 
 
-def without_inline_thought(reply: Completion, tokenizer: Any = None) -> Completion | Unscored:
-    """Take the thought out of an answer that begins with one, from a model that was not known to think."""
-    thought, text = split_thought(reply.text)
-    if thought is None:
+def without_inline_thought(reply: Completion, tokenizer: Any) -> Completion | Unscored:
+    """Take the thoughts out of an answer that begins with any; a text without an answer is unscored."""
+    thoughts: list[str] = []
+    text: str | None = reply.text
+    while text is not None and text.lstrip().startswith(STARTS):
+        thought, text = split_thought(text)
+        thoughts.append(thought or "")
+    if not thoughts:
         return reply
     if text is None:
         return Unscored(
             "unfinished_thinking",
-            "the answer is a thought that was cut; pass --thinking on, with --reasoning-style where it is not found",
+            "a thought takes the place of the answer, up to its bound; for a model that is not known to think, pass "
+            "--thinking on with --reasoning-style",
         )
-    n_tokens = len(tokenizer.encode(thought, add_special_tokens=False)) if tokenizer is not None else 0
+    joined = "\n\n".join(thoughts)
+    n_tokens = len(tokenizer.encode(joined, add_special_tokens=False))
     n_answer = max(0, reply.completion_tokens - n_tokens)
-    return replace(reply, text=text, thought=thought, thought_tokens=n_tokens, completion_tokens=n_answer)
+    return replace(reply, text=text, thought=joined, thought_tokens=n_tokens, completion_tokens=n_answer)
 
 
 async def think(
@@ -184,7 +185,9 @@ async def think(
             return None
         begun = first
     if budget < 1:
-        return _closed(engine, prompt, Generated("", (), is_cut=True, found_stop=False), is_short=True, opened=opens)
+        return _closed(
+            engine, style, prompt, Generated("", (), is_cut=True, found_stop=False), is_short=True, opened=opens
+        )
     written = begun or Generated("", (), is_cut=True, found_stop=False)
     if cap > len(written.ids) and not written.found_stop and written.is_cut:
         rest = await engine.generate([*prompt, *written.ids], cap - len(written.ids), asked, style.end, depth)
@@ -197,12 +200,14 @@ async def think(
         ids = written.ids[:budget]
         text = str(engine.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
         written = replace(written, text=text, ids=ids, is_cut=True, found_stop=False)
-    return _closed(engine, prompt, written, is_short=room < reasoning.budget, opened=opens)
+    return _closed(engine, style, prompt, written, is_short=room < reasoning.budget, opened=opens)
 
 
-def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_short: bool, opened: bool) -> Thought:
+def _closed(
+    engine: Engine, style: Style, prompt: Sequence[int], written: Generated, *, is_short: bool, opened: bool
+) -> Thought:
     """Return a thought with the end that it lacks: its mark, and what the template writes before the answer."""
-    reasoning, style = engine.reasoning, _style(engine)
+    reasoning = engine.reasoning
     if written.found_stop:
         # The tokens may reach past the mark, as in ">\n".
         decoded = engine.tokenizer.decode(written.ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
@@ -223,12 +228,6 @@ def _closed(engine: Engine, prompt: Sequence[int], written: Generated, *, is_sho
         is_short=is_short,
         cached_tokens=written.cached_tokens,
     )
-
-
-def _style(engine: Engine) -> Style:
-    style = engine.reasoning.style
-    assert style is not None, "only a model with a style is asked for thoughts"
-    return style
 
 
 def _ids(engine: Engine, text: str) -> list[int]:

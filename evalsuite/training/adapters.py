@@ -33,7 +33,7 @@ def merge(
 ) -> Path:
     """Write an adapter and its base as one checkpoint of full weights into ``out``, atomically.
 
-    Raises UsageError if ``spec`` is not an adapter or ``out`` holds anything else, CheckpointError if it cannot be loaded.
+    Raises UsageError if ``spec`` is not an adapter or ``out`` holds anything else, CheckpointError if it cannot load.
     """
     progress = progress or NoProgress()
     checkpoint = resolve(spec, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, on_step=progress.step)
