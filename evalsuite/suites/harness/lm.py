@@ -144,11 +144,11 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         from jinja2 import TemplateError
 
         self._chats = True
-        if self._named is not None:
-            return self._named.prompt_text([Message(turn["role"], turn["content"]) for turn in chat_history])  # type: ignore[arg-type]
-
         reasoning = self.server.reasoning
         form = reasoning.on if self._generates and reasoning.thinks else reasoning.off
+        if self._named is not None:
+            return (form or self._named).prompt_text([Message(turn["role"], turn["content"]) for turn in chat_history])  # type: ignore[arg-type]
+
         how: dict[str, Any] = {} if form is None else dict(form.template_args)
         how |= {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
         try:

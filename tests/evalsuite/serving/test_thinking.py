@@ -317,6 +317,13 @@ async def test_an_answer_that_begins_with_a_thought_is_split_for_any_model(tmp_p
     assert "--reasoning-style" in cut.detail
 
 
+async def test_a_bare_end_mark_in_the_answer_of_a_model_that_does_not_think_is_text(tmp_path):
+    text = "It ends with\n</think>\nas a rule."
+    async with Served(tmp_path, "plain", text) as served:
+        reply = await served.client().chat(HELLO, Sampling(max_new_tokens=99))
+    assert (reply.text, reply.thought, reply.completion_tokens) == (text, None, len(text) + 1)
+
+
 # Settling how a model thinks --------------------------------------------------------------------------
 
 
