@@ -289,6 +289,7 @@ class GameRow(msgspec.Struct, frozen=True, omit_defaults=True):
     in_words: bool = False
     contradicts: bool = False
     shortened: bool = False
+    thought: str | None = None
     unscored: str | msgspec.UnsetType = msgspec.UNSET
     detail: str | msgspec.UnsetType = msgspec.UNSET
 

@@ -68,6 +68,7 @@ class Game:
     judgment in words, ``in_words`` says that it was asked for because the mass was below the floor. ``closed_by_guide``
     says that the verdict was added under guided output because the free text had none, and ``contradicts`` that the
     free text called the other answer better. ``shortened`` says that the answers were cut to fit the context.
+    ``thought`` is what the judge thought before its verdict.
     """
 
     first: float
@@ -78,6 +79,7 @@ class Game:
     in_words: bool = False
     contradicts: bool = False
     shortened: bool = False
+    thought: str | None = None
 
     @property
     def winner(self) -> Winner:
@@ -164,6 +166,7 @@ def game_from_choice(choice: Choice, *, closed_after: str | None = None, answers
         choice.text,
         closed_by_guide=closed_after is not None,
         contradicts=said is not None and said != choice.letter,
+        thought=choice.thought,
     )
 
 

@@ -27,6 +27,8 @@ class DoctorConfig(RunConfig):
 
     models: tuple[str, ...] = pydantic.Field(default=(), json_schema_extra={"argument": "MODEL", "path": True})
     """As for run; without models, only what all models share is checked."""
+    ask_judge: bool = False
+    """Start the judge's server (a minute or two) and ask it one comparison: how much probability its labels have."""
 
 
 @from_config(
@@ -42,7 +44,7 @@ def doctor(config: DoctorConfig, *, as_json: bool) -> None:
     from evalsuite.doctor import examine
 
     with showing_progress() as progress:
-        findings = examine(config, config.models, progress)
+        findings = examine(config, config.models, progress, ask_judge=config.ask_judge)
     faults = sum(finding.level == "fault" for finding in findings)
     if as_json:
         print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})

@@ -220,4 +220,5 @@ def _game_row(game: Game | Unscored | None) -> GameRow | None:
         in_words=game.in_words,
         contradicts=game.contradicts,
         shortened=game.shortened,
+        thought=game.thought,
     )

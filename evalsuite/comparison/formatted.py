@@ -26,15 +26,19 @@ async def play_format(
     if form.kind == "rating":
         asked = [form.rating_messages(request, texts, salt=salt) for texts in (first, second)]
         rated = await gather_or_cancel(_mean(judge, form, watch, messages, form.rating) for messages in asked)
-        (one, text), (other, further) = rated
+        (one, text, thought), (other, further, second_thought) = rated
         if isinstance(one, Unscored):
             return one
         if isinstance(other, Unscored):
             return other
-        return Game(0.5 if one == other else float(one > other), f"{text}\n\n{further}")
+        return Game(
+            0.5 if one == other else float(one > other),
+            f"{text}\n\n{further}",
+            thought=_joined([thought, second_thought]),
+        )
     messages = form.pair_messages(request, first, second, salt=salt)
-    preference, text = await _mean(judge, form, watch, messages, form.preference)
-    return preference if isinstance(preference, Unscored) else Game(preference, text)
+    preference, text, thought = await _mean(judge, form, watch, messages, form.preference)
+    return preference if isinstance(preference, Unscored) else Game(preference, text, thought=thought)
 
 
 async def _mean(
@@ -43,10 +47,11 @@ async def _mean(
     watch: FormatWatch,
     messages: Sequence[Message],
     read: Callable[[str], float | Unscored],
-) -> tuple[float | Unscored, str]:
-    """Ask for the samples of one prompt; returns the mean of those that can be read, or why none can, and the texts."""
+) -> tuple[float | Unscored, str, str | None]:
+    """Ask for the samples of one prompt: the mean of those that can be read or why none can, texts and thoughts."""
     values: list[float] = []
     texts: list[str] = []
+    thoughts: list[str | None] = []
     failure: Unscored | None = None
     for number in range(form.samples):
         seed = derive_seed(0, "judge format", number)
@@ -57,10 +62,15 @@ async def _mean(
         value = read(reply.text)
         watch.saw(reply.text, is_read=not isinstance(value, Unscored) or value.reason == "rating_out_of_range")
         texts.append(reply.text)
+        thoughts.append(reply.thought)
         if isinstance(value, Unscored):
             failure = failure or value
         else:
             values.append(value)
     if not values:
-        return failure or Unscored("no_verdict"), ""
-    return sum(values) / len(values), "\n\n".join(texts)
+        return failure or Unscored("no_verdict"), "", None
+    return sum(values) / len(values), "\n\n".join(texts), _joined(thoughts)
+
+
+def _joined(thoughts: Sequence[str | None]) -> str | None:
+    return "\n\n".join(filter(None, thoughts)) or None

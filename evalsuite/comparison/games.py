@@ -15,10 +15,9 @@ from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling
+from evalsuite.serving.requests import Chat, Sampling, thought_of
 from evalsuite.suites.judging import reason_then_choose
 from judges.formats import JudgeFormat
-from judges.labels import MASS_HALF, read_labels, spellings
 from judges.templates import JudgeTemplate, judge_template
 from judges.types import Choice, Message, Unscored
 from judges.verdicts import (
@@ -143,31 +142,6 @@ def check_context_is_shown(template: JudgeTemplate, requests: Iterable[Request])
         )
 
 
-async def probe_labels(judge: Chat, labels: Sequence[str] = LABELS) -> tuple[str | None, float | None]:
-    """Ask one question: why a judge does not give the probabilities of ``labels`` (None when it does), and their mass.
-
-    The mass in [0, 1] is the total probability of the labels in any spelling.
-    """
-    question = [Message("user", f"Write the letter {labels[0]} and nothing else.")]
-    try:
-        asked = await judge.label_logprobs(question, labels, spellings(labels))
-    except UsageError as error:
-        return str(error), None
-    if isinstance(asked, Unscored):
-        return (f"{asked.reason}: {asked.detail}" if asked.detail else asked.reason), None
-    if not asked:
-        return "its server returns no log-probabilities", None
-    return None, read_labels(asked, labels).mass
-
-
-def low_mass_note(mass: float | None, labels: Sequence[str]) -> list[str]:
-    """Return a note where a judge that was told to write a label would mostly write something else."""
-    if mass is None or mass >= MASS_HALF:
-        return []
-    named = f"{labels[0]} to {labels[-1]}" if len(labels) > 2 else " and ".join(labels)
-    return [f"asked for one letter, it gives {named} a probability of only {mass:.1%} together"]
-
-
 async def play(
     judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int = 0
 ) -> Game | Unscored:
@@ -200,9 +174,10 @@ async def _play(
     if how.method == "verdict":
         asked = await judge.label_logprobs(messages, LABELS, SPELLINGS)
         game = asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
-        if isinstance(game, Unscored) and game.reason in ("label_mass", "no_verdict"):
-            return await _in_words(judge, messages, key, answers, game)
-        return game
+        if isinstance(game, Unscored):
+            may_write = game.reason in ("label_mass", "no_verdict")
+            return await _in_words(judge, messages, key, answers, game) if may_write else game
+        return replace(game, thought=thought_of(asked))
     read: list[str] = []
 
     def parse(text: str) -> Choice | Unscored:
@@ -223,7 +198,9 @@ async def _in_words(
     """Ask once more, for words: a verdict in a known form counts, else the game stays unscored."""
     reply = await judge.chat(messages, Sampling(WORDS_MAX_NEW_TOKENS))
     choice = reply if isinstance(reply, Unscored) else parse_verdict(reply.text, key, answers)
-    return why if isinstance(choice, Unscored) else replace(game_from_choice(choice), in_words=True)
+    if isinstance(reply, Unscored) or isinstance(choice, Unscored):
+        return why
+    return replace(game_from_choice(choice), in_words=True, thought=reply.thought)
 
 
 async def judge_pair(judge: Chat, how: Judging, request: Request, a: Texts, b: Texts) -> PairRecord:

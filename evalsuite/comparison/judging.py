@@ -14,9 +14,7 @@ from evalsuite.comparison.games import (
     MINI_MAX_NEW_TOKENS,
     Judging,
     LongAnswers,
-    low_mass_note,
     pair_template,
-    probe_labels,
 )
 from evalsuite.comparison.servers import Servers
 from evalsuite.errors import UsageError
@@ -25,6 +23,7 @@ from evalsuite.progress import Progress
 from evalsuite.runs.documents import DEMO_NOTE
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
+from evalsuite.suites.judging import low_mass_note, probe_labels
 from judges.formats import JudgeFormat
 from judges.verdicts import LABELS, Method
 

@@ -12,7 +12,7 @@ from typing import Any
 import evalsuite
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
-from evalsuite.comparison.games import load_template, low_mass_note, template_faults
+from evalsuite.comparison.games import load_template, template_faults
 from evalsuite.comparison.judging import card_summary, probed_labels, resolve_judges
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
 from evalsuite.comparison.servers import Servers, source_identity
@@ -24,6 +24,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from evalsuite.store import Store, content_key
+from evalsuite.suites.judging import low_mass_note
 from judges.factors import (
     NEEDED_VARIABLES,
     RATING_LABELS,

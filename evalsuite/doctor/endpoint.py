@@ -1,9 +1,9 @@
-"""What an external server takes, found out by three short questions: its dialect, guides, and a judge's labels."""
+"""What a server answers to a few short questions: its dialect, guides, and a judge's labels."""
 
 from __future__ import annotations
 
-import math
 import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -17,18 +17,34 @@ from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Guide, Sampling
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
+from evalsuite.suites.judging import probe_labels
+from judges.labels import MASS_HALF
+from judges.templates import judge_template
 from judges.types import Message, Unscored
+from judges.verdicts import LABELS, TEMPLATES, Request, comparison_prompt, key_of
 
 _QUESTION = [Message("system", "You answer briefly."), Message("user", "What is the capital of France?")]
-_JUDGED = (
-    "Which answer to 'What is the capital of France?' is better? m: 'Paris'. M: 'Rome'. Write m or M, nothing else."
-)
-_LABELS = ("m", "M")
-_LEAST_MASS = 0.5
+_ASKED = "What is the capital of France?"
+_RANKED = f"Which answer to '{_ASKED}' is better? m: 'Paris'. M: 'Rome'. Write m or M, nothing else."
 
 
 def check_dialect(checkpoint: Checkpoint, serve: ServeConfig, role: Role, base_url: str | None) -> list[Finding]:
     """Ask an external server's chat endpoint a few tokens' worth: what it refuses, and how it gives a verdict."""
+    return _asked(checkpoint, serve, base_url, "dialect", lambda client: _examined(client, role))
+
+
+def check_labels(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
+    """Start the server of a judge and ask it one comparison each way that verdicts by log-probabilities are asked."""
+    return _asked(checkpoint, serve, None, "labels", _labels)
+
+
+def _asked(
+    checkpoint: Checkpoint,
+    serve: ServeConfig,
+    base_url: str | None,
+    check: str,
+    ask: Callable[[Client], Awaitable[list[Finding]]],
+) -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder, LoopThread() as loop:
         try:
             with (
@@ -36,11 +52,11 @@ def check_dialect(checkpoint: Checkpoint, serve: ServeConfig, role: Role, base_u
                 Session(checkpoint, store, serve, Path(folder) / "log", base_url=base_url) as session,
             ):
                 try:
-                    return loop.wait(_examined(session.client, role))
+                    return loop.wait(ask(session.client))
                 finally:
                     loop.wait(session.client.close())
         except EvalsuiteError as error:
-            return [fault("dialect", checkpoint.name, str(error))]
+            return [fault(check, checkpoint.name, str(error))]
 
 
 async def _examined(client: Client, role: Role) -> list[Finding]:
@@ -58,20 +74,41 @@ async def _examined(client: Client, role: Role) -> list[Finding]:
             ok("guide", name, "it keeps to a guide")
             if guided
             else warning("guide", name, f"it ignores guides: {lost}"),
-            _labels(name, await client.label_logprobs([Message("user", _JUDGED)], _LABELS)),
+            *await _labels(client),
         ]
     told = client.server_told.get("server") or {}
     left_out = f"; refuses {', '.join(told['left_out'])}" if told.get("left_out") else ""
     return [ok("dialect", name, f"{told.get('dialect', 'vLLM')}{left_out}"), *findings]
 
 
-def _labels(name: str, logprobs: dict[str, float] | Unscored) -> Finding:
-    """Say how much of the next token's probability two labels have on one prompt."""
-    if isinstance(logprobs, Unscored):
-        why = f"{logprobs.reason}: {logprobs.detail}" if logprobs.detail else logprobs.reason
-        return warning("labels", name, f"no verdict by log-probabilities ({why})", "suites ask in words where they can")
-    mass = math.fsum(map(math.exp, logprobs.values()))
-    message = f"m and M have {mass:.0%} of the next token's probability"
-    if mass < _LEAST_MASS:
-        return warning("labels", name, message, "its verdicts by log-probabilities say little; choose another judge")
-    return ok("labels", name, message)
+def _questions() -> Mapping[tuple[str, ...], Sequence[Message]]:
+    """Return a comparison by the labels that it asks for: those of a benchmark's verdicts, and our own."""
+    request, answers = Request((_ASKED,)), (["Paris."], ["Rome."])
+    ours = comparison_prompt(judge_template(TEMPLATES["verdict"]), request, *answers, key=key_of(request, *answers))
+    return {("m", "M"): [Message("user", _RANKED)], LABELS: ours}
+
+
+async def _labels(client: Client) -> list[Finding]:
+    """Say how much of the next token's probability the labels of one comparison have, in any spelling."""
+    findings = []
+    for labels, question in _questions().items():
+        why, mass = await probe_labels(client, labels, question)
+        named = " and ".join(labels)
+        if mass is None:
+            remedy = "suites ask in words where they can"
+            findings.append(
+                warning("labels", client.model_name, f"no verdict by log-probabilities of {named} ({why})", remedy)
+            )
+            continue
+        message = f"{named} have {mass:.0%} of the next token's probability"
+        findings.append(
+            ok("labels", client.model_name, message)
+            if mass >= MASS_HALF
+            else warning(
+                "labels",
+                client.model_name,
+                message,
+                "its verdicts by log-probabilities say little; choose another judge, or verdicts in words",
+            )
+        )
+    return findings

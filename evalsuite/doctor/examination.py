@@ -9,7 +9,7 @@ from evalsuite.checkpoint import Checkpoint, remote_code
 from evalsuite.config import RunConfig
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk
 from evalsuite.doctor.chat_template import Role, check_template
-from evalsuite.doctor.endpoint import check_dialect
+from evalsuite.doctor.endpoint import check_dialect, check_labels
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
@@ -41,10 +41,13 @@ class ModelUse:
         return self.checkpoint.endpoint is None and self.attached is None
 
 
-def examine(config: RunConfig, models: Sequence[str], progress: Progress | None = None) -> list[Finding]:
-    """Check everything that a run of ``models`` with this configuration depends on; starts no server.
+def examine(
+    config: RunConfig, models: Sequence[str], progress: Progress | None = None, *, ask_judge: bool = False
+) -> list[Finding]:
+    """Check everything that a run of ``models`` with this configuration depends on.
 
-    Without models, the installation, the results folder, the data and the scorers. Faults are findings, never raised.
+    Without models, the installation, the results folder, the data and the scorers. Starts no server, unless
+    ``ask_judge``: then the judge's, for the label mass of its verdicts. Faults are findings, never raised.
     """
     progress = progress or NoProgress()
     progress.step("checking the installation and the results folder")
@@ -56,7 +59,7 @@ def examine(config: RunConfig, models: Sequence[str], progress: Progress | None 
     uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
     for model, role in uses:
         progress.step(f"checking {model}")
-        findings += _check_model(model, role, config, device)
+        findings += _check_model(model, role, config, device, ask=ask_judge and role == "judge")
     progress.step("checking the data")
     options = {spec: config.suite_options_of(spec) for spec in config.suites}
     findings += check_data(options)
@@ -96,7 +99,7 @@ def _serving(config: RunConfig, role: Role) -> ServeConfig:
     return config.serve if role == "candidate" else config.judge_serving
 
 
-def _check_model(model: str, role: Role, config: RunConfig, device: Device | None) -> list[Finding]:
+def _check_model(model: str, role: Role, config: RunConfig, device: Device | None, *, ask: bool) -> list[Finding]:
     base_url = config.base_url if role == "candidate" else None
     try:
         checkpoint = _serving(config, role).resolve(model, base_url=base_url)
@@ -107,7 +110,10 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
     first = check_architecture(checkpoint) if use.is_managed else [_check_server(use, serve)]
     if not use.is_managed and first[0].level == "ok":
         first = [*first, *check_dialect(checkpoint, serve, role, base_url)]
-    return [*first, *examine_model(use, config, device)]
+    findings = [*first, *examine_model(use, config, device)]
+    if ask and use.is_managed and all(finding.level != "fault" for finding in findings):
+        findings += check_labels(checkpoint, serve)
+    return findings
 
 
 def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> list[Finding]:

@@ -32,7 +32,7 @@ from evalsuite.serving.replies import (
     read_prompt_logprobs,
     read_safely,
 )
-from evalsuite.serving.requests import Completion, Guide, Sampling
+from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
 from evalsuite.serving.slots import Slots
 from evalsuite.serving.thinking import Generated, answer, think
 from evalsuite.serving.wire import Endpoint, RetryableError
@@ -237,7 +237,11 @@ class Client:
             prompt = thought.context + thought.separator
         ids = label_tokens(self.tokenizer, labels, spellings)
         logprobs = await self.next_token_logprobs(prompt, list(ids))
-        return logprobs if isinstance(logprobs, Unscored) else by_text(ids, logprobs.logprobs)
+        if isinstance(logprobs, Unscored):
+            return logprobs
+        found = LabelLogprobs(by_text(ids, logprobs.logprobs))
+        found.thought = None if thought is None else thought.text
+        return found
 
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True

@@ -64,6 +64,17 @@ class Completion:
     thought_short: bool = False
 
 
+class LabelLogprobs(dict[str, float]):
+    """Log-probabilities by label; ``thought`` is what the model thought before it would write one, None for nothing."""
+
+    thought: str | None = None
+
+
+def thought_of(logprobs: Mapping[str, float]) -> str | None:
+    """Return the thought before the labels, where the client tells it."""
+    return logprobs.thought if isinstance(logprobs, LabelLogprobs) else None
+
+
 class Chat(Protocol):
     """A chat model, the candidate or the judge.
 

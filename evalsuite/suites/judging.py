@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from evalsuite.errors import UsageError
 from evalsuite.records.rows import Verdict
 from evalsuite.serving.requests import Chat, Guide, Sampling
+from judges.labels import MASS_HALF, read_labels, spellings
 from judges.types import Choice, Message, Preference, Rating, Unscored
 
 VerdictT = TypeVar("VerdictT", bound=Rating | Choice)
@@ -61,3 +63,31 @@ def verdict_of(judged: Rating | Choice | Preference | Unscored, turn: int = 1) -
     if judged.reason in JUDGED_WITHOUT_VALUE:
         return Verdict(turn=turn, text=judged.detail, unscored=Unscored(judged.reason))
     return Verdict(turn=turn, unscored=judged)
+
+
+async def probe_labels(
+    judge: Chat, labels: Sequence[str], question: Sequence[Message] = ()
+) -> tuple[str | None, float | None]:
+    """Ask one question: why a judge does not give the probabilities of ``labels`` (None when it does), and their mass.
+
+    The mass in [0, 1] is the total probability of the labels in any spelling. Without a ``question`` it is told to
+    write the first label.
+    """
+    asked = question or [Message("user", f"Write the letter {labels[0]} and nothing else.")]
+    try:
+        logprobs = await judge.label_logprobs(asked, labels, spellings(labels))
+    except UsageError as error:
+        return str(error), None
+    if isinstance(logprobs, Unscored):
+        return (f"{logprobs.reason}: {logprobs.detail}" if logprobs.detail else logprobs.reason), None
+    if not logprobs:
+        return "its server returns no log-probabilities", None
+    return None, read_labels(logprobs, labels).mass
+
+
+def low_mass_note(mass: float | None, labels: Sequence[str]) -> list[str]:
+    """Return a note where a judge that was told to write a label would mostly write something else."""
+    if mass is None or mass >= MASS_HALF:
+        return []
+    named = f"{labels[0]} to {labels[-1]}" if len(labels) > 2 else " and ".join(labels)
+    return [f"asked for one letter, it gives {named} a probability of only {mass:.1%} together"]

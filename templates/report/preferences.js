@@ -123,7 +123,9 @@ function winnerWords(row) {
 function gameBox(title, game) {
   if (!game) return "";
   const verdict = game.unscored ? "unscored: " + game.unscored : "first preferred with " + figure(100 * game.preference_first, 1) + " %";
-  return h("div", { class: "verdict" }, h("h4", {}, title, ": ", verdict), game.text ? answerText(game.text) : null,
+  return h("div", { class: "verdict" }, h("h4", {}, title, ": ", verdict),
+    game.thought ? h("details", { class: "thought" }, h("summary", {}, "The judge's thought"), answerText(game.thought)) : null,
+    game.text ? answerText(game.text) : null,
     game.logprobs ? choicesBox({ logprobs: Object.entries(game.logprobs) }, {}, title) : null);
 }
 

@@ -15,10 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
+
 from evalsuite import assets
 from evalsuite.errors import DataError
 from evalsuite.records.rows import Draw, Header, Row, Verdict
-from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.serving.requests import Chat, Sampling, derive_seed, thought_of
 from evalsuite.suites import figures
 from evalsuite.suites.alpaca_eval import peer
 from evalsuite.suites.alpaca_eval.assets import (
@@ -121,7 +123,8 @@ class AlpacaEval(Suite):
         if isinstance(logprobs, Unscored):
             in_words = logprobs.reason in _ASKED_IN_WORDS
             return [await _ranked(judge, instruction, baseline, output) if in_words else Verdict(unscored=logprobs)]
-        return [verdict_of(preference_from_logprobs(logprobs.get("m"), logprobs.get("M"), switched=switched))]
+        verdict = verdict_of(preference_from_logprobs(logprobs.get("m"), logprobs.get("M"), switched=switched))
+        return [msgspec.structs.replace(verdict, thought=thought_of(logprobs))]
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
         """Mark a comparison: ``score`` is the share of preference that went to the model, 0 to 1."""

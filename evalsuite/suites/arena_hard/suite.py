@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from evalsuite.errors import UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.serving.requests import Chat, Sampling, derive_seed, thought_of
 from evalsuite.suites import figures
 from evalsuite.suites.arena_hard import peer
 from evalsuite.suites.arena_hard.assets import (
@@ -273,7 +273,8 @@ async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge
     game = logprobs if isinstance(logprobs, Unscored) else game_from_logprobs(logprobs)
     if isinstance(game, Unscored):
         return Verdict(order=order, unscored=game)
-    return Verdict(value=game.first, order=order, label_logprobs=dict(game.logprobs))
+    thought = None if isinstance(logprobs, Unscored) else thought_of(logprobs)
+    return Verdict(value=game.first, order=order, label_logprobs=dict(game.logprobs), thought=thought)
 
 
 def _creative(scores: Mapping[str, Any]) -> Figure:

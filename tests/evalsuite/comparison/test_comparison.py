@@ -11,7 +11,7 @@ import evalsuite
 from evalsuite.assets.asset import Pin
 from evalsuite.cli import app
 from evalsuite.comparison.compare import compare
-from evalsuite.comparison.games import Judging, judge_pair, pair_template, play, probe_labels
+from evalsuite.comparison.games import Judging, judge_pair, pair_template, play
 from evalsuite.comparison.prompts import load_prompts
 from evalsuite.comparison.recorded import find_recorded
 from evalsuite.comparison.settings import CompareConfig
@@ -22,10 +22,11 @@ from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.serving.requests import Sampling
 from evalsuite.suites import registry
 from evalsuite.suites.base import Suite, draw_of
+from evalsuite.suites.judging import probe_labels
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Item, Loaded
 from judges.types import Message, Unscored
-from judges.verdicts import Game, Request
+from judges.verdicts import LABELS, Game, Request
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
 from tests.evalsuite.report_results import write_model, write_rows
 from tests.evalsuite.scripted_chat import ScriptedChat
@@ -526,10 +527,10 @@ async def test_a_judge_without_single_letter_tokens_is_asked_to_reason():
     def no_token(_):
         raise UsageError("the judge's tokenizer has no single token for 'A'; use another judge")
 
-    assert "no single token" in (await probe_labels(ScriptedChat(labels=no_token)))[0]
-    why, mass = await probe_labels(ScriptedChat(labels={"A": math.log(0.2), "B": math.log(0.1)}))
+    assert "no single token" in (await probe_labels(ScriptedChat(labels=no_token), LABELS))[0]
+    why, mass = await probe_labels(ScriptedChat(labels={"A": math.log(0.2), "B": math.log(0.1)}), LABELS)
     assert (why, mass) == (None, pytest.approx(0.3))
-    assert "malformed_reply" in (await probe_labels(ScriptedChat(labels=Unscored("malformed_reply"))))[0]
+    assert "malformed_reply" in (await probe_labels(ScriptedChat(labels=Unscored("malformed_reply")), LABELS))[0]
 
 
 async def test_a_reasoned_game_is_closed_under_guidance_where_the_words_hold_no_verdict():

@@ -19,7 +19,7 @@ EXPECTED = {
 
 def findings_of(server, role="judge"):
     serve = ServeConfig()
-    return {one.check: one for one in check_dialect(serve.resolve(server.spec), serve, role, None)}
+    return {one.check: one for one in reversed(check_dialect(serve.resolve(server.spec), serve, role, None))}
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
@@ -33,10 +33,17 @@ def test_the_dialect_of_a_judges_server_is_shown(kind):
 
 
 def test_the_mass_of_the_labels_is_measured():
-    with Hosted(top={"The": -0.05, "m": -4.0}) as server:
-        found = findings_of(server)
-    assert found["labels"].level == "warning"
-    assert "label_mass" in found["labels"].message
+    # exp(-0.7) + exp(-2.3) is 0.597: " A" and "b" are the labels as this judge spells them.
+    with Hosted(top={"The": -0.95, "m": -4.0, " A": -0.7, "b": -2.3}) as server:
+        serve = ServeConfig()
+        published, ours = (
+            one for one in check_dialect(serve.resolve(server.spec), serve, "judge", None) if one.check == "labels"
+        )
+    assert published.level == "warning"
+    assert "of m and M (label_mass" in published.message
+    assert (ours.level, ours.message) == ("ok", "A and B have 60% of the next token's probability")
+    asked = [body["messages"][-1]["content"] for body in server.requests if body.get("top_logprobs")]
+    assert "Paris." in asked[-1], "our own comparison, as compare asks it"
 
 
 def test_a_server_that_refuses_everything_is_a_fault():
