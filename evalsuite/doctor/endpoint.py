@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.doctor.chat_template import Role
@@ -43,7 +44,7 @@ def _asked(
     serve: ServeConfig,
     base_url: str | None,
     check: str,
-    ask: Callable[[Client], Awaitable[list[Finding]]],
+    ask: Callable[[Client], Coroutine[Any, Any, list[Finding]]],
 ) -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder, LoopThread() as loop:
         try:

@@ -70,7 +70,7 @@ class LabelLogprobs(dict[str, float]):
     thought: str | None = None
 
 
-def thought_of(logprobs: Mapping[str, float]) -> str | None:
+def thought_of(logprobs: Mapping[str, float] | Unscored) -> str | None:
     """Return the thought before the labels, where the client tells it."""
     return logprobs.thought if isinstance(logprobs, LabelLogprobs) else None
 

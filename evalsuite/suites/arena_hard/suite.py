@@ -273,7 +273,7 @@ async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge
     game = logprobs if isinstance(logprobs, Unscored) else game_from_logprobs(logprobs)
     if isinstance(game, Unscored):
         return Verdict(order=order, unscored=game)
-    thought = None if isinstance(logprobs, Unscored) else thought_of(logprobs)
+    thought = thought_of(logprobs)
     return Verdict(value=game.first, order=order, label_logprobs=dict(game.logprobs), thought=thought)
 
 
