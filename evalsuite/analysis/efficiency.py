@@ -3,14 +3,13 @@
 All figures come from manifests. Rates are the server's work over the seconds of generation (its start is a separate
 column), also for a run that was killed and resumed: a kill loses the last seconds of both. Conversations per hour
 follow from the output rate and the mean length of a conversation's answers, so answers from the store do not count as
-work. The projection is linear: the same prompts and settings on any number of the same devices. It corresponds to the
-efficiency section of WILDCHAT-50M (arXiv 2501.18511).
+work. The rate is that after the warm-up where the run was long enough to measure it. The projection is linear: the same
+prompts and settings on any number of the same devices; its interval is that of the mean length and of the rate. It
+corresponds to the efficiency section of WILDCHAT-50M (arXiv 2501.18511).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -19,15 +18,18 @@ from typing import Any
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name
 from evalsuite.errors import DataError, UsageError
-from evalsuite.files import exists, read_json
-from evalsuite.generation.manifest import manifests_in, read_manifest
+from evalsuite.files import exists
+from evalsuite.fingerprint import file_sha256
+from evalsuite.generation.manifest import manifests_in
+from evalsuite.generation.measured import Measured, rate, read_measured
+from judges.statistics import student_ci
 
 PAPER = "WILDCHAT-50M, efficiency"
 DEFAULT_CONVERSATIONS = 1_000_000
 _MOST = 10**12
-_TEXTS = {"model", "device"}
 _EXTERNAL = "external server"
 _NOT_ASKED = "all answers came from the store: nothing was measured"
+_TOO_SHORT = "the run is too short to tell its warm-up apart"
 _NO_CONVERSATIONS = "a run of benchmarks counts items, not conversations"
 
 
@@ -49,10 +51,10 @@ def efficiency_analysis(
     if dollars_per_hour is not None and not 0 <= dollars_per_hour <= _MOST:
         raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give a number from 0 to {_MOST:,}")
     paths = [path for spec in specs for path in find_manifests(spec, results)]
-    read = [(path, _read(path)) for path in paths]
-    rows = [_checked_row(path, manifest, conversations, dollars_per_hour) for path, manifest in read]
+    read = [read_measured(path) for path in paths]
+    rows = [efficiency_row(measured, conversations, dollars_per_hour) for measured in read]
     columns = _columns(conversations, dollars_per_hour)
-    notes = _notes(conversations, [manifest for _, manifest in read])
+    notes = _notes(conversations, read)
     table = Table("efficiency", "Cost of answering", columns, rows, PAPER, notes)
     charts = [Chart("speed", "Output tokens per second", "bars", table.id, "model", ["tokens_out_per_s"])]
     return Analysis(
@@ -62,7 +64,7 @@ def efficiency_analysis(
         about="Speed, memory and start time of each model, from recorded runs, and a projection to "
         f"{conversations:,} conversations.",
         provenance={
-            "runs": [_provenance(manifest) for _, manifest in read],
+            "runs": [_provenance(measured, path) for measured, path in zip(read, paths, strict=True)],
             "conversations": conversations,
             "dollars_per_hour": dollars_per_hour,
         },
@@ -87,107 +89,104 @@ def find_manifests(spec: str, results: Path) -> list[Path]:
     )
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    if path.name != "manifest.json":
-        return read_manifest(path)
-    document = read_json(path)
-    if not (isinstance(document, dict) and {"model", "seconds", "usage", "hardware"} <= set(document)):
-        raise DataError(f"{path} is not a manifest of 'evalsuite run'; run the model again")
-    return document
-
-
-def _checked_row(
-    path: Path, manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None
-) -> dict[str, Any]:
-    """Compute a row; raises DataError for a manifest with missing or invalid values."""
-    try:
-        row = efficiency_row(manifest, conversations, dollars_per_hour)
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{path} is not a valid manifest ({type(error).__name__}: {error}); run the model again"
-        ) from error
-    for key, value in row.items():
-        is_amount = isinstance(value, int | float) and math.isfinite(value) and value >= 0
-        if key not in _TEXTS and not key.endswith("_why") and value is not None and not is_amount:
-            raise DataError(f"{path} is not a valid manifest ({key} is {value!r}); run the model again")
-    return row
-
-
-def efficiency_row(manifest: Mapping[str, Any], conversations: int, dollars_per_hour: float | None) -> dict[str, Any]:
-    """Compute one model's row from its manifest; an unknown figure is None, and ``<key>_why`` says why."""
-    generated = manifest.get("kind") == "generate"
-    usage = manifest["costs"]["usage"] if generated else (manifest["usage"].get("candidate") or {})
-    seconds = manifest["seconds"]["generate"]
-    span = seconds if usage.get("completion_tokens") else 0
-    asked = manifest.get("arguments", {})
-    attached = manifest.get("served_on") == "endpoint" or bool(asked.get("base_url"))
-    name, part = str(manifest["model"]["name"]), manifest.get("shard", "1/1")
-    hardware = {} if attached else manifest["hardware"]
-    gpus = hardware.get("gpus")
+def efficiency_row(measured: Measured, conversations: int, dollars_per_hour: float | None) -> dict[str, Any]:
+    """Compute one model's row; an unknown figure is None, and ``<key>_why`` says why."""
+    generated, usage = measured.is_generated, measured.usage
+    seconds = measured.seconds.generate
+    span = seconds if usage.completion_tokens else 0.0
+    attached = measured.served_on == "endpoint" or bool(measured.arguments.base_url)
+    gpus = measured.hardware.gpus
     # A machine without a GPU counts as one device.
-    n_gpus = int(asked.get("tensor_parallel_size") or 1) * int(asked.get("data_parallel_size") or 1) if gpus else 1
-    device = str(gpus[0]) if gpus else f"CPU, {hardware.get('cpu_count')} cores"
+    parallel = (measured.arguments.tensor_parallel_size or 1) * (measured.arguments.data_parallel_size or 1)
+    device = gpus[0] if gpus else f"CPU, {measured.hardware.cpu_count} cores"
+    name = measured.model.name
     row: dict[str, Any] = {
-        "model": name if part == "1/1" else f"{name} ({part})",
+        "model": name if measured.shard == "1/1" else f"{name} ({measured.shard})",
         "device": _EXTERNAL if attached else device,
-        "devices": None if attached else n_gpus,
-        "conversations": manifest["counts"]["conversations"] if generated else None,
+        "devices": None if attached else parallel if gpus else 1,
+        "conversations": measured.counts.conversations if generated else None,
         "seconds": seconds,
-        "tokens_in_per_s": _rate(usage.get("prompt_tokens"), span),
-        "tokens_out_per_s": _rate(usage.get("completion_tokens"), span),
-        "cached_share": _rate(usage.get("cached_tokens"), usage.get("prompt_tokens") or 0),
-        "start_s": _start_seconds(manifest, generated=generated),
-        "peak_gib": (manifest.get("peak_memory") or {}).get("gib"),
+        "tokens_in_per_s": rate(usage.prompt_tokens, span),
+        "tokens_out_per_s": rate(usage.completion_tokens, span),
+        "cached_share": usage.cached_tokens / usage.prompt_tokens if usage.prompt_tokens else None,
+        "start_s": measured.start_s,
+        "peak_gib": measured.peak_memory.gib,
     }
     if generated:
-        row |= _per_answer(manifest)
-    row["conversations_per_hour"] = _conversations_per_hour(manifest, row["tokens_out_per_s"]) if generated else None
-    per_hour, devices = row["conversations_per_hour"], row["devices"]
-    row["device_hours"] = conversations / per_hour * devices if per_hour and devices else None
-    hours = row["device_hours"]
-    row["dollars"] = hours * dollars_per_hour if hours is not None and dollars_per_hour is not None else None
+        row |= _per_answer(measured)
+    row |= _projected(measured, conversations, row["devices"], dollars_per_hour)
     return row | _reasons(row, generated=generated, attached=attached)
 
 
-def _conversations_per_hour(manifest: Mapping[str, Any], tokens_per_s: float | None) -> float | None:
-    count = manifest["counts"]["conversations"]
-    tokens = manifest["tokens"]["completion"] + manifest["tokens"].get("thought", 0)
-    return 3600 * tokens_per_s * count / tokens if tokens_per_s and tokens and count else None
+def _projected(
+    measured: Measured, conversations: int, devices: int | None, dollars_per_hour: float | None
+) -> dict[str, Any]:
+    """Return the figures that follow from the rate and the mean length of a conversation, and what they rest on."""
+    steady = measured.steady_speed
+    speed = measured.answer_speed if steady is None else steady[0]
+    count = measured.counts.conversations
+    per_hour = 3600 * speed * count / measured.answer_tokens if speed and measured.answer_tokens and count else None
+    hours = conversations / per_hour * devices if per_hour and devices else None
+    dollars = hours * dollars_per_hour if hours is not None and dollars_per_hour is not None else None
+    row: dict[str, Any] = {"steady_tokens_per_s": None if steady is None else steady[0]}
+    factors = _error_factors(measured)
+    if steady is not None:
+        low, high = (math.exp(end) for end in student_ci(0.0, steady[1], len(measured.stretches) - 1))
+        row["steady_tokens_per_s_ci95"] = [steady[0] * low, steady[0] * high]
+    for key, value in (("conversations_per_hour", per_hour), ("device_hours", hours), ("dollars", dollars)):
+        row[key] = value
+        if factors is not None and value is not None:
+            # The factors are symmetric on the logarithmic scale: the same for a figure and its inverse.
+            row[f"{key}_ci95"] = [value * factors[0], value * factors[1]]
+    return row | {"basis": _basis(measured) if per_hour else None}
 
 
-def _per_answer(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _error_factors(measured: Measured) -> tuple[float, float] | None:
+    """Return the factors from the projection to the ends of its interval; None without a known length error."""
+    if (length := measured.length_error) is None:
+        return None
+    steady = measured.steady_speed
+    error, units = length if steady is None else (math.hypot(length[0], steady[1]), len(measured.stretches))
+    low, high = student_ci(0.0, error, min(length[1], units) - 1)
+    return math.exp(low), math.exp(high)
+
+
+def _basis(measured: Measured) -> str:
+    """Say from how much a projection was made."""
+    n = measured.counts.conversations
+    counted = f"{n:,} conversation{'' if n == 1 else 's'}"
+    if measured.steady_speed is None:
+        if measured.length_error is None:
+            return f"{counted}, warm-up included, no interval"
+        return f"{counted}, warm-up included: ± of the lengths alone, the speed was measured once"
+    seconds = math.fsum(seconds for seconds, _ in measured.stretches)
+    return f"{counted}, {seconds:,.0f} of {measured.seconds.generate:,.0f} s: without warm-up and end"
+
+
+def _per_answer(measured: Measured) -> dict[str, Any]:
     """Return the mean tokens of an answer and of the thought before it, over the answers that are there."""
-    counts, tokens = manifest["counts"], manifest["tokens"]
-    missing = sum(counts.get("unscored", {}).values()) - counts.get("rows_unscored", 0)
-    answered = counts.get("answers", 0) - missing
+    counts = measured.counts
+    answered = counts.answers - (sum(counts.unscored.values()) - counts.rows_unscored)
     row: dict[str, Any] = {
-        "answer_tokens": _rate(tokens["completion"], answered),
-        "thought_tokens": _rate(tokens.get("thought"), answered),
+        "answer_tokens": measured.tokens.completion / answered if answered else None,
+        "thought_tokens": measured.tokens.thought / answered
+        if answered and measured.tokens.thought is not None
+        else None,
     }
     why = "not recorded" if answered else "no answer was recorded"
     return row | {f"{key}_why": why for key, value in row.items() if value is None}
 
 
-def _start_seconds(manifest: Mapping[str, Any], *, generated: bool) -> float | None:
-    """Return the mean seconds per start of the server, None where none was started."""
-    serve = manifest["seconds"]["serve"]
-    starts = manifest["costs"]["starts"] if generated else 1 + manifest.get("server_restarts", 0)
-    return serve / starts if serve and starts else None
-
-
-def _rate(amount: float | None, span: float) -> float | None:
-    return amount / span if amount is not None and span else None
-
-
 def _reasons(row: Mapping[str, Any], *, generated: bool, attached: bool) -> dict[str, str]:
     """Return the reason for every missing figure."""
-    measured = ("tokens_in_per_s", "tokens_out_per_s", "cached_share", "conversations_per_hour", "device_hours")
-    reasons = {f"{key}_why": _NOT_ASKED for key in measured if row[key] is None}
+    projected = ("conversations_per_hour", "device_hours", "basis")
+    rates = ("tokens_in_per_s", "tokens_out_per_s", "cached_share")
+    reasons = {f"{key}_why": _NOT_ASKED for key in (*rates, *projected) if row[key] is None}
     if not generated:
-        reasons |= {
-            f"{key}_why": _NO_CONVERSATIONS
-            for key in ("conversations", "answer_tokens", "thought_tokens", "conversations_per_hour", "device_hours")
-        }
+        keys = ("conversations", "answer_tokens", "thought_tokens", "steady_tokens_per_s", *projected)
+        reasons |= dict.fromkeys((f"{key}_why" for key in keys), _NO_CONVERSATIONS)
+    elif row["steady_tokens_per_s"] is None:
+        reasons["steady_tokens_per_s_why"] = _TOO_SHORT
     if attached:
         reasons |= {f"{key}_why": _EXTERNAL for key in ("devices", "device_hours", "start_s", "peak_gib")}
     elif row["start_s"] is None:
@@ -200,7 +199,7 @@ def _reasons(row: Mapping[str, Any], *, generated: bool, attached: bool) -> dict
 
 
 def _columns(conversations: int, dollars_per_hour: float | None) -> list[Column]:
-    columns = [
+    return [
         Column("model", "model"),
         Column("device", "device"),
         Column("devices", "devices", "int"),
@@ -209,36 +208,37 @@ def _columns(conversations: int, dollars_per_hour: float | None) -> list[Column]
         Column("tokens_in_per_s", "tokens in/s", "float1"),
         Column("cached_share", "cached", "percent1"),
         Column("tokens_out_per_s", "tokens out/s", "float1"),
+        Column("steady_tokens_per_s", "after warm-up", "float1"),
         Column("answer_tokens", "tokens per answer", "float1"),
         Column("thought_tokens", "tokens per thought", "float1"),
         Column("conversations_per_hour", "conversations/h", "int"),
         Column("peak_gib", "peak GiB", "float2"),
         Column("start_s", "start s", "float1"),
         Column("device_hours", f"device hours for {conversations:,}", "float1"),
+        *([] if dollars_per_hour is None else [Column("dollars", "cost $", "float2")]),
+        Column("basis", "projected from"),
     ]
-    return columns if dollars_per_hour is None else [*columns, Column("dollars", "cost $", "float2")]
 
 
-def _notes(conversations: int, manifests: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(conversations: int, read: Sequence[Measured]) -> list[str]:
     notes = [
-        f"One measurement per row, over the conversations and seconds given there; the hours for {conversations:,} "
-        "conversations are a linear projection.",
+        f"The hours for {conversations:,} conversations are a linear projection of one measurement per row. Its 95 % "
+        "interval is that of the mean tokens of a conversation and, after the warm-up, of the speed; another day, "
+        "machine or kind of prompts is not in it.",
         "The paper reports about 10,000 H100 hours for 50 models on 1M conversations: 200 per model.",
     ]
-    kinds = dict.fromkeys(str((manifest.get("peak_memory") or {}).get("what") or "") for manifest in manifests)
+    kinds = dict.fromkeys(measured.peak_memory.what for measured in read)
     notes += [f"Peak memory: {kind}." for kind in kinds if kind]
-    if any(manifest.get("kind") == "generate" and not manifest["complete"] for manifest in manifests):
+    if not all(measured.complete for measured in read):
         notes.append("The table has a run that is not finished yet.")
     return notes
 
 
-def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    text = json.dumps(manifest, sort_keys=True, default=str)
+def _provenance(measured: Measured, path: Path) -> dict[str, Any]:
+    given = measured.model_extra or {}
     return {
-        "model": manifest["model"]["name"],
-        "fingerprint": manifest["model"].get("fingerprint"),
-        "written_at": manifest.get("written_at"),
-        "versions": manifest.get("versions"),
-        "source": manifest.get("source"),
-        "manifest_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "model": measured.model.name,
+        "fingerprint": measured.model.fingerprint,
+        **{key: given.get(key) for key in ("written_at", "versions", "source")},
+        "manifest_sha256": file_sha256(path),
     }

@@ -124,6 +124,8 @@ class Feed:
         self._reading = self._read()
         self._ready: list[Prompted] = []
         self._lock = asyncio.Lock()
+        self.is_exhausted = False
+        """Whether all conversations have begun."""
 
     async def next(self, admit: Callable[[int], Any]) -> Prompted | None:
         """Return the next conversation, None after the last; awaits ``admit(index)`` first, in order.
@@ -134,6 +136,7 @@ class Feed:
             if not self._ready:
                 self._ready = await asyncio.get_running_loop().run_in_executor(None, self._read_batch)
             if not self._ready:
+                self.is_exhausted = True
                 return None
             await admit(self._ready[0].index)
             return self._ready.pop(0)

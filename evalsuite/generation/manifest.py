@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_json, timestamp, write_json
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.generation.feed import Mark
+from evalsuite.generation.pace import Stretch, joined
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import ShardFile, file_name
 from evalsuite.results.environment import environment
@@ -187,9 +188,19 @@ class Costs:
     calls: int = 0
     starts: int = 0
     restarts: int = 0
+    stretches: list[list[float]] = field(default_factory=list)
+    """Of the speed after each call's warm-up, at most 32 (``pace``)."""
 
     def plus(
-        self, *, serve: float, generate: float, usage: Mapping[str, int], peak: int | None, of: str, restarts: int
+        self,
+        *,
+        serve: float,
+        generate: float,
+        usage: Mapping[str, int],
+        peak: int | None,
+        of: str,
+        restarts: int,
+        stretches: Sequence[Stretch],
     ) -> Costs:
         """Return the costs with those of this call added."""
         peaks = [value for value in (self.peak_bytes, peak) if value is not None]
@@ -204,6 +215,7 @@ class Costs:
             calls=self.calls + 1,
             starts=self.starts + (restarts + 1 if serve else 0),
             restarts=self.restarts + restarts,
+            stretches=[[*each] for each in joined([*self.stretches, *stretches])],
         )
 
 

@@ -29,6 +29,7 @@ from evalsuite.generation.manifest import (
     unfinished_folder,
 )
 from evalsuite.generation.memory import PeakMemory
+from evalsuite.generation.pace import Pace
 from evalsuite.generation.plan import Plan, folders_of, locked, plan_of
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
@@ -180,6 +181,7 @@ class _Job:
         self._before = Costs(**costs) if isinstance(costs, dict) else Costs()
         # When the first conversation was sent; before that, shards to repair are only read.
         self._started_at: float | None = None
+        self._pace = Pace(self._ahead)
         self._manifest_at = time.monotonic()
         self._written = plan.written
         self._mark = max((shard.mark for shard in plan.written.values()), key=lambda mark: mark.rows, default=Mark())
@@ -194,6 +196,7 @@ class _Job:
     async def run(self) -> None:
         """Answer everything that is not written yet; can be called again after the server died."""
         self.is_running = True
+        self._pace.pause()
         try:
             writer = ShardWriter(
                 self._plan.folder, self._plan.part, self._columns, self._rows_per_file, self._ahead, self._written
@@ -241,6 +244,9 @@ class _Job:
             row = await self._row(prompted)
             self._record(writer, await writer.add(row))
             self._progress.advance(self._task)
+            self._pace.finished(
+                time.monotonic(), self._session.client.usage.completion_tokens, is_full=not feed.is_exhausted
+            )
             if time.monotonic() - self._manifest_at > _MANIFEST_EVERY_S:
                 self.write_manifest()
 
@@ -276,6 +282,7 @@ class _Job:
             peak=self._memory.peak_bytes,
             of=self._memory.what,
             restarts=self._session.restarts,
+            stretches=self._pace.stretches,
         )
 
     def write_manifest(self, *, complete: bool = False) -> dict[str, Any]:

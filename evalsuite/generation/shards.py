@@ -59,6 +59,8 @@ class ShardFile:
     completion_tokens: int
     mark: Mark
     thought_tokens: int = 0
+    squared_tokens: int | None = None
+    """The sum, over the source's conversations, of the square of the tokens of all their answers and thoughts."""
 
 
 class Columns:
@@ -234,7 +236,17 @@ class ShardWriter:
             completion_tokens=sum(turn.completion_tokens or 0 for turn in answers),
             mark=rows[-1].prompted.mark,
             thought_tokens=sum(turn.thought_tokens or 0 for turn in answers),
+            squared_tokens=sum(tokens**2 for tokens in _tokens_by_conversation(rows).values()),
         )
+
+
+def _tokens_by_conversation(rows: Sequence[Row]) -> Counter[int]:
+    """Count the tokens of answers and thoughts of each conversation, over its samples."""
+    tokens: Counter[int] = Counter()
+    for row in rows:
+        counts = ((turn.completion_tokens or 0) + (turn.thought_tokens or 0) for turn in row.turns)
+        tokens[row.prompted.mark.position] += sum(counts)
+    return tokens
 
 
 def _counted(reasons: Sequence[str | None]) -> dict[str, int]:

@@ -12,13 +12,13 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
 from evalsuite.conversations.words import plain, tokens_of
+from evalsuite.mix.runs import SortedRuns
 
 PERMUTATIONS = 128
 RECALL = 0.985
@@ -30,7 +30,6 @@ MAX_PROPOSALS = 256
 _SEED = 42
 _MIN_TOKENS = 3
 _MIX = 0x9E3779B97F4A7C15
-_MERGE = 4
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
@@ -59,8 +58,8 @@ class NearDuplicates:
         self._bands, self._rows = bands_for(threshold)
         self._keys = (folder / "keys").open("w+b")
         self._grams = (folder / "grams").open("w+b")
-        self._runs = _Runs(folder)
-        self._starts, self._sizes = array("Q"), array("L")
+        self._runs = SortedRuns(folder, MAX_PROPOSALS)
+        self._starts, self._sizes = array("Q"), array("I")
         self._written = 0
         self._recent: dict[int, list[int]] = {}
         self._added: list[int] = []
@@ -98,7 +97,8 @@ class NearDuplicates:
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Look up all numbers that are asked for next at once, which is much faster than one by one."""
-        self._runs.add(self._keys_of(self._added), self._added)
+        owners = np.repeat(np.array(self._added, dtype=np.uint32), self._bands)
+        self._runs.add(self._keys_of(self._added), owners)
         self._recent, self._added = {}, []
         wanted = [number for number in numbers if number >= 0]
         self._proposed = defaultdict(Counter)
@@ -131,6 +131,7 @@ class NearDuplicates:
     def close(self) -> None:
         self._keys.close()
         self._grams.close()
+        self._runs.close()
 
     def similarity(self, one: int, other: int) -> float:
         """Return the Jaccard similarity of two sketched texts."""
@@ -172,45 +173,3 @@ def _grams(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
     # Different in the 32 bits that are compared.
     _, first = np.unique(grams >> np.uint64(32), return_index=True)
     return grams[first]
-
-
-class _Runs:
-    """Sorted band keys with the texts that have them, in a few files that are merged as they grow."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._runs: list[tuple[NDArray[np.uint64], NDArray[np.uint32]]] = []
-        self._n_files = 0
-
-    def add(self, keys: NDArray[np.uint64], numbers: Sequence[int]) -> None:
-        """Add the keys of some texts, as many per text."""
-        if not numbers:
-            return
-        owners = np.repeat(np.array(numbers, dtype=np.uint32), len(keys) // len(numbers))
-        order = np.argsort(keys, kind="stable")
-        keys, owners = keys[order], owners[order]
-        while self._runs and len(self._runs[-1][0]) < _MERGE * len(keys):
-            old_keys, old_owners = self._runs.pop()
-            # Equal keys stay in the order of adding.
-            places = np.searchsorted(old_keys, keys, side="right")
-            keys, owners = np.insert(old_keys, places, keys), np.insert(old_owners, places, owners)
-        self._runs.append((self._kept(keys), self._kept(owners)))
-
-    def _kept(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the values from a file, of which the system keeps in memory what it likes."""
-        path = self._folder / f"run-{self._n_files}"
-        self._n_files += 1
-        values.tofile(path)
-        mapped = np.memmap(path, dtype=values.dtype, mode="r", shape=values.shape)
-        path.unlink()
-        return mapped
-
-    def find(self, keys: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-        """Yield (index of the key, text) for texts that have it, at most ``MAX_PROPOSALS`` of a key and run."""
-        for run_keys, owners in self._runs:
-            first = np.searchsorted(run_keys, keys, side="left")
-            last = np.searchsorted(run_keys, keys, side="right")
-            for index in np.flatnonzero(last > first).tolist():
-                end = min(int(last[index]), int(first[index]) + MAX_PROPOSALS)
-                for owner in owners[first[index] : end].tolist():
-                    yield index, owner

@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AliasChoices, AliasPath, Field
-
-from evalsuite.documents import Document, DocumentT, validated
+from evalsuite.documents import DocumentT, validated
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
+from evalsuite.generation.measured import Measured, Training
 from evalsuite.serving.device import gpu_names
 from evalsuite.study.file import Study
 from evalsuite.study.graph import Stage
@@ -28,7 +27,6 @@ from evalsuite.study.sections import Assumptions
 from evalsuite.study.state import FOLDER
 
 _HOUR_S = 3600.0
-_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,48 +47,15 @@ class Projected:
     basis: str
 
 
-class _Training(Document):
-    base_fingerprint: str | None = None
-    tokens_per_second: _Amount | None = None
-
-
-class _Manifest(Document):
-    """What is measured in the manifests of a run (``usage``) and of generated answers (``costs``)."""
-
-    fingerprint: str | None = Field(None, validation_alias=AliasPath("model", "fingerprint"))
-    training: _Training | None = Field(None, validation_alias=AliasPath("model", "training"))
-    generate_s: _Amount = Field(0.0, validation_alias=AliasPath("seconds", "generate"))
-    serve_s: _Amount = Field(0.0, validation_alias=AliasPath("seconds", "serve"))
-    completion_tokens: _Amount = Field(
-        0.0,
-        validation_alias=AliasChoices(
-            AliasPath("costs", "usage", "completion_tokens"), AliasPath("usage", "candidate", "completion_tokens")
-        ),
-    )
-    starts: _Amount | None = Field(None, validation_alias=AliasPath("costs", "starts"))
-    server_restarts: _Amount = 0.0
-
-    @property
-    def answer_speed(self) -> float:
-        """Answer tokens per second, 0 where everything came from the store."""
-        return self.completion_tokens / self.generate_s if self.generate_s else 0.0
-
-    @property
-    def start_s(self) -> float:
-        """Mean seconds of one start of the server, 0 where none was started."""
-        n_starts = 1 + self.server_restarts if self.starts is None else self.starts
-        return self.serve_s / n_starts if n_starts else 0.0
-
-
 def recorded_speeds(results: Path) -> Speeds:
     """Read the manifests of runs, of generated answers and of trainings; damaged ones are skipped."""
     paths = [*results.glob("*/manifest.json"), *results.glob(f"{FOLDER}/*/generate/*/_manifest.json")]
-    manifests = list(_readable(_Manifest, paths))
-    trainings = [manifest.training for manifest in manifests if manifest.training]
-    trainings += _readable(_Training, results.glob(f"{FOLDER}/*/sft/*/*/training.json"))
-    starts = [manifest.start_s for manifest in manifests if manifest.start_s]
+    manifests = list(_readable(Measured, paths))
+    trainings = [manifest.model.training for manifest in manifests if manifest.model.training]
+    trainings += _readable(Training, results.glob(f"{FOLDER}/*/sft/*/*/training.json"))
+    starts = [start for manifest in manifests if (start := manifest.start_s)]
     return Speeds(
-        _medians((manifest.fingerprint, manifest.answer_speed) for manifest in manifests),
+        _medians((manifest.model.fingerprint, manifest.answer_speed) for manifest in manifests),
         _medians((training.base_fingerprint, training.tokens_per_second) for training in trainings),
         median(starts) if starts else None,
     )

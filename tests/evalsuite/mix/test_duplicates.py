@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from evalsuite.conversations.words import tokens_of
 from evalsuite.mix.duplicates import PERMUTATIONS, NearDuplicates, bands_for
+from evalsuite.mix.runs import SortedRuns
 from tests.evalsuite.mix.test_mix import build, chat_of, write
 
 N_PAIRS = 400
@@ -124,6 +126,29 @@ def test_a_text_is_compared_with_texts_of_every_run(tmp_path):
     index.expect(again)
     assert [index.matches(number) for number in again] == [[]] * 100 + [[number] for number in numbers[100:]]
     index.close()
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 2**19])
+def test_the_index_in_files_finds_what_a_dictionary_would(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("evalsuite.mix.runs._BLOCK", block)
+    generator = np.random.default_rng(block)
+    runs, known = SortedRuns(tmp_path, most=3), []
+    for number in range(0, 900, 30):
+        # Few different keys, so that many are equal, within a run and across runs.
+        keys = generator.integers(0, 200, 30).astype(np.uint64)
+        numbers = np.arange(number, number + 30, dtype=np.uint32)
+        runs.add(keys, numbers)
+        known.append(dict(zip(numbers.tolist(), keys.tolist(), strict=True)))
+    wanted = generator.integers(0, 220, 100).astype(np.uint64)
+    found = {(position, number) for position, number in runs.find(wanted)}
+    everything = {number: key for each in known for number, key in each.items()}
+    assert all(everything[number] == wanted[position] for position, number in found)
+    for position, key in enumerate(wanted.tolist()):
+        having = sorted(number for number, its in everything.items() if its == key)
+        # The first three of a key in each run: at least the first three of all.
+        assert {number for at, number in found if at == position} >= set(having[:3])
+    runs.close()
+    assert not list(tmp_path.iterdir())
 
 
 def _batches(values, size):
