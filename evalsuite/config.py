@@ -51,6 +51,14 @@ def _check_url(url: str | None) -> str | None:
 
 
 Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
+StoreFolder = Annotated[
+    Path | None,
+    pydantic.Field(
+        description="Folder on this machine's disk for the store, where the results are on a network file system; the "
+        "results get a copy every five minutes and at the end.",
+        json_schema_extra={"resolved": False},
+    ),
+]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sampled answers.")]
 Data = Annotated[
     Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
@@ -165,6 +173,7 @@ class RunConfig(JudgedConfig):
     """Seed of the sample."""
     data: Data = "full"
     results: Results = Path("results")
+    store: StoreFolder = None
     label: str | None = None
     """Name of this variant of the model in the results; by default what differs from the default settings."""
     name: str | None = None

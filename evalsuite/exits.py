@@ -9,6 +9,7 @@ again later 130  interrupted; finished answers are kept
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from evalsuite.redaction import without_any_key, without_secrets
 from evalsuite.text import printable
 
 UNUSABLE, UNEXPECTED, INTERRUPTED = 2, 70, 130
+_SIGNALLED = 128
 RESUME = "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
 _REMEDIES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM), "change its access rights"),
@@ -38,6 +40,11 @@ _REMEDIES = {
 }
 """What any access to a file may meet, with its remedy."""
 _results: list[Path] = []
+
+
+def is_worth_another_try(code: int) -> bool:
+    """Return whether the same command may succeed later: a failed server, a lock or a quota, an interrupt, a signal."""
+    return code in (3, 75) or code >= _SIGNALLED or code < 0
 
 
 def stop_at_once(_: int, __: FrameType | None) -> None:
@@ -65,25 +72,39 @@ def keep_tracebacks_in(results: Path) -> None:
 
 
 def report_error(error: BaseException) -> int:
-    """Print one sentence about an error on stderr, with --debug after its traceback, and return the exit code."""
+    """Print one sentence about an error on stderr, with --debug after its traceback, and return the exit code.
+
+    With --json a document on stdout says the same, and whether the command is worth another try.
+    """
+    code, sentence = _reported(error)
+    if "--json" in sys.argv:
+        with suppress(OSError, ValueError):
+            print(json.dumps({"error": sentence, "exit_code": code, "again": is_worth_another_try(code)}))  # noqa: T201
+    return code
+
+
+def _reported(error: BaseException) -> tuple[int, str]:
+    """Print what there is to say about an error; return the exit code and the sentence."""
     if is_debugging():
         _print(without_any_key("".join(traceback.format_exception(error)).rstrip()))
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, KeyboardInterrupt):
-        _print(RESUME)
-        return INTERRUPTED
+        return INTERRUPTED, _said(RESUME)
     if isinstance(error, EvalsuiteError):
         if isinstance(error, ServerError) and error.log_tail:
             _print(without_secrets(error.log_tail))
-        _print(without_secrets(f"evalsuite: {error}"))
-        return error.exit_code
+        return error.exit_code, _said(without_secrets(f"evalsuite: {error}"))
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         path = f"cannot use {error.filename}: " if error.filename else ""
-        _print(without_secrets(f"evalsuite: {path}{error.strerror}; {_REMEDIES[error.errno]} and run again"))
-        return UNUSABLE
-    _print(f"evalsuite: unexpected {_summary(error)}; {_kept(error)}")
-    return UNEXPECTED
+        said = f"evalsuite: {path}{error.strerror}; {_REMEDIES[error.errno]} and run again"
+        return UNUSABLE, _said(without_secrets(said))
+    return UNEXPECTED, _said(f"evalsuite: unexpected {_summary(error)}; {_kept(error)}")
+
+
+def _said(sentence: str) -> str:
+    _print(sentence)
+    return sentence.removeprefix("evalsuite: ")
 
 
 def _summary(error: BaseException) -> str:

@@ -49,8 +49,7 @@ def write_pieces(path: Path, pieces: Iterable[str]) -> None:
     """Write a text given in pieces, as :func:`write_text` does."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        temporary = path.parent / f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = temporary_for(path)
         try:
             # open() gives a new file the mode that the umask asks for; a lone surrogate is escaped.
             with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
@@ -73,19 +72,45 @@ def timestamp() -> str:
 
 
 @lru_cache(maxsize=1)
-def _machine() -> str:
-    """Return a short hash of the host name, as several machines may share the folder."""
+def machine() -> str:
+    """Return a short hash of the host name, as several machines may share a folder."""
     return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def temporary_for(path: Path) -> Path:
+    """Return a name beside ``path`` that no other process uses, after removing those of killed writers."""
+    _remove_stale(path)
+    return path.parent / f".{path.name}.{machine()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _remove_stale(path: Path) -> None:
     """Remove temporary files of ``path`` whose writers were killed on this machine."""
-    prefix = f".{path.name}.{_machine()}-"
+    prefix = f".{path.name}.{machine()}-"
     for other in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
         pid = other.name.removeprefix(prefix).partition("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             with suppress(OSError):
                 other.unlink()
+
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "fuse.sshfs", "afs", "ceph", "fuse.ceph"}
+    | {"glusterfs", "fuse.glusterfs", "panfs", "wekafs", "pvfs2", "orangefs", "fuse.juicefs"}
+)
+"""File systems on which SQLite's locks do not hold between machines."""
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """Return the type of the file system that ``path`` is or will be on, "" where unknown."""
+    try:
+        rows = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ""
+    path = path.absolute()
+    inside = [
+        (len(row[1]), row[2]) for row in rows if len(row) > 2 and path.is_relative_to(row[1].replace("\\040", " "))
+    ]
+    return max(inside, default=(0, ""))[1]
 
 
 def write_json(path: Path, value: Any) -> None:

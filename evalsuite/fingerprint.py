@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
+import re
+import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -29,14 +31,19 @@ def file_sha256(path: Path) -> str:
     real = path.resolve()
     stat = real.stat()
     identity = well_formed(f"{real}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}\x1f{stat.st_ino}")
-    with _cache() as cache:
-        row = cache.execute("SELECT sha256 FROM files WHERE identity = ?", (identity,)).fetchone()
-        if row:
-            return str(row[0])
-        with real.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        cache.execute("INSERT OR REPLACE INTO files (identity, sha256) VALUES (?, ?)", (identity, digest))
-        cache.commit()
+    # A small file each, which also works in a home folder that machines share; a database there would not.
+    known = cache_folder() / "fingerprints" / text_sha256(identity)
+    with suppress(OSError, UnicodeDecodeError):
+        if re.fullmatch(r"[0-9a-f]{64}", digest := known.read_text("ascii")):
+            return digest
+    with real.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    # Without a cache the file is read every time: slower, but correct.
+    with suppress(OSError):
+        known.parent.mkdir(parents=True, exist_ok=True)
+        partial = known.with_name(f".{known.name}.{secrets.token_hex(4)}")
+        partial.write_text(digest, "ascii")
+        partial.replace(known)
     return digest
 
 
@@ -48,17 +55,3 @@ def files_sha256(paths: Iterable[Path]) -> str:
 
 def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _cache() -> sqlite3.Connection:
-    """Open the fingerprint cache, or an empty in-memory one if the cache folder is not writable."""
-    try:
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        cache = sqlite3.connect(folder / "fingerprints.sqlite", timeout=30)
-        cache.execute("CREATE TABLE IF NOT EXISTS files (identity TEXT PRIMARY KEY, sha256 TEXT NOT NULL)")
-    except (OSError, sqlite3.Error):
-        # Without a cache the file is read every time: slower, but correct.
-        cache = sqlite3.connect(":memory:")
-        cache.execute("CREATE TABLE files (identity TEXT PRIMARY KEY, sha256 TEXT NOT NULL)")
-    return cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from evalsuite.files import machine
 from evalsuite.text import printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 RUNNING = ".running"
 """The folder among the results where running commands keep their progress."""
 
-_LOG_EVERY_S, _KEEP_EVERY_S = 10.0, 2.0
+_LOG_EVERY_S, _KEEP_EVERY_S, _LOST_S = 10.0, 2.0, 60.0
 
 
 class Progress:
@@ -90,7 +91,7 @@ class KeptProgress(Progress):
 
     def __init__(self, shown: Progress, results: Path, command: str) -> None:
         self._shown = shown
-        self._path = results / RUNNING / f"{os.getpid()}.json"
+        self._path = results / RUNNING / f"{machine()}-{os.getpid()}.json"
         self._state: dict[str, Any] = {"command": command, "step": "", "tasks": {}}
         self._lock = threading.Lock()
         self._written_at = -_KEEP_EVERY_S
@@ -146,7 +147,7 @@ class KeptProgress(Progress):
 def running_commands(results: Path) -> list[dict[str, Any]]:
     """Return what the running commands of a results folder have kept: command, step and tasks, oldest first.
 
-    Files of processes that have been killed are left out.
+    Files of processes that have been killed, on other machines those not written for a minute, are left out.
     """
     import psutil
 
@@ -154,7 +155,9 @@ def running_commands(results: Path) -> list[dict[str, Any]]:
     with suppress(OSError):
         for path in sorted((results / RUNNING).glob("*.json")):
             with suppress(OSError, ValueError):
-                if psutil.pid_exists(int(path.stem)):
+                host, _, pid = path.stem.partition("-")
+                is_recent = time.time() - path.stat().st_mtime < _LOST_S
+                if psutil.pid_exists(int(pid)) if host == machine() else is_recent:
                     found.append(json.loads(path.read_text(encoding="utf-8")))
     return found
 

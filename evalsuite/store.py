@@ -5,6 +5,9 @@ loses at most the requests in flight. Rows are never updated: the first answer t
 
 Processes that share a store do not send the same request at once: the sender holds a claim on it until it is
 answered. A claim is valid while its owner holds a file lock, which the kernel drops when the owner exits.
+
+Locks do not hold on network file systems, where two machines would damage the file: there the results folder gets a
+copy (``LocalStore``) of a store on this machine's disk.
 """
 
 from __future__ import annotations
@@ -12,21 +15,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import secrets
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import filelock
 
-from evalsuite.errors import BusyError, EvalsuiteError, StoreError
+from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
+from evalsuite.files import NETWORK_FILE_SYSTEMS, file_system, temporary_for
+from evalsuite.lease import Lease
 
 SCHEMA_VERSION = 1
-_BUSY_TIMEOUT_S = 60.0
+_BUSY_TIMEOUT_S, _EXCLUSIVE_TIMEOUT_S = 60.0, 5.0
+_COPY_EVERY_S = 300.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completions (
     key TEXT PRIMARY KEY,
@@ -67,16 +76,26 @@ class AnswerStore(Protocol):
 class Store:
     """Answers by content key; safe for threads and for several processes."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the store; raises StoreError if the folder is not writable."""
+    def __init__(self, path: Path, *, exclusive: bool = False) -> None:
+        """Open or create the store; ``exclusive`` keeps every other process out until it is closed.
+
+        Raises StoreError if the folder is not writable or on a network file system, BusyError if another process has
+        the store to itself.
+        """
         self.path = path
         self._lock = threading.Lock()
         self._claimed: set[str] = set()
+        if (kind := file_system(path)) in NETWORK_FILE_SYSTEMS:
+            raise StoreError(
+                f"{path.parent} is on a network file system ({kind}), where a store breaks; give a folder on this "
+                "machine's disk with --store, and the results folder gets a copy of it"
+            )
+        timeout_s = _EXCLUSIVE_TIMEOUT_S if exclusive else _BUSY_TIMEOUT_S
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Switching to the write-ahead log does not wait for other processes, so stores are opened one at a time.
-            with filelock.FileLock(path.with_name(f".{path.name}.opening"), timeout=_BUSY_TIMEOUT_S):
-                self._db = _open_database(path)
+            with filelock.FileLock(path.with_name(f".{path.name}.opening"), timeout=timeout_s):
+                self._db = _open_database(path, timeout_s, exclusive=exclusive)
             self._owner = secrets.token_hex(8)
             self._alive = filelock.FileLock(self._lock_path(self._owner), timeout=0)
             self._alive.acquire()
@@ -135,6 +154,32 @@ class Store:
         """Save an answer in the place of an earlier one."""
         with self._database("write") as db:
             db.execute(_REPLACE, (key, json.dumps(value, separators=(",", ":"))))
+
+    def merge(self, others: Iterable[Path], *, keep_first: bool = False) -> int:
+        """Add the answers of other stores in one transaction; return how many are new.
+
+        Raises DataError, and adds nothing, where one has another answer to the same request; with ``keep_first`` the
+        earlier one stays.
+        """
+        n_new = 0
+        with self._database("write") as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for other in others:
+                    for key, text in _answers_in(other):
+                        if db.execute(_INSERT, (key, text)).rowcount:
+                            n_new += 1
+                        elif not keep_first and _differs(db, key, text):
+                            raise DataError(
+                                f"{other} has another answer than {self.path} to the same request ({key[:12]}); "
+                                "nothing was merged; pass --keep-first to keep the earlier one"
+                            )
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        return n_new
 
     def _write_and_release(self, key: str, text: str) -> None:
         self._db.execute("BEGIN IMMEDIATE")
@@ -228,6 +273,77 @@ class Store:
         self.close()
 
 
+class LocalStore(Store):
+    """A store on this machine's disk for one process, which keeps a copy of it elsewhere, such as on a shared disk.
+
+    The copy is read when the store is opened, and written every five minutes and when it is closed.
+    """
+
+    def __init__(self, path: Path, copy: Path, *, every_s: float = _COPY_EVERY_S) -> None:
+        """Open the store; raises BusyError while another process works on the same copy."""
+        try:
+            lease = Lease.take(copy.with_name(f".{copy.name}.lease"))
+        except OSError as error:
+            raise _failure("write", copy, error) from error
+        if lease is None:
+            raise BusyError(f"another process writes {copy}; run again when it has ended")
+        self._copy, self._lease, self._n_copied = copy, lease, -1
+        self._closing = threading.Event()
+        try:
+            super().__init__(path, exclusive=True)
+            if copy.exists():
+                self.merge([copy], keep_first=True)
+        except BaseException:
+            lease.release()
+            raise
+        self._copier = threading.Thread(target=self._keep_copying, args=(every_s,), daemon=True, name="store copy")
+        self._copier.start()
+
+    def copy(self) -> None:
+        """Bring the copy up to date; raises StoreError where it cannot be written."""
+        if (n := self._db.total_changes) == self._n_copied:
+            return
+        snapshot = self.path.with_name(f".{self.path.name}.copy")
+        try:
+            with self._database("read") as db, contextlib.closing(sqlite3.connect(snapshot)) as taken:
+                db.backup(taken)
+                # Without a write-ahead log one file is the whole store.
+                taken.execute("PRAGMA journal_mode=DELETE")
+            temporary = temporary_for(self._copy)
+            shutil.copyfile(snapshot, temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(self._copy)
+            self._n_copied = n
+        except (OSError, sqlite3.Error) as error:
+            raise _failure("copy to", self._copy, error) from error
+        finally:
+            snapshot.unlink(missing_ok=True)
+
+    def _keep_copying(self, every_s: float) -> None:
+        while not self._closing.wait(every_s):
+            # The copy at the end says what is wrong, if it still is.
+            with contextlib.suppress(EvalsuiteError):
+                self.copy()
+
+    def close(self) -> None:
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._copier.join()
+        try:
+            self.copy()
+        finally:
+            super().close()
+            self._lease.release()
+
+
+def open_store(results: Path, folder: Path | None) -> Store:
+    """Open a results folder's store; in ``folder``, on this machine's disk, where it cannot be among the results."""
+    name = "store.sqlite"
+    return Store(results / name) if folder is None else LocalStore(folder / name, results / name)
+
+
 class AskAgain:
     """A store whose earlier answers are not used, but replaced as new ones come."""
 
@@ -249,9 +365,41 @@ class AskAgain:
         self._store.release(key)
 
 
-def _open_database(path: Path) -> sqlite3.Connection:
+def _answers_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (key, value) of every answer in a store; raises DataError where it cannot be read."""
+    with contextlib.ExitStack() as stack:
+        try:
+            if not path.is_file():
+                raise DataError(f"{path} does not exist; give a results folder with a store")
+            read = path
+            if file_system(path) in NETWORK_FILE_SYSTEMS:
+                # Its log may have to be read in, which needs locks.
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evalsuite-")))
+                for part in (path, path.with_name(f"{path.name}-wal")):
+                    if part.exists():
+                        shutil.copyfile(part, folder / part.name)
+                read = folder / path.name
+            # Without a log nothing is written to it, and a folder that may only be read can be.
+            has_log = read.with_name(f"{read.name}-wal").exists()
+            mode = "immutable=1" if not has_log else "mode=ro" if read is path else "mode=rw"
+            uri = f"{read.absolute().as_uri()}?{mode}"
+            db = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)))
+            yield from db.execute("SELECT key, value FROM completions")
+        except (OSError, sqlite3.Error) as error:
+            raise DataError(f"cannot read {path} ({error}); restore it, or leave its folder out") from error
+
+
+def _differs(db: sqlite3.Connection, key: str, text: str) -> bool:
+    (known,) = db.execute("SELECT value FROM completions WHERE key = ?", (key,)).fetchone()
+    return bool(known != text)
+
+
+def _open_database(path: Path, timeout_s: float, *, exclusive: bool) -> sqlite3.Connection:
     """Open the database, create its tables if it is new, and check its schema version."""
-    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
+    db = sqlite3.connect(path, timeout=timeout_s, check_same_thread=False, isolation_level=None)
+    if exclusive:
+        # Before the log is opened, so that it needs no memory shared with others.
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
     db.execute("PRAGMA journal_mode=WAL")
     # A process that dies loses nothing; a power cut may lose the last answers but does not damage the file.
     db.execute("PRAGMA synchronous=NORMAL")

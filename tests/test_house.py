@@ -27,6 +27,7 @@ FLOORS = (
     "exits",
     "terminal",
     "files",
+    "lease",
     "validation",
     "fingerprint",
     "progress",

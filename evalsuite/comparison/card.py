@@ -21,7 +21,7 @@ from evalsuite.files import read_json, read_objects, write_json, write_jsonl, wr
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat
-from evalsuite.store import Store, content_key
+from evalsuite.store import content_key, open_store
 from judges.attacks import ATTACKS, EMPTY_ANSWER
 from judges.card import (
     JudgedPair,
@@ -86,7 +86,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     [checkpoint] = resolve_judges([config.judge], config.serve, progress)
     results, serve = config.results, config.serve
     with (
-        Store(results / "store.sqlite") as store,
+        open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
     ):
         judge = settle_judge(

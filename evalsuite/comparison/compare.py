@@ -41,7 +41,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import scrubbed
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat
-from evalsuite.store import Store, content_key
+from evalsuite.store import content_key, open_store
 
 _LONGEST_NAME = 80
 
@@ -82,7 +82,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     for note in notes:
         progress.log(note)
     with (
-        Store(results / "store.sqlite") as store,
+        open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
         answers = collect_answers(candidates, prompts, servers, progress, last=judges[0])

@@ -23,7 +23,7 @@ from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.serving.requests import Chat, Guide, Sampling
-from evalsuite.store import Store, content_key
+from evalsuite.store import content_key, open_store
 from evalsuite.suites.judging import low_mass_note
 from judges.factors import (
     NEEDED_VARIABLES,
@@ -54,7 +54,7 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
     prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
     [candidate] = find_candidates([config.model], config.serve, prompts, progress, config.results)
     with (
-        Store(results / "store.sqlite") as store,
+        open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
         answers = collect_answers([candidate], prompts, servers, progress, last=judge)[candidate.name]

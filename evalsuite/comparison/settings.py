@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from evalsuite.config import Config, Data, JudgedConfig, MaxUnscored, Results, Seed
+from evalsuite.config import Config, Data, JudgedConfig, MaxUnscored, Results, Seed, StoreFolder
 from evalsuite.errors import unknown
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.options import SuiteOptions
@@ -32,6 +32,7 @@ class _AskedConfig(JudgedConfig):
     """Max prompts (quick trial)."""
     data: Data = "full"
     results: Results = Path("results")
+    store: StoreFolder = None
     seed: Seed = 0
     max_unscored: MaxUnscored = 0.01
 
@@ -157,4 +158,5 @@ class CardConfig(Config):
     attacked: int = pydantic.Field(default=10, ge=0)
     """Questions that the attacks are tried on."""
     results: Results = Path("results")
+    store: StoreFolder = None
     serve: ServeConfig = ServeConfig()

@@ -53,7 +53,7 @@ def examine(
     progress.step("checking the installation and the results folder")
     device, findings = check_vllm()
     findings += [*check_versions(), *check_packages()]
-    findings += [*check_results(config.results, thorough=True), check_disk(config.results)]
+    findings += [*check_results(config.results, thorough=True, store=config.store), check_disk(config.results)]
     findings += _check_ports(config)
     uses: list[tuple[str, Role]] = [(model, "candidate") for model in models]
     uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
@@ -78,7 +78,7 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
     """
     managed = [use for use in uses if use.is_managed]
     device, findings = check_vllm() if managed else (None, [])
-    findings += [*check_results(config.results, thorough=False), check_disk(config.results)]
+    findings += [*check_results(config.results, thorough=False, store=config.store), check_disk(config.results)]
     for use in uses:
         if not use.is_managed:
             _server_of(use, _serving(config, use.role))

@@ -8,16 +8,20 @@ from contextlib import closing
 from pathlib import Path
 
 from evalsuite.doctor.finding import Finding, fault, ok, warning
+from evalsuite.files import NETWORK_FILE_SYSTEMS, file_system
 
-_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "fuse.sshfs", "9p", "afs"})
 _QUICK_BYTES = 256 << 20
 """A store up to this size is checked in well under a second."""
 
 
-def check_results(results: Path, *, thorough: bool) -> list[Finding]:
-    """Check the folder and its store; ``thorough`` also reads a large store from end to end."""
-    store = _check_store(results / "store.sqlite", thorough=thorough)
-    return [_check_writable(results), *store, *_check_file_system(results)]
+def check_results(results: Path, *, thorough: bool, store: Path | None = None) -> list[Finding]:
+    """Check the folder and its store, in ``store`` if it is not in the folder.
+
+    ``thorough`` also reads a large store from end to end.
+    """
+    folder = results if store is None else store
+    stored = _check_store(folder / "store.sqlite", thorough=thorough)
+    return [_check_writable(results), *stored, *_check_file_system(folder)]
 
 
 def _check_writable(results: Path) -> Finding:
@@ -56,21 +60,9 @@ def _check_store(path: Path, *, thorough: bool) -> list[Finding]:
     return [ok("store", str(path), f"intact, {count:,} answers")]
 
 
-def _check_file_system(results: Path) -> list[Finding]:
-    kind = file_system(results.absolute())
-    if kind not in _NETWORK:
-        return []
-    message = f"on a network file system ({kind}), where SQLite's locks may not hold between machines"
-    return [warning("results", str(results), message, "write to it from one machine at a time, or use a local disk")]
-
-
-def file_system(folder: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """Return the type of the file system that ``folder`` is or will be on, "" where unknown."""
-    try:
-        rows = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return ""
-    inside = [
-        (len(row[1]), row[2]) for row in rows if len(row) > 2 and folder.is_relative_to(row[1].replace("\\040", " "))
-    ]
-    return max(inside, default=(0, ""))[1]
+def _check_file_system(folder: Path) -> list[Finding]:
+    kind = file_system(folder)
+    if kind in NETWORK_FILE_SYSTEMS:
+        message = f"on a network file system ({kind}), where the store does not work"
+        return [fault("store", str(folder), message, "give a folder on this machine's disk with --store")]
+    return []

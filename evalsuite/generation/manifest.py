@@ -40,12 +40,23 @@ _NAMES = {
     "source": "prompts",
     "max_new_tokens": "--max-new-tokens",
     "shard_size": "--shard-size",
-    "machines": "--shard",
 }
 
 
 def manifest_name(part: str) -> str:
     return f"_manifest-{part}.json" if part else "_manifest.json"
+
+
+def part_of_manifest(path: Path) -> str:
+    """Return the part in a manifest's name, such as "1of4"; "" for the whole."""
+    return path.stem.removeprefix("_manifest").removeprefix("-")
+
+
+def _recorded(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest's settings as they are recorded now."""
+    settings = _ADDED | manifest.get("settings", {})
+    # The number of machines stands in the names of the files, and decides no answer.
+    return {key: value for key, value in settings.items() if key != "machines"}
 
 
 def manifests_in(folder: Path) -> list[Path]:
@@ -82,7 +93,6 @@ def settings_of(config: GenerateConfig, rows: Rows, identity: Mapping[str, Any])
         "source": rows.fingerprint,
         **config.model_dump(include=_SETTINGS),
         "system": None if config.system is None else text_sha256(config.system),
-        "machines": config.shard.of,
     }
 
 
@@ -94,8 +104,12 @@ def has_grown(folder: Path, part: str, settings: Mapping[str, Any]) -> bool:
     """
     grown = False
     for path in manifests_in(folder):
-        own = path.name == manifest_name(part)
-        old = _ADDED | read_manifest(path)["settings"]
+        other = part_of_manifest(path)
+        if other.partition("of")[2] != part.partition("of")[2]:
+            split = f"--shard {other.replace('of', '/')}" if other else "no --shard"
+            raise UsageError(f"{folder} contains answers with {split}; give another --out, or --fresh")
+        own = other == part
+        old = _recorded(read_manifest(path))
         differing = [key for key in settings if old.get(key) != settings[key]]
         growing = [key for key in differing if key in _GROWING and (not own or _grows(key, old[key], settings[key]))]
         grown |= own and bool(growing)
@@ -127,8 +141,9 @@ def move_answers_aside(folder: Path, part: str, settings: Mapping[str, Any]) -> 
     """
     moved = []
     for path in manifests_in(folder):
-        other = path.stem.removeprefix("_manifest").removeprefix("-")
-        if other == part or _ADDED | read_json(path).get("settings", {}) != settings:
+        other = part_of_manifest(path)
+        is_split_alike = other.partition("of")[2] == part.partition("of")[2]
+        if other == part or not is_split_alike or _recorded(read_json(path)) != settings:
             moved += [file for file in folder.iterdir() if _part_of(file.name) == other]
     if moved:
         target = folder / ".replaced" / timestamp()
@@ -149,7 +164,7 @@ def delete_empty(folder: Path, part: str, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         return
     old = read_manifest(path)
-    if _ADDED | old["settings"] != settings and not old["shards"] and not old["costs"]["usage"].get("requests"):
+    if _recorded(old) != settings and not old["shards"] and not old["costs"]["usage"].get("requests"):
         path.unlink()
         shutil.rmtree(unfinished_folder(folder, part), ignore_errors=True)
 

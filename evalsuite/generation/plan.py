@@ -15,6 +15,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.conversations.formats import detect_format, prompts_of
 from evalsuite.conversations.source import Rows
 from evalsuite.errors import BusyError, StoreError, UsageError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.generation.answers import keep_stores
 from evalsuite.generation.earlier import hashes_in, move_to_earlier
 from evalsuite.generation.feed import identity_of
@@ -51,6 +52,8 @@ class Plan:
     old: dict[str, Any] | None
     written: dict[int, ShardFile] = field(default_factory=dict)
     grown: bool = False
+    stores: Path = Path()
+    """Folder of the answers and conversations of unfinished files, on a disk that SQLite works on."""
 
     @property
     def turns_column(self) -> str:
@@ -72,8 +75,8 @@ class Plan:
         unfinished = unfinished_folder(self.folder, self.part)
         if self.grown:
             # Positions in another source and the numbers of other files are of no use.
-            keep_stores(unfinished)
-            for path in unfinished.glob("seen.sqlite*"):
+            keep_stores(self.stores)
+            for path in self.stores.glob("seen.sqlite*"):
                 path.unlink()
         if shards:
             move_to_earlier(unfinished, [self.folder / shard.file for shard in shards])
@@ -131,7 +134,10 @@ def plan_of(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: 
     delete_empty(folder, part, settings)
     grown = has_grown(folder, part, settings)
     path = folder / manifest_name(part)
-    plan = Plan(checkpoint, folder, part, settings, read_manifest(path) if path.is_file() else None, grown=grown)
+    old = read_manifest(path) if path.is_file() else None
+    unfinished = unfinished_folder(folder, part)
+    stores = unfinished if config.store is None else config.store / text_sha256(str(unfinished.absolute()))[:12]
+    plan = Plan(checkpoint, folder, part, settings, old, grown=grown, stores=stores)
     if plan.old is not None:
         plan.written, bad = verified_shards(folder, plan.old, part)
         for name in bad:

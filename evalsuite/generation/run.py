@@ -86,12 +86,10 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
 def _answer(config: GenerateConfig, rows: Rows, plan: Plan, progress: Progress) -> dict[str, Any]:
     """Generate the missing answers of one model and return its manifest."""
     unfinished = unfinished_folder(plan.folder, plan.part)
-    for left in plan.folder.glob(f".part-{f'{plan.part}-' if plan.part else '[0-9]'}*.tmp"):
-        left.unlink()
     with ExitStack() as stack:
-        store = stack.enter_context(RollingStore(unfinished))
+        store = stack.enter_context(RollingStore(plan.stores))
         earlier = EarlierAnswers(unfinished)
-        seen = SeenConversations(unfinished / "seen.sqlite")
+        seen = SeenConversations(plan.stores / "seen.sqlite")
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
         log = plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
@@ -119,7 +117,8 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, progress: Progress) 
         target.parent.mkdir(exist_ok=True)
         (unfinished / "earlier").rename(target)
         progress.log(f"{gone:,} earlier answers are to conversations that the source no longer has: see {target}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for folder in (unfinished, plan.stores):
+        shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from evalsuite.config import BaseUrl, Config, MaxUnscored, Seed
+from evalsuite.config import BaseUrl, Config, MaxUnscored, Seed, StoreFolder
 from evalsuite.serving.config import ServeConfig
 
 Policy = Literal["own", "teacher-forced"]
@@ -69,6 +69,7 @@ class GenerateConfig(Config):
     """Answers per conversation, in rows of their own (column `sample`, from 0)."""
     logprobs: bool = True
     """Record each answer's cumulative log-probability."""
+    store: StoreFolder = None
     push_to: str | None = None
     """Hub data set org/name to upload the finished folder to."""
     public: bool = False

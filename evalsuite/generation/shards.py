@@ -19,6 +19,7 @@ from typing import Any
 from evalsuite.conversations.files import as_text
 from evalsuite.conversations.formats import carried, language_of
 from evalsuite.errors import StoreError
+from evalsuite.files import temporary_for
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.feed import Mark, Prompted
 from evalsuite.generation.turns import Turn
@@ -150,7 +151,7 @@ def write_shard(folder: Path, name: str, table: Any) -> str:
     """Write a file atomically and return its SHA-256; raises StoreError."""
     import pyarrow.parquet as pq
 
-    temporary = folder / f".{name}.tmp"
+    temporary = temporary_for(folder / name)
     try:
         pq.write_table(table, temporary, compression="zstd", row_group_size=_ROW_GROUP)
         with temporary.open("rb") as written:

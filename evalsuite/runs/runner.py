@@ -59,7 +59,7 @@ from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
-from evalsuite.store import AskAgain, Store
+from evalsuite.store import AskAgain, Store, open_store
 from evalsuite.suites.types import Scores as SuiteScores
 
 
@@ -88,7 +88,7 @@ def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judge), progress)
         with ExitStack() as stack:
-            store = stack.enter_context(Store(config.results / "store.sqlite"))
+            store = stack.enter_context(open_store(config.results, config.store))
             loop = stack.enter_context(LoopThread())
             again = AskAgain(store) if config.ask_again else None
             _Runner(config, judge, store, loop, progress, again).run_all(plans)

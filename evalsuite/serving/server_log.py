@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -18,9 +19,7 @@ class ServerLog:
         """Create the file at ``path`` after renaming the previous one; raises StoreError if that fails."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                path.replace(path.with_suffix(".1.log"))
-            self.file: IO[bytes] = path.open("w+b")
+            self.file: IO[bytes] = os.fdopen(_new_file(path), "w+b")
             self._content: str | None = None
         except OSError as error:
             raise StoreError(
@@ -58,3 +57,13 @@ class ServerLog:
             if needle in log:
                 return stage
         return "importing"
+
+
+def _new_file(path: Path) -> int:
+    """Create the file and return its descriptor; a file of that name, also one just made by another, is renamed."""
+    while True:
+        try:
+            return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o666)
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                path.replace(path.with_suffix(".1.log"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
+from evalsuite.exits import is_worth_another_try
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
@@ -48,6 +49,7 @@ class Cell:
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "reason": self.reason or None,
             "notes": list(self.notes),
+            **({"again": is_worth_another_try(self.exit_code)} if self.status == "failed" else {}),
         }
 
 

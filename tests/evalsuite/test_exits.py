@@ -15,6 +15,7 @@ import pytest
 
 import evalsuite.store
 from evalsuite.errors import BusyError, StoreError
+from evalsuite.exits import is_worth_another_try
 from evalsuite.generation.run import generate
 from evalsuite.results import folder as results_folder
 from evalsuite.results.folder import exclusive
@@ -293,3 +294,21 @@ def test_a_used_up_quota_ends_the_run_for_later(tmp_path):
     with StubEndpoint(broke) as stub, pytest.raises(BusyError, match="quota") as error:
         run(config(stub, tmp_path, suites=["mt_bench"]))
     assert error.value.exit_code == 75
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [(0, False), (1, False), (2, False), (3, True), (70, False), (75, True), (130, True), (137, True)],
+)
+def test_a_code_says_whether_to_try_again(code, again):
+    assert is_worth_another_try(code) is again
+    assert is_worth_another_try(-9), "killed by a signal"
+
+
+def test_with_json_an_error_says_on_stdout_whether_to_try_again(tmp_path):
+    for arguments, code in ((["nowhere", "--json"], 2), (["m@http://127.0.0.1:9/v1", "--json", "--data=mini"], 3)):
+        command = [sys.executable, "-m", "evalsuite", "run", *arguments, f"--results={tmp_path}", "--suite=mt_bench"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        document = json.loads(ended.stdout)
+        assert (ended.returncode, document["exit_code"], document["again"]) == (code, code, code == 3)
+        assert document["error"] in ended.stderr

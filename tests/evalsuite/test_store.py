@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from evalsuite.errors import StoreError
-from evalsuite.store import Store, content_key
+from evalsuite.errors import BusyError, DataError, StoreError
+from evalsuite.store import LocalStore, Store, content_key
 
 WRITER = """
 import sys
@@ -132,3 +132,79 @@ def test_a_put_is_fast(tmp_path):
             store.put(str(i), {"text": json.dumps(i)})
         # Only a sync per answer (milliseconds each) would exceed this.
         assert time.monotonic() - began < 5
+
+
+def test_a_store_on_a_network_file_system_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalsuite.store.file_system", lambda _: "lustre")
+    with pytest.raises(StoreError, match=r"network file system \(lustre\).*--store"):
+        Store(tmp_path / "store.sqlite")
+    assert not (tmp_path / "store.sqlite").exists()
+
+
+def test_an_exclusive_store_shares_no_memory_and_refuses_a_second_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("evalsuite.store._EXCLUSIVE_TIMEOUT_S", 0.2)
+    with Store(tmp_path / "store.sqlite", exclusive=True) as store:
+        store.put("k", {"text": "kept"})
+        assert not (tmp_path / "store.sqlite-shm").exists()
+        with pytest.raises(BusyError):
+            Store(tmp_path / "store.sqlite", exclusive=True)
+        assert store.get("k") == {"text": "kept"}
+
+
+def test_a_local_store_keeps_a_copy_from_which_another_machine_goes_on(tmp_path):
+    copy = tmp_path / "shared" / "store.sqlite"
+    with LocalStore(tmp_path / "node-1" / "store.sqlite", copy, every_s=0.05) as store:
+        store.put("k", {"text": "one"})
+        deadline = time.monotonic() + 10
+        while not copy.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert copy.exists(), "copied while the store is open"
+        with pytest.raises(BusyError, match="another process"):
+            LocalStore(tmp_path / "node-2" / "store.sqlite", copy)
+        store.put("l", {"text": "two"})
+    with LocalStore(tmp_path / "node-2" / "store.sqlite", copy) as store:
+        assert [store.get(key) for key in "kl"] == [{"text": "one"}, {"text": "two"}]
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["store.sqlite"]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from evalsuite.store import LocalStore
+store = LocalStore(Path(sys.argv[1]) / "node" / "store.sqlite", Path(sys.argv[1]) / "store.sqlite", every_s=0.05)
+for i in range(100_000):
+    store.put(str(i), {"i": i})
+    time.sleep(0.002)
+    print(i, flush=True)
+"""
+
+
+def test_after_kill_9_the_copy_is_whole_and_its_lease_is_free(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    while int(writer.stdout.readline()) < 200:
+        pass
+    writer.kill()
+    writer.communicate()
+    with LocalStore(tmp_path / "other" / "store.sqlite", tmp_path / "store.sqlite") as store:
+        store.check()
+        n = len(store)
+        assert n > 50
+        assert all(store.get(str(i)) == {"i": i} for i in range(n))
+
+
+def test_merging_stores_is_idempotent_and_refuses_what_contradicts(tmp_path):
+    for name, answers in {"a": {"k": 1, "l": 2}, "b": {"l": 2, "m": 3}, "c": {"n": 4, "k": 9}}.items():
+        with Store(tmp_path / name / "store.sqlite") as store:
+            for key, value in answers.items():
+                store.put(key, {"text": value})
+    paths = {name: tmp_path / name / "store.sqlite" for name in "abc"}
+    with Store(tmp_path / "into" / "store.sqlite") as store:
+        assert store.merge([paths["a"], paths["b"]]) == 3
+        assert store.merge([paths["b"], paths["a"]]) == 0
+        with pytest.raises(DataError, match="--keep-first"):
+            store.merge([paths["c"]])
+        assert store.get("n") is None, "nothing of it"
+        assert store.merge([paths["c"]], keep_first=True) == 1
+        assert store.get("k") == {"text": 1}
+        with pytest.raises(DataError, match="does not exist"):
+            store.merge([tmp_path / "none" / "store.sqlite"])

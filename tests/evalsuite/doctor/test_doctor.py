@@ -16,9 +16,10 @@ from evalsuite.doctor import capacity, examination, results_folder
 from evalsuite.doctor import suites as suite_checks
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, kv_bytes_per_token
 from evalsuite.doctor.chat_template import check_template
-from evalsuite.doctor.results_folder import check_results, file_system
+from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers, package_of
 from evalsuite.errors import DataError, UsageError
+from evalsuite.files import file_system
 from evalsuite.runs.runner import run
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
@@ -170,13 +171,15 @@ def test_a_results_folder_that_is_a_file_is_a_fault(tmp_path):
     assert not (tmp_path / "new").exists(), "looking makes nothing"
 
 
-def test_a_network_file_system_is_a_warning(tmp_path, monkeypatch):
+def test_a_network_file_system_is_a_fault(tmp_path, monkeypatch):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"/dev/a / ext4 rw 0 0\nserver:/x {tmp_path} nfs4 rw 0 0\ntmpfs {tmp_path}/local tmpfs rw 0 0\n")
     assert file_system(tmp_path / "results", mounts) == "nfs4"
     assert file_system(tmp_path / "local" / "results", mounts) == "tmpfs"
     monkeypatch.setattr(results_folder, "file_system", lambda _: "nfs4")
-    assert "network file system" in text_of(check_results(tmp_path, thorough=True))
+    findings = check_results(tmp_path, thorough=True)
+    assert "--store" in text_of(findings)
+    assert worst(findings) == "fault"
 
 
 def with_suite(monkeypatch, suite):

@@ -172,7 +172,7 @@ def test_shards_of_several_machines_add_up_to_all_rows(stub, chats, tmp_path):
     whole, parts = rows_of(tmp_path / "whole"), rows_of(tmp_path / "parts")
     assert sorted(parts, key=lambda row: row["extra"]["number"]) == whole
     assert [row["extra"]["number"] % 3 for row in parts] == [0] * 18 + [1] * 18 + [2] * 17
-    with pytest.raises(UsageError, match=r"--shard 3 \(now 2\)"):
+    with pytest.raises(UsageError, match="answers with --shard 1/3"):
         generate(config(stub, chats, tmp_path / "parts", shard="1/2"))
 
 

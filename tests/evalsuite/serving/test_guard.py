@@ -88,18 +88,38 @@ def test_the_server_ends_with_an_owner_that_raises(quick_guard):
     owner.stdout.close()
 
 
-def test_the_server_ends_when_its_guard_is_killed(quick_guard):
+def test_the_server_and_its_children_end_when_their_guard_is_killed(quick_guard):
+    """As Ray does when a cluster is shut down: first the guard, then nobody else."""
     owner = start(quick_guard, "wait")
-    guard, *rest = family(owner)
-    server = next(process for process in guard.children())
-    guard.kill()
-    assert gone([server])
+    processes = family(owner)
+    assert len(set(processes)) == 4
+    processes[0].kill()
+    assert gone(processes)
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    for process in rest:
-        if process.is_running():
-            process.kill()
+
+
+def test_everything_ends_when_all_descendants_of_the_owner_are_killed_but_the_servers_workers(quick_guard):
+    owner = start(quick_guard, "wait")
+    guard, child, *rest = family(owner)
+    server = next(process for process in guard.children() if process.pid != child.pid)
+    for process in (guard, server, owner):
+        process.kill()
+    owner.wait()
+    assert gone([guard, server, child, *rest])
+    owner.stdout.close()
+
+
+def test_a_guard_that_ends_in_order_leaves_no_watcher(quick_guard):
+    mark = str(quick_guard)
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-I", mark, str(read_end), sys.executable, "-c", "pass"]
+    assert subprocess.run(command, pass_fds=(read_end,), timeout=20, check=False).returncode == 0
+    left = [each for each in psutil.process_iter(["cmdline"]) if mark in (each.info["cmdline"] or ())]
+    assert gone(left)
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_the_guard_reports_the_servers_exit_code():

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
+from evalsuite.files import machine
 from evalsuite.progress import RUNNING, KeptProgress, NoProgress, running_commands
 from evalsuite.viewing import server
 from evalsuite.viewing.server import LiveReport, live_page, serving
@@ -102,8 +103,12 @@ def test_a_running_command_is_seen_until_it_ends(results: Path) -> None:
 
 def test_a_killed_command_is_not_shown(results: Path) -> None:
     (results / RUNNING).mkdir()
-    (results / RUNNING / "999999999.json").write_text(json.dumps({"command": "x", "step": "", "tasks": []}), "utf-8")
-    (results / RUNNING / f"{os.getpid()}.json").write_text("{", "utf-8")
+    kept = json.dumps({"command": "x", "step": "", "tasks": []})
+    (results / RUNNING / f"{machine()}-999999999.json").write_text(kept, "utf-8")
+    (results / RUNNING / f"{machine()}-{os.getpid()}.json").write_text("{", "utf-8")
+    lost = results / RUNNING / "other-1.json"
+    lost.write_text(kept, "utf-8")
+    os.utime(lost, (0, 0))
     assert running_commands(results) == []
 
 
