@@ -19,6 +19,7 @@ from typing import Any
 
 from lm_eval.api.registry import model_registry
 
+from evalsuite.doctor import require_servable
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
@@ -50,6 +51,7 @@ class ServedLM(EvalsuiteLM):
             store = self._resources.enter_context(Store(folder / "store.sqlite"))
             thread = self._resources.enter_context(LoopThread())
             checkpoint = serve.resolve(pretrained, base_url=base_url)
+            require_servable([checkpoint] if base_url is None else [])
             log_path = folder / "logs" / f"{checkpoint.slug}-lm_eval.log"
             session = self._resources.enter_context(Session(checkpoint, store, serve, log_path, base_url=base_url))
             thread.wait(session.client.detect_features())

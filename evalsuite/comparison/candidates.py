@@ -11,9 +11,11 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
 from evalsuite.comparison.recorded import Recorded, find_recorded
 from evalsuite.comparison.servers import Servers
+from evalsuite.doctor import require_servable
 from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.engine import engine_key
 from evalsuite.serving.requests import Chat
 
 
@@ -53,6 +55,7 @@ def find_candidates(
             raise UsageError(f"duplicate model {source.name}")
         name = source.name if names.count(source.name) == 1 else f"{source.name}-{source.fingerprint[:8]}"
         candidates.append(Candidate(name, source))
+    require_servable(source for source in sources if isinstance(source, Checkpoint))
     return candidates
 
 
@@ -74,14 +77,22 @@ def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple
 def collect_answers(
     candidates: Sequence[Candidate], prompts: PromptSet, servers: Servers, progress: Progress, *, last: Checkpoint
 ) -> Answers:
-    """Let every model answer every prompt; the one that is also ``last`` (a judge) comes last and stays up."""
+    """Let every model answer every prompt."""
     answers: dict[str, dict[str, Texts]] = {}
-    for candidate in sorted(candidates, key=lambda candidate: servers.is_same_server(candidate.source, last)):
+    servers.expect([one.source for one in candidates if isinstance(one.source, Checkpoint)], candidates=True)
+    for candidate in _in_order(candidates, servers, last):
         if isinstance(candidate.source, Recorded):
             answers[candidate.name] = dict(candidate.source.answers)
         else:
             answers[candidate.name] = _answers_of(candidate.source, candidate.name, prompts, servers, progress)
     return answers
+
+
+def _in_order(candidates: Sequence[Candidate], servers: Servers, last: Checkpoint) -> list[Candidate]:
+    """Put adapters of one base in a row, and the model that is also ``last`` (a judge) at the end: it stays up."""
+    keys = [engine_key(one.source) if isinstance(one.source, Checkpoint) else None for one in candidates]
+    order = {one.name: (key == engine_key(last), keys.index(key)) for one, key in zip(candidates, keys, strict=True)}
+    return sorted(candidates, key=lambda one: (*order[one.name], servers.is_same_server(one.source, last)))
 
 
 def _answers_of(

@@ -85,6 +85,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
+        servers.expect(judges, candidates=False)
         answers = collect_answers(candidates, prompts, servers, progress, last=judges[0])
         judged = []
         for checkpoint in judges:

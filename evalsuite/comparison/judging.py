@@ -17,6 +17,7 @@ from evalsuite.comparison.games import (
     pair_template,
 )
 from evalsuite.comparison.servers import Servers
+from evalsuite.doctor import require_servable
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json
 from evalsuite.progress import Progress
@@ -90,6 +91,7 @@ def resolve_judges(specs: Sequence[str], serve: ServeConfig, progress: Progress)
     keys = [(judge.fingerprint, judge.chat_template) for judge in judges]
     if duplicates := [judge.name for judge, key in zip(judges, keys, strict=True) if keys.count(key) > 1]:
         raise UsageError(f"duplicate judge {duplicates[0]}")
+    require_servable(judges)
     return judges
 
 

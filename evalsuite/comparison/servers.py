@@ -1,4 +1,4 @@
-"""One model server at a time, kept while the next question is for the same model."""
+"""One server at a time, kept while the next question is for a model that it serves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from evalsuite.comparison.recorded import Recorded
 from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.requests import Chat
@@ -29,8 +30,9 @@ def source_identity(source: Checkpoint | Recorded, serve: ServeConfig) -> dict[s
 class Servers:
     """Hands out the client of one model after the other; a context manager that leaves no server behind.
 
-    The server of the last model stays up until another one is asked for, so a judge that is also
-    the last candidate is not started twice. ``logs`` is the folder of the servers' logs.
+    The server of the last model stays up until one is asked for that it does not serve, so a judge that is also
+    the last candidate is not started twice, and adapters of one base that are expected share theirs. ``logs`` is the
+    folder of the servers' logs.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Servers:
         self._loop = LoopThread()
         self._session: Session | None = None
         self._identity: Mapping[str, Any] | None = None
+        self._engine: Engine | None = None
+        self._expected: dict[bool, Sequence[Checkpoint]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +56,12 @@ class Servers:
         try:
             self._leave()
         finally:
+            self._stop_engine()
             self._loop.__exit__(kind, error, tb)
+
+    def expect(self, checkpoints: Sequence[Checkpoint], *, candidates: bool) -> None:
+        """Say which models will be asked in a role: those that one server can serve at once then share it."""
+        self._expected[candidates] = checkpoints
 
     def ask_all(
         self, checkpoint: Checkpoint, work: Callable[[Chat], Sequence[Awaitable[None]]], *, candidate: bool
@@ -84,10 +93,29 @@ class Servers:
         self._leave()
         log = self._logs / f"{checkpoint.slug}-{'candidate' if candidate else 'judge'}.log"
         self._session = Session(
-            checkpoint, self._store, serve, log, on_step=self._progress.step, on_note=self._progress.log
+            checkpoint,
+            self._store,
+            serve,
+            log,
+            engine=self._engine_of(checkpoint, serve, log, candidate=candidate),
+            on_step=self._progress.step,
+            on_note=self._progress.log,
         )
         self._identity = identity
         return self._session
+
+    def _engine_of(self, checkpoint: Checkpoint, serve: ServeConfig, log: Path, *, candidate: bool) -> Engine:
+        if self._engine is None or not self._engine.serves(checkpoint, serve):
+            self._stop_engine()
+            key = engine_key(checkpoint)
+            others = [one for one in self._expected.get(candidate, ()) if engine_key(one) == key and one != checkpoint]
+            self._engine = Engine((checkpoint, *others), serve, log)
+        return self._engine
+
+    def _stop_engine(self) -> None:
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine = None
 
     def _leave(self) -> None:
         session, self._session, self._identity = self._session, None, None

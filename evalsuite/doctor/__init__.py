@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from evalsuite.doctor.examination import ModelUse, examine, preflight
 from evalsuite.doctor.finding import Finding
+from evalsuite.doctor.weights import require_servable
 
-__all__ = ["Finding", "ModelUse", "examine", "preflight"]
+__all__ = ["Finding", "ModelUse", "examine", "preflight", "require_servable"]

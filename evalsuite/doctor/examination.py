@@ -15,7 +15,7 @@ from evalsuite.doctor.installation import check_versions, check_vllm
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
 from evalsuite.doctor.thinking import check_thinking
-from evalsuite.doctor.weights import check_adapter, check_architecture, check_weights
+from evalsuite.doctor.weights import check_architecture, check_servable
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
@@ -123,7 +123,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
         return []
     serve = _serving(config, use.role)
     needs_chat = any(spec.suite.needs_chat for spec in use.suites)
-    findings = [*_check_code(checkpoint), *check_weights(checkpoint), *check_adapter(checkpoint)]
+    findings = [*_check_code(checkpoint), *check_servable(checkpoint)]
     findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
     findings += check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from evalsuite.config import resolved_yaml
 from evalsuite.conversations.formats import detect_format
 from evalsuite.conversations.source import Rows, open_source
+from evalsuite.doctor import require_servable
 from evalsuite.errors import CheckpointError, DataError
 from evalsuite.files import timestamp, write_text
 from evalsuite.generation.answers import RollingStore
@@ -37,6 +38,7 @@ from evalsuite.generation.turns import answer_conversation
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
+from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, dated, effective_dtype
@@ -79,11 +81,24 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
             stack.enter_context(locked(folder, config))
             plans.append(plan_of(config, rows, checkpoint, folder, progress))
         progress.step("")
-        manifests = [plan.old or {} if plan.is_complete else _answer(config, rows, plan, progress) for plan in plans]
-    return Generated(manifests, [plan.folder for plan in plans])
+        asked = [plan for plan in plans if not plan.is_complete]
+        require_servable(plan.checkpoint for plan in asked if config.base_url is None)
+        groups: dict[Hashable, list[Plan]] = {}
+        for plan in asked:
+            groups.setdefault(engine_key(plan.checkpoint), []).append(plan)
+        written: dict[Path, dict[str, Any]] = {}
+        for group in groups.values():
+            with Engine([plan.checkpoint for plan in group], config.serve, _log_of(group[0])) as engine:
+                for plan in group:
+                    written[plan.folder] = _answer(config, rows, plan, engine, progress)
+    return Generated([written.get(plan.folder) or plan.old or {} for plan in plans], [plan.folder for plan in plans])
 
 
-def _answer(config: GenerateConfig, rows: Rows, plan: Plan, progress: Progress) -> dict[str, Any]:
+def _log_of(plan: Plan) -> Path:
+    return plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
+
+
+def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, progress: Progress) -> dict[str, Any]:
     """Generate the missing answers of one model and return its manifest."""
     unfinished = unfinished_folder(plan.folder, plan.part)
     with ExitStack() as stack:
@@ -92,12 +107,12 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, progress: Progress) 
         seen = SeenConversations(plan.stores / "seen.sqlite")
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
-        log = plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
         session = Session(
             plan.checkpoint,
             store,
             config.serve,
-            log,
+            _log_of(plan),
+            engine=engine,
             base_url=config.base_url,
             on_step=progress.step,
             on_note=progress.log,

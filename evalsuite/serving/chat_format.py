@@ -201,7 +201,7 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
     if checkpoint.template_names:
         raise CheckpointError(
             f"{checkpoint.name} has the chat templates {', '.join(checkpoint.template_names)} and none of them is the "
-            "default; choose one with --chat-template NAME"
+            "default; choose one with --chat-template NAME, or chat_template: NAME in a recipe"
         )
     if known := _fastchat_name(checkpoint.name):
         return ChatFormat(tokenizer, f"{FASTCHAT}{known}", stop=_fastchat_stops(known), _control_tokens=control)

@@ -33,6 +33,10 @@ class Engine(AbstractContextManager["Engine"]):
             raise
         return server
 
+    def serves(self, checkpoint: Checkpoint, serve: ServeConfig) -> bool:
+        """Whether the server answers for a checkpoint as ``serve`` asks."""
+        return checkpoint in self._checkpoints and serve.same_server(self._serve)
+
     def stop(self) -> None:
         """End the server, if there is one; safe to call twice."""
         server, self.server = self.server, None

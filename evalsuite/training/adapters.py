@@ -44,7 +44,7 @@ def merge(
     if is_finished(out) and not fresh and read_json(out / "training.json").get("identity") == identity:
         progress.log(f"{given} already contains this checkpoint; nothing to do (--fresh writes it again)")
         return given
-    check_base(checkpoint, "lora")
+    check_base(checkpoint, "lora", merges=True)
     claim(out, identity, fresh=fresh)
     progress.step("merging the adapter")
     finished = out / WORK / "finished"

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.loading import unfilled_weights
+from evalsuite.doctor.weights import check_weights
 from evalsuite.errors import CheckpointError, first_line
 
 _TRUST = "trust_remote_code"
 
 
-def check_base(base: Checkpoint, method: str) -> None:
-    """Raise CheckpointError unless the base loads whole; reads the headers of its weights, not the weights.
+def check_base(base: Checkpoint, method: str, *, merges: bool = False) -> None:
+    """Raise CheckpointError unless the base loads whole; reads the headers of its weights and some of their values.
 
-    What is missing would be newly initialised, at random.
+    What is missing would be newly initialised, at random. ``merges``: an adapter is to be written into the base.
     """
     assert base.path is not None
     quantised = (base.config or {}).get("quantization_config")
-    if quantised and method == "full":
+    if quantised and (merges or method == "full"):
         kind = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "unknown"
-        raise CheckpointError(
-            f"the base {base.name} is quantised ({kind}), and quantised weights cannot be trained; give the model in "
-            "full precision"
-        )
+        why = "an adapter cannot be merged into quantised weights" if merges else "quantised weights cannot be trained"
+        raise CheckpointError(f"the base {base.name} is quantised ({kind}), and {why}; give it in full precision")
+    for finding in check_weights(base):
+        raise CheckpointError(f"the base {finding.sentence}")
     try:
         found = unfilled_weights(base.path, trust_remote_code=base.trust_remote_code)
     except Exception as error:  # a model of others: its classes and packages raise anything

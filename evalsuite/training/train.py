@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint.templates import own_templates
 from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import text_sha256
@@ -18,6 +19,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.chat_format import load_chat_format
+from evalsuite.serving.session import dated
 from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import WORK, claim, identity_of, is_finished, publish
 from evalsuite.training.data import TokenCounts, TrainingData, open_training_data, read_counts, write_tokens
@@ -98,7 +100,9 @@ def train(
         shutil.rmtree(out / WORK, ignore_errors=True)
         return Outcome(given, read_json(out / "training.json"), reused=True)
     progress.step("checking the base")
-    check_base(prepared.base, prepared.config.method)
+    assert prepared.base.path is not None
+    merges = merges_adapter(prepared.config, prepared.base.path, prepared.template.end_id)
+    check_base(prepared.base, prepared.config.method, merges=merges)
     claim(out, prepared.identity, fresh=fresh)
     with _locked(out / WORK):
         if not (out / WORK / "finished" / "training.json").is_file():
@@ -149,13 +153,13 @@ def prepare(
             f"max_length {config.max_length:,} exceeds the context length {base.context_length:,} "
             f"of {config.base}; lower it"
         )
-    source = base.chat_template if config.chat_template is None else _template(config.chat_template, progress)
-    base = replace(base, chat_template=source)
+    if config.chat_template is not None:
+        base = replace(base, chat_template=_template(config.chat_template, base, progress), template_names=())
     form = load_chat_format(base)
     trains_empty = config.empty_thoughts == "train"
     template = open_template(base, form, config.template_args, trains_empty_thoughts=trains_empty)
     opened = open_training_data(data)
-    inputs = [base.fingerprint, base.tokenizer_sha256, source, opened.fingerprint]
+    inputs = [base.fingerprint, base.tokenizer_sha256, base.chat_template, opened.fingerprint]
     identity = text_sha256(json.dumps([SCHEMA, recipe.name, recipe.seed, _settings(config), *inputs], sort_keys=True))
     return Prepared(recipe, config, base, template, opened, identity)
 
@@ -230,6 +234,7 @@ def _train(prepared: Prepared, out: Path, log_to: tuple[str, ...], progress: Pro
         "identity": prepared.identity,
         "base": prepared.config.base,
         "base_fingerprint": prepared.base.fingerprint,
+        **dated(prepared.base),
         "recipe": prepared.recipe.document(),
         # How its thoughts are marked, for a chat template that does not tell.
         "reasoning_style": prepared.template.style.name if counts.n_with_thought else None,
@@ -338,13 +343,16 @@ def _summary(plan: Plan) -> list[str]:
         lines.append(
             f"warm-up of {plan.warmup_steps} steps instead of {config.warmup_steps}: the run has only {plan.steps}"
         )
-    if config.method == "lora" and not config.lora.merge and merges_adapter(plan):
+    if not config.lora.merge and merges_adapter(config, Path(plan.base_folder), plan.end_id):
         lines.append("the adapter is merged into the base, which would not stop at the end of a turn otherwise")
     return lines
 
 
-def _template(source: str, progress: Progress) -> str:
-    """Return the chat template of a Jinja file or of another checkpoint."""
+def _template(source: str, base: Checkpoint, progress: Progress) -> str:
+    """Return the chat template of a Jinja file, one of the base's own by its name, or another checkpoint's."""
+    own = next((found for folder in (base.adapter, base.path) if folder and (found := own_templates(folder))), {})
+    if source in own:
+        return own[source]
     path = Path(source).expanduser()
     if path.is_file():
         try:
@@ -354,7 +362,14 @@ def _template(source: str, progress: Progress) -> str:
             raise UsageError(f"cannot read the chat template {source}: {reason}; give a Jinja file in UTF-8") from error
     if path.suffix in {".jinja", ".j2"}:
         raise UsageError(f"chat template {source} not found; give a Jinja file or a model with a template")
-    if (template := resolve(source, on_step=progress.step).chat_template) is None:
+    try:
+        template = resolve(source, on_step=progress.step).chat_template
+    except UsageError as error:
+        if not own:
+            raise
+        said = unknown("chat template", source, own)
+        raise UsageError(f"{said}; or give a Jinja file, or a model with a template") from error
+    if template is None:
         raise CheckpointError(f"{source} has no chat template either; give a Jinja file or another model")
     return template
 

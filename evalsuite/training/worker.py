@@ -15,6 +15,7 @@ from typing import Any
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import LogProgress, NoProgress, Progress
+from evalsuite.recipes.training import TrainingConfig
 from evalsuite.training.checkpoint_out import (
     stops_at,
     write_adapter_base,
@@ -207,7 +208,7 @@ def _save(plan: Plan, trainer: Any) -> None:
     if plan.config.method == "lora":
         model.save_pretrained(folder, state_dict=state)
         write_adapter_base(folder, plan.base)
-        if merges_adapter(plan):
+        if merges_adapter(plan.config, base, plan.end_id):
             _merge(plan, folder, dtype)
     else:
         model.config.use_cache = True
@@ -220,9 +221,9 @@ def _save(plan: Plan, trainer: Any) -> None:
     write_generation_config(base, folder, plan.end_id)
 
 
-def merges_adapter(plan: Plan) -> bool:
-    """Return whether the adapter is merged: if requested, or if the base would not stop at the end of a turn."""
-    return plan.config.lora.merge or not stops_at(Path(plan.base_folder), plan.end_id)
+def merges_adapter(config: TrainingConfig, base: Path, end_id: int) -> bool:
+    """Return whether an adapter is trained and merged: if requested, or if the base would not stop after a turn."""
+    return config.method == "lora" and (config.lora.merge or not stops_at(base, end_id))
 
 
 def _merge(plan: Plan, folder: Path, dtype: Any) -> None:

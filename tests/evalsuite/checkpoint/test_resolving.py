@@ -113,6 +113,23 @@ def test_a_spec_that_is_not_a_model_is_rejected(tmp_path):
     assert "is a file" in error_of(file)
 
 
+def test_a_hub_id_with_a_revision_is_found_in_the_hub_cache(tmp_path, monkeypatch):
+    """The layout that huggingface_hub writes: refs name commits, and snapshots hold one folder for each."""
+    cache = tmp_path / "hub" / "models--org--name"
+    for ref, commit in (("main", "1" * 40), ("v2", "2" * 40), ("refs/pr/3", "3" * 40)):
+        (cache / "refs" / ref).parent.mkdir(parents=True, exist_ok=True)
+        (cache / "refs" / ref).write_text(commit)
+        write_checkpoint(cache / "snapshots" / commit, context=512 * int(commit[0]))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    found = {spec: resolve(spec) for spec in ("org/name", "org/name@v2", "org/name@refs/pr/3", f"org/name@{'2' * 40}")}
+    assert [each.context_length for each in found.values()] == [512, 1024, 1536, 1024]
+    assert [each.name for each in found.values()][:2] == ["name", "name@v2"]
+    assert found["org/name@v2"].fingerprint == found[f"org/name@{'2' * 40}"].fingerprint
+    with pytest.raises(CheckpointError, match="cannot download org/name@v3 from the hub .*check the id"):
+        resolve("org/name@v3")
+
+
 def test_an_unreachable_hub_is_one_sentence(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(EvalsuiteError) as error:

@@ -8,9 +8,14 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from evalsuite.checkpoint import resolve
+from evalsuite.cli import app
 from evalsuite.doctor.weights import check_adapter, check_architecture, check_weights
+from evalsuite.errors import CheckpointError
+from evalsuite.lm_eval import ServedLM
+from tests.evalsuite.generation_endpoint import write_chats
 from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint
 from tests.evalsuite.tiny_training import write_tiny_model
 
@@ -109,3 +114,32 @@ def test_vllm_says_which_adapters_it_cannot_serve(tmp_path, settings, reason):
     assert finding.level == "fault"
     assert reason in finding.message
     assert "\n" not in finding.sentence
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compare", "BROKEN", "m@URL", "--judge", "m@URL"],
+        ["compare", "m@URL", "n@URL", "--judge", "BROKEN"],
+        ["rate", "BROKEN", "--judge", "m@URL"],
+        ["judge-card", "BROKEN", "--pairs", "PAIRS"],
+        ["generate", "BROKEN", "--prompts", "CHATS", "--out", "OUT"],
+        ["run", "BROKEN", "--suite", "openllm:ifeval", "--data", "mini"],
+    ],
+)
+def test_every_command_that_serves_refuses_weights_that_are_no_numbers(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    broken = model(tmp_path / "broken", model__norm__weight=float("nan"))
+    (tmp_path / "pairs.jsonl").write_text('{"input": "q", "output_1": "a", "output_2": "b", "label": 1}\n')
+    words = {
+        "BROKEN": str(broken),
+        "PAIRS": "pairs.jsonl",
+        "CHATS": str(write_chats(tmp_path / "chats.jsonl", 2)),
+        "OUT": "out",
+    }
+    url = "http://127.0.0.1:9/v1"
+    done = CliRunner().invoke(app, [words.get(word, word.replace("URL", url)) for word in command])
+    assert "broken: its weights have NaN or infinite values (model.norm.weight)" in done.output
+    assert done.exit_code == 2
+    with pytest.raises(CheckpointError, match="NaN or infinite values"):
+        ServedLM(str(broken))

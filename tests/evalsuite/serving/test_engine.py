@@ -7,10 +7,16 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import pyarrow.parquet as pq
 import pytest
 
 from evalsuite.checkpoint import resolve
+from evalsuite.comparison.compare import compare
+from evalsuite.comparison.settings import CompareConfig
+from evalsuite.config import read_as
 from evalsuite.errors import CheckpointError
+from evalsuite.generation.run import generate
+from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving import server as server_module
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
@@ -20,6 +26,8 @@ from evalsuite.serving.requests import Sampling
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message
+from tests.evalsuite.comparison_judges import judge, prefers, serving, word
+from tests.evalsuite.generation_endpoint import write_chats
 from tests.evalsuite.tiny_checkpoint import write_checkpoint, write_safetensors, write_tokenizer
 
 ECHOES = """
@@ -48,7 +56,7 @@ def adapters(tmp_path, monkeypatch):
     folders = [tmp_path / name for name in ("one", "two")]
     for rank, folder in zip((8, 16), folders, strict=True):
         folder.mkdir()
-        write_safetensors(folder / "adapter_model.safetensors", n_values=rank)
+        write_safetensors(folder / "adapter_model.safetensors", n_values=rank, name="q_proj.lora_A.weight")
         settings = {"base_model_name_or_path": str(base), "r": rank, "rank_pattern": {"q_proj": 2 * rank}}
         (folder / "adapter_config.json").write_text(json.dumps(settings))
     return [resolve(str(folder)) for folder in folders]
@@ -66,15 +74,41 @@ def test_adapters_of_one_base_share_an_engine_and_others_do_not(adapters, tmp_pa
     assert engine_key(endpoints[0]) != engine_key(endpoints[1])
 
 
-def test_one_server_answers_for_each_adapter_by_its_name(adapters, tmp_path, monkeypatch):
-    commands = []
+@pytest.fixture
+def commands(monkeypatch):
+    """The command line of every server started; instead of vLLM, one answers with the name of the model asked."""
+    made = []
     command = server_module._command
 
     def in_place_of_vllm(server, checkpoint, serve):
-        commands.append(command(server, checkpoint, serve))
+        made.append(command(server, checkpoint, serve))
         return [sys.executable, "-c", ECHOES, str(server.port), *server.adapters]
 
     monkeypatch.setattr(server_module, "_command", in_place_of_vllm)
+    return made
+
+
+def test_compare_asks_all_adapters_of_one_base_on_one_server(adapters, commands, tmp_path):
+    with serving(umpire=judge(prefers("two"))) as stubs:
+        given = {"models": [str(one.adapter) for one in adapters], "judge": word(stubs, "umpire"), "data": "mini"}
+        outcome = compare(read_as(CompareConfig, given | {"results": tmp_path / "results"}))
+    [pair] = outcome.document.as_json()["pairs"]
+    assert (pair["a"], pair["wins_b"]) == ("one", 5)
+    assert len(commands) == 1
+
+
+def test_generate_asks_all_adapters_of_one_base_on_one_server(adapters, commands, tmp_path):
+    chats = write_chats(tmp_path / "chats.jsonl", 3)
+    given = {"models": [str(one.adapter) for one in adapters], "prompts": str(chats), "out": tmp_path / "out"}
+    done = generate(read_as(GenerateConfig, given))
+    for folder, one in zip(done.folders, adapters, strict=True):
+        [rows] = [pq.read_table(path).to_pylist() for path in folder.glob("part-*.parquet")]
+        told = {turn["content"].rpartition("-")[0] for row in rows for turn in row["messages"][1::2]}
+        assert told == {one.slug}
+    assert len(commands) == 1
+
+
+def test_one_server_answers_for_each_adapter_by_its_name(adapters, commands, tmp_path):
     log = tmp_path / "log"
     with (
         Store(tmp_path / "store.sqlite") as store,

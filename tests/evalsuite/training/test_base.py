@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.errors import CheckpointError
+from evalsuite.training.adapters import merge
 from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import write_companions
+from evalsuite.training.train import train
 from tests.evalsuite.tiny_training import conversation, write_mix, write_recipe, write_tiny_model
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -115,3 +119,46 @@ def test_the_settings_of_a_processor_and_trusted_code_go_with_the_weights(tmp_pa
     assert (out / "config.json").read_text() == "new"
     write_companions(base, out, code=True)
     assert (out / "modeling_own.py").is_file()
+
+
+def quantised_by_compressed_tensors(folder):
+    """Write a model's linear layers as int8 with a scale per row, as llm-compressor's W8A8 does."""
+    weights = load_file(folder / "model.safetensors")
+    for name in [name for name in weights if name.endswith("proj.weight")]:
+        scale = weights[name].abs().amax(1, keepdim=True) / 127
+        weights[name + "_scale"] = scale
+        weights[name] = torch.round(weights[name] / scale).to(torch.int8)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    numbers = {"num_bits": 8, "type": "int", "symmetric": True}
+    group = {"targets": ["Linear"], "weights": {**numbers, "strategy": "channel", "dynamic": False}}
+    group["input_activations"] = {**numbers, "strategy": "token", "dynamic": True}
+    settings = {"quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ["lm_head"]}
+    settings |= {"quantization_status": "compressed", "config_groups": {"group_0": group}}
+    return configured(folder, quantization_config=settings)
+
+
+@pytest.mark.skipif(find_spec("compressed_tensors") is None, reason="compressed-tensors is not installed")
+def test_an_adapter_is_trained_on_a_quantised_base_but_not_merged_into_it(tmp_path):
+    base = quantised_by_compressed_tensors(write_tiny_model(tmp_path / "m"))
+    mix = write_mix(tmp_path / "mix", [conversation(i) for i in range(4)])
+    recipe = write_recipe(tmp_path / "recipe.yaml", base, method="lora", max_steps=1)
+    train(recipe, tmp_path / "adapter", data=str(mix))
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    said = "is quantised (compressed-tensors), and an adapter cannot be merged into quantised weights"
+    with pytest.raises(CheckpointError) as error:
+        merge(str(tmp_path / "adapter"), tmp_path / "merged")
+    assert said in str(error.value)
+    recipe = write_recipe(tmp_path / "merging.yaml", base, method="lora", lora={"merge": True})
+    with pytest.raises(CheckpointError) as error:
+        train(recipe, tmp_path / "never", data=str(mix))
+    assert said in str(error.value)
+    assert not (tmp_path / "never").exists()
+    assert "quantised weights cannot be trained" in refusal(base, "full")
+
+
+def test_a_base_that_diverged_is_refused(tmp_path):
+    folder = write_tiny_model(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "its weights have NaN or infinite values (model.norm.weight)" in refusal(folder)

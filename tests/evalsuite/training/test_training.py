@@ -23,9 +23,7 @@ from evalsuite.training.data import open_training_data
 from evalsuite.training.train import train
 from tests.evalsuite.tiny_training import conversation, write_mix, write_recipe, write_tiny_model
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 class RecordedProgress(NoProgress):
@@ -268,6 +266,24 @@ def test_a_base_without_chat_template_is_one_sentence_and_a_file_fixes_it(tmp_pa
     recipe = write_recipe(tmp_path / "r.yaml", base, chat_template=str(tmp_path / "chat.jinja"), max_steps=1)
     outcome = train(recipe, tmp_path / "out", data=str(mix))
     assert resolve(str(outcome.folder)).chat_template == TEMPLATE
+
+
+def test_a_recipe_chooses_one_of_the_bases_own_templates_by_name(tmp_path, mix):
+    from tests.evalsuite.tiny_checkpoint import TEMPLATE
+
+    dated = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}" + TEMPLATE
+    base = write_tiny_model(tmp_path / "base", template=None)
+    named = [{"name": "plain", "template": TEMPLATE}, {"name": "dated", "template": dated}]
+    settings = json.loads((base / "tokenizer_config.json").read_text())
+    (base / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": named}))
+    with pytest.raises(CheckpointError, match="templates dated, plain and none of them is the default; choose one .*"):
+        train(write_recipe(tmp_path / "r.yaml", base), tmp_path / "out", data=str(mix))
+    with pytest.raises(UsageError, match="unknown chat template 'date'; did you mean 'dated'.*or give a Jinja file"):
+        train(write_recipe(tmp_path / "r.yaml", base, chat_template="date"), tmp_path / "out", data=str(mix))
+    recipe = write_recipe(tmp_path / "r.yaml", base, chat_template="dated", max_steps=1)
+    outcome = train(recipe, tmp_path / "out", data=str(mix))
+    assert resolve(str(outcome.folder)).chat_template == dated
+    assert outcome.document["template_date"] == "2024-07-26"
 
 
 def test_invalid_folders_and_loggers_are_one_sentence(tmp_path, base, mix, monkeypatch):
