@@ -19,6 +19,7 @@ from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
+from evalsuite.commands.merge import merge
 from evalsuite.commands.mix import mix
 from evalsuite.commands.options import with_config_file
 from evalsuite.commands.paper import paper
@@ -58,6 +59,7 @@ app.command()(prefer)
 app.command()(gate)
 app.command()(plan)
 app.command()(generate)
+app.command()(with_config_file(merge))
 app.command()(doctor)
 app.command()(with_config_file(mix))
 app.command()(with_config_file(sft))

@@ -152,12 +152,13 @@ def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
 
 
 def _merged_row(old: Row | None, new: Row) -> Row:
-    if old is None or not old.verdicts or _texts(old) != _texts(new):
+    if old is None or not old.verdicts or answer_texts(old) != answer_texts(new):
         return new
     judged = {verdict.judge for verdict in new.verdicts}
     kept = tuple(verdict for verdict in old.verdicts if verdict.judge not in judged)
     return replaced(new, verdicts=(*kept, *new.verdicts)) if kept else new
 
 
-def _texts(row: Row) -> Sequence[tuple[str | None, ...]]:
+def answer_texts(row: Row) -> Sequence[tuple[str | None, ...]]:
+    """Return the answers of each draw, a text a turn."""
     return [tuple(reply.text for reply in draw.turns) for draw in row.draws]

@@ -126,20 +126,10 @@ def refuse_mixing(
     model: Mapping[str, Any],
 ) -> None:
     """Raise UsageError when new figures would stand beside ones of other data, limit, settings, dtype or template."""
-    differences = other_model(stored, manifest, model)
-    if stored.data != data:
-        differences.append(f"data {stored.data} (now {data})")
-    if stored.limit != limit:
-        differences.append(f"limit {stored.limit} (now {limit})")
-    differences += _other_settings(manifest, settings)
-    for suite, new in pins.items():
-        old = manifest.suites[suite].data_pins if suite in manifest.suites else {}
-        changed = [name for name in new if name in old and old[name].sha256 != new[name].sha256]
-        if changed:
-            differences.append(f"another version of {', '.join(changed)}")
-    if differences:
+    said = differences(stored, manifest, data=data, limit=limit, settings=settings, pins=pins, model=model)
+    if said:
         raise UsageError(
-            f"{folder} holds figures with {', '.join(differences)}; give another folder with --results or another "
+            f"{folder} holds figures with {', '.join(said)}; give another folder with --results or another "
             "--label, or pass --fresh to set the old figures aside"
         )
 
@@ -156,6 +146,31 @@ def _other_settings(manifest: Manifest, settings: Mapping[str, str]) -> list[str
         for name in names
         if manifest.settings.get(name) != settings.get(name)
     ]
+
+
+def differences(
+    stored: Scores,
+    manifest: Manifest,
+    *,
+    data: str,
+    limit: int | None,
+    settings: Mapping[str, str],
+    pins: Mapping[str, Pins],
+    model: Mapping[str, Any],
+) -> list[str]:
+    """Say in what stored figures differ from others, so that they must not stand in one folder."""
+    said = other_model(stored, manifest, model)
+    if stored.data != data:
+        said.append(f"data {stored.data} (now {data})")
+    if stored.limit != limit:
+        said.append(f"limit {stored.limit} (now {limit})")
+    said += _other_settings(manifest, settings)
+    for suite, new in pins.items():
+        old = manifest.suites[suite].data_pins if suite in manifest.suites else {}
+        changed = [name for name in new if name in old and old[name].sha256 != new[name].sha256]
+        if changed:
+            said.append(f"another version of {', '.join(changed)}")
+    return said
 
 
 @contextmanager

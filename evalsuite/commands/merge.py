@@ -1,0 +1,38 @@
+"""``evalsuite merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+
+
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
+    into: Annotated[Path, typer.Option("--into", help="Results folder that gets everything; may be new.")],
+    keep_first: Annotated[
+        bool, typer.Option("--keep-first", help="Keep the earliest of several stored answers to one request.")
+    ] = False,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Folder on this machine's disk for the store of --into.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join results folders: answers by content key, suites, judges and verdicts of each model.
+
+    Merging again adds nothing. Folders that contradict each other are refused, and nothing is written.
+
+    [bold]evalsuite merge node-1/ node-2/ --into results/[/]
+    """
+    from evalsuite.results.merging import merge_results
+
+    with reporting_errors():
+        merged = merge_results(sources, into, keep_first=keep_first, store=store)
+    if as_json:
+        print_json({"into": str(into), "answers": merged.answers, "folders": list(merged.folders)})
+    else:
+        folders = f": {', '.join(merged.folders)}" if merged.folders else ""
+        typer.echo(f"{merged.answers:,} new answers, {len(merged.folders)} folders new or grown in {into}/{folders}")
