@@ -17,7 +17,7 @@ import pydantic
 from evalsuite.errors import UsageError, unknown
 from evalsuite.fingerprint import file_sha256
 from evalsuite.redaction import scrubbed
-from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, ServeConfig
+from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, BaseUrl, ServeConfig, check_endpoints
 from evalsuite.serving.device import asked_dtype
 from evalsuite.suites.options import SuiteOptions, changes_figures, flag_of
 from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
@@ -44,12 +44,6 @@ def read_suites(given: Any) -> Any:
     return tuple(specs)
 
 
-def _check_url(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ValueError(f"{url!r} is not a URL; give one like http://host:8000/v1")
-    return url
-
-
 Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
 StoreFolder = Annotated[
     Path | None,
@@ -65,11 +59,6 @@ Data = Annotated[
 ]
 MaxUnscored = Annotated[
     float, pydantic.Field(ge=0, le=1, description="Share of unscored items above which the exit code is 1.")
-]
-BaseUrl = Annotated[
-    str | None,
-    pydantic.AfterValidator(_check_url),
-    pydantic.Field(description="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1."),
 ]
 
 
@@ -156,7 +145,7 @@ class RunConfig(JudgedConfig):
     command: ClassVar[str] = "run"
 
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
-    """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
+    """Checkpoint folder, hub id org/name, demo, or NAME@URL (NAME@URL1,URL2 for several servers of one model)."""
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
         default_factory=default_suites,
         json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]|FILE.yaml", "path": True},
@@ -193,6 +182,11 @@ class RunConfig(JudgedConfig):
     @classmethod
     def _read_suites(cls, given: Any) -> Any:
         return read_suites(given)
+
+    @pydantic.model_validator(mode="after")
+    def _check_servers(self) -> Self:
+        check_endpoints(self.base_url, self.models)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_sample(self) -> Self:

@@ -158,7 +158,7 @@ def _set_only(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    annotation = _typer_type(option.field.annotation)
+    annotation = list[str] if option.hint("repeatable") else _typer_type(option.field.annotation)
     if (metavar := option.hint("argument")) is not None:
         about: Any = typer.Argument(metavar=metavar, help=_help(option), show_default=False)
     else:

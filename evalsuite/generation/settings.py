@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from evalsuite.config import BaseUrl, Config, MaxUnscored, Seed, StoreFolder
-from evalsuite.serving.config import ServeConfig
+from evalsuite.config import Config, MaxUnscored, Seed, StoreFolder
+from evalsuite.serving.config import BaseUrl, ServeConfig, check_endpoints
 
 Policy = Literal["own", "teacher-forced"]
 SHARD_ROWS = 5000
@@ -41,7 +41,7 @@ class GenerateConfig(Config):
     command: ClassVar[str] = "generate"
 
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
-    """Checkpoint folder, hub id org/name, demo, or NAME@URL."""
+    """Checkpoint folder, hub id org/name, demo, or NAME@URL (NAME@URL1,URL2 for several servers of one model)."""
     prompts: str = pydantic.Field(json_schema_extra={"path": True})
     """Hub data set org/name or org/name:config@split; a file or folder (Parquet, JSONL, JSON, CSV); or a suite."""
     out: Path
@@ -105,6 +105,11 @@ class GenerateConfig(Config):
         if text is not None and not text.strip():
             raise ValueError("it is empty; leave it out for no system turn")
         return text
+
+    @pydantic.model_validator(mode="after")
+    def _check_servers(self) -> GenerateConfig:
+        check_endpoints(self.base_url, self.models)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _check_samples(self) -> GenerateConfig:

@@ -251,7 +251,8 @@ def _write(union: _Union, target: Path) -> bool:
 
 def _joined(union: _Union) -> tuple[Scores, Manifest]:
     """Return the documents of a joined model: the first judge at the top, the others under ``judged``."""
-    top, *others = [*union.judged.values(), None]
+    by_judge = list(union.judged.values())
+    top, others = by_judge[0] if by_judge else None, by_judge[1:]
     suites = {**union.plain, **({} if top is None else top[1])}
     figures = {key: entry[0] for key, entry in suites.items()}
     kept = [_documents(folder)[0].answers for folder in reversed(union.folders)]
@@ -266,7 +267,7 @@ def _joined(union: _Union) -> tuple[Scores, Manifest]:
     plain = {key: entry[0] for key, entry in union.plain.items()}
     more = [
         (judge, {key: entry[0] for key, entry in own.items()}, {key: entry[1] for key, entry in own.items()})
-        for judge, own in filter(None, others)
+        for judge, own in others
     ]
     scores = scores.with_given(
         judged=tuple(Judged(judge=judge, suites=own, average=averages({**plain, **own})) for judge, own, _ in more)

@@ -34,6 +34,7 @@ from evalsuite.serving.replies import (
 )
 from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
 from evalsuite.serving.slots import Slots
+from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
 from evalsuite.serving.wire import Endpoint, RetryableError
 from evalsuite.store import AnswerStore, content_key
@@ -71,15 +72,20 @@ class Client:
     """Implements ``Chat`` and the token-level requests of the harness for one model.
 
     ``connect`` is awaited at the first request that the store cannot answer, so a run with all answers
-    in the store starts no server.
+    in the store starts no server; instead of it, several running servers of the model.
     """
 
     def __init__(
-        self, target: Target, connect: Callable[[], Awaitable[Endpoint]], store: AnswerStore, *, in_flight: int = 128
+        self,
+        target: Target,
+        connect: Callable[[], Awaitable[Endpoint]] | Sequence[Endpoint],
+        store: AnswerStore,
+        *,
+        in_flight: int = 128,
     ) -> None:
         self.target = target
         self.model_name = target.name
-        self._connection = Connection(connect)
+        self._connection = Connection(connect) if callable(connect) else Spread(connect)
         self.usage = self._connection.usage
         self._store = store
         self.max_in_flight = in_flight

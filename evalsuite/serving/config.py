@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -58,6 +58,35 @@ _WITHOUT_EFFECT_ON_ANSWERS = frozenset(
         "numa_bind_nodes",
     }
 )
+
+
+def _join_urls(given: Any) -> Any:
+    return ",".join(map(str, given)) or None if isinstance(given, list | tuple) else given
+
+
+def _check_url(given: str | None) -> str | None:
+    for url in given.split(",") if given is not None else ():
+        if not url.strip().startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} is not a URL; give one like http://host:8000/v1")
+    return given
+
+
+def check_endpoints(base_url: str | None, models: Sequence[str]) -> None:
+    """Raise ValueError for several servers of several models."""
+    if base_url is not None and "," in base_url and len(models) > 1:
+        raise ValueError("several --base-url are servers of one model; give a single MODEL")
+
+
+BaseUrl = Annotated[
+    str | None,
+    pydantic.BeforeValidator(_join_urls),
+    pydantic.AfterValidator(_check_url),
+    pydantic.Field(
+        description="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1; repeatable, "
+        "or several with commas, for servers of one model.",
+        json_schema_extra={"repeatable": True},
+    ),
+]
 
 
 class ServeConfig(pydantic.BaseModel):

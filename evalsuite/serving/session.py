@@ -24,7 +24,7 @@ from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.server import Server, check_memory, context_length
-from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer
+from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer, urls_of
 from evalsuite.store import AnswerStore
 
 _IN_FLIGHT = {"cpu": 128, "cuda": 1024, "endpoint": 64}
@@ -64,7 +64,7 @@ class Session(AbstractContextManager["Session"]):
         self._on_note = on_note
         self._stopped = threading.Event()
         self._url = checkpoint.endpoint or base_url
-        self._attached: Endpoint | None = None
+        self._attached: list[Endpoint] = []
         self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, serve.fastchat_template)
         self.kind = "endpoint" if self._url else installed_vllm().kind
         self.reasoning = settle(checkpoint, serve, self.chat_format)
@@ -72,18 +72,17 @@ class Session(AbstractContextManager["Session"]):
         if self._url:
             key = serve.api_key_env
             name, served = check_endpoint(self._url, name_at_server(checkpoint), key)
-            self._attached = Endpoint(
-                self._url,
-                api_key(self._url, key),
-                name,
-                limits=serve.limits,
-                extra_body=serve.extra_body or {},
-                note=on_note,
-            )
+            self._attached = [
+                Endpoint(
+                    url, api_key(url, key), name, limits=serve.limits, extra_body=serve.extra_body or {}, note=on_note
+                )
+                for url in urls_of(self._url)
+            ]
             length = min((known for known in (length, served) if known is not None), default=None)
             if self.chat_format is not None:
-                check_tokenizer(self._attached, self.chat_format.tokenizer, checkpoint.name)
-        served_name = self._attached.model_name if base_url and self._attached else None
+                for endpoint in self._attached:
+                    check_tokenizer(endpoint, self.chat_format.tokenizer, checkpoint.name)
+        served_name = self._attached[0].model_name if base_url and self._attached else None
         self.target = Target(
             name=checkpoint.name,
             identity=answer_identity(checkpoint, serve, attached=served_name),
@@ -95,9 +94,10 @@ class Session(AbstractContextManager["Session"]):
             reasoning=self.reasoning,
         )
         # vLLM's bound on a batch is each engine's own.
-        engines = serve.data_parallel_size if self.kind == "cuda" else 1
+        engines = serve.data_parallel_size if self.kind == "cuda" else len(self._attached) or 1
         self.in_flight = max_connections(serve.in_flight or _IN_FLIGHT[self.kind] * engines)
-        self.client = Client(self.target, self._connect, store, in_flight=self.in_flight)
+        several = self._attached if len(self._attached) > 1 else None
+        self.client = Client(self.target, several or self._connect, store, in_flight=self.in_flight)
 
     def stop(self) -> None:
         """End the server, if there is one; a start under way in another thread is ended too."""
@@ -131,8 +131,8 @@ class Session(AbstractContextManager["Session"]):
         self.stop()
 
     async def _connect(self) -> Endpoint:
-        if self._attached is not None:
-            return self._attached
+        if self._attached:
+            return self._attached[0]
         return await asyncio.get_running_loop().run_in_executor(None, self._start)
 
     def _start(self) -> Endpoint:

@@ -32,6 +32,8 @@ from evalsuite.serving.transport import (
 )
 from judges.types import Unscored
 
+_SAME = ("root", "max_model_len")
+"""What several servers of one model tell alike."""
 _BUSY = frozenset({408, 409, 425, 429, 503, 504})
 _DENIED = frozenset({401, 403})
 _PAYMENT_REQUIRED, _FORBIDDEN, _TOO_MANY = 402, 403, 429
@@ -322,8 +324,45 @@ def api_key(url: str, variable: str | None = None) -> str:
     return next(filter(None, (os.environ.get(name, "").strip() for name in ((variable,) if variable else names))), "")
 
 
+def urls_of(base_url: str) -> list[str]:
+    """Return the URLs of a text with one, or with several between commas."""
+    return [url.strip() for url in base_url.split(",") if url.strip()]
+
+
 def listed_models(base_url: str, key_variable: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return the entries of ``/models`` by name; raises ServerError or UsageError as :func:`check_endpoint`."""
+    """Return the entries of ``/models`` by name; raises ServerError or UsageError as :func:`check_endpoint`.
+
+    Of several servers the models that all have; one that does not answer is left out. Raises UsageError where they
+    serve different ones.
+    """
+    listed: dict[str, dict[str, dict[str, Any]]] = {}
+    silent: ServerError | None = None
+    for url in urls_of(base_url):
+        try:
+            listed[without_secrets(url)] = _listed_models(url, key_variable)
+        except ServerError as error:
+            silent = error
+    if silent is not None and not listed:
+        raise silent
+    (first, models), *others = listed.items()
+    for url, theirs in others:
+        both = models.keys() & theirs.keys()
+        if not both:
+            raise UsageError(
+                f"{first} serves {', '.join(models)}, and {url} {', '.join(theirs)}; give servers of one model"
+            )
+        for name, key in (
+            (name, key) for name in both for key in _SAME if models[name].get(key) != theirs[name].get(key)
+        ):
+            raise UsageError(
+                f"{name} has another {key} at {url} ({theirs[name].get(key)}) than at {first} "
+                f"({models[name].get(key)}); give servers of one model"
+            )
+        models = {name: models[name] for name in models if name in both}
+    return models
+
+
+def _listed_models(base_url: str, key_variable: str | None) -> dict[str, dict[str, Any]]:
     url, key = without_secrets(base_url), api_key(base_url, key_variable)
     try:
         reply = fetch_blocking(f"{base_url.rstrip('/')}/models", key, is_managed=False, timeout_s=_MODELS_TIMEOUT_S)

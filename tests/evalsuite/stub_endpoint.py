@@ -29,10 +29,16 @@ class StubEndpoint:
         tokens: list[int] | None = None,
     ) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.alive = True
+        """False: connections are closed without a reply, as if nothing were there."""
         outer = self
 
         class Answering(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def parse_request(self) -> bool:
+                self.close_connection = not outer.alive
+                return outer.alive and super().parse_request()
 
             def do_GET(self) -> None:
                 self._send(status, {"data": [{"id": model, "max_model_len": max_model_len}]})
