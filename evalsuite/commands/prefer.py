@@ -9,12 +9,13 @@ from evalsuite.prefer.settings import PreferConfig
 
 @from_config(PreferConfig)
 def prefer(config: PreferConfig, *, as_json: bool) -> None:
-    """Turn a comparison's verdicts into preference pairs for DPO, in TRL's format.
+    """Turn a comparison's verdicts, or scored answers, into preference pairs for DPO, in TRL's format.
 
-    A pair needs both orders (and all judges of a panel) to prefer the same answer. Every other verdict is in
-    dropped.jsonl with its reason.
+    A pair needs both orders (and all judges of a panel) to prefer the same answer; with --by it is the best and the
+    worst scored answer to a prompt (generate --samples). Every other one is in dropped.jsonl with its reason.
 
     [bold]evalsuite prefer a-vs-b --out pairs/ --min-margin 0.2[/]
+    [bold]evalsuite prefer answers/ --by rating --scores results/ratings/X/ --out pairs/[/]
     """
     from evalsuite.prefer.pairs import prefer as make_pairs
 
@@ -30,7 +31,11 @@ def prefer(config: PreferConfig, *, as_json: bool) -> None:
 
     console = Console()
     counts = {"pairs": document["n_pairs"], **{f"dropped: {name}": n for name, n in document["dropped"].items()}}
-    print_rows(console, [{"verdicts": name, "n": f"{n:,}"} for name, n in counts.items()])
+    of = "verdicts" if config.by is None else "prompts"
+    print_rows(console, [{of: name, "n": f"{n:,}"} for name, n in counts.items()])
+    if left_out := (document.get("rows") or {}).get("left_out"):
+        rows = ", ".join(f"{name} {n:,}" for name, n in left_out.items())
+        console.print(f"answers left out, of {document['rows']['n']:,}: {rows}", highlight=False)
     found = (document["contamination"] or {}).get("pairs_by_suite") or {}
     if found:
         print_error("prompts of " + ", ".join(f"{name} {n:,}" for name, n in found.items()))

@@ -12,13 +12,16 @@ from typing import Any
 import evalsuite
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
+from evalsuite.comparison.conversations import conversations_in
 from evalsuite.comparison.games import load_template, template_faults
 from evalsuite.comparison.judging import card_summary, probed_labels, resolve_judges
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import RateConfig
 from evalsuite.config import resolved_yaml
+from evalsuite.conversations.formats import content_hash
 from evalsuite.documents import SCHEMA
+from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
@@ -37,7 +40,7 @@ from judges.factors import (
 from judges.labels import spellings
 from judges.statistics import mean_and_stderr, mean_ci
 from judges.templates import JudgeTemplate
-from judges.types import Rating, Unscored
+from judges.types import Message, Rating, Role, Unscored
 
 _SPELLINGS = spellings(RATING_LABELS)
 
@@ -51,8 +54,7 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
     template = load_template(config.template, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
     results, judge_serve = config.results, config.judge_serving
     [judge] = resolve_judges([config.judge], judge_serve, progress)
-    prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
-    [candidate] = find_candidates([config.model], config.serve, prompts, progress, config.results)
+    prompts, candidate = _rated(config, progress)
     with (
         open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
@@ -97,9 +99,21 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
         "notes": notes,
     }
     folder = _folder(config, candidate, judge, prompts, template)
-    _write(folder, prompts, document, ratings)
+    _write(folder, prompts, answers, document, ratings)
     write_text(folder / "config.yaml", resolved_yaml(config))
     return document, folder
+
+
+def _rated(config: RateConfig, progress: Progress) -> tuple[PromptSet, Candidate]:
+    """Return the prompts and whose answers to them are rated: a folder of conversations has both."""
+    found = conversations_in(config.model, config.turns, config.limit)
+    if found is None:
+        prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
+        [candidate] = find_candidates([config.model], config.serve, prompts, progress, config.results)
+        return prompts, candidate
+    if "prompts" in config.model_fields_set:
+        raise UsageError(f"{config.model} has prompts and answers; leave out --prompts")
+    return found[0], Candidate(found[1].name, found[1])
 
 
 async def _rate(
@@ -155,10 +169,31 @@ def _folder(
     return config.results / "ratings" / f"{candidate.slug}-by-{judge.slug}-{prompts.name}-{key[:8]}"
 
 
-def _write(folder: Path, prompts: PromptSet, document: Mapping[str, Any], ratings: Ratings) -> None:
+def _hash_of(question: Question, answer: Texts) -> str | None:
+    """Return the hash by which a rating is found for a conversation, None without an answer."""
+    if isinstance(answer, Unscored):
+        return None
+    system = [Message("system", question.request.system)] if question.request.system else []
+    turns = zip(question.turns, answer, strict=False)
+    said = [Message(role, text) for pair in turns for role, text in zip(_SPEAKERS, pair, strict=True)]
+    return content_hash([*system, *said])
+
+
+_SPEAKERS: tuple[Role, Role] = ("user", "assistant")
+
+
+def _write(
+    folder: Path,
+    prompts: PromptSet,
+    answers: Mapping[str, Texts],
+    document: Mapping[str, Any],
+    ratings: Ratings,
+) -> None:
+    hashes = {one.id: _hash_of(one, answers[one.id]) for one in prompts.questions if one.id in answers}
     rows = [
         {
             "prompt_id": question,
+            "content_hash": hashes[question],
             "factor": factor,
             "rating": None if isinstance(one, Unscored) else one.value,
             "likeliest": None if isinstance(one, Unscored) else one.text,

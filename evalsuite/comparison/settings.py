@@ -104,7 +104,7 @@ class RateConfig(_AskedConfig):
     command: ClassVar[str] = "rate"
 
     model: str = pydantic.Field(json_schema_extra={"argument": "MODEL", "path": True})
-    """Checkpoint folder, hub id, demo, NAME@URL, or recorded answers."""
+    """Checkpoint folder, hub id, demo, NAME@URL, or recorded answers; or a folder of generate, whose rows are rated."""
     judge: str = pydantic.Field(json_schema_extra={"path": True})
     """Model in the judge's role."""
     factors: tuple[str, ...] = pydantic.Field(default=tuple(FACTORS), json_schema_extra={"metavar": "FACTOR,..."})

@@ -52,6 +52,8 @@ SUPPORTED = (
     "'question' with 'choices' and 'answer', or 'prompt', 'instruction', 'question', 'turns' or 'chosen', "
     "optionally with an answer"
 )
+COMPLETE = (None, "stop", "tool_calls")
+"""How an answer ended that was not cut; None is not recorded."""
 READ_COLUMNS = frozenset(
     {*_TURN_COLUMNS, *_PROMPT_COLUMNS, *_ANSWER_COLUMNS, *_SYSTEM_COLUMNS}
     | {"choices", "input", "language", "lang", "conversation_hash", "tools"}
@@ -193,6 +195,14 @@ def text_hash(value: Any) -> str:
     """Return 32 hex digits of the SHA-256 of a value's JSON, with ``str`` of what JSON cannot represent."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def content_hash(messages: Sequence[Message]) -> str:
+    """Return 32 hex digits of the SHA-256 of the turns' roles and texts, without thoughts.
+
+    By it the scores of an answer are found, whatever ``conversation_hash`` its row has recorded.
+    """
+    return text_hash([[message.role, message.content] for message in messages])
 
 
 def language_of(row: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evalsuite.conversations.formats import Conversation, Format, detect_format, language_of, prompts_of, text_hash
+from evalsuite.conversations.formats import (
+    Conversation,
+    Format,
+    content_hash,
+    detect_format,
+    language_of,
+    prompts_of,
+    text_hash,
+)
 from evalsuite.conversations.source import Rows
 from evalsuite.errors import StoreError
 from evalsuite.generation.settings import Slice
@@ -187,5 +195,5 @@ def identity_of(row: Mapping[str, Any], conversation: Conversation | Unscored) -
         content = text_hash(dict(row))
         name = recorded if isinstance(recorded, str) and recorded else content
         return name, f"{name}\x1f{content}"
-    content = text_hash([[message.role, message.content] for message in conversation.messages])
+    content = content_hash(conversation.messages)
     return conversation.hash, f"{conversation.hash}\x1f{content}"

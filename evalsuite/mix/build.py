@@ -246,6 +246,7 @@ def _source_figures(one: Chosen, counts: Counts) -> dict[str, Any]:
                 "changed": pool.changed,
                 "examples": pool.examples,
                 "taken": len(drawn.rows),
+                **({} if stream.scores is None else {"scores": stream.scores.name, "n_scored": pool.n_scored}),
             }
             for stream, pool, repeated, drawn in members
         ],
@@ -266,7 +267,7 @@ def _identity(
 ) -> str:
     """Hash everything that a mix depends on: recipe, data, tokenizer, contamination check and versions."""
     rule = contamination.rule
-    parts = {
+    parts: dict[str, Any] = {
         "rules": RULES,
         "recipe": [recipe.name, recipe.seed, mix.model_dump(mode="json")],
         "data": [[stream.rows.fingerprint for stream in members] for members in streams],
@@ -275,6 +276,8 @@ def _identity(
         "turns": [contamination.turns, contamination.near],
         "versions": _versions(),
     }
+    if scores := {number: members[0].scores.fingerprint for number, members in enumerate(streams) if members[0].scores}:
+        parts["scores"] = scores
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

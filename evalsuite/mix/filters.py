@@ -9,16 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from evalsuite.conversations.formats import Conversation
+from evalsuite.conversations.formats import COMPLETE, Conversation
 from evalsuite.conversations.languages import language_code, language_detector
 from evalsuite.conversations.words import plain, texts_of, tokens_of
 from evalsuite.errors import UsageError
 from evalsuite.mix.phrases import PHRASES
 from evalsuite.mix.tokens import TokenCount
 from evalsuite.recipes.recipe import Condition, Filters
-
-_COMPLETE = (None, "stop", "tool_calls")
-"""How an answer may have ended by default; None is not recorded."""
 
 _LOOP_NGRAM = 5
 
@@ -67,7 +64,7 @@ class RowFilter:
     def _fails_finish_reason(self, conversation: Conversation) -> bool:
         if self._filters.finish_reason == "any":
             return False
-        complete = _COMPLETE if self._filters.finish_reason is None else self._filters.finish_reason
+        complete = COMPLETE if self._filters.finish_reason is None else self._filters.finish_reason
         ends = zip(conversation.messages, conversation.finish_reasons, strict=True)
         return any(end not in complete for message, end in ends if message.role == "assistant")
 

@@ -29,6 +29,7 @@ from evalsuite.conversations.formats import (
     detect_format,
     with_thoughts,
 )
+from evalsuite.conversations.scores import Scores, finite, read_scores
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.conversations.words import plain, texts_of
 from evalsuite.errors import DataError
@@ -52,6 +53,7 @@ class Stream:
     layout: Format
     dgm: str | None
     thinking: Thinking = "keep"
+    scores: Scores | None = None
 
     def conversations(
         self, progress: Progress, task: str, wanted: NDArray[np.bool_] | None = None
@@ -96,18 +98,22 @@ class Pool:
     rows: NDArray[np.int64]
     tokens: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    n_scored: int | None = None
+    """Rows that can be read and have joined scores, None where none are joined."""
 
 
 def open_streams(source: Source, thinking: Thinking = "keep") -> tuple[Stream, ...]:
     """Open every member of a source; raises DataError for one that cannot be opened or read, or lacks a column."""
     streams = []
     named = {*source.filters.where, *([source.best.by] if source.best is not None else [])}
+    scores = None if source.scores is None else read_scores(source.scores)
+    named -= set() if scores is None else set(scores.columns)
     for spec, dgm, layout in source.members:
         rows = open_source(spec, READ_COLUMNS | named)
         if rows.n_rows is not None and (missing := sorted(named - set(rows.columns))):
-            columns = ", ".join(rows.columns)
+            columns = ", ".join((*rows.columns, *(scores.columns if scores is not None else ())))
             raise DataError(f"{spec} has no column {missing[0]!r}, by which it is filtered; its columns are {columns}")
-        streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm, thinking))
+        streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm, thinking, scores))
     return tuple(streams)
 
 
@@ -127,14 +133,18 @@ def scan(
     """
     kept = _Kept(source, on, count_tokens if budget else None)
     row_filter = RowFilter(source.filters, count_tokens)
-    n_rows = 0
+    n_rows = n_scored = 0
     for index, row in stream.numbered(progress, f"reading {source.name}"):
         n_rows += 1
         conversation = stream.read(row)
         if isinstance(conversation, Unscored):
             kept.drop(conversation.reason, index, conversation.detail)
             continue
-        score = 0.0 if source.best is None else _score(row.get(source.best.by))
+        if stream.scores is not None:
+            found = stream.scores.of(conversation.messages)
+            n_scored += bool(found)
+            row = {**row, **dict.fromkeys(stream.scores.columns), **found}  # noqa: PLW2901
+        score = 0.0 if source.best is None else finite(row.get(source.best.by))
         rule = row_filter.failed_rule(row, conversation)
         if rule is not None or score is None:
             kept.drop(rule or "no_score", index, conversation.messages[-1].content)
@@ -146,7 +156,14 @@ def scan(
             f"no row of {stream.rows.spec} can be read as {stream.layout} ({why}); its columns are "
             f"{', '.join(stream.rows.columns)}: give another format, or none to detect it"
         )
-    return kept.pool(n_rows)
+    if stream.scores is None:
+        return kept.pool(n_rows)
+    if n_rows and not n_scored:
+        raise DataError(
+            f"no row of {stream.rows.spec} has a score in {stream.scores.name}: they are found by the hash of a "
+            "conversation's roles and texts; rate these very answers"
+        )
+    return replace(kept.pool(n_rows), n_scored=n_scored)
 
 
 class _Kept:
@@ -191,12 +208,6 @@ class _Kept:
         )
         best = self._source.best
         return pool if best is None else _best_of(pool, best, np.array(self._scores), prompts)
-
-
-def _score(value: Any) -> float | None:
-    """Return a finite number as a score, None for anything else."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
 
 
 def _best_of(pool: Pool, best: Best, scores: NDArray[np.float64], prompts: NDArray[np.uint64]) -> Pool:

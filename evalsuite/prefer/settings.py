@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import pydantic
 
@@ -16,11 +16,15 @@ class PreferConfig(Config):
     command: ClassVar[str] = "prefer"
 
     comparison: str = pydantic.Field(json_schema_extra={"argument": "COMPARISON", "path": True})
-    """Folder of a comparison, or its name in results/comparisons."""
+    """Folder of a comparison, or its name in results/comparisons; with --by a folder of generate, or other data."""
+    by: str | None = pydantic.Field(default=None, min_length=1)
+    """Numeric column by which the best of each prompt's answers is preferred to the worst: rating, reward, ..."""
+    scores: Path | None = None
+    """With --by: a folder of rate, or a JSONL file, whose columns belong to the answers by content_hash."""
     out: Path
     """Folder for train.jsonl, dropped.jsonl and prefer.json."""
-    min_margin: float = pydantic.Field(default=0.0, ge=0, le=1)
-    """Drop pairs whose two sides are preferred with a difference below this, 0 to 1."""
+    min_margin: float = pydantic.Field(default=0.0, ge=0)
+    """Drop pairs whose two sides are preferred with a difference below this: 0 to 1, with --by of the scores."""
     max_length_ratio: float | None = pydantic.Field(default=None, ge=1)
     """Drop pairs in which one answer is longer than the other by more than this factor."""
     max_characters: int | None = pydantic.Field(default=None, ge=1)
@@ -30,3 +34,11 @@ class PreferConfig(Config):
     contamination: Literal["full", "mini", "off"] = "full"
     """Look for the suites' prompts in the pairs: the real ones, a few of ours, or not."""
     results: Results = Path("results")
+
+    @pydantic.model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.by is None and self.scores is not None:
+            raise ValueError("--scores needs --by, the column to prefer by")
+        if self.by is None and self.min_margin > 1:
+            raise ValueError("--min-margin of a comparison is at most 1")
+        return self

@@ -122,8 +122,9 @@ class Source(Section):
 
     ``count`` is in conversations, ``tokens`` in tokens (the longest draw within them), ``fraction`` or ``weight`` a
     share of the mix's total; none of them means all rows. ``repeat`` draws the conversations that often, the fractional
-    part a part of them. ``best`` keeps the best rows only. With ``allow_fewer`` a source that is too small gives what
-    it has; otherwise the mix fails.
+    part a part of them. ``scores`` is a folder of ``rate``, or a file, whose columns are joined to the rows by the hash
+    of their content; ``best`` keeps the best rows only. With ``allow_fewer`` a source that is too small gives what it
+    has; otherwise the mix fails.
     """
 
     name: str = pydantic.Field(default="", pattern=r"^[\w.:@-]*$")
@@ -136,6 +137,7 @@ class Source(Section):
     weight: _Weight | None = None
     tokens: Count | None = None
     repeat: _Repeat = 1.0
+    scores: _Text | None = None
     best: Best | None = None
     allow_fewer: bool = False
     filters: Filters = Filters()
@@ -306,7 +308,8 @@ def _located(text: str | None, folder: Path) -> str | None:
 
 def _located_source(source: Source, folder: Path) -> Source:
     blend = tuple(member.model_copy(update={"data": located(member.data, folder)}) for member in source.blend)
-    return source.model_copy(update={"data": _located(source.data, folder), "blend": blend})
+    own = {"data": _located(source.data, folder), "scores": _located(source.scores, folder)}
+    return source.model_copy(update={**own, "blend": blend})
 
 
 def recipe_of(values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
