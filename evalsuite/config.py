@@ -160,6 +160,8 @@ class RunConfig(JudgedConfig):
     """Items per suite (or task) in a seeded sample with every category by its share; a variant with its own folder."""
     sample_seed: int = 0
     """Seed of the sample."""
+    repeats: int = pydantic.Field(default=1, ge=1, le=1000)
+    """Answers to each item that is sampled; figures are their mean. What is answered greedily is asked once."""
     data: Data = "full"
     results: Results = Path("results")
     store: StoreFolder = None
@@ -231,6 +233,7 @@ class RunConfig(JudgedConfig):
     def _options_of(self, spec: SuiteSpec, own: Mapping[str, Any], *, as_published: bool) -> SuiteOptions:
         shared = {"data": self.data, "limit": self.limit, "parts": spec.parts, "seed": self.seed}
         shared |= {"as_published": as_published, "sample": self.sample, "sample_seed": self.sample_seed}
+        shared |= {"repeats": self.repeats}
         return options_of(spec.suite, shared, own, has_judge=self.judge_spec is not None)
 
 
@@ -245,6 +248,8 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
     if config.sample is not None:
         settings["sample"] = str(config.sample)
         settings |= {"sample_seed": str(config.sample_seed)} if config.sample_seed else {}
+    if config.repeats > 1:
+        settings["repeats"] = str(config.repeats)
     if serve.chat_template is not None:
         settings["template"] = _template_name(serve)
     if serve.template_date is not None:

@@ -14,6 +14,7 @@ from evalsuite.records.answers import how_answers_ended
 from evalsuite.results.averages import AVERAGES
 from evalsuite.suites.figures import DASH, Line, shown
 from evalsuite.suites.registry import iter_suites, suite_of_key
+from evalsuite.suites.repeats import said_of_repeats
 from evalsuite.terminal import Console
 
 
@@ -39,6 +40,12 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
             f"{key}: no suite of that name is installed here; install its package to see the figures"
             for key in scores.suites
             if suite_of_key(key) is None
+        ]
+        notes += [
+            line
+            for key, one in scores.suites.items()
+            if "repeats" in one
+            for line in said_of_repeats(key, one["repeats"])
         ]
         notes += filter(None, (how_answers_ended(key, counts) for key, counts in scores.answers.items()))
         _print(console, table, notes)

@@ -154,7 +154,7 @@ def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
     """Return what tells the cards of one judge apart: another method, template, set of pairs or limit is another."""
     how = judge.how
     asked = [how.name, how.template_sha256, how.max_new_tokens, how.long_answers]
-    taken = [pin["sha256"], config.limit, config.repeats, config.attacked]
+    taken = [pin["sha256"], config.limit, config.judge_repeats, config.attacked]
     return f"{how.name.replace(' ', '-')}-{content_key({'how': asked, 'pairs': taken})[:8]}"
 
 
@@ -171,7 +171,7 @@ def _play_all(
         games = [ask(played.pairs, i, pair.request, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
         games += [
             ask(played.repeats, i, pair.request, pair.output_1, pair.output_2, salt=_SALT_OF_REPEATS)
-            for i, pair in enumerate(pairs[: config.repeats])
+            for i, pair in enumerate(pairs[: config.judge_repeats])
         ]
         games += [
             ask(played.attacks, (name, i), pairs[i].request, _only(attack, pairs[i]), preferred(pairs[i]))

@@ -153,7 +153,7 @@ class CardConfig(Config):
     long_answers: LongAnswers = "refuse"
     """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
     max_unscored: MaxUnscored = 0.01
-    repeats: int = pydantic.Field(default=50, ge=0)
+    judge_repeats: int = pydantic.Field(default=50, ge=0)
     """Pairs that are asked a second time."""
     attacked: int = pydantic.Field(default=10, ge=0)
     """Questions that the attacks are tried on."""

@@ -15,6 +15,7 @@ from evalsuite.report.texts import without_paths
 from evalsuite.results.reading import ModelResult
 from evalsuite.results.records import SuiteRecords
 from evalsuite.suites.registry import iter_suites
+from evalsuite.suites.repeats import with_first_marks
 from evalsuite.text import well_formed
 
 _ROWS_PER_GROUP = 2000
@@ -81,9 +82,9 @@ def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
 
 def _row(model: ModelResult, records: SuiteRecords, row: Row) -> dict[str, Any]:
     facts = records.suite.report_part(records.key, row.part)
-    page = records.suite.answer_page(row, records.header)
+    page = records.suite.answer_page(with_first_marks(row), records.header)
     question = records.suite.question_page(row, records.header)
-    values = row.marks.get(facts.metric) or (None,)
+    mark = row.mark(facts.metric)
     open_text = row.prompt is not None
     reasons = [*row.unscored, *(reply.unscored for reply in row.replies if reply.unscored)]
     return {
@@ -104,7 +105,7 @@ def _row(model: ModelResult, records: SuiteRecords, row: Row) -> dict[str, Any]:
         "answer_tokens": sum(reply.answer_tokens for reply in row.replies),
         "extracted": _text(page.get("extracted")) if open_text else None,
         "judgment": _texts([verdict.text for verdict in row.verdicts]) if open_text else None,
-        "mark": None if values[0] is None else values[0] * facts.scale,
+        "mark": None if mark is None else mark * facts.scale,
         "top": facts.top,
         "unscored": without_paths(", ".join(dict.fromkeys(one.reason for one in reasons))) or None,
     }

@@ -93,6 +93,11 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     marks: Mapping[str, tuple[float | None, ...]] = {}
     unscored: tuple[Unscored, ...] = ()
 
+    def mark(self, metric: str) -> float | None:
+        """Return the mean over its draws of one metric; None where none of them has a mark."""
+        values = [value for value in self.marks.get(metric, ()) if value is not None]
+        return sum(values) / len(values) if values else None
+
     @property
     def replies(self) -> tuple[Reply, ...]:
         """The turns of the first draw; empty where the item was not answered."""

@@ -21,6 +21,7 @@ from evalsuite.results.reading import ModelResult
 from evalsuite.results.records import RecordsOrExports, SuiteRecords, judge_id
 from evalsuite.suites.figures import Column, ReportPart
 from evalsuite.suites.registry import iter_suites, known_keys
+from evalsuite.suites.repeats import with_first_marks
 
 _PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extracted", "unscored")
 """What a page may show of an item whose text is protected."""
@@ -123,14 +124,13 @@ class Part:
         known: dict[int, AnswerFacts] = {}
         tokens = Tokens()
         for row in source.records.rows(source.part):
-            answer = _shown(suite.answer_page(row, header) | _replies_of(row), row, _PROTECTED_ANSWER)
+            answer = _shown(suite.answer_page(with_first_marks(row), header) | _replies_of(row), row, _PROTECTED_ANSWER)
             item = self._find(row, marks)
             if item is None:
                 item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
                 self.contexts.append(suite.context_of(row))
             self.answers[item][source.model] = answer
-            values = row.marks.get(facts.metric)
-            mark = values[0] if values else None
+            mark = row.mark(facts.metric)
             marks[item] = nan if mark is None else mark * facts.scale
             if any(facts_of_answer := _facts_of(row, answer)):
                 known[item] = facts_of_answer

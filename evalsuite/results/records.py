@@ -23,6 +23,7 @@ from evalsuite.results.folder import entry_of
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import iter_suites, suite_of_key
+from evalsuite.suites.repeats import marked_draws
 
 T = TypeVar("T")
 
@@ -89,8 +90,8 @@ class SuiteRecords:
         rows, header = self.records.rows(part), self.header
         if list(header.judges) in ([], [self.judge]):
             # Whole marks that were written are this judge's; one that is missing may be another run's without a judge.
-            return [row if row.marks and not row.unscored else self.suite.mark(row, header) for row in rows]
-        return [self.suite.mark(for_judge(row, self.judge), header) for row in rows]
+            return [row if row.marks and not row.unscored else marked_draws(self.suite, row, header) for row in rows]
+        return [marked_draws(self.suite, for_judge(row, self.judge), header) for row in rows]
 
 
 def suite_records(folder: Path, key: str, scores: Scores, manifest: Manifest) -> SuiteRecords | None:

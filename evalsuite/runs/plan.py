@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import evalsuite
-from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint import Checkpoint, generation_config
 from evalsuite.config import RunConfig, variant_settings
 from evalsuite.doctor import ModelUse
 from evalsuite.documents import Manifest, Scores, SuiteEntry
@@ -32,13 +33,14 @@ from evalsuite.results.folder import (
 )
 from evalsuite.serving.identity import renamed, tells_weights_apart
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
+from evalsuite.serving.sampler import Sampler
 from evalsuite.serving.session import answer_identity, attached_server, served_as
 from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions, changes_figures
 from evalsuite.suites.registry import SuiteSpec
 from evalsuite.suites.sampling import sampled
-from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
+from evalsuite.suites.types import NOT_ASKED, Item, Pins, WholeRun
 
 _SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning")
 
@@ -59,6 +61,8 @@ class SuiteRun:
     served: Mapping[str, Any]
     loaded: Any = None
     recorded: Mapping[str, Row] = field(default_factory=dict)
+    sampled: Sequence[bool] = ()
+    """Whether each item is sampled, so that a repeat may answer it differently; () without repeats."""
     rows: Sequence[Row] = ()
     whole: WholeRun | None = None
     judged: bool = False
@@ -157,9 +161,39 @@ def plan_model(
     plan.todo = [s for s in runs if s.spec.key not in stored_keys or _is_damaged(folder, s.spec.key)]
     if plan.todo and unreachable is not None:
         raise unreachable
+    if config.repeats > 1 and plan.todo:
+        settle_repeats(plan, config)
     for suite in plan.todo if not config.ask_again else ():
         suite.recorded = _recorded_answers(folder, manifest, suite)
     return plan
+
+
+def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
+    """Say of every item whether it is sampled; raises UsageError where none is, so that no repeat can differ."""
+
+    async def is_sampled(run: SuiteRun, item: Item) -> bool:
+        sampler = Sampler(generation, plan.reasoning)
+        await run.suite.answer(item, run.loaded, sampler, run.options)
+        return sampler.is_sampled
+
+    async def each(run: SuiteRun) -> list[bool]:
+        return [await is_sampled(run, item) for item in run.loaded.items]
+
+    generation = generation_config(plan.checkpoint)
+    for run in plan.todo:
+        if run.suite.whole:
+            run.loaded = run.suite.load(run.options)
+            refuse_unavailable_parts(plan.stored, run)
+            run.sampled = run.suite.sampled_tasks(run.loaded, Sampler(generation, plan.reasoning))
+        else:
+            run.sampled = asyncio.run(each(run))
+    if not any(any(run.sampled) for run in plan.todo):
+        keys = ", ".join(run.spec.key for run in plan.todo)
+        raise UsageError(
+            f"--repeats {config.repeats} has nothing to repeat: {plan.checkpoint.name} answers all of {keys} greedily, "
+            "so that every answer is the first; leave --repeats out, or let the model's own settings sample "
+            "(--sampling model)"
+        )
 
 
 def refuse_same_model(plans: Sequence[ModelRun]) -> None:

@@ -27,7 +27,7 @@ from evalsuite.files import write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.records.answers import answer_figures
 from evalsuite.records.files import Records, RecordsInMemory, records_path, write_records
-from evalsuite.records.rows import Draw, Header, JudgeRef, Row, merged, replaced
+from evalsuite.records.rows import Draw, Header, JudgeRef, Row, Verdict, merged, replaced
 from evalsuite.results.folder import (
     exclusive,
     figures_sha256,
@@ -60,6 +60,7 @@ from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import AskAgain, Store, open_store
+from evalsuite.suites.repeats import for_repeat, marked_draws, scored_draws, with_first_marks
 from evalsuite.suites.types import Scores as SuiteScores
 
 
@@ -229,7 +230,7 @@ class _Runner:
             if recorded is not None:
                 row = replaced(row, draws=recorded.draws)
             else:
-                row = replaced(row, draws=(await suite.answer(item, run.loaded, model, run.options),))
+                row = replaced(row, draws=await _draws(run, position, model))
             if own_judge is not None and run.needs_judge:
                 row = await self._judged(run, position, row, own_judge)
             self.progress.advance(plan.line(run))
@@ -245,11 +246,15 @@ class _Runner:
             suite.judged = own_judge is not None
 
     async def _judged(self, run: SuiteRun, position: int, row: Row, client: Client) -> Row:
-        """Return a row with one judge's verdicts on its first draw."""
-        draw = row.draws[0] if row.draws else Draw()
-        verdicts = await run.suite.judge(run.loaded.items[position], draw, run.loaded, client, run.options)
+        """Return a row with one judge's verdicts on its draws."""
         judge = self.judge.slug if self.judge is not None else ""
-        return replaced(row, verdicts=tuple(msgspec.structs.replace(verdict, judge=judge) for verdict in verdicts))
+
+        async def of(draw: Draw) -> list[Verdict]:
+            verdicts = await run.suite.judge(run.loaded.items[position], draw, run.loaded, client, run.options)
+            return [msgspec.structs.replace(one, judge=judge, repeat=draw.repeat) for one in verdicts]
+
+        each = await gather_or_cancel(of(draw) for draw in row.draws or (Draw(),))
+        return replaced(row, verdicts=tuple(verdict for verdicts in each for verdict in verdicts))
 
     def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
         line = plan.line(suite)
@@ -345,7 +350,7 @@ class _Runner:
         """Mark and score the rows of one suite, and write its records and exports."""
         suite, key = run.suite, run.spec.key
         header = self._header(run)
-        rows = [suite.mark(row, header) for row in run.rows]
+        rows = [marked_draws(suite, row, header) for row in run.rows]
         old_rows, old_judges = ((), {}) if old is None else (old.rows(), old.header.judges)
         judges = {**old_judges, **header.judges}
         together = merged(old_rows, rows)
@@ -356,8 +361,9 @@ class _Runner:
             run.whole.export(plan.folder / key)
         else:
             judge = self.judge.name if self.judge is not None and run.judged and run.needs_judge else None
-            suite.write_peer(header, rows, plan.folder / key, model=plan.checkpoint.name, judge=judge)
-        return suite.score(header, rows)
+            first = [with_first_marks(row) for row in rows]
+            suite.write_peer(header, first, plan.folder / key, model=plan.checkpoint.name, judge=judge)
+        return scored_draws(suite, header, rows)
 
     def _header(self, run: SuiteRun) -> Header:
         judge = self.judge if run.judged and run.needs_judge else None
@@ -372,6 +378,14 @@ class _Runner:
             missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
             document=None if whole is None else whole.document,
         )
+
+
+async def _draws(run: SuiteRun, position: int, model: Client) -> tuple[Draw, ...]:
+    """Answer an item as often as the run repeats it."""
+    repeats = run.options.repeats if run.sampled and run.sampled[position] else 1
+    item, options = run.loaded.items[position], [for_repeat(run.options, repeat) for repeat in range(repeats)]
+    drawn = await gather_or_cancel(run.suite.answer(item, run.loaded, model, one) for one in options)
+    return tuple(msgspec.structs.replace(draw, repeat=repeat) for repeat, draw in enumerate(drawn))
 
 
 def _how_answered(runs: Sequence[SuiteRun]) -> dict[str, dict[str, Any]]:

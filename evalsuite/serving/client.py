@@ -102,6 +102,11 @@ class Client:
         return other
 
     @property
+    def generation(self) -> Mapping[str, Any] | None:
+        """The checkpoint's own sampling settings; None of an external server without a checkpoint."""
+        return self.target.generation
+
+    @property
     def reasoning(self) -> Reasoning:
         """How the model thinks."""
         return self.target.reasoning

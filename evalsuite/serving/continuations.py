@@ -70,6 +70,10 @@ class TokenServer(Protocol):
     def model_name(self) -> str: ...
 
     @property
+    def generation(self) -> Mapping[str, Any] | None:
+        """The checkpoint's own sampling settings; None where they are not known."""
+
+    @property
     def max_in_flight(self) -> int:
         """The maximum number of concurrent requests."""
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from evalsuite.errors import UsageError, unknown
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Completion
+from evalsuite.serving.sampler import Sampler
 from evalsuite.suites import figures
 from evalsuite.suites.figures import Column, Line, ReportPart, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
@@ -134,6 +135,10 @@ class Suite(abc.ABC):
         """Judge one draw; verdicts hold an Unscored where the judge failed. The run fills in who judged which draw."""
         raise NotImplementedError(f"{type(self).__name__} has no method judge")
 
+    def sampled_tasks(self, loaded: Any, sampler: Sampler) -> Sequence[bool]:  # noqa: ARG002
+        """Say of each task of a ``whole`` suite whether its answers are sampled, so that repeats may differ."""
+        return ()
+
     def run_whole(
         self, loaded: Any, server: Any, loop: asyncio.AbstractEventLoop, options: Any, on_progress: OnProgress | None
     ) -> WholeRun:
@@ -207,6 +212,14 @@ class Suite(abc.ABC):
         """
         context = row.facts.get("context")
         return context if isinstance(context, str) else ""
+
+    def has_right_answer(self, row: Row, header: Header) -> bool:  # noqa: ARG002
+        """Whether an item's answers are right or wrong (marks 1 and 0), so that pass@k means something."""
+        return False
+
+    def vote(self, row: Row, header: Header, repeat: int) -> str | None:  # noqa: ARG002
+        """Return what a draw answers in a form that is equal for equal answers, for maj@k; None for an open answer."""
+        return None
 
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return what a page shows of the item itself.

@@ -33,14 +33,17 @@ class SuiteOptions(pydantic.BaseModel):
     """Items of a seeded sample, per task of lm-eval, with every category by its share; None for no sample."""
     sample_seed: int = 0
     """Seed of the sample."""
+    repeats: int = pydantic.Field(default=1, ge=1)
+    """Answers to each item that is sampled."""
     annotator: str | None = pydantic.Field(default=None, exclude=True)
     """Of a recorded file with several annotators (judges): the one that is read."""
 
     @pydantic.model_serializer(mode="wrap")
     def _without_unused(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a sample that was not asked for, so that whole sets have the keys that they always had."""
+        """Leave out samples and repeats that were not asked for, so that other runs have the keys they always had."""
         values: dict[str, Any] = handler(self)
-        unused = () if self.sample is not None else ("sample", "sample_seed")
+        unused = {*(() if self.sample is not None else ("sample", "sample_seed"))}
+        unused |= {"repeats"} if self.repeats == 1 else set()
         return {name: value for name, value in values.items() if name not in unused}
 
 

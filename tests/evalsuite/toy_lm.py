@@ -78,6 +78,7 @@ class ToyServer:
     max_in_flight = 128
     named_format = None
     reasoning = NO_REASONING
+    generation = None
 
     def __init__(
         self,

@@ -249,6 +249,9 @@ class FileSuite(Suite):
         shown = super().report_part(key, part)
         return replace(shown, scale=100.0) if self.benchmark.method == "pairwise" else shown
 
+    def has_right_answer(self, row: Row, header: Header) -> bool:  # noqa: ARG002
+        return self.benchmark.method not in METHOD_NAMES
+
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:
         page = super().question_page(row, header)
         return page | ({"reference_title": "the baseline's answer"} if self.benchmark.method == "pairwise" else {})

@@ -288,7 +288,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         ends = () if self._named is None else self._named.stop
         eos = str(self.tokenizer.decode(self.eot_token_id)) or str(self.tokenizer.eos_token)
         bound = self.server.reasoning.max_answer_tokens
-        plans = [_task_sampling(request.args[1], eos, self.max_gen_toks, ends, bound) for request in requests]
+        plans = [task_sampling(request.args[1], eos, self.max_gen_toks, ends, bound) for request in requests]
         order = sorted(range(len(requests)), key=lambda p: (-plans[p][0].max_new_tokens, -len(requests[p].args[0])))
         draws: Counter[tuple[Any, ...]] = Counter()
         with Window(self._loop, self._open_contexts) as window:
@@ -371,7 +371,7 @@ def _longest_first(tasks: Mapping[str, str]) -> list[str]:
     return sorted(tasks, key=lambda context: (-longest[tasks[context]], tasks[context], -len(context)))
 
 
-def _task_sampling(
+def task_sampling(
     settings: Mapping[str, Any],
     eos: str,
     default_max_new_tokens: int,

@@ -19,7 +19,7 @@ import msgspec
 
 from evalsuite.errors import DataError, plain_fault
 from evalsuite.files import iter_lines, parse_json, plain_name, read_json, without_nan, write_json, write_jsonl
-from evalsuite.records.rows import Row
+from evalsuite.records.rows import Row, replaced
 from evalsuite.suites.harness import merging
 from evalsuite.suites.harness.rows import (
     is_protected,
@@ -82,12 +82,20 @@ def result_rows(result: HarnessResult, parts: Mapping[str, str]) -> list[Row]:
         samples = ({key: value for key, value in one.items() if key != "arguments"} for one in result.samples[task])
         rows += with_missing_marks(
             with_replies(
-                sample_row(_as_written(sample), part, protected=protected, fault=_fault(sample)),
+                _with_marks(
+                    sample_row(_as_written(sample), part, protected=protected, fault=_fault(sample)),
+                    result.marks.get((task, sample["doc_id"]), {}),
+                ),
                 result.replies.get((task, sample["doc_id"]), {}),
             )
             for sample in samples
         )
     return rows
+
+
+def _with_marks(row: Row, marks: Mapping[str, tuple[float | None, ...]]) -> Row:
+    """Return a row with the marks of every answer, where an item was answered several times."""
+    return replaced(row, marks={**row.marks, **marks}) if marks and not row.unscored else row
 
 
 def write_results(result: HarnessResult, document: Mapping[str, Any], folder: Path) -> None:

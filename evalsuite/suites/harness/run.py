@@ -22,6 +22,9 @@ from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.records.rows import Reply
 from evalsuite.serving.continuations import TokenServer
+from evalsuite.serving.reasoning import NO_REASONING
+from evalsuite.serving.sampler import Sampler
+from evalsuite.suites.harness.repeats import Marks, repeated
 from evalsuite.suites.harness.scoring import repeatable
 from evalsuite.suites.sampling import stratified
 from evalsuite.suites.types import OnProgress, Pins
@@ -67,7 +70,8 @@ class HarnessResult:
     ``results`` is lm-eval's results document without samples; ``samples`` its samples by task;
     ``unscored`` counts, by task and reason, the documents that are left out of every metric;
     ``truncated`` counts, by task, the requests whose prompt was cut on the left; ``replies`` says how each written
-    answer ended, as ``EvalsuiteLM.replies``; ``late`` counts the documents whose scorer ran into its time limit twice.
+    answer ended, as ``EvalsuiteLM.replies``; ``late`` counts the documents whose scorer ran into its time limit twice;
+    ``marks`` are those of every answer to documents that were answered several times.
     """
 
     results: Mapping[str, Any]
@@ -77,6 +81,7 @@ class HarnessResult:
     missing: Mapping[str, str] = field(default_factory=dict)
     replies: Replies = field(default_factory=dict)
     late: Mapping[str, int] = field(default_factory=dict)
+    marks: Marks = field(default_factory=dict)
 
 
 def load_tasks(
@@ -147,12 +152,14 @@ def run_tasks(
     limit: int | None = None,
     sample: tuple[int, int] | None = None,
     seed: int = 0,
+    repeats: int = 1,
     on_progress: OnProgress | None = None,
 ) -> HarnessResult:
     """Run every loaded task in one ``lm_eval.evaluator.evaluate``; blocks until it is done.
 
     Must be called on the main thread (MATH's scorer uses ``signal.alarm``), with ``loop``
-    running in another. ``sample`` is (documents per task, seed). The chat template is applied when it is asked for and
+    running in another. ``sample`` is (documents per task, seed);
+    ``repeats`` is how often sampled tasks are asked. The chat template is applied when it is asked for and
     the tokenizer has one. Raises ServerError when the server is gone, EvalsuiteError when a task's own code fails.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -167,6 +174,7 @@ def run_tasks(
     lm = EvalsuiteLM(server, loop, on_progress=_by_part(loaded, on_progress), open_contexts=contexts, seed=seed)
     chat = chat_template and lm.writes_conversations
     turns = chat and fewshot_as_multiturn
+    sampler = Sampler(server.generation, server.reasoning if chat else NO_REASONING)
     tracker = GeneralConfigTracker()
     template = lm.chat_template(True) if chat else None
     tracker.log_experiment_args("evalsuite", {"model": server.model_name}, None, template, turns)
@@ -180,6 +188,7 @@ def run_tasks(
             lm_eval_seeds(),
             unscored_left_out(tasks, lm.unscored),
             repeatable(tasks) as late,
+            repeated(tasks, repeats, sampler) as marks,
             code_eval_allowed(loaded.run_unsafe_code),
         ):
             evaluated = evaluate(
@@ -204,7 +213,9 @@ def run_tasks(
         log.warning("%s: the scorer ran into its time limit on %d answers; they count as wrong", task_name, count)
     samples = evaluated.pop("samples")
     results = {**evaluated, **_about(tracker, lm, limit, samples)}
-    return HarnessResult(results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies, dict(+late))
+    return HarnessResult(
+        results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies, dict(+late), marks
+    )
 
 
 @contextmanager

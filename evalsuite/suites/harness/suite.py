@@ -19,6 +19,7 @@ from evalsuite.files import write_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.records.rows import Header, Row, replaced
 from evalsuite.serving.continuations import TokenServer
+from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.base import Suite
 from evalsuite.suites.figures import (
     DASH,
@@ -33,6 +34,7 @@ from evalsuite.suites.figures import (
     with_interval,
 )
 from evalsuite.suites.harness import merging, pages, peer
+from evalsuite.suites.harness.repeats import is_sampled
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
 from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
 from evalsuite.suites.harness.scores import (
@@ -78,6 +80,9 @@ class LmEvalSuite(Suite):
         """Return the part of the rows for each task, in the order of the parts; tasks of other suites are left out."""
         return {task: task for task in tasks}
 
+    def sampled_tasks(self, loaded: HarnessLoaded, sampler: Sampler) -> Sequence[bool]:
+        return [is_sampled(task, sampler) for task in loaded.tasks.values()]
+
     def run_whole(
         self,
         loaded: HarnessLoaded,
@@ -95,6 +100,7 @@ class LmEvalSuite(Suite):
             limit=options.limit,
             sample=None if options.sample is None else (options.sample, options.sample_seed),
             seed=options.seed,
+            repeats=options.repeats,
             on_progress=on_progress,
         )
         document = peer.results_document(result)
@@ -108,6 +114,14 @@ class LmEvalSuite(Suite):
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
         return row
+
+    def has_right_answer(self, row: Row, header: Header) -> bool:  # noqa: ARG002
+        return True
+
+    def vote(self, row: Row, header: Header, repeat: int) -> str | None:  # noqa: ARG002
+        """Return what lm-eval's filter took from a draw."""
+        filtered = row.facts.get("filtered", ())
+        return str(filtered[repeat]) if len(filtered) == len(row.draws) > repeat else None
 
     def context_of(self, row: Row) -> str:
         """Return the text that a document's question is about, from the fields that lm-eval's tasks give it in."""

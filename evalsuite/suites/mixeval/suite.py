@@ -19,7 +19,7 @@ from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.records.rows import Draw, Header, JudgeRef, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
-from evalsuite.suites.base import Suite, answer_of, draw_of, marked, no_answer
+from evalsuite.suites.base import Suite, answer_of, draw_of, marked, no_answer, verdict_on
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.local_rows import rows_of as data_rows
@@ -30,8 +30,10 @@ from evalsuite.suites.mixeval.prompts import SPLITS
 from evalsuite.suites.mixeval.scores import marked_by_judge, marked_by_rule, parse_judgment, scores_of
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
+from evalsuite.suites.repeats import with_one_draw
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges import extraction
+from judges.types import Unscored
 
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 512, "mini": 64}
 JUDGMENT_TOKENS: Mapping[DataKind, int] = {"full": 999, "mini": 96}
@@ -157,6 +159,19 @@ class MixEval(Suite):
 
     def score(self, header: Header, rows: Sequence[Row]) -> Scores:
         return scores_of(rows, _parser(header), as_published=bool(header.options.get("as_published")))
+
+    def has_right_answer(self, row: Row, header: Header) -> bool:
+        return "options" in row.facts or _parser(header) == "rule"
+
+    def vote(self, row: Row, header: Header, repeat: int) -> str | None:
+        """Return the letter that an answer settles on, "" for none; None for a free-form answer."""
+        if "options" not in row.facts:
+            return None
+        one = with_one_draw(row, repeat)
+        if _parser(header) == "judge":
+            return str(verdict_on(one).value or "")
+        choice = extraction.parse_choice_by_rule(answer_of(one) or "", row.facts["options"])
+        return "" if isinstance(choice, Unscored) else choice.letter
 
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         facts, context = row.facts, prompts.context_of(row.facts)

@@ -317,18 +317,26 @@ def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str
 
 def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
     replies = row.replies or (Reply(unscored=Unscored("no_answer")),) * len(TURNS)
-    texts = [FASTCHAT_FAILED_TEXT if reply.text is None else reply.text for reply in replies]
-    known = [reply.thought for reply in replies]
-    thoughts = {} if not any(known) else {"reasoning_content": known}
+    texts = _texts(replies)
     identity = "\x1f".join([row.item_id, model, *texts]).encode("utf-8", "surrogatepass")
     return {
         "question_id": _recorded_id(row),
         "answer_id": hashlib.sha256(identity).hexdigest()[:22],
         "model_id": model,
-        "choices": [{"index": 0, "turns": texts, **thoughts}],
+        "choices": [_choice(0, replies), *(_choice(draw.repeat, draw.turns) for draw in row.draws[1:])],
         "tstamp": now,
         "unscored": [None if reply.unscored is None else reply.unscored.reason for reply in replies],
     }
+
+
+def _choice(index: int, replies: Sequence[Reply]) -> dict[str, Any]:
+    thoughts = [reply.thought for reply in replies]
+    known = {"reasoning_content": thoughts} if any(thoughts) else {}
+    return {"index": index, "turns": _texts(replies), **known}
+
+
+def _texts(replies: Sequence[Reply]) -> list[str]:
+    return [FASTCHAT_FAILED_TEXT if reply.text is None else reply.text for reply in replies]
 
 
 def _judgment_line(

@@ -37,9 +37,9 @@ def write_pairs(tmp_path, count=12):
 def card_of(tmp_path, handler, *options):
     with serving(umpire=handler) as stubs:
         words = ["judge-card", word(stubs, "umpire"), "--pairs", str(write_pairs(tmp_path)), "--results", str(tmp_path)]
-        result = CliRunner().invoke(app, [*words, "--attacked", "2", "--repeats", "3", "--json", *options])
+        result = CliRunner().invoke(app, [*words, "--attacked", "2", "--judge-repeats", "3", "--json", *options])
         asked = len(stubs["umpire"].requests)
-        shown = CliRunner().invoke(app, [*words, "--attacked", "2", "--repeats", "3", *options])
+        shown = CliRunner().invoke(app, [*words, "--attacked", "2", "--judge-repeats", "3", *options])
         assert len(stubs["umpire"].requests) == asked, "the second card comes from the store"
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout), shown.stdout

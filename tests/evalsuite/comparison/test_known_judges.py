@@ -310,7 +310,7 @@ def test_a_judge_of_length_is_not_to_be_used(tmp_path, taste, kind):
 
 def test_the_longer_judge_on_mt_benchs_pairs(tmp_path, shared):
     rows = json.loads((shared / "mirror/raw/judge_agreement/Processed_MT-Bench.json").read_text())
-    figures, _ = card(tmp_path, judge(longer), rows, "--attacked", "0", "--repeats", "0")
+    figures, _ = card(tmp_path, judge(longer), rows, "--attacked", "0", "--judge-repeats", "0")
     assert figures["agreement"]["by_mean"]["accuracy"] == pytest.approx(0.697, abs=0.005)
     assert figures["conclusions"]["verdict"] == "do not use"
     assert "length" in failed(figures)
@@ -366,7 +366,7 @@ def test_a_card_is_of_its_method_template_and_pairs(tmp_path):
         measured(12, "--template", str(template))
         assert shown_card() is None, "a card of another template is another judge's"
         measured(40)
-        measured(40, "--limit", "1", "--repeats", "0")
+        measured(40, "--limit", "1", "--judge-repeats", "0")
         assert (shown_card()["verdict"], shown_card()["pairs"]) == ("usable", "pairs40.jsonl (40 pairs)")
     [folder] = (tmp_path / "judges").glob("umpire-*")
     assert len(list(folder.glob("card-*.json"))) == len(list(folder.glob("pairs-*.jsonl"))) == 3

@@ -14,10 +14,12 @@ import pytest
 from evalsuite.config import read_config, variant_settings
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Header
+from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.run import load_tasks
 from evalsuite.suites.harness.suite import LmEvalOptions, LmEvalTasks, LmEvalTasksOptions
 from evalsuite.suites.openllm import suite as openllm
 from evalsuite.suites.registry import options_of, parse_suite
+from evalsuite.suites.repeats import scored_draws
 from evalsuite.suites.types import WholeRun
 from tests.evalsuite.toy_lm import ToyServer, loop_in_a_thread
 
@@ -247,3 +249,35 @@ def test_what_lets_a_suite_run_names_no_variant(tmp_path):
     own = {"include_path": str(folder), "confirm_run_unsafe_code": True, "trust_suite_code": True}
     config = read_config({"models": ["m@http://localhost:1/v1"], "suites": ["lm_eval:own_sums"], **own})
     assert variant_settings(config) == {}
+
+
+def test_every_repeat_of_a_sampled_task_is_marked_and_lm_eval_aggregates_the_means(tmp_path):
+    sampled = {"until": ["\n"], "max_gen_toks": 8, "do_sample": True, "temperature": 0.8}
+    folder = write_task(tmp_path / "tasks", "drawn_sums", generation_kwargs=sampled)
+    write_task(folder, "greedy_sums")
+    asked = []
+
+    def answer(prompt, sampling):
+        asked.append(sampling)
+        # Of the answers to one question every other one is right, for 2+2.
+        return "4" if len([one for one in asked if one.temperature == sampling.temperature]) % 2 else "5"
+
+    loaded = load_tasks(["drawn_sums", "greedy_sums"], folder)
+    assert SUITE.sampled_tasks(loaded, Sampler({})) == [True, False]
+    with loop_in_a_thread() as loop:
+        run = SUITE.run_whole(loaded, ToyServer(answer=answer), loop, LmEvalOptions(repeats=4))
+    drawn = [row for row in run.rows if row.part == "drawn_sums"]
+    assert sum(one.temperature > 0 for one in asked) == 8
+    assert len({one.seed for one in asked if one.temperature > 0}) == 8
+    for row in drawn:
+        [target] = row.facts["reference"]
+        assert [draw.repeat for draw in row.draws] == [0, 1, 2, 3]
+        assert row.marks["exact_match"] == tuple(float(draw.turns[0].text == target) for draw in row.draws)
+    assert [len(row.draws) for row in run.rows if row.part == "greedy_sums"] == [1, 1]
+    total = sum(sum(row.marks["exact_match"]) for row in drawn)
+    assert run.document["results"]["drawn_sums"]["exact_match,none"] == total / 8 == 0.25
+    header = header_of(run.document)
+    figures = scored_draws(SUITE, header, [SUITE.mark(row, header) for row in run.rows])
+    part = figures["repeats"]["parts"]["drawn_sums"]
+    assert part["pass_at"]["1"]["value"] == part["maj_at"]["1"]["value"] == 0.25
+    assert part["pass_at"]["4"]["value"] == 0.5
