@@ -247,7 +247,7 @@ def _read_parquet(path: Path, collected: _Collected) -> None:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             names = file.schema_arrow.names
             layout = detect_format(names, str(path))
             batches = file.iter_batches(batch_size=1024, columns=[name for name in names if name in _COLUMNS])

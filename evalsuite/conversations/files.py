@@ -93,7 +93,8 @@ def parquet_batches(
             start -= count
             continue
         try:
-            with pq.ParquetFile(file) as opened:
+            # Buffering ahead keeps what was read of every row group in memory.
+            with pq.ParquetFile(file, pre_buffer=False) as opened:
                 groups, skip = _groups_from(opened.metadata, start)
                 columns = None if read is None else [name for name in opened.schema_arrow.names if name in read]
                 for batch in opened.iter_batches(batch_size=n_rows, row_groups=groups, columns=columns):

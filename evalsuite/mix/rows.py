@@ -189,21 +189,25 @@ class _Kept:
             self._prompts.append(key_of(compared_text(conversation, "prompts")))
         self._texts.append(key_of(compared_text(conversation, self._on)))
         self._rows.append(row)
-        self._scores.append(score)
+        if self._source.best is not None:
+            self._scores.append(score)
         if self._count_tokens is not None:
             self._tokens.append(self._count_tokens(conversation))
 
     def pool(self, n_rows: int) -> Pool:
-        contents, prompts = (np.array(each, dtype=np.uint64) for each in (self._contents, self._prompts))
+        # Views, not copies, of what can be most of the memory that a mix takes.
+        contents, prompts, texts = (
+            np.frombuffer(each, dtype=np.uint64) for each in (self._contents, self._prompts, self._texts)
+        )
         pool = Pool(
             n_rows,
             dict(sorted(self.dropped.items())),
             dict(+self._changed),
             prompts if self._source.blend else contents,
-            np.array(self._texts, dtype=np.uint64),
+            texts,
             contents,
-            np.array(self._rows, dtype=np.int64),
-            np.array(self._tokens, dtype=np.int64),
+            np.frombuffer(self._rows, dtype=np.int64),
+            np.frombuffer(self._tokens, dtype=np.int64),
             self.examples,
         )
         best = self._source.best

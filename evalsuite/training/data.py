@@ -238,7 +238,8 @@ def _of_mix(files: Sequence[Path]) -> Iterator[Conversation | Unscored]:
         try:
             names = pq.read_schema(file).names
             columns = [name for name in (*_MIX_COLUMNS, _TOOLS) if name in names]
-            for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=columns):
+            # Buffering ahead keeps what was read of every row group in memory.
+            for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(_BATCH_ROWS, columns=columns):
                 yield from (conversation_of(row, "chat") for row in batch.to_pylist())
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"cannot read {file} ({error}); build the mix again with evalsuite mix") from error

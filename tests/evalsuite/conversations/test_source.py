@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -205,3 +206,15 @@ def test_a_hub_data_set_is_streamed_from_the_local_snapshot(mirror):
 def test_a_missing_hub_data_set_names_the_locations(mirror, spec, message):
     with pytest.raises(DataError, match=message):
         open_source(spec)
+
+
+def test_what_was_read_of_a_parquet_file_does_not_stay_in_memory(tmp_path):
+    texts = [f"{number} " + "".join(random.Random(number).choices("abcdefgh", k=2000)) for number in range(4000)]
+    turns = [[{"role": "user", "content": text}] for text in texts]
+    pq.write_table(pa.table({"messages": turns}), tmp_path / "rows.parquet", row_group_size=100)
+    before, most = pa.total_allocated_bytes(), 0
+    for row in open_source(str(tmp_path / "rows.parquet")):
+        most = max(most, pa.total_allocated_bytes() - before)
+        assert row["messages"]
+    # A few row groups of 0.2 MB, of the 8 MB in all.
+    assert most < 2e6
