@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 STAMP := $(VENV)/.installed-$(EXTRA)
+FOR_CPU := --override evalsuite/installation/cpu-overrides.txt --requirement evalsuite/installation/cpu-requirements.txt
 
 # uv uses the folder of wheels that pip is configured with, which often has a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
@@ -19,13 +20,13 @@ setup: $(STAMP)
 
 # Compile bytecode now: if Python may not write it later (PYTHONDONTWRITEBYTECODE, common in containers), every start of
 # vLLM would compile thousands of files again.
-$(STAMP): pyproject.toml cpu-overrides.txt
-	@echo "==> installing evalsuite[$(EXTRA),train,dev] into $(VENV)"
+$(STAMP): pyproject.toml $(wildcard evalsuite/installation/*.txt)
+	@echo "==> installing evalsuite with vLLM ($(EXTRA)) into $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is required: make PYTHON=python3.11 setup"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
-		$(if $(filter cpu,$(EXTRA)),--override cpu-overrides.txt) --editable '.[$(EXTRA),train,dev]'
+		$(if $(filter cpu,$(EXTRA)),$(FOR_CPU)) --editable '.[$(if $(filter cpu,$(EXTRA)),local,$(EXTRA)),train,dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 	@echo "==> installed. Next: make demo, or $(BIN)/evalsuite --help"

@@ -11,7 +11,7 @@ from evalsuite.errors import UsageError, unknown
 from evalsuite.files import reading_recorded
 from evalsuite.results.table import load_results
 from evalsuite.suites.options import SuiteOptions
-from evalsuite.suites.registry import option_fields, options_of, parse_suite
+from evalsuite.suites.registry import option_fields, options_of, parse_suite, require_packages
 from evalsuite.suites.types import Scores
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def score(suite: str, source: str | Path, **options: Any) -> Scores:
             _check_names(suite, options, {"lineage", "as_published"})
             return _score_preferences(source, **options)
         spec, shared = parse_suite(suite, recorded=True), SuiteOptions.model_fields.keys() - {"parts"}
+        require_packages(spec)
         _check_names(suite, options, shared | option_fields().keys())
         given = {name: value for name, value in options.items() if name in shared}
         settled = options_of(spec.suite, {**given, "parts": spec.parts}, options, has_judge=True)

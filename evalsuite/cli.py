@@ -29,6 +29,7 @@ from evalsuite.commands.rate import rate
 from evalsuite.commands.report import report
 from evalsuite.commands.run import run
 from evalsuite.commands.score import score
+from evalsuite.commands.setup import setup
 from evalsuite.commands.sft import sft
 from evalsuite.commands.show import show
 from evalsuite.commands.study import study
@@ -60,6 +61,7 @@ app.command()(gate)
 app.command()(plan)
 app.command()(generate)
 app.command()(with_config_file(merge))
+app.command()(setup)
 app.command()(doctor)
 app.command()(with_config_file(mix))
 app.command()(with_config_file(sft))

@@ -20,7 +20,14 @@ from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, BaseUrl, ServeConfig, check_endpoints
 from evalsuite.serving.device import asked_dtype
 from evalsuite.suites.options import SuiteOptions, changes_figures, flag_of
-from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
+from evalsuite.suites.registry import (
+    SuiteSpec,
+    default_suites,
+    option_fields,
+    options_of,
+    parse_suite,
+    suites,
+)
 from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
@@ -30,12 +37,10 @@ JUDGE = "judge_"
 
 def read_suites(given: Any) -> Any:
     """Read the names of suites, all that ``run`` runs by default for an empty list; raises ValueError."""
-    if not given and isinstance(given, list | tuple):
-        return default_suites()
     if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
         raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
     try:
-        specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given]
+        specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given or default_suites()]
     except UsageError as error:
         raise ValueError(str(error)) from error
     keys = [spec.key for spec in specs]

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 from evalsuite.errors import EvalsuiteError, ServerError, first_line
+from evalsuite.packages import missing_sentence
 from evalsuite.redaction import without_any_key, without_secrets
 from evalsuite.text import printable
 
@@ -95,6 +96,8 @@ def _reported(error: BaseException) -> tuple[int, str]:
         if isinstance(error, ServerError) and error.log_tail:
             _print(without_secrets(error.log_tail))
         return error.exit_code, _said(without_secrets(f"evalsuite: {error}"))
+    if sentence := missing_sentence(error):
+        return UNUSABLE, _said(f"evalsuite: {sentence}")
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         path = f"cannot use {error.filename}: " if error.filename else ""
         said = f"evalsuite: {path}{error.strerror}; {_REMEDIES[error.errno]} and run again"

@@ -81,6 +81,16 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def shipped_recipe(path: Path) -> Path:
+    """Return where ``recipes/NAME`` lies in the installed package, if there is no such file here; else ``path``."""
+    if path.exists() or path.is_absolute() or path.parts[:1] != ("recipes",):
+        return path
+    package = Path(__file__).parent
+    packaged = package / "recipes" / "_examples"
+    inside = (packaged if packaged.is_dir() else package.parent / "recipes").joinpath(*path.parts[1:])
+    return inside if inside.is_file() else path
+
+
 def located(text: str, folder: Path) -> str:
     """Return a path that a file in ``folder`` names as it is reached from here; any other text as it stands.
 

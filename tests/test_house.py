@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Every room, from the ground up. A room may import those above it in this list and itself, nothing below.
 FLOORS = (
     "errors",
+    "packages",
     "text",
     "redaction",
     "streams",
@@ -44,6 +45,7 @@ FLOORS = (
     "conversations",
     "doctor",
     "tables",
+    "installation",
     "runs",
     "generation",
     "comparison",

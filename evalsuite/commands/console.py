@@ -44,7 +44,7 @@ def reporting_errors() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
-    except (EvalsuiteError, OSError, EOFError, KeyboardInterrupt) as error:
+    except (EvalsuiteError, OSError, EOFError, KeyboardInterrupt, ModuleNotFoundError) as error:
         # Typer would take an OSError for a closed pipe and an EOFError for the end of a prompt.
         raise typer.Exit(report_error(error)) from error
 

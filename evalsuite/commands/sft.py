@@ -11,6 +11,7 @@ import typer
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress
 from evalsuite.commands.options import ContaminationOption
 from evalsuite.errors import UsageError
+from evalsuite.packages import require
 
 
 def sft(
@@ -56,6 +57,7 @@ def sft(
     with reporting_errors():
         if (recipe is None) == (merge is None):
             raise UsageError("give either RECIPE, or --merge with the folder of an adapter")
+        require("training", "trl", "peft", "accelerate", "torch")
         if recipe is None:
             _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
             return

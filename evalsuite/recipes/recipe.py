@@ -14,7 +14,7 @@ import pydantic
 
 from evalsuite.conversations.formats import Format, Thinking
 from evalsuite.recipes.training import Count, CountFromZero, Section, TrainingConfig
-from evalsuite.validation import checked, located, read_mapping
+from evalsuite.validation import checked, located, read_mapping, shipped_recipe
 
 Text = Literal["conversation", "prompts"]
 
@@ -290,6 +290,7 @@ def read_recipe(path: Path) -> Recipe:
 
     Raises DataError for a file that is not YAML, and one UsageError that names every fault in it.
     """
+    path = shipped_recipe(path)
     recipe = recipe_of(read_mapping(path, "recipe"), str(path))
     folder = path.expanduser().parent
     mix, sft = recipe.mix, recipe.sft

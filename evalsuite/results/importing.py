@@ -27,7 +27,7 @@ from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
 from evalsuite.results.folder import entry_of, folders_of, model_folder, stored_manifest, stored_scores, write_results
 from evalsuite.suites.options import SuiteOptions
-from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_suite
+from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_suite, require_packages
 from evalsuite.suites.types import Recorded
 from evalsuite.text import well_formed
 
@@ -57,6 +57,7 @@ def import_results(
     Raises DataError or UsageError, naming the file and the remedy; nothing is written then.
     """
     spec = parse_suite(suite, recorded=True)
+    require_packages(spec)
     source, model, judge = source.expanduser(), well_formed(model), judge and well_formed(judge)
     if not model.strip():
         raise UsageError("--model is empty; give the name that the model shall have in the table")

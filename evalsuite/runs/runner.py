@@ -60,6 +60,7 @@ from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import AskAgain, Store, open_store
+from evalsuite.suites.registry import require_packages
 from evalsuite.suites.repeats import for_repeat, marked_draws, scored_draws, with_first_marks
 from evalsuite.suites.types import Scores as SuiteScores
 
@@ -81,6 +82,8 @@ class Outcome:
 def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
     """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store."""
     progress = progress or NoProgress()
+    for spec in config.suites:
+        require_packages(spec)
     judge = resolve_judge(config, progress)
     swept = config.serve.thinking_budget
     budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]

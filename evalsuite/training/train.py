@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from evalsuite.checkpoint.templates import own_templates
 from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import text_sha256
+from evalsuite.packages import require
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
@@ -378,8 +378,7 @@ def _check_loggers(names: Sequence[str]) -> None:
     for name in names:
         if name not in LOGGERS:
             raise UsageError(unknown("logger", name, LOGGERS))
-        if find_spec(LOGGERS[name]) is None:
-            raise UsageError(f"--log-to {name} needs the package {LOGGERS[name]}; install it with pip install {name}")
+        require(f"--log-to {name}", LOGGERS[name])
 
 
 def _locked(work: Path) -> Any:

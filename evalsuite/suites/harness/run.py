@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -254,20 +255,33 @@ def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], U
 
 @contextmanager
 def lm_eval_seeds() -> Iterator[None]:
-    """Seed Python, numpy and torch as lm-eval's ``simple_evaluate`` does, and restore their states afterwards."""
+    """Seed Python, numpy and torch as lm-eval's ``simple_evaluate`` does, and restore their states afterwards.
+
+    Without torch, which scoring over a URL does not need, there is nothing in it to seed.
+    """
     import numpy as np
-    import torch
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with _torch_seed():
         random.seed(RANDOM_SEED)
         np.random.seed(OTHER_SEED)
-        torch.manual_seed(OTHER_SEED)
         try:
             yield
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+@contextmanager
+def _torch_seed() -> Iterator[None]:
+    if find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(OTHER_SEED)
+        yield
 
 
 @contextmanager

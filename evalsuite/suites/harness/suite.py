@@ -68,6 +68,7 @@ class LmEvalSuite(Suite):
     """
 
     options_type = LmEvalOptions
+    packages = ("lm_eval",)
     whole = True
     needs_chat = False
     protocol_titles: ClassVar[Mapping[str, str]] = {

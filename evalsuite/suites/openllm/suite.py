@@ -46,6 +46,7 @@ class OpenLLM(LmEvalSuite):
         "report, run --suite lm_eval:mmlu_pro,gpqa_diamond_cot_zeroshot"
     )
     title = "Open LLM Leaderboard v2"
+    packages = ("lm_eval",)
     parts = tuple(PARTS)
     in_default = True
     order = 30

