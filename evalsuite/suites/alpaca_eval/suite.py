@@ -59,7 +59,7 @@ class AlpacaEval(Suite):
 
     name = "alpaca_eval"
     title = "AlpacaEval 2"
-    packages = ("alpaca_eval",)
+    packages = ("sklearn", "alpaca_eval")
     order = 20
     in_default = True
     judge_method = "weighted_logprobs_of_m_and_M"

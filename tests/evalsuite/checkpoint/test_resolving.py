@@ -126,7 +126,7 @@ def test_a_hub_id_with_a_revision_is_found_in_the_hub_cache(tmp_path, monkeypatc
     assert [each.context_length for each in found.values()] == [512, 1024, 1536, 1024]
     assert [each.name for each in found.values()][:2] == ["name", "name@v2"]
     assert found["org/name@v2"].fingerprint == found[f"org/name@{'2' * 40}"].fingerprint
-    with pytest.raises(CheckpointError, match="cannot download org/name@v3 from the hub .*check the id"):
+    with pytest.raises(CheckpointError, match=r"cannot download org/name@v3 from the hub .*check the id"):
         resolve("org/name@v3")
 
 

@@ -276,9 +276,9 @@ def test_a_recipe_chooses_one_of_the_bases_own_templates_by_name(tmp_path, mix):
     named = [{"name": "plain", "template": TEMPLATE}, {"name": "dated", "template": dated}]
     settings = json.loads((base / "tokenizer_config.json").read_text())
     (base / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": named}))
-    with pytest.raises(CheckpointError, match="templates dated, plain and none of them is the default; choose one .*"):
+    with pytest.raises(CheckpointError, match=r"templates dated, plain and none of them is the default; choose one .*"):
         train(write_recipe(tmp_path / "r.yaml", base), tmp_path / "out", data=str(mix))
-    with pytest.raises(UsageError, match="unknown chat template 'date'; did you mean 'dated'.*or give a Jinja file"):
+    with pytest.raises(UsageError, match=r"unknown chat template 'date'; did you mean 'dated'.*or give a Jinja file"):
         train(write_recipe(tmp_path / "r.yaml", base, chat_template="date"), tmp_path / "out", data=str(mix))
     recipe = write_recipe(tmp_path / "r.yaml", base, chat_template="dated", max_steps=1)
     outcome = train(recipe, tmp_path / "out", data=str(mix))
