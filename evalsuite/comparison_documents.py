@@ -290,6 +290,7 @@ class GameRow(msgspec.Struct, frozen=True, omit_defaults=True):
     contradicts: bool = False
     shortened: bool = False
     thought: str | None = None
+    rewards: tuple[float, float] | None = None
     unscored: str | msgspec.UnsetType = msgspec.UNSET
     detail: str | msgspec.UnsetType = msgspec.UNSET
 

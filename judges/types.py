@@ -39,7 +39,7 @@ REASONS: dict[str, str] = {
     "starts_with_assistant": "the conversation starts with an assistant turn",
     "bad_roles": "a turn has an unknown role, or roles do not alternate",
     "malformed_row": "the row does not match its columns",
-    "no_score": "the scoring function gave no score",
+    "no_score": "the scoring function or the reward model gave no score",
     "tool_turns": "the conversation has tools or a tool's turns, which a model cannot be asked for again",
 }
 """Every reason an item can be unscored, with its description."""

@@ -69,6 +69,7 @@ class Game:
     says that the verdict was added under guided output because the free text had none, and ``contradicts`` that the
     free text called the other answer better. ``shortened`` says that the answers were cut to fit the context.
     ``thought`` is what the judge thought before its verdict.
+    ``rewards`` are a reward model's scores of both answers, in their order.
     """
 
     first: float
@@ -80,6 +81,7 @@ class Game:
     contradicts: bool = False
     shortened: bool = False
     thought: str | None = None
+    rewards: tuple[float, float] | None = None
 
     @property
     def winner(self) -> Winner:
@@ -185,6 +187,16 @@ def game_from_logprobs(logprobs: Mapping[str, float]) -> Game | Unscored:
     if read.mass < MASS_FLOOR:
         return Unscored("label_mass", f"A and B have a probability of {read.mass:.2g} together")
     return Game(2.0 - preference.value, logprobs=tuple(read.logprobs.items()), mass=read.mass)
+
+
+def game_from_rewards(first: float, second: float) -> Game:
+    """Convert a reward model's scores of two answers (any finite numbers) into a game.
+
+    The preference is the sigmoid of their difference, the probability under the Bradley-Terry model that such models
+    are trained on. Source: Ouyang et al. 2022 (arXiv 2203.02155), equation 1.
+    """
+    # Written with tanh, the sigmoid neither overflows nor loses its symmetry.
+    return Game(0.5 + 0.5 * math.tanh((first - second) / 2), rewards=(first, second))
 
 
 def winner_of(preference_a: float, *, margin: float = 0.0) -> Winner:

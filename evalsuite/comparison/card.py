@@ -78,12 +78,12 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     progress = progress or NoProgress()
     if config.recorded is not None:
         return _recorded_card(config, config.recorded)
-    form, template = asked_form(config.judge_format, config.template, config.method)
+    form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
     pairs, pin, notes = load_pairs(config.pairs, config.limit)
     check_context_is_shown(template, (pair.request for pair in pairs))
     for note in notes:
         progress.log(note)
-    [checkpoint] = resolve_judges([config.judge], config.serve, progress)
+    [checkpoint] = resolve_judges([config.judge], config.serve, progress, config.judge_kind)
     results, serve = config.results, config.serve
     with (
         open_store(results, config.store) as store,
@@ -97,8 +97,12 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
             max_new_tokens=config.max_judge_tokens,
             long_answers=config.long_answers,
             form=form,
+            kind=config.judge_kind,
             progress=progress,
         )
+        if config.judge_kind == "reward":
+            # A score depends on no key: asked again, it would come from the store.
+            config = config.model_copy(update={"repeats": 0})
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
     about = {

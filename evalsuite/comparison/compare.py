@@ -25,7 +25,7 @@ from evalsuite.comparison.candidates import (
 )
 from evalsuite.comparison.documents import Judged, comparison_document, write_comparison
 from evalsuite.comparison.figures import Pair
-from evalsuite.comparison.games import PairRecord, asked_form, check_context_is_shown, judge_pair
+from evalsuite.comparison.games import REWARD, PairRecord, asked_form, check_context_is_shown, judge_pair
 from evalsuite.comparison.judging import Judge, resolve_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
@@ -65,10 +65,10 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     progress = progress or NoProgress()
     began = time.monotonic()
     # What needs no model is checked before any is looked for.
-    form, template = asked_form(config.judge_format, config.template, config.method)
+    form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
     lineage = read_lineage(config.lineage) if config.lineage else None
     results, judge_serve = config.results, config.judge_serving
-    judges = resolve_judges(config.judge, judge_serve, progress)
+    judges = resolve_judges(config.judge, judge_serve, progress, config.judge_kind)
     prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
     candidates = find_candidates(config.models, config.serve, prompts, progress, results)
     prompts, notes = common_prompts(prompts, candidates)
@@ -78,7 +78,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     check_context_is_shown(template, asked)
     if lineage:
         notes += lineage_notes(lineage, names)
-    folder, key = _folder(config, prompts, candidates, judges, template.sha256 if form is None else form.sha256)
+    asked_by = form or template
+    folder, key = _folder(config, prompts, candidates, judges, None if asked_by is None else asked_by.sha256)
     for note in notes:
         progress.log(note)
     with (
@@ -99,6 +100,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
                 max_new_tokens=config.max_judge_tokens,
                 long_answers=config.long_answers,
                 form=form,
+                kind=config.judge_kind,
                 progress=progress,
             )
             judged.append((judge, _judge_all(judge, names, prompts, answers, servers, progress)))
@@ -156,10 +158,11 @@ def _folder(
     prompts: PromptSet,
     candidates: Sequence[Candidate],
     judges: Sequence[Checkpoint],
-    template_sha256: str,
+    template_sha256: str | None,
 ) -> tuple[Path, str]:
     """Return the comparison's folder and key; refuses one that holds another comparison."""
     method = config.method if config.judge_format is None else Path(config.judge_format).stem
+    method = REWARD if config.judge_kind == "reward" else method
     key = content_key(
         {
             "models": [

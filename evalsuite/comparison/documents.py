@@ -221,4 +221,5 @@ def _game_row(game: Game | Unscored | None) -> GameRow | None:
         contradicts=game.contradicts,
         shortened=game.shortened,
         thought=game.thought,
+        rewards=game.rewards,
     )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from jinja2 import TemplateError
 
+from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.comparison.formats import FormatWatch, load_format
 from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
@@ -36,6 +37,7 @@ from judges.verdicts import (
     comparison_prompt,
     game_from_choice,
     game_from_logprobs,
+    game_from_rewards,
     key_of,
     parse_verdict,
     shortened,
@@ -45,6 +47,9 @@ from judges.verdicts import (
 FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 1024, 128
 WORDS_MAX_NEW_TOKENS = 64
 """Of the answer in words of a judge that was to reply with one letter and gave A and B almost no probability."""
+
+REWARD = "reward"
+"""The method of a reward model: a score of each answer by itself."""
 
 LongAnswers = Literal["refuse", "shorten"]
 
@@ -56,26 +61,37 @@ class Judging:
     """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``.
 
     ``long_answers`` says what becomes of a pair that does not fit into the context. A ``form`` of a published judge
-    takes the place of method and prompt.
+    takes the place of method and prompt. Without a ``template`` the judge is a reward model, which is shown
+    conversations in its own chat template, ``chat_template_sha256``.
     """
 
     method: Method
-    template: JudgeTemplate
+    template: JudgeTemplate | None
     max_new_tokens: int = FULL_MAX_NEW_TOKENS
     margin: float = 0.0
     long_answers: LongAnswers = "refuse"
     form: JudgeFormat | None = None
     watch: FormatWatch | None = None
+    chat_template_sha256: str | None = None
 
     @property
     def name(self) -> str:
         """The method, or the format, in a word."""
+        if self.template is None:
+            return REWARD
         return self.method if self.form is None else f"format {self.form.name}"
 
     @property
-    def template_sha256(self) -> str:
+    def template_sha256(self) -> str | None:
         """The SHA-256 of the prompt, of a format with the rules that read its replies."""
+        if self.template is None:
+            return self.chat_template_sha256
         return self.template.sha256 if self.form is None else self.form.sha256
+
+    @property
+    def explains(self) -> bool:
+        """Whether the judge may write an explanation, whose length counts."""
+        return self.template is not None and self.name != "verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +137,18 @@ def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
     return load_template(file, TEMPLATES[method], TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
-def asked_form(name: str | None, file: Path | None, method: Method) -> tuple[JudgeFormat | None, JudgeTemplate]:
-    """Return the format (None for our own methods) and the prompt that the options ask for; raises UsageError."""
+def asked_form(
+    name: str | None, file: Path | None, method: Method, kind: ModelKind = "generate"
+) -> tuple[JudgeFormat | None, JudgeTemplate | None]:
+    """Return the format (None for our own methods) and the prompt that the options ask for; raises UsageError.
+
+    A reward model has neither.
+    """
+    if kind == "reward":
+        given = {"--judge-format": name, "--template": file, "--method": None if method == "verdict" else method}
+        if taken := [option for option, value in given.items() if value is not None]:
+            raise UsageError(f"a reward model scores answers in its own chat template; leave out {' and '.join(taken)}")
+        return None, None
     if name is None:
         return None, pair_template(file, method)
     if file is not None:
@@ -131,11 +157,16 @@ def asked_form(name: str | None, file: Path | None, method: Method) -> tuple[Jud
     return form, form.template
 
 
-def check_context_is_shown(template: JudgeTemplate, requests: Iterable[Request]) -> None:
-    """Raise UsageError if the requests have a system prompt, reference or rubric that the template does not show."""
+def check_context_is_shown(template: JudgeTemplate | None, requests: Iterable[Request]) -> None:
+    """Raise UsageError if the requests have a system prompt, reference or rubric that the judge is not shown.
+
+    ``template`` is None for a reward model, which reads the conversation with its system prompt.
+    """
     given = {name for request in requests for name, text in request.context.items() if text}
-    if missing := sorted(given - template.variables):
+    if missing := sorted(given - (frozenset({"system"}) if template is None else template.variables)):
         name = missing[0]
+        if template is None:
+            raise UsageError(f"the prompts have a {name}, which a reward model cannot read; leave {name!r} out of them")
         raise UsageError(
             f"the prompts have a {name} that the judge template does not show; write {{{{ {name} }}}} into it, or "
             f"leave {name!r} out of the prompts"
@@ -163,6 +194,8 @@ async def play(
 async def _play(
     judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
 ) -> Game | Unscored:
+    if how.template is None:
+        return await _play_rewards(judge, request, first, second)
     if how.form is not None:
         with template_faults():
             watch = how.watch or FormatWatch(how.form.name)
@@ -190,6 +223,22 @@ async def _play(
     if isinstance(choice, Unscored):
         return choice
     return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
+
+
+async def _play_rewards(judge: Chat, request: Request, first: Sequence[str], second: Sequence[str]) -> Game | Unscored:
+    """Score both answers; the client asks for each score once, whatever pairs and orders an answer is in."""
+    one, other = await gather_or_cancel(judge.reward(conversation(request, texts)) for texts in (first, second))
+    if isinstance(one, Unscored):
+        return one
+    return other if isinstance(other, Unscored) else game_from_rewards(one, other)
+
+
+def conversation(request: Request, answers: Sequence[str]) -> list[Message]:
+    """Return a request and its answers, one per turn, as the messages of a conversation."""
+    messages = [Message("system", request.system)] if request.system else []
+    for turn, answer in zip(request.turns, answers, strict=True):
+        messages += [Message("user", turn), Message("assistant", answer)]
+    return messages
 
 
 async def _in_words(

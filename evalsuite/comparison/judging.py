@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.comparison.formats import FormatWatch
 from evalsuite.comparison.games import (
     FULL_MAX_NEW_TOKENS,
@@ -29,6 +30,7 @@ from judges.formats import JudgeFormat
 from judges.verdicts import LABELS, Method
 
 CARD_FILE = "card.json"
+ONE_SCORE_NOTE = "a reward model scores each answer by itself: the order plays no part, and there are no flips"
 _CARD_FIGURES = ("verdict", "words")
 
 
@@ -49,7 +51,7 @@ class Judge:
             "method": self.how.name,
             "template_sha256": self.how.template_sha256,
             "tie_margin": self.how.margin,
-            "max_judge_tokens": None if self.how.name == "verdict" else self.how.max_new_tokens,
+            "max_judge_tokens": self.how.max_new_tokens if self.how.explains else None,
             "long_answers": self.how.long_answers,
             "notes": list(self.notes),
             "card": card_summary(results, self.checkpoint, self.how.name, self.how.template_sha256),
@@ -61,7 +63,9 @@ def card_path(results: Path, checkpoint: Checkpoint, key: str | None = None) -> 
     return results / "judges" / checkpoint.slug / (CARD_FILE if key is None else f"card-{key}.json")
 
 
-def card_summary(results: Path, checkpoint: Checkpoint, method: str, template_sha256: str) -> dict[str, Any] | None:
+def card_summary(
+    results: Path, checkpoint: Checkpoint, method: str, template_sha256: str | None
+) -> dict[str, Any] | None:
     """Return what a stored card concludes; None without a card of this method and template.
 
     Of several, on other pairs, it is the one with the most pairs.
@@ -85,9 +89,11 @@ def card_summary(results: Path, checkpoint: Checkpoint, method: str, template_sh
     }
 
 
-def resolve_judges(specs: Sequence[str], serve: ServeConfig, progress: Progress) -> list[Checkpoint]:
-    """Find the judges' checkpoints; raises UsageError for a duplicate one."""
-    judges = [serve.resolve(spec, on_step=progress.step) for spec in specs]
+def resolve_judges(
+    specs: Sequence[str], serve: ServeConfig, progress: Progress, kind: ModelKind = "generate"
+) -> list[Checkpoint]:
+    """Find the judges' checkpoints; raises UsageError for a duplicate one, CheckpointError for another kind."""
+    judges = [serve.resolve(spec, kind=kind, on_step=progress.step) for spec in specs]
     keys = [(judge.fingerprint, judge.chat_template) for judge in judges]
     if duplicates := [judge.name for judge, key in zip(judges, keys, strict=True) if keys.count(key) > 1]:
         raise UsageError(f"duplicate judge {duplicates[0]}")
@@ -106,10 +112,15 @@ def settle_judge(
     max_new_tokens: int | None = None,
     long_answers: LongAnswers = "refuse",
     form: JudgeFormat | None = None,
+    kind: ModelKind = "generate",
     progress: Progress,
 ) -> Judge:
     """Settle how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
     notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
+    if kind == "reward":
+        sha256 = checkpoint.chat_template_sha256
+        how = Judging(method, None, margin=margin, long_answers=long_answers, chat_template_sha256=sha256)
+        return _logged(Judge(checkpoint.name, checkpoint, how, (ONE_SCORE_NOTE,)), progress)
     if form is not None:
         if not form.delimiters:
             notes.append(f"the format {form.name} has no keyed delimiters: an answer can imitate its structure")

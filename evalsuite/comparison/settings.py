@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
+from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.config import Config, Data, JudgedConfig, MaxUnscored, Results, Seed, StoreFolder
 from evalsuite.errors import unknown
 from evalsuite.serving.config import ServeConfig
@@ -61,6 +62,8 @@ class CompareConfig(_AskedConfig):
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
     judgelm, skywork-critic, auto-j, or a .yaml file."""
+    judge_kind: ModelKind = "generate"
+    """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     tie_margin: float = 0.0
     """A mean preference this near to 0.5 is a tie, 0 to 0.5."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
@@ -146,6 +149,8 @@ class CardConfig(Config):
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
     judgelm, skywork-critic, auto-j, or a .yaml file."""
+    judge_kind: ModelKind = "generate"
+    """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
     """Max tokens of the judge's explanation before its verdict; 1024 by default."""
     template: Path | None = None

@@ -33,6 +33,7 @@ from evalsuite.serving.replies import (
     read_safely,
 )
 from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
+from evalsuite.serving.rewards import REWARD_PATHS, read_reward, reward_body
 from evalsuite.serving.slots import Slots
 from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
@@ -55,7 +56,7 @@ class Target:
     ``generation`` are the checkpoint's sampling settings, used where a ``Sampling`` leaves a field to the model.
     ``chat_format`` is None without a local tokenizer: conversations then go to the server's chat endpoint. ``server``
     is the software version or the URL, and ``is_managed`` says whether this process starts the server. ``reasoning`` is
-    how the model thinks.
+    how the model thinks. ``reward_path`` is where a reward model is asked, None where the server has to be tried.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Target:
     server: str = ""
     is_managed: bool = False
     reasoning: Reasoning = NO_REASONING
+    reward_path: str | None = None
 
 
 class Client:
@@ -92,6 +94,8 @@ class Client:
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
+        self._reward_path = target.reward_path
+        self._trying_reward_paths = asyncio.Lock()
         self._remote = RemoteChat(self._cached, target.reasoning, target.generation)
 
     def with_reasoning(self, reasoning: Reasoning) -> Client:
@@ -253,6 +257,34 @@ class Client:
         found = LabelLogprobs(by_text(ids, logprobs.logprobs))
         found.thought = None if thought is None else thought.text
         return found
+
+    async def reward(self, messages: Sequence[Message]) -> float | Unscored:
+        """Return a reward model's score of a conversation, written in its own chat template; any finite number.
+
+        Raises UsageError for a server without a reward model.
+        """
+        path = await self._find_reward_path()
+        chat_format = self.target.chat_format
+        tokens = None if chat_format is None else chat_format.conversation_tokens(messages)
+        if tokens is not None and len(tokens) > self.max_model_len:
+            return self._too_long(len(tokens))
+        reply = await self._cached("reward", path, reward_body(messages, tokens), read_reward)
+        return reply if isinstance(reply, Unscored) else float(reply["score"])
+
+    async def _find_reward_path(self) -> str:
+        """Return where the server scores conversations, after trying it where that is not known."""
+        probe = reward_body([Message("user", "Hello"), Message("assistant", "Hello.")], None)
+        async with self._trying_reward_paths:
+            for path in () if self._reward_path else REWARD_PATHS:
+                if await self._has(path, path, probe, lambda raw: {"has": not isinstance(read_reward(raw), Unscored)}):
+                    self._reward_path = path
+                    break
+        if self._reward_path is not None:
+            return self._reward_path
+        raise UsageError(
+            f"{self.target.server} returns no score of a conversation at {' or '.join(REWARD_PATHS)}; serve a reward "
+            "model there (vllm serve MODEL --runner pooling), or leave out --judge-kind reward"
+        )
 
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True

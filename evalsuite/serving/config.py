@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint.kinds import ModelKind, check_kind
 from evalsuite.redaction import keep_secret
 from evalsuite.serving.pace import PATIENCE_S, Limits
 
@@ -275,11 +276,17 @@ class ServeConfig(pydantic.BaseModel):
         )
 
     def resolve(
-        self, spec: str, *, base_url: str | None = None, on_step: Callable[[str], None] = lambda _: None
+        self,
+        spec: str,
+        *,
+        base_url: str | None = None,
+        kind: ModelKind = "generate",
+        on_step: Callable[[str], None] = lambda _: None,
     ) -> Checkpoint:
         """Find the model ``spec`` for these settings; raises CheckpointError or UsageError (``checkpoint.resolve``).
 
-        The server of ``NAME@URL`` is asked what it tells of the model (``identity.identified``).
+        A checkpoint of another ``kind`` is refused. The server of ``NAME@URL`` is asked what it tells of the model
+        (``identity.identified``).
         """
         from evalsuite.serving.identity import identified
 
@@ -292,6 +299,7 @@ class ServeConfig(pydantic.BaseModel):
             trust_remote_code=self.runs_remote_code,
             on_step=on_step,
         )
+        check_kind(found, kind)
         return identified(found, self.api_key_env)
 
 

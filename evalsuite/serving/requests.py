@@ -95,6 +95,9 @@ class Chat(Protocol):
         requested by id, so that none is missing. Of ``spellings`` those are returned too that are a token.
         """
 
+    async def reward(self, messages: Sequence[Message]) -> float | Unscored:
+        """Return a reward model's score of a whole conversation, its last message the answer; any finite number."""
+
 
 def derive_seed(run_seed: int, *parts: object) -> int:
     """Derive the seed of one completion from the run's seed and the completion's identity.

@@ -29,6 +29,9 @@ PATH = "/v1/evalsuite/loglikelihoods"
 MAX_FIRST_TOKENS = 128
 """vLLM's limit of ``logprob_token_ids`` per request; its ``--max-logprobs`` must be as large."""
 
+_WITHOUT_KEY = frozenset({"/classify", "/pooling", "/score", "/rerank"})
+"""Paths that vLLM answers without its key."""
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -36,7 +39,7 @@ Steps = list[tuple[float | None, bool]]
 
 
 class ScoringEndpoint:
-    """An ASGI middleware that answers ``PATH`` and passes everything else on."""
+    """An ASGI middleware that answers ``PATH`` and passes everything else on; what vLLM leaves open needs the key."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
         self._app = app
@@ -44,7 +47,8 @@ class ScoringEndpoint:
         self._key = hashlib.sha256(key.encode()).digest() if key else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+        is_open = scope["type"] == "http" and scope["path"] in _WITHOUT_KEY and self._is_denied(scope)
+        if not is_open and (scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST"):
             await self._app(scope, receive, send)
             return
         status, reply = await self._answer(scope, receive)
@@ -53,9 +57,12 @@ class ScoringEndpoint:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    def _is_denied(self, scope: Scope) -> bool:
+        return self._key is not None and not _has_key(scope, self._key)
+
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, dict[str, Any]]:
         # vLLM runs middleware before its authentication.
-        if self._key is not None and not _has_key(scope, self._key):
+        if self._is_denied(scope):
             return 401, _error("Unauthorized", 401)
         try:
             request = json.loads(await _body(receive))

@@ -21,6 +21,7 @@ from pathlib import Path
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
+from evalsuite.checkpoint.kinds import is_reward_model
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
@@ -314,6 +315,8 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags["max-model-len"] = str(length)
     if checkpoint.trust_remote_code:
         flags["trust-remote-code"] = "true"
+    if is_reward_model(checkpoint):
+        flags["runner"] = "pooling"
     if not _MODALITIES.isdisjoint(checkpoint.config or {}):
         # Only text is asked: without room for images, their encoder is neither loaded nor tried out.
         flags["limit-mm-per-prompt"] = '{"image": 0, "video": 0, "audio": 0}'

@@ -23,6 +23,7 @@ from evalsuite.serving.engine import Engine
 from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.reasoning import settle
+from evalsuite.serving.rewards import reward_path
 from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer, urls_of
 from evalsuite.store import AnswerStore
@@ -92,6 +93,7 @@ class Session(AbstractContextManager["Session"]):
             server=self._url or f"vLLM {installed_vllm().vllm_version}, evalsuite {__version__}",
             is_managed=not self._url,
             reasoning=self.reasoning,
+            reward_path=reward_path(checkpoint),
         )
         # vLLM's bound on a batch is each engine's own.
         engines = serve.data_parallel_size if self.kind == "cuda" else len(self._attached) or 1

@@ -34,6 +34,7 @@ MAX_BUFFERED_BYTES = 512_000_000
 _MAX_ERROR_CHARACTERS = 4000
 _SDK = "http://sdk"
 """Stands for the server's URL inside the SDK, which would rewrite an unusual one."""
+_BESIDE_V1 = frozenset({"/classify", "/pooling"})
 _KEPT_ALIVE_S = 4.0
 """Below vLLM's 5 s, so that a connection that the server is about to close is not reused."""
 
@@ -102,7 +103,7 @@ class Transport:
         deadline_s = READ_TIMEOUT_S + TOKEN_TIMEOUT_S * body.get("max_tokens", 0)
         content = json.dumps(body, separators=(",", ":")).encode()
         if self._sdk is None:
-            raw = await self.request(self._base_url + path, content, timeout_s=deadline_s)
+            raw = await self.request(url_of(self._base_url, path), content, timeout_s=deadline_s)
         else:
             try:
                 reply = await self._sdk.post(
@@ -197,9 +198,18 @@ class _BelowSDK(httpx.AsyncBaseTransport):
         self._base_url = base_url
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = self._base_url + request.url.path
+        url = url_of(self._base_url, request.url.path)
         raw = await self._transport.request(url, request.content, timeout_s=request.extensions["timeout"]["read"])
         return httpx.Response(200, content=raw, request=request)
+
+
+def url_of(base_url: str, path: str) -> str:
+    """Return the address of a path; vLLM's own ones are beside ``/v1``, not below it.
+
+    >>> url_of("http://localhost:8000/v1", "/classify"), url_of("http://localhost:8000/v1", "/completions")
+    ('http://localhost:8000/classify', 'http://localhost:8000/v1/completions')
+    """
+    return (base_url.removesuffix("/v1") if path in _BESIDE_V1 else base_url) + path
 
 
 async def fetch(
