@@ -20,7 +20,7 @@ from evalsuite.documents import SCHEMA
 from evalsuite.files import read_json, read_objects, write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
-from evalsuite.serving.requests import Chat
+from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 from judges.attacks import ATTACKS, EMPTY_ANSWER
 from judges.card import (
@@ -170,7 +170,7 @@ def _play_all(
     line = f"judge card of {judge.name}"
     attacked = attacked_pairs(pairs, config.attacked)
 
-    def work(client: Chat) -> list[Awaitable[None]]:
+    def work(client: Scorer) -> list[Awaitable[None]]:
         ask = _asking(client, judge.how, lambda: progress.advance(line))
         games = [ask(played.pairs, i, pair.request, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
         games += [
@@ -189,7 +189,7 @@ def _play_all(
     return played
 
 
-def _asking(client: Chat, how: Judging, done: Callable[[], None]) -> Callable[..., Awaitable[None]]:
+def _asking(client: Scorer, how: Judging, done: Callable[[], None]) -> Callable[..., Awaitable[None]]:
     async def ask(
         into: dict[Any, BothOrders],
         key: Any,

@@ -40,7 +40,7 @@ from evalsuite.files import read_json, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import scrubbed
 from evalsuite.results.environment import environment
-from evalsuite.serving.requests import Chat
+from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 
 _LONGEST_NAME = 80
@@ -140,12 +140,12 @@ def _judge_all(
     records: dict[tuple[Pair, str], PairRecord] = {}
     line = f"judged by {judge.name}"
 
-    async def one(pair: Pair, question: Question, client: Chat) -> None:
+    async def one(pair: Pair, question: Question, client: Scorer) -> None:
         a, b = (answers[name][question.id] for name in pair)
         records[pair, question.id] = await judge_pair(client, judge.how, question.request, a, b)
         progress.advance(line)
 
-    def work(client: Chat) -> list[Awaitable[None]]:
+    def work(client: Scorer) -> list[Awaitable[None]]:
         progress.begin(line, len(pairs) * len(prompts.questions))
         return [one(pair, question, client) for pair in pairs for question in prompts.questions]
 

@@ -16,7 +16,7 @@ from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling, thought_of
+from evalsuite.serving.requests import Chat, Sampling, Scorer, thought_of
 from evalsuite.suites.judging import reason_then_choose
 from judges.formats import JudgeFormat
 from judges.templates import JudgeTemplate, judge_template
@@ -174,7 +174,7 @@ def check_context_is_shown(template: JudgeTemplate | None, requests: Iterable[Re
 
 
 async def play(
-    judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int = 0
+    judge: Scorer, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int = 0
 ) -> Game | Unscored:
     """Ask a judge about one pair in one order; another ``salt`` asks again under another key.
 
@@ -192,7 +192,7 @@ async def play(
 
 
 async def _play(
-    judge: Chat, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
+    judge: Scorer, how: Judging, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
 ) -> Game | Unscored:
     if how.template is None:
         return await _play_rewards(judge, request, first, second)
@@ -225,7 +225,9 @@ async def _play(
     return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
 
 
-async def _play_rewards(judge: Chat, request: Request, first: Sequence[str], second: Sequence[str]) -> Game | Unscored:
+async def _play_rewards(
+    judge: Scorer, request: Request, first: Sequence[str], second: Sequence[str]
+) -> Game | Unscored:
     """Score both answers; the client asks for each score once, whatever pairs and orders an answer is in."""
     one, other = await gather_or_cancel(judge.reward(conversation(request, texts)) for texts in (first, second))
     if isinstance(one, Unscored):
@@ -252,7 +254,7 @@ async def _in_words(
     return replace(game_from_choice(choice), in_words=True, thought=reply.thought)
 
 
-async def judge_pair(judge: Chat, how: Judging, request: Request, a: Texts, b: Texts) -> PairRecord:
+async def judge_pair(judge: Scorer, how: Judging, request: Request, a: Texts, b: Texts) -> PairRecord:
     """Judge one pair in both orders.
 
     Equal answers tie without asking; a missing answer leaves the pair unscored; an empty answer is judged as it is.

@@ -100,9 +100,6 @@ class FirstTurnOnly:
     ) -> Mapping[str, float] | Unscored:
         return await self._model.label_logprobs(messages, labels, spellings)
 
-    async def reward(self, messages: Sequence[Message]) -> float | Unscored:
-        return await self._model.reward(messages)
-
 
 def load_prompts(spec: str, options: SuiteOptions, *, turns: Turns = "first") -> PromptSet:
     """Load a suite's prompts (``NAME`` or ``NAME:PART``) or a file; raises UsageError or DataError.

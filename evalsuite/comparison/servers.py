@@ -16,7 +16,7 @@ from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import settle
-from evalsuite.serving.requests import Chat
+from evalsuite.serving.requests import Scorer
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
 from evalsuite.store import Store
@@ -64,7 +64,7 @@ class Servers:
         self._expected[candidates] = checkpoints
 
     def ask_all(
-        self, checkpoint: Checkpoint, work: Callable[[Chat], Sequence[Awaitable[None]]], *, candidate: bool
+        self, checkpoint: Checkpoint, work: Callable[[Scorer], Sequence[Awaitable[None]]], *, candidate: bool
     ) -> None:
         """Await all of ``work`` on the model's client; a server that dies is restarted a few times.
 

@@ -95,6 +95,10 @@ class Chat(Protocol):
         requested by id, so that none is missing. Of ``spellings`` those are returned too that are a token.
         """
 
+
+class Scorer(Chat, Protocol):
+    """A model that judges: one that writes, or a reward model."""
+
     async def reward(self, messages: Sequence[Message]) -> float | Unscored:
         """Return a reward model's score of a whole conversation, its last message the answer; any finite number."""
 

@@ -32,7 +32,7 @@ def reward_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=4096,
         num_labels=1,
         pad_token_id=1,
         initializer_range=0.2,
