@@ -102,7 +102,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         )
         if config.judge_kind == "reward":
             # A score depends on no key: asked again, it would come from the store.
-            config = config.model_copy(update={"repeats": 0})
+            config = config.model_copy(update={"judge_repeats": 0})
         played = _play_all(judge, pairs, config, servers, progress)
         usage = dict(servers.usage)
     about = {
