@@ -33,7 +33,7 @@ from evalsuite.serving.replies import (
     read_safely,
 )
 from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
-from evalsuite.serving.rewards import REWARD_PATHS, read_reward, reward_body
+from evalsuite.serving.rewards import RewardPath, has_reward, read_reward, reward_body
 from evalsuite.serving.slots import Slots
 from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
@@ -94,8 +94,7 @@ class Client:
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
-        self._reward_path = target.reward_path
-        self._trying_reward_paths = asyncio.Lock()
+        self._reward_path = RewardPath(target.reward_path)
         self._remote = RemoteChat(self._cached, target.reasoning, target.generation)
 
     def with_reasoning(self, reasoning: Reasoning) -> Client:
@@ -263,28 +262,15 @@ class Client:
 
         Raises UsageError for a server without a reward model.
         """
-        path = await self._find_reward_path()
+        path = await self._reward_path.found(
+            self.target.server, lambda path, body: self._has(path, path, body, has_reward)
+        )
         chat_format = self.target.chat_format
         tokens = None if chat_format is None else chat_format.conversation_tokens(messages)
         if tokens is not None and len(tokens) > self.max_model_len:
             return self._too_long(len(tokens))
         reply = await self._cached("reward", path, reward_body(messages, tokens), read_reward)
         return reply if isinstance(reply, Unscored) else float(reply["score"])
-
-    async def _find_reward_path(self) -> str:
-        """Return where the server scores conversations, after trying it where that is not known."""
-        probe = reward_body([Message("user", "Hello"), Message("assistant", "Hello.")], None)
-        async with self._trying_reward_paths:
-            for path in () if self._reward_path else REWARD_PATHS:
-                if await self._has(path, path, probe, lambda raw: {"has": not isinstance(read_reward(raw), Unscored)}):
-                    self._reward_path = path
-                    break
-        if self._reward_path is not None:
-            return self._reward_path
-        raise UsageError(
-            f"{self.target.server} returns no score of a conversation at {' or '.join(REWARD_PATHS)}; serve a reward "
-            "model there (vllm serve MODEL --runner pooling), or leave out --judge-kind reward"
-        )
 
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True

@@ -1,4 +1,4 @@
-"""Scores of whole conversations from vLLM's pooling endpoints: requests and replies; pure.
+"""Scores of whole conversations from vLLM's pooling endpoints: where they are asked, requests and replies.
 
 ``/classify`` is that of a sequence classifier, ``/pooling`` that of other reward models, which score every token: the
 last one's score is the conversation's. Source: vLLM 0.32, entrypoints/pooling.
@@ -6,16 +6,42 @@ last one's score is the conversation's. Source: vLLM 0.32, entrypoints/pooling.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.kinds import MAX_LABELS, architecture_of, is_reward_model
+from evalsuite.errors import UsageError
 from judges.types import Message, Unscored
 
 CLASSIFY, POOLING = "/classify", "/pooling"
-REWARD_PATHS = (CLASSIFY, POOLING)
+Has = Callable[[str, dict[str, Any]], Awaitable[bool]]
+"""Called with (path, body): whether a server answers that with a score."""
+
+
+class RewardPath:
+    """Where one server scores conversations: as known beforehand, or found by trying it once."""
+
+    def __init__(self, known: str | None) -> None:
+        self._known = known
+        self._trying = asyncio.Lock()
+
+    async def found(self, server: str, has: Has) -> str:
+        """Return the path; raises UsageError for a server without a reward model."""
+        probe = reward_body([Message("user", "Hello"), Message("assistant", "Hello.")], None)
+        async with self._trying:
+            for path in () if self._known else (CLASSIFY, POOLING):
+                if await has(path, probe):
+                    self._known = path
+                    break
+        if self._known is not None:
+            return self._known
+        raise UsageError(
+            f"{server} returns no score of a conversation at {CLASSIFY} or {POOLING}; serve a reward model there "
+            "(vllm serve MODEL --runner pooling), or leave out --judge-kind reward"
+        )
 
 
 def reward_path(checkpoint: Checkpoint) -> str | None:
@@ -45,3 +71,8 @@ def read_reward(raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     if not all(map(math.isfinite, numbers)):
         return Unscored("no_score", f"the server returned {numbers}")
     return {"score": numbers[0] if len(numbers) == 1 else numbers[1] - numbers[0]}
+
+
+def has_reward(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return whether a reply holds a score, as a probe's reader."""
+    return {"has": not isinstance(read_reward(raw), Unscored)}
