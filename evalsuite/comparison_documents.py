@@ -39,6 +39,8 @@ class ComparisonJudge(Document):
     card: CardSummary | None = None
     is_candidate: bool = False
     members: tuple[ComparisonJudge, ...] = ()
+    weight: float | None = None
+    """In a panel whose judges do not weigh the same."""
 
 
 class PositionBias(Document):

@@ -62,6 +62,17 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sa
 Data = Annotated[
     Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
 ]
+Judges = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
+    pydantic.Field(json_schema_extra={"path": True}),
+]
+JudgeWeights = Annotated[
+    Literal["equal", "card"],
+    pydantic.Field(
+        description="Weights of a panel's judges: all alike, or the log-odds of each one's agreement on its judge-card."
+    ),
+]
 MaxUnscored = Annotated[
     float, pydantic.Field(ge=0, le=1, description="Share of unscored items above which the exit code is 1.")
 ]
@@ -157,8 +168,9 @@ class RunConfig(JudgedConfig):
     )
     """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard, or a benchmark of your own in a YAML file;
     repeatable. Known: {suites}."""
-    judge: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
-    """Model in the judge's role (same forms as MODEL); demo judges itself by default."""
+    judge: Judges = ()
+    """Model in the judge's role (same forms as MODEL); several make a panel. demo judges itself by default."""
+    judge_weights: JudgeWeights = "equal"
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max items per suite, split or task (quick trial). Some suites take their first, of few categories: --sample."""
     sample: int | None = pydantic.Field(default=None, ge=1)
@@ -227,9 +239,9 @@ class RunConfig(JudgedConfig):
         return self.fresh or self.ask_again
 
     @property
-    def judge_spec(self) -> str | None:
-        """The judge to use: as given; the demo model judges itself, so that it needs no other."""
-        return self.judge or ("demo" if "demo" in self.models else None)
+    def judge_specs(self) -> tuple[str, ...]:
+        """The judges to use: as given; the demo model judges itself, so that it needs no other."""
+        return self.judge or (("demo",) if "demo" in self.models else ())
 
     def suite_options_of(self, spec: SuiteSpec) -> SuiteOptions:
         """Return the options of one suite: the shared ones and its own."""
@@ -239,7 +251,7 @@ class RunConfig(JudgedConfig):
         shared = {"data": self.data, "limit": self.limit, "parts": spec.parts, "seed": self.seed}
         shared |= {"as_published": as_published, "sample": self.sample, "sample_seed": self.sample_seed}
         shared |= {"repeats": self.repeats}
-        return options_of(spec.suite, shared, own, has_judge=self.judge_spec is not None)
+        return options_of(spec.suite, shared, own, has_judge=bool(self.judge_specs))
 
 
 def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, str]:

@@ -45,13 +45,23 @@ class ModelEntry(Document):
     chat_template_sha256: str | None = None
 
 
+class JudgeMember(Document):
+    """A member of a panel: its weight, and the card that the weight rests on, if it rests on one."""
+
+    name: str
+    fingerprint: str | None = None
+    weight: float = 1.0
+    card: dict[str, Any] | None = None
+
+
 class JudgeEntry(Document):
-    """Who judged, by which method per suite."""
+    """Who judged, by which method per suite; a panel's verdicts are the mean of its ``members``'."""
 
     name: str
     fingerprint: str | None = None
     methods: dict[str, str] | None = None
     note: str = ""
+    members: tuple[JudgeMember, ...] = ()
 
     @property
     def key(self) -> str:

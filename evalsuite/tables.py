@@ -12,7 +12,7 @@ from rich.table import Table
 from evalsuite.documents import Scores
 from evalsuite.records.answers import how_answers_ended
 from evalsuite.results.averages import AVERAGES
-from evalsuite.suites.figures import DASH, Line, shown
+from evalsuite.suites.figures import DASH, Line, shown, shown_interval
 from evalsuite.suites.registry import iter_suites, suite_of_key
 from evalsuite.suites.repeats import said_of_repeats
 from evalsuite.terminal import Console
@@ -49,10 +49,41 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
         ]
         notes += filter(None, (how_answers_ended(key, counts) for key, counts in scores.answers.items()))
         _print(console, table, notes)
+        _print_panel(console, scores)
         if judge and judge.note:
             console.print(f"judge {judge.name}: {judge.note}.", style="yellow", markup=False)
         if scores.data == "mini":
             console.print("[yellow]data mini: a handful of items that show the pipeline; not comparable with anything.")
+
+
+def _print_panel(console: Console, scores: Scores) -> None:
+    """Print the figures of each judge of a panel alone, and how far the judges agree."""
+    members = scores.judge.members if scores.judge else ()
+    if not members:
+        return
+    own = {one.judge.key: one.suites for one in scores.judged}
+    lines: list[Line] = []
+    notes: list[str] = []
+    for key, suite in iter_suites([key for key, figures in scores.suites.items() if figures.get("panel")]):
+        for member in members:
+            figures = own.get(member.fingerprint or "", {}).get(key) or {}
+            first = next(iter(suite.lines(key, figures)), Line(key, DASH))
+            weight = "" if len({one.weight for one in members}) == 1 else f" (weight {member.weight:.2f})"
+            lines.append(first._replace(suite=f"{first.suite}, {member.name}{weight}"))
+        notes += _agreement_notes(key, scores.suites[key]["panel"])
+    table, more = _table(lines, "each judge alone")
+    _print(console, table, [*notes, *more])
+
+
+def _agreement_notes(key: str, panel: Mapping[str, Any]) -> Iterable[str]:
+    yield (
+        f"{key}: Krippendorff's alpha {shown(panel['alpha'], 2)}; the judges differ by more than a fifth of the scale "
+        f"on {panel['disputed']} of {panel['n']} items"
+    )
+    for pair in panel["pairs"]:
+        kappa = f"{shown(pair['kappa'], 2)} {shown_interval(pair['kappa_ci95'], 2)}".strip()
+        alike = shown(None if pair["alike"] is None else 100 * pair["alike"], 0)
+        yield f"{key}: {pair['a']} and {pair['b']}: kappa {kappa}, alike on {alike} % of {pair['n']} items"
 
 
 def print_suite(console: Console, key: str, scores: Mapping[str, Any]) -> None:

@@ -1,17 +1,40 @@
-"""A panel of judges: its verdict, how far its members agree, and whether one favours its own answers."""
+"""A panel of judges: its verdict, how far its members agree, and whether one favours its own answers.
+
+Members may have weights, one for each and in their order: all alike, or by what a card says of each
+(:func:`weight_by_accuracy`). More than half of the members must give a verdict, whatever their weights.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeVar
 
-from judges.statistics import NO_SPREAD, Interval, cohen_kappa, cohen_kappa_ci, mean_ci, sign_test_exact
+from judges.statistics import (
+    NO_SPREAD,
+    Interval,
+    cohen_kappa,
+    cohen_kappa_ci,
+    mean_ci,
+    quadratic_kappa,
+    quadratic_kappa_ci,
+    sign_test_exact,
+)
 from judges.types import Unscored
 from judges.verdicts import PairVerdict, Winner, check_margin, points_of, winner_of
 
 Votes = Sequence[PairVerdict | Unscored]
 """One game's verdicts, one per judge in a fixed order."""
+
+DISPUTED = 0.2
+"""Judges disagree on an item if their marks differ by more than this share of the best mark. Our choice."""
+
+_SUREST = 0.99
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,32 +47,94 @@ class Agreement:
     interval: Interval | None
 
 
-def panel_majority(votes: Votes) -> PairVerdict | Unscored:
-    """Return the majority verdict of a panel of judges; a tie if no side has more than half of the votes.
+@dataclass(frozen=True, slots=True)
+class MarksAgreement:
+    """How far judges agree on the marks of items.
+
+    ``alpha`` is Krippendorff's with squared differences, ``disputed`` the places of the items on which they disagree
+    (:data:`DISPUTED`), ``pairs`` the agreement of every two judges by their places: kappa has quadratic weights.
+    """
+
+    n: int
+    alpha: float | None
+    disputed: tuple[int, ...]
+    pairs: Mapping[tuple[int, int], Agreement]
+
+
+def weight_by_accuracy(accuracy: float) -> float:
+    """Return the weight of a judge that is right this often (0 to 1): its log-odds, 0 at chance or below.
+
+    So weighted, independent judges are right most often together. Accuracies count up to 0.99, so that no judge
+    decides alone. Source: Nitzan and Paroush 1982 (Int. Econ. Rev. 23, 289-297).
+    """
+    sure = min(accuracy, _SUREST)
+    return math.log(sure / (1 - sure)) if sure > 0.5 else 0.0
+
+
+def panel_majority(votes: Votes, weights: Sequence[float] | None = None) -> PairVerdict | Unscored:
+    """Return the majority verdict of a panel of judges; a tie if no side has more than half of the votes' weight.
 
     Judges without a verdict do not vote; unless more than half of the panel vote, it has none (``no_quorum``).
     ``preference_a`` is the mean of the votes (a tie counts one half), and ``position_flip`` that of more than half of
     the verdicts. Raises ValueError for an empty panel.
     """
-    given = _given(votes)
+    given = given_values(votes, weights)
     if isinstance(given, Unscored):
         return given
-    n = len(given)
-    wins = {side: sum(vote.winner == side for vote in given) for side in ("a", "b")}
-    winner: Winner = "a" if 2 * wins["a"] > n else "b" if 2 * wins["b"] > n else "tie"
-    preference = sum(map(points_of, given)) / n
-    return PairVerdict(winner, preference, 2 * sum(v.position_flip for v in given) > n, all(v.identical for v in given))
+    side = majority([(vote.winner, weight) for vote, weight in given])
+    preference = weighted_mean([(points_of(vote), weight) for vote, weight in given])
+    return _panel_verdict(side or "tie", preference, [vote for vote, _ in given])
 
 
-def panel_mean(votes: Votes, *, margin: float = 0.0) -> PairVerdict | Unscored:
+def panel_mean(votes: Votes, *, margin: float = 0.0, weights: Sequence[float] | None = None) -> PairVerdict | Unscored:
     """Return the verdict of the mean preference; flips and missing verdicts as in :func:`panel_majority`."""
     check_margin(margin)
-    given = _given(votes)
+    given = given_values(votes, weights)
     if isinstance(given, Unscored):
         return given
-    mean = sum(vote.preference_a for vote in given) / len(given)
-    flips = 2 * sum(vote.position_flip for vote in given) > len(given)
-    return PairVerdict(winner_of(mean, margin=margin), mean, flips, all(vote.identical for vote in given))
+    mean = weighted_mean([(vote.preference_a, weight) for vote, weight in given])
+    return _panel_verdict(winner_of(mean, margin=margin), mean, [vote for vote, _ in given])
+
+
+def _panel_verdict(winner: Winner, preference: float, votes: Sequence[PairVerdict]) -> PairVerdict:
+    flips = 2 * sum(vote.position_flip for vote in votes) > len(votes)
+    return PairVerdict(winner, preference, flips, all(vote.identical for vote in votes))
+
+
+def weighted_mean(values: Sequence[tuple[float, float]]) -> float:
+    """Return the mean of (value, weight); plain where the weights are all 0."""
+    total = math.fsum(weight for _, weight in values)
+    if total <= 0:
+        return math.fsum(value for value, _ in values) / len(values)
+    return math.fsum(value * weight for value, weight in values) / total
+
+
+def majority(values: Sequence[tuple[V, float]]) -> V | None:
+    """Return the one of (value, weight) with more than half of the weight, None without one."""
+    weights: dict[V, float] = {}
+    for value, weight in values:
+        weights[value] = weights.get(value, 0.0) + weight
+    total = math.fsum(weights.values())
+    return next((value for value, weight in weights.items() if 2 * weight > total * (1 + NO_SPREAD)), None)
+
+
+def given_values(
+    values: Sequence[V | Unscored], weights: Sequence[float] | None = None
+) -> list[tuple[V, float]] | Unscored:
+    """Return (value, weight) of the judges that gave one; Unscored unless more than half of them did.
+
+    Raises ValueError for an empty panel.
+    """
+    if not values:
+        raise ValueError("no verdicts; expected one per judge")
+    weighed = zip(values, weights or [1.0] * len(values), strict=True)
+    given = [(value, weight) for value, weight in weighed if not isinstance(value, Unscored)]
+    missing = [value for value in values if isinstance(value, Unscored)]
+    if not given:
+        return missing[0]
+    if 2 * len(given) <= len(values):
+        return Unscored("no_quorum", f"{len(given)} of {len(values)} judges gave a verdict")
+    return given
 
 
 def disagrees(votes: Votes) -> bool:
@@ -63,14 +148,43 @@ def krippendorff_alpha(games: Sequence[Votes]) -> float | None:
     A game with fewer than two verdicts says nothing. None without such games, and if all verdicts are the same.
     Source: Krippendorff 2011, Computing Krippendorff's alpha-reliability, section C.
     """
-    units = [[vote.winner for vote in votes if isinstance(vote, PairVerdict)] for votes in games]
-    units = [winners for winners in units if len(winners) > 1]
-    totals = Counter(winner for winners in units for winner in winners)
-    n = sum(totals.values())
-    if len(totals) < 2:
+    return _alpha([[vote.winner for vote in votes if isinstance(vote, PairVerdict)] for votes in games], _unlike)
+
+
+def marks_agreement(
+    marks: Sequence[Sequence[float | None]], clusters: Sequence[Hashable], *, best: float
+) -> MarksAgreement:
+    """Return how far judges agree: ``marks`` has one per judge of each item, None where it gave none.
+
+    ``best`` is the best mark. Intervals are by cluster. Raises ValueError without any item.
+    """
+    rows = [[mark for mark in row if mark is not None] for row in marks]
+    pairs = {}
+    for i, j in combinations(range(len(marks[0]) if marks else 0), 2):
+        two = [(row[i], row[j], name) for row, name in zip(marks, clusters, strict=True)]
+        both = [(x, y, name) for x, y, name in two if x is not None and y is not None]
+        pairs[i, j] = _marks_kappa(both, best)
+    disputed = [i for i, row in enumerate(rows) if row and max(row) - min(row) > DISPUTED * best + NO_SPREAD]
+    return MarksAgreement(sum(len(row) > 1 for row in rows), _alpha(rows, _squared), tuple(disputed), pairs)
+
+
+def _marks_kappa(both: Sequence[tuple[float, float, Hashable]], best: float) -> Agreement:
+    if not both:
+        return Agreement(0, None, None, None)
+    a, b, names = zip(*both, strict=True)
+    near = sum(abs(x - y) <= DISPUTED * best + NO_SPREAD for x, y, _ in both)
+    return Agreement(len(both), near / len(both), quadratic_kappa(a, b), quadratic_kappa_ci(a, b, names))
+
+
+def _alpha(units: Sequence[Sequence[V]], unlike: Callable[[Counter[V]], float]) -> float | None:
+    """Return Krippendorff's alpha; ``unlike`` adds up the differences of all ordered pairs of some values."""
+    units = [values for values in units if len(values) > 1]
+    totals = Counter(value for values in units for value in values)
+    n, expected = totals.total(), unlike(totals)
+    if expected <= NO_SPREAD:
         return None
-    observed = sum(_unlike(Counter(winners)) / (len(winners) - 1) for winners in units) / n
-    return 1 - observed / (_unlike(totals) / (n * (n - 1)))
+    observed = sum(unlike(Counter(values)) / (len(values) - 1) for values in units) / n
+    return 1 - observed / (expected / (n * (n - 1)))
 
 
 def judges_agreement(one: Votes, other: Votes, clusters: Sequence[Hashable] | None = None) -> Agreement:
@@ -140,19 +254,13 @@ def paired_difference(
     return len(common), sum(differences) / len(common), interval, sign_test_exact(better, worse)
 
 
-def _unlike(counts: Counter[Winner]) -> int:
+def _unlike(counts: Counter[Winner]) -> float:
     """Return the ordered pairs of verdicts that are not alike."""
-    n = sum(counts.values())
+    n = counts.total()
     return n * n - sum(count * count for count in counts.values())
 
 
-def _given(votes: Votes) -> list[PairVerdict] | Unscored:
-    if not votes:
-        raise ValueError("no verdicts; expected one per judge")
-    given = [vote for vote in votes if isinstance(vote, PairVerdict)]
-    missing = [vote for vote in votes if isinstance(vote, Unscored)]
-    if not given:
-        return missing[0]
-    if 2 * len(given) <= len(votes):
-        return Unscored("no_quorum", f"{len(given)} of {len(votes)} judges gave a verdict")
-    return given
+def _squared(counts: Counter[float]) -> float:
+    """Return the sum of squared differences of all ordered pairs of numbers."""
+    n, mean = counts.total(), math.fsum(value * count for value, count in counts.items()) / (counts.total() or 1)
+    return 2 * n * math.fsum(count * (value - mean) ** 2 for value, count in counts.items())

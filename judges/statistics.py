@@ -323,7 +323,43 @@ def cohen_kappa_ci(
         by_chance = sum(count**2 for count in Counter(a).values()) / n**2
         lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
         return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
-    left_out = [value for table in tables if (value := _kappa(total - table)) is not None]
+    return _jackknifed(kappa, [_kappa(total - table) for table in tables], n_clusters, level)
+
+
+def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return Cohen's kappa with quadratic weights of two raters' numbers, in [-1, 1].
+
+    1 less the mean squared difference over the one expected by chance; of numbers that are 0 or 1 it is the plain
+    kappa. None if both raters gave a single, equal number throughout. Raises ValueError for empty lists or lists of
+    different lengths. Source: Cohen 1968 (Psychol. Bull. 70, 213-220); it is Lin's concordance correlation (1989).
+    """
+    _paired(a, b)
+    return _concordance(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+
+
+def quadratic_kappa_ci(
+    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
+) -> Interval | None:
+    """Return the jackknife interval of :func:`quadratic_kappa`, as :func:`cohen_kappa_ci`; None without any spread."""
+    numbers = _cluster_numbers(_paired(a, b), clusters)
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    n_clusters, kappa = int(numbers.max()) + 1, _concordance(first, second)
+    if n_clusters < 2 or kappa is None:
+        return None
+    left_out = [_concordance(first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
+    return _jackknifed(kappa, left_out, n_clusters, level)
+
+
+def _concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    if not a.size:
+        return None
+    by_chance = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+    return None if by_chance < NO_SPREAD else 1 - float(((a - b) ** 2).mean()) / by_chance
+
+
+def _jackknifed(kappa: float, each: Sequence[float | None], n_clusters: int, level: float) -> Interval | None:
+    """Return the interval of a kappa from those without one cluster each, on the scale of Fisher's z."""
+    left_out = [value for value in each if value is not None]
     scale = np.arctanh(np.clip(left_out, -_LARGEST_KAPPA, _LARGEST_KAPPA))
     stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
     if len(scale) < 2 or stderr < NO_SPREAD:

@@ -31,6 +31,7 @@ REASONS: dict[str, str] = {
     "rating_out_of_range": "the judge's rating is outside the scale",
     "no_verdict": "the judge gave no verdict",
     "no_quorum": "no more than half of the panel's judges gave a verdict",
+    "no_majority": "the panel's judges name different options",
     "no_option": "no option could be extracted from the answer",
     "no_judge": "no judge was given",
     "recorded_failure": "the recorded file marks this item as failed",

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.games import Judging, asked_form, check_context_is_shown, play
-from evalsuite.comparison.judging import Judge, card_path, resolve_judges, settle_judge
+from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
 from evalsuite.comparison.servers import Servers
@@ -20,6 +20,7 @@ from evalsuite.documents import SCHEMA
 from evalsuite.files import read_json, read_objects, write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
+from evalsuite.results.judge_cards import card_path
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 from judges.attacks import ATTACKS, EMPTY_ANSWER
@@ -83,7 +84,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     check_context_is_shown(template, (pair.request for pair in pairs))
     for note in notes:
         progress.log(note)
-    [checkpoint] = resolve_judges([config.judge], config.serve, progress, config.judge_kind)
+    [checkpoint] = find_judges([config.judge], config.serve, progress, config.judge_kind)
     results, serve = config.results, config.serve
     with (
         open_store(results, config.store) as store,

@@ -26,7 +26,7 @@ from evalsuite.comparison.candidates import (
 from evalsuite.comparison.documents import Judged, comparison_document, write_comparison
 from evalsuite.comparison.figures import Pair
 from evalsuite.comparison.games import REWARD, PairRecord, asked_form, check_context_is_shown, judge_pair
-from evalsuite.comparison.judging import Judge, resolve_judges, settle_judge
+from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
 from evalsuite.comparison.servers import Servers, source_identity
@@ -40,6 +40,7 @@ from evalsuite.files import read_json, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import scrubbed
 from evalsuite.results.environment import environment
+from evalsuite.runs.judges import panel_of
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 
@@ -68,7 +69,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
     lineage = read_lineage(config.lineage) if config.lineage else None
     results, judge_serve = config.results, config.judge_serving
-    judges = resolve_judges(config.judge, judge_serve, progress, config.judge_kind)
+    judges = find_judges(config.judge, judge_serve, progress, config.judge_kind)
+    panel = panel_of(judges, config.judge_weights, results)
+    weights = (1.0,) * len(judges) if panel is None else panel.weights
     prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
     candidates = find_candidates(config.models, config.serve, prompts, progress, results)
     prompts, notes = common_prompts(prompts, candidates)
@@ -79,7 +82,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     if lineage:
         notes += lineage_notes(lineage, names)
     asked_by = form or template
-    folder, key = _folder(config, prompts, candidates, judges, None if asked_by is None else asked_by.sha256)
+    template_sha256 = None if asked_by is None else asked_by.sha256
+    folder, key = _folder(config, prompts, candidates, judges, template_sha256, weights)
     for note in notes:
         progress.log(note)
     with (
@@ -112,6 +116,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         lineage,
         notes,
         results=results,
+        weights=weights,
         setting={"turns": config.turns, "data": config.data, "limit": config.limit},
     )
     document = with_style(document, prompts, answers, [by_pair for _, by_pair in judged])
@@ -159,6 +164,7 @@ def _folder(
     candidates: Sequence[Candidate],
     judges: Sequence[Checkpoint],
     template_sha256: str | None,
+    weights: Sequence[float],
 ) -> tuple[Path, str]:
     """Return the comparison's folder and key; refuses one that holds another comparison."""
     method = config.method if config.judge_format is None else Path(config.judge_format).stem
@@ -173,6 +179,7 @@ def _folder(
             "prompts": [prompts.name, config.turns, [question.id for question in prompts.questions]],
             "pins": {name: pin.sha256 for name, pin in prompts.pins.items()},
             "how": [method, template_sha256, config.tie_margin, config.max_judge_tokens, config.long_answers],
+            **({} if len(set(weights)) == 1 else {"weights": weights}),
             "asked": [config.seed, config.data],
             "evalsuite": evalsuite.__version__,
         }

@@ -56,16 +56,20 @@ def comparison_document(
     notes: Sequence[str],
     *,
     results: Path,
+    weights: Sequence[float],
     setting: Mapping[str, Any],
 ) -> Preferences:
-    """Assemble preferences.json; the figures of a panel are those of its majority.
+    """Assemble preferences.json; the figures of a panel are those of its majority by the judges' ``weights``.
 
     ``setting`` are the options in the document (turns, data, limit); ``results`` is the folder of the judges' cards.
     """
     fingerprints = {candidate.fingerprint for candidate in candidates}
     judges = [
-        ComparisonJudge(**judge.described(results), is_candidate=judge.checkpoint.fingerprint in fingerprints)
-        for judge, _ in judged
+        ComparisonJudge(
+            **{**judge.described(results), **({"weight": weight} if len(set(weights)) > 1 else {})},
+            is_candidate=judge.checkpoint.fingerprint in fingerprints,
+        )
+        for (judge, _), weight in zip(judged, weights, strict=True)
     ]
     each = [by_pair for _, by_pair in judged]
     votes = {
@@ -86,7 +90,8 @@ def comparison_document(
 
     # A single judge's verdict also says how sure it is; a majority counts votes.
     majority = {
-        pair: [row[0] if len(row) == 1 else panel_majority(row) for row in rows] for pair, rows in votes.items()
+        pair: [row[0] if len(row) == 1 else panel_majority(row, weights) for row in rows]
+        for pair, rows in votes.items()
     }
     panel: dict[str, Any] = {}
     judge = judges[0]
@@ -94,7 +99,7 @@ def comparison_document(
         members = ", ".join(member.name for member in judges)
         judge = ComparisonJudge(name=f"majority of {members}", method="panel", members=tuple(judges))
         margin = judged[0][0].how.margin
-        mean = {pair: [panel_mean(row, margin=margin) for row in rows] for pair, rows in votes.items()}
+        mean = {pair: [panel_mean(row, margin=margin, weights=weights) for row in rows] for pair, rows in votes.items()}
         panel["panel_mean"] = PreferenceFigures(**figures(mean, each))
         panel["judges"] = tuple(
             MemberFigures(

@@ -19,19 +19,17 @@ from evalsuite.comparison.games import (
 )
 from evalsuite.comparison.servers import Servers
 from evalsuite.doctor import require_servable
-from evalsuite.errors import UsageError
-from evalsuite.files import read_json
 from evalsuite.progress import Progress
+from evalsuite.results.judge_cards import card_summary
 from evalsuite.runs.documents import DEMO_NOTE
+from evalsuite.runs.judges import resolve_judges
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
 from evalsuite.suites.judging import low_mass_note, probe_labels
 from judges.formats import JudgeFormat
 from judges.verdicts import LABELS, Method
 
-CARD_FILE = "card.json"
 ONE_SCORE_NOTE = "a reward model scores each answer by itself: the order plays no part, and there are no flips"
-_CARD_FIGURES = ("verdict", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,45 +56,11 @@ class Judge:
         }
 
 
-def card_path(results: Path, checkpoint: Checkpoint, key: str | None = None) -> Path:
-    """Return where the card of a judge is kept that was made under ``key``, or without one the last that was made."""
-    return results / "judges" / checkpoint.slug / (CARD_FILE if key is None else f"card-{key}.json")
-
-
-def card_summary(
-    results: Path, checkpoint: Checkpoint, method: str, template_sha256: str | None
-) -> dict[str, Any] | None:
-    """Return what a stored card concludes; None without a card of this method and template.
-
-    Of several, on other pairs, it is the one with the most pairs.
-    """
-    cards = [read_json(path) for path in sorted(card_path(results, checkpoint).parent.glob("card*.json"))]
-    judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
-    fitting = [
-        card
-        for card in judged
-        if (card["judge"].get("method"), card["judge"].get("template_sha256")) == (method, template_sha256)
-    ]
-    if not fitting:
-        return None
-    card = max(fitting, key=lambda card: (card.get("pairs") or {}).get("n") or 0)
-    figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
-    return {
-        "method": method,
-        "pairs": f"{pairs.get('name')} ({pairs.get('n')} pairs)",
-        **{name: figures.get(name) for name in ("accuracy", "ci95", "kappa")},
-        **{name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES},
-    }
-
-
-def resolve_judges(
+def find_judges(
     specs: Sequence[str], serve: ServeConfig, progress: Progress, kind: ModelKind = "generate"
 ) -> list[Checkpoint]:
-    """Find the judges' checkpoints; raises UsageError for a duplicate one, CheckpointError for another kind."""
-    judges = [serve.resolve(spec, kind=kind, on_step=progress.step) for spec in specs]
-    keys = [(judge.fingerprint, judge.chat_template) for judge in judges]
-    if duplicates := [judge.name for judge, key in zip(judges, keys, strict=True) if keys.count(key) > 1]:
-        raise UsageError(f"duplicate judge {duplicates[0]}")
+    """Find the judges' checkpoints; raises UsageError for a duplicate, CheckpointError for one that cannot serve."""
+    judges = resolve_judges(specs, serve, progress, kind)
     require_servable(judges)
     return judges
 

@@ -14,7 +14,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.candidates import Candidate, collect_answers, described_candidate, find_candidates
 from evalsuite.comparison.conversations import conversations_in
 from evalsuite.comparison.games import load_template, template_faults
-from evalsuite.comparison.judging import card_summary, probed_labels, resolve_judges
+from evalsuite.comparison.judging import find_judges, probed_labels
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import RateConfig
@@ -25,6 +25,7 @@ from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
+from evalsuite.results.judge_cards import card_summary
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from evalsuite.store import content_key, open_store
 from evalsuite.suites.judging import low_mass_note
@@ -53,7 +54,7 @@ def rate(config: RateConfig, progress: Progress | None = None) -> tuple[dict[str
     progress = progress or NoProgress()
     template = load_template(config.template, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
     results, judge_serve = config.results, config.judge_serving
-    [judge] = resolve_judges([config.judge], judge_serve, progress)
+    [judge] = find_judges([config.judge], judge_serve, progress)
     prompts, candidate = _rated(config, progress)
     with (
         open_store(results, config.store) as store,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import pydantic
 
 from evalsuite.checkpoint.kinds import ModelKind
-from evalsuite.config import Config, Data, JudgedConfig, MaxUnscored, Results, Seed, StoreFolder
+from evalsuite.config import Config, Data, JudgedConfig, Judges, JudgeWeights, MaxUnscored, Results, Seed, StoreFolder
 from evalsuite.errors import unknown
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.options import SuiteOptions
@@ -55,8 +55,9 @@ class CompareConfig(_AskedConfig):
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id org/name, demo or NAME@URL; or recorded answers: a .json or .jsonl file, NAME=FILE, a
     model's folder in results/, or the name of an imported model."""
-    judge: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"path": True})
+    judge: Judges = pydantic.Field(min_length=1)
     """Model in the judge's role; several make a panel."""
+    judge_weights: JudgeWeights = "equal"
     method: Method = "verdict"
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
@@ -74,11 +75,6 @@ class CompareConfig(_AskedConfig):
     """YAML of 'sft: dgm': which model made which one's data."""
     name: str | None = None
     """Folder under results/comparisons/."""
-
-    @pydantic.field_validator("judge", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, str) else given
 
     @pydantic.field_validator("models")
     @classmethod

@@ -36,7 +36,8 @@ def print_preferences(console: Console, document: Preferences) -> None:
         )
     _print_categories(console, document.pairs)
     for member in document.judges:
-        _print_pairs(console, member.pairs, f"{member.judge.name} alone ({member.judge.method})")
+        weight = "" if member.judge.weight is None else f", weight {member.judge.weight:.2f}"
+        _print_pairs(console, member.pairs, f"{member.judge.name} alone ({member.judge.method}{weight})")
     if document.panel_mean is not None:
         _print_pairs(console, document.panel_mean.pairs, "mean of the panel")
     if document.panel_agreement is not None:

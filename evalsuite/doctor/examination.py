@@ -52,7 +52,7 @@ def examine(
     progress = progress or NoProgress()
     progress.step("checking the installation and the results folder")
     uses: list[tuple[str, Role]] = [(model, "candidate") for model in models]
-    uses += [(config.judge_spec, "judge")] if config.judge_spec and (models or config.judge) else []
+    uses += [(judge, "judge") for judge in config.judge_specs] if models or config.judge else []
     device, findings = check_vllm(needed=any("@http" not in model for model, _ in uses))
     findings += [*check_versions(), *check_packages()]
     findings += [*check_results(config.results, thorough=True, store=config.store), check_disk(config.results)]

@@ -11,6 +11,7 @@ from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteE
 from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
+from evalsuite.runs.judges import Panel
 from evalsuite.runs.plan import ModelRun
 from evalsuite.serving.session import dated, effective_dtype
 
@@ -22,7 +23,7 @@ def scores_document(
     suites: Mapping[str, dict[str, Any]],
     answers: Mapping[str, dict[str, Any]],
     config: RunConfig,
-    judge: Checkpoint | None,
+    judge: Checkpoint | Panel | None,
 ) -> Scores:
     """Assemble scores.json of one model; ``suites`` are all figures of its folder by this judge.
 
@@ -56,7 +57,7 @@ def scores_document(
     return scores.with_given(variant=plan.label, judged=plan.stored.judged if plan.stored is not None else ())
 
 
-def _judge_entry(plan: ModelRun, judge: Checkpoint | None) -> JudgeEntry | None:
+def _judge_entry(plan: ModelRun, judge: Checkpoint | Panel | None) -> JudgeEntry | None:
     """Say who judged by which methods, an earlier run of the same judge included."""
     earlier = plan.stored.judge if plan.stored is not None else None
     methods = {suite.spec.key: suite.suite.judge_method for suite in plan.todo if suite.judged and suite.needs_judge}
@@ -64,7 +65,8 @@ def _judge_entry(plan: ModelRun, judge: Checkpoint | None) -> JudgeEntry | None:
         return earlier
     known = (earlier.methods or {}) if earlier is not None else {}
     entry = JudgeEntry(name=judge.name, fingerprint=judge.fingerprint, methods={**known, **methods})
-    return entry.with_given(note=DEMO_NOTE if judge.name == "demo" else "")
+    members = judge.members if isinstance(judge, Panel) else ()
+    return entry.with_given(note=DEMO_NOTE if judge.name == "demo" else "", members=members)
 
 
 def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: RunConfig, scores: Scores) -> Manifest:

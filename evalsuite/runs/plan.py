@@ -31,6 +31,7 @@ from evalsuite.results.folder import (
     stored_manifest,
     stored_scores,
 )
+from evalsuite.runs.judges import Judges, Panel, panel_of, resolve_judges
 from evalsuite.serving.identity import renamed, tells_weights_apart
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.sampler import Sampler
@@ -57,7 +58,8 @@ class SuiteRun:
     options: SuiteOptions
     pins: Pins
     answer_key: str
-    run_key: str
+    run_keys: Mapping[str | None, str]
+    """What identifies the figures, by the fingerprint of whose they are; of a suite without a judge by None."""
     served: Mapping[str, Any]
     loaded: Any = None
     recorded: Mapping[str, Row] = field(default_factory=dict)
@@ -65,7 +67,8 @@ class SuiteRun:
     """Whether each item is sampled, so that a repeat may answer it differently; () without repeats."""
     rows: Sequence[Row] = ()
     whole: WholeRun | None = None
-    judged: bool = False
+    judged: tuple[str, ...] = ()
+    """The slugs of the judges whose verdicts the rows have."""
 
     @property
     def suite(self) -> Suite:
@@ -74,6 +77,11 @@ class SuiteRun:
     @property
     def needs_judge(self) -> bool:
         return self.suite.needs_judge(self.options)
+
+    def run_key(self, judge: Checkpoint | Panel | None) -> str:
+        """Return the key of the figures by one judge; of a suite without one, of the figures."""
+        key = self.run_keys.get(None if judge is None else judge.fingerprint)
+        return self.run_keys[None] if key is None else key
 
 
 @dataclass(slots=True)
@@ -101,11 +109,11 @@ class ModelRun:
         return f"{self.checkpoint.name} {suite.spec.key}"
 
 
-def resolve_judge(config: RunConfig, progress: Progress) -> Checkpoint | None:
-    """Return the judge's checkpoint, None for a run without one."""
-    if config.judge_spec is None:
-        return None
-    return recalled(config.judge_serving.resolve(config.judge_spec, on_step=progress.step), config.results)
+def judges_of(config: RunConfig, progress: Progress) -> Judges:
+    """Find the judges of a run; raises UsageError for a duplicate one, and for a panel that cannot be weighed."""
+    found = resolve_judges(config.judge_specs, config.judge_serving, progress)
+    judges = tuple(recalled(judge, config.results) for judge in found)
+    return Judges(judges, panel_of(judges, config.judge_weights, config.results))
 
 
 def recalled(checkpoint: Checkpoint, results: Path) -> Checkpoint:
@@ -125,9 +133,7 @@ def recalled(checkpoint: Checkpoint, results: Path) -> Checkpoint:
     return checkpoint
 
 
-def plan_model(
-    spec: str, config: RunConfig, judge: Checkpoint | None, progress: Progress, budget: int | None = None
-) -> ModelRun:
+def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress, budget: int | None = None) -> ModelRun:
     """Settle what is to be done for one model; refuses to mix figures before anything is started.
 
     ``budget`` is the variant's, if thoughts of a sweep are cut at several.
@@ -146,19 +152,19 @@ def plan_model(
     folder = model_folder(config.results, checkpoint.slug, label)
     # With --fresh the old figures are set aside when new ones are ready to be written.
     stored, manifest = (None, Manifest()) if config.replaces else (stored_scores(folder), stored_manifest(folder))
+    top = judges.top
     if stored is not None:
-        stored, manifest = focused(stored, manifest, None if judge is None else judge.fingerprint)
+        stored, manifest = focused(stored, manifest, None if top is None else top.fingerprint)
     old = figures_sha256(folder) if config.replaces else None
     attached, unreachable = attached_server(checkpoint, config.base_url, _recorded_server(manifest, config), serve)
     identity = answer_identity(checkpoint, serve, attached=attached)
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}
-    judged_by = _judged_by(judge, config)
+    judged_by = _judged_by(judges, config)
     runs = [_with_stored_parts(suite, config, judged_by, identity, stored, manifest) for suite in config.suites]
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
     refuse_other_figures(plan, config, runs)
-    stored_keys = {suite.spec.key for suite in runs if reusable(stored, manifest, suite.spec.key, suite.run_key)}
-    plan.todo = [s for s in runs if s.spec.key not in stored_keys or _is_damaged(folder, s.spec.key)]
+    plan.todo = [s for s in runs if not _is_stored(s, judges, stored, manifest) or _is_damaged(folder, s.spec.key)]
     if plan.todo and unreachable is not None:
         raise unreachable
     if config.repeats > 1 and plan.todo:
@@ -194,6 +200,17 @@ def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
             "so that every answer is the first; leave --repeats out, or let the model's own settings sample "
             "(--sampling model)"
         )
+
+
+def _is_stored(suite: SuiteRun, judges: Judges, stored: Scores | None, manifest: Manifest) -> bool:
+    """Whether the figures of every judge of the run, and of their panel, stand complete."""
+    for view in (judges.views if suite.needs_judge else ()) or (judges.top,):
+        own = (stored, manifest)
+        if stored is not None and view is not None:
+            own = focused(stored, manifest, view.fingerprint)
+        if not reusable(*own, suite.spec.key, suite.run_key(view)):
+            return False
+    return True
 
 
 def refuse_same_model(plans: Sequence[ModelRun]) -> None:
@@ -264,7 +281,7 @@ def _is_complete(row: Row) -> bool:
 def _with_stored_parts(
     spec: SuiteSpec,
     config: RunConfig,
-    judged_by: Mapping[str, Any] | None,
+    judged_by: Mapping[str, Any],
     identity: Mapping[str, Any],
     stored: Scores | None,
     manifest: Manifest,
@@ -328,22 +345,28 @@ def refuse_unavailable_parts(stored: Scores | None, suite: SuiteRun) -> None:
             )
 
 
-def _judged_by(judge: Checkpoint | None, config: RunConfig) -> Mapping[str, Any] | None:
-    """Return everything of a judge that decides its verdicts; None without one."""
-    if judge is None:
-        return None
-    key = settled(judge, config.judge_serving).key()
-    return {**answer_identity(judge, config.judge_serving, attached=None), **({"reasoning": key} if key else {})}
+def _judged_by(judges: Judges, config: RunConfig) -> Mapping[str, Any]:
+    """Return everything that decides the verdicts of each judge and of their panel, by fingerprint."""
+    found: dict[str, Any] = {}
+    for judge in judges.members:
+        key = settled(judge, config.judge_serving).key()
+        identity = answer_identity(judge, config.judge_serving, attached=None)
+        found[judge.fingerprint] = {**identity, **({"reasoning": key} if key else {})}
+    if (panel := judges.panel) is not None:
+        found[panel.fingerprint] = {"panel": [*found.values()], "weights": panel.weights}
+    return found
 
 
 def _suite_run(
-    spec: SuiteSpec, config: RunConfig, judged_by: Mapping[str, Any] | None, identity: Mapping[str, Any]
+    spec: SuiteSpec, config: RunConfig, judged_by: Mapping[str, Any], identity: Mapping[str, Any]
 ) -> SuiteRun:
     suite, options = spec.suite, config.suite_options_of(spec)
     # A suite that runs as a whole takes seconds to load: its pins are enough for now.
     loaded = None if suite.whole else sampled(suite, suite.load(options), options)
     pins = suite.data_pins(options) if loaded is None else loaded.data_pins
-    judged_by = judged_by if suite.needs_judge(options) else None
+    judged: dict[str | None, Any] = {None: None}
+    if suite.needs_judge(options):
+        judged.update(judged_by)
     changing = _figure_options(suite, options)
     question = {
         "suite": spec.model_dump(),
@@ -355,7 +378,8 @@ def _suite_run(
     served = scrubbed({name: identity.get(name) for name in _SERVED})
     asked = {name: value for name, value in changing.items() if name not in suite.scoring_options}
     answers = content_key({**question, "options": asked})
-    return SuiteRun(spec, options, pins, answers, content_key({**question, "judge": judged_by}), served, loaded)
+    run_keys = {fingerprint: content_key({**question, "judge": judge}) for fingerprint, judge in judged.items()}
+    return SuiteRun(spec, options, pins, answers, run_keys, served, loaded)
 
 
 def _figure_options(suite: Suite, options: SuiteOptions) -> dict[str, Any]:
@@ -364,12 +388,12 @@ def _figure_options(suite: Suite, options: SuiteOptions) -> dict[str, Any]:
     return options.model_dump(mode="json", exclude=other | ({"as_published"} if suite.whole else set()))
 
 
-def models_asked(plans: Sequence[ModelRun], config: RunConfig, judge: Checkpoint | None) -> list[ModelUse]:
-    """Return every model that this run will ask: the candidates that owe something, and their judge."""
+def models_asked(plans: Sequence[ModelRun], config: RunConfig, judges: Judges) -> list[ModelUse]:
+    """Return every model that this run will ask: the candidates that owe something, and their judges."""
     asked = [
         ModelUse(plan.checkpoint, "candidate", tuple(suite.spec for suite in plan.todo), config.base_url)
         for plan in plans
         if plan.todo
     ]
     judged = {suite.spec.key: suite.spec for plan in plans for suite in plan.todo if suite.needs_judge}
-    return asked + ([ModelUse(judge, "judge", tuple(judged.values()))] if judge is not None and judged else [])
+    return asked + [ModelUse(judge, "judge", tuple(judged.values())) for judge in judges.members if judged]

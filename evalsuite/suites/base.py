@@ -25,6 +25,7 @@ from evalsuite.suites import figures
 from evalsuite.suites.figures import Column, Line, ReportPart, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
+from judges.panel import majority, weighted_mean
 from judges.types import Unscored
 
 
@@ -146,6 +147,14 @@ class Suite(abc.ABC):
     ) -> WholeRun:
         """Run everything at once on the main thread, ``loop`` running in another; for ``whole`` suites."""
         raise NotImplementedError(f"{type(self).__name__} has no method run_whole")
+
+    def panel_value(self, values: Sequence[tuple[float | str, float]]) -> float | str | Unscored:
+        """Return what judges say together, from the (value, weight) of each: the mean of numbers, else the majority."""
+        numbers = [(float(value), weight) for value, weight in values if isinstance(value, int | float)]
+        if len(numbers) == len(values):
+            return weighted_mean(numbers)
+        named = majority([(str(value), weight) for value, weight in values])
+        return Unscored("no_majority") if named is None else named
 
     def mark(self, row: Row, header: Header) -> Row:
         """Return the row with its marks, from its draws and the verdicts of one judge."""

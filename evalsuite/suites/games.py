@@ -19,6 +19,7 @@ from evalsuite.suites.base import answer_of, count_unscored, marked, no_answer
 from evalsuite.suites.figures import Figure, Line, scored_figure
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from judges.arena import CHOICES, LEAD_IN, OUTCOMES, parse_label
+from judges.panel import weighted_mean
 from judges.style_control import (
     MIN_PROMPTS,
     Battle,
@@ -55,6 +56,16 @@ def outcome_of(verdict: Verdict) -> Outcome | Unscored:
     else:
         return Unscored("no_verdict", str(verdict.value))
     return Outcome(first if verdict.order == "ab" else 1 - first, weight)
+
+
+def panel_value(values: Sequence[tuple[float | str, float]]) -> float | Unscored:
+    """Return the preference for the first answer of one game that several judges judged, from (value, weight) of each.
+
+    A strong verdict counts three of its judge's others; the panel's game counts once.
+    """
+    outcomes = [(outcome_of(Verdict(value=value, order="ab")), weight) for value, weight in values]
+    known = [(one.share, one.weight * weight) for one, weight in outcomes if isinstance(one, Outcome)]
+    return weighted_mean(known) if known else Unscored("no_verdict")
 
 
 def outcomes_of(row: Row) -> list[Outcome] | Unscored:

@@ -1,5 +1,7 @@
 """A panel's verdict, and how far its judges agree."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,10 +10,12 @@ from judges.panel import (
     disagrees,
     judges_agreement,
     krippendorff_alpha,
+    marks_agreement,
     own_preference,
     paired_difference,
     panel_majority,
     panel_mean,
+    weight_by_accuracy,
 )
 from judges.statistics import cohen_kappa_ci, mean_ci, sign_test_exact
 from judges.types import Unscored
@@ -38,6 +42,49 @@ A, B, T = PairVerdict("a", 0.9), PairVerdict("b", 0.2), PairVerdict("tie", 0.5, 
 def test_a_majority_is_more_than_half(votes, winner, preference):
     verdict = panel_majority(votes)
     assert (verdict.winner, verdict.preference_a) == (winner, pytest.approx(preference))
+
+
+def test_judges_may_weigh_differently():
+    # 0.9 of weight 3 and 0.2 of weight 1 twice: 3.1 of 5.
+    assert panel_majority([A, B, B], [3, 1, 1]).winner == "a"
+    assert panel_majority([A, B, B], [2, 1, 1]).winner == "tie", "half of the weight is not more than half"
+    assert panel_mean([A, B, B], weights=[3, 1, 1]).preference_a == pytest.approx(3.1 / 5)
+    assert panel_mean([A, missing, missing], weights=[100, 1, 1]).reason == "no_quorum"
+
+
+def test_weights_are_log_odds():
+    # Nitzan and Paroush 1982: log(p / (1 - p)).
+    assert weight_by_accuracy(0.75) == pytest.approx(math.log(3))
+    assert weight_by_accuracy(0.5) == weight_by_accuracy(0.3) == 0.0
+    assert weight_by_accuracy(1.0) == pytest.approx(math.log(99))
+
+
+def test_agreement_on_marks_is_that_of_the_definitions():
+    """Krippendorff 2011, section E: the interval alpha of his reliability data, 0.849."""
+    table = [
+        [1, 1, None, 1],
+        [2, 2, 3, 2],
+        [3, 3, 3, 3],
+        [3, 3, 3, 3],
+        [2, 2, 2, 2],
+        [1, 2, 3, 4],
+        [4, 4, 4, 4],
+        [1, 1, 2, 1],
+        [2, 2, 2, 2],
+        [None, 5, 5, 5],
+        [None, None, 1, 1],
+        [None, None, 3, None],
+    ]
+    found = marks_agreement(table, range(12), best=5)
+    assert found.alpha == pytest.approx(0.849, abs=5e-4)
+    assert (found.n, found.disputed) == (11, (5,))
+    assert found.pairs[0, 1].n == 9
+    # Quadratic kappa of 0 and 1 is Cohen's: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no is 0.4.
+    yes_no = [[1, 1]] * 20 + [[1, 0]] * 5 + [[0, 1]] * 10 + [[0, 0]] * 15
+    pair = marks_agreement(yes_no, range(50), best=1).pairs[0, 1]
+    assert (pair.kappa, pair.share) == (pytest.approx(0.4), 0.7)
+    low, high = cohen_kappa_ci(*zip(*yes_no, strict=True))
+    assert pair.interval == (pytest.approx(low), pytest.approx(high))
 
 
 def test_a_panel_without_any_verdict_keeps_the_reason():

@@ -37,7 +37,7 @@ from evalsuite.suites.arena_hard.assets import (
 from evalsuite.suites.arena_hard.scores import score_rows
 from evalsuite.suites.base import Suite, draw_of, judged_rows, no_answer
 from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
-from evalsuite.suites.games import ORDERS, game_lines, mark_games, play_game, style_figure
+from evalsuite.suites.games import ORDERS, game_lines, mark_games, panel_value, play_game, style_figure
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
@@ -140,6 +140,9 @@ class ArenaHard(Suite):
             return [Verdict(order=order, unscored=no_answer(reply.unscored)) for order in ORDERS]
         games = (_play(order, item.data, reply.text or "", loaded.context, judge, options) for order in ORDERS)
         return list(await gather_or_cancel(games))
+
+    def panel_value(self, values: Sequence[tuple[float | str, float]]) -> float | Unscored:
+        return panel_value(values)
 
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
         return mark_games(row)

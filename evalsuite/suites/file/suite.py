@@ -179,6 +179,10 @@ class FileSuite(Suite):
 
         return list(await gather_or_cancel(play(order) for order in games.ORDERS))
 
+    def panel_value(self, values: Sequence[tuple[float | str, float]]) -> float | str | Unscored:
+        is_game = self.benchmark.method == "pairwise"
+        return games.panel_value(values) if is_game else super().panel_value(values)
+
     def mark(self, row: Row, header: Header) -> Row:  # noqa: ARG002
         """Mark a row: ``score`` on the benchmark's scale; recorded rows keep marks that only its data could give."""
         method = self.benchmark.method

@@ -343,9 +343,9 @@ def test_the_default_suites_are_those_that_say_so():
 
 
 def test_the_demo_model_judges_itself():
-    assert read_config({"models": ["demo"]}).judge_spec == "demo"
-    assert read_config({"models": ["m"]}).judge_spec is None
-    assert DoctorConfig().judge_spec is None
+    assert read_config({"models": ["demo"]}).judge_specs == ("demo",)
+    assert read_config({"models": ["m"]}).judge_specs == ()
+    assert DoctorConfig().judge_specs == ()
 
 
 def test_doctor_takes_the_file_of_a_run(tmp_path):

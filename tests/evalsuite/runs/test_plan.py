@@ -12,6 +12,7 @@ from evalsuite.checkpoint import resolve
 from evalsuite.config import read_config
 from evalsuite.documents import Manifest, Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
+from evalsuite.runs.judges import Judges
 from evalsuite.runs.plan import _judged_by, _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
 from evalsuite.runs.runner import _Runner, run
 from evalsuite.serving.config import ServeConfig
@@ -27,7 +28,7 @@ IDENTITY = {"weights": "w"}
 
 
 def suite_of(word: str, **changes):
-    return _suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), None, IDENTITY)
+    return _suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), {}, IDENTITY)
 
 
 def planned(asked: str, stored: str | None, *, identity=IDENTITY, applied=None, **changes):
@@ -37,9 +38,11 @@ def planned(asked: str, stored: str | None, *, identity=IDENTITY, applied=None, 
     manifest = Manifest()
     if earlier is not None:
         options = earlier.options.model_dump(mode="json")
-        entry = SuiteEntry(run_key=earlier.run_key, options=options, served=dict(earlier.served), applied=applied or {})
+        entry = SuiteEntry(
+            run_key=earlier.run_key(None), options=options, served=dict(earlier.served), applied=applied or {}
+        )
         manifest = Manifest(suites={earlier.spec.key: entry})
-    return _with_stored_parts(parse_suite(asked), settings, None, identity, stored_scores({}), manifest), earlier
+    return _with_stored_parts(parse_suite(asked), settings, {}, identity, stored_scores({}), manifest), earlier
 
 
 def stored_scores(suites):
@@ -65,7 +68,7 @@ def test_parts_that_stand_are_kept_beside_new_ones(asked, stored, parts):
     suite, earlier = planned(asked, stored)
     assert suite.spec.parts == suite.options.parts == parts
     if earlier is not None and parts == earlier.spec.parts:
-        assert suite.run_key == earlier.run_key, "nothing is done again"
+        assert suite.run_keys == earlier.run_keys, "nothing is done again"
 
 
 def test_parts_made_otherwise_are_neither_mixed_nor_wiped_out():
@@ -153,8 +156,8 @@ def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
     """A run of all suites has a judge, one of a part of openllm needs none."""
     judge = resolve(str(write_checkpoint(tmp_path / "judge")))
     settings = read_config({"models": ["m"], "data": "mini", "judge": str(judge.path), "as_published": True})
-    with_judge = _suite_run(parse_suite("openllm"), settings, _judged_by(judge, settings), IDENTITY)
-    assert with_judge.run_key == suite_of("openllm").run_key
+    with_judge = _suite_run(parse_suite("openllm"), settings, _judged_by(Judges((judge,)), settings), IDENTITY)
+    assert with_judge.run_keys == suite_of("openllm").run_keys
 
 
 @pytest.mark.parametrize(
@@ -180,8 +183,9 @@ def test_parts_that_another_run_wrote_meanwhile_are_not_lost(stands, asked, refu
 
 def run_key(judge_folder: Path) -> str:
     settings = read_config({"models": ["m"], "judge": str(judge_folder), "data": "mini"})
-    judged_by = _judged_by(resolve(str(judge_folder)), settings)
-    return _suite_run(parse_suite("mt_bench"), settings, judged_by, IDENTITY).run_key
+    judge = resolve(str(judge_folder))
+    judged_by = _judged_by(Judges((judge,)), settings)
+    return _suite_run(parse_suite("mt_bench"), settings, judged_by, IDENTITY).run_key(judge)
 
 
 def test_verdicts_are_those_of_the_judge_with_its_template_and_tokenizer(tmp_path):
@@ -197,7 +201,7 @@ def test_a_format_for_the_candidates_is_not_the_judges(tmp_path, changes, own):
     folder = str(write_checkpoint(tmp_path / "ckpt"))
     settings = read_config({"models": [folder], "judge": folder, **changes})
     checkpoint = resolve(folder)
-    assert _Runner(settings, checkpoint, None, None, None)._is_own_judge(checkpoint) is own
+    assert _Runner(settings, Judges((checkpoint,)), None, None, None)._is_served_as(checkpoint, checkpoint) is own
 
 
 def test_fresh_keeps_the_old_figures_until_new_ones_are_there(tmp_path):

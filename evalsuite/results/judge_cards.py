@@ -1,0 +1,65 @@
+"""The cards of judges in a results folder: where they are kept, what they conclude, and what weight a judge has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.errors import UsageError
+from evalsuite.files import read_json
+from judges.panel import weight_by_accuracy
+
+CARD_FILE = "card.json"
+_CARD_FIGURES = ("verdict", "words")
+
+
+def card_path(results: Path, checkpoint: Checkpoint, key: str | None = None) -> Path:
+    """Return where the card of a judge is kept that was made under ``key``, or without one the last that was made."""
+    return results / "judges" / checkpoint.slug / (CARD_FILE if key is None else f"card-{key}.json")
+
+
+def card_summary(
+    results: Path, checkpoint: Checkpoint, method: str | None = None, template_sha256: str | None = None
+) -> dict[str, Any] | None:
+    """Return what a stored card concludes; None without a card of this method and template (None: of any).
+
+    Of several, on other pairs, it is the one with the most pairs.
+    """
+    cards = [read_json(path) for path in sorted(card_path(results, checkpoint).parent.glob("card*.json"))]
+    judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
+    fitting = [
+        card
+        for card in judged
+        if method is None
+        or (card["judge"].get("method"), card["judge"].get("template_sha256")) == (method, template_sha256)
+    ]
+    if not fitting:
+        return None
+    card = max(fitting, key=lambda card: (card.get("pairs") or {}).get("n") or 0)
+    figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
+    return {
+        "method": card["judge"].get("method"),
+        "pairs": f"{pairs.get('name')} ({pairs.get('n')} pairs)",
+        **{name: figures.get(name) for name in ("accuracy", "ci95", "kappa")},
+        **{name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES},
+    }
+
+
+def card_weights(names: Sequence[str], cards: Sequence[Mapping[str, Any] | None]) -> tuple[float, ...]:
+    """Return the weight of each judge by the agreement with people on its card, the log-odds of being right.
+
+    Raises UsageError for a judge without a card, and if no judge is right more often than chance.
+    """
+    known = [(card or {}).get("accuracy") for card in cards]
+    for name, accuracy in zip(names, known, strict=True):
+        if not isinstance(accuracy, int | float):
+            raise UsageError(
+                f"the judge {name} has no card to weigh it by; run evalsuite judge-card with the same --results, or "
+                "leave out --judge-weights"
+            )
+    weights = tuple(weight_by_accuracy(float(accuracy)) for accuracy in known if accuracy is not None)
+    if not any(weights):
+        raise UsageError(f"by their cards none of {', '.join(names)} is right more often than chance; choose others")
+    return weights
