@@ -62,17 +62,10 @@ Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sa
 Data = Annotated[
     Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
 ]
-Judges = Annotated[
-    tuple[str, ...],
-    pydantic.BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),
-    pydantic.Field(json_schema_extra={"path": True}),
-]
-JudgeWeights = Annotated[
-    Literal["equal", "card"],
-    pydantic.Field(
-        description="Weights of a panel's judges: all alike, or the log-odds of each one's agreement on its judge-card."
-    ),
-]
+_Several = pydantic.BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+Judges = Annotated[tuple[str, ...], _Several, pydantic.Field(json_schema_extra={"path": True})]
+_WEIGHTS = "Weights of a panel's judges: all alike, or the log-odds of each one's agreement on its judge-card."
+JudgeWeights = Annotated[Literal["equal", "card"], pydantic.Field(description=_WEIGHTS)]
 MaxUnscored = Annotated[
     float, pydantic.Field(ge=0, le=1, description="Share of unscored items above which the exit code is 1.")
 ]
