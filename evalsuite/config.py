@@ -20,14 +20,7 @@ from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, BaseUrl, ServeConfig, check_endpoints
 from evalsuite.serving.device import asked_dtype
 from evalsuite.suites.options import SuiteOptions, changes_figures, flag_of
-from evalsuite.suites.registry import (
-    SuiteSpec,
-    default_suites,
-    option_fields,
-    options_of,
-    parse_suite,
-    suites,
-)
+from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
 from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
