@@ -4,6 +4,7 @@
     ├── UsageError            2   invalid command line or configuration
     ├── DataError             2   unusable benchmark data, recorded files or results
     ├── CheckpointError       2   a model folder that cannot be served
+    │   └── TemplateError     2   a chat template that refuses a conversation
     ├── StoreError            2   the results folder cannot be written or read
     ├── OutputError           2   stdout is full or closed
     ├── BusyError            75   another process holds the lock, or a server's quota is used up: try again later
@@ -47,6 +48,10 @@ class CheckpointError(EvalsuiteError):
     """A model folder lacks something that serving needs."""
 
     exit_code = 2
+
+
+class TemplateError(CheckpointError):
+    """A chat template refuses a conversation; it may write others."""
 
 
 class StoreError(EvalsuiteError):

@@ -22,6 +22,7 @@ from lm_eval.api.registry import model_registry
 from evalsuite.doctor import require_servable
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
@@ -53,7 +54,9 @@ class ServedLM(EvalsuiteLM):
             checkpoint = serve.resolve(pretrained, base_url=base_url)
             require_servable([checkpoint] if base_url is None else [])
             log_path = folder / "logs" / f"{checkpoint.slug}-lm_eval.log"
-            session = self._resources.enter_context(Session(checkpoint, store, serve, log_path, base_url=base_url))
+            session = self._resources.enter_context(
+                Session(checkpoint, store, serve, log_path, base_url=base_url, servers=folder / SERVERS_FILE)
+            )
             thread.wait(session.client.detect_features())
             self._resources.callback(lambda: thread.wait(session.client.close()))
             super().__init__(session.client, thread.loop, strict=True)

@@ -14,6 +14,7 @@ from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.requests import Scorer
@@ -77,6 +78,7 @@ class Servers:
 
         async def walk() -> None:
             await gather_or_cancel(work(client))
+            await client.look_for_drift()
 
         with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
         self.usage[checkpoint.name] = {**asdict(session.client.usage), **session.client.server_told}
@@ -98,6 +100,7 @@ class Servers:
             serve,
             log,
             engine=self._engine_of(checkpoint, serve, log, candidate=candidate),
+            servers=self._logs.parent / SERVERS_FILE,
             on_step=self._progress.step,
             on_note=self._progress.log,
         )

@@ -14,6 +14,7 @@ from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.client import Client
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Guide, Sampling
 from evalsuite.serving.session import Session
@@ -29,9 +30,15 @@ _ASKED = "What is the capital of France?"
 _RANKED = f"Which answer to '{_ASKED}' is better? m: 'Paris'. M: 'Rome'. Write m or M, nothing else."
 
 
-def check_dialect(checkpoint: Checkpoint, serve: ServeConfig, role: Role, base_url: str | None) -> list[Finding]:
-    """Ask an external server's chat endpoint a few tokens' worth: what it refuses, and how it gives a verdict."""
-    return _asked(checkpoint, serve, base_url, "dialect", lambda client: _examined(client, role))
+def check_dialect(
+    checkpoint: Checkpoint, serve: ServeConfig, role: Role, base_url: str | None, results: Path
+) -> list[Finding]:
+    """Ask an external server's chat endpoint a few tokens' worth: what it refuses, and how it gives a verdict.
+
+    What is found out is kept in ``results``, if that folder exists, for the runs there.
+    """
+    servers = results / SERVERS_FILE if results.is_dir() else None
+    return _asked(checkpoint, serve, base_url, "dialect", lambda client: _examined(client, role, servers), servers)
 
 
 def check_labels(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
@@ -45,12 +52,21 @@ def _asked(
     base_url: str | None,
     check: str,
     ask: Callable[[Client], Coroutine[Any, Any, list[Finding]]],
+    servers: Path | None = None,
 ) -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder, LoopThread() as loop:
         try:
             with (
                 closing(Store(Path(folder) / "store.sqlite")) as store,
-                Session(checkpoint, store, serve, Path(folder) / "log", base_url=base_url) as session,
+                Session(
+                    checkpoint,
+                    store,
+                    serve,
+                    Path(folder) / "log",
+                    base_url=base_url,
+                    servers=servers,
+                    asks_anew=True,
+                ) as session,
             ):
                 try:
                     return loop.wait(ask(session.client))
@@ -60,7 +76,7 @@ def _asked(
             return [fault(check, checkpoint.name, str(error))]
 
 
-async def _examined(client: Client, role: Role) -> list[Finding]:
+async def _examined(client: Client, role: Role, servers: Path | None) -> list[Finding]:
     name = client.model_name
     answer = await client.chat(_QUESTION, Sampling(max_new_tokens=16))
     if isinstance(answer, Unscored):
@@ -77,7 +93,11 @@ async def _examined(client: Client, role: Role) -> list[Finding]:
             else warning("guide", name, f"it ignores guides: {lost}"),
             *await _labels(client),
         ]
+    if servers is not None:
+        await client.look_for_drift()
     told = client.server_told.get("server") or {}
+    if changed := told.get("changed"):
+        findings.append(warning("drift", name, changed, "it may have other weights; --ask-again asks all anew"))
     left_out = f"; refuses {', '.join(told['left_out'])}" if told.get("left_out") else ""
     return [ok("dialect", name, f"{told.get('dialect', 'vLLM')}{left_out}"), *findings]
 

@@ -109,7 +109,7 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
     serve = _serving(config, role)
     first = check_architecture(checkpoint) if use.is_managed else [_check_server(use, serve)]
     if not use.is_managed and first[0].level == "ok":
-        first = [*first, *check_dialect(checkpoint, serve, role, base_url)]
+        first = [*first, *check_dialect(checkpoint, serve, role, base_url, config.results)]
     findings = [*first, *examine_model(use, config, device)]
     if ask and use.is_managed and all(finding.level != "fault" for finding in findings):
         findings += check_labels(checkpoint, serve)

@@ -259,8 +259,10 @@ class ManifestFile:
         self.path = folder / manifest_name(part)
         self._about = {"schema": SCHEMA, "kind": "generate", **environment(), **about}
 
-    def write(self, shards: Mapping[int, ShardFile], mark: Mark, costs: Costs, *, complete: bool) -> dict[str, Any]:
-        """Write and return the manifest."""
+    def write(
+        self, shards: Mapping[int, ShardFile], mark: Mark, costs: Costs, told: Mapping[str, Any], *, complete: bool
+    ) -> dict[str, Any]:
+        """Write and return the manifest; ``told`` is what an external server told of itself, under "server"."""
         document: dict[str, Any] = {
             **self._about,
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -278,6 +280,7 @@ class ManifestFile:
                 "what": costs.peak_of,
             },
             "costs": asdict(costs),
+            **told,
             "shards": [asdict(shards[number]) for number in sorted(shards)],
         }
         write_json(self.path, document)

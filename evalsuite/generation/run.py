@@ -39,6 +39,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, dated, effective_dtype
@@ -113,6 +114,7 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, prog
             config.serve,
             _log_of(plan),
             engine=engine,
+            servers=config.out / f"_{SERVERS_FILE}",
             base_url=config.base_url,
             on_step=progress.step,
             on_note=progress.log,
@@ -123,6 +125,7 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, prog
         job = _Job(config, rows, plan, session, store, seen, earlier, memory, progress)
         try:
             with_restarts(session, lambda: _run_on(loop, job), progress)
+            loop.wait(session.client.look_for_drift())
         finally:
             loop.wait(session.client.close())
             job.write_manifest()
@@ -193,6 +196,7 @@ class _Job:
         write_text(plan.folder / f"_config{f'-{plan.part}' if plan.part else ''}.yaml", resolved_yaml(config))
         costs = (plan.old or {}).get("costs")
         self._before = Costs(**costs) if isinstance(costs, dict) else Costs()
+        self._told = {"server": plan.old["server"]} if plan.old and "server" in plan.old else {}
         # When the first conversation was sent; before that, shards to repair are only read.
         self._started_at: float | None = None
         self._pace = Pace(self._ahead)
@@ -301,7 +305,8 @@ class _Job:
 
     def write_manifest(self, *, complete: bool = False) -> dict[str, Any]:
         self._manifest_at = time.monotonic()
-        return self._file.write(self._written, self._mark, self._costs(), complete=complete)
+        told = self._session.client.server_told or self._told
+        return self._file.write(self._written, self._mark, self._costs(), told, complete=complete)
 
 
 def _about(config: GenerateConfig, rows: Rows, plan: Plan, session: Session) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evalsuite.conversations.formats import Conversation
-from evalsuite.errors import CheckpointError
+from evalsuite.errors import TemplateError
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
 from judges.types import Message, Role, Unscored
@@ -139,6 +139,6 @@ async def _ask(history: Sequence[Message], model: Chat, sampling: Sampling) -> C
         return Unscored("empty", "the user turn has no text")
     try:
         return await model.chat(history, sampling)
-    except CheckpointError as error:
+    except TemplateError as error:
         # The template works for other conversations, but rejects this one.
         return Unscored("bad_roles", str(error))

@@ -38,6 +38,7 @@ from evalsuite.runs.writing import write_figures
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
@@ -146,6 +147,7 @@ class _Runner:
             self.config.serve if candidate else self.config.judge_serving,
             self._log(checkpoint, role),
             engine=engine,
+            servers=self.config.results / SERVERS_FILE,
             base_url=self.config.base_url if candidate else None,
             on_step=self.progress.step,
             on_note=self.progress.log,
@@ -206,6 +208,7 @@ class _Runner:
                 if suite.suite.whole:
                     self._run_whole(plan, suite, client)
             walking.result()
+            self.loop.wait(client.look_for_drift())
         except BaseException:
             walking.cancel()
             raise
@@ -283,6 +286,7 @@ class _Runner:
             for suite in owing:
                 suite.rows = list(islice(rows, len(suite.rows)))
                 suite.judged = (*suite.judged, judge.slug)
+            await session.client.look_for_drift()
 
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import CheckpointError, UsageError, first_line, unknown
+from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
 from evalsuite.serving.config import FASTCHAT
 from evalsuite.serving.template_call import adapt_template
 from evalsuite.serving.vocabulary import check_vocabulary
@@ -117,7 +117,7 @@ class ChatFormat:
             if messages and messages[0].role == "system":
                 return self.render(_system_into_user(messages), closed=closed)
             given = f" with {', '.join(self.template_args)}" if self.template_args else ""
-            raise CheckpointError(
+            raise TemplateError(
                 f"the chat template failed{given} ({first_line(error)}); pass another one with --chat-template"
             ) from error
 

@@ -19,6 +19,7 @@ from evalsuite.serving.bodies import NEUTRAL, depth_of, guide_fields, sampling_f
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken
+from evalsuite.serving.known_servers import Known
 from evalsuite.serving.label_tokens import by_text, label_tokens
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning
 from evalsuite.serving.remote import Reader, RemoteChat
@@ -150,6 +151,14 @@ class Client:
     def server_told(self) -> Mapping[str, Any]:
         """What an external server told of itself under "server", for the manifest; empty of a managed one."""
         return self._connection.document()
+
+    def learned(self) -> dict[str, Known]:
+        """Return what is known now of the external servers that answered, by name and URL."""
+        return self._connection.learned()
+
+    async def look_for_drift(self) -> None:
+        """Ask external servers a few fixed questions, and note in what they have changed since an earlier run."""
+        await self._connection.look_for_drift()
 
     def refusals(self) -> list[str]:
         """Return a line per kind of refusal that an external server gave more than once."""

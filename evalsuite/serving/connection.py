@@ -11,10 +11,11 @@ from typing import Any
 
 import tenacity
 
-from evalsuite.errors import BusyError, ServerError
+from evalsuite.errors import BusyError, EvalsuiteError, ServerError
 from evalsuite.serving.dialect import Dialect, words_of
+from evalsuite.serving.known_servers import QUESTIONS, Known, learned
 from evalsuite.serving.pace import Pace, wait_of
-from evalsuite.serving.replies import token_counts
+from evalsuite.serving.replies import begun_text, token_counts
 from evalsuite.serving.told import Told
 from evalsuite.serving.transport import Transport
 from evalsuite.serving.wire import (
@@ -65,6 +66,7 @@ class Connection:
         self._first_is_settled = asyncio.Event()
         self._streams = False
         self._last_answer_at = 0.0
+        self._known = Known()
 
     async def close(self) -> None:
         for transport in (*self._retired, *([self._line.transport] if self._line is not None else ())):
@@ -270,6 +272,48 @@ class Connection:
                 f"{endpoint.display_url} is up but did not reply to {_UNANSWERED_LIMIT} requests in a row ({error})"
             ) from error
 
+    def _recall(self, known: Known) -> None:
+        """Ask as an earlier run learned to."""
+        self._known = known
+        if self.told is not None and known.is_fresh and known.refused:
+            self.dialect.refused |= known.refused
+            self.dialect.caps |= known.caps
+            self.told.note(
+                f"{self.told.server} is known to refuse {', '.join(sorted(known.refused))} (since {known.learned_on}); "
+                "evalsuite doctor asks it anew"
+            )
+
+    def learned(self) -> dict[str, Known]:
+        """Return what is known now of an external server, by its name; nothing if it has answered nothing."""
+        if self.told is None or not self.told.answered:
+            return {}
+        known = learned(self._known, self.dialect.refused, self.dialect.caps, self.told.document())
+        return {self.told.server: known}
+
+    async def look_for_drift(self) -> None:
+        """Ask an external server that answers a few fixed questions, once, and note in what it has changed."""
+        told = self.told
+        if told is None or not told.answered or told.greedy is not None:
+            return
+        bodies = [
+            {"messages": [{"role": "user", "content": text}], "max_tokens": 16, "temperature": 0, "seed": seed}
+            for text in QUESTIONS
+            for seed in (0, 1)
+        ]
+        try:
+            replies = await asyncio.gather(*(self.exchange(_CHAT, body) for body in bodies))
+        except (EvalsuiteError, RetryableError):
+            # What is measured is the run; a server that answers no more says so there.
+            return
+        texts = [None if isinstance(reply, Unscored) else begun_text(reply) for reply in replies]
+        told.greedy = [sorted({text for text in pair if text}) for pair in zip(texts[::2], texts[1::2], strict=True)]
+        told.changed = self._known.drift(told.greedy, list(told.fingerprints))
+        if told.changed is not None:
+            told.note(
+                f"warning: {told.server}: {told.changed}; it may have other weights or software. --ask-again asks all "
+                "anew, and evalsuite forget deletes its stored answers"
+            )
+
     async def _server(self) -> _Line:
         """Return the line to the server, connecting first if needed."""
         async with self._connecting:
@@ -279,7 +323,9 @@ class Connection:
                 pace = None if endpoint.is_managed else Pace(endpoint.limits, endpoint.note)
                 self._line = _Line(transport, endpoint, pace)
                 if pace is not None:
-                    self.told = self.told or Told(self._line.name, endpoint.note)
+                    if self.told is None:
+                        self.told = Told(self._line.name, endpoint.note)
+                        self._recall(endpoint.known)
                     self._streams |= endpoint.base_url.startswith("https:")
                     transport.on_headers = lambda headers: pace.hold(wait_of(headers, refused=False))
             return self._line

@@ -39,7 +39,7 @@ class Dialect:
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
-        self._caps: dict[str, int] = {}
+        self.caps: dict[str, int] = {}
         self._has_answered = False
 
     @property
@@ -66,12 +66,12 @@ class Dialect:
             put["max_completion_tokens"] = body["max_tokens"]
         if "system" in self.refused:
             put["messages"] = _folded(put["messages"])
-        return put | {name: min(put[name], cap) for name, cap in self._caps.items() if name in put}
+        return put | {name: min(put[name], cap) for name, cap in self.caps.items() if name in put}
 
     def learn(self, status: int, words: str, put: Mapping[str, Any]) -> list[str]:
         """Return the fields of ``put`` that a refusal is about, now known; empty if asking again would not help."""
         if any(put[name] > cap for name, cap in _caps_in(words, put).items()):
-            self._caps |= _caps_in(words, put)
+            self.caps |= _caps_in(words, put)
             return sorted(_caps_in(words, put))
         names = refused_fields(words, put)
         if not names and status in (400, 422) and not self._has_answered:

@@ -115,6 +115,12 @@ def read_generated(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     return {**reply, "token_ids": ids if valid else None}
 
 
+def begun_text(raw: dict[str, Any]) -> str:
+    """Return the text of a chat reply, its thought included, whether it was cut or not; "" without any."""
+    texts = [_first(raw, "message", name) for name in ("reasoning_content", "reasoning", "content")]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
 def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     """Read a chat reply; its thought is in a field of its own, or before the answer in the content.
 

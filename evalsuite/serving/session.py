@@ -7,20 +7,22 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
-from evalsuite.errors import ServerError
+from evalsuite.errors import ServerError, StoreError
 from evalsuite.fingerprint import text_sha256
+from evalsuite.redaction import without_secrets
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.identity import name_at_server
+from evalsuite.serving.known_servers import recall, remember
 from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.rewards import reward_path
@@ -48,12 +50,15 @@ class Session(AbstractContextManager["Session"]):
         *,
         base_url: str | None = None,
         engine: Engine | None = None,
+        servers: Path | None = None,
+        asks_anew: bool = False,
         on_step: Callable[[str], None] = lambda _: None,
         on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet.
 
-        ``engine`` is a server that other sessions ask too; this one then leaves it running.
+        ``engine`` is a server that other sessions ask too; this one then leaves it running. ``servers`` is the file
+        of what is known of external servers; ``asks_anew``: what one refuses is found out again.
         """
         self.checkpoint = checkpoint
         self.serve = serve
@@ -64,6 +69,7 @@ class Session(AbstractContextManager["Session"]):
         self._on_step = on_step
         self._on_note = on_note
         self._stopped = threading.Event()
+        self._servers = servers
         self._url = checkpoint.endpoint or base_url
         self._attached: list[Endpoint] = []
         self.chat_format = None if checkpoint.path is None else load_chat_format(checkpoint, serve.fastchat_template)
@@ -75,7 +81,13 @@ class Session(AbstractContextManager["Session"]):
             name, served = check_endpoint(self._url, name_at_server(checkpoint), key)
             self._attached = [
                 Endpoint(
-                    url, api_key(url, key), name, limits=serve.limits, extra_body=serve.extra_body or {}, note=on_note
+                    url,
+                    api_key(url, key),
+                    name,
+                    limits=serve.limits,
+                    extra_body=serve.extra_body or {},
+                    note=on_note,
+                    known=recall(servers, f"{name}@{without_secrets(url)}", anew=asks_anew),
                 )
                 for url in urls_of(self._url)
             ]
@@ -106,9 +118,16 @@ class Session(AbstractContextManager["Session"]):
         if not self._stopped.is_set():
             for line in self.client.refusals():
                 self._on_note(line)
+            self._remember()
         self._stopped.set()
         if not self._is_shared:
             self._engine.stop()
+
+    def _remember(self) -> None:
+        """Write what was learned of an external server for the next run."""
+        if self._servers is not None:
+            with suppress(StoreError):
+                remember(self._servers, self.client.learned())
 
     @property
     def server(self) -> Server | None:

@@ -7,6 +7,7 @@ gone is left out, and looked at again every half minute; its questions ask the n
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -16,6 +17,7 @@ from typing import Any
 
 from evalsuite.errors import ServerError
 from evalsuite.serving.connection import Connection, Usage
+from evalsuite.serving.known_servers import Known
 from evalsuite.serving.told import Told
 from evalsuite.serving.wire import Endpoint, RetryableError, is_reachable
 from judges.types import Unscored
@@ -58,6 +60,12 @@ class Spread:
         document = next((told for each in self._replicas if (told := each.connection.document())), {})
         counts = {each.endpoint.display_url: each.answered for each in self._replicas}
         return {"server": {**document["server"], "endpoints": counts}} if document else {}
+
+    def learned(self) -> dict[str, Known]:
+        return {server: known for each in self._replicas for server, known in each.connection.learned().items()}
+
+    async def look_for_drift(self) -> None:
+        await asyncio.gather(*(each.connection.look_for_drift() for each in self._replicas))
 
     def reconnect(self) -> None:
         for replica in self._replicas:

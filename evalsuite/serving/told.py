@@ -36,6 +36,10 @@ class Told:
     answered: int = 0
     model: str | None = None
     fingerprints: dict[str, int] = field(default_factory=dict)
+    greedy: list[list[str]] | None = None
+    """Its answers to ``known_servers.QUESTIONS``, None if they were not asked."""
+    changed: str | None = None
+    """In what it answers otherwise than in an earlier run."""
     _refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     _lost: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -71,4 +75,5 @@ class Told:
     def document(self) -> dict[str, Any]:
         """Return what the manifest keeps."""
         refusals = [{"reason": r.reason, "words": r.words, "count": r.count} for r in self._refusals.values()]
-        return {"model": self.model, "system_fingerprints": dict(self.fingerprints), "refusals": refusals}
+        told = {"model": self.model, "system_fingerprints": dict(self.fingerprints), "refusals": refusals}
+        return told | ({} if self.greedy is None else {"greedy": self.greedy, "changed": self.changed})

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.dialect import refused_fields, words_of
+from evalsuite.serving.known_servers import Known
 from evalsuite.serving.pace import Limits, wait_of
 from evalsuite.serving.transport import (
     MalformedReplyError,
@@ -109,7 +110,8 @@ class Endpoint:
     ``diagnose`` returns why the server is dead, or None while it is alive. ``end`` stops a managed
     server that hangs, and is None for an external one. ``takes_priority`` says that the server supports
     ``priority``, which vLLM rejects unless started with priority scheduling. Of an external one, ``limits`` are the
-    user's, ``extra_body`` is sent with every question, and ``note`` shows a line to the user.
+    user's, ``extra_body`` is sent with every question, ``note`` shows a line to the user, and ``known`` is what earlier
+    runs learned.
     """
 
     base_url: str
@@ -121,6 +123,7 @@ class Endpoint:
     limits: Limits = field(default_factory=Limits)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     note: Callable[[str], None] = lambda _: None
+    known: Known = field(default_factory=Known)
 
     @property
     def is_managed(self) -> bool:

@@ -103,7 +103,7 @@ def error(status: int, message: str, headers: Mapping[str, str] | None = None, *
 def reply(body: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Answer plausibly: a verdict where one is asked for, JSON under a schema, a ranking for a leaderboard."""
     asked = body["messages"][-1]["content"]
-    text = "Paris is the capital of France. Rating: [[7]]"
+    text = facts.get("says", "Paris is the capital of France. Rating: [[7]]")
     if (form := body.get("response_format")) and form["type"] == "json_schema":
         choices = form["json_schema"]["schema"]["properties"]["verdict"]["enum"]
         text = json.dumps({"verdict": choices[len(choices) // 2]})
@@ -118,7 +118,12 @@ def reply(body: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
         top = [{"token": token, "logprob": logprob} for token, logprob in facts.get("top", _TOP).items()]
         choice["logprobs"] = {"content": [{"token": "m", "logprob": -0.3, "top_logprobs": top}]}
     usage = {"prompt_tokens": 20, "completion_tokens": 9}
-    return {"model": facts["model"] or body["model"], "choices": [choice], "usage": usage, "system_fingerprint": "fp_1"}
+    return {
+        "model": facts["model"] or body["model"],
+        "choices": [choice],
+        "usage": usage,
+        "system_fingerprint": facts.get("fingerprint", "fp_1"),
+    }
 
 
 _TOP = {"m": -0.3, "M": -1.5, "A": -3.0, "B": -4.0}

@@ -25,7 +25,13 @@ class Recorder:
         Recorder.made.append((log_path.name, serve))
         self.serve_seconds = 0.0
         self.chat_format = None
-        self.client = SimpleNamespace(close=self._close, usage=Usage(), server_told={}, with_reasoning=self._thinking)
+        self.client = SimpleNamespace(
+            close=self._close,
+            usage=Usage(),
+            server_told={},
+            with_reasoning=self._thinking,
+            look_for_drift=self._close,
+        )
 
     def _thinking(self, reasoning):
         Recorder.thought.append(reasoning.mode)

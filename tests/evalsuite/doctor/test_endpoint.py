@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from evalsuite.doctor.endpoint import check_dialect
@@ -17,9 +19,13 @@ EXPECTED = {
 }
 
 
-def findings_of(server, role="judge"):
+def examined(server, results=Path("no-results"), role="judge"):
     serve = ServeConfig()
-    return {one.check: one for one in reversed(check_dialect(serve.resolve(server.spec), serve, role, None))}
+    return check_dialect(serve.resolve(server.spec), serve, role, None, results)
+
+
+def findings_of(server, role="judge"):
+    return {one.check: one for one in reversed(examined(server, role=role))}
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
@@ -35,10 +41,7 @@ def test_the_dialect_of_a_judges_server_is_shown(kind):
 def test_the_mass_of_the_labels_is_measured():
     # exp(-0.7) + exp(-2.3) is 0.597: " A" and "b" are the labels as this judge spells them.
     with Hosted(top={"The": -0.95, "m": -4.0, " A": -0.7, "b": -2.3}) as server:
-        serve = ServeConfig()
-        published, ours = (
-            one for one in check_dialect(serve.resolve(server.spec), serve, "judge", None) if one.check == "labels"
-        )
+        published, ours = (one for one in examined(server) if one.check == "labels")
     assert published.level == "warning"
     assert "of m and M (label_mass" in published.message
     assert (ours.level, ours.message) == ("ok", "A and B have 60% of the next token's probability")

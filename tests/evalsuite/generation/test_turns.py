@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalsuite.conversations.formats import Conversation, conversation_of, prompts_of
-from evalsuite.errors import CheckpointError
+from evalsuite.errors import TemplateError
 from evalsuite.generation.answers import RollingStore
 from evalsuite.generation.feed import Mark, Prompted, SeenConversations
 from evalsuite.generation.settings import GenerateConfig
@@ -112,7 +112,7 @@ def test_a_failed_turn_ends_the_conversation_only_with_own_history():
 
 @pytest.mark.parametrize(("text", "expected"), [(" \n", "empty"), ("odd", "bad_roles")])
 def test_a_user_turn_that_cannot_be_asked_has_a_reason(text, expected):
-    model = scripted(odd=CheckpointError("the template wants turns to alternate"))
+    model = scripted(odd=TemplateError("the template wants turns to alternate"))
     turns = answered(conversation(("user", text)), model)
     assert turns == (Turn("user", text), Turn("assistant", None, expected))
 

@@ -151,3 +151,18 @@ def test_a_shared_engine_that_dies_while_starting_says_why(adapters, tmp_path, m
         with pytest.raises(CheckpointError, match="does not know --max-loras"):
             engine.start(lambda _: None)
         assert engine.server is None
+
+
+def test_a_model_that_cannot_be_served_ends_generate_and_is_not_counted_as_refused_conversations(
+    adapters, tmp_path, monkeypatch
+):
+    # What vLLM says of a Gemma-3-like model where torchvision is not installed.
+    log = "ModuleNotFoundError: No module named 'torchvision'\nModel architectures ['Gemma3'] failed to be inspected."
+    monkeypatch.setattr(
+        server_module, "_command", lambda *_: [sys.executable, "-c", f"import sys; print({log!r}); sys.exit(1)"]
+    )
+    chats = write_chats(tmp_path / "chats.jsonl", 3)
+    given = {"models": [str(adapters[0].adapter)], "prompts": str(chats), "out": tmp_path / "out"}
+    with pytest.raises(CheckpointError, match="vLLM needs the package torchvision for this architecture"):
+        generate(read_as(GenerateConfig, given))
+    assert not list((tmp_path / "out").glob("*.parquet"))
