@@ -19,7 +19,6 @@ from evalsuite.serving.bodies import NEUTRAL, depth_of, guide_fields, sampling_f
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken
-from evalsuite.serving.known_servers import Known
 from evalsuite.serving.label_tokens import by_text, label_tokens
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning
 from evalsuite.serving.remote import Reader, RemoteChat
@@ -90,6 +89,7 @@ class Client:
         self.model_name = target.name
         self._connection = Connection(connect) if callable(connect) else Spread(connect)
         self.usage = self._connection.usage
+        self.learned, self.look_for_drift = self._connection.learned, self._connection.look_for_drift
         self._store = store
         self.max_in_flight = in_flight
         self._slots = Slots(in_flight)
@@ -151,14 +151,6 @@ class Client:
     def server_told(self) -> Mapping[str, Any]:
         """What an external server told of itself under "server", for the manifest; empty of a managed one."""
         return self._connection.document()
-
-    def learned(self) -> dict[str, Known]:
-        """Return what is known now of the external servers that answered, by name and URL."""
-        return self._connection.learned()
-
-    async def look_for_drift(self) -> None:
-        """Ask external servers a few fixed questions, and note in what they have changed since an earlier run."""
-        await self._connection.look_for_drift()
 
     def refusals(self) -> list[str]:
         """Return a line per kind of refusal that an external server gave more than once."""
