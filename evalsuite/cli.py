@@ -35,6 +35,7 @@ from evalsuite.commands.show import show
 from evalsuite.commands.study import study
 from evalsuite.commands.suites import list_suites, suite_app
 from evalsuite.commands.view import view
+from evalsuite.commands.watch import watch
 from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
 from evalsuite.suites.registry import default_suites
 
@@ -68,6 +69,7 @@ app.command()(with_config_file(sft))
 app.command()(with_config_file(show))
 app.command()(with_config_file(study))
 app.command()(with_config_file(paper))
+app.command()(watch)
 app.command("suites")(list_suites)
 app.add_typer(data_app, name="data")
 app.add_typer(suite_app, name="suite")

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import pydantic
 
+from evalsuite.checkpoint.training_run import checkpoints_in, in_training_order, matching_folders, what_is_missing
 from evalsuite.errors import UsageError, unknown
 from evalsuite.fingerprint import file_sha256
 from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, BaseUrl, ServeConfig, check_endpoints
 from evalsuite.serving.device import asked_dtype
-from evalsuite.suites.options import SuiteOptions, changes_figures, flag_of
-from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, options_of, parse_suite, suites
-from evalsuite.validation import Loc, checked, faults_of, located, path_text, read_mapping
+from evalsuite.suites.options import SuiteOptions, changes_figures, own_names, own_values
+from evalsuite.suites.registry import (
+    SuiteSpec,
+    default_suites,
+    option_faults,
+    option_fields,
+    options_of,
+    parse_suite,
+    suites,
+)
+from evalsuite.tracking import Loggers
+from evalsuite.validation import Loc, checked, located, path_text, read_mapping
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
 JUDGE = "judge_"
@@ -147,7 +157,12 @@ class RunConfig(JudgedConfig):
     command: ClassVar[str] = "run"
 
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
-    """Checkpoint folder, hub id org/name, demo, or NAME@URL (NAME@URL1,URL2 for several servers of one model)."""
+    """Checkpoint folder, hub id org/name, demo, or NAME@URL (NAME@URL1,URL2 for several servers of one model);
+    'out/checkpoint-*' in quotes works in config files too."""
+    checkpoints: Path | None = pydantic.Field(default=None, json_schema_extra={"resolved": False})
+    """Folder of a training: each of its complete checkpoints is a MODEL, in the order of steps."""
+    log_to: Loggers = pydantic.Field(default=(), json_schema_extra={"resolved": False})
+    """Write the figures to tensorboard, wandb, trackio or mlflow too, at the training step of each checkpoint."""
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
         default_factory=default_suites,
         json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]|FILE.yaml", "path": True},
@@ -183,6 +198,22 @@ class RunConfig(JudgedConfig):
     max_unscored: MaxUnscored = 0.01
     suite_options: Mapping[str, Any] = {}
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _add_checkpoints(cls, values: Any) -> Any:
+        folder = values.get("checkpoints") if isinstance(values, Mapping) else None
+        if not isinstance(folder, str | Path):
+            return values
+        found = [path for path in checkpoints_in(Path(folder).expanduser()) if not what_is_missing(path)]
+        if not found:
+            raise ValueError(f"{folder} has no complete checkpoint-N; give the folder that a trainer saves to")
+        return {**values, "models": (*(values.get("models") or ()), *map(str, found))}
+
+    @pydantic.field_validator("models")
+    @classmethod
+    def _expand(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        return in_training_order([path for model in models for path in matching_folders(model)])
+
     @pydantic.field_validator("suites", mode="before")
     @classmethod
     def _read_suites(cls, given: Any) -> Any:
@@ -202,7 +233,7 @@ class RunConfig(JudgedConfig):
     @pydantic.field_validator("suite_options")
     @classmethod
     def _check_suite_options(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        if faults := suite_option_faults(given):
+        if faults := option_faults(given):
             raise ValueError("; ".join(faults))
         return {flag: value for flag, value in given.items() if value is not None}
 
@@ -267,8 +298,8 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
         settings["as_published"] = "true"
     for spec in config.suites:
         options = config.suite_options_of(spec)
-        given, kinds = _own_options(options), _own_names(type(options))
-        default = _own_options(config._options_of(spec, {}, as_published=config.as_published))
+        given, kinds = own_values(options), own_names(type(options))
+        default = own_values(config._options_of(spec, {}, as_published=config.as_published))
         settings |= {
             flag: str(value).lower()
             for flag, value in given.items()
@@ -291,18 +322,6 @@ def _thinking_settings(serve: ServeConfig, budget: int) -> dict[str, str]:
     return settings if budget == DEFAULT_BUDGET else settings | {"budget": str(budget)}
 
 
-def _own_options(options: SuiteOptions) -> dict[str, Any]:
-    """Return a suite's own options by flag, JSON-ready."""
-    values = options.model_dump(mode="json")
-    return {flag: values[name] for flag, name in _own_names(type(options)).items()}
-
-
-def _own_names(kind: type[SuiteOptions]) -> dict[str, str]:
-    """Return the names of a suite's own options by flag."""
-    own = kind.model_fields.keys() - SuiteOptions.model_fields.keys()
-    return {flag_of(name, info): name for name, info in kind.model_fields.items() if name in own}
-
-
 def _template_name(serve: ServeConfig) -> str:
     if (path := serve.chat_template_file) is None:
         return str(serve.chat_template).removeprefix(FASTCHAT)
@@ -311,26 +330,6 @@ def _template_name(serve: ServeConfig) -> str:
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
     return str(path)
-
-
-def suite_option_faults(given: Mapping[str, Any]) -> list[str]:
-    """Say which of the suites' own options, by flag, are unknown or have a value that they do not take."""
-    known = option_fields()
-    faults = [unknown("option", flag, list(known)) for flag in given if flag not in known]
-    for suite in suites().values():
-        for flag, name in _own_names(suite.options_type).items():
-            if given.get(flag) is None:
-                continue
-            try:
-                suite.options_type(**{name: given[flag]})
-            except pydantic.ValidationError as error:
-                label = f"--{flag.replace('_', '-')}"
-                faults += faults_of(error, suite.options_type, name=partial(_constant, label))
-    return list(dict.fromkeys(faults))
-
-
-def _constant(label: str, loc: Loc) -> str:
-    return label if loc else ""
 
 
 # From keys to a config, and back ----------------------------------------------------------------------
@@ -423,7 +422,7 @@ def flat_values(config: Config) -> dict[str, Any]:
         values[key] = _plain(getattr(holder, option.name))
     if isinstance(config, RunConfig):
         for spec in config.suites:
-            values |= _own_options(config.suite_options_of(spec))
+            values |= own_values(config.suite_options_of(spec))
     return {key: value for key, value in values.items() if value is not None}
 
 

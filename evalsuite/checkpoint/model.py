@@ -63,6 +63,8 @@ class Checkpoint:
     """The endpoint's own name for a model that the user calls otherwise."""
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
+    training_step: dict[str, Any] | None = None
+    """How far its training had come, of a checkpoint saved on the way (``training_run.training_step``)."""
     trust_remote_code: bool = False
     """Whether code shipped with the checkpoint may run."""
     own_tokenizer: bool = False

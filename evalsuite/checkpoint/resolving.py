@@ -27,6 +27,7 @@ from evalsuite.checkpoint.model import TEMPLATE_DATE, VOCABULARIES, Checkpoint
 from evalsuite.checkpoint.shards import unmerged, weight_files
 from evalsuite.checkpoint.templates import choose_template, own_templates
 from evalsuite.checkpoint.tensors import check_tensors, embedding_of, read_tensors, text_config
+from evalsuite.checkpoint.training_run import training_step
 from evalsuite.errors import CheckpointError, UsageError, first_line
 from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256, text_sha256
@@ -148,6 +149,7 @@ def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
         template_date=choices.on,
         config=config,
         training=_training(folder),
+        training_step=training_step(folder),
         trust_remote_code=choices.remote_code,
         embedding_rows=_rows(config) if embedding is None else embedding.shape[0],
     )
@@ -182,6 +184,7 @@ def _adapter(folder: Path, name: str, base_spec: str, choices: _Choices, on_step
         template_names=names,
         adapter=folder,
         training=_training(folder),
+        training_step=training_step(folder),
     )
 
 

@@ -117,6 +117,10 @@ def analyze_contamination(
     overlap: OverlapShareOption = 0.5,
     turns: TurnsOption = "user",
     near: NearOption = None,
+    suite: Annotated[
+        list[str] | None,
+        typer.Option("--suite", help="Look for this suite's items alone, or a benchmark's FILE.yaml; repeatable."),
+    ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -127,9 +131,11 @@ def analyze_contamination(
     """
     from evalsuite.contamination.index import OverlapRule
     from evalsuite.contamination.measure import load_meter, suite_rows, write_report
+    from evalsuite.contamination.prompts import names_of
 
     with reporting_errors(), showing_progress() as progress:
-        meter = load_meter(data, OverlapRule(ngram, overlap), turns=turns, near=near)
+        names = names_of(suite) if suite else None
+        meter = load_meter(data, OverlapRule(ngram, overlap), turns=turns, near=near, names=names)
         figures, folder = write_report(sources, results, meter, progress)
         if as_json:
             print_json(figures)

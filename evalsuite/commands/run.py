@@ -27,6 +27,10 @@ def run(config: RunConfig, *, as_json: bool) -> None:
 
     with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite run") as progress:
         outcome = run_config(config, progress)
+    if config.log_to:
+        from evalsuite.exports.tracked import log_figures
+
+        log_figures(config.log_to, config.results, outcome.folders)
     if as_json:
         print_json({"models": [scores.as_json() for scores in outcome.models]})
     else:

@@ -35,7 +35,7 @@ def sft(
         ),
     ] = None,
     log_to: Annotated[
-        list[str] | None, typer.Option("--log-to", help="tensorboard or wandb; nothing by default.")
+        list[str] | None, typer.Option("--log-to", help="tensorboard, wandb, trackio or mlflow; nothing by default.")
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Train on pickled weights, which can run code when loaded.")

@@ -16,38 +16,28 @@ from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
 from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling, Scorer, thought_of
-from evalsuite.suites.judging import reason_then_choose
+from evalsuite.serving.requests import Scorer
+from evalsuite.suites.games import play_pair
 from judges.formats import JudgeFormat
 from judges.templates import JudgeTemplate, judge_template
-from judges.types import Choice, Message, Unscored
+from judges.types import Message, Unscored
 from judges.verdicts import (
     IDENTICAL,
-    LABELS,
     NEEDED_VARIABLES,
-    SPELLINGS,
     TEMPLATE_VARIABLES,
     TEMPLATES,
-    VERDICT_CHOICES,
     Game,
     Method,
     PairVerdict,
     Request,
     combine_orders,
     comparison_prompt,
-    game_from_choice,
-    game_from_logprobs,
     game_from_rewards,
     key_of,
-    parse_verdict,
     shortened,
-    verdict_lead_in,
 )
 
 FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 1024, 128
-WORDS_MAX_NEW_TOKENS = 64
-"""Of the answer in words of a judge that was to reply with one letter and gave A and B almost no probability."""
-
 REWARD = "reward"
 """The method of a reward model: a score of each answer by itself."""
 
@@ -203,26 +193,7 @@ async def _play(
     key = key_of(request, first, second, salt=salt)
     with template_faults():
         messages = comparison_prompt(how.template, request, first, second, key=key)
-    answers = (*first, *second)
-    if how.method == "verdict":
-        asked = await judge.label_logprobs(messages, LABELS, SPELLINGS)
-        game = asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
-        if isinstance(game, Unscored):
-            may_write = game.reason in ("label_mass", "no_verdict")
-            return await _in_words(judge, messages, key, answers, game) if may_write else game
-        return replace(game, thought=thought_of(asked))
-    read: list[str] = []
-
-    def parse(text: str) -> Choice | Unscored:
-        read.append(text)
-        return parse_verdict(text, key, answers)
-
-    choice = await reason_then_choose(
-        judge, messages, Sampling(how.max_new_tokens), parse, verdict_lead_in(key), VERDICT_CHOICES
-    )
-    if isinstance(choice, Unscored):
-        return choice
-    return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
+    return await play_pair(judge, how.method, messages, key, (*first, *second), how.max_new_tokens)
 
 
 async def _play_rewards(
@@ -241,17 +212,6 @@ def conversation(request: Request, answers: Sequence[str]) -> list[Message]:
     for turn, answer in zip(request.turns, answers, strict=True):
         messages += [Message("user", turn), Message("assistant", answer)]
     return messages
-
-
-async def _in_words(
-    judge: Chat, messages: Sequence[Message], key: str, answers: Sequence[str], why: Unscored
-) -> Game | Unscored:
-    """Ask once more, for words: a verdict in a known form counts, else the game stays unscored."""
-    reply = await judge.chat(messages, Sampling(WORDS_MAX_NEW_TOKENS))
-    choice = reply if isinstance(reply, Unscored) else parse_verdict(reply.text, key, answers)
-    if isinstance(reply, Unscored) or isinstance(choice, Unscored):
-        return why
-    return replace(game_from_choice(choice), in_words=True, thought=reply.thought)
 
 
 async def judge_pair(judge: Scorer, how: Judging, request: Request, a: Texts, b: Texts) -> PairRecord:

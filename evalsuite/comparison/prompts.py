@@ -102,18 +102,20 @@ class FirstTurnOnly:
 
 
 def load_prompts(spec: str, options: SuiteOptions, *, turns: Turns = "first") -> PromptSet:
-    """Load a suite's prompts (``NAME`` or ``NAME:PART``) or a file; raises UsageError or DataError.
+    """Load a suite's prompts (``NAME``, ``NAME:PART`` or FILE.yaml) or a file; raises UsageError or DataError.
 
     Of ``options`` the ones that all suites share count. ``turns`` first keeps the first turn of every conversation, as
     the paper's comparison does.
     """
-    if spec.partition(":")[0] in prompt_suites():
+    if spec.partition(":")[0] in prompt_suites() or spec.endswith((".yaml", ".yml")):
         return _suite_prompts(parse_suite(spec), options, turns)
     path = Path(spec).expanduser()
     if not exists(path) or not path.is_file():
         if path.suffix in {".json", ".jsonl"}:
             raise DataError(f"cannot read {path}: no such file; give a JSON or JSONL file of prompts")
-        raise UsageError(f"{unknown('prompt set', spec, prompt_suites())}, or give a .json or .jsonl file")
+        raise UsageError(
+            f"{unknown('prompt set', spec, prompt_suites())}, or give a .json, .jsonl or benchmark's .yaml file"
+        )
     return _file_prompts(path, options, turns)
 
 
@@ -121,7 +123,7 @@ def _suite_prompts(spec: SuiteSpec, shared: SuiteOptions, turns: Turns) -> Promp
     suite = spec.suite
     values = {name: getattr(shared, name) for name in SuiteOptions.model_fields} | {"parts": spec.parts}
     options = suite.options_type(**values)
-    loaded = suite.load(options)
+    loaded = suite.load_prompts(options)
     items = {item.id: item for item in loaded.items}
     whole = [_question(item.id, suite.row(item, loaded)) for item in loaded.items]
     if not all(question.turns for question in whole):

@@ -24,7 +24,7 @@ class _AskedConfig(JudgedConfig):
     """What comparing and rating share: the prompts, and the judge's own prompt."""
 
     prompts: str = pydantic.Field(default_factory=lambda: next(iter(suites())), json_schema_extra={"path": True})
-    """A suite's prompts (mt_bench by default), or a .json or .jsonl file of prompts."""
+    """A suite's prompts (mt_bench by default), a benchmark's .yaml file, or a .json or .jsonl file of prompts."""
     turns: Literal["first", "both"] = "first"
     """Look at first turns, or at whole conversations."""
     template: Path | None = None

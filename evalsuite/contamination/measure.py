@@ -55,13 +55,18 @@ class Meter:
 
 
 def load_meter(
-    data: DataKind = "full", rule: OverlapRule | None = None, *, turns: Turns = "user", near: float | None = None
+    data: DataKind = "full",
+    rule: OverlapRule | None = None,
+    *,
+    turns: Turns = "user",
+    near: float | None = None,
+    names: Sequence[str] | None = None,
 ) -> Meter:
-    """Read every suite's prompts and index them; suites whose data are missing are named with the reason.
+    """Read every suite's prompts, or those of ``names``, and index them; suites without data are named with the reason.
 
     ``near``: count the items too of which more than this share of words lies in shared word 5-grams.
     """
-    benchmarks = load_benchmarks(data)
+    benchmarks = load_benchmarks(data, names)
     near_index = None if near is None else BenchmarkIndex(benchmarks.items, OverlapRule(NEAR_WORDS, near))
     return Meter(data, benchmarks, BenchmarkIndex(benchmarks.items, rule or OverlapRule()), turns, near_index)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalsuite.assets.asset import Pin
-from evalsuite.errors import EvalsuiteError, first_line
+from evalsuite.errors import EvalsuiteError, UsageError, first_line
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import DataKind
-from evalsuite.suites.registry import suites
+from evalsuite.suites.registry import parse_suite, suites
 from evalsuite.suites.types import CheckedItem, Pins
 
 
@@ -26,6 +26,22 @@ def counted_names() -> dict[str, Suite]:
     """Return the names under which contamination is counted, in the order of the tables, with their suites."""
     own = {suite: () if suite.whole else (suite.name,) for suite in suites().values()}
     return {name: suite for suite, names in own.items() for name in suite.checked_names or names}
+
+
+def names_of(suites_asked: Sequence[str]) -> list[str]:
+    """Return the names that suites are counted under: NAME, NAME:PART or FILE.yaml, which is read.
+
+    Raises UsageError for an unknown one, and for one without prompts to look for.
+    """
+    specs = [parse_suite(suite, recorded=True) for suite in suites_asked]
+    known = counted_names()
+    found: list[str] = []
+    for spec in specs:
+        own = [name for name, suite in known.items() if suite is spec.suite]
+        found += [name for name in own if not spec.parts or name in (spec.key, *spec.parts)] or own
+    if not found:
+        raise UsageError(f"{', '.join(suites_asked)} has no prompts to look for; give one of {', '.join(known)}")
+    return list(dict.fromkeys(found))
 
 
 def load_benchmarks(data: DataKind = "full", names: Sequence[str] | None = None) -> Benchmarks:

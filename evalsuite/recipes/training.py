@@ -59,7 +59,9 @@ class TrainingConfig(Section):
     it. ``devices`` None is every GPU in sight. ``template_args`` are variables of the chat template. ``thinking`` keeps
     the thoughts of answers, drops them, or drops them in half of the conversations; with ``empty_thoughts: train`` the
     empty thought that a template writes before an answer without one has loss. ``train_on: last`` puts loss on the last
-    answer alone. ``trainer`` is passed to trl's ``SFTConfig`` by name.
+    answer alone. ``keep_checkpoints`` leaves every training checkpoint in the checkpoint's folder, where ``evalsuite
+    watch`` finds them; otherwise the last two are kept until the training ends. ``trainer`` is passed to trl's
+    ``SFTConfig`` by name.
     Source: penfever/wildchat-50m@285b20a:configs/axolotl/rewild-sft.yaml
     (AdamW, 2e-5, cosine, 100 warm-up steps, one epoch, 8,192 tokens packed, loss on answers only, bf16, gradient
     checkpointing, 2 windows a device times 8 accumulated; on the four GPUs of its batch file that makes 64 windows a
@@ -97,6 +99,7 @@ class TrainingConfig(Section):
     devices: Count | None = None
     trainer: Mapping[str, pydantic.JsonValue] = {}
     save_every_steps: Count = 100
+    keep_checkpoints: bool = False
     log_every_steps: Count = 1
 
     @pydantic.field_validator("liger", mode="before")

@@ -15,6 +15,7 @@ from evalsuite.errors import UsageError
 from evalsuite.files import write_text
 from evalsuite.report.analyses import read_analyses
 from evalsuite.report.charts import charts_of, preference_chart
+from evalsuite.report.curves import curve_charts, curves_of
 from evalsuite.report.figures import columns_of, figures_of
 from evalsuite.report.glossary import GLOSSARY
 from evalsuite.report.index import Contents, document, light_document
@@ -180,6 +181,8 @@ class _Page:
         marks = {part.index["name"]: part.marks for part in parts}
         contexts = {part.index["name"]: part.contexts for part in parts}
         self.thinking = thinking_charts(contents.models, contents.columns, contents.figures, marks, contexts)
+        found = curves_of(contents.models, contents.columns, contents.figures, marks, contexts)
+        self.curves = curve_charts(found)
         comparisons = contents.results.comparisons
         drawn = [preference_chart(comparison, number) for number, comparison in enumerate(comparisons)]
         self.preferences = [chart for chart in drawn if chart is not None]
@@ -257,7 +260,7 @@ class _Page:
             averages=AVERAGES,
             charts=self.charts,
             preferences=self.preferences,
-            thinking=self.thinking,
+            sets=[*self.curves, *self.thinking],
             models=contents.models,
             faults=[without_paths(fault, [contents.folder]) for fault in contents.faults],
             analyses=contents.analyses,

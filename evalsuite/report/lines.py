@@ -27,6 +27,7 @@ class _Scale:
 
     sizes: Sequence[float]
     ticks: Sequence[float]
+    logarithmic: bool = True
     left: float = 52.0
     top: float = 24.0
     right: float = _WIDTH - _LABELS
@@ -34,8 +35,9 @@ class _Scale:
 
     def at(self, size: float, value: float) -> tuple[float, float]:
         low, high = self.ticks[0], self.ticks[-1]
-        span = math.log(self.sizes[-1] / self.sizes[0])
-        x = self.left + (self.right - self.left) * math.log(size / self.sizes[0]) / span
+        first, last = self.sizes[0], self.sizes[-1]
+        share = math.log(size / first) / math.log(last / first) if self.logarithmic else (size - first) / (last - first)
+        x = self.left + (self.right - self.left) * share
         return x, self.bottom - (self.bottom - self.top) * (value - low) / (high - low)
 
 
@@ -50,8 +52,9 @@ def line_chart(
     groups: Mapping[str, str] | None = None,
     models: Mapping[str, Sequence[int]] | None = None,
     spans: Spans | None = None,
+    logarithmic: bool = True,
 ) -> Chart:
-    """Draw one line per name over two or more sizes above 0, on a logarithmic axis.
+    """Draw one line per name over two or more sizes, above 0 for a logarithmic axis.
 
     ``groups`` names the drawing of a line where there are too many for one, ``models`` the models behind it. ``spans``
     are the intervals of a single line's points, by size.
@@ -60,7 +63,7 @@ def line_chart(
     sizes = sorted({size for _, line in lines for size, _ in line})
     spans = {size: span for size, span in (spans or {}).items() if span is not None}
     known = [value for _, line in lines for _, value in line] + [end for span in spans.values() if span for end in span]
-    scale = _Scale(sizes, round_ticks(min(known), max(known)))
+    scale = _Scale(sizes, round_ticks(min(known), max(known)), logarithmic)
     panels = _panels(lines, groups or {})
     drawing = Markup("").join(
         svg.picture(

@@ -61,10 +61,23 @@ def parts_behind(prefix: str, marks: Marks) -> list[str]:
 def _paired(
     models: Sequence[int], parts: Sequence[str], marks: Marks, contexts: Contexts
 ) -> dict[tuple[int, int], Difference | None]:
-    """Compare models item by item over all parts behind a column; a part that a model lacks is unmarked."""
+    """Compare models item by item over all parts behind a column."""
+    if (stack := stacked(models, parts, marks, contexts)) is None:
+        return {}
+    found = paired_differences(*stack)
+    return {(models[a], models[b]): difference for (a, b), difference in found.items()}
+
+
+def stacked(
+    models: Sequence[int], parts: Sequence[str], marks: Marks, contexts: Contexts
+) -> tuple[NDArray[np.float64], NDArray[np.intp]] | None:
+    """Return the marks of all items of some parts (models by items) and the items' contexts; None without a part.
+
+    A part that a model lacks is unmarked (NaN).
+    """
     parts = [name for name in parts if any(model in marks[name] for model in models)]
     if not parts:
-        return {}
+        return None
     lengths = [len(next(iter(marks[name].values()))) for name in parts]
     rows = [
         np.concatenate(
@@ -76,8 +89,7 @@ def _paired(
     for name, length in zip(parts, lengths, strict=True):
         numbers = contexts.get(name, np.arange(length))
         owners.append(numbers + (owners[-1].max() + 1 if owners and len(owners[-1]) else 0))
-    found = paired_differences(np.stack(rows), np.concatenate(owners))
-    return {(models[a], models[b]): difference for (a, b), difference in found.items()}
+    return np.stack(rows), np.concatenate(owners)
 
 
 def unpaired_difference(a: Figure, b: Figure) -> Difference | None:

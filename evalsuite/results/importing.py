@@ -76,8 +76,8 @@ def import_results(
 
 
 def _recorded_judge(spec: SuiteSpec, header: Header, options: SuiteOptions) -> str | None:
-    """Return the name of the judge that a file was judged by; None where none was needed."""
-    if not spec.suite.needs_judge(options):
+    """Return the name of the judge that a file was judged by; None where none was needed, or none has judged."""
+    if not spec.suite.needs_judge(options) or not header.judges:
         return None
     names = [entry.name for entry in header.judges.values()]
     return ", ".join(name for name in names if name) or _NOT_RECORDED
@@ -212,7 +212,7 @@ def _folder(results: Path, model: str, sha256: str) -> Path:
     """Return the folder of an earlier import of this name, else a new one."""
     for folder in folders_of(results):
         scores = stored_scores(folder)
-        if scores is not None and scores.imported and scores.model.name == model:
+        if scores is not None and scores.imported and not scores.variant and scores.model.name == model:
             return folder
     plain = model_folder(results, model, "").name
     slug = "".join(one if one.isascii() and (one.isalnum() or one in "._-") else "-" for one in plain).strip("-.")

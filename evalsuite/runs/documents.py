@@ -36,9 +36,13 @@ def scores_document(
     }
     model = ModelEntry(
         name=checkpoint.name,
-        path=str(checkpoint.path) if checkpoint.path else without_secrets(checkpoint.endpoint or ""),
+        path=None
+        if plan.is_imported
+        else str(checkpoint.path)
+        if checkpoint.path
+        else without_secrets(checkpoint.endpoint or ""),
         fingerprint=checkpoint.fingerprint,
-        dtype=effective_dtype(checkpoint, config.serve, attached=bool(config.base_url)),
+        dtype=None if plan.is_imported else effective_dtype(checkpoint, config.serve, attached=bool(config.base_url)),
         chat_template_sha256=checkpoint.chat_template_sha256,
     )
     scores = Scores(
@@ -46,7 +50,7 @@ def scores_document(
         model=model,
         judge=_judge_entry(plan, judge),
         data=config.data,
-        limit=config.limit,
+        limit=plan.limit,
         suites=dict(suites),
         average=averages(suites),
         seconds={phase: round(value, 3) for phase, value in plan.watch.seconds.items()},
@@ -54,7 +58,12 @@ def scores_document(
         reasoning=plan.reasoning.document(),
         answers=dict(answers),
     )
-    return scores.with_given(variant=plan.label, judged=plan.stored.judged if plan.stored is not None else ())
+    return scores.with_given(
+        variant=plan.label,
+        imported=plan.is_imported,
+        training_step=checkpoint.training_step,
+        judged=plan.stored.judged if plan.stored is not None else (),
+    )
 
 
 def _judge_entry(plan: ModelRun, judge: Checkpoint | Panel | None) -> JudgeEntry | None:
@@ -80,7 +89,9 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
             "chat_format": plan.chat_source,
             **({"served": plan.checkpoint.served} if plan.checkpoint.endpoint else {}),
             **dated(plan.checkpoint),
-            "fingerprint_covers": "the name and what the server tells"
+            "fingerprint_covers": "the first recorded rows"
+            if plan.is_imported
+            else "the name and what the server tells"
             if plan.checkpoint.endpoint
             else "weights and config",
         },
@@ -95,4 +106,4 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
         usage=plan.usage,
         server_restarts=plan.restarts,
     )
-    return manifest.with_given(judged=plan.manifest.judged)
+    return manifest.with_given(judged=plan.manifest.judged, imported=plan.is_imported)

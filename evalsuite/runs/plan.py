@@ -103,6 +103,9 @@ class ModelRun:
     chat_source: str | None = None
     reasoning: Reasoning = NO_REASONING
     """How the model thinks in this variant."""
+    limit: int | None = None
+    is_imported: bool = False
+    """Whether its answers were recorded elsewhere: they are judged and never asked for."""
 
     def line(self, suite: SuiteRun) -> str:
         """Return the text under which a suite's progress is shown."""
@@ -160,11 +163,12 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     identity = answer_identity(checkpoint, serve, attached=attached)
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}
-    judged_by = _judged_by(judges, config)
+    judged_by = judge_identities(judges, config)
     runs = [_with_stored_parts(suite, config, judged_by, identity, stored, manifest) for suite in config.suites]
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
+    plan.limit = config.limit
     refuse_other_figures(plan, config, runs)
-    plan.todo = [s for s in runs if not _is_stored(s, judges, stored, manifest) or _is_damaged(folder, s.spec.key)]
+    plan.todo = [s for s in runs if not is_stored(s, judges, stored, manifest) or _is_damaged(folder, s.spec.key)]
     if plan.todo and unreachable is not None:
         raise unreachable
     if config.repeats > 1 and plan.todo:
@@ -202,7 +206,7 @@ def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
         )
 
 
-def _is_stored(suite: SuiteRun, judges: Judges, stored: Scores | None, manifest: Manifest) -> bool:
+def is_stored(suite: SuiteRun, judges: Judges, stored: Scores | None, manifest: Manifest) -> bool:
     """Whether the figures of every judge of the run, and of their panel, stand complete."""
     for view in (judges.views if suite.needs_judge else ()) or (judges.top,):
         own = (stored, manifest)
@@ -250,10 +254,10 @@ def refuse_other_figures(plan: ModelRun, config: RunConfig, runs: Sequence[Suite
             plan.stored,
             plan.manifest,
             data=config.data,
-            limit=config.limit,
+            limit=plan.limit,
             settings=plan.settings,
             pins={suite.spec.key: suite.pins for suite in runs},
-            model=served_as(plan.checkpoint, config.serve, attached=bool(config.base_url)),
+            model={} if plan.is_imported else served_as(plan.checkpoint, config.serve, attached=bool(config.base_url)),
         )
 
 
@@ -291,7 +295,7 @@ def _with_stored_parts(
     One file holds all parts of a suite, so the new ones are scored with the old, whose answers are in the store.
     Raises UsageError where the old ones were made with other settings of the suite.
     """
-    asked = _suite_run(spec, config, judged_by, identity)
+    asked = suite_run(spec, config, judged_by, identity)
     entry = entry_of(manifest, spec.key) if asked.suite.whole and stored is not None else SuiteEntry()
     parts = entry.options.get("parts")
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
@@ -306,7 +310,7 @@ def _with_stored_parts(
             "or pass --fresh"
         )
     both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts else ()
-    return _suite_run(spec.model_copy(update={"parts": both}), config, judged_by, identity)
+    return suite_run(spec.model_copy(update={"parts": both}), config, judged_by, identity)
 
 
 def _changed_settings(asked: SuiteRun, entry: SuiteEntry) -> list[str]:
@@ -345,7 +349,7 @@ def refuse_unavailable_parts(stored: Scores | None, suite: SuiteRun) -> None:
             )
 
 
-def _judged_by(judges: Judges, config: RunConfig) -> Mapping[str, Any]:
+def judge_identities(judges: Judges, config: RunConfig) -> Mapping[str, Any]:
     """Return everything that decides the verdicts of each judge and of their panel, by fingerprint."""
     found: dict[str, Any] = {}
     for judge in judges.members:
@@ -357,9 +361,10 @@ def _judged_by(judges: Judges, config: RunConfig) -> Mapping[str, Any]:
     return found
 
 
-def _suite_run(
+def suite_run(
     spec: SuiteSpec, config: RunConfig, judged_by: Mapping[str, Any], identity: Mapping[str, Any]
 ) -> SuiteRun:
+    """Load a suite, unless it runs as a whole, and name its questions; ``judged_by`` and ``identity`` are in them."""
     suite, options = spec.suite, config.suite_options_of(spec)
     # A suite that runs as a whole takes seconds to load: its pins are enough for now.
     loaded = None if suite.whole else sampled(suite, suite.load(options), options)
@@ -393,7 +398,7 @@ def models_asked(plans: Sequence[ModelRun], config: RunConfig, judges: Judges) -
     asked = [
         ModelUse(plan.checkpoint, "candidate", tuple(suite.spec for suite in plan.todo), config.base_url)
         for plan in plans
-        if plan.todo
+        if plan.todo and not plan.is_imported
     ]
     judged = {suite.spec.key: suite.spec for plan in plans for suite in plan.todo if suite.needs_judge}
     return asked + [ModelUse(judge, "judge", tuple(judged.values())) for judge in judges.members if judged]

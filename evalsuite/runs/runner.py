@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ from evalsuite.runs.plan import (
     refuse_same_model,
     refuse_unavailable_parts,
 )
+from evalsuite.runs.recorded import imported_folder, plan_recorded
+from evalsuite.runs.shared import Shared
 from evalsuite.runs.writing import write_figures
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
@@ -44,7 +47,7 @@ from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
-from evalsuite.store import AskAgain, Store, open_store
+from evalsuite.store import AnswerStore, AskAgain
 from evalsuite.suites.registry import require_packages
 from evalsuite.suites.repeats import for_repeat
 
@@ -63,26 +66,36 @@ class Outcome:
         return self.n_unscored / self.n_items if self.n_items else 0.0
 
 
-def run(config: RunConfig, progress: Progress | None = None) -> Outcome:
-    """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store."""
+def run(config: RunConfig, progress: Progress | None = None, shared: Shared | None = None) -> Outcome:
+    """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store.
+
+    ``shared`` is what several runs into the same results have in common, which then stays open.
+    """
     progress = progress or NoProgress()
     for spec in config.suites:
         require_packages(spec)
     judges = judges_of(config, progress)
     swept = config.serve.thinking_budget
     budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
-    plans = [plan_model(spec, config, judges, progress, budget) for spec in config.models for budget in budgets]
+    plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress, budgets)]
     refuse_same_model(plans)
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judges), progress)
         with ExitStack() as stack:
-            store = stack.enter_context(open_store(config.results, config.store))
-            loop = stack.enter_context(LoopThread())
-            again = AskAgain(store) if config.ask_again else None
-            _Runner(config, judges, store, loop, progress, again).run_all(plans)
+            shared = shared or stack.enter_context(Shared(config))
+            answers = AskAgain(shared.store) if config.ask_again else shared.store
+            _Runner(config, judges, shared, answers, progress).run_all(plans)
     documents = [plan.stored for plan in plans if plan.stored is not None]
     shares = [unscored_share(document.suites) for document in documents]
     return Outcome(documents, [plan.folder for plan in plans], sum(s[0] for s in shares), sum(s[1] for s in shares))
+
+
+def _plans(
+    spec: str, config: RunConfig, judges: Judges, progress: Progress, budgets: Sequence[int | None]
+) -> list[ModelRun]:
+    if (folder := imported_folder(spec, config.results)) is not None:
+        return [plan_recorded(folder, config, judges, progress)]
+    return [plan_model(spec, config, judges, progress, budget) for budget in budgets]
 
 
 class _OwnJudge(NamedTuple):
@@ -98,15 +111,18 @@ class _Runner:
 
     config: RunConfig
     judges: Judges
-    store: Store
-    loop: LoopThread
+    shared: Shared
+    answers: AnswerStore
     progress: Progress
-    again: AskAgain | None = None
+
+    @property
+    def loop(self) -> LoopThread:
+        return self.shared.loop
 
     def run_all(self, plans: Sequence[ModelRun]) -> None:
         groups: dict[Hashable, list[ModelRun]] = {}
         for plan in plans:
-            if plan.todo:
+            if plan.todo and not plan.is_imported:
                 groups.setdefault(engine_key(plan.checkpoint), []).append(plan)
         for group in groups.values():
             with self._engine([plan.checkpoint for plan in group]) as engine:
@@ -115,12 +131,9 @@ class _Runner:
         for judge in self.judges.members:
             waiting = [plan for plan in plans if any(_owes_verdicts(suite, judge) for suite in plan.todo)]
             if waiting:
-                with self._session(judge, "judge", None) as session:
-                    try:
-                        for plan in waiting:
-                            self._judge(plan, judge, session)
-                    finally:
-                        self.loop.wait(session.client.close())
+                with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
+                    for plan in waiting:
+                        self._judge(plan, judge, session)
         refused: EvalsuiteError | None = None
         for plan in plans:
             if plan.todo:
@@ -143,7 +156,7 @@ class _Runner:
         candidate = role == "candidate"
         return Session(
             checkpoint,
-            self.store if self.again is None else self.again,
+            self.answers,
             self.config.serve if candidate else self.config.judge_serving,
             self._log(checkpoint, role),
             engine=engine,
@@ -301,7 +314,7 @@ class _Runner:
 
     def _finish(self, plan: ModelRun) -> None:
         plan.watch.resume()
-        self.store.require_file()
+        self.shared.store.require_file()
         write_figures(plan, self.config, self.judges)
 
 

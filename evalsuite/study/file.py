@@ -246,7 +246,18 @@ def read_study(path: Path) -> Study:
     values = read_mapping(path, "study")
     if "folder" in values:
         raise UsageError(f"{path}: unknown key 'folder'; drop it")
-    return checked(Study, {**values, "folder": path.parent.absolute()}, str(path))
+    folder = path.parent.absolute()
+    for section, key in (("run", "suites"), ("compare", "prompts")):
+        if isinstance(values.get(section), Mapping) and key in values[section]:
+            values[section] = {**values[section], key: _located_suites(values[section][key], folder)}
+    return checked(Study, {**values, "folder": folder}, str(path))
+
+
+def _located_suites(given: Any, folder: Path) -> Any:
+    """Return the YAML files among suites as they are reached from here; names of suites are not paths."""
+    if isinstance(given, list):
+        return [_located_suites(one, folder) for one in given]
+    return located(given, folder) if isinstance(given, str) and given.endswith((".yaml", ".yml")) else given
 
 
 def _duplicates(values: Iterable[Any]) -> list[Any]:

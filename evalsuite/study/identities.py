@@ -19,7 +19,7 @@ from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.store import content_key
 from evalsuite.study.file import Study
 from evalsuite.study.sections import Target
-from evalsuite.suites.registry import all_assets, prompt_suites
+from evalsuite.suites.registry import all_assets, parse_suite, prompt_suites
 
 Identities = Mapping[str, str]
 """The content identity of each model and source by its spec: a fingerprint, or a pinned revision."""
@@ -85,6 +85,9 @@ def find_identities(study: Study, *, fetch: bool, on_step: _OnStep = lambda _: N
     wanted: list[tuple[str, str, _Identify]] = [(spec, spec, _model_identity) for spec in model_specs(study)]
     wanted += [(spec, spec, _source_identity) for spec in [*conversation_sources(study), *mix_sources(study)]]
     wanted += [(template_key(spec), spec, _template_identity) for spec in templates]
+    compared = [] if study.compare is None else [study.compare.prompts]
+    files = [suite for suite in (*study.run.suites, *compared) if suite.endswith((".yaml", ".yml"))]
+    wanted += [(file, file, _benchmark_identity) for file in files]
     if study.mix.tokenizer:
         wanted.append((tokenizer_key(study.mix.tokenizer), study.mix.tokenizer, _tokenizer_identity))
     identities: dict[str, str] = {}
@@ -143,6 +146,13 @@ def _model_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:
         "generation_config": generation_config(model),
     }
     return f"{model.fingerprint}{_ASKED_WITH}{content_key(asked_with)}"
+
+
+def _benchmark_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:  # noqa: ARG001
+    """Identify a benchmark's file by its content and that of its prompts, wherever they lie."""
+    suite = parse_suite(spec).suite
+    pins = suite.load_prompts(suite.options_type()).data_pins
+    return f"{suite.name}:{content_key({name: pin.sha256 for name, pin in pins.items()})}"
 
 
 def _remote_identity(spec: str, fetch: bool) -> str | None:

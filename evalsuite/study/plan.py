@@ -150,13 +150,14 @@ def _step_limit(settings: Mapping[str, Any]) -> dict[str, float]:
 def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> Iterator[Stage]:
     """Yield one run for each model: the untrained ones, then the study's checkpoints."""
     shared = {
-        "suites": list(study.run.suites),
+        "suites": [identities.get(suite, suite) for suite in study.run.suites],
         "options": study.run.options(),
         "judge": identities[study.judge],
         "seed": study.seed,
         **study.judge_settings(),
     }
-    judge, work = study.located(study.judge), {"items": n_items(study.run)}
+    given = {"judge": study.located(study.judge), "suites": list(study.run.suites)}
+    work = {"items": n_items(study.run)}
 
     def stage(
         name: str, entry: Dgm | Target, settings: dict[str, Any], arguments: dict[str, Any], *needs: str
@@ -164,7 +165,7 @@ def _runs(study: Study, models: Sequence[Trained], identities: Identities) -> It
         serve = study.serving_of(entry)
         settings = {**shared, **settings, "serve": answer_settings(serve)}
         devices = max(serve.devices, serve.with_changes(study.judge_serve).devices)
-        return Stage("run", name, settings, {**arguments, "serve": serve, "judge": judge}, needs, (), 0, devices, work)
+        return Stage("run", name, settings, {**arguments, **given, "serve": serve}, needs, (), 0, devices, work)
 
     for name, entry in _evaluated(study):
         model = str(entry.model)
@@ -218,10 +219,10 @@ def _largest(study: Study, models: Sequence[Trained], target: str) -> list[Train
 def _comparisons(study: Study, models: Sequence[Trained], identities: Identities) -> Iterator[Stage]:
     """Yield one comparison per target, as in Table 4: the checkpoints at the largest size and the DGMs."""
     compare = study.compare
-    if compare is None or compare.prompts not in {spec.name for spec in study.run.specs}:
+    if compare is None or compare.spec.name not in {spec.name for spec in study.run.specs}:
         return
     dgms = [stage for dgm in study.dgms if (stage := _run_of(study, dgm)) is not None]
-    suite = suites()[compare.prompts]
+    suite = compare.spec.suite
     n_prompts = (suite.n_items((), study.run.data, study.run.limit) or _ASSUMED_ITEMS[study.run.data]) // suite.n_turns
     for target in study.targets:
         members = tuple(dict.fromkeys([*(f"run {m.name}" for m in _largest(study, models, target)), *dgms]))
@@ -230,6 +231,7 @@ def _comparisons(study: Study, models: Sequence[Trained], identities: Identities
             target,
             {
                 **compare.model_dump(),
+                "prompts": identities.get(compare.prompts, compare.prompts),
                 **study.run.model_dump(include={"data", "limit"}),
                 "judge": identities[study.judge],
                 "seed": study.seed,
@@ -237,7 +239,7 @@ def _comparisons(study: Study, models: Sequence[Trained], identities: Identities
                 "serve": answer_settings(study.serve),
                 **study.judge_settings(),
             },
-            {"judge": study.located(study.judge), "serve": study.serve},
+            {"judge": study.located(study.judge), "prompts": compare.prompts, "serve": study.serve},
             uses=members,
             at_least=2,
             devices=study.serve.with_changes(study.judge_serve).devices,
@@ -309,7 +311,7 @@ def left_out(study: Study, stages: Sequence[Stage]) -> list[str]:
     readable = {kind: [name for name, suite in suites().items() if reads(suite)] for kind, reads in _READS.items()}
     if study.compare is not None:
         wanted.append(("compare", "", list(study.targets)))
-        readable[""] = [study.compare.prompts]
+        readable[""] = [study.compare.spec.name]
     existing = {stage.name for stage in stages}
     notes = []
     for command, kind, cells in wanted:

@@ -10,7 +10,7 @@ import pydantic
 
 from evalsuite.config import RunConfig
 from evalsuite.conversations.formats import Format
-from evalsuite.errors import unknown
+from evalsuite.errors import EvalsuiteError, unknown
 from evalsuite.recipes.recipe import Duplicates, Filters, Source
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.config import ServeConfig
@@ -188,9 +188,18 @@ class Compare(Section):
     @pydantic.field_validator("prompts")
     @classmethod
     def _check_prompts(cls, prompts: str) -> str:
-        if prompts not in prompt_suites():
+        try:
+            name = parse_suite(prompts).name
+        except EvalsuiteError as error:
+            raise ValueError(str(error)) from error
+        if name not in prompt_suites():
             raise ValueError(unknown("suite", prompts, prompt_suites()))
         return prompts
+
+    @property
+    def spec(self) -> SuiteSpec:
+        """The suite whose answers are compared."""
+        return parse_suite(self.prompts)
 
 
 class Paper(Section):

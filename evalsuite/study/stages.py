@@ -185,7 +185,7 @@ def _run_models(group: Sequence[tuple[Task, str]], workspace: Workspace, *, judg
     options: dict[str, Any] = {
         **stage.settings["options"],
         "models": [model for _, model in group],
-        "suites": list(stage.settings["suites"]),
+        "suites": list(stage.arguments["suites"]),
         "results": str(workspace.results),
         "seed": stage.settings["seed"],
         "judge": stage.arguments["judge"] if judged else None,
@@ -213,9 +213,13 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
     folders = {name: made.outputs["folder"] for name, made in task.inputs.items()}
     lineage = named_lineage(stage.settings["lineage"], {name: model_name(path) for name, path in folders.items()})
     name = f"{workspace.study.name}-{stage.cell}-{task.key[:8]}"
-    names = ("prompts", "turns", "method", "data", "limit", "seed", "tie_margin")
+    names = ("turns", "method", "data", "limit", "seed", "tie_margin")
     options: dict[str, Any] = {name: stage.settings[name] for name in names}
-    options |= {"models": list(map(str, folders.values())), "judge": [stage.arguments["judge"]]}
+    options |= {
+        "prompts": stage.arguments["prompts"],
+        "models": list(map(str, folders.values())),
+        "judge": [stage.arguments["judge"]],
+    }
     options |= {"name": name, "results": str(workspace.results)}
     if lineage:
         file = workspace.folder_of(task).with_suffix(".lineage.yaml")

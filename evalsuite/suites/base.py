@@ -113,9 +113,18 @@ class Suite(abc.ABC):
                 known = unknown(f"part of {self.name}", part, self.parts)
                 raise UsageError(known if self.parts else f"{self.name} has no parts; drop ':{part}'")
 
+    def expanded(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the parts that are meant by those asked for; a suite with names for several overrides it."""
+        return parts
+
     @abc.abstractmethod
     def load(self, options: Any) -> Any:
         """Read the items; raises DataError where they are not available."""
+
+    def load_prompts(self, options: Any) -> Loaded:
+        """Read the items for other uses than scoring them; a suite whose scorer needs more overrides it."""
+        loaded: Loaded = self.load(options)
+        return loaded
 
     def data_pins(self, options: Any) -> Pins:
         """Return the pins of the data alone; a suite that loads slowly overrides it."""
@@ -348,7 +357,7 @@ class Suite(abc.ABC):
 
         Reads data that are on this machine (``suites.local_rows``); raises DataError that says how to get them.
         """
-        loaded = self.load(self.options_type(data=data))
+        loaded = self.load_prompts(self.options_type(data=data))
         items = []
         for item in loaded.items:
             row = self.row(item, loaded)

@@ -1,4 +1,4 @@
-"""Answers compared with a baseline's in two games: the verdicts, the win rate, and the rate with style control.
+"""Answers compared in games: how a judge is asked, the verdicts, the win rate, and the rate with style control.
 
 The baseline's answer is the first text of a row's fact "reference". Source of the arithmetic:
 lmarena/arena-hard-auto@196f6b8: show_result.py.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from evalsuite.records.rows import Order, Row, Verdict, replaced
-from evalsuite.serving.requests import Chat, Sampling
+from evalsuite.serving.requests import Chat, Sampling, thought_of
 from evalsuite.suites import figures
 from evalsuite.suites.base import answer_of, count_unscored, marked, no_answer
 from evalsuite.suites.figures import Figure, Line, scored_figure
@@ -28,13 +29,26 @@ from judges.style_control import (
     style_counts,
     style_difference,
 )
-from judges.types import Message, Unscored
+from judges.types import Choice, Message, Unscored
+from judges.verdicts import (
+    LABELS,
+    SPELLINGS,
+    VERDICT_CHOICES,
+    Game,
+    Method,
+    game_from_choice,
+    game_from_logprobs,
+    parse_verdict,
+    verdict_lead_in,
+)
 
 ORDERS: tuple[Order, Order] = ("ba", "ab")
 """The two games in their published order: first the baseline is assistant A, then the model."""
 
 PUBLISHED_DRAWS = 100
 PUBLISHED_QUANTILES = (0.05, 0.5, 0.95)
+WORDS_MAX_NEW_TOKENS = 64
+"""Of the answer in words of a judge that was to reply with one letter and gave A and B almost no probability."""
 _MODEL, _BASELINE = "model", "baseline"
 
 
@@ -43,6 +57,18 @@ class Outcome(NamedTuple):
 
     share: float
     weight: int
+
+
+def game_verdict(game: Any, judge: str, order: Order) -> Verdict:
+    """Read a recorded game {"score", "judgment"}; one that is missing or has no label is a failure of its file."""
+    recorded = game if isinstance(game, Mapping) else {}
+    label, said = recorded.get("score"), recorded.get("judgment")
+    text = said.get("answer") if isinstance(said, Mapping) else said
+    text = text if isinstance(text, str) else ""
+    if isinstance(label, str) and label in OUTCOMES:
+        return Verdict(judge, label, order=order, text=text, recorded=label)
+    failed = Unscored("recorded_failure", f"label {label!r}")
+    return Verdict(judge, order=order, text=text, recorded=label, unscored=failed)
 
 
 def outcome_of(verdict: Verdict) -> Outcome | Unscored:
@@ -232,3 +258,43 @@ async def play_game(judge: Chat, order: Order, messages: Sequence[Message], max_
     if isinstance(judged, Unscored) and judged.reason == "no_verdict":
         return Verdict(order=order, text=judged.detail, unscored=Unscored(judged.reason))
     return msgspec.structs.replace(verdict_of(judged), order=order)
+
+
+async def play_pair(
+    judge: Chat, method: Method, messages: Sequence[Message], key: str, answers: Sequence[str], max_new_tokens: int = 0
+) -> Game | Unscored:
+    """Ask which of two ``answers`` is better: A or B by their probabilities, or after reasoning A, B or tie.
+
+    ``messages`` is :func:`judges.verdicts.comparison_prompt` with ``key``. A judge that gives A and B almost no
+    probability is asked once more, for words; ``max_new_tokens`` bounds the reasoning.
+    """
+    if method == "verdict":
+        asked = await judge.label_logprobs(messages, LABELS, SPELLINGS)
+        game = asked if isinstance(asked, Unscored) else game_from_logprobs(asked)
+        if isinstance(game, Unscored):
+            may_write = game.reason in ("label_mass", "no_verdict")
+            return await _in_words(judge, messages, key, answers, game) if may_write else game
+        return replace(game, thought=thought_of(asked))
+    read: list[str] = []
+
+    def parse(text: str) -> Choice | Unscored:
+        read.append(text)
+        return parse_verdict(text, key, answers)
+
+    choice = await reason_then_choose(
+        judge, messages, Sampling(max_new_tokens), parse, verdict_lead_in(key), VERDICT_CHOICES
+    )
+    if isinstance(choice, Unscored):
+        return choice
+    return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
+
+
+async def _in_words(
+    judge: Chat, messages: Sequence[Message], key: str, answers: Sequence[str], why: Unscored
+) -> Game | Unscored:
+    """Ask once more, for words: a verdict in a known form counts, else the game stays unscored."""
+    reply = await judge.chat(messages, Sampling(WORDS_MAX_NEW_TOKENS))
+    choice = reply if isinstance(reply, Unscored) else parse_verdict(reply.text, key, answers)
+    if isinstance(reply, Unscored) or isinstance(choice, Unscored):
+        return why
+    return replace(game_from_choice(choice), in_words=True, thought=reply.thought)

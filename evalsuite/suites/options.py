@@ -61,3 +61,15 @@ def flag_of(name: str, info: pydantic.fields.FieldInfo) -> str:
     """Return the name of a field's option, with underscores."""
     extra = info.json_schema_extra
     return str(extra["flag"]) if isinstance(extra, Mapping) and "flag" in extra else name
+
+
+def own_names(kind: type[SuiteOptions]) -> dict[str, str]:
+    """Return the names of a suite's own options by flag."""
+    own = kind.model_fields.keys() - SuiteOptions.model_fields.keys()
+    return {flag_of(name, info): name for name, info in kind.model_fields.items() if name in own}
+
+
+def own_values(options: SuiteOptions) -> dict[str, Any]:
+    """Return a suite's own options by flag, JSON-ready."""
+    values = options.model_dump(mode="json")
+    return {flag: values[name] for flag, name in own_names(type(options)).items()}

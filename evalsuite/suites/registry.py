@@ -9,7 +9,7 @@ A package of one's own declares its suites in its pyproject.toml:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
@@ -24,8 +24,8 @@ from evalsuite.errors import UsageError, first_line, unknown
 from evalsuite.packages import require
 from evalsuite.suites.base import Suite
 from evalsuite.suites.file.suite import FileSuite, recorded_suite, suite_in
-from evalsuite.suites.options import SuiteOptions, flag_of
-from evalsuite.validation import checked, shipped_recipe
+from evalsuite.suites.options import SuiteOptions, own_names
+from evalsuite.validation import Loc, checked, faults_of, shipped_recipe
 
 GROUP = "evalsuite.suites"
 _BUILT_IN = (
@@ -141,7 +141,7 @@ def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
         return SuiteSpec(name=read_file(Path(spec).expanduser()).name, file=spec)
     name, _, rest = spec.partition(":")
     suite = suite_named(name.strip())
-    parts = tuple(part.strip() for part in rest.split(",") if part.strip())
+    parts = suite.expanded(tuple(part.strip() for part in rest.split(",") if part.strip()))
     if parts or not recorded:
         suite.check_parts(parts)
     return SuiteSpec(name=suite.name, parts=parts)
@@ -190,14 +190,29 @@ def option_fields() -> Mapping[str, tuple[str, FieldInfo]]:
     kinds: list[type[SuiteOptions]] = [suite.options_type for suite in installed_suites().values()]
     kinds.append(FileSuite.options_type)
     for kind in kinds:
-        for flag, field in _own_options(kind).items():
-            found.setdefault(flag, field)
+        for flag, name in own_names(kind).items():
+            found.setdefault(flag, (name, kind.model_fields[name]))
     return found
 
 
-def _own_options(kind: type[SuiteOptions]) -> dict[str, tuple[str, FieldInfo]]:
-    fields = kind.model_fields
-    return {flag_of(name, info): (name, info) for name, info in fields.items() if name not in SuiteOptions.model_fields}
+def option_faults(given: Mapping[str, Any]) -> list[str]:
+    """Say which of the suites' own options, by flag, are unknown or have a value that they do not take."""
+    known = option_fields()
+    faults = [unknown("option", flag, list(known)) for flag in given if flag not in known]
+    for suite in suites().values():
+        for flag, name in own_names(suite.options_type).items():
+            if given.get(flag) is None:
+                continue
+            try:
+                suite.options_type(**{name: given[flag]})
+            except pydantic.ValidationError as error:
+                label = f"--{flag.replace('_', '-')}"
+                faults += faults_of(error, suite.options_type, name=partial(_constant, label))
+    return list(dict.fromkeys(faults))
+
+
+def _constant(label: str, loc: Loc) -> str:
+    return label if loc else ""
 
 
 def options_of(suite: Suite, shared: Mapping[str, Any], own: Mapping[str, Any], *, has_judge: bool) -> SuiteOptions:
@@ -205,9 +220,7 @@ def options_of(suite: Suite, shared: Mapping[str, Any], own: Mapping[str, Any], 
 
     Raises UsageError for a value that an option does not take.
     """
-    chosen = {
-        name: own[flag] for flag, (name, _) in _own_options(suite.options_type).items() if own.get(flag) is not None
-    }
+    chosen = {name: own[flag] for flag, name in own_names(suite.options_type).items() if own.get(flag) is not None}
     return checked(suite.options_type, suite.resolve_options({**shared, **chosen}, has_judge=has_judge))
 
 

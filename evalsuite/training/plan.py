@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.folder.parent if self.config.keep_checkpoints else self.folder / "checkpoints"
 
     @property
     def finished(self) -> Path:

@@ -14,12 +14,12 @@ from evalsuite.checkpoint.templates import own_templates
 from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
 from evalsuite.files import read_json, write_json
 from evalsuite.fingerprint import text_sha256
-from evalsuite.packages import require
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.session import dated
+from evalsuite.tracking import check_loggers
 from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import WORK, claim, identity_of, is_finished, publish
 from evalsuite.training.data import TokenCounts, TrainingData, open_training_data, read_counts, write_tokens
@@ -35,8 +35,7 @@ from evalsuite.training.worker import merges_adapter, run_training
 from judges.types import REASONS
 
 Contamination = Literal["full", "mini", "off"]
-LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
-_NOT_IN_IDENTITY = ("save_every_steps", "log_every_steps")
+_NOT_IN_IDENTITY = ("save_every_steps", "log_every_steps", "keep_checkpoints")
 _ADDED_LATER = ("template_args", "thinking", "empty_thoughts", "train_on", "trainer")
 
 
@@ -91,7 +90,7 @@ def train(
     CheckpointError for invalid inputs, and TrainingError if the training fails.
     """
     progress = progress or NoProgress()
-    _check_loggers(log_to)
+    check_loggers(log_to)
     # Resolved, because renames would replace a link and "." has no name.
     out, given = out.resolve(), out
     trust = Trust(allow_pickle, trust_remote_code)
@@ -372,13 +371,6 @@ def _template(source: str, base: Checkpoint, progress: Progress) -> str:
     if template is None:
         raise CheckpointError(f"{source} has no chat template either; give a Jinja file or another model")
     return template
-
-
-def _check_loggers(names: Sequence[str]) -> None:
-    for name in names:
-        if name not in LOGGERS:
-            raise UsageError(unknown("logger", name, LOGGERS))
-        require(f"--log-to {name}", LOGGERS[name])
 
 
 def _locked(work: Path) -> Any:

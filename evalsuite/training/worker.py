@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalsuite.checkpoint.training_run import STATE
 from evalsuite.errors import EvalsuiteError, TrainingError
 from evalsuite.files import read_json, write_json
 from evalsuite.progress import LogProgress, NoProgress, Progress
@@ -118,7 +119,8 @@ def training_arguments(plan: Plan) -> Any:
     defaults = {
         "lr_scheduler_type": config.schedule,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},
-        "save_total_limit": 2,
+        "include_num_input_tokens_seen": "non_padding",
+        "save_total_limit": None if config.keep_checkpoints else 2,
         "dataloader_pin_memory": devices.kind == "cuda",
     }
     arguments = SFTConfig(
@@ -168,9 +170,13 @@ def _rows(plan: Plan) -> Any:
 
 
 def _tokenizer(plan: Plan) -> Any:
+    """Load the tokenizer with the template that is trained with: each training checkpoint is saved with it."""
     from evalsuite.serving.chat_format import load_tokenizer
 
-    return load_tokenizer(Path(plan.tokenizer_folder or plan.base_folder), trust_remote_code=plan.trust_remote_code)
+    folder = Path(plan.tokenizer_folder or plan.base_folder)
+    tokenizer = load_tokenizer(folder, trust_remote_code=plan.trust_remote_code)
+    tokenizer.chat_template = plan.template
+    return tokenizer
 
 
 def _lora(plan: Plan) -> Any:
@@ -219,6 +225,7 @@ def _save(plan: Plan, trainer: Any) -> None:
     if not (folder / "adapter_config.json").is_file():
         write_companions(base, folder, code=plan.trust_remote_code)
     write_generation_config(base, folder, plan.end_id)
+    trainer.state.save_to_json(folder / STATE)
 
 
 def merges_adapter(config: TrainingConfig, base: Path, end_id: int) -> bool:

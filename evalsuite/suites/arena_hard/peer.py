@@ -15,11 +15,10 @@ from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD, answer_text, items_of, token_len, version_of
 from evalsuite.suites.base import answer_of
-from evalsuite.suites.games import ORDERS
+from evalsuite.suites.games import ORDERS, game_verdict
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.peer_files import Rows
 from evalsuite.suites.types import Recorded
-from judges.arena import OUTCOMES
 from judges.style_control import style_counts
 from judges.types import Message, Unscored
 
@@ -155,24 +154,15 @@ def _prompt_of(answer: Mapping[str, Any] | None) -> str:
 def _verdicts(judgment: Mapping[str, Any], judge: str) -> tuple[Verdict, ...]:
     """Read both games; one that is missing or has no label is a failure of the recorded file."""
     games = [*judgment["games"], None, None]
-    return tuple(_verdict(game, judge, order) for game, order in zip(games, ORDERS, strict=False))
-
-
-def _verdict(game: Mapping[str, Any] | None, judge: str, order: Any) -> Verdict:
-    label = None if game is None else game.get("score")
-    said = (game or {}).get("judgment")
-    text = said.get("answer") if isinstance(said, Mapping) else said
-    if label in OUTCOMES:
-        return Verdict(judge, label, order=order, text=text if isinstance(text, str) else "", recorded=label)
-    failed = Unscored("recorded_failure", f"label {label!r}")
-    return Verdict(judge, order=order, text=text if isinstance(text, str) else "", recorded=label, unscored=failed)
+    return tuple(game_verdict(game, judge, order) for game, order in zip(games, ORDERS, strict=False))
 
 
 def write_files(rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
     """Write model_answer.jsonl and, where the judge gave labels, model_judgment.jsonl.
 
     A question without an answer is left out of the answers, a game without a label has the score null, both as the
-    original writes them. ``metadata`` counts words and punctuation marks instead of GPT-4o's tokens.
+    original writes them. ``metadata`` has the recorded length, else counts words and punctuation marks instead of
+    GPT-4o's tokens.
     """
     answers = [_answer(row, text, model) for row in rows if (text := answer_of(row)) is not None]
     write_jsonl(folder / ANSWER_FILE, answers)
@@ -190,7 +180,7 @@ def _answer(row: Row, text: str, model: str) -> dict[str, Any]:
         "model": model,
         "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": {"answer": text}}],
         "metadata": {
-            "token_len": counts.length,
+            "token_len": (row.facts.get("token_len") or [counts.length])[0],
             "header_count": counts.headers,
             "list_count": counts.lists,
             "bold_count": counts.bold,

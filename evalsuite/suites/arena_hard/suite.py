@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 from evalsuite.errors import UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling, derive_seed, thought_of
+from evalsuite.serving.requests import Chat, Sampling, derive_seed
 from evalsuite.suites import figures
 from evalsuite.suites.arena_hard import peer
 from evalsuite.suites.arena_hard.assets import (
@@ -37,7 +37,7 @@ from evalsuite.suites.arena_hard.assets import (
 from evalsuite.suites.arena_hard.scores import score_rows
 from evalsuite.suites.base import Suite, draw_of, judged_rows, no_answer
 from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
-from evalsuite.suites.games import ORDERS, game_lines, mark_games, panel_value, play_game, style_figure
+from evalsuite.suites.games import ORDERS, game_lines, mark_games, panel_value, play_game, play_pair, style_figure
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
@@ -45,7 +45,7 @@ from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Reco
 from judges.arena import game_messages, own_game_messages
 from judges.templates import judge_template
 from judges.types import Message, Unscored
-from judges.verdicts import LABELS, SPELLINGS, TEMPLATES, Request, comparison_prompt, game_from_logprobs, key_of
+from judges.verdicts import TEMPLATES, Request, comparison_prompt, key_of
 
 ANSWER_TOKENS: Mapping[DataKind, int] = {"full": 4096, "mini": 96}
 JUDGMENT_TOKENS: Mapping[DataKind, Mapping[str, int]] = {
@@ -273,12 +273,11 @@ async def _by_logprobs(order: Order, prompt: str, first: str, second: str, judge
     request = Request((prompt,))
     key = key_of(request, [first], [second])
     messages = comparison_prompt(judge_template(TEMPLATES["verdict"]), request, [first], [second], key=key)
-    logprobs = await judge.label_logprobs(messages, LABELS, SPELLINGS)
-    game = logprobs if isinstance(logprobs, Unscored) else game_from_logprobs(logprobs)
+    game = await play_pair(judge, "verdict", messages, key, (first, second))
     if isinstance(game, Unscored):
         return Verdict(order=order, unscored=game)
-    thought = thought_of(logprobs)
-    return Verdict(value=game.first, order=order, label_logprobs=dict(game.logprobs), thought=thought)
+    logprobs = dict(game.logprobs)
+    return Verdict(value=game.first, order=order, text=game.text, label_logprobs=logprobs, thought=game.thought)
 
 
 def _creative(scores: Mapping[str, Any]) -> Figure:

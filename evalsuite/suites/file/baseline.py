@@ -48,17 +48,22 @@ def _of_run(folder: Path, suite: str) -> dict[str, str]:
 
 
 def recorded_answers(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return recorded answers by item id: rows name the item by id or by the last turn of its prompt.
+    """Return the texts of recorded answers by item id."""
+    return {item_id: found["text"] for item_id, found in answers_by_item(rows, items).items()}
+
+
+def answers_by_item(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return {"text", "row"} of recorded answers by item id: rows name the item by id or by its last turn.
 
     Raises DataError for a row without an answer.
     """
     by_prompt = {item["prompt"][-1].content: item["id"] for item in items}
-    answers: dict[str, str] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
         text = next((row[field] for field in ANSWER_FIELDS if field in row), None)
         if not isinstance(text, str):
             raise DataError(f"row {number} has no text in {' or '.join(ANSWER_FIELDS)}")
         given = row.get("id", by_prompt.get(str(row.get("prompt"))))
         if given is not None:
-            answers[str(given)] = text
+            answers[str(given)] = {"text": text, "row": row}
     return answers

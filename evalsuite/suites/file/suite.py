@@ -37,8 +37,8 @@ from evalsuite.suites.file.scoring import (
 )
 from evalsuite.suites.file.templates import rating_template
 from evalsuite.suites.judging import reason_then_choose, verdict_of
-from evalsuite.suites.options import NO_FIGURES, SuiteOptions
-from evalsuite.suites.types import Item, Loaded, Recorded, Scores
+from evalsuite.suites.options import NO_FIGURES, DataKind, SuiteOptions
+from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.arena import own_game_messages
 from judges.rubric import lead_in, parse_rubric_rating, rating_messages
 from judges.types import Message, Unscored
@@ -85,10 +85,8 @@ class FileSuite(Suite):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def load(self, options: FileOptions) -> Loaded:
-        """Read the prompts and the baseline; raises DataError that names what is wrong with them."""
+        """Read the prompts, the baseline and the scorer; raises DataError that names what is wrong with them."""
         benchmark = self.benchmark
-        if not benchmark.prompts:
-            raise UsageError(f"{self.name} is known from its results alone; give its file: --suite FILE.yaml")
         if benchmark.score.function is not None:
             if not options.trust_suite_code:
                 raise UsageError(
@@ -96,6 +94,13 @@ class FileSuite(Suite):
                     "read it, then pass --trust-suite-code"
                 )
             self._function = load_function(benchmark)
+        return self.load_prompts(options)
+
+    def load_prompts(self, options: FileOptions) -> Loaded:
+        """Read the prompts and the baseline; no code of the file is run."""
+        benchmark = self.benchmark
+        if not benchmark.prompts:
+            raise UsageError(f"{self.name} is known from its results alone; give its file FILE.yaml")
         rows, pin = read_prompts(benchmark)
         items, problems = items_of(benchmark, rows)
         baseline, baseline_pin, faults = baseline_answers(benchmark, items)
@@ -265,16 +270,25 @@ class FileSuite(Suite):
         sha256 = described.get("sha256") if isinstance(described, Mapping) else None
         return {"benchmark": str(sha256)[:8]} if sha256 else {}
 
+    def checked_items(self, name: str, data: DataKind) -> CheckedItems:
+        """Return the user's turns of every prompt, of a protected benchmark too: the check quotes none."""
+        loaded = self.load_prompts(self.options_type(data=data))
+        turns = {
+            item.id: tuple(one.content for one in item.data["prompt"] if one.role == "user") for item in loaded.items
+        }
+        return CheckedItems([CheckedItem(name, item_id, texts) for item_id, texts in turns.items()], loaded.data_pins)
+
     def recognises(self, first_row: Mapping[str, Any]) -> bool:  # noqa: ARG002
         return False
 
     def read_peer(self, path: Path, options: FileOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
         loaded = self.load(options)
         rows = {item.id: self.row(item, loaded) for item in loaded.items}
-        return peer.read_recorded(path, options, self.name, rows, {item.id: item.data for item in loaded.items})
+        items = {item.id: item.data for item in loaded.items}
+        return peer.read_recorded(path, options, self.benchmark, rows, items)
 
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:  # noqa: ARG002
-        peer.write_answers(rows, folder, model)
+        peer.write_answers(rows, folder, model, judge)
 
 
 def _kept(**facts: Any) -> dict[str, Any]:

@@ -79,9 +79,8 @@ class GroupFacts:
     @property
     def options(self) -> tuple[str, ...]:
         """The options of ``evalsuite run``, the suite first."""
-        known = [task.name for task in self.tasks if not task.absent]
         unsafe = any(task.unsafe_code for task in self.tasks)
-        words = ["--suite", f"lm_eval:{','.join(known)}", "--max-answer-tokens", str(ANSWER_TOKENS[self.name])]
+        words = ["--suite", f"lm_eval:{self.name}", "--max-answer-tokens", str(ANSWER_TOKENS[self.name])]
         return (*words, *(["--confirm-run-unsafe-code"] if unsafe else []))
 
     @property
@@ -91,13 +90,23 @@ class GroupFacts:
 
 def task_groups() -> list[GroupFacts]:
     """Return all groups as the installed lm-eval has them; no task's code is imported."""
-    spec = find_spec("lm_eval")
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    root = Path(folders[0]) / "tasks" if folders else Path()
+    root = _task_folder()
     return [
         GroupFacts(name, tuple(_facts(task, root / path) for task, path in tasks.items()))
         for name, tasks in GROUPS.items()
     ]
+
+
+def tasks_of(group: str) -> tuple[str, ...]:
+    """Return the tasks of a group that the installed lm-eval has; none for a name that is not a group's."""
+    root = _task_folder()
+    return tuple(task for task, path in GROUPS.get(group, {}).items() if (root / path).is_file())
+
+
+def _task_folder() -> Path:
+    spec = find_spec("lm_eval")
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return Path(folders[0]) / "tasks" if folders else Path()
 
 
 def _facts(name: str, path: Path) -> TaskFacts:

@@ -34,6 +34,7 @@ from evalsuite.suites.figures import (
     with_interval,
 )
 from evalsuite.suites.harness import merging, pages, peer
+from evalsuite.suites.harness.groups import tasks_of
 from evalsuite.suites.harness.repeats import is_sampled
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
 from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
@@ -232,12 +233,15 @@ class LmEvalTasksOptions(LmEvalOptions):
 
 
 class LmEvalTasks(LmEvalSuite):
-    """Any tasks of lm-eval, by name: ``lm_eval:TASK[,TASK]``."""
+    """Any tasks of lm-eval, by name: ``lm_eval:TASK[,TASK]``; a group of ``evalsuite suites`` stands for its tasks."""
 
     name = "lm_eval"
     title = "lm-eval tasks"
     order = 60
     options_type = LmEvalTasksOptions
+
+    def expanded(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(task for part in parts for task in tasks_of(part) or (part,)))
 
     def check_parts(self, parts: Sequence[str]) -> None:
         """Raise UsageError where no task is named; whether lm-eval knows it is seen when it is loaded."""

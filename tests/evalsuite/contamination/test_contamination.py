@@ -276,7 +276,7 @@ def test_other_turns_and_near_matches_are_counted_if_asked_for(tmp_path, monkeyp
     changed = " ".join("x" if number % 7 == 6 else f"w{number}" for number in range(30, 58))
     items = (item(asked), item(words(30, 58), id="2"), item("Why is that?", id="3"))
     benchmarks = Benchmarks(items, {}, {})
-    monkeypatch.setattr(measure_module, "load_benchmarks", lambda data: benchmarks)
+    monkeypatch.setattr(measure_module, "load_benchmarks", lambda data, names: benchmarks)
     talk = [{"role": "user", "content": changed}, {"role": "assistant", "content": "Yes.", "reasoning_content": asked}]
     path = tmp_path / "c.jsonl"
     path.write_text(json.dumps({"messages": talk}) + "\n")

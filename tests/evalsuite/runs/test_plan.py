@@ -13,7 +13,13 @@ from evalsuite.config import read_config
 from evalsuite.documents import Manifest, Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
 from evalsuite.runs.judges import Judges
-from evalsuite.runs.plan import _judged_by, _suite_run, _with_stored_parts, refuse_lost_parts, refuse_unavailable_parts
+from evalsuite.runs.plan import (
+    _with_stored_parts,
+    judge_identities,
+    refuse_lost_parts,
+    refuse_unavailable_parts,
+    suite_run,
+)
 from evalsuite.runs.runner import _Runner, run
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
@@ -28,7 +34,7 @@ IDENTITY = {"weights": "w"}
 
 
 def suite_of(word: str, **changes):
-    return _suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), {}, IDENTITY)
+    return suite_run(parse_suite(word), read_config({"models": ["m"], "data": "mini", **changes}), {}, IDENTITY)
 
 
 def planned(asked: str, stored: str | None, *, identity=IDENTITY, applied=None, **changes):
@@ -156,7 +162,7 @@ def test_what_lm_eval_does_not_know_of_changes_nothing_for_it(tmp_path):
     """A run of all suites has a judge, one of a part of openllm needs none."""
     judge = resolve(str(write_checkpoint(tmp_path / "judge")))
     settings = read_config({"models": ["m"], "data": "mini", "judge": str(judge.path), "as_published": True})
-    with_judge = _suite_run(parse_suite("openllm"), settings, _judged_by(Judges((judge,)), settings), IDENTITY)
+    with_judge = suite_run(parse_suite("openllm"), settings, judge_identities(Judges((judge,)), settings), IDENTITY)
     assert with_judge.run_keys == suite_of("openllm").run_keys
 
 
@@ -184,8 +190,8 @@ def test_parts_that_another_run_wrote_meanwhile_are_not_lost(stands, asked, refu
 def run_key(judge_folder: Path) -> str:
     settings = read_config({"models": ["m"], "judge": str(judge_folder), "data": "mini"})
     judge = resolve(str(judge_folder))
-    judged_by = _judged_by(Judges((judge,)), settings)
-    return _suite_run(parse_suite("mt_bench"), settings, judged_by, IDENTITY).run_key(judge)
+    judged_by = judge_identities(Judges((judge,)), settings)
+    return suite_run(parse_suite("mt_bench"), settings, judged_by, IDENTITY).run_key(judge)
 
 
 def test_verdicts_are_those_of_the_judge_with_its_template_and_tokenizer(tmp_path):

@@ -1,0 +1,1 @@
+"""``evalsuite watch``: a training's checkpoints, evaluated as they are finished."""
