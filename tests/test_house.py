@@ -247,13 +247,15 @@ def test_a_suite_named_elsewhere_is_seen():
 
 def test_no_suite_names_another(tree):
     faults = []
+    by_folder: dict[str, set[str]] = {}
     for suite in suites().values():
-        folder = type(suite).__module__.split(".")[2]
+        by_folder.setdefault(type(suite).__module__.split(".")[2], set()).update((suite.name, *keys_of(suite)))
+    for folder, names in by_folder.items():
         own = [
             (module, tree.trees[module]) for module in tree.trees if module.startswith(f"evalsuite.suites.{folder}.")
         ]
         shared = SHARED_NAMES.get(folder, ())
-        others = [name for name in SUITE_NAMES if name not in (suite.name, *keys_of(suite), *shared)]
+        others = [name for name in SUITE_NAMES if name not in (*names, *shared)]
         faults += named_suites(own, others)
     assert not faults, "\n".join(faults)
 

@@ -152,7 +152,7 @@ def panel_figures(panel: Panel, suite: Suite, header: Header, rows: Sequence[Row
     shown = suite.report_part(header.suite, rows[0].part)
     marks = [[_mark(suite, header, for_judge(row, judge.slug), shown.metric) for judge in panel.judges] for row in rows]
     clusters = [suite.context_of(row) or f"{row.part}/{row.item_id}" for row in rows]
-    found = marks_agreement(marks, clusters, best=shown.top)
+    found = marks_agreement(marks, clusters, best=shown.top / shown.scale)
     names = [judge.name for judge in panel.judges]
     pairs = [
         {"a": names[i], "b": names[j], "n": one.n, "alike": one.share, "kappa": one.kappa}

@@ -36,6 +36,8 @@ class Suite(abc.ABC):
     """The name on the command line, and the key in scores.json where there are no others."""
     title: ClassVar[str]
     """The name in tables."""
+    also: ClassVar[str] = ""
+    """Another name on the command line, ``NAME:MODE``, of a suite that is another suite's items in another mode."""
     parts: ClassVar[tuple[str, ...]] = ()
     """The parts that may be asked for by ``name:part``."""
     titles: ClassVar[Mapping[str, str]] = {}

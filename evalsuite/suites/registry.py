@@ -30,6 +30,7 @@ from evalsuite.validation import Loc, checked, faults_of, shipped_recipe
 GROUP = "evalsuite.suites"
 _BUILT_IN = (
     "evalsuite.suites.mt_bench.suite:MtBench",
+    "evalsuite.suites.mt_bench.pairwise:MtBenchPairwise",
     "evalsuite.suites.alpaca_eval.suite:AlpacaEval",
     "evalsuite.suites.arena_hard.suite:ArenaHard",
     "evalsuite.suites.openllm.suite:OpenLLM",
@@ -139,6 +140,8 @@ def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
     """
     if spec.endswith((".yaml", ".yml")):
         return SuiteSpec(name=read_file(Path(spec).expanduser()).name, file=spec)
+    if (mode := next((one for one in suites().values() if one.also == spec.strip()), None)) is not None:
+        return SuiteSpec(name=mode.name)
     name, _, rest = spec.partition(":")
     suite = suite_named(name.strip())
     parts = suite.expanded(tuple(part.strip() for part in rest.split(",") if part.strip()))
