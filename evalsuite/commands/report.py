@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,10 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="HTML file to write; default RESULTS/leaderboard.html.")
     ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", help="Folder of generate or mix, or other conversations, to show; may be repeated."),
+    ] = None,
     max_mb: Annotated[
         float, typer.Option("--max-mb", min=0.5, help="Max size of the one file; more goes into pages beside it.")
     ] = 5.0,
@@ -27,10 +32,12 @@ def report(
     Exits with 1 when something in the folder could not be read; the rest is in the report.
 
     [bold]evalsuite report --out leaderboard.html[/]
+    [bold]evalsuite report --data answers/ --data mixes/mine[/]
     """
     from evalsuite.report.build import build_report
 
     with reporting_errors():
+        _describe(data or (), results)
         written = build_report(results, out, limit_bytes=round(max_mb * 1e6))
     for fault in written.faults:
         print_error(f"evalsuite: left out: {fault}")
@@ -45,3 +52,14 @@ def report(
         print_error("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)
+
+
+def _describe(data: Sequence[str], results: Path) -> None:
+    """Write the analyses of folders of conversations, which the report then has with the others."""
+    if not data:
+        return
+    from evalsuite.analysis.document import write_analysis
+    from evalsuite.report.data import data_analysis
+
+    for analysis in [data_analysis(spec) for spec in data]:
+        write_analysis(results, analysis)

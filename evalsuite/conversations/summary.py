@@ -15,7 +15,7 @@ from evalsuite.conversations.source import Rows
 from judges.types import Unscored
 
 _BARS = "▁▂▃▄▅▆▇█"
-_QUANTILES = (0.1, 0.5, 0.9, 0.99)
+QUANTILES = (0.1, 0.5, 0.9, 0.99)
 _N_BARS = 12
 _MOST_LANGUAGES = 8
 
@@ -73,8 +73,14 @@ def _answer_tokens(row: Mapping[str, Any]) -> Iterable[int]:
 def _distribution(values: NDArray[np.int64]) -> dict[str, Any]:
     steps = np.linspace(0, np.log1p(values.max()), _N_BARS + 1)
     counts, _ = np.histogram(np.log1p(values), bins=steps if steps[-1] > 0 else _N_BARS)
-    quantiles = {f"p{round(100 * q)}": int(np.quantile(values, q, method="inverted_cdf")) for q in _QUANTILES}
+    quantiles = {f"p{round(100 * q)}": int(np.quantile(values, q, method="inverted_cdf")) for q in QUANTILES}
     return {"n": len(values), **quantiles, "max": int(values.max()), "histogram": counts.tolist()}
+
+
+def edges(most: int) -> list[float]:
+    """Return the ends of a histogram's bins, for the largest value."""
+    ends: list[float] = np.expm1(np.linspace(0, np.log1p(most), _N_BARS + 1)).tolist()
+    return ends
 
 
 def bars(counts: Sequence[int]) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
+from evalsuite.conversations.source import open_source
+from evalsuite.conversations.summary import summarised, summary_lines, summary_rows
 from evalsuite.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from evalsuite.generation.run import Generated
 
 _SHOWN = ("policy", "max_new_tokens", "temperature", "top_p", "seed", "language", "limit")
+_SUMMARISED, _EXAMPLE = 10_000, 600
 
 
 def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> str:
@@ -35,7 +40,8 @@ def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> s
                 allow_patterns=["part-*.parquet", "_manifest*.json"],
                 commit_message=f"{manifest['model']['name']}: answers",
             )
-        card = data_card(repo, generated.manifests, ["" if single else folder.name for folder in generated.folders])
+        names = ["" if single else folder.name for folder in generated.folders]
+        card = data_card(repo, generated.manifests, names, generated.folders)
         api.upload_file(
             path_or_fileobj=card.encode(),
             path_in_repo="README.md",
@@ -51,10 +57,13 @@ def push(repo: str, generated: Generated, *, public: bool, api: Any = None) -> s
     return f"https://huggingface.co/datasets/{repo}"
 
 
-def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list[str]) -> str:
+def data_card(
+    repo: str, manifests: Sequence[Mapping[str, Any]], folders: Sequence[str], answers: Sequence[Path] = ()
+) -> str:
     """Return the card: YAML metadata for ``datasets``, then the source, and settings and counts per model.
 
-    ``folders`` are the models' folders in the data set, "" for the root.
+    ``folders`` are the models' folders in the data set, "" for the root; ``answers`` are the folders here, of which the
+    card has the lengths and one conversation.
     """
     import yaml
 
@@ -93,5 +102,25 @@ def data_card(repo: str, manifests: list[Mapping[str, Any]] | Any, folders: list
         "",
         "With policy `own` later turns follow the model's own earlier answers, with `teacher-forced` the original "
         "ones. `_manifest.json` has versions, hardware and hashes.",
+        *(line for folder in answers for line in _described(folder)),
     ]
     return f"---\n{head}---\n\n" + "\n".join(lines) + "\n"
+
+
+def _described(folder: Path) -> list[str]:
+    """Return the lines on a folder's rows: lengths, how answers ended, and the first whole conversation."""
+    rows = open_source(str(folder))
+    summary = summarised(rows, _SUMMARISED)
+    table = summary_rows(summary)
+    heads = [name for name in table[0] if not name.startswith("histogram")] if table else []
+    lines = ["", f"## {folder.name}", "", f"Of {summary['n_rows']:,} rows:", ""]
+    lines += ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)] if heads else []
+    lines += ["| " + " | ".join(row[name] for name in heads) + " |" for row in table]
+    lines += ["", *(f"- {line}" for line in summary_lines(summary))]
+    read = (conversation_of(row, detect_format(rows.columns, rows.spec)) for row in rows)
+    example = next((each for each in read if isinstance(each, Conversation)), None)
+    for message in example.messages if example is not None else ():
+        text = message.content if len(message.content) <= _EXAMPLE else f"{message.content[:_EXAMPLE]} …"
+        # Indented, so that no mark in it is Markdown.
+        lines += ["", f"{message.role}:", "", *(f"    {line}" for line in text.splitlines())]
+    return lines

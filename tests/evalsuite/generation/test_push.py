@@ -48,6 +48,10 @@ def test_only_shards_manifest_and_card_are_uploaded(generated):
     assert "`chats.jsonl`" in card
     assert "| 4 | 7 | 0 | 14 | policy own, max_new_tokens 8, temperature 0.7, seed 0 |" in card
     assert str(one.folders[0].parent) not in card
+    # Four conversations of one to three user turns.
+    assert "| user turns | 4 | 1 | 1 | 3 | 3 | 3 |" in card
+    assert "- answers ended: stop 7" in card
+    assert "user:\n\n    question 0.0" in card
     several = Hub()
     push("org/chats", two, public=True, api=several)
     assert several.calls[0][2]["private"] is False
