@@ -13,7 +13,7 @@ from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
 from evalsuite.runs.judges import Panel
 from evalsuite.runs.plan import ModelRun
-from evalsuite.serving.session import dated, effective_dtype
+from evalsuite.serving.session import dated, effective_dtype, head_of
 
 DEMO_NOTE = "a 135M model: it shows that the pipeline works; do not rely on its verdicts"
 
@@ -89,6 +89,7 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
             "chat_format": plan.chat_source,
             **({"served": plan.checkpoint.served} if plan.checkpoint.endpoint else {}),
             **dated(plan.checkpoint),
+            **head_of(plan.checkpoint, config.serve, attached=bool(config.base_url)),
             "fingerprint_covers": "the first recorded rows"
             if plan.is_imported
             else "the name and what the server tells"

@@ -43,7 +43,7 @@ from evalsuite.suites.registry import SuiteSpec
 from evalsuite.suites.sampling import sampled
 from evalsuite.suites.types import NOT_ASKED, Item, Pins, WholeRun
 
-_SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning")
+_SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning", "head_dtype")
 
 
 @dataclass(slots=True)

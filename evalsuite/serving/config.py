@@ -255,6 +255,12 @@ class ServeConfig(pydantic.BaseModel):
         return {key: value for key, value in self.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS}
 
     @property
+    def hf_overrides(self) -> dict[str, Any]:
+        """The user's own --vllm-arg hf_overrides; empty where there are none, or where vLLM must refuse them."""
+        given = _json(dict(self.vllm_args).get("hf_overrides"))
+        return given if isinstance(given, dict) else {}
+
+    @property
     def devices(self) -> int:
         """How many devices all replicas take together."""
         return self.tensor_parallel_size * self.data_parallel_size

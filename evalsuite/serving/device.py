@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -97,6 +98,29 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     # Quantised weights are unpacked to the dtype that their kernels know.
     quantised = "quantization_config" in (checkpoint.config or {})
     return "float32" if imitated and not quantised else own
+
+
+def head_dtype(checkpoint: Checkpoint, asked: str, device: Device, overrides: Mapping[str, Any]) -> str | None:
+    """Return "float32" where the output layer of a managed server is computed in it; None where it is the model's.
+
+    Weights of 16 bits stay as they are; logits, and with them every probability, are no longer rounded to 8 bits of
+    mantissa, which makes a judge's two labels equally likely by chance. vLLM has no such layer for quantised weights.
+    ``overrides`` are the user's --hf-overrides, which win.
+    """
+    if "head_dtype" in overrides or served_dtype(checkpoint, asked, device) == "float32":
+        return None
+    quantised = "quantization_config" in (checkpoint.config or {})
+    return "float32" if not quantised and vllm_takes_head_dtype() else None
+
+
+@lru_cache(maxsize=1)
+def vllm_takes_head_dtype() -> bool:
+    """Whether the installed vLLM computes logits in a dtype of their own, by its source: importing it takes seconds."""
+    found = util.find_spec("vllm")
+    if found is None or found.origin is None:
+        return False
+    layer = Path(found.origin).parent / "model_executor/layers/logits_processor.py"
+    return layer.is_file() and "head_dtype" in layer.read_text(encoding="utf-8", errors="replace")
 
 
 def asked_dtype(dtype: str) -> str:

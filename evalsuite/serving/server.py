@@ -6,6 +6,7 @@ under a name drawn for this start, so that a stale server on the same port can n
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -25,7 +26,7 @@ from evalsuite.checkpoint.kinds import is_reward_model
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
-from evalsuite.serving.device import Device, cpu_kv_cache_gib, installed_vllm, served_bytes, served_dtype
+from evalsuite.serving.device import Device, cpu_kv_cache_gib, head_dtype, installed_vllm, served_bytes, served_dtype
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
 from evalsuite.serving.server_log import ServerLog
@@ -329,6 +330,10 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         # One is asked after the other: a single slot serves each as if it were alone.
         flags |= {"max-loras": "1", "max-cpu-loras": str(len(server.adapters))}
     flags |= {key.replace("_", "-"): value for key, value in serve.vllm_args}
+    head = head_dtype(checkpoint, serve.dtype, server.device, serve.hf_overrides)
+    # A user's text that is not an object is left for vLLM to refuse.
+    if head is not None and ("hf-overrides" not in flags or serve.hf_overrides):
+        flags["hf-overrides"] = json.dumps({"head_dtype": head, **serve.hf_overrides})
     command = [sys.executable, "-m", _entry_module()]
     for key, value in flags.items():
         switch = {"true": [f"--{key}"], "false": [f"--no-{key}"]}

@@ -19,7 +19,7 @@ from evalsuite.redaction import without_secrets
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.device import asked_dtype, installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.device import asked_dtype, head_dtype, installed_vllm, own_dtype, served_dtype
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.known_servers import recall, remember
@@ -236,8 +236,17 @@ def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str
         # a job that resumes on another node finds its answers.
         "attached": attached or False,
         **dated(checkpoint),
+        **head_of(checkpoint, serve, attached=attached is not None),
         **({"extra_body": dict(serve.extra_body)} if serve.extra_body else {}),
     }
+
+
+def head_of(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> dict[str, str]:
+    """Return the dtype of the output layer where it is not the model's; empty where it is, or nothing is known."""
+    if attached or checkpoint.endpoint:
+        return {}
+    head = head_dtype(checkpoint, serve.dtype, installed_vllm(), serve.hf_overrides)
+    return {} if head is None else {"head_dtype": head}
 
 
 def dated(checkpoint: Checkpoint) -> dict[str, str]:

@@ -117,7 +117,7 @@ def with_code(tmp_path, monkeypatch):
     return folder, target
 
 
-def command_of(checkpoint, tmp_path, monkeypatch, kind="cpu"):
+def command_of(checkpoint, tmp_path, monkeypatch, kind="cpu", serve=None):
     monkeypatch.setattr(server_module, "installed_vllm", lambda: Device(kind, "0"))
     made = []
     original = server_module._command
@@ -128,7 +128,7 @@ def command_of(checkpoint, tmp_path, monkeypatch, kind="cpu"):
 
     with monkeypatch.context() as patched:
         patched.setattr(server_module, "_command", keep)
-        Server(checkpoint, ServeConfig(), tmp_path / "log").stop()
+        Server(checkpoint, serve or ServeConfig(), tmp_path / "log").stop()
     return made
 
 

@@ -167,3 +167,56 @@ def test_only_gpus_in_sight_are_asked_about(monkeypatch, visible, seen):
         device_module.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, table)
     )
     assert "".join(device_module.query_gpus("name")) == seen
+
+
+def overrides_of(command):
+    return json.loads(command[command.index("--hf-overrides") + 1]) if "--hf-overrides" in command else None
+
+
+@pytest.mark.parametrize(
+    ("own", "has", "args", "told", "recorded"),
+    [
+        ({"dtype": "bfloat16"}, True, (), {"head_dtype": "float32"}, "float32"),
+        ({"dtype": "bfloat16"}, False, (), None, None),
+        ({"dtype": "float32"}, True, (), None, None),
+        # vLLM refuses it for a quantised output layer.
+        ({"dtype": "bfloat16", "quantization_config": {"quant_method": "awq"}}, True, (), None, None),
+        # The user's own overrides are merged, and win.
+        (
+            {"dtype": "bfloat16"},
+            True,
+            (("hf_overrides", '{"rope_theta": 5}'),),
+            {"head_dtype": "float32", "rope_theta": 5},
+            "float32",
+        ),
+        (
+            {"dtype": "bfloat16"},
+            True,
+            (("hf_overrides", '{"head_dtype": "model"}'),),
+            {"head_dtype": "model"},
+            None,
+        ),
+    ],
+)
+def test_the_output_layer_is_float32_where_the_engine_can_and_is_recorded(
+    cpu_info, tmp_path, monkeypatch, own, has, args, told, recorded
+):
+    cpu_info(XEON_WITH)
+    monkeypatch.setattr(device_module, "vllm_takes_head_dtype", lambda: has)
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
+    model, serve = checkpoint(tmp_path, **own), ServeConfig(vllm_args=args)
+    assert overrides_of(command_of(model, tmp_path, monkeypatch, serve=serve)) == told
+    assert answer_identity(model, serve, attached=None).get("head_dtype") == recorded
+    assert "head_dtype" not in answer_identity(model, serve, attached="somebody's server")
+
+
+def test_whether_vllm_has_such_a_layer_is_read_off_its_source(tmp_path, monkeypatch):
+    layer = tmp_path / "model_executor/layers/logits_processor.py"
+    layer.parent.mkdir(parents=True)
+    spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    monkeypatch.setattr(device_module.util, "find_spec", lambda name: spec)
+    for text, takes in (("class LogitsProcessor: ...", False), ("self.head_dtype = model_config.head_dtype", True)):
+        layer.write_text(text)
+        device_module.vllm_takes_head_dtype.cache_clear()
+        assert device_module.vllm_takes_head_dtype() is takes
+    device_module.vllm_takes_head_dtype.cache_clear()
