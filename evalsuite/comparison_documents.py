@@ -245,6 +245,49 @@ class StyleControl(Document):
     reason: str = ""
 
 
+class CorrectedFigure(Document):
+    """A mean in [0, 1] as the judge has it, from people's labels alone, and from both (prediction-powered inference).
+
+    ``weight`` is how much the judge counts in ``value``, 0 to 1.
+    """
+
+    judged: float
+    alone: float
+    alone_ci95: Interval
+    value: float
+    ci95: Interval
+    weight: float
+
+
+class HumanPair(_Pair):
+    """How often people prefer each of two models over all ``n`` prompts with a verdict, from ``n_labels`` labels.
+
+    ``agreement`` is the share of labels that the judge's verdict equals; ``reason`` says why there are no rates.
+    """
+
+    n_labels: int = 0
+    agreement: float | None = None
+    rate_a: CorrectedFigure | None = None
+    rate_b: CorrectedFigure | None = None
+    reason: str = ""
+
+
+class HumanRank(Document):
+    """A model's share of points over all its pairs, a tie as half."""
+
+    model: str
+    points: CorrectedFigure | None = None
+
+
+class HumanLabels(Document):
+    """The figures corrected by people's labels; ``reason`` says why there is no ranking."""
+
+    n_labels: int = 0
+    pairs: tuple[HumanPair, ...] = ()
+    ranking: tuple[HumanRank, ...] = ()
+    reason: str = ""
+
+
 class Preferences(PreferenceFigures, _Comparison):
     """preferences.json: the figures of a comparison, of a panel by majority. Recorded ratings have no ``judge``."""
 
@@ -253,6 +296,7 @@ class Preferences(PreferenceFigures, _Comparison):
     panel_agreement: PanelAgreement | None = None
     judges: tuple[MemberFigures, ...] = ()
     style: StyleControl | None = None
+    human: HumanLabels | None = None
 
 
 class PromptsEntry(Document):

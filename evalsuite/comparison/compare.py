@@ -26,6 +26,7 @@ from evalsuite.comparison.candidates import (
 from evalsuite.comparison.documents import Judged, comparison_document, write_comparison
 from evalsuite.comparison.figures import Pair
 from evalsuite.comparison.games import REWARD, PairRecord, asked_form, check_context_is_shown, judge_pair
+from evalsuite.comparison.human import read_labels
 from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
@@ -81,6 +82,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     check_context_is_shown(template, asked)
     if lineage:
         notes += lineage_notes(lineage, names)
+    labels = None
+    if config.human is not None:
+        labels = read_labels(config.human, list(combinations(names, 2)), [one.id for one in prompts.questions])
     asked_by = form or template
     template_sha256 = None if asked_by is None else asked_by.sha256
     folder, key = _folder(config, prompts, candidates, judges, template_sha256, weights)
@@ -118,6 +122,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         results=results,
         weights=weights,
         setting={"turns": config.turns, "data": config.data, "limit": config.limit},
+        labels=labels,
     )
     document = with_style(document, prompts, answers, [by_pair for _, by_pair in judged])
     manifest = ComparisonManifest(

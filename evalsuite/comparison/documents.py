@@ -13,6 +13,7 @@ import msgspec
 from evalsuite.comparison.candidates import Answers, Candidate
 from evalsuite.comparison.figures import Games, Pair, Verdicted, pairs_csv, preference_figures
 from evalsuite.comparison.games import PairRecord
+from evalsuite.comparison.human import Labels, with_labels
 from evalsuite.comparison.judging import Judge
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
 from evalsuite.comparison_documents import (
@@ -58,10 +59,12 @@ def comparison_document(
     results: Path,
     weights: Sequence[float],
     setting: Mapping[str, Any],
+    labels: Labels | None = None,
 ) -> Preferences:
     """Assemble preferences.json; the figures of a panel are those of its majority by the judges' ``weights``.
 
-    ``setting`` are the options in the document (turns, data, limit); ``results`` is the folder of the judges' cards.
+    ``setting`` are the options in the document (turns, data, limit); ``results`` is the folder of the judges' cards;
+    ``labels`` are people's, by which the figures come corrected too.
     """
     fingerprints = {candidate.fingerprint for candidate in candidates}
     judges = [
@@ -111,7 +114,7 @@ def comparison_document(
         )
         panel["panel_agreement"] = _agreement(judges, votes, prompts.groups)
     own = [f"the judge {member.name} is one of the models that it judges" for member in judges if member.is_candidate]
-    return Preferences(
+    document = Preferences(
         schema=SCHEMA,
         models=tuple(candidate.name for candidate in candidates),
         judge=judge,
@@ -121,6 +124,8 @@ def comparison_document(
         notes=(*notes, *own),
         **panel,
     )
+    ids = [question.id for question in prompts.questions]
+    return document if labels is None else with_labels(document, majority, ids, prompts.groups, labels)
 
 
 def _own(

@@ -71,6 +71,8 @@ class CompareConfig(_AskedConfig):
     """Max tokens of a judge's explanation before its verdict; 1024 by default."""
     long_answers: LongAnswers = "refuse"
     """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
+    human: Path | None = None
+    """People's labels on some of the prompts (.jsonl of evalsuite label): rates and ranking corrected by them too."""
     lineage: Path | None = None
     """YAML of 'sft: dgm': which model made which one's data."""
     name: str | None = None

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from evalsuite.comparison_documents import (
     ComparisonJudge,
+    CorrectedFigure,
     PairFigures,
     PreferenceFigures,
     PreferenceMatrix,
@@ -30,6 +31,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
         _print_matrix(console, document.matrix)
     _print_ranking(console, document)
     _print_style(console, document)
+    _print_human(console, document)
     for flip in document.flips:
         console.print(
             escape(f"FlipCt({flip.dgm}) = {flip.count}   {flip.dgm} > {flip.other} > {flip.own}"), highlight=False
@@ -66,6 +68,33 @@ def _print_style(console: Console, document: Preferences) -> None:
     console.print(table)
     shown = ", ".join(f"{name} {value:+.2f}" for name, value in (control.coefficients or {}).items())
     console.print(f"log-odds per standard deviation: {shown}", highlight=False)
+
+
+def _print_human(console: Console, document: Preferences) -> None:
+    """Print the rates and the ranking corrected by people's labels."""
+    human = document.human
+    if human is None:
+        return
+    columns = ("model", "over", "judge", "labels alone", "95 %", "corrected", "95 %", "weight", "labels")
+    table = _table("corrected by people's labels", *columns, left="over")
+
+    def row(name: str, other: str, figure: CorrectedFigure, n_labels: int | None) -> None:
+        cells = (_percent(figure.judged), _percent(figure.alone), _ci(figure.alone_ci95))
+        cells += (_percent(figure.value), _ci(figure.ci95), f"{figure.weight:.2f}", str(n_labels or ""))
+        table.add_row(escape(name), escape(other), *cells)
+
+    for pair in human.pairs:
+        for name, other, figure in ((pair.a, pair.b, pair.rate_a), (pair.b, pair.a, pair.rate_b)):
+            if figure is not None:
+                row(name, other, figure, pair.n_labels)
+    for ranked in human.ranking:
+        if ranked.points is not None:
+            row(ranked.model, "all, ties as half", ranked.points, None)
+    if table.row_count:
+        console.print(table)
+    for pair in human.pairs:
+        if pair.reason:
+            console.print(f"[yellow]{escape(pair.a)} and {escape(pair.b)}: {pair.reason}", highlight=False)
 
 
 def print_judge(console: Console, judge: ComparisonJudge) -> None:
