@@ -3,7 +3,7 @@
     python bench/head.py --model CHECKPOINT [--rounds 9] [--reference]
 
 The rounds alternate between the servers, with other prompts each, and are answered without a prefix in the cache:
-scoring (choices of short questions) and writing (64 tokens each). ``--reference`` also scores with all of the model in
+scoring (choices of short questions) and writing (16 tokens each). ``--reference`` also scores with all of the model in
 float32.
 """
 
@@ -30,8 +30,8 @@ from judges.types import Message, Unscored
 
 WORDS = "river bridge train clock bread map stone lamp island ladder garden mirror letter window".split()  # noqa: SIM905
 HEADS: dict[str, dict[str, Any]] = {
-    "the model's": {"vllm_args": ['hf_overrides={"head_dtype": "model"}']},
-    "float32": {},
+    "the model's": {"head_dtype": "model"},
+    "float32": {"head_dtype": "float32"},
     "all in float32": {"dtype": "float32"},
 }
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--reference", action="store_true")
     given = parser.parse_args()
     checkpoint = resolve(given.model)
@@ -53,7 +53,8 @@ def main() -> None:
             store = stack.enter_context(Store(Path(folder) / f"{place}.sqlite"))
             serve = ServeConfig(**{"max_model_len": 1024, **HEADS[name]})
             sessions[name] = stack.enter_context(Session(checkpoint, store, serve, Path(folder) / f"{place}.log"))
-            thread.wait(_all([sessions[name].client.chat([Message("user", "Hello")], Sampling(2))]))
+        started = [session.client.chat([Message("user", "Hello")], Sampling(2)) for session in sessions.values()]
+        thread.wait(_all(started))
         for number in range(given.rounds):
             for name in heads if number % 2 else heads[::-1]:
                 for work in (_score, _write):
@@ -108,7 +109,7 @@ def _score(session: Session, number: int, prompts: int) -> list[Any]:
 
 def _write(session: Session, number: int, prompts: int) -> list[Any]:
     messages = [[Message("user", f"Write about the {_text(number, rank + 1000, 30)}.")] for rank in range(prompts)]
-    return [session.client.chat(one, Sampling(64)) for one in messages]
+    return [session.client.chat(one, Sampling(16)) for one in messages]
 
 
 async def _all(work: Any) -> list[Any]:

@@ -80,7 +80,8 @@ class PairFigures(WinRates, _Pair):
     """The figures of one pair of models.
 
     A tie is a position flip (the orders name different answers), a half tie (one order is a tie) or a tie in both.
-    ``position_flips``, ``half_ties`` and ``identical`` are None for recorded ratings.
+    ``position_flips``, ``half_ties`` and ``identical`` are None for recorded ratings. ``detectable`` is the smallest
+    true ``rate_a`` minus ``rate_b`` that so many prompts show with 80 % power; None where all verdicts are alike.
     """
 
     unscored_reasons: dict[str, int] = pydantic.Field(default_factory=dict)
@@ -99,6 +100,7 @@ class PairFigures(WinRates, _Pair):
     p_value: float | None = None
     categories: dict[str, WinRates] | None = None
     p_value_holm: float | None = None
+    detectable: float | None = None
 
 
 class Flip(Document):

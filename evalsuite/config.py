@@ -291,6 +291,8 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
     settings |= _thinking_settings(serve, budget or serve.budget)
     if serve.dtype != "auto":
         settings["dtype"] = asked_dtype(serve.dtype)
+    if serve.head_dtype != "auto":
+        settings["head_dtype"] = serve.head_dtype
     if serve.max_model_len is not None:
         settings["max_model_len"] = str(serve.max_model_len)
     settings |= serve.answer_args

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +13,7 @@ import typer
 from evalsuite.commands.console import print_json, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
+from evalsuite.errors import EvalsuiteError
 
 if TYPE_CHECKING:
     from evalsuite.doctor import Finding
@@ -37,14 +39,20 @@ class DoctorConfig(RunConfig):
 def doctor(config: DoctorConfig, *, as_json: bool) -> None:
     """Say what would go wrong in a run, before it starts: template, context, memory, data, scorers, disk, versions.
 
+    And what difference between two models its items can show (see also: evalsuite plan).
+
     Exit code 0 without a fault, 2 with one. A run makes the quick ones of these checks by itself.
 
     [bold]evalsuite doctor ckpt/ --judge judge-ckpt/[/] [bold]evalsuite doctor --suite openllm:ifeval,math[/]
     """
     from evalsuite.doctor import examine
+    from evalsuite.power.plan import findings as power_findings
 
     with showing_progress() as progress:
         findings = examine(config, config.models, progress, ask_judge=config.ask_judge)
+        # Results that cannot be read are findings already.
+        with suppress(EvalsuiteError):
+            findings += power_findings(config)
     faults = sum(finding.level == "fault" for finding in findings)
     if as_json:
         print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})

@@ -22,8 +22,9 @@ from evalsuite.comparison_documents import (
 )
 from evalsuite.text import csv_text
 from judges.bradley_terry import cycles, decided_groups, rank_by_prompts
+from judges.paired import detectable_effect
 from judges.preference import Verdicts, count_verdicts, flip_count_of_verdicts, judging_figures, position_bias
-from judges.statistics import holm_correction, proportion_ci, sign_test_exact
+from judges.statistics import clustered_stderr, holm_correction, proportion_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, points_of, swap_pair
 
@@ -99,7 +100,15 @@ def _pair_figures(given: Verdicted, pair: Pair) -> PairFigures:
         preference_ci95_a=proportion_ci(preferences, groups) if preferences else None,
         position_bias=_bias(given, [pair]),
         categories=_by_category(given, verdicts),
+        detectable=_detectable(scored, groups),
     )
+
+
+def _detectable(scored: Sequence[PairVerdict], groups: Sequence[str]) -> float | None:
+    """Return the smallest difference of the two rates that as many prompts with such verdicts show with 80 % power."""
+    values = [{"a": 1.0, "b": -1.0, "tie": 0.0}[verdict.winner] for verdict in scored]
+    stderr = clustered_stderr(values, groups) if values else None
+    return detectable_effect(stderr, len(set(groups)) - 1) if stderr else None
 
 
 def _rates(given: Verdicted, verdicts: Verdicts, groups: Sequence[str]) -> WinRates:
@@ -266,7 +275,7 @@ def pairs_csv(pairs: Sequence[PairFigures]) -> str:
         "half_ties",
         "identical",
     ]
-    columns += ["preference_a", "p_value", "p_value_holm"]
+    columns += ["preference_a", "p_value", "p_value_holm", "detectable"]
     intervals = ("ci95_a", "ci95_b", "preference_ci95_a")
     rows: list[list[object]] = [
         [*columns, "first_rate", *(f"{name}_{end}" for name in intervals for end in ("low", "high"))]

@@ -206,7 +206,7 @@ def print_factors(console: Console, document: Mapping[str, Any]) -> None:
 
 def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> None:
     table = _table(
-        escape(title), "model", "over", "preferred", "95 %", "ties", "flips", "unscored", "p (Holm)", left="over"
+        escape(title), "model", "over", "preferred", "95 %", "ties", "flips", "unscored", "p (Holm)", "MDE", left="over"
     )
     for pair in pairs:
         common = (
@@ -214,11 +214,14 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
             _DASH if pair.position_flips is None else str(pair.position_flips),
             str(pair.unscored),
             _DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
+            _percent(pair.detectable),
         )
         a, b = escape(pair.a), escape(pair.b)
         table.add_row(a, b, _percent(pair.rate_a), _ci(pair.ci95_a), *common)
         table.add_row(b, a, _percent(pair.rate_b), _ci(pair.ci95_b), end_section=True)
     console.print(table)
+    if any(pair.detectable is not None for pair in pairs):
+        console.print("MDE: the smallest difference of both rates that these prompts show", highlight=False)
     for pair in pairs:
         _print_pair_notes(console, pair)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from evalsuite.config import RunConfig
+from evalsuite.doctor.finding import Finding, ok
 from evalsuite.power.settings import PlanConfig
 from evalsuite.report.figures import columns_of, figures_of
 from evalsuite.report.parts import part_sources, read_part
@@ -147,6 +149,20 @@ def _need(column: Column, spec: SuiteSpec, config: PlanConfig, observed: _Observ
         None if tokens is None or speed is None else tokens / speed / 3600,
         None if tokens is None or price is None else tokens / 1e6 * price,
     )
+
+
+def findings(config: RunConfig) -> list[Finding]:
+    """Say for ``doctor`` what difference between two models every main figure of a run can show; starts nothing."""
+    found = []
+    for need in plan(PlanConfig(suites=config.suites, results=config.results)):
+        if need.available is None:
+            continue
+        n = min(need.available, config.sample or need.available)
+        shown = detectable_effect(math.sqrt(need.variance / n), max(1, n - 1))
+        enough = f"; {need.items:,} would show {need.effect:.2g}" if need.items > n else ""
+        said = f"{n:,} items show a difference of {shown:.2g} between two models with 80 % power{enough}"
+        found.append(ok("power", need.figure, f"{said} (variance: {need.source})"))
+    return found
 
 
 def as_json(needs: Sequence[Need], config: PlanConfig) -> Mapping[str, Any]:

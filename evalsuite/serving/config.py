@@ -97,6 +97,8 @@ class ServeConfig(pydantic.BaseModel):
 
     dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] = "auto"
     """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""
+    head_dtype: Literal["auto", "float32", "model"] = "auto"
+    """Precision of the output layer, and so of every probability; auto: float32 on a GPU, the model's on a CPU."""
     max_model_len: int | None = pydantic.Field(default=None, ge=16)
     """Context in tokens; the checkpoint's, up to 32,768, by default."""
     tensor_parallel_size: int = pydantic.Field(default=1, ge=1, json_schema_extra={"short": "-tp"})

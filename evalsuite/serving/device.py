@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
 from evalsuite.errors import UsageError
 from evalsuite.packages import SETUP
+from evalsuite.serving.config import ServeConfig
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _OTHER_NAMES = {"half": "float16", "float": "float32"}
@@ -100,14 +100,16 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     return "float32" if imitated and not quantised else own
 
 
-def head_dtype(checkpoint: Checkpoint, asked: str, device: Device, overrides: Mapping[str, Any]) -> str | None:
+def head_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> str | None:
     """Return "float32" where the output layer of a managed server is computed in it; None where it is the model's.
 
     Weights of 16 bits stay as they are; logits, and with them every probability, are no longer rounded to 8 bits of
-    mantissa, which makes a judge's two labels equally likely by chance. vLLM has no such layer for quantised weights.
-    ``overrides`` are the user's --hf-overrides, which win.
+    mantissa, which makes a judge's two labels equally likely by chance. On a GPU it costs next to nothing, so "auto" is
+    float32 there; on a CPU vLLM copies the layer for every token, which is several times slower. vLLM has no such layer
+    for quantised weights. The user's own --vllm-arg hf_overrides win.
     """
-    if "head_dtype" in overrides or served_dtype(checkpoint, asked, device) == "float32":
+    asked = serve.head_dtype == "float32" or (serve.head_dtype == "auto" and device.kind == "cuda")
+    if not asked or "head_dtype" in serve.hf_overrides or served_dtype(checkpoint, serve.dtype, device) == "float32":
         return None
     quantised = "quantization_config" in (checkpoint.config or {})
     return "float32" if not quantised and vllm_takes_head_dtype() else None

@@ -330,7 +330,7 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         # One is asked after the other: a single slot serves each as if it were alone.
         flags |= {"max-loras": "1", "max-cpu-loras": str(len(server.adapters))}
     flags |= {key.replace("_", "-"): value for key, value in serve.vllm_args}
-    head = head_dtype(checkpoint, serve.dtype, server.device, serve.hf_overrides)
+    head = head_dtype(checkpoint, serve, server.device)
     # A user's text that is not an object is left for vLLM to refuse.
     if head is not None and ("hf-overrides" not in flags or serve.hf_overrides):
         flags["hf-overrides"] = json.dumps({"head_dtype": head, **serve.hf_overrides})

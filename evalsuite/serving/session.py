@@ -245,7 +245,7 @@ def head_of(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> di
     """Return the dtype of the output layer where it is not the model's; empty where it is, or nothing is known."""
     if attached or checkpoint.endpoint:
         return {}
-    head = head_dtype(checkpoint, serve.dtype, installed_vllm(), serve.hf_overrides)
+    head = head_dtype(checkpoint, serve, installed_vllm())
     return {} if head is None else {"head_dtype": head}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ import evalsuite
 from evalsuite.assets.asset import Pin
 from evalsuite.cli import app
 from evalsuite.comparison.compare import compare
+from evalsuite.comparison.figures import Verdicted, preference_figures
 from evalsuite.comparison.games import Judging, judge_pair, pair_template, play
 from evalsuite.comparison.prompts import load_prompts
 from evalsuite.comparison.recorded import find_recorded
@@ -26,7 +28,7 @@ from evalsuite.suites.judging import probe_labels
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Item, Loaded
 from judges.types import Message, Unscored
-from judges.verdicts import LABELS, Game, Request
+from judges.verdicts import LABELS, Game, PairVerdict, Request
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
 from tests.evalsuite.report_results import write_model, write_rows
 from tests.evalsuite.scripted_chat import ScriptedChat
@@ -557,3 +559,13 @@ def test_a_users_system_message_lies_beside_the_template(tmp_path):
     assert [m.role for m in template.messages(nonce="k", answers_a=["x"], answers_b=["y"])] == ["system", "user"]
     with pytest.raises(UsageError, match="cannot read the judge template"):
         pair_template(tmp_path / "none.jinja", "verdict")
+
+
+def test_a_pair_says_the_smallest_difference_that_its_prompts_show():
+    verdicts = [PairVerdict("a", 0.9)] * 12 + [PairVerdict("b", 0.1)] * 4 + [PairVerdict("tie", 0.5)] * 4
+    given = Verdicted(("x", "y"), tuple(map(str, range(20))), (None,) * 20, {("x", "y"): verdicts})
+    [pair] = preference_figures(given).pairs
+    # Differences 1, -1 and 0: mean 0.4, sample variance (16 - 20 * 0.16) / 19 = 0.6737; t(19): 2.0930 and 0.8610.
+    assert pair.detectable == pytest.approx((2.0930 + 0.8610) * (0.6737 / 20) ** 0.5, abs=2e-4)
+    [alike] = preference_figures(replace(given, verdicts={("x", "y"): [PairVerdict("a", 0.9)] * 20})).pairs
+    assert alike.detectable is None

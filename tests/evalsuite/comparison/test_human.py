@@ -60,7 +60,10 @@ def test_too_few_labels_give_no_interval_and_say_how_many_are_wanted(tmp_path):
     [
         ([label("q99x", "a")], r"row 1: unknown prompt 'q99x'"),
         ([label("q1", "a", b="plane")], r"row 1: unknown model 'plane'; did you mean 'plain'"),
-        ([label("q1", "a"), label("q1", "tie")], r"row 2: prompt 'q1' of good and plain has the labels a and tie; keep"),
+        (
+            [label("q1", "a"), label("q1", "tie")],
+            r"row 2: prompt 'q1' of good and plain has the labels a and tie; keep",
+        ),
         ([label("q1", "a"), label("q1", "a", "plain", "good")], r"has the labels a and b; keep one"),
         ([label("q1", "better")], r"row 1 is not a label .* give prompt_id, a, b and label"),
         ([label("q1", "a", chance=0)], r"row 1 is not a label"),

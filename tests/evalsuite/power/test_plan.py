@@ -83,3 +83,12 @@ def test_needed_items_find_the_effect_as_often_as_wanted() -> None:
     assert found / 1500 == pytest.approx(0.8, abs=0.03)
     assert needed_items(0.1, 0.0) == 2
     assert quantile(0.8, None) == pytest.approx(0.8416, abs=1e-4)
+
+
+def test_doctor_says_what_difference_the_items_show(tmp_path: Path) -> None:
+    words = ["doctor", "--suite", "mixeval", "--sample", "400", "--results", str(tmp_path), "--json"]
+    found = json.loads(CliRunner().invoke(app, words).stdout)["findings"]
+    [power] = [one for one in found if one["check"] == "power"]
+    # The bound on the variance is 0.25: (1.966 + 0.8426) times its root over 400 items.
+    assert power["message"].startswith("400 items show a difference of 0.07 between two models with 80 % power")
+    assert "would show 0.02" in power["message"]

@@ -173,41 +173,39 @@ def overrides_of(command):
     return json.loads(command[command.index("--hf-overrides") + 1]) if "--hf-overrides" in command else None
 
 
+BF16 = {"dtype": "bfloat16"}
+FLOAT32 = {"head_dtype": "float32"}
+
+
 @pytest.mark.parametrize(
-    ("own", "has", "args", "told", "recorded"),
+    ("kind", "own", "has", "serve", "told"),
     [
-        ({"dtype": "bfloat16"}, True, (), {"head_dtype": "float32"}, "float32"),
-        ({"dtype": "bfloat16"}, False, (), None, None),
-        ({"dtype": "float32"}, True, (), None, None),
+        ("cuda", BF16, True, {}, FLOAT32),
+        ("cuda", BF16, False, {}, None),
+        ("cuda", BF16, True, {"head_dtype": "model"}, None),
+        # A copy of the layer for every token is not for everybody.
+        ("cpu", BF16, True, {}, None),
+        ("cpu", BF16, True, FLOAT32, FLOAT32),
+        ("cpu", {"dtype": "float32"}, True, FLOAT32, None),
         # vLLM refuses it for a quantised output layer.
-        ({"dtype": "bfloat16", "quantization_config": {"quant_method": "awq"}}, True, (), None, None),
+        ("cuda", {**BF16, "quantization_config": {"quant_method": "awq"}}, True, {}, None),
         # The user's own overrides are merged, and win.
-        (
-            {"dtype": "bfloat16"},
-            True,
-            (("hf_overrides", '{"rope_theta": 5}'),),
-            {"head_dtype": "float32", "rope_theta": 5},
-            "float32",
-        ),
-        (
-            {"dtype": "bfloat16"},
-            True,
-            (("hf_overrides", '{"head_dtype": "model"}'),),
-            {"head_dtype": "model"},
-            None,
-        ),
+        ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"rope_theta": 5}']}, {**FLOAT32, "rope_theta": 5}),
+        ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"head_dtype": "model"}']}, {"head_dtype": "model"}),
     ],
 )
 def test_the_output_layer_is_float32_where_the_engine_can_and_is_recorded(
-    cpu_info, tmp_path, monkeypatch, own, has, args, told, recorded
+    cpu_info, gpus, tmp_path, monkeypatch, kind, own, has, serve, told
 ):
     cpu_info(XEON_WITH)
+    gpus("8.0")
     monkeypatch.setattr(device_module, "vllm_takes_head_dtype", lambda: has)
-    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
-    model, serve = checkpoint(tmp_path, **own), ServeConfig(vllm_args=args)
-    assert overrides_of(command_of(model, tmp_path, monkeypatch, serve=serve)) == told
-    assert answer_identity(model, serve, attached=None).get("head_dtype") == recorded
-    assert "head_dtype" not in answer_identity(model, serve, attached="somebody's server")
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device(kind, "0"))
+    model, given = checkpoint(tmp_path, **own), ServeConfig(**serve)
+    assert overrides_of(command_of(model, tmp_path, monkeypatch, kind, given)) == told
+    recorded = answer_identity(model, given, attached=None).get("head_dtype")
+    assert recorded == ("float32" if told and told["head_dtype"] == "float32" else None)
+    assert "head_dtype" not in answer_identity(model, given, attached="somebody's server")
 
 
 def test_whether_vllm_has_such_a_layer_is_read_off_its_source(tmp_path, monkeypatch):
