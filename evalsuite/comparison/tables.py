@@ -79,9 +79,9 @@ def _print_human(console: Console, document: Preferences) -> None:
     table = _table("corrected by people's labels", *columns, left="over")
 
     def row(name: str, other: str, figure: CorrectedFigure, n_labels: int | None) -> None:
-        cells = (_percent(figure.judged), _percent(figure.alone), _ci(figure.alone_ci95))
-        cells += (_percent(figure.value), _ci(figure.ci95), f"{figure.weight:.2f}", str(n_labels or ""))
-        table.add_row(escape(name), escape(other), *cells)
+        alone = (_percent(figure.alone), _ci(figure.alone_ci95))
+        both = (_percent(figure.value), _ci(figure.ci95), f"{figure.weight:.2f}", str(n_labels or ""))
+        table.add_row(escape(name), escape(other), _percent(figure.judged), *alone, *both)
 
     for pair in human.pairs:
         for name, other, figure in ((pair.a, pair.b, pair.rate_a), (pair.b, pair.a, pair.rate_b)):
