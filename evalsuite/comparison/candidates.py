@@ -16,6 +16,7 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.engine import engine_key
+from evalsuite.serving.identity import refuse_twins
 from evalsuite.serving.requests import Chat
 
 
@@ -47,6 +48,8 @@ def find_candidates(
     sources: list[Checkpoint | Recorded] = [
         find_recorded(spec, prompts, results) or serve.resolve(spec, on_step=progress.step) for spec in models
     ]
+    served = [source for source in sources if isinstance(source, Checkpoint)]
+    refuse_twins(served)
     names = [source.name for source in sources]
     candidates = []
     for source in sources:
@@ -55,7 +58,7 @@ def find_candidates(
             raise UsageError(f"duplicate model {source.name}")
         name = source.name if names.count(source.name) == 1 else f"{source.name}-{source.fingerprint[:8]}"
         candidates.append(Candidate(name, source))
-    require_servable(source for source in sources if isinstance(source, Checkpoint))
+    require_servable(served)
     return candidates
 
 

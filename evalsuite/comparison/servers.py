@@ -48,6 +48,7 @@ class Servers:
         self._session: Session | None = None
         self._identity: Mapping[str, Any] | None = None
         self._engine: Engine | None = None
+        self._first_of: dict[str, str] = {}
         self._expected: dict[bool, Sequence[Checkpoint]] = {}
 
     def __enter__(self) -> Self:
@@ -81,7 +82,12 @@ class Servers:
             await client.look_for_drift()
 
         with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
-        self.usage[checkpoint.name] = {**asdict(session.client.usage), **session.client.server_told}
+        self.usage[self._named(checkpoint)] = {**asdict(session.client.usage), **session.client.server_told}
+
+    def _named(self, checkpoint: Checkpoint) -> str:
+        """Return a model's name in ``usage``: one of two that are called alike has its fingerprint too."""
+        is_first = self._first_of.setdefault(checkpoint.name, checkpoint.fingerprint) == checkpoint.fingerprint
+        return checkpoint.name if is_first else checkpoint.slug
 
     def is_same_server(self, source: Checkpoint | Recorded, judge: Checkpoint) -> bool:
         """Whether a candidate answers as ``judge`` does, so that one server will do for both."""

@@ -35,6 +35,7 @@ from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import OLD_TURNS_COLUMN, TURNS_COLUMN, ShardFile
 from evalsuite.generation.turns import SERVER_REASONS
 from evalsuite.progress import Progress
+from evalsuite.serving.identity import refuse_twins
 from evalsuite.serving.session import answer_identity, attached_server
 
 _LOOK_AT = 1000
@@ -86,9 +87,11 @@ class Plan:
 
 def folders_of(config: GenerateConfig, checkpoints: Sequence[Checkpoint]) -> list[Path]:
     """Return --out itself for a single model, and a folder in it per model for several, also for later calls."""
-    slugs = [_folder_name(config.out, checkpoint) for checkpoint in checkpoints]
-    if duplicates := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
-        raise UsageError(f"duplicate model {duplicates[0]}")
+    refuse_twins(checkpoints, remedy=", or give each an --out of its own")
+    names = [_folder_name(config.out, checkpoint) for checkpoint in checkpoints]
+    slugs = [
+        checkpoint.slug if names.count(name) > 1 else name for name, checkpoint in zip(names, checkpoints, strict=True)
+    ]
     has_model_folders = any(config.out.glob("*/_manifest*.json"))
     if len(checkpoints) == 1 and not has_model_folders:
         return [config.out]

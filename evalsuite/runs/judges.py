@@ -10,12 +10,12 @@ from typing import Any, Literal
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.documents import JudgeMember
-from evalsuite.errors import UsageError
 from evalsuite.progress import Progress
 from evalsuite.records.rows import Header, Row, Verdict, for_judge, replaced
 from evalsuite.results.folder import is_retried
 from evalsuite.results.judge_cards import card_summary, card_weights
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.identity import refuse_twins
 from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
 from evalsuite.suites.repeats import marked_draws, scored_marks
@@ -81,9 +81,7 @@ def resolve_judges(
 ) -> list[Checkpoint]:
     """Find the judges' checkpoints; raises UsageError for a duplicate one, CheckpointError for another kind."""
     judges = [serve.resolve(spec, kind=kind, on_step=progress.step) for spec in specs]
-    keys = [(judge.fingerprint, judge.chat_template) for judge in judges]
-    if duplicates := [judge.name for judge, key in zip(judges, keys, strict=True) if keys.count(key) > 1]:
-        raise UsageError(f"duplicate judge {duplicates[0]}")
+    refuse_twins(judges, "judge")
     return judges
 
 

@@ -32,7 +32,7 @@ from evalsuite.results.folder import (
     stored_scores,
 )
 from evalsuite.runs.judges import Judges, Panel, panel_of, resolve_judges
-from evalsuite.serving.identity import renamed, tells_weights_apart
+from evalsuite.serving.identity import refuse_twins, renamed, tells_weights_apart
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.sampler import Sampler
 from evalsuite.serving.session import answer_identity, attached_server, served_as
@@ -219,15 +219,9 @@ def is_stored(suite: SuiteRun, judges: Judges, stored: Scores | None, manifest: 
 
 def refuse_same_model(plans: Sequence[ModelRun]) -> None:
     """Raise UsageError where two servers are given and nothing that they tell says that they have different models."""
-    first: dict[Path, ModelRun] = {}
-    for plan in plans:
-        other = first.setdefault(plan.folder, plan).checkpoint
-        if plan.checkpoint.endpoint != other.endpoint:
-            urls = " and ".join(without_secrets(each.endpoint or "") for each in (other, plan.checkpoint))
-            raise UsageError(
-                f"{plan.checkpoint.name} is given at {urls}, and nothing that the servers tell is different; serve one "
-                "of them under another name, or run them apart, one with --name"
-            )
+    # A sweep's variants are of one model.
+    servers = {(plan.checkpoint.fingerprint, plan.checkpoint.endpoint): plan.checkpoint for plan in plans}
+    refuse_twins(servers.values(), remedy=", or run them apart, one with --name")
 
 
 def _is_damaged(folder: Path, suite: str) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.fingerprint import text_sha256
+from evalsuite.redaction import without_secrets
 from evalsuite.serving.wire import listed_models
 
 _TOLD = ("root", "owned_by", "max_model_len", "context_length", "context_window", "meta")
@@ -53,6 +54,25 @@ def name_at_server(checkpoint: Checkpoint) -> str | None:
 def tells_weights_apart(checkpoint: Checkpoint) -> bool:
     """Whether the server tells anything that changes with the weights under one name."""
     return checkpoint.endpoint is None or bool((checkpoint.served or {}).keys() & _TELLING)
+
+
+def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy: str = "") -> None:
+    """Raise UsageError for a model that is given twice, and for servers whose models nothing tells apart.
+
+    A ``role`` other than "model" has no name of its own: the same weights under two names are one.
+    """
+    first: dict[Hashable, Checkpoint] = {}
+    for each in checkpoints:
+        key = (each.fingerprint, each.chat_template, each.name if role == "model" else "")
+        if (other := first.setdefault(key, each)) is each:
+            continue
+        if each.endpoint == other.endpoint:
+            raise UsageError(f"duplicate {role} {each.name}")
+        urls = " and ".join(without_secrets(one.endpoint or str(one.path)) for one in (other, each))
+        raise UsageError(
+            f"{each.name} is given at {urls}, and nothing that the servers tell is different; serve one of them under "
+            f"another name{remedy}"
+        )
 
 
 def renamed(checkpoint: Checkpoint, name: str | None) -> Checkpoint:

@@ -7,12 +7,17 @@ import time
 
 import pytest
 
-from evalsuite.config import read_config
+from evalsuite.comparison.compare import compare
+from evalsuite.comparison.settings import CompareConfig
+from evalsuite.config import read_as, read_config
 from evalsuite.errors import UsageError
+from evalsuite.generation.run import generate
+from evalsuite.generation.settings import GenerateConfig
 from evalsuite.runs.runner import run
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.identity import told_of
 from tests.evalsuite.dialects import MODEL, Hosted
+from tests.evalsuite.generation_endpoint import write_chats
 from tests.evalsuite.serving.test_dialects import Shown
 
 OLD = int(time.time()) - 10 * 86_400
@@ -86,3 +91,34 @@ def test_two_models_of_one_name_are_told_apart_or_refused(tmp_path):
     assert names == {"mine", "theirs"}
     with pytest.raises(UsageError, match="--name names one model"):
         config(["a@http://h/v1", "b@http://h/v1"], tmp_path, name="x")
+
+
+def test_two_models_of_one_name_are_told_apart_or_refused_in_compare_and_generate(tmp_path):
+    chats = write_chats(tmp_path / "chats.jsonl", 2)
+
+    def compared(models, judges, results):
+        given = {"models": models, "judge": judges, "data": "mini", "method": "reasoned", "limit": 2}
+        return compare(read_as(CompareConfig, given | {"results": tmp_path / results}))
+
+    def generated(models, out):
+        return generate(read_as(GenerateConfig, {"models": models, "prompts": str(chats), "out": tmp_path / out}))
+
+    refusal = r"hosted is given at http\S+ and http\S+, and nothing that the servers tell is different; serve one of"
+    with Hosted() as one, Hosted() as other, Hosted(listed={"root": "/ckpt/b"}) as another:
+        both = [one.spec, other.spec]
+        for refused in (
+            lambda: compared(both, [another.spec], "r"),
+            lambda: compared([one.spec, another.spec], both, "r"),
+            lambda: generated(both, "out"),
+        ):
+            with pytest.raises(UsageError, match=refusal):
+                refused()
+        with pytest.raises(UsageError, match="duplicate model hosted"):
+            compared([one.spec, one.spec], [another.spec], "r")
+        document = compared([one.spec, another.spec], [one.spec, another.spec], "told").document.as_json()
+        assert len({row["model"] for row in document["ranking"]}) == 2
+        [manifest] = (tmp_path / "told").glob("comparisons/*/manifest.json")
+        assert len(json.loads(manifest.read_text())["usage"]) == 2
+        folders = generated([one.spec, another.spec], "out").folders
+        assert len(set(folders)) == 2
+        assert all(folder.name.startswith("hosted-") and list(folder.glob("*.parquet")) for folder in folders)
