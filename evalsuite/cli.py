@@ -15,6 +15,7 @@ from evalsuite.commands.compare import compare
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
 from evalsuite.commands.export import export
+from evalsuite.commands.forget import forget
 from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
@@ -62,6 +63,7 @@ app.command()(gate)
 app.command()(plan)
 app.command()(generate)
 app.command()(with_config_file(merge))
+app.command()(with_config_file(forget))
 app.command()(with_config_file(setup))
 app.command()(doctor)
 app.command()(with_config_file(mix))

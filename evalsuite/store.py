@@ -34,6 +34,8 @@ from evalsuite.files import NETWORK_FILE_SYSTEMS, file_system, temporary_for
 from evalsuite.lease import Lease
 
 SCHEMA_VERSION = 1
+ANSWERED_BY = "_of"
+"""The last field of a saved answer: the model that gave it, as the key has it. Not part of the answer."""
 _BUSY_TIMEOUT_S, _EXCLUSIVE_TIMEOUT_S = 60.0, 5.0
 _COPY_EVERY_S = 300.0
 _SCHEMA = """
@@ -51,6 +53,7 @@ _CLAIM_S = 3600.0
 
 _INSERT = "INSERT OR IGNORE INTO completions (key, value) VALUES (?, ?)"
 _REPLACE = "INSERT OR REPLACE INTO completions (key, value) VALUES (?, ?)"
+_MARKED = "FROM completions WHERE substr(value, ?) = ?"
 _INSERT_CLAIM = "INSERT OR IGNORE INTO claims (key, owner, taken_at) VALUES (?, ?, ?)"
 _DELETE_CLAIM = "DELETE FROM claims WHERE key = ? AND owner = ?"
 
@@ -59,6 +62,11 @@ def content_key(question: Mapping[str, Any]) -> str:
     """Return the key of a request: SHA-256 of its canonical JSON, as 64 hex digits."""
     text = json.dumps(question, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def model_mark(fingerprint: str | None) -> str:
+    """Return what marks the answers of a model (``ANSWERED_BY``)."""
+    return (fingerprint or "")[:16]
 
 
 class AnswerStore(Protocol):
@@ -138,7 +146,16 @@ class Store:
             value = None
         if not isinstance(value, dict):
             raise StoreError(f"{self.path} contains an unreadable answer; move it away and run again")
+        value.pop(ANSWERED_BY, None)
         return value
+
+    def forget(self, model: str, *, dry: bool) -> int:
+        """Delete the answers marked as those of ``model`` (ANSWERED_BY), or with ``dry`` none; return how many."""
+        mark = f'"{ANSWERED_BY}":{json.dumps(model)}}}'
+        with self._database("write") as db:
+            if dry:
+                return int(db.execute(f"SELECT COUNT(*) {_MARKED}", (-len(mark), mark)).fetchone()[0])
+            return db.execute(f"DELETE {_MARKED}", (-len(mark), mark)).rowcount
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Save an answer; returns once it is committed. The first answer to a request is kept."""
@@ -391,7 +408,9 @@ def _answers_in(path: Path) -> Iterator[tuple[str, str]]:
 
 def _differs(db: sqlite3.Connection, key: str, text: str) -> bool:
     (known,) = db.execute("SELECT value FROM completions WHERE key = ?", (key,)).fetchone()
-    return bool(known != text)
+    # What a version before the marks has saved is the same answer.
+    unmarked = [{**json.loads(each), ANSWERED_BY: None} for each in (known, text)] if known != text else [None, None]
+    return bool(unmarked[0] != unmarked[1])
 
 
 def _open_database(path: Path, timeout_s: float, *, exclusive: bool) -> sqlite3.Connection:

@@ -38,7 +38,7 @@ from evalsuite.serving.slots import Slots
 from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
 from evalsuite.serving.wire import Endpoint, RetryableError
-from evalsuite.store import AnswerStore, content_key
+from evalsuite.store import ANSWERED_BY, AnswerStore, content_key, model_mark
 from judges.types import Message, Unscored
 
 _POLL_S = (0.05, 1.0)
@@ -91,6 +91,7 @@ class Client:
         self.usage = self._connection.usage
         self.learned, self.look_for_drift = self._connection.learned, self._connection.look_for_drift
         self._store = store
+        self._mark = {ANSWERED_BY: model_mark(target.identity.get("weights"))}
         self.max_in_flight = in_flight
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
@@ -438,7 +439,7 @@ class Client:
                         raw = await self._connection.ask(path, body, depth)
                         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
                         if not isinstance(answer, Unscored):
-                            self._store.put(key, answer)
+                            self._store.put(key, answer | self._mark)
                         return answer
                     finally:
                         self._store.release(key)

@@ -310,8 +310,8 @@ class Connection:
         told.changed = self._known.drift(told.greedy, list(told.fingerprints))
         if told.changed is not None:
             told.note(
-                f"warning: {told.server}: {told.changed}; it may have other weights or software. --ask-again asks all "
-                "anew, and evalsuite forget deletes its stored answers"
+                f"warning: {told.server}: {told.changed}; it may have other weights or software; --ask-again asks all "
+                f"anew, and evalsuite forget {told.server.partition('@')[0]} deletes its stored answers"
             )
 
     async def _server(self) -> _Line:

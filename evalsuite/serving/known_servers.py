@@ -76,6 +76,13 @@ def remember(path: Path, learned: Mapping[str, Known]) -> None:
         write_json(path, msgspec.to_builtins(now))
 
 
+def forget_servers(path: Path, model: str) -> None:
+    """Take out what is known of the servers of ``model``."""
+    entries = _read(path)
+    if entries != (kept := {server: known for server, known in entries.items() if server.partition("@")[0] != model}):
+        write_json(path, msgspec.to_builtins(kept))
+
+
 def learned(known: Known, refused: dict[str, str], caps: dict[str, int], told: dict[str, Any]) -> Known:
     """Return what is known after a run, in which a server told this."""
     is_old = known.is_fresh and (refused, caps) == (known.refused, known.caps)

@@ -1,0 +1,36 @@
+"""``evalsuite forget``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
+
+
+def forget(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model or judge in the results, or a model.")],
+    results: ResultsOption = Path("results"),
+    store: Annotated[Path | None, typer.Option("--store", help="Folder of the store, if not --results.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only counted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the stored answers of one MODEL, for example after other weights were served under its name.
+
+    Figures and records stay until they are made anew: [bold]evalsuite run MODEL --fresh[/].
+
+    [bold]evalsuite forget gpt-deployment --yes[/]
+    """
+    from evalsuite.results.forgetting import forget as forget_answers
+
+    with reporting_errors():
+        done = forget_answers(model, results, store=store, dry=not yes)
+    if as_json:
+        print_json({**asdict(done), "deleted": yes})
+        return
+    kept = f"; {', '.join(done.folders)} keep their figures (run --fresh makes them anew)" if done.folders else ""
+    what = f"{done.answers:,} stored answers of {done.name} ({done.fingerprint[:8]})"
+    typer.echo(f"deleted {what}{kept}" if yes else f"{what}{kept}; pass --yes to delete them")
