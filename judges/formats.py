@@ -7,11 +7,13 @@ keyed delimiters where the format allows it; where it does not, an answer can im
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from judges.labels import MASS_FLOOR, LabelReading, read_labels
 from judges.templates import JudgeTemplate, nonce
 from judges.types import Message, Unscored
 from judges.verdicts import CONTEXT_VARIABLES, Request
@@ -32,6 +34,9 @@ class JudgeFormat:
 
     ``pattern`` has one group: a label (a key of ``labels``, any case) or a rating within ``scale``; of ``scores`` it
     has two. The first or the last match of a reply counts. ``samples`` replies at ``temperature`` are averaged.
+
+    With ``logprobs`` nothing is written: the verdict is read from the probabilities of the labels, or of the whole
+    numbers of the scale, as the token after ``lead_in``, which begins the judge's reply.
     """
 
     name: str
@@ -46,13 +51,24 @@ class JudgeFormat:
     samples: int = 1
     temperature: float = 0.0
     max_new_tokens: int = 1024
+    logprobs: bool = False
+    lead_in: str = ""
+
+    @property
+    def asked_labels(self) -> tuple[str, ...]:
+        """The labels whose probabilities are asked for, each a single token."""
+        if self.kind == "rating":
+            low, high = self.scale or (0.0, 0.0)
+            return tuple(str(number) for number in range(math.ceil(low), math.floor(high) + 1))
+        return tuple(self.labels or {})
 
     @property
     def sha256(self) -> str:
         """SHA-256 (64 hex digits) of everything that decides a verdict."""
         rules = (self.kind, sorted((self.labels or {}).items()), self.scale, self.reads, self.delimiters, self.criteria)
         asked = (self.samples, self.temperature, self.max_new_tokens)
-        text = "\x1f".join(map(str, (self.template.sha256, self.pattern.pattern, *rules, *asked)))
+        read = (self.lead_in,) if self.logprobs else ()
+        text = "\x1f".join(map(str, (self.template.sha256, self.pattern.pattern, *rules, *asked, *read)))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def pair_messages(
@@ -86,6 +102,25 @@ class JudgeFormat:
         named = match[1].strip().lower()
         outcome = next((one for label, one in (self.labels or {}).items() if label.lower() == named), None)
         return Unscored("no_verdict", text) if outcome is None else _POINTS[outcome]
+
+    def value_of_labels(self, logprobs: Mapping[str, float]) -> tuple[float, LabelReading] | Unscored:
+        """Return the expected preference for the answer shown first, or the expected rating, and the labels read.
+
+        The value is the mean over the labels, weighted by their probabilities over all spellings. Less than
+        ``MASS_FLOOR`` together is ``label_mass``, a NaN or infinite value ``non_finite_logprob``. Source of expected
+        ratings: G-Eval (Liu et al. 2023, arXiv 2303.16634, section 2).
+        """
+        read = read_labels(logprobs, self.asked_labels)
+        if any(not math.isfinite(value) for value in read.logprobs.values()):
+            return Unscored("non_finite_logprob")
+        if read.mass < MASS_FLOOR:
+            named = " and ".join(self.asked_labels)
+            return Unscored("label_mass", f"{named} have a probability of {read.mass:.2g} together")
+        worth = {label: _POINTS[outcome] for label, outcome in (self.labels or {}).items()}
+        weights = {label: math.exp(value) for label, value in read.logprobs.items()}
+        values = {label: float(label) if self.kind == "rating" else worth[label] for label in weights}
+        mean = math.fsum(values[label] * weight for label, weight in weights.items()) / math.fsum(weights.values())
+        return mean, read
 
     def rating(self, text: str) -> float | Unscored:
         """Read the rating of one answer; ``no_rating`` without one, ``rating_out_of_range`` outside the scale."""

@@ -11,7 +11,8 @@
 
 ``template`` is Jinja with question(s), answer_a/b (answers_a/b, dialogue_a/b by turn), reference, rubric, system,
 category, criteria and nonce; ``system`` is the system message. The verdict is a label, two ``scores`` (two groups) or a
-``rating`` of each answer alone (then the template has ``answer``), within ``scale``.
+``rating`` of each answer alone (then the template has ``answer``), within ``scale``. With ``logprobs: true`` it is
+read from the probabilities of the labels after ``lead_in``. ``base`` names a preset that gives the keys left out.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class _Verdict(pydantic.BaseModel):
     labels: Mapping[str, Outcome] = pydantic.Field(default_factory=lambda: dict(_LETTERS))
     scale: tuple[float, float] | None = None
     reads: Literal["first", "last"] = "last"
+    logprobs: bool = False
+    lead_in: str = ""
 
 
 class _FormatFile(pydantic.BaseModel):
@@ -93,7 +96,7 @@ def load_format(spec: str) -> JudgeFormat:
         path = template_folder() / "formats" / f"{spec}.yaml"
     elif path.suffix not in {".yaml", ".yml"}:
         raise UsageError(f"{unknown('judge format', spec, preset_names())}, or give a .yaml file")
-    given = checked(_FormatFile, read_mapping(path, "judge format"), str(path))
+    given = checked(_FormatFile, _with_base(read_mapping(path, "judge format"), path), str(path))
     try:
         pattern = re.compile(given.verdict.regex, re.IGNORECASE | re.MULTILINE)
     except re.error as error:
@@ -101,6 +104,8 @@ def load_format(spec: str) -> JudgeFormat:
     kind, outcomes = given.verdict.kind, list(given.verdict.labels.values())
     if pattern.groups != (wanted := 2 if kind == "scores" else 1):
         raise UsageError(f"{path}: regex has {pattern.groups} groups; expected {wanted} for a verdict of {kind}")
+    if given.verdict.logprobs and (kind == "scores" or (kind == "rating" and not _is_short(given.verdict.scale))):
+        raise UsageError(f"{path}: log-probabilities are read of one label: labels, or a scale within 0 to 9")
     if kind == "label" and not {"a", "b"} <= set(outcomes):
         raise UsageError(f"{path}: labels name {', '.join(outcomes)}; expected one for a and one for b")
     return JudgeFormat(
@@ -116,7 +121,25 @@ def load_format(spec: str) -> JudgeFormat:
         samples=given.samples,
         temperature=given.temperature,
         max_new_tokens=given.max_tokens,
+        logprobs=given.verdict.logprobs,
+        lead_in=given.verdict.lead_in,
     )
+
+
+def _is_short(scale: tuple[float, float] | None) -> bool:
+    return scale is not None and 0 <= scale[0] < scale[1] <= 9
+
+
+def _with_base(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Return a file's keys over those of the preset that it names as its ``base``."""
+    if (name := given.get("base")) is None:
+        return given
+    if name not in preset_names():
+        raise UsageError(f"{path}: {unknown('base', str(name), preset_names())}")
+    preset = read_mapping(template_folder() / "formats" / f"{name}.yaml", "judge format")
+    own = {key: value for key, value in given.items() if key != "base"}
+    verdict = own.get("verdict")
+    return {**preset, **own, "verdict": {**preset["verdict"], **(verdict if isinstance(verdict, Mapping) else {})}}
 
 
 def _template(given: _FormatFile, path: Path) -> JudgeTemplate:

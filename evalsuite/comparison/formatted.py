@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 
 from evalsuite.comparison.formats import FormatWatch
 from evalsuite.serving.concurrency import gather_or_cancel
-from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.serving.requests import Chat, Sampling, derive_seed, thought_of
 from judges.formats import JudgeFormat
+from judges.labels import LabelReading, spellings
 from judges.types import Message, Unscored
 from judges.verdicts import Game, Request
+
+_SAME_RATING = 1e-6
+"""Expected ratings nearer than this are a tie: what is left of rounding."""
 
 
 async def play_format(
@@ -23,6 +27,8 @@ async def play_format(
     salt: int = 0,
 ) -> Game | Unscored:
     """Play one game in the form; of a rating of each answer, the higher one wins. Raises UsageError as ``watch``."""
+    if form.logprobs:
+        return await _by_labels(judge, form, request, first, second, salt=salt)
     if form.kind == "rating":
         asked = [form.rating_messages(request, texts, salt=salt) for texts in (first, second)]
         rated = await gather_or_cancel(_mean(judge, form, watch, messages, form.rating) for messages in asked)
@@ -39,6 +45,34 @@ async def play_format(
     messages = form.pair_messages(request, first, second, salt=salt)
     preference, text, thought = await _mean(judge, form, watch, messages, form.preference)
     return preference if isinstance(preference, Unscored) else Game(preference, text, thought=thought)
+
+
+async def _by_labels(
+    judge: Chat, form: JudgeFormat, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int
+) -> Game | Unscored:
+    """Play one game by the probabilities of the labels; of expected ratings, the higher one wins."""
+
+    async def ask(messages: Sequence[Message]) -> tuple[float, LabelReading, str | None] | Unscored:
+        begun = [*messages, *([Message("assistant", form.lead_in)] if form.lead_in else [])]
+        asked = await judge.label_logprobs(begun, form.asked_labels, spellings(form.asked_labels))
+        read = asked if isinstance(asked, Unscored) else form.value_of_labels(asked)
+        return read if isinstance(read, Unscored) else (*read, thought_of(asked))
+
+    if form.kind == "rating":
+        prompts = [form.rating_messages(request, texts, salt=salt) for texts in (first, second)]
+        one, other = await gather_or_cancel(ask(messages) for messages in prompts)
+        if isinstance(one, Unscored):
+            return one
+        if isinstance(other, Unscored):
+            return other
+        text = f"expected ratings {one[0]:.2f} and {other[0]:.2f}"
+        winner = 0.5 if abs(one[0] - other[0]) < _SAME_RATING else float(one[0] > other[0])
+        return Game(winner, text, mass=min(one[1].mass, other[1].mass), thought=_joined([one[2], other[2]]))
+    read = await ask(form.pair_messages(request, first, second, salt=salt))
+    if isinstance(read, Unscored):
+        return read
+    preference, labels, thought = read
+    return Game(preference, logprobs=tuple(labels.logprobs.items()), mass=labels.mass, thought=thought)
 
 
 async def _mean(

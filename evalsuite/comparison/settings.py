@@ -62,7 +62,7 @@ class CompareConfig(_AskedConfig):
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
-    judgelm, skywork-critic, auto-j, or a .yaml file."""
+    judgelm, skywork-critic, auto-j, skywork-critic-logprobs, prometheus-absolute-logprobs, or a .yaml file."""
     judge_kind: ModelKind = "generate"
     """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     tie_margin: float = 0.0
@@ -146,7 +146,7 @@ class CardConfig(Config):
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
-    judgelm, skywork-critic, auto-j, or a .yaml file."""
+    judgelm, skywork-critic, auto-j, skywork-critic-logprobs, prometheus-absolute-logprobs, or a .yaml file."""
     judge_kind: ModelKind = "generate"
     """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)

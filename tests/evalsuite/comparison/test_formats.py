@@ -1,18 +1,21 @@
 """``--judge-format``: presets of published judges, files of one's own, and what is wrong with one."""
 
 import json
+import math
 import re
 
 import pytest
 
 from evalsuite.comparison.compare import compare
 from evalsuite.comparison.formats import FormatWatch, load_format, preset_names
+from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import read_as
 from evalsuite.errors import DataError, UsageError
-from judges.types import Unscored
+from judges.types import Message, Unscored
 from judges.verdicts import Request
 from tests.evalsuite.comparison_judges import serving, word
+from tests.evalsuite.scripted_chat import ScriptedChat
 from tests.evalsuite.stub_endpoint import text_reply
 
 REQUEST = Request(("Name a river.",), reference="The Loire.", rubric="It must be French.")
@@ -24,8 +27,10 @@ def test_the_presets():
         "fastchat-pair",
         "judgelm",
         "prometheus-absolute",
+        "prometheus-absolute-logprobs",
         "prometheus-relative",
         "skywork-critic",
+        "skywork-critic-logprobs",
     ]
     assert all(name in CompareConfig.model_fields["judge_format"].description for name in preset_names())
 
@@ -212,6 +217,45 @@ def test_samples_are_averaged(tmp_path):
     assert {body["temperature"] for body in asked} == {0.7}
     assert len({body["seed"] for body in asked}) == 4
     assert document.pairs[0].n == 1
+
+
+async def test_a_label_read_from_its_probabilities():
+    form = load_format("skywork-critic-logprobs")
+    assert form.template == load_format("skywork-critic").template
+    assert form.sha256 != load_format("skywork-critic").sha256
+    # 0.6 of 0.8 for the first: "A" and " a" are one label.
+    chat = ScriptedChat(labels={"A": math.log(0.5), " a": math.log(0.1), "B": math.log(0.2)})
+    game = await play_format(chat, form, FormatWatch("f"), REQUEST, ["The Seine."], ["The Po."])
+    assert (game.first, game.mass) == (pytest.approx(0.75), pytest.approx(0.8))
+    assert chat.label_calls[0].messages[-1] == Message("assistant", "[[")
+    nobody = ScriptedChat(labels={"A": math.log(1e-3), "B": math.log(1e-4)})
+    game = await play_format(nobody, form, FormatWatch("f"), REQUEST, ["x"], ["y"])
+    assert game.reason == "label_mass"
+
+
+async def test_an_expected_rating_of_each_answer():
+    form = load_format("prometheus-absolute-logprobs")
+    assert form.asked_labels == ("1", "2", "3", "4", "5")
+
+    def labels(call):
+        good = "The Seine." in call.messages[-2].content
+        return {"1": -30.0, "2": -30.0, "3": math.log(0.5), "4": math.log(0.5 if good else 0.25), "5": math.log(1e-9)}
+
+    chat = ScriptedChat(labels=labels)
+    game = await play_format(chat, form, FormatWatch("f"), REQUEST, ["The Seine."], ["The Po."])
+    # (3 * 0.5 + 4 * 0.5) / 1 against (3 * 0.5 + 4 * 0.25) / 0.75.
+    assert (game.first, game.text) == (1.0, "expected ratings 3.50 and 3.33")
+    assert game.mass == pytest.approx(0.75)
+    assert chat.label_calls[0].messages[-1].content == "[RESULT] "
+
+
+def test_a_scale_that_has_no_single_tokens_is_refused(tmp_path):
+    (tmp_path / "f.yaml").write_text("base: prometheus-absolute\nverdict: {logprobs: true, scale: [1, 10]}\n")
+    with pytest.raises(UsageError, match="a scale within 0 to 9"):
+        load_format(str(tmp_path / "f.yaml"))
+    (tmp_path / "f.yaml").write_text("base: prometheus\n")
+    with pytest.raises(UsageError, match="did you mean 'prometheus-"):
+        load_format(str(tmp_path / "f.yaml"))
 
 
 def test_a_format_and_a_template_are_too_much(tmp_path):
