@@ -28,7 +28,7 @@ def check_loggers(names: Sequence[str]) -> None:
     for name in names:
         if name not in LOGGERS:
             raise UsageError(unknown("logger", name, LOGGERS))
-        require(f"--log-to {name}", name)
+        require(f"logging to {name}", name)
 
 
 def _checked(names: tuple[str, ...]) -> tuple[str, ...]:

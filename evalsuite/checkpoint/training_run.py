@@ -121,9 +121,10 @@ def is_over(folder: Path) -> bool:
         state = training_step(path)
         if state is not None and state["max_steps"] and state["step"] >= state["max_steps"]:
             return True
-    ends = [folder / name for name in ("config.json", SETTINGS)]
     begun = max((path.stat().st_mtime for path in checkpoints), default=0.0)
-    return any(end.is_file() and end.stat().st_mtime >= begun for end in ends)
+    # Some trainers write config and tokenizer at their start; the weights come at the end.
+    weights = [*folder.glob("*model*.safetensors"), *folder.glob("*model*.bin")]
+    return any(file.stat().st_mtime >= begun for file in weights)
 
 
 def _number(value: Any) -> float | None:

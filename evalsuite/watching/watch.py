@@ -7,17 +7,19 @@ at the same time share one run, and with it one start of the judge's server.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalsuite.checkpoint.training_run import checkpoints_in, is_over, training_step, what_is_missing
+from evalsuite.checkpoint.training_run import checkpoints_in, is_over, step_of, training_step, what_is_missing
 from evalsuite.errors import CheckpointError, EvalsuiteError, UsageError
 from evalsuite.exports.tracked import log_figures
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.runs.runner import run
 from evalsuite.runs.shared import Shared
 from evalsuite.watching.settings import WatchConfig
+
+_REMOVED = "the training removed it before it was evaluated; let it keep more (save_total_limit)"
 
 
 @dataclass(slots=True)
@@ -81,28 +83,27 @@ class _Watching:
             self.progress.step(said)
         return False
 
-    def _ready(self, *, over: bool) -> tuple[list[Path], dict[str, str]]:
-        """Return the complete checkpoints that are still to be evaluated, and what others lack."""
-        folders = checkpoints_in(self.config.run_dir)
-        # The finished model of a training that keeps no checkpoints.
-        folders += [self.config.run_dir] if over and training_step(self.config.run_dir) is not None else []
+    def _ready(self, *, over: bool) -> tuple[dict[int, Path], dict[str, str]]:
+        """Return the complete checkpoints that are still to be evaluated, by step, and what others lack."""
+        found = {step_of(path) or 0: path for path in reversed(checkpoints_in(self.config.run_dir))}
+        if over and (state := training_step(self.config.run_dir)) is not None:
+            # The finished model of a training that keeps no checkpoints.
+            found.setdefault(state["step"], self.config.run_dir)
+        every, last = self.config.every, max(found, default=0) if over else None
         ready: dict[int, Path] = {}
         waiting: dict[str, str] = {}
-        last = max((state["step"] for path in folders if (state := training_step(path)) is not None), default=None)
-        for path in folders:
+        for step, path in sorted(found.items()):
+            if step in self.settled or (every is not None and step % every and step != last):
+                continue
             if missing := what_is_missing(path):
                 waiting[path.name] = missing
-            elif (state := training_step(path)) is not None and self._is_due(state["step"], last if over else None):
-                ready.setdefault(state["step"], path)
-        return [path for step, path in sorted(ready.items()) if step not in self.settled], waiting
+            else:
+                ready[step] = path
+        return ready, waiting
 
-    def _is_due(self, step: int, last: int | None) -> bool:
-        every = self.config.every
-        return every is None or step % every == 0 or step == last
-
-    def _evaluate(self, folders: Sequence[Path]) -> None:
+    def _evaluate(self, ready: Mapping[int, Path]) -> None:
         """Evaluate checkpoints in one run; where one of them cannot be served, each on its own."""
-        steps = {path: state["step"] for path in folders if (state := training_step(path)) is not None}
+        folders = list(ready.values())
         try:
             outcome = run(self.config.run_config(folders), self.progress, self.shared)
         except EvalsuiteError as error:
@@ -110,19 +111,19 @@ class _Watching:
             if not isinstance(error, CheckpointError) and not gone:
                 raise
             if len(folders) > 1:
-                for path in folders:
-                    self._evaluate([path])
+                for step, path in ready.items():
+                    self._evaluate({step: path})
                 return
-            [path] = folders
-            removed = "the training removed it before it was evaluated; let it keep more (save_total_limit)"
-            self.found.left_out[path.name] = removed if gone else str(error)
-            self.progress.log(f"{path.name} is left out: {self.found.left_out[path.name]}")
-            self.settled |= set(steps.values())
-            return
-        self.settled |= set(steps.values())
-        self.found.folders += outcome.folders
-        self.found.n_unscored += outcome.n_unscored
-        self.found.n_items += outcome.n_items
-        log_figures(self.config.log_to, self.config.results, outcome.folders)
-        for path in folders:
-            self.progress.log(f"{path.name} is evaluated")
+            self._leave_out(folders[0].name, _REMOVED if gone else str(error))
+        else:
+            self.found.folders += outcome.folders
+            self.found.n_unscored += outcome.n_unscored
+            self.found.n_items += outcome.n_items
+            log_figures(self.config.log_to, self.config.results, outcome.folders)
+            for path in folders:
+                self.progress.log(f"{path.name} is evaluated")
+        self.settled |= set(ready)
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self.found.left_out[name] = why
+        self.progress.log(f"{name} is left out: {why}")

@@ -91,6 +91,8 @@ def test_a_training_is_over_at_its_last_step_or_with_a_finished_model(tmp_path):
     write_step(stopped, 40)
     write_checkpoint(stopped)
     assert is_over(stopped)
+    (stopped / "model.safetensors").unlink()
+    assert not is_over(stopped), "config and tokenizer may be there from the start"
 
 
 def test_run_takes_a_folder_of_checkpoints_or_a_pattern(tmp_path):
