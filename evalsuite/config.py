@@ -16,11 +16,9 @@ import pydantic
 
 from evalsuite.checkpoint.training_run import checkpoints_in, in_training_order, matching_folders, what_is_missing
 from evalsuite.errors import UsageError, unknown
-from evalsuite.fingerprint import file_sha256
 from evalsuite.redaction import scrubbed
-from evalsuite.serving.config import DEFAULT_BUDGET, FASTCHAT, BaseUrl, ServeConfig, check_endpoints
-from evalsuite.serving.device import asked_dtype
-from evalsuite.suites.options import SuiteOptions, changes_figures, own_names, own_values
+from evalsuite.serving.config import BaseUrl, ServeConfig, check_endpoints
+from evalsuite.suites.options import SuiteOptions, own_values
 from evalsuite.suites.registry import (
     SuiteSpec,
     default_suites,
@@ -172,6 +170,10 @@ class RunConfig(JudgedConfig):
     judge: Judges = ()
     """Model in the judge's role (same forms as MODEL); several make a panel. demo judges itself by default."""
     judge_weights: JudgeWeights = "equal"
+    no_judge: bool = False
+    """Answer now and judge later, by the same command with --judge."""
+    skip_impossible: bool = False
+    """Leave out the suites that cannot run on a model, and say why, instead of refusing to start."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max items per suite, split or task (quick trial). Some suites take their first, of few categories: --sample."""
     sample: int | None = pydantic.Field(default=None, ge=1)
@@ -225,9 +227,11 @@ class RunConfig(JudgedConfig):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _check_sample(self) -> Self:
+    def _check_exclusive(self) -> Self:
         if self.sample is not None and self.limit is not None:
             raise ValueError("--limit and --sample both choose items; give one of them")
+        if self.no_judge and self.judge:
+            raise ValueError("--judge and --no-judge exclude each other; give one of them")
         return self
 
     @pydantic.field_validator("suite_options")
@@ -258,80 +262,18 @@ class RunConfig(JudgedConfig):
     @property
     def judge_specs(self) -> tuple[str, ...]:
         """The judges to use: as given; the demo model judges itself, so that it needs no other."""
-        return self.judge or (("demo",) if "demo" in self.models else ())
+        return () if self.no_judge else self.judge or (("demo",) if "demo" in self.models else ())
 
     def suite_options_of(self, spec: SuiteSpec) -> SuiteOptions:
         """Return the options of one suite: the shared ones and its own."""
-        return self._options_of(spec, self.suite_options, as_published=self.as_published)
+        return self.options_as(spec, self.suite_options, as_published=self.as_published)
 
-    def _options_of(self, spec: SuiteSpec, own: Mapping[str, Any], *, as_published: bool) -> SuiteOptions:
+    def options_as(self, spec: SuiteSpec, own: Mapping[str, Any], *, as_published: bool) -> SuiteOptions:
+        """Return the options of one suite with these of its own instead of those given."""
         shared = {"data": self.data, "limit": self.limit, "parts": spec.parts, "seed": self.seed}
         shared |= {"as_published": as_published, "sample": self.sample, "sample_seed": self.sample_seed}
         shared |= {"repeats": self.repeats}
         return options_of(spec.suite, shared, own, has_judge=bool(self.judge_specs))
-
-
-def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, str]:
-    """Return what differs from the defaults and changes answers or scores, by name, for the variant's label.
-
-    ``budget`` is that of a sweep's variant. Data and limit are not included. Raises UsageError for a chat template that
-    cannot be read.
-    """
-    serve = config.serve
-    settings = {} if config.seed == 0 else {"seed": str(config.seed)}
-    if config.sample is not None:
-        settings["sample"] = str(config.sample)
-        settings |= {"sample_seed": str(config.sample_seed)} if config.sample_seed else {}
-    if config.repeats > 1:
-        settings["repeats"] = str(config.repeats)
-    if serve.chat_template is not None:
-        settings["template"] = _template_name(serve)
-    if serve.template_date is not None:
-        settings["template_date"] = str(serve.template_date)
-    settings |= _thinking_settings(serve, budget or serve.budget)
-    if serve.dtype != "auto":
-        settings["dtype"] = asked_dtype(serve.dtype)
-    if serve.head_dtype != "auto":
-        settings["head_dtype"] = serve.head_dtype
-    if serve.max_model_len is not None:
-        settings["max_model_len"] = str(serve.max_model_len)
-    settings |= serve.answer_args
-    if config.as_published:
-        settings["as_published"] = "true"
-    for spec in config.suites:
-        options = config.suite_options_of(spec)
-        given, kinds = own_values(options), own_names(type(options))
-        default = own_values(config._options_of(spec, {}, as_published=config.as_published))
-        settings |= {
-            flag: str(value).lower()
-            for flag, value in given.items()
-            if value != default[flag] and changes_figures(type(options).model_fields[kinds[flag]])
-        }
-    return settings
-
-
-def _thinking_settings(serve: ServeConfig, budget: int) -> dict[str, str]:
-    names = {
-        "think": serve.thinking,
-        "style": serve.reasoning_style,
-        "effort": serve.reasoning_effort,
-        "answer": serve.max_answer_tokens,
-        "sampling": serve.sampling,
-        "unclosed": None if serve.close_thinking else "thoughts",
-    }
-    settings = {name: str(value) for name, value in names.items() if value not in (None, "auto")}
-    settings |= {f"kwarg-{name}": value for name, value in serve.chat_template_kwargs}
-    return settings if budget == DEFAULT_BUDGET else settings | {"budget": str(budget)}
-
-
-def _template_name(serve: ServeConfig) -> str:
-    if (path := serve.chat_template_file) is None:
-        return str(serve.chat_template).removeprefix(FASTCHAT)
-    if path.is_file():
-        return file_sha256(path)[:8]
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"no chat template {path}; give a Jinja file, or fastchat:NAME")
-    return str(path)
 
 
 # From keys to a config, and back ----------------------------------------------------------------------

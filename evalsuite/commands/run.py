@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evalsuite.commands.console import print_json, require_scored, showing_progress
+import typer
+
+from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
+from evalsuite.exits import report_error
 from evalsuite.progress import KeptProgress
 
 if TYPE_CHECKING:
@@ -23,10 +26,10 @@ def run(config: RunConfig, *, as_json: bool) -> None:
     100[/] [bold]evalsuite run my-model@http://localhost:8000/v1 --suite mt_bench --judge judge-ckpt/[/] [bold]evalsuite
     run ckpt/ --judge big-judge/ --judge-tensor-parallel-size 4[/]
     """
-    from evalsuite.runs.runner import run as run_config
+    from evalsuite.runs.runner import evaluate
 
     with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite run") as progress:
-        outcome = run_config(config, progress)
+        outcome = evaluate(config, progress)
     if config.log_to:
         from evalsuite.exports.tracked import log_figures
 
@@ -35,6 +38,11 @@ def run(config: RunConfig, *, as_json: bool) -> None:
         print_json({"models": [scores.as_json() for scores in outcome.models]})
     else:
         _print_outcome(outcome)
+    if failures := outcome.failures:
+        for error in dict.fromkeys(failures.values()):
+            print_error(f"failed: {', '.join(name for name, cause in failures.items() if cause is error)}")
+            report_error(error)
+        raise typer.Exit(max(error.exit_code for error in failures.values()))
     require_scored(outcome.n_unscored, outcome.n_items, config.max_unscored)
 
 

@@ -12,6 +12,7 @@ from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.endpoint import check_dialect, check_labels
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.installation import check_versions, check_vllm
+from evalsuite.doctor.needs import unmet_needs
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
 from evalsuite.doctor.thinking import check_thinking
@@ -110,7 +111,8 @@ def _check_model(model: str, role: Role, config: RunConfig, device: Device | Non
     first = check_architecture(checkpoint) if use.is_managed else [_check_server(use, serve)]
     if not use.is_managed and first[0].level == "ok":
         first = [*first, *check_dialect(checkpoint, serve, role, base_url, config.results)]
-    findings = [*first, *examine_model(use, config, device)]
+    needs = unmet_needs(config, checkpoint).values() if role == "candidate" else ()
+    findings = [*first, *needs, *examine_model(use, config, device)]
     if ask and use.is_managed and all(finding.level != "fault" for finding in findings):
         findings += check_labels(checkpoint, serve)
     return findings

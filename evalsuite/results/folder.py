@@ -250,8 +250,11 @@ def reasons_in(scores: Any) -> set[str]:
     return reasons
 
 
-def unscored_share(suites: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
-    """Return (unscored items, all items) over the suites of a scores.json."""
+def unscored_share(suites: Mapping[str, Mapping[str, Any]], *, awaiting_judge: bool = False) -> tuple[int, int]:
+    """Return (unscored items, all items) over the suites of a scores.json.
+
+    With ``awaiting_judge`` items that lack nothing but a judge count as scored.
+    """
     unscored = items = 0
     for suite in suites.values():
         # lm-eval's suites count their documents apart from their figures: a part without figures lost all of its own.
@@ -261,7 +264,8 @@ def unscored_share(suites: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
         if not isinstance(counts, Mapping):
             continue
         missing = sum(value for value in counts.values() if isinstance(value, int))
-        unscored += missing
+        waiting = counts.get("no_judge") if awaiting_judge else 0
+        unscored += missing - (waiting if isinstance(waiting, int) else 0)
         scored_only = counted is documents or "n_total" in counted
         items += int(counted.get("n") or counted.get("n_total") or 0) + (missing if scored_only else 0)
     return unscored, items

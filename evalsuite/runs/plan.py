@@ -10,10 +10,10 @@ from typing import Any
 
 import evalsuite
 from evalsuite.checkpoint import Checkpoint, generation_config
-from evalsuite.config import RunConfig, variant_settings
-from evalsuite.doctor import ModelUse
+from evalsuite.config import RunConfig
+from evalsuite.doctor import Finding, ModelUse, unmet_needs
 from evalsuite.documents import Manifest, Scores, SuiteEntry
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError, EvalsuiteError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.records.rows import Row
@@ -31,6 +31,7 @@ from evalsuite.results.folder import (
     stored_manifest,
     stored_scores,
 )
+from evalsuite.results.variants import variant_settings
 from evalsuite.runs.judges import Judges, Panel, panel_of, resolve_judges
 from evalsuite.serving.identity import refuse_twins, renamed, tells_weights_apart
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
@@ -67,6 +68,7 @@ class SuiteRun:
     """Whether each item is sampled, so that a repeat may answer it differently; () without repeats."""
     rows: Sequence[Row] = ()
     whole: WholeRun | None = None
+    answered: bool = False
     judged: tuple[str, ...] = ()
     """The slugs of the judges whose verdicts the rows have."""
 
@@ -98,6 +100,8 @@ class ModelRun:
     watch: Stopwatch = field(default_factory=Stopwatch)
     usage: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
+    failures: dict[str, EvalsuiteError] = field(default_factory=dict)
+    """What stopped a suite, by its key in scores.json; "" for the whole model."""
     replaces: str | None = None
     """SHA-256 of the figures that --fresh sets aside: newer ones of another run are not meant."""
     chat_source: str | None = None
@@ -164,7 +168,11 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}
     judged_by = judge_identities(judges, config)
-    runs = [_with_stored_parts(suite, config, judged_by, identity, stored, manifest) for suite in config.suites]
+    runs = [
+        run
+        for spec in _possible_suites(config, checkpoint, progress)
+        if (run := _planned(spec, config, judged_by, identity, stored, manifest, progress)) is not None
+    ]
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
     plan.limit = config.limit
     refuse_other_figures(plan, config, runs)
@@ -215,6 +223,40 @@ def is_stored(suite: SuiteRun, judges: Judges, stored: Scores | None, manifest: 
         if not reusable(*own, suite.spec.key, suite.run_key(view)):
             return False
     return True
+
+
+def _possible_suites(config: RunConfig, checkpoint: Checkpoint, progress: Progress) -> list[SuiteSpec]:
+    """Return the suites that can run on a model; raises UsageError that names all others without --skip-impossible."""
+    unmet = unmet_needs(config, checkpoint)
+    if unmet and (not config.skip_impossible or len(unmet) == len(config.suites)):
+        others = "; or run the others alone with --skip-impossible" if len(unmet) < len(config.suites) else ""
+        alike: dict[Finding, list[str]] = {}
+        for spec, finding in unmet.items():
+            alike.setdefault(replace(finding, about=""), []).append(spec.key)
+        sentences = [replace(finding, about=", ".join(keys)).sentence for finding, keys in alike.items()]
+        raise UsageError("; ".join(sentences) + others)
+    for finding in unmet.values():
+        progress.log(f"skipped: {finding.sentence}")
+    return [spec for spec in config.suites if spec not in unmet]
+
+
+def _planned(
+    spec: SuiteSpec,
+    config: RunConfig,
+    judged_by: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    stored: Scores | None,
+    manifest: Manifest,
+    progress: Progress,
+) -> SuiteRun | None:
+    """Plan one suite; None where its data are missing and --skip-impossible leaves it out."""
+    try:
+        return _with_stored_parts(spec, config, judged_by, identity, stored, manifest)
+    except DataError as error:
+        if not config.skip_impossible:
+            raise
+        progress.log(f"skipped: {spec.key}: {error}")
+        return None
 
 
 def refuse_same_model(plans: Sequence[ModelRun]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.config import RunConfig, variant_settings
+from evalsuite.config import RunConfig
 from evalsuite.documents import Scores
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import exists
@@ -17,6 +17,7 @@ from evalsuite.progress import Progress
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.records.rows import Row
 from evalsuite.results.folder import focused, folders_of, model_folder, stored_manifest, stored_scores
+from evalsuite.results.variants import variant_settings
 from evalsuite.runs.judges import Judges
 from evalsuite.runs.plan import (
     ModelRun,
@@ -117,5 +118,5 @@ def _suite_run(
     if len(pairs) < len(run.loaded.items):
         progress.log(f"{spec.key}: {len(pairs)} of {len(run.loaded.items)} items have a recorded answer")
     run.loaded = replace(run.loaded, items=[item for item, _ in pairs])
-    run.rows = [row for _, row in pairs]
+    run.rows, run.answered = [row for _, row in pairs], True
     return run

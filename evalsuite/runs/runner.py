@@ -7,7 +7,7 @@ stops before the judge's starts, and the judge is started once for all candidate
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.doctor import preflight
 from evalsuite.documents import Scores
-from evalsuite.errors import CheckpointError, EvalsuiteError
+from evalsuite.errors import BusyError, CheckpointError, EvalsuiteError, ServerError
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.records.rows import Draw, Row, Verdict, replaced
 from evalsuite.results.folder import unscored_share
@@ -48,18 +48,21 @@ from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import AnswerStore, AskAgain
-from evalsuite.suites.registry import require_packages
 from evalsuite.suites.repeats import for_repeat
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run produced: one scores.json per model, and how much of it is unscored."""
+    """What a run produced: one scores.json per model, and how much of it is unscored.
+
+    ``failures`` are the models and suites that failed, by name; figures of the others are written.
+    """
 
     models: Sequence[Scores]
     folders: Sequence[Path]
     n_unscored: int
     n_items: int
+    failures: Mapping[str, EvalsuiteError]
 
     @property
     def unscored_share(self) -> float:
@@ -67,13 +70,20 @@ class Outcome:
 
 
 def run(config: RunConfig, progress: Progress | None = None, shared: Shared | None = None) -> Outcome:
-    """Evaluate every model of ``config``; raises EvalsuiteError, and leaves every finished answer in the store.
+    """Evaluate as :func:`evaluate` does, and raise the first failure when the figures of the others are written."""
+    outcome = evaluate(config, progress, shared)
+    for error in outcome.failures.values():
+        raise error
+    return outcome
 
-    ``shared`` is what several runs into the same results have in common, which then stays open.
+
+def evaluate(config: RunConfig, progress: Progress | None = None, shared: Shared | None = None) -> Outcome:
+    """Evaluate every model of ``config``; every finished answer stays in the store, whatever fails.
+
+    ``shared`` is what several runs into the same results have in common, which then stays open. A model or suite that
+    fails after the start is in the outcome's ``failures``; raises EvalsuiteError for what can be known before.
     """
     progress = progress or NoProgress()
-    for spec in config.suites:
-        require_packages(spec)
     judges = judges_of(config, progress)
     swept = config.serve.thinking_budget
     budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
@@ -86,8 +96,16 @@ def run(config: RunConfig, progress: Progress | None = None, shared: Shared | No
             answers = AskAgain(shared.store) if config.ask_again else shared.store
             _Runner(config, judges, shared, answers, progress).run_all(plans)
     documents = [plan.stored for plan in plans if plan.stored is not None]
-    shares = [unscored_share(document.suites) for document in documents]
-    return Outcome(documents, [plan.folder for plan in plans], sum(s[0] for s in shares), sum(s[1] for s in shares))
+    shares = [unscored_share(document.suites, awaiting_judge=config.no_judge) for document in documents]
+    return Outcome(
+        documents,
+        [plan.folder for plan in plans if plan.stored is not None],
+        n_unscored=sum(share[0] for share in shares),
+        n_items=sum(share[1] for share in shares),
+        failures={
+            f"{plan.checkpoint.name} {key}".rstrip(): error for plan in plans for key, error in plan.failures.items()
+        },
+    )
 
 
 def _plans(
@@ -127,23 +145,41 @@ class _Runner:
         for group in groups.values():
             with self._engine([plan.checkpoint for plan in group]) as engine:
                 for plan in group:
-                    self._generate(plan, engine)
+                    if not any(isinstance(error, BusyError) for each in plans for error in each.failures.values()):
+                        self._try_to_generate(plan, engine)
+        for plan in plans:
+            plan.todo = [suite for suite in plan.todo if suite.whole is not None or suite.answered]
         for judge in self.judges.members:
             waiting = [plan for plan in plans if any(_owes_verdicts(suite, judge) for suite in plan.todo)]
             if waiting:
-                with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
-                    for plan in waiting:
-                        self._judge(plan, judge, session)
-        refused: EvalsuiteError | None = None
+                self._judge_all(waiting, judge)
         for plan in plans:
             if plan.todo:
                 try:
                     self._finish(plan)
                 except EvalsuiteError as error:
                     # Another run may have written in that model's folder meanwhile; the others' figures are good.
-                    refused = refused or error
-        if refused is not None:
-            raise refused
+                    plan.failures[""] = error
+
+    def _try_to_generate(self, plan: ModelRun, engine: Engine) -> None:
+        """Answer one model's items; where it fails, its finished suites are kept and the next model is asked."""
+        try:
+            self._generate(plan, engine)
+        except EvalsuiteError as error:
+            plan.failures[""] = error
+            plan.watch.lap("generate")
+
+    def _judge_all(self, waiting: Sequence[ModelRun], judge: Checkpoint) -> None:
+        """Judge the answers of all models; where the judge fails, figures that need none are written all the same."""
+        try:
+            with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
+                for plan in waiting:
+                    self._judge(plan, judge, session)
+        except EvalsuiteError as error:
+            for plan in waiting:
+                owing = [suite for suite in plan.todo if _owes_verdicts(suite, judge)]
+                plan.failures |= {suite.spec.key: error for suite in owing}
+                plan.todo = [suite for suite in plan.todo if suite not in owing]
 
     def _engine(self, checkpoints: Sequence[Checkpoint]) -> Engine:
         """Return the server of the candidates that one can serve at once; not started yet."""
@@ -219,7 +255,7 @@ class _Runner:
         try:
             for suite in plan.todo:
                 if suite.suite.whole:
-                    self._run_whole(plan, suite, client)
+                    self._try_whole(plan, suite, client)
             walking.result()
             self.loop.wait(client.look_for_drift())
         except BaseException:
@@ -252,7 +288,7 @@ class _Runner:
             await gather_or_cancel(answer(suite, i) for suite in suites for i in range(len(suite.loaded.items)))
         )
         for suite in suites:
-            suite.rows = list(islice(rows, len(suite.loaded.items)))
+            suite.rows, suite.answered = list(islice(rows, len(suite.loaded.items))), True
             suite.judged = () if own_judge is None else (own_judge.judge.slug,)
 
     async def _judged(self, run: SuiteRun, position: int, row: Row, judge: Checkpoint, client: Client) -> Row:
@@ -264,6 +300,15 @@ class _Runner:
 
         each = await gather_or_cancel(of(draw) for draw in row.draws or (Draw(),))
         return replaced(row, verdicts=(*row.verdicts, *(verdict for verdicts in each for verdict in verdicts)))
+
+    def _try_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
+        """Run a suite as a whole; a fault of its own leaves the other suites running."""
+        try:
+            self._run_whole(plan, suite, client)
+        except (ServerError, BusyError):
+            raise
+        except EvalsuiteError as error:
+            plan.failures[suite.spec.key] = error
 
     def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
         line = plan.line(suite)

@@ -55,7 +55,7 @@ class Suite(abc.ABC):
     scoring_options: ClassVar[frozenset[str]] = frozenset({"as_published"})
     """Options that change figures and no answers: the answers of an earlier run are scored again."""
     whole: ClassVar[bool] = False
-    """Whether it runs as a whole on the main thread (``run_whole``) instead of item by item."""
+    """Whether it runs as a whole on the main thread (``run_whole``), by tokens, instead of item by item."""
     note_on_thinking: ClassVar[str] = ""
     """What is said where a model thinks before it answers, and this suite's figures are read differently for it."""
     needs_chat: ClassVar[bool] = True

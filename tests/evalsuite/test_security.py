@@ -315,14 +315,14 @@ def test_no_secret_is_written_or_shown(tmp_path, monkeypatch):
         plain = stub.url.replace("http://", f"http://me:{PASSWORD}@")
         words = ["--suite", "mt_bench", "--data", "mini", "--results", str(results)]
         done = invoke("run", f"stub@{plain}", "--judge", f"stub@{plain}", *words)
-        attached = invoke("run", "stub", "--base-url", plain, *words, "--max-unscored", "1")
+        attached = invoke("run", "stub", "--base-url", plain, *words, "--no-judge", "--max-unscored", "1")
         looked = invoke("doctor", f"stub@{plain}", "--judge", f"other@{plain}", *words)
-    gone = invoke("run", f"stub@{plain}", *words, "--fresh")
+    gone = invoke("run", f"stub@{plain}", *words, "--fresh", "--no-judge")
     wrong = invoke("run", f"stub@ftp://me:{PASSWORD}@host/v1", *words)
     refused = invoke("run", f"stub@{url}", *words)
     assert (done.exit_code, attached.exit_code, looked.exit_code, gone.exit_code) == (1, 0, 2, 3)
     for shown in (done, attached, looked, gone, wrong, refused):
-        assert holds_secret(shown.output.encode()) == []
+        assert holds_secret(shown.output.encode()) == [], shown.output
         assert "Traceback" not in shown.output
     files = [path for path in results.rglob("*") if path.is_file()]
     assert any(path.name == "store.sqlite" for path in files)

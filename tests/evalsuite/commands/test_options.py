@@ -22,11 +22,11 @@ from evalsuite.config import (
     read_as,
     read_config,
     resolved_yaml,
-    variant_settings,
 )
 from evalsuite.errors import DataError, UsageError
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.settings import GenerateConfig
+from evalsuite.results.variants import variant_settings
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.registry import option_fields, suites
 

@@ -307,7 +307,7 @@ def test_a_run_stops_at_a_fault_before_any_server_starts(tmp_path, monkeypatch):
 
     monkeypatch.setattr("evalsuite.serving.session.Server", no_server)
     folder = write_checkpoint(tmp_path / "ckpt", template="<|im_start|>" + TEMPLATE)
-    values = {"models": [str(folder)], "suites": ["mt_bench"], "data": "mini", "results": tmp_path / "results"}
+    values = {"models": [str(folder)], "suites": ["mixeval"], "data": "mini", "results": tmp_path / "results"}
     with pytest.raises(UsageError, match=r"BOS token <\|im_start\|> twice"):
         run(read_config(values))
 

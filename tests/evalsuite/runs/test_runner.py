@@ -152,14 +152,14 @@ def test_a_server_that_dies_half_way_loses_nothing(tmp_path):
 
 def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
     with StubEndpoint(obliging) as stub:
-        outcome = run(config(stub, tmp_path, judge=None))
+        outcome = run(config(stub, tmp_path, judge=None, no_judge=True))
         answers = len(stub.requests)
         document = figures(outcome)
         assert document["suites"]["mt_bench"]["score"] is None
         assert document["suites"]["mt_bench"]["unscored"] == {"no_judge": document["suites"]["mt_bench"]["n"]}
         assert document["suites"]["mixeval"]["score"] is not None, "the rule parser needs no judge"
         assert document["judge"] is None
-        assert outcome.unscored_share > 0.01
+        assert outcome.unscored_share == 0, "answers that await their judge are what was asked for"
         judged = figures(run(config(stub, tmp_path, fresh=True)))
         asked_again = [body for _, body in stub.requests[answers:] if "A plain answer" not in json.dumps(body)]
     assert judged["suites"]["mt_bench"]["score"] is not None
@@ -274,9 +274,47 @@ def test_the_command_line_prints_one_json_document(tmp_path):
     assert "data mini" in table.stdout
 
 
-def test_too_many_unscored_items_give_exit_code_1(tmp_path):
+def test_what_a_suite_lacks_is_said_before_anything_is_asked(tmp_path):
     with StubEndpoint(obliging) as stub:
+        words = ["run", f"stub@{stub.url}", "--data", "mini", "--results", str(tmp_path)]
+        refused = invoke(*words)
+        alone = invoke(*words, "--suite", "mt_bench", "--skip-impossible")
+        asked = len(stub.requests)
+        skipping = invoke(*words, "--skip-impossible", "--json")
+    sentence = refused.stderr.splitlines()[-1]
+    assert refused.exit_code == alone.exit_code == 2
+    assert "mt_bench, alpaca_eval: scored by a judge; pass --judge MODEL, or --no-judge" in sentence
+    assert "openllm: scores tokens, and stub has no local tokenizer; give the checkpoint's folder" in sentence
+    assert "--skip-impossible" in sentence
+    assert asked == 0
+    assert skipping.exit_code == 0
+    assert list(json.loads(skipping.stdout)["models"][0]["suites"]) == ["mixeval"]
+    assert skipping.stderr.count("skipped: ") == 3
+
+
+def test_a_model_or_judge_that_fails_takes_no_other_figures_with_it(tmp_path):
+    with StubEndpoint(obliging) as good, StubEndpoint(lambda path, body: None, model="bad") as bad:
+        models = [f"bad@{bad.url}", f"stub@{good.url}"]
+        words = ["run", *models, "--suite", "mt_bench", "--suite", "mixeval", "--data", "mini"]
+        own_judge = invoke(*words, "--judge", models[1], "--results", str(tmp_path / "a"))
+        bad_judge = invoke(
+            *words[:1], *words[2:], "--judge", models[0], "--mixeval-parser", "rule", "--results", str(tmp_path / "b")
+        )
+    assert own_judge.exit_code == bad_judge.exit_code == 3
+    assert "failed: bad\n" in own_judge.stderr
+    assert "MT-Bench" in own_judge.stdout
+    assert "failed: stub mt_bench\n" in bad_judge.stderr
+    assert "MixEval" in bad_judge.stdout
+    assert "MT-Bench" not in bad_judge.stdout
+
+
+def test_too_many_unscored_items_give_exit_code_1(tmp_path):
+    def says_nothing(path, body):
+        return 200, text_reply("")
+
+    with StubEndpoint(obliging) as stub, StubEndpoint(says_nothing, model="mute") as mute:
         words = ["run", f"stub@{stub.url}", "--suite", "mt_bench", "--data", "mini", "--results", str(tmp_path)]
+        words += ["--judge", f"mute@{mute.url}"]
         result = invoke(*words)
         lenient = invoke(*words, "--max-unscored", "1")
     assert result.exit_code == 1
@@ -318,7 +356,8 @@ def test_a_results_folder_that_cannot_be_written_is_said_at_once(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with StubEndpoint(obliging) as stub:
-        result = invoke("run", f"stub@{stub.url}", "--data", "mini", "--results", str(blocked / "x"))
+        words = ["run", f"stub@{stub.url}", "--suite", "mixeval", "--data", "mini", "--results", str(blocked / "x")]
+        result = invoke(*words)
     assert result.exit_code == 2
     assert "--results" in result.stderr
 

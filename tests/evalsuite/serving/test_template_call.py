@@ -8,9 +8,10 @@ from datetime import date
 import pytest
 
 from evalsuite.checkpoint import resolve
-from evalsuite.config import read_config, variant_settings
+from evalsuite.config import read_config
 from evalsuite.doctor.chat_template import check_template
 from evalsuite.errors import CheckpointError, UsageError
+from evalsuite.results.variants import variant_settings
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import answer_identity

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from evalsuite.config import read_config, variant_settings
+from evalsuite.config import read_config
 from evalsuite.errors import UsageError
+from evalsuite.results.variants import variant_settings
 from evalsuite.suites.harness.run import load_tasks, run_tasks
 from evalsuite.suites.openllm import suite as openllm
 from evalsuite.suites.options import SuiteOptions

@@ -11,9 +11,10 @@ from typing import Any
 import lm_eval.tasks
 import pytest
 
-from evalsuite.config import read_config, variant_settings
+from evalsuite.config import read_config
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Header
+from evalsuite.results.variants import variant_settings
 from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.run import load_tasks
 from evalsuite.suites.harness.suite import LmEvalOptions, LmEvalTasks, LmEvalTasksOptions
