@@ -26,7 +26,7 @@ SCHEMA = 1
 FOLDER, FILE = "analyses", "analysis.json"
 
 Kind = Literal["style", "similarity", "keywords", "efficiency", "contamination", "data", "study", "paper"]
-Format = Literal["text", "int", "float1", "float2", "float3", "percent1", "signed1"]
+Format = Literal["text", "int", "float1", "float2", "float3", "percent1", "signed1", "signed3"]
 Drawing = Literal["bars", "lines", "heatmap", "spider"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

@@ -130,7 +130,7 @@ def analyze_contamination(
     [bold]evalsuite analyze contamination org/chats@train --ngram 13 --overlap 0[/]
     """
     from evalsuite.contamination.index import OverlapRule
-    from evalsuite.contamination.measure import load_meter, suite_rows, write_report
+    from evalsuite.contamination.measure import clean_rows, load_meter, suite_rows, write_report
     from evalsuite.contamination.prompts import names_of
 
     with reporting_errors(), showing_progress() as progress:
@@ -145,6 +145,8 @@ def analyze_contamination(
 
             console = Console()
             print_rows(console, suite_rows(figures))
+            if figures["clean"]:
+                print_rows(console, clean_rows(figures["clean"]))
             console.print(
                 f"{figures['n_overlapping']:,} of {figures['n_conversations']:,} conversations hold an item; "
                 f"written to {folder}/",

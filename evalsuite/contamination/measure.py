@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, write_analysis
+from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, write_analysis, written
+from evalsuite.contamination.clean import clean_table
 from evalsuite.contamination.index import BenchmarkIndex, Overlap, OverlapRule
 from evalsuite.contamination.prompts import Benchmarks, load_benchmarks
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
@@ -17,6 +18,7 @@ from evalsuite.conversations.words import texts_of
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.progress import Progress
+from evalsuite.results.reading import read_results_folder
 from evalsuite.suites.options import DataKind
 from judges.types import Unscored
 
@@ -95,6 +97,11 @@ class Tally:
             if best is None or (-overlap.share, conversation_hash) < (-best[0], best[1]):
                 overlapped[overlap.item.id] = (overlap.share, conversation_hash)
 
+    @property
+    def found(self) -> dict[str, list[str]]:
+        """The ids of all overlapped items by suite."""
+        return {suite: sorted(items) for suite, items in self._items.items()}
+
     def figures(self, meter: Meter) -> dict[str, Any]:
         """Return the counts as JSON: the rule, every suite's figures, what is missing and why, and the data's pins."""
         suites = {}
@@ -151,16 +158,29 @@ def suite_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
+def clean_rows(clean: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the figures without the items found, for the terminal."""
+    rows = []
+    for row in clean:
+        low, high = row.get("difference_ci95") or (None, None)
+        interval = "" if low is None else f"[{written(low, 'signed3')}, {written(high, 'signed3')}]"
+        figures = {"all items": written(row["all"], "float3"), "n": row["n"]}
+        figures |= {"not in the data": written(row["clean"], "float3"), "n of these": row["n_clean"]}
+        shown = f"{written(row['difference'], 'signed3')} {interval}".strip()
+        rows.append({"model": row["model"], "figure": row["figure"], **figures, "all minus these": shown})
+    return rows
+
+
 def measure(specs: Sequence[str], meter: Meter, progress: Progress) -> dict[str, Any]:
     """Read the sources once, counted together, and return the figures.
 
-    Adds ``sources`` (name, fingerprint, rows, and by reason the rows that are not conversations). Raises
-    DataError when a source cannot be read or has no conversation at all.
+    Adds ``found`` (the ids of all items found, by suite) and ``sources`` (name, fingerprint, rows, and by reason the
+    rows that are not conversations). Raises DataError when a source cannot be read or has no conversation at all.
     """
     tally = Tally()
     opened = [open_source(spec) for spec in specs]
     sources = [_measure_one(rows, meter, tally, progress) for rows in opened]
-    return {**tally.figures(meter), "sources": sources}
+    return {**tally.figures(meter), "found": tally.found, "sources": sources}
 
 
 def _measure_one(rows: Rows, meter: Meter, tally: Tally, progress: Progress) -> dict[str, Any]:
@@ -184,8 +204,13 @@ def _measure_one(rows: Rows, meter: Meter, tally: Tally, progress: Progress) -> 
     return {"source": rows.name, "fingerprint": rows.fingerprint, "n_rows": n_rows, "unread": dict(unread)}
 
 
-def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], versions: Mapping[str, str]) -> Analysis:
-    """Present the figures as an analysis: one row per suite, and one per item that was found; no prompt is quoted."""
+def analysis_of(
+    figures: Mapping[str, Any], specs: Sequence[str], versions: Mapping[str, str], clean: Table | None = None
+) -> Analysis:
+    """Present the figures as an analysis: one row per suite, and one per item that was found; no prompt is quoted.
+
+    ``clean`` has the models' figures without those items.
+    """
     rule = figures["rule"]
     rows: list[dict[str, Any]] = [
         {"suite": suite, **{key: value for key, value in counts.items() if key != "examples"}}
@@ -251,14 +276,20 @@ def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], versions: Mapp
             "missing": figures["missing"],
             "versions": dict(versions),
         },
-        (by_suite, items),
+        (by_suite, *(() if clean is None else (clean,)), items),
         (Chart("shares", "Share of items found", "bars", "suites", "suite", ("share",)),),
     )
 
 
 def write_report(specs: Sequence[str], results: Path, meter: Meter, progress: Progress) -> tuple[dict[str, Any], Path]:
-    """Measure sources and write the analysis into ``results``; returns the figures and the folder."""
+    """Measure sources and write the analysis into ``results``; returns the figures and the folder.
+
+    Adds ``clean``: the figures of the models in ``results`` on the items that were not found.
+    """
     from evalsuite import __version__
 
     figures = measure(specs, meter, progress)
-    return figures, write_analysis(results, analysis_of(figures, specs, {"evalsuite": __version__}))
+    models = read_results_folder(results).models if results.is_dir() else ()
+    clean = clean_table(models, meter.benchmarks.items, figures.pop("found"))
+    figures["clean"] = [] if clean is None else list(clean.rows)
+    return figures, write_analysis(results, analysis_of(figures, specs, {"evalsuite": __version__}, clean))
