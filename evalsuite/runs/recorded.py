@@ -10,7 +10,6 @@ import msgspec
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
-from evalsuite.documents import Scores
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import exists
 from evalsuite.progress import Progress
@@ -43,14 +42,19 @@ def imported_folder(spec: str, results: Path) -> Path | None:
         folders = list(folders_of(results))
     else:
         folders = []
-    found = [folder for folder in folders if (one := stored_scores(folder)) is not None and _is_meant(one, path, spec)]
+    found = [folder for folder in folders if _is_meant(folder, spec, by_folder=exists(path))]
     if len(found) > 1:
         raise UsageError(f"several imported models are called {spec}; give one's folder: {', '.join(map(str, found))}")
     return found[0] if found else None
 
 
-def _is_meant(scores: Scores, path: Path, spec: str) -> bool:
-    return scores.imported and not scores.variant and (exists(path) or scores.model.name == spec)
+def _is_meant(folder: Path, spec: str, *, by_folder: bool) -> bool:
+    try:
+        scores = stored_scores(folder)
+    except DataError:
+        # Another model's broken folder does not stop a run.
+        return False
+    return scores is not None and scores.imported and not scores.variant and (by_folder or scores.model.name == spec)
 
 
 def plan_recorded(folder: Path, config: RunConfig, judges: Judges, progress: Progress) -> ModelRun:

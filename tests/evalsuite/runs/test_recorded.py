@@ -12,6 +12,7 @@ from evalsuite.errors import UsageError
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.report.build import read_contents
 from evalsuite.results.importing import import_results
+from evalsuite.runs.recorded import imported_folder
 from evalsuite.runs.runner import run
 from evalsuite.suites.arena_hard.suite import ArenaHard
 from evalsuite.suites.options import SuiteOptions
@@ -91,6 +92,15 @@ def test_another_judge_stands_beside_the_first_and_a_limit_is_a_variant(tmp_path
     assert limited.models[0].suites["arena_hard"]["n"] == 1
     # A further import of the name still finds the import, not the variant.
     assert import_results("arena_hard", tmp_path / f"{NAME}.jsonl", NAME, tmp_path / "r", data="mini")[0] == folder
+
+
+def test_another_models_broken_folder_does_not_matter(tmp_path):
+    folder = imported(tmp_path)
+    (tmp_path / "r" / "broken-0").mkdir()
+    (tmp_path / "r" / "broken-0" / "scores.json").write_text("{")
+    assert imported_folder(NAME, tmp_path / "r") == folder
+    assert imported_folder(str(folder), tmp_path / "nowhere") == folder
+    assert imported_folder("demo", tmp_path / "r") is None
 
 
 def test_items_without_a_recorded_answer_are_left_out(tmp_path):
