@@ -18,12 +18,16 @@ Interval = tuple[float, float]
 
 
 class CardSummary(Document):
-    """What a judge's card concludes: its ``verdict``, the sentences that led to it, and the pairs it rests on."""
+    """What a judge's card concludes: its ``verdict``, the sentences that led to it, and the pairs it rests on.
+
+    Of a card of ratings, ``factors`` are Spearman's correlations with people by factor.
+    """
 
     method: str | None = None
     verdict: str | None = None
     words: tuple[str, ...] | None = None
     pairs: str = ""
+    factors: dict[str, dict[str, Any]] | None = None
 
 
 class ComparisonJudge(Document):
@@ -299,6 +303,70 @@ class Preferences(PreferenceFigures, _Comparison):
     judges: tuple[MemberFigures, ...] = ()
     style: StyleControl | None = None
     human: HumanLabels | None = None
+
+
+class RatingFigures(Document):
+    """The mean of some ratings, its 95 % interval by prompt (or group), and what has no rating."""
+
+    score: float | None = None
+    ci95: Interval | None = None
+    n: int = 0
+    n_scored: int = 0
+    unscored: dict[str, int] = pydantic.Field(default_factory=dict)
+
+
+class RatedFactor(Document):
+    """A factor that was rated; ``scale`` is None for the score of a reward model."""
+
+    name: str = ""
+    meaning: str = ""
+    scale: tuple[int, int] | None = None
+
+
+class RatedModel(Document):
+    """The ratings of one model by factor; ``mean`` is over all factors where they have one scale.
+
+    ``categories`` hold the same by category, with ``mean`` among the factors.
+    """
+
+    name: str
+    fingerprint: str | None = None
+    answers: str = ""
+    factors: dict[str, RatingFigures]
+    mean: RatingFigures | None = None
+    categories: dict[str, dict[str, RatingFigures]] | None = None
+
+
+class RatingDifference(Document):
+    """The mean difference of two models' ratings on the prompts that both have one for, and its paired test.
+
+    ``p_value_holm`` is corrected over all pairs and factors; that of the factor "mean" over the pairs.
+    """
+
+    a: str
+    b: str
+    factor: str
+    n: int = 0
+    difference: float | None = None
+    ci95: Interval | None = None
+    p_value: float | None = None
+    p_value_holm: float | None = None
+
+
+class Ratings(Document):
+    """factors.json of ``evalsuite rate``."""
+
+    schema_: Literal[1] = pydantic.Field(default=SCHEMA, alias="schema")
+    models: tuple[RatedModel, ...] = pydantic.Field(min_length=1)
+    judge: ComparisonJudge
+    factors: dict[str, RatedFactor]
+    prompts: str = ""
+    turns: str = ""
+    data: str | None = None
+    limit: pydantic.StrictInt | None = None
+    n_prompts: int = 0
+    differences: tuple[RatingDifference, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class PromptsEntry(Document):

@@ -1,29 +1,71 @@
-"""Twelve quality factors of an answer, each rated 1 to 10 as the expectation over the judge's next token.
+"""Quality factors of an answer, each rated as the expectation over the judge's next token: twelve of ours, 1 to 10.
 
-The factor names are those of the paper's judging code (penfever/wildchat-50m@285b20a:src/core/judgment.py); the
+The names of the twelve are those of the paper's judging code (penfever/wildchat-50m@285b20a:src/core/judgment.py); the
 descriptions are original. There are three deliberate deviations. The prompt contains the answer. The rating is a letter
-from A to J, a single token in any tokenizer, because a tokenizer that splits numbers into digits puts the probability
-of "10" on "1". The expectation is normalised by the total probability of the ten ratings.
+from A on, a single token in any tokenizer, because a tokenizer that splits numbers into digits puts the probability of
+"10" on "1". The expectation is normalised by the total probability of the ratings.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from judges.labels import MASS_FLOOR, read_labels
+from judges.rubric import Rubric, scale_fault
 from judges.templates import JudgeTemplate, nonce
 from judges.types import Message, Rating, Unscored
+from judges.verdicts import CONTEXT_VARIABLES, Request
 
-SCALE: tuple[tuple[str, int], ...] = tuple((chr(ord("A") + rating - 1), rating) for rating in range(1, 11))
-"""Each rating's letter, from ("A", 1) to ("J", 10)."""
+LONGEST_SCALE = 20
+"""The most ratings of a scale: as many labels as servers give log-probabilities of."""
 
-RATING_LABELS = tuple(letter for letter, _ in SCALE)
 TEMPLATE = "factor_rating"
-TEMPLATE_VARIABLES = frozenset({"questions", "answers", "factor", "meaning", "scale", "nonce"})
+TEMPLATE_VARIABLES = frozenset(
+    {"questions", "answers", "factor", "meaning", "scale", "low", "high", "levels", "nonce", *CONTEXT_VARIABLES}
+)
 NEEDED_VARIABLES = frozenset({"answers", "factor", "nonce"})
 
-FACTORS: Mapping[str, tuple[str, str]] = {
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One quality: its key, its name and description in the prompt, and its scale of whole numbers.
+
+    ``levels`` describe some of the ratings.
+    """
+
+    key: str
+    name: str
+    meaning: str
+    low: int = 1
+    high: int = 10
+    levels: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> tuple[tuple[str, int], ...]:
+        """Each rating's letter, from ("A", low) on."""
+        return tuple((chr(ord("A") + rating - self.low), rating) for rating in range(self.low, self.high + 1))
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        return tuple(letter for letter, _ in self.scale)
+
+    def fault(self) -> str:
+        """Say what is wrong with the scale or its levels, "" for nothing."""
+        if not 2 <= self.high - self.low + 1 <= LONGEST_SCALE:
+            return f"the scale of {self.key} is {self.low} to {self.high}; expected 2 to {LONGEST_SCALE} whole numbers"
+        if beyond := sorted(level for level in self.levels if not self.low <= level <= self.high):
+            return f"{self.key} describes the level {beyond[0]}, and its scale is {self.low} to {self.high}"
+        return ""
+
+    def template_fault(self, template: JudgeTemplate) -> str:
+        """Say how a template contradicts the scale, "" where it does not."""
+        is_shown = bool(template.variables & {"scale", "high"})
+        return "" if is_shown else scale_fault(template, Rubric(self.meaning, self.low, self.high))
+
+
+_DESCRIBED: Mapping[str, tuple[str, str]] = {
     "logical_robustness": (
         "logical robustness",
         "the reasoning holds in general: its steps agree with each other, special cases are thought of, and no "
@@ -71,52 +113,60 @@ FACTORS: Mapping[str, tuple[str, str]] = {
         "it treats nobody unfairly, leads nobody into danger, and names a risk where there is one.",
     ),
 }
-"""Factor to (name in the prompt, description)."""
+
+FACTORS: Mapping[str, Factor] = {key: Factor(key, *described) for key, described in _DESCRIBED.items()}
+"""The twelve, by key."""
 
 
 def factor_prompt(
-    template: JudgeTemplate, factor: str, questions: Sequence[str], answers: Sequence[str], *, salt: int = 0
+    template: JudgeTemplate, factor: Factor, request: Request, answers: Sequence[str], *, salt: int = 0
 ) -> list[Message]:
     """Return the prompt that asks for the rating of one factor of an answer.
 
-    ``questions`` and ``answers`` hold one text per turn, shown between delimiters with a key.
-    Raises ValueError for an unknown factor.
+    ``answers`` holds one text per turn of the request, all shown between delimiters with a key.
     """
-    if factor not in FACTORS:
-        raise ValueError(f"unknown factor {factor!r}; known: {', '.join(FACTORS)}")
-    name, meaning = FACTORS[factor]
-    texts = {"questions": list(questions), "answers": list(answers)}
-    key = nonce(*questions, *answers, salt=salt)
-    return template.messages(**texts, factor=name, meaning=meaning, scale=list(SCALE), nonce=key)
+    beside = [text for text in request.context.values() if text]
+    return template.messages(
+        questions=list(request.turns),
+        answers=list(answers),
+        factor=factor.name,
+        meaning=factor.meaning,
+        scale=list(factor.scale),
+        low=factor.low,
+        high=factor.high,
+        levels=[factor.levels.get(rating, "") for _, rating in factor.scale],
+        nonce=nonce(*request.turns, *answers, *beside, salt=salt),
+        **request.context,
+    )
 
 
-def expected_rating(logprobs: Mapping[str, float]) -> Rating | Unscored:
-    """Return the mean rating, in [1, 10], under the judge's distribution over the ten letters.
+def expected_rating(logprobs: Mapping[str, float], factor: Factor) -> Rating | Unscored:
+    """Return the mean rating, in [low, high], under the judge's distribution over the letters.
 
-    ``logprobs`` are raw log-probabilities by letter, over all its spellings; the ten are normalised to sum to 1, and a
-    missing letter has probability 0. None of the ten is ``Unscored("no_rating")``, less than ``MASS_FLOOR`` together
+    ``logprobs`` are raw log-probabilities by letter, over all its spellings; they are normalised to sum to 1, and a
+    missing letter has probability 0. None of them is ``Unscored("no_rating")``, less than ``MASS_FLOOR`` together
     ``Unscored("label_mass")``, a NaN or infinite value ``Unscored("non_finite_logprob")``.
     The rating's ``text`` is the most likely letter.
     Source: the expected score of G-Eval (Liu et al. 2023, arXiv 2303.16634, section 2), normalised.
     """
-    read = read_labels(logprobs, RATING_LABELS)
+    read = read_labels(logprobs, factor.letters)
     known = read.logprobs
     if not known:
-        return Unscored("no_rating", "none of the ten letters has a log-probability")
+        return Unscored("no_rating", f"none of the {len(factor.letters)} letters has a log-probability")
     if not all(math.isfinite(value) for value in known.values()):
         return Unscored("non_finite_logprob", f"log-probabilities {known}")
     if read.mass < MASS_FLOOR:
-        return Unscored("label_mass", f"the ten letters have a probability of {read.mass:.2g} together")
+        return Unscored("label_mass", f"the letters have a probability of {read.mass:.2g} together")
     highest = max(known.values())
     weights = {letter: math.exp(value - highest) for letter, value in known.items()}
     total = sum(weights.values())
-    mean = sum(rating * weights.get(letter, 0.0) for letter, rating in SCALE) / total
+    mean = sum(rating * weights.get(letter, 0.0) for letter, rating in factor.scale) / total
     # Rounding must not leave the scale when one letter has all the probability.
-    return Rating(min(10.0, max(1.0, mean)), max(known, key=known.__getitem__))
+    return Rating(min(float(factor.high), max(float(factor.low), mean)), max(known, key=known.__getitem__))
 
 
-def rating_of_letter(text: str) -> Rating | Unscored:
+def rating_of_letter(text: str, factor: Factor) -> Rating | Unscored:
     """Parse a rating generated with guided output, for a judge that returns no log-probabilities."""
-    ratings = dict(SCALE)
+    ratings = dict(factor.scale)
     letter = text.strip()
     return Rating(float(ratings[letter]), letter) if letter in ratings else Unscored("no_rating", text)

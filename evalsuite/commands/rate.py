@@ -9,23 +9,24 @@ from evalsuite.comparison.settings import RateConfig
 
 @from_config(RateConfig)
 def rate(config: RateConfig, *, as_json: bool) -> None:
-    """Rate MODEL's answers on twelve factors from 1 to 10: the expected rating under the judge's probabilities.
+    """Rate answers on twelve factors from 1 to 10, on your own (a YAML file), or by a reward model's score.
+
+    Ratings are expectations under the judge's probabilities. Several models are compared factor by factor.
 
     [bold]evalsuite rate ckpt/ --judge judge-ckpt/[/]
-    [bold]evalsuite rate ckpt/ --factors factuality,conciseness --judge judge-ckpt/[/]
+    [bold]evalsuite rate a/ b/ --factors my_factors.yaml --judge judge-ckpt/[/]
     """
     from evalsuite.comparison.rating import rate as rate_answers
 
     with showing_progress() as progress:
-        document, folder = rate_answers(config, progress)
+        outcome = rate_answers(config, progress)
     if as_json:
-        print_json(document)
+        print_json(outcome.document.as_json())
     else:
-        from evalsuite.comparison.tables import print_factors
+        from evalsuite.comparison.rating_tables import print_ratings
         from evalsuite.terminal import Console
 
         console = Console()
-        print_factors(console, document)
-        console.print(f"written to {folder}/", highlight=False)
-    mean = document["mean"]
-    require_scored(mean["n"] - mean["n_scored"], mean["n"], config.max_unscored, "ratings")
+        print_ratings(console, outcome.document)
+        console.print(f"written to {outcome.folder}/", highlight=False)
+    require_scored(outcome.n_unscored, outcome.n_ratings, config.max_unscored, "ratings")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
@@ -18,6 +18,26 @@ from judges.factors import FACTORS
 from judges.verdicts import Method, check_margin
 
 LongAnswers = Literal["refuse", "shorten"]
+
+
+def _factor_names(given: Any) -> Any:
+    texts = (str(given),) if isinstance(given, str | Path) else given
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str | Path) for text in texts):
+        return given
+    names = tuple(dict.fromkeys(name.strip() for text in texts for name in str(text).split(",") if name.strip()))
+    if names in ((), ("all",)):
+        return tuple(FACTORS)
+    for name in names:
+        if name not in FACTORS and not name.endswith((".yaml", ".yml")):
+            raise ValueError(f"{unknown('factor', name, FACTORS)}, or give a .yaml file")
+    return names
+
+
+Factors = Annotated[
+    tuple[str, ...],
+    pydantic.BeforeValidator(_factor_names),
+    pydantic.Field(json_schema_extra={"metavar": "FACTOR,...|FILE.yaml", "path": True}),
+]
 
 
 class _AskedConfig(JudgedConfig):
@@ -104,27 +124,16 @@ class RateConfig(_AskedConfig):
 
     command: ClassVar[str] = "rate"
 
-    model: str = pydantic.Field(json_schema_extra={"argument": "MODEL", "path": True})
+    models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id, demo, NAME@URL, or recorded answers; or a folder of generate, whose rows are rated."""
     judge: str = pydantic.Field(json_schema_extra={"path": True})
     """Model in the judge's role."""
-    factors: tuple[str, ...] = pydantic.Field(default=tuple(FACTORS), json_schema_extra={"metavar": "FACTOR,..."})
+    judge_kind: ModelKind = "generate"
+    """generate: the judge rates by factors; reward: a reward model or sequence classifier scores each answer."""
+    factors: Factors = tuple(FACTORS)
     """all (the default), or some of logical_robustness, logical_correctness, logical_efficiency, commonsense,
-    factuality, metacognition, insightfulness, completeness, comprehension, conciseness, readability, harmlessness."""
-
-    @pydantic.field_validator("factors", mode="before")
-    @classmethod
-    def _read_factors(cls, given: Any) -> Any:
-        texts = (given,) if isinstance(given, str) else given
-        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-            return given
-        names = tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
-        if names in ((), ("all",)):
-            return tuple(FACTORS)
-        for name in names:
-            if name not in FACTORS:
-                raise ValueError(unknown("factor", name, FACTORS))
-        return names
+    factuality, metacognition, insightfulness, completeness, comprehension, conciseness, readability, harmlessness, or
+    a .yaml file with factors and scales of your own."""
 
 
 class CardConfig(Config):

@@ -1,4 +1,4 @@
-"""Preferences, judge cards and factor ratings in a terminal."""
+"""Preferences and judge cards in a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from evalsuite.comparison_documents import (
 from evalsuite.terminal import Console
 from judges.preference import judging_notes
 
-_DASH = "–"
+DASH = "–"
+RATING_METHODS = ("expected_rating", "guided_letter")
+"""The methods of ``rate``, whose card rests on ratings by people."""
 
 
 def print_preferences(console: Console, document: Preferences) -> None:
@@ -60,11 +62,15 @@ def _print_style(console: Console, document: Preferences) -> None:
     if control is None:
         return
     if control.reason:
-        console.print(f"style control: {_DASH} ({control.reason})", highlight=False)
+        console.print(f"style control: {DASH} ({control.reason})", highlight=False)
         return
-    table = _table("style control, ties as half a win", "model", "over", "raw", "in equal style", "95 %", left="over")
+    table = new_table(
+        "style control, ties as half a win", "model", "over", "raw", "in equal style", "95 %", left="over"
+    )
     for pair in control.pairs:
-        table.add_row(escape(pair.a), escape(pair.b), _percent(pair.raw_a), _percent(pair.rate_a), _ci(pair.ci95_a))
+        table.add_row(
+            escape(pair.a), escape(pair.b), _percent(pair.raw_a), _percent(pair.rate_a), interval_text(pair.ci95_a)
+        )
     console.print(table)
     shown = ", ".join(f"{name} {value:+.2f}" for name, value in (control.coefficients or {}).items())
     console.print(f"log-odds per standard deviation: {shown}", highlight=False)
@@ -76,11 +82,11 @@ def _print_human(console: Console, document: Preferences) -> None:
     if human is None:
         return
     columns = ("model", "over", "judge", "labels alone", "95 %", "corrected", "95 %", "weight", "labels")
-    table = _table("corrected by people's labels", *columns, left="over")
+    table = new_table("corrected by people's labels", *columns, left="over")
 
     def row(name: str, other: str, figure: CorrectedFigure, n_labels: int | None) -> None:
-        alone = (_percent(figure.alone), _ci(figure.alone_ci95))
-        both = (_percent(figure.value), _ci(figure.ci95), f"{figure.weight:.2f}", str(n_labels or ""))
+        alone = (_percent(figure.alone), interval_text(figure.alone_ci95))
+        both = (_percent(figure.value), interval_text(figure.ci95), f"{figure.weight:.2f}", str(n_labels or ""))
         table.add_row(escape(name), escape(other), _percent(figure.judged), *alone, *both)
 
     for pair in human.pairs:
@@ -104,8 +110,9 @@ def print_judge(console: Console, judge: ComparisonJudge) -> None:
         console.print(f"[yellow]judge {name}: {escape(note)}")
     if judge.card is None:
         how = f"{judge.method} with this template" if judge.method else "this method"
+        labels = " --ratings FILE" if judge.method in RATING_METHODS else ""
         console.print(
-            f"[yellow]judge {name} has no card of {how}: measure it with evalsuite judge-card", highlight=False
+            f"[yellow]judge {name} has no card of {how}: measure it with evalsuite judge-card{labels}", highlight=False
         )
         return
     for conclusion in judge.card.words or ():
@@ -116,10 +123,10 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
     """Print a judge card."""
     judge, figures = card["judge"], card["agreement"]
     title = f"{judge['name']} ({judge['method']})  ·  {card['pairs']['n']} pairs"
-    table = _table(title, "measured", "figure", "95 %", "n")
+    table = new_table(title, "measured", "figure", "95 %", "n")
 
     def rate(label: str, value: float | None, interval: Sequence[float] | None = None, n: object = "") -> None:
-        table.add_row(label, _percent(value), _ci(interval), str(n))
+        table.add_row(label, _percent(value), interval_text(interval), str(n))
 
     _add_agreement(table, rate, figures)
     if (baselines := card["baselines"]) is not None:
@@ -151,13 +158,17 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
         overall, empty = attacks["all"], attacks["empty_answer"] or {}
         rate("attacks win", overall["success_rate"], None, overall["n_scored"])
         rate("  an empty answer wins", empty.get("success_rate"), None, empty.get("n_scored", ""))
-        table.add_row("  gain over an empty answer", _figure(overall["gain"]), _ci(overall["gain_ci95"], percent=False))
+        table.add_row(
+            "  gain over an empty answer",
+            figure_text(overall["gain"]),
+            interval_text(overall["gain_ci95"], percent=False),
+        )
     console.print(table)
     for other in card.get("against") or ():
+        name, method = escape(str(other["judge"])), escape(str(other["method"]))
+        difference = f"{_percent(other['difference'])} {interval_text(other['ci95'])}, p = {other['p_value']:.2g}"
         console.print(
-            f"accuracy minus that of {escape(str(other['judge']))} ({escape(str(other['method']))}) on the same "
-            f"{other['n']} pairs: {_percent(other['difference'])} {_ci(other['ci95'])}, p = {other['p_value']:.2g}",
-            highlight=False,
+            f"accuracy minus that of {name} ({method}) on the same {other['n']} pairs: {difference}", highlight=False
         )
     for conclusion in card["conclusions"]["words"]:
         console.print(f"{escape(judge['name'])}: {escape(conclusion)}", highlight=False)
@@ -177,8 +188,8 @@ def _add_agreement(table: Table, rate: Callable[..., None], figures: Mapping[str
         rate("  by the mean preference", by_mean["accuracy"], by_mean["ci95"], by_mean["n"])
     table.add_row(
         "  Cohen's kappa",
-        _figure(figures["kappa"]),
-        _ci(figures["kappa_ci95"], percent=False),
+        figure_text(figures["kappa"]),
+        interval_text(figures["kappa_ci95"], percent=False),
         str(figures["n_decided"]),
     )
     if ties := figures["ties"]:
@@ -190,35 +201,21 @@ def _add_agreement(table: Table, rate: Callable[..., None], figures: Mapping[str
         rate(f"  {escape(name)}", row["accuracy"], row["ci95"], row["n"])
 
 
-def print_factors(console: Console, document: Mapping[str, Any]) -> None:
-    """Print the factor ratings of one model."""
-    judge = document["judge"]
-    title = f"{document['model']['name']}  ·  {document['prompts']}  ·  judge {judge['name']}"
-    table = _table(title, "factor", "1–10", "95 %", "n", "unscored", left="unscored")
-    for name, row in [*document["factors"].items(), ("mean", document["mean"])]:
-        missing = ", ".join(f"{reason} {count}" for reason, count in row["unscored"].items())
-        table.add_row(name, _figure(row["score"]), _ci(row["ci95"], percent=False), str(row["n_scored"]), missing)
-    console.print(table)
-    print_judge(console, ComparisonJudge.model_validate(judge))
-    for note in document["notes"]:
-        console.print(f"[yellow]{escape(note)}")
-
-
 def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> None:
-    table = _table(
+    table = new_table(
         escape(title), "model", "over", "preferred", "95 %", "ties", "flips", "unscored", "p (Holm)", "MDE", left="over"
     )
     for pair in pairs:
         common = (
             str(pair.ties),
-            _DASH if pair.position_flips is None else str(pair.position_flips),
+            DASH if pair.position_flips is None else str(pair.position_flips),
             str(pair.unscored),
-            _DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
+            DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
             _percent(pair.detectable),
         )
         a, b = escape(pair.a), escape(pair.b)
-        table.add_row(a, b, _percent(pair.rate_a), _ci(pair.ci95_a), *common)
-        table.add_row(b, a, _percent(pair.rate_b), _ci(pair.ci95_b), end_section=True)
+        table.add_row(a, b, _percent(pair.rate_a), interval_text(pair.ci95_a), *common)
+        table.add_row(b, a, _percent(pair.rate_b), interval_text(pair.ci95_b), end_section=True)
     console.print(table)
     if any(pair.detectable is not None for pair in pairs):
         console.print("MDE: the smallest difference of both rates that these prompts show", highlight=False)
@@ -233,7 +230,7 @@ def _print_pair_notes(console: Console, pair: PairFigures) -> None:
         console.print(f"{names}: {n} ties are a tie in one order and a win in the other", highlight=False)
     bias = pair.position_bias
     if bias is not None and bias.ci95 is not None and not bias.ci95[0] <= 0.5 <= bias.ci95[1]:
-        rate = f"{_percent(bias.first_rate)} {_ci(bias.ci95)}"
+        rate = f"{_percent(bias.first_rate)} {interval_text(bias.ci95)}"
         console.print(f"[yellow]{names}: the first place wins {rate} of the games", highlight=False)
     if pair.bounds_a is not None:
         low, high = pair.bounds_a
@@ -248,18 +245,18 @@ def _print_panel(console: Console, document: Preferences) -> None:
     agreement = document.panel_agreement
     if agreement is None:
         return
-    title = f"agreement of the judges: Krippendorff's alpha {_figure(agreement.alpha)}"
+    title = f"agreement of the judges: Krippendorff's alpha {figure_text(agreement.alpha)}"
     title += f", {agreement.disputed} of {agreement.n_games} games disputed"
-    table = _table(title, "judge", "and", "alike", "kappa", "95 %", "n", left="and")
+    table = new_table(title, "judge", "and", "alike", "kappa", "95 %", "n", left="and")
     for one in agreement.pairs:
-        interval = _ci(one.kappa_ci95, percent=False)
-        table.add_row(escape(one.a), escape(one.b), _percent(one.share), _figure(one.kappa), interval, str(one.n))
+        interval = interval_text(one.kappa_ci95, percent=False)
+        table.add_row(escape(one.a), escape(one.b), _percent(one.share), figure_text(one.kappa), interval, str(one.n))
     console.print(table)
     for member in document.judges:
         if member.own_preference is not None:
             console.print(
                 f"judge {escape(member.judge.name)} lets its own answers win {100 * member.own_preference:+.1f} % more "
-                f"often than the other judges do {_ci(member.own_preference_ci95)}",
+                f"often than the other judges do {interval_text(member.own_preference_ci95)}",
                 highlight=False,
             )
 
@@ -267,10 +264,10 @@ def _print_panel(console: Console, document: Preferences) -> None:
 def _print_matrix(console: Console, matrix: PreferenceMatrix) -> None:
     has_flips = any(matrix.flip_counts)
     headings = map(escape, (*matrix.models, *(["FlipCt"] if has_flips else [])))
-    table = _table("row preferred over column, % of prompts", "", *headings)
+    table = new_table("row preferred over column, % of prompts", "", *headings)
     rows = zip(matrix.models, matrix.percent_row_over_column, matrix.flip_counts, strict=True)
     for model, percents, flips in rows:
-        cells = [_DASH if value is None else f"{value:.2f}" for value in percents]
+        cells = [DASH if value is None else f"{value:.2f}" for value in percents]
         table.add_row(escape(model), *cells, *([escape(_flip_cell(flips))] if has_flips else []))
     console.print(table)
 
@@ -278,30 +275,32 @@ def _print_matrix(console: Console, matrix: PreferenceMatrix) -> None:
 def _flip_cell(by_own: Mapping[str, Mapping[str, int]] | None) -> str:
     """Write a DGM's flips, one number per other SFT; one named line per own SFT where it has several."""
     if not by_own:
-        return _DASH
+        return DASH
     lines = {own: ", ".join(str(count) for count in by_other.values()) for own, by_other in by_own.items()}
     return "\n".join(lines.values() if len(lines) == 1 else [f"{own}: {counts}" for own, counts in lines.items()])
 
 
 def _print_ranking(console: Console, document: PreferenceFigures) -> None:
     headings = ("model", "strength", "95 %", "rank", "wins + ties / 2")
-    table = _table("Bradley–Terry strength with ties (log-odds of decided games, sum 0)", *headings)
+    table = new_table("Bradley–Terry strength with ties (log-odds of decided games, sum 0)", *headings)
     for row in document.ranking:
         rank = (
-            _DASH
+            DASH
             if row.rank is None
             else f"{row.rank[0]}"
             if row.rank[0] == row.rank[1]
             else f"{row.rank[0]}–{row.rank[1]}"
         )
-        interval = _ci(row.ci95, percent=False)
-        table.add_row(escape(row.model), _figure(row.bradley_terry), interval, rank, _percent(row.win_rate_adjusted))
+        interval = interval_text(row.ci95, percent=False)
+        table.add_row(
+            escape(row.model), figure_text(row.bradley_terry), interval, rank, _percent(row.win_rate_adjusted)
+        )
     console.print(table)
     if len(document.ranking) > 2:
-        differences = _table("differences in strength", "model", "minus", "difference", "95 %", left="minus")
+        differences = new_table("differences in strength", "model", "minus", "difference", "95 %", left="minus")
         for one in document.differences:
-            interval = _ci(one.ci95, percent=False)
-            differences.add_row(escape(one.a), escape(one.b), _figure(one.difference), interval)
+            interval = interval_text(one.ci95, percent=False)
+            differences.add_row(escape(one.a), escape(one.b), figure_text(one.difference), interval)
         console.print(differences)
     for circle in document.cycles:
         names = " over ".join(map(escape, (*circle.models, circle.models[0])))
@@ -315,14 +314,17 @@ def _print_categories(console: Console, pairs: Sequence[PairFigures]) -> None:
         if not pair.categories:
             continue
         title = escape(f"{pair.a} and {pair.b} by category")
-        table = _table(title, "category", "a preferred", "b preferred", "ties", "unscored")
+        table = new_table(title, "category", "a preferred", "b preferred", "ties", "unscored")
         for name, rates in pair.categories.items():
-            a, b = f"{_percent(rates.rate_a)} {_ci(rates.ci95_a)}", f"{_percent(rates.rate_b)} {_ci(rates.ci95_b)}"
+            a, b = (
+                f"{_percent(rates.rate_a)} {interval_text(rates.ci95_a)}",
+                f"{_percent(rates.rate_b)} {interval_text(rates.ci95_b)}",
+            )
             table.add_row(escape(name), a, b, str(rates.ties), str(rates.unscored))
         console.print(table)
 
 
-def _table(title: str, *headings: str, left: str = "") -> Table:
+def new_table(title: str, *headings: str, left: str = "") -> Table:
     """Return an empty table; the first column and the one named ``left`` are text, the others figures."""
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(headings):
@@ -331,14 +333,14 @@ def _table(title: str, *headings: str, left: str = "") -> Table:
 
 
 def _percent(value: float | None) -> str:
-    return _DASH if value is None else f"{100 * value:.1f} %"
+    return DASH if value is None else f"{100 * value:.1f} %"
 
 
-def _figure(value: float | None) -> str:
-    return _DASH if value is None else f"{value:.2f}"
+def figure_text(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"
 
 
-def _ci(interval: Sequence[float] | None, *, percent: bool = True) -> str:
+def interval_text(interval: Sequence[float] | None, *, percent: bool = True) -> str:
     if not interval:
         return ""
     low, high = (f"{100 * end:.0f}" if percent else f"{end:.2f}" for end in interval)

@@ -2,7 +2,7 @@
 
 A file of scores has a JSON object per line: ``content_hash`` (``formats.content_hash``) and numbers under any names, or
 ``factor`` and ``rating``, as ``evalsuite rate`` writes them: those become the columns ``rating_<factor>``, and
-``rating``, their mean where a conversation has all of them.
+``rating``, their mean where a conversation has all of them. Rows without a rating are left out.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def read_scores(spec: str) -> Scores:
     found: dict[str, tuple[array[int], array[float]]] = {}
     factors: dict[str, None] = {}
     for number, row in enumerate(iter_objects(path), 1):
+        if row.get("unscored"):
+            continue
         key = _read_key(row, f"{path} row {number}")
         for name, value in _numbers(row, factors).items():
             own, values = found.setdefault(name, (array("Q"), array("d")))

@@ -95,7 +95,8 @@ def probabilities(draw: Random) -> None:
     def logprobs(labels: str) -> dict[str, float]:
         return {label: draw.choice(_FLOATS) for label in labels if draw.random() < 0.7}
 
-    rating = factors.expected_rating(logprobs("ABCDEFGHIJx"))
+    factor = factors.FACTORS["factuality"]
+    rating = factors.expected_rating(logprobs("ABCDEFGHIJx"), factor)
     assert isinstance(rating, Unscored) or 1 <= rating.value <= 10
     game = verdicts.game_from_logprobs(logprobs("AB"))
     assert isinstance(game, Unscored) or 0 <= game.first <= 1
@@ -103,7 +104,7 @@ def probabilities(draw: Random) -> None:
     preference = parse.preference_from_logprobs(pair.get("m"), pair.get("M"), switched=draw.random() < 0.5)
     assert isinstance(preference, Unscored) or 1 <= preference.value <= 2
     assert isinstance(preference, Preference | Unscored)
-    assert isinstance(factors.rating_of_letter(mutation.text(draw, CORPUS)), Rating | Unscored)
+    assert isinstance(factors.rating_of_letter(mutation.text(draw, CORPUS), factor), Rating | Unscored)
 
 
 def extractions(draw: Random) -> None:

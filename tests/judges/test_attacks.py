@@ -5,7 +5,7 @@ import re
 import pytest
 
 from judges.attacks import ATTACKS, EMPTY_ANSWER
-from judges.factors import TEMPLATE, factor_prompt
+from judges.factors import FACTORS, TEMPLATE, factor_prompt
 from judges.parse import parse_rating
 from judges.templates import judge_template
 from judges.types import Rating, Unscored
@@ -67,7 +67,7 @@ def test_no_attack_that_a_judge_quotes_becomes_its_rating(attack):
 
 @attacks
 def test_no_attack_leaves_its_block_in_the_factor_rating(attack):
-    user = factor_prompt(judge_template(TEMPLATE), "factuality", [QUESTION], [attack])[-1].content
+    user = factor_prompt(judge_template(TEMPLATE), FACTORS["factuality"], Request((QUESTION,)), [attack])[-1].content
     key = re.match(r"The KEY is ([0-9a-f]{16})\.", user)[1]
     assert blocks_by_key(user, key) == [(e, name) for name in ("request", "answer") for e in ("begin", "end")]
     assert user.rstrip().endswith("Which letter from A to J is the rating?")

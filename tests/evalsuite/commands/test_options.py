@@ -240,7 +240,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
             },
         ),
         (CompareConfig, {"models": ["demo", "org/name"], "judge": ["demo", "org/judge"], "tie_margin": 0.1}),
-        (RateConfig, {"model": "demo", "judge": "org/judge", "factors": "factuality,conciseness"}),
+        (RateConfig, {"models": ["demo"], "judge": "org/judge", "factors": "factuality,conciseness"}),
         (CardConfig, {"judge": "org/judge", "limit": 4, "tensor_parallel_size": 2}),
         (GenerateConfig, {"models": ["demo"], "prompts": "org/data", "out": "/o", "shard": "2/3", "logprobs": False}),
     ],

@@ -1,7 +1,6 @@
-"""``evalsuite judge-card`` and ``evalsuite rate`` with scripted judges in the place of vLLM."""
+"""``evalsuite judge-card`` with scripted judges in the place of vLLM."""
 
 import json
-import math
 
 import pytest
 from typer.testing import CliRunner
@@ -9,16 +8,13 @@ from typer.testing import CliRunner
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.comparison.pairs import load_pairs
-from evalsuite.comparison.settings import RateConfig
-from evalsuite.config import read_as
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError
 from evalsuite.serving.chat_format import load_chat_format
 from judges.attacks import ATTACKS
 from judges.templates import judge_template
 from judges.verdicts import TEMPLATES, Request, comparison_prompt, key_of
 from tests.evalsuite.assets_env import empty_machine
 from tests.evalsuite.comparison_judges import judge, prefers, serving, speaker, word
-from tests.evalsuite.stub_endpoint import text_reply
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
 
 
@@ -146,75 +142,3 @@ def tiny_chat(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EVALSUITE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield load_chat_format(resolve(str(write_checkpoint(tmp_path_factory.mktemp("ckpt")))))
-
-
-def rates(path, body):
-    """A rater: J (10) for conciseness, and E (5) or F (6) with the same probability for the rest."""
-    prompt = body["messages"][-1]["content"]
-    assert "an answer" in prompt, "the answer must be shown"
-    ratings = {"J": 1.0} if "The quality to rate is conciseness" in prompt else {"E": 0.4, "F": 0.4, "the": 0.2}
-    top = [{"token": token, "logprob": math.log(p)} for token, p in ratings.items()]
-    return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
-
-
-def probes(handler):
-    """Answer the question whether there are probabilities at all."""
-
-    def answering(path, body):
-        if "Write the letter" in body["messages"][-1]["content"]:
-            top = [{"token": "A", "logprob": -0.1}]
-            return 200, {"choices": [{"logprobs": {"content": [{"top_logprobs": top}]}}], "usage": {}}
-        return handler(path, body)
-
-    return answering
-
-
-def rate(tmp_path, handler, *options):
-    with serving(writer=speaker(lambda _: "an answer"), rater=handler) as stubs:
-        words = ["rate", word(stubs, "writer"), "--judge", word(stubs, "rater"), "--data", "mini", "--json"]
-        return CliRunner().invoke(app, [*words, "--results", str(tmp_path), *options])
-
-
-def test_ratings_are_expectations_over_the_scale(tmp_path):
-    result = rate(tmp_path, probes(rates), "--factors", "conciseness,factuality")
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
-    assert document["judge"]["method"] == "expected_rating"
-    assert document["factors"]["conciseness"]["score"] == 10.0
-    assert document["factors"]["factuality"]["score"] == pytest.approx(5.5)
-    assert document["mean"]["score"] == pytest.approx((10 + 5.5) / 2)
-    assert document["mean"]["n_scored"] == 10
-    [folder] = (tmp_path / "ratings").iterdir()
-    rows = [json.loads(line) for line in (folder / "ratings.jsonl").read_text().splitlines()]
-    assert len(rows) == 10
-    assert {row["likeliest"] for row in rows if row["factor"] == "conciseness"} == {"J"}
-
-
-def test_ratings_made_otherwise_do_not_write_over_each_other(tmp_path):
-    with serving(writer=speaker(lambda _: "an answer"), rater=probes(rates)) as stubs:
-        words = ["rate", word(stubs, "writer"), "--judge", word(stubs, "rater"), "--data", "mini"]
-        for factor in ("conciseness", "factuality", "conciseness"):
-            result = CliRunner().invoke(app, [*words, "--factors", factor, "--results", str(tmp_path / "one")])
-            assert result.exit_code == 0, result.output
-    found = [json.loads(path.read_text())["factors"] for path in (tmp_path / "one" / "ratings").glob("*/factors.json")]
-    assert sorted(map(list, found)) == [["conciseness"], ["factuality"]]
-
-
-def test_a_rater_without_probabilities_chooses_a_letter(tmp_path):
-    def silent(path, body):
-        return 200, text_reply("D" if body.get("structured_outputs") else "Hm.")
-
-    document = json.loads(rate(tmp_path, silent, "--factors", "readability").stdout)
-    assert document["judge"]["method"] == "guided_letter"
-    assert document["factors"]["readability"]["score"] == 4.0
-    assert "no log-probabilities" in document["notes"][0]
-
-
-def test_factors_are_named_or_all():
-    def factors(given):
-        return read_as(RateConfig, {"model": "demo", "judge": "demo", "factors": given}).factors
-
-    assert len(factors("all")) == 12
-    assert factors("factuality, conciseness,factuality") == ("factuality", "conciseness")
-    with pytest.raises(UsageError, match="did you mean 'readability'"):
-        factors("readibility")
