@@ -80,7 +80,8 @@ def _print_categories(console: Console, document: Ratings) -> None:
     first = document.models[0]
     if not first.categories:
         return
-    for key in [MEAN] if first.mean is not None else list(document.factors):
+    has_mean = first.mean is not None and len(document.factors) > 1
+    for key in [MEAN] if has_mean else list(document.factors):
         headings = [heading for model in document.models for heading in (escape(model.name), "95 %", "n")]
         table = new_table(escape(f"{key} by category"), "category", *headings)
         for name in first.categories:
