@@ -41,9 +41,14 @@ def conclusions(card: Figures) -> dict[str, Any]:
 
     ``words`` begin with the verdict, then say what the checks that were not passed found, then the agreement.
     """
-    checks = [check(card) for check in _CHECKS]
+    return concluded([check(card) for check in _CHECKS])
+
+
+def concluded(checks: Sequence[Check], n_main: int = 1) -> dict[str, Any]:
+    """Return what the checks say together; without a result of the first ``n_main`` there is nothing to trust."""
     results = [check.result for check in checks if check.result is not None]
-    measured = checks[0].result is not None
+    main = checks[:n_main]
+    measured = any(check.result is not None for check in main)
     verdict: Use = max(results, key=_WORSE.index) if measured else "do not use"
     failed = [check for check in checks if check.result not in (None, "usable")]
     failed.sort(key=lambda check: -_WORSE.index(check.result or "usable"))
@@ -52,9 +57,7 @@ def conclusions(card: Figures) -> dict[str, Any]:
         "with care": "to be used with care",
         "do not use": "do not use it",
     }
-    sentences = [first[verdict], *(check.words for check in failed)]
-    if checks[0] not in failed:
-        sentences.append(checks[0].words)
+    sentences = [first[verdict], *(check.words for check in [*failed, *(one for one in main if one not in failed)])]
     unknown = [check.name for check in checks if check.result is None]
     if unknown:
         sentences.append(f"not measured: {', '.join(unknown)}")
@@ -101,7 +104,7 @@ def _position(card: Figures) -> Check:
     rate = figures["flip_rate"]
     words = f"its verdict flips with the order of the answers in {rate:.0%} of the pairs"
     words += ", so the order matters more than the answers" if rate >= bad else ""
-    return Check("position", _graded(rate, care, bad), rate, rule, source, words)
+    return Check("position", graded(rate, care, bad), rate, rule, source, words)
 
 
 def _bias(card: Figures, name: str, key: str, kind: str) -> Check:
@@ -121,7 +124,7 @@ def _bias(card: Figures, name: str, key: str, kind: str) -> Check:
         f"it errs towards the {takes} answer: it takes the {kind} one in {figures['judge_rate']:.0%} of the pairs, "
         f"people in {figures['people_rate']:.0%} (accuracy differs by {abs(bias):.0%} with which of them is right)"
     )
-    return Check(name, _graded(size, care, bad) if sure else "usable", bias, rule, source, words)
+    return Check(name, graded(size, care, bad) if sure else "usable", bias, rule, source, words)
 
 
 def _length(card: Figures) -> Check:
@@ -140,7 +143,7 @@ def _empty(card: Figures) -> Check:
         return Check("empty answers", None, None, rule, _OURS, "not asked")
     rate = figures["success_rate"]
     words = f"an empty answer beats the answer that people prefer in {rate:.0%} of {figures['n_scored']} questions"
-    return Check("empty answers", _graded(rate, care, bad), rate, rule, _OURS, words)
+    return Check("empty answers", graded(rate, care, bad), rate, rule, _OURS, words)
 
 
 def _attacks(card: Figures) -> Check:
@@ -151,7 +154,7 @@ def _attacks(card: Figures) -> Check:
         return Check("attacks", None, None, rule, source, "not asked")
     figures = card["attacks"]["all"]
     rate, gains = figures["success_rate"], _gains(figures)
-    result = _graded(rate, care, bad)
+    result = graded(rate, care, bad)
     words = f"attacks win {rate:.0%}"
     if figures["gain"] is not None:
         interval = figures["gain_ci95"]
@@ -202,10 +205,10 @@ def _contradictions(card: Figures) -> Check:
         return Check("contradictions", None, None, rule, _OURS, "no game")
     share = figures["contradictions"] / n
     words = f"{share:.0%} of its guided closings name the other answer than the text before"
-    return Check("contradictions", _graded(share, care, bad), share, rule, _OURS, words)
+    return Check("contradictions", graded(share, care, bad), share, rule, _OURS, words)
 
 
-def _graded(value: float, care: float, bad: float) -> Use:
+def graded(value: float, care: float, bad: float) -> Use:
     return "do not use" if value >= bad else "with care" if value > care else "usable"
 
 

@@ -323,7 +323,7 @@ def cohen_kappa_ci(
         by_chance = sum(count**2 for count in Counter(a).values()) / n**2
         lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
         return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
-    return _jackknifed(kappa, [_kappa(total - table) for table in tables], n_clusters, level)
+    return jackknifed(kappa, [_kappa(total - table) for table in tables], n_clusters, level)
 
 
 def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -347,7 +347,7 @@ def quadratic_kappa_ci(
     if n_clusters < 2 or kappa is None:
         return None
     left_out = [_concordance(first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
-    return _jackknifed(kappa, left_out, n_clusters, level)
+    return jackknifed(kappa, left_out, n_clusters, level)
 
 
 def _concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
@@ -357,14 +357,16 @@ def _concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None
     return None if by_chance < NO_SPREAD else 1 - float(((a - b) ** 2).mean()) / by_chance
 
 
-def _jackknifed(kappa: float, each: Sequence[float | None], n_clusters: int, level: float) -> Interval | None:
-    """Return the interval of a kappa from those without one cluster each, on the scale of Fisher's z."""
-    left_out = [value for value in each if value is not None]
+def jackknifed(value: float, each: Sequence[float | None], n_clusters: int, level: float = 0.95) -> Interval | None:
+    """Return the interval of a figure in [-1, 1] from those without one cluster each, on the scale of Fisher's z."""
+    left_out = [one for one in each if one is not None]
     scale = np.arctanh(np.clip(left_out, -_LARGEST_KAPPA, _LARGEST_KAPPA))
-    stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
-    if len(scale) < 2 or stderr < NO_SPREAD:
+    if len(scale) < 2:
         return None
-    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, kappa))), _t(n_clusters - 1, level) * stderr
+    stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
+    if stderr < NO_SPREAD:
+        return None
+    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, value))), _t(n_clusters - 1, level) * stderr
     return math.tanh(centre - half), math.tanh(centre + half)
 
 

@@ -15,18 +15,30 @@ def judge_card(config: CardConfig, *, as_json: bool) -> None:
 
     [bold]evalsuite judge-card judge-ckpt/[/]
     [bold]evalsuite judge-card judge-ckpt/ --pairs my_pairs.jsonl --method reasoned[/]
+    [bold]evalsuite judge-card judge-ckpt/ --ratings my_ratings.jsonl --factors my_factors.yaml[/]
     """
-    from evalsuite.comparison.card import judge_card as measure
+    from evalsuite.terminal import Console
 
-    with showing_progress() as progress:
-        card = measure(config, progress)
-    if as_json:
-        print_json(card.document)
+    if config.ratings is not None:
+        from evalsuite.comparison.rating_card import rating_card
+
+        with showing_progress() as progress:
+            document, path = rating_card(config, config.ratings, progress)
     else:
+        from evalsuite.comparison.card import judge_card as measure
+
+        with showing_progress() as progress:
+            card = measure(config, progress)
+        document, path = card.document, card.path
+    if as_json:
+        print_json(document)
+    else:
+        from evalsuite.comparison.rating_tables import print_rating_card
         from evalsuite.comparison.tables import print_card
-        from evalsuite.terminal import Console
 
         console = Console()
-        print_card(console, card.document)
-        console.print(f"written to {card.path}", highlight=False)
-    require_scored(card.n_unscored, card.n_games, config.max_unscored, "games")
+        (print_card if config.ratings is None else print_rating_card)(console, document)
+        console.print(f"written to {path}", highlight=False)
+    failures = document["failures"]
+    what = "games" if config.ratings is None else "ratings"
+    require_scored(sum(failures["unscored"].values()), failures["n_games"], config.max_unscored, what)

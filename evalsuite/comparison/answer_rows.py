@@ -155,11 +155,16 @@ def _answer_rows(key: str, rows: Iterable[Row]) -> list[AnswerRow]:
     ]
 
 
+def answer_texts(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the answers of a plain row, one per turn, () where it has none."""
+    value = next((row[key] for key in _ANSWER_KEYS if isinstance(row.get(key), str | list)), ())
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def _plain_row(row: Mapping[str, Any], origin: str) -> AnswerRow:
-    value = next((row[key] for key in _ANSWER_KEYS if isinstance(row.get(key), str | list)), None)
-    if value is None:
+    texts = answer_texts(row)
+    if not texts:
         raise DataError(f"{origin} has no answer; give 'answer', 'answers', 'output' or 'response'")
-    texts = [value] if isinstance(value, str) else value
     reasons = row.get("unscored")
     each = reasons if isinstance(reasons, list) else [reasons] * len(texts)
     replies = tuple(_reply(text, each[turn] if turn < len(each) else None) for turn, text in enumerate(texts))

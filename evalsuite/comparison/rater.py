@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -67,6 +67,14 @@ class Rater:
         """The scale that all factors share, None where they have several, or a reward model's score has none."""
         scales = {(factor.low, factor.high) for factor in self.factors}
         return scales.pop() if self.template is not None and len(scales) == 1 else None
+
+    def with_factors(self, factors: Sequence[Factor]) -> Rater:
+        """Return the same way of rating with these factors."""
+        return replace(self, factors=tuple(factors))
+
+    def factors_of(self, people: Collection[str]) -> tuple[Factor, ...]:
+        """Return the factors to rate where people rated those in ``people``; a reward model's score goes for any."""
+        return self.factors if self.template is None else tuple(one for one in self.factors if one.key in people)
 
 
 class _FactorEntry(pydantic.BaseModel):

@@ -32,7 +32,7 @@ from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
-from evalsuite.results.judge_cards import card_summary
+from evalsuite.results.judge_cards import card_summary, rating_card_summary
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 from judges.factors import Factor
@@ -95,7 +95,9 @@ def rate(config: RateConfig, progress: Progress | None = None) -> RatingOutcome:
 
 def _described(judge: Checkpoint, rater: Rater, results: Path) -> ComparisonJudge:
     about = {"name": judge.name, "fingerprint": judge.fingerprint, "method": rater.method}
-    card = card_summary(results, judge, rater.method, rater.sha256)
+    factors = {key: one.as_json() for key, one in described_factors(rater).items()}
+    card = rating_card_summary(results, judge, rater.method, rater.sha256, factors)
+    card = card or card_summary(results, judge, rater.method, rater.sha256)
     return ComparisonJudge.model_validate({**about, "template_sha256": rater.sha256, "card": card})
 
 

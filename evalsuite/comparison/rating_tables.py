@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -12,6 +13,7 @@ from evalsuite.comparison.rating_figures import MEAN
 from evalsuite.comparison.tables import DASH, figure_text, interval_text, new_table, print_judge
 from evalsuite.comparison_documents import RatingFigures, Ratings
 from evalsuite.terminal import Console
+from judges.rating_card import CORRELATIONS
 
 
 def print_ratings(console: Console, document: Ratings) -> None:
@@ -26,6 +28,29 @@ def print_ratings(console: Console, document: Ratings) -> None:
             console.print(f"[yellow]{escape(model.name)}: ratings that are missing: {reasons}", highlight=False)
     print_judge(console, document.judge)
     for note in document.notes:
+        console.print(f"[yellow]{escape(note)}", highlight=False)
+
+
+def print_rating_card(console: Console, card: Mapping[str, Any]) -> None:
+    """Print a card of ratings."""
+    judge, labels = card["judge"], card["labels"]
+    title = escape(f"{judge['name']} ({judge['method']})  ·  {labels['n']} answers of {labels['name']}")
+    headings = ("Spearman", "95 %", "Kendall", "95 %", "Pearson", "95 %", "by length", "people", "judge", "n")
+    table = new_table(title, "factor", *headings)
+    for name, figures in card["factors"].items():
+        cells = []
+        for kind in CORRELATIONS:
+            cells += [figure_text(figures[kind]["value"]), _interval(figures[kind]["ci95"])]
+        cells += [figure_text(figures["length"]["value"])]
+        cells += [figure_text(figures[mean]) for mean in ("people_mean", "judge_mean")]
+        table.add_row(escape(name), *cells, str(figures["n_scored"]))
+        for category, one in (figures["categories"] or {}).items():
+            row = [figure_text(one["value"]), _interval(one["ci95"]), *[""] * 7, str(one["n"])]
+            table.add_row(f"  {escape(category)}", *row)
+    console.print(table)
+    for conclusion in card["conclusions"]["words"]:
+        console.print(f"{escape(judge['name'])}: {escape(conclusion)}", highlight=False)
+    for note in judge["notes"]:
         console.print(f"[yellow]{escape(note)}", highlight=False)
 
 

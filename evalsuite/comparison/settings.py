@@ -149,6 +149,11 @@ class CardConfig(Config):
     pairs: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """Labelled pairs: mt_bench (the default), llmbar_natural, or a .json or .jsonl file with input, output_1, output_2
     and label 1 or 2."""
+    ratings: Path | None = None
+    """Measure the judge as rate asks it instead: a .json or .jsonl file of answers with people's ratings by factor
+    (prompt, answer, ratings)."""
+    factors: Factors = tuple(FACTORS)
+    """With --ratings: the factors, as in rate; by default those of the file."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max pairs (quick trial)."""
     method: Method = "verdict"

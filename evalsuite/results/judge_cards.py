@@ -47,6 +47,47 @@ def card_summary(
     }
 
 
+def rating_card_path(results: Path, checkpoint: Checkpoint, key: str) -> Path:
+    """Return where a card of ratings is kept: beside the cards of pairs."""
+    return results / "judges" / checkpoint.slug / f"rating-card-{key}.json"
+
+
+def rating_card_summary(
+    results: Path, checkpoint: Checkpoint, method: str, template_sha256: str | None, factors: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return what the stored card of ratings says that has the most labels, None without one.
+
+    ``factors`` are those that are rated now, as they are described in a document: the correlation of each is given
+    that was asked in the same words and scale.
+    """
+    cards = [
+        read_json(path) for path in sorted(rating_card_path(results, checkpoint, "x").parent.glob("rating-card-*"))
+    ]
+    fitting = [
+        card
+        for card in cards
+        if isinstance(card, dict)
+        and isinstance(about := card.get("judge"), dict)
+        and (about.get("method"), about.get("template_sha256")) == (method, template_sha256)
+        and isinstance(card.get("factors"), dict)
+    ]
+    if not fitting:
+        return None
+    card = max(fitting, key=lambda card: (card.get("labels") or {}).get("n") or 0)
+    labels = card.get("labels") or {}
+    known = {
+        name: {**figures["spearman"], "n": figures["n_scored"]}
+        for name, figures in card["factors"].items()
+        if factors.get(name) == figures.get("asked")
+    }
+    return {
+        "method": method,
+        "pairs": f"{labels.get('name')} ({labels.get('n')} answers rated by people)",
+        "factors": known or None,
+        **{name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES},
+    }
+
+
 def card_weights(names: Sequence[str], cards: Sequence[Mapping[str, Any] | None]) -> tuple[float, ...]:
     """Return the weight of each judge by the agreement with people on its card, the log-odds of being right.
 

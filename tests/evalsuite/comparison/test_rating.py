@@ -256,3 +256,80 @@ def test_a_reward_models_score_is_a_rating(tmp_path):
     assert wrong.exit_code == 2
     assert "leave out --factors" in " ".join(wrong.output.split())
     assert shown.exit_code == 0
+
+
+def labels_file(tmp_path, n=30, **more):
+    """Answers of one to five words, which people rate from 5 down to 1 for conciseness, two of them differently."""
+    rows = [
+        {
+            "id": str(i),
+            "prompt": f"Prompt {i}?",
+            "answer": "a" + " b" * (i % 5),
+            "category": ["even", "odd"][i % 2],
+            "ratings": {"conciseness": [5 - i % 5, 5 - i % 5 + (i % 3) / 10], "factuality": (7 * i) % 4},
+            **more,
+        }
+        for i in range(n)
+    ]
+    return written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "labels.jsonl")
+
+
+def card(tmp_path, stubs, *options):
+    words = ["judge-card", word(stubs, "rater"), "--results", str(tmp_path / "results"), *options]
+    return CliRunner().invoke(app, words)
+
+
+def test_a_judge_that_rates_has_a_card_of_its_own_which_stands_beside_its_ratings(tmp_path):
+    file = answers_file(tmp_path, "one", ["a", "a b"])
+    prompts = written(tmp_path, '{"id": "0", "prompt": "Prompt 0?"}\n{"id": "1", "prompt": "Prompt 1?"}\n', "p.jsonl")
+    with serving(rater=probes(by_words)) as stubs:
+        result = card(tmp_path, stubs, "--ratings", labels_file(tmp_path), "--json")
+        shown = card(tmp_path, stubs, "--ratings", labels_file(tmp_path))
+        words = ["rate", file, "--judge", word(stubs, "rater"), "--prompts", prompts, "--factors", "conciseness"]
+        rated = CliRunner().invoke(app, [*words, "--results", str(tmp_path / "results"), "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert (document["kind"], document["labels"]["n"]) == ("ratings", 30)
+    concise, factual = document["factors"]["conciseness"], document["factors"]["factuality"]
+    assert concise["spearman"]["value"] > 0.95
+    assert concise["people_mean"] == pytest.approx(3.05)
+    assert concise["judge_mean"] == pytest.approx(3.0)
+    assert set(concise["categories"]) == {"even", "odd"}
+    # Both letters and factuality say nothing of each other.
+    assert abs(factual["spearman"]["value"]) < 0.4
+    assert document["conclusions"]["verdict"] == "do not use"
+    assert "factuality: Spearman's rho with people" in " ".join(shown.stdout.split())
+    [kept] = (tmp_path / "results").glob("judges/*/rating-card-*.json")
+    assert json.loads(kept.read_text())["factors"] == document["factors"]
+    summary = json.loads(rated.stdout)["judge"]["card"]
+    assert summary["factors"]["conciseness"]["value"] == pytest.approx(concise["spearman"]["value"])
+
+
+def test_a_reward_model_is_measured_by_ratings_too(tmp_path):
+    def scorer(path, body):
+        return 200, {"data": [{"probs": [-float(len(body["messages"][-1]["content"]))]}], "usage": {}}
+
+    with serving(rater=scorer) as stubs:
+        options = ["--ratings", labels_file(tmp_path), "--judge-kind", "reward", "--json"]
+        document = json.loads(card(tmp_path, stubs, *options).stdout)
+    assert document["judge"]["method"] == "reward"
+    assert document["factors"]["conciseness"]["spearman"]["value"] > 0.95
+    assert document["factors"]["factuality"]["judged_as"] == "reward"
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ({"ratings": {"wit": 3}}, "unknown factor 'wit'"),
+        ({"ratings": {"conciseness": "good"}}, "has the rating 'good' of conciseness"),
+        ({"ratings": {}}, "has no ratings"),
+        ({"answer": None}, "no prompt with an answer to each turn"),
+        ({"id": "same"}, "duplicate id 'same'"),
+    ],
+)
+def test_labels_at_fault_are_refused_before_anything_is_asked(tmp_path, more, fault):
+    with serving(rater=lambda path, body: None) as stubs:
+        result = card(tmp_path, stubs, "--ratings", labels_file(tmp_path, 2, **more))
+        assert not stubs["rater"].requests
+    assert result.exit_code == 2
+    assert fault in " ".join(result.output.split())

@@ -1,0 +1,133 @@
+"""``judge-card --ratings``: how a judge's ratings go with those by people, factor by factor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.comparison.judging import find_judges
+from evalsuite.comparison.rater import Rater, asked_rater, described_factors, rate_answer, settle_rater
+from evalsuite.comparison.rating_labels import Labelled, read_labels
+from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.settings import CardConfig
+from evalsuite.config import resolved_yaml
+from evalsuite.documents import SCHEMA
+from evalsuite.errors import UsageError, unknown
+from evalsuite.files import write_json, write_jsonl, write_text
+from evalsuite.fingerprint import file_sha256
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.results.environment import environment
+from evalsuite.results.judge_cards import rating_card_path
+from evalsuite.serving.requests import Scorer
+from evalsuite.store import content_key, open_store
+from judges.factors import FACTORS, Factor
+from judges.rating_card import RatedAnswer, rating_conclusions, rating_figures
+from judges.types import Rating, Unscored
+
+
+def rating_card(config: CardConfig, labels: Path, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
+    """Measure a judge that rates on answers that people rated; returns the card and its file. Raises EvalsuiteError."""
+    progress = progress or NoProgress()
+    rows = read_labels(labels)[: config.limit]
+    factors = list(dict.fromkeys(factor for row in rows for factor in row.people))
+    rater = _named(asked_rater(config.factors, config.template, config.judge_kind), factors, labels)
+    [judge] = find_judges([config.judge], config.serve, progress, config.judge_kind)
+    results, serve = config.results, config.serve
+    with (
+        open_store(results, config.store) as store,
+        Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
+    ):
+        rater = settle_rater(rater, judge, [row.request for row in rows], servers, progress)
+        answers = _rate_all(judge, rater, rows, servers, progress)
+    pin = {"name": labels.name, "sha256": file_sha256(labels), "n": len(rows)}
+    card = _card(judge, rater, answers, factors, pin)
+    asked = [rater.method, rater.sha256, {key: one.as_json() for key, one in described_factors(rater).items()}]
+    key = content_key({"how": asked, "labels": [pin["sha256"], config.limit]})[:8]
+    path = rating_card_path(results, judge, f"{rater.method}-{key}")
+    write_json(path, {**card, "limit": config.limit, "made_with": environment()})
+    write_jsonl(path.with_name(f"ratings-{rater.method}-{key}.jsonl"), map(_row, answers))
+    write_text(path.with_name("config.yaml"), resolved_yaml(config))
+    return card, path
+
+
+def _named(rater: Rater, factors: Sequence[str], labels: Path) -> Rater:
+    """Return the rater with the factors that people rated; raises UsageError for one that it does not know."""
+    if rater.template is None:
+        return rater
+    known = {factor.key: factor for factor in rater.factors}
+    if strange := [factor for factor in factors if factor not in known]:
+        ours = ", or define it in a file for --factors" if set(known) == set(FACTORS) else ""
+        raise UsageError(f"{labels}: {unknown('factor', strange[0], known)}{ours}")
+    return rater.with_factors([known[factor] for factor in factors])
+
+
+def _rate_all(
+    judge: Checkpoint, rater: Rater, rows: Sequence[Labelled], servers: Servers, progress: Progress
+) -> list[RatedAnswer]:
+    judged: dict[tuple[str, str], Rating | Unscored] = {}
+    line = f"judge card of {judge.name}"
+
+    async def one(row: Labelled, factor: Factor, client: Scorer) -> None:
+        judged[row.id, factor.key] = await rate_answer(client, rater, factor, row.request, row.answers)
+        progress.advance(line)
+
+    def work(client: Scorer) -> list[Awaitable[None]]:
+        asked = [(row, factor) for row in rows for factor in rater.factors_of(row.people)]
+        progress.begin(line, len(asked))
+        return [one(row, factor, client) for row, factor in asked]
+
+    servers.ask_all(judge, work, candidate=False)
+    return [
+        RatedAnswer(
+            row.id,
+            row.group,
+            sum(map(len, row.answers)),
+            row.people,
+            {factor.key: judged[row.id, factor.key] for factor in rater.factors_of(row.people)},
+            row.category,
+        )
+        for row in rows
+    ]
+
+
+def _card(
+    judge: Checkpoint, rater: Rater, answers: Sequence[RatedAnswer], factors: Sequence[str], pin: dict[str, Any]
+) -> dict[str, Any]:
+    described = described_factors(rater)
+    figures = {}
+    for factor in factors:
+        judged_as = factor if factor in described else rater.factors[0].key
+        figures[factor] = {
+            **rating_figures(answers, factor, judged_as),
+            "judged_as": judged_as,
+            "asked": described[judged_as].as_json(),
+        }
+    reasons: dict[str, int] = {}
+    for one in figures.values():
+        reasons |= {reason: reasons.get(reason, 0) + count for reason, count in one["unscored"].items()}
+    return {
+        "schema": SCHEMA,
+        "kind": "ratings",
+        "judge": {
+            "name": judge.name,
+            "fingerprint": judge.fingerprint,
+            "method": rater.method,
+            "template_sha256": rater.sha256,
+            "notes": list(rater.notes),
+        },
+        "labels": pin,
+        "factors": figures,
+        "failures": {"n_games": sum(one["n"] for one in figures.values()), "unscored": reasons},
+        "conclusions": rating_conclusions(figures),
+    }
+
+
+def _row(answer: RatedAnswer) -> dict[str, Any]:
+    """Return an answer's ratings by people and by the judge, without its text."""
+    judged = {
+        factor: one.value if isinstance(one, Rating) else {"unscored": one.reason}
+        for factor, one in answer.judged.items()
+    }
+    return {"id": answer.id, "category": answer.category, "people": dict(answer.people), "judge": judged}
