@@ -38,6 +38,7 @@ FLOORS = (
     "checkpoint",
     "documents",
     "comparison_documents",
+    "rating_documents",
     "records",
     "serving",
     "suites",

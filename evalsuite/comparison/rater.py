@@ -21,9 +21,9 @@ from evalsuite.comparison.games import (
 )
 from evalsuite.comparison.judging import ONE_SCORE_NOTE, probed_labels
 from evalsuite.comparison.servers import Servers
-from evalsuite.comparison_documents import RatedFactor
 from evalsuite.errors import UsageError, unknown
 from evalsuite.progress import Progress
+from evalsuite.rating_documents import RatedFactor
 from evalsuite.serving.requests import Guide, Sampling, Scorer
 from evalsuite.suites.judging import low_mass_note
 from evalsuite.validation import checked, read_mapping

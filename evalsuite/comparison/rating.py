@@ -24,13 +24,14 @@ from evalsuite.comparison.rater import Rater, asked_rater, described_factors, ra
 from evalsuite.comparison.rating_figures import Rated
 from evalsuite.comparison.servers import Servers, source_identity
 from evalsuite.comparison.settings import RateConfig
-from evalsuite.comparison_documents import ComparisonJudge, RatedModel, Ratings
+from evalsuite.comparison_documents import ComparisonJudge
 from evalsuite.config import resolved_yaml
 from evalsuite.conversations.formats import content_hash
 from evalsuite.documents import SCHEMA
 from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.progress import NoProgress, Progress
+from evalsuite.rating_documents import RatedModel, Ratings
 from evalsuite.results.environment import environment
 from evalsuite.results.judge_cards import card_summary, rating_card_summary
 from evalsuite.serving.requests import Scorer

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evalsuite.comparison.prompts import PromptSet
-from evalsuite.comparison_documents import RatingDifference, RatingFigures
+from evalsuite.rating_documents import RatingDifference, RatingFigures
 from judges.paired import paired_difference
 from judges.statistics import holm_correction, mean_ci
 from judges.types import Rating, Unscored

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from evalsuite.comparison.rating_figures import MEAN
 from evalsuite.comparison.tables import DASH, figure_text, interval_text, new_table, print_judge
-from evalsuite.comparison_documents import RatingFigures, Ratings
+from evalsuite.rating_documents import RatingFigures, Ratings
 from evalsuite.terminal import Console
 from judges.rating_card import CORRELATIONS
 
