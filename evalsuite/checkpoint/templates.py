@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from evalsuite.checkpoint import bounded_render
 from evalsuite.checkpoint.json_files import MAX_TEXT_BYTES, read_config
 from evalsuite.errors import CheckpointError, DataError, UsageError, unknown
 from evalsuite.files import read_text
 
 _DEFAULT = "default"
+_LONGEST_S = 120
+"""Wall-clock bound, where the processor is busy with other work."""
 
 
 def choose_template(folder: Path, asked: Path | None) -> tuple[str | None, tuple[str, ...]]:
@@ -66,3 +72,24 @@ def _listed(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         name, text = (entry.get("name"), entry.get("template")) if isinstance(entry, dict) else (None, None)
         if isinstance(name, str) and isinstance(text, str):
             yield name, text
+
+
+@lru_cache(maxsize=64)
+def check_bounds(template: str) -> None:
+    """Raise CheckpointError for a chat template that needs more than 10 s or 2 GiB for three short messages.
+
+    Loops and string multiplication need no unsafe function, so Jinja's sandbox does not stop them; a process of its own
+    does.
+    """
+    command = [sys.executable, "-I", bounded_render.__file__]
+    try:
+        code = subprocess.run(
+            command, input=template.encode("utf-8", "replace"), capture_output=True, timeout=_LONGEST_S, check=False
+        ).returncode
+    except subprocess.TimeoutExpired:
+        code = bounded_render.REACHED
+    if code:
+        raise CheckpointError(
+            f"the chat template does not end within {bounded_render.CPU_SECONDS} s and 2 GiB on three short messages; "
+            "pass another one with --chat-template"
+        )

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.templates import check_bounds
 from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
 from evalsuite.serving.config import FASTCHAT
 from evalsuite.serving.template_call import adapt_template
@@ -195,6 +196,7 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
         stops = _fastchat_stops(fastchat_template.removeprefix(FASTCHAT))
         return ChatFormat(tokenizer, fastchat_template, stop=stops, named=True, _control_tokens=control)
     if checkpoint.chat_template is not None:
+        check_bounds(checkpoint.chat_template)
         # Set on the tokenizer, because lm-eval renders with it too.
         adapt_template(tokenizer, checkpoint.chat_template, checkpoint.template_date)
         return ChatFormat(tokenizer, "checkpoint", checkpoint.chat_template, _control_tokens=control)

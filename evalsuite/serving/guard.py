@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import secrets
 import select
 import signal
@@ -120,6 +121,8 @@ def main(arguments: list[str]) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+    # A core dump of the server would hold its key, and the prompts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # preexec_fn is a single prctl call, which is safe here.
     die_with_guard = partial(_prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
     server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_guard)  # noqa: PLW1509
