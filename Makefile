@@ -1,6 +1,7 @@
 # make setup   install into .venv (vLLM for CUDA if there is an NVIDIA GPU, else for the CPU)
 # make demo    run everything on the mini data with the demo model
 # make test    everything that CI runs: check, then the live tests on a real vLLM
+# make test-cluster   the long tests on a Slurm and a Ray cluster of several nodes on this machine
 # make check   lint, types and the offline tests
 # make quick   lint, types and the offline tests that are not slow (what pre-commit runs)
 
@@ -14,7 +15,7 @@ FOR_CPU := --override evalsuite/installation/cpu-overrides.txt --requirement eva
 # uv uses the folder of wheels that pip is configured with, which often has a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test check quick lint live clean
+.PHONY: setup demo test test-cluster check quick lint live clean
 
 setup: $(STAMP)
 
@@ -26,7 +27,7 @@ $(STAMP): pyproject.toml $(wildcard evalsuite/installation/*.txt)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python \
-		$(if $(filter cpu,$(EXTRA)),$(FOR_CPU)) --editable '.[$(if $(filter cpu,$(EXTRA)),local,$(EXTRA)),train,dev]'
+		$(if $(filter cpu,$(EXTRA)),$(FOR_CPU)) --editable '.[$(if $(filter cpu,$(EXTRA)),local,$(EXTRA)),train,ray,dev]'
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 	@echo "==> installed. Next: make demo, or $(BIN)/evalsuite --help"
@@ -45,6 +46,9 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+test-cluster: setup
+	@EVALSUITE_TEST_CLUSTER=1 $(BIN)/python -m pytest tests/evalsuite/fleet
 
 live: setup
 	@$(BIN)/python -m pytest tests/live

@@ -16,6 +16,7 @@ import pydantic
 
 from evalsuite.checkpoint.training_run import checkpoints_in, in_training_order, matching_folders, what_is_missing
 from evalsuite.errors import UsageError, unknown
+from evalsuite.placement import Placed, StoreFolder
 from evalsuite.redaction import scrubbed
 from evalsuite.serving.config import BaseUrl, ServeConfig, check_endpoints
 from evalsuite.suites.options import SuiteOptions, own_values
@@ -51,14 +52,6 @@ def read_suites(given: Any) -> Any:
 
 
 Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
-StoreFolder = Annotated[
-    Path | None,
-    pydantic.Field(
-        description="Folder on this machine's disk for the store, where the results are on a network file system; the "
-        "results get a copy every five minutes and at the end.",
-        json_schema_extra={"resolved": False},
-    ),
-]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sampled answers.")]
 Data = Annotated[
     Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
@@ -149,7 +142,7 @@ class JudgedConfig(Config):
         return self.serve.with_changes(self.judge_serve)
 
 
-class RunConfig(JudgedConfig):
+class RunConfig(JudgedConfig, Placed):
     """A whole ``evalsuite run``."""
 
     command: ClassVar[str] = "run"
@@ -379,11 +372,16 @@ def _plain(value: Any) -> Any:
     return str(value) if value is not None and not isinstance(value, str | int | float) else value
 
 
-def resolved_yaml(config: Config) -> str:
-    """Write a config down as a file for ``--config``: every option, paths absolute, secrets in URLs taken out."""
+def resolved_yaml(config: Config, *, with_secrets: bool = False) -> str:
+    """Write a config down as a file for ``--config``: every option, paths absolute.
+
+    Secrets in URLs are taken out unless ``with_secrets``.
+    """
     import yaml
 
     options = options_by_key(type(config))
     values = {key: _located(value, options[key], Path.cwd()) for key, value in flat_values(config).items()}
     heading = f"# Run it again: evalsuite {config.command} --config THIS-FILE\n"
-    return heading + str(yaml.safe_dump(scrubbed(values), sort_keys=False, allow_unicode=True))
+    return heading + str(
+        yaml.safe_dump(values if with_secrets else scrubbed(values), sort_keys=False, allow_unicode=True)
+    )

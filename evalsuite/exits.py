@@ -72,13 +72,14 @@ def keep_tracebacks_in(results: Path) -> None:
     _results[:] = [results]
 
 
-def report_error(error: BaseException) -> int:
+def report_error(error: BaseException, *, as_document: bool = True) -> int:
     """Print one sentence about an error on stderr, with --debug after its traceback, and return the exit code.
 
-    With --json a document on stdout says the same, and whether the command is worth another try.
+    With --json a document on stdout says the same, and whether the command is worth another try; not where
+    ``as_document`` is False, as a command prints one document.
     """
     code, sentence = _reported(error)
-    if "--json" in sys.argv:
+    if as_document and "--json" in sys.argv:
         with suppress(OSError, ValueError):
             print(json.dumps({"error": sentence, "exit_code": code, "again": is_worth_another_try(code)}))  # noqa: T201
     return code

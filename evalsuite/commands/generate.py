@@ -7,7 +7,7 @@ from evalsuite.commands.options import from_config
 from evalsuite.generation.settings import GenerateConfig
 
 
-@from_config(GenerateConfig)
+@from_config(GenerateConfig, exclude=("chunks",))
 def generate(config: GenerateConfig, *, as_json: bool) -> None:
     """Answer every user turn of every conversation with each MODEL, into Parquet shards.
 
@@ -16,10 +16,11 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
     [bold]evalsuite generate ckpt/ --prompts allenai/WildChat-1M --language English --out answers/[/]
     [bold]evalsuite generate demo ckpt/ --prompts chats.jsonl --temperature 0.7 --out answers/ --shard 1/4[/]
     """
+    from evalsuite.fleet.generate import generate_on
     from evalsuite.generation.run import generate as answer
 
     with showing_progress() as progress:
-        generated = answer(config, progress)
+        generated = (answer if config.on is None else generate_on)(config, progress)
         if config.push_to is not None:
             from evalsuite.generation.card import push
 

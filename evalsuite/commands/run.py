@@ -26,10 +26,11 @@ def run(config: RunConfig, *, as_json: bool) -> None:
     100[/] [bold]evalsuite run my-model@http://localhost:8000/v1 --suite mt_bench --judge judge-ckpt/[/] [bold]evalsuite
     run ckpt/ --judge big-judge/ --judge-tensor-parallel-size 4[/]
     """
+    from evalsuite.fleet.run import run_on
     from evalsuite.runs.runner import evaluate
 
     with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite run") as progress:
-        outcome = evaluate(config, progress)
+        outcome = (evaluate if config.on is None else run_on)(config, progress)
     if config.log_to:
         from evalsuite.exports.tracked import log_figures
 
@@ -41,7 +42,7 @@ def run(config: RunConfig, *, as_json: bool) -> None:
     if failures := outcome.failures:
         for error in dict.fromkeys(failures.values()):
             print_error(f"failed: {', '.join(name for name, cause in failures.items() if cause is error)}")
-            report_error(error)
+            report_error(error, as_document=False)
         raise typer.Exit(max(error.exit_code for error in failures.values()))
     require_scored(outcome.n_unscored, outcome.n_items, config.max_unscored)
 

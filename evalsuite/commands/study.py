@@ -30,6 +30,16 @@ def study(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable.")
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on", metavar="PLACE", help="Where models answer and are judged: local, ray[:ADDRESS], slurm[:…]."
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="With --on: max units of work at once.")] = None,
+    slurm_template: Annotated[
+        Path | None, typer.Option("--slurm-template", help="With --on slurm: Jinja file of the batch script.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
@@ -41,6 +51,7 @@ def study(
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
     """
+    from evalsuite.placement import read_placement
     from evalsuite.study.file import read_study
     from evalsuite.study.projection import plan_document
     from evalsuite.study.run import plan_only, run_study
@@ -48,6 +59,9 @@ def study(
 
     with reporting_errors():
         read = read_study(file)
+        placed = {"on": on, "jobs": jobs, "slurm_template": None if slurm_template is None else str(slurm_template)}
+        if on is not None:
+            read_placement(on)
         if dry_run:
             document = plan_document(read, plan_only(read, results, only=only or ()), results)
             if as_json:
@@ -56,7 +70,7 @@ def study(
                 _print_plan(Console(), document)
             return
         with showing_progress() as progress:
-            outcome = run_study(read, results, only=only or (), progress=progress)
+            outcome = run_study(read, results, only=only or (), progress=progress, placed=placed)
         if as_json:
             print_json(_outcome_document(outcome))
         else:
@@ -85,6 +99,9 @@ def _print_plan(console: Console, document: dict[str, Any]) -> None:
         f"{_amount(document['device_hours'])} {device}, {document['servers_started']} server starts.",
         highlight=False,
     )
+    if stages := document["critical_path"]["stages"]:
+        hours = _time(document["critical_path"]["hours"])
+        console.print(f"Critical path, on machines enough: {hours}: {' → '.join(stages)}.", highlight=False)
     console.print(
         "measured: by earlier runs in these results; stated: in the file; assumed: the demo model on two CPU cores.",
         highlight=False,

@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import pydantic
 
 from evalsuite.checkpoint.kinds import ModelKind
-from evalsuite.config import Config, Data, JudgedConfig, Judges, JudgeWeights, MaxUnscored, Results, Seed, StoreFolder
+from evalsuite.config import Config, Data, JudgedConfig, Judges, JudgeWeights, MaxUnscored, Results, Seed
 from evalsuite.errors import unknown
+from evalsuite.placement import StoreFolder
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import suites

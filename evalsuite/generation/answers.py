@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.files import timestamp
-from evalsuite.store import Store
+from evalsuite.store import LocalStore, Store
 
 _NAME = re.compile(r"answers-(\d{5,})\.sqlite")
 
@@ -31,26 +31,35 @@ def keep_stores(folder: Path) -> None:
 class RollingStore(AbstractContextManager["RollingStore"]):
     """An ``AnswerStore`` over one store per open shard."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the stores that an earlier call left in ``folder``; raises StoreError if it is not writable."""
-        self._folder = folder
-        paths = sorted(folder.glob("answers-*.sqlite")) if folder.is_dir() else []
+    def __init__(self, folder: Path, copies: Path | None = None) -> None:
+        """Open the stores that an earlier call left in ``folder``; raises StoreError if it is not writable.
+
+        ``copies`` is a folder that gets copies of them, from which another machine goes on.
+        """
+        self._folder, self._copies = folder, None if copies == folder else copies
+        left = self._copies or folder
+        paths = sorted(left.glob("answers-*.sqlite")) if left.is_dir() else []
         numbers = [int(match[1]) for path in paths if (match := _NAME.fullmatch(path.name))]
-        self._stores = {number: Store(self._path(number)) for number in sorted(numbers)}
+        self._stores = {number: self._open(number) for number in sorted(numbers)}
         self._kept = [Store(path) for path in sorted(folder.glob("kept-*.sqlite"))]
+
+    def _open(self, number: int) -> Store:
+        path = self._path(number)
+        return Store(path) if self._copies is None else LocalStore(path, self._copies / path.name)
 
     def open_shard(self, shard: int) -> None:
         """Save answers from now on to the store of ``shard``, unless a later one is already open."""
         if not self._stores or shard > max(self._stores):
-            self._stores[shard] = Store(self._path(shard))
+            self._stores[shard] = self._open(shard)
 
     def delete_before(self, shard: int) -> None:
         """Delete the stores of all shards before ``shard``, which are written."""
         for number in [number for number in self._stores if number < shard]:
             self._stores.pop(number).close()
             name = self._path(number).name
-            for path in [*self._folder.glob(f"{name}*"), *self._folder.glob(f".{name}*")]:
-                path.unlink(missing_ok=True)
+            for folder in filter(None, (self._folder, self._copies)):
+                for path in [*folder.glob(f"{name}*"), *folder.glob(f".{name}*")]:
+                    path.unlink(missing_ok=True)
 
     def get(self, key: str) -> dict[str, Any] | None:
         for store in (*reversed(list(self._stores.values())), *self._kept):

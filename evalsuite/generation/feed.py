@@ -31,7 +31,7 @@ from evalsuite.errors import StoreError
 from evalsuite.generation.settings import Slice
 from judges.types import Unscored
 
-_READ_AHEAD = 64
+_READ_AHEAD, _COMMIT_EVERY = 64, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,14 @@ class Feed:
                 return None
             await admit(self._ready[0].index)
             return self._ready.pop(0)
+
+    def marks(self) -> Iterator[Mark]:
+        """Yield how far the source is read after each conversation, without answering any."""
+        for prompted in self._read():
+            if prompted.index % _COMMIT_EVERY == 0:
+                self._seen.commit(self.mark.rows)
+            yield prompted.mark
+        self._seen.commit(self.mark.rows)
 
     def _read_batch(self) -> list[Prompted]:
         batch = list(islice(self._reading, _READ_AHEAD))

@@ -22,6 +22,7 @@ from evalsuite.doctor import require_servable
 from evalsuite.errors import CheckpointError, DataError
 from evalsuite.files import timestamp, write_text
 from evalsuite.generation.answers import RollingStore
+from evalsuite.generation.chunks import SEEN, read_chunks, take_seen
 from evalsuite.generation.earlier import EarlierAnswers
 from evalsuite.generation.feed import Feed, Mark, Prompted, SeenConversations
 from evalsuite.generation.manifest import (
@@ -68,11 +69,7 @@ class Generated:
 def generate(config: GenerateConfig, progress: Progress | None = None) -> Generated:
     """Answer the conversations with every model; raises EvalsuiteError, and keeps every finished answer."""
     progress = progress or NoProgress()
-    progress.step("opening the prompts")
-    rows = open_source(config.prompts)
-    detect_format(rows.columns, rows.spec)
-    if config.language is not None and not {"language", "lang"} & set(rows.columns):
-        raise DataError(f"{rows.spec} has no column 'language' or 'lang'; leave out --language")
+    rows = opened_prompts(config, progress)
     checkpoints = [
         config.serve.resolve(spec, base_url=config.base_url, on_step=progress.step) for spec in config.models
     ]
@@ -95,6 +92,16 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
     return Generated([written.get(plan.folder) or plan.old or {} for plan in plans], [plan.folder for plan in plans])
 
 
+def opened_prompts(config: GenerateConfig, progress: Progress) -> Rows:
+    """Open the source; raises DataError where it cannot be answered."""
+    progress.step("opening the prompts")
+    rows = open_source(config.prompts)
+    detect_format(rows.columns, rows.spec)
+    if config.language is not None and not {"language", "lang"} & set(rows.columns):
+        raise DataError(f"{rows.spec} has no column 'language' or 'lang'; leave out --language")
+    return rows
+
+
 def _log_of(plan: Plan) -> Path:
     return plan.folder / f"_server{f'-{plan.part}' if plan.part else ''}.log"
 
@@ -103,9 +110,10 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, prog
     """Generate the missing answers of one model and return its manifest."""
     unfinished = unfinished_folder(plan.folder, plan.part)
     with ExitStack() as stack:
-        store = stack.enter_context(RollingStore(plan.stores))
+        store = stack.enter_context(RollingStore(plan.stores, unfinished))
         earlier = EarlierAnswers(unfinished)
-        seen = SeenConversations(plan.stores / "seen.sqlite")
+        take_seen(config, plan.stores)
+        seen = SeenConversations(plan.stores / SEEN)
         stack.callback(seen.close)
         loop = stack.enter_context(LoopThread())
         session = Session(
@@ -202,6 +210,7 @@ class _Job:
         self._pace = Pace(self._ahead)
         self._manifest_at = time.monotonic()
         self._written = plan.written
+        self._chunks = None if config.chunks is None else read_chunks(config.chunks)
         self._mark = max((shard.mark for shard in plan.written.values()), key=lambda mark: mark.rows, default=Mark())
         self._task = f"{plan.checkpoint.name} conversations"
         self.write_manifest()
@@ -216,8 +225,9 @@ class _Job:
         self.is_running = True
         self._pace.pause()
         try:
+            written = {**self._written, **({} if self._chunks is None else self._chunks.others())}
             writer = ShardWriter(
-                self._plan.folder, self._plan.part, self._columns, self._rows_per_file, self._ahead, self._written
+                self._plan.folder, self._plan.part, self._columns, self._rows_per_file, self._ahead, written
             )
             feed = self._feed(writer)
             self._progress.begin(self._task, self._expected())
@@ -240,7 +250,7 @@ class _Job:
             self._rows,
             self._seen,
             language=self._config.language,
-            limit=self._config.limit,
+            limit=self._config.limit if self._chunks is None else self._chunks.limit,
             part=self._config.shard,
             mark=mark,
             index=first * self._rows_per_file,

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
-from evalsuite.config import Config, MaxUnscored, Seed, StoreFolder
+from evalsuite.config import Config, MaxUnscored, Seed
+from evalsuite.placement import Placed, StoreFolder
 from evalsuite.serving.config import BaseUrl, ServeConfig, check_endpoints
 
 Policy = Literal["own", "teacher-forced"]
@@ -35,7 +36,7 @@ class Slice(pydantic.BaseModel):
         return f"{self.number}/{self.of}"
 
 
-class GenerateConfig(Config):
+class GenerateConfig(Config, Placed):
     """A whole ``evalsuite generate``; a ``temperature`` or ``top_p`` of None is the checkpoint's own."""
 
     command: ClassVar[str] = "generate"
@@ -69,6 +70,8 @@ class GenerateConfig(Config):
     """Answers per conversation, in rows of their own (column `sample`, from 0)."""
     logprobs: bool = True
     """Record each answer's cumulative log-probability."""
+    chunks: Path | None = pydantic.Field(default=None, json_schema_extra={"resolved": False})
+    """File that says which Parquet files a unit of work writes (``generation.chunks``)."""
     store: StoreFolder = None
     push_to: str | None = None
     """Hub data set org/name to upload the finished folder to."""

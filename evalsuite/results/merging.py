@@ -199,12 +199,18 @@ def _take(union: _Union, into: _Suites, key: str, entry: tuple[dict[str, Any], S
             raise DataError(
                 f"{folder} has other figures of {key} than {union.folders[0]} to the same answers; {_REMEDY}"
             )
-    elif known is not None:
+    elif known is not None and not _has_parts_of(known[1], new[1]):
         raise DataError(f"{folder} has figures of {key} with other settings than {union.folders[0]}; {_REMEDY}")
     into[key] = entry
     union.grown = True
     union.exports[key] = folder
     _join_rows(union, key, folder)
+
+
+def _has_parts_of(known: SuiteEntry, new: SuiteEntry) -> bool:
+    """Whether figures are of more parts of a suite, the known ones among them."""
+    parts, more = (set(entry.options.get("parts") or ()) for entry in (known, new))
+    return bool(parts) and (not more or parts < more)
 
 
 def _join_rows(union: _Union, key: str, folder: Path) -> None:

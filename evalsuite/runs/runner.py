@@ -84,17 +84,28 @@ def evaluate(config: RunConfig, progress: Progress | None = None, shared: Shared
     fails after the start is in the outcome's ``failures``; raises EvalsuiteError for what can be known before.
     """
     progress = progress or NoProgress()
-    judges = judges_of(config, progress)
-    swept = config.serve.thinking_budget
-    budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
-    plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress, budgets)]
-    refuse_same_model(plans)
+    judges, plans = planned(config, progress)
     if any(plan.todo for plan in plans):
         preflight(config, models_asked(plans, config, judges), progress)
         with ExitStack() as stack:
             shared = shared or stack.enter_context(Shared(config))
             answers = AskAgain(shared.store) if config.ask_again else shared.store
             _Runner(config, judges, shared, answers, progress).run_all(plans)
+    return outcome_of(plans, config)
+
+
+def planned(config: RunConfig, progress: Progress) -> tuple[Judges, list[ModelRun]]:
+    """Settle what a run has to do for each model, and each budget of a sweep; nothing is started."""
+    judges = judges_of(config, progress)
+    swept = config.serve.thinking_budget
+    budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
+    plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress, budgets)]
+    refuse_same_model(plans)
+    return judges, plans
+
+
+def outcome_of(plans: Sequence[ModelRun], config: RunConfig) -> Outcome:
+    """Return the figures that the plans' folders hold, and the plans' failures."""
     documents = [plan.stored for plan in plans if plan.stored is not None]
     shares = [unscored_share(document.suites, awaiting_judge=config.no_judge) for document in documents]
     return Outcome(

@@ -140,6 +140,21 @@ def _origin(name: str, assumptions: Assumptions) -> str:
     return "stated" if name in assumptions.model_fields_set else "assumed"
 
 
+def _critical_path(outcome: Outcome, projected: Mapping[str, Projected]) -> dict[str, Any]:
+    """Return the longest chain of stages that wait for one another: the time that no number of machines shortens.
+
+    As a critical path method without limits on devices (Kelley and Walker, 1959), over projected hours.
+    """
+    ends: dict[str, tuple[float, tuple[str, ...]]] = {}
+    # A stage comes after those that it depends on.
+    for stage in (cell.stage for cell in outcome.cells if cell.status == "to do"):
+        before = max((ends[name] for name in (*stage.needs, *stage.uses) if name in ends), default=(0.0, ()))
+        hours = projected[stage.name].hours or 0.0
+        ends[stage.name] = (before[0] + hours, (*before[1], *([stage.name] if hours else [])))
+    hours, stages = max(ends.values(), default=(0.0, ()))
+    return {"hours": hours, "stages": list(stages)}
+
+
 def plan_document(study: Study, outcome: Outcome, results: Path) -> dict[str, Any]:
     """Return the plan in JSON's own types: every stage with its status, hours and their basis, and the sums.
 
@@ -161,6 +176,7 @@ def plan_document(study: Study, outcome: Outcome, results: Path) -> dict[str, An
         "kept": outcome.count("kept"),
         "hours": sum(row["hours"] or 0.0 for row in rows),
         "device_hours": sum(row["device_hours"] or 0.0 for row in rows),
+        "critical_path": _critical_path(outcome, projected),
         "servers_started": kinds["generate"] + kinds["compare"] + kinds["run"] + min(kinds["run"], 1),
         "notes": list(outcome.notes),
     }

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.exits import is_worth_another_try
+from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import NoProgress, Progress
-from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
 from evalsuite.study.graph import KINDS, Kind, Stage, key_of
 from evalsuite.study.identities import UNRESOLVED, count_rows, find_identities
@@ -166,11 +166,13 @@ def run_study(
     progress: Progress | None = None,
     adapters: Mapping[Kind, Adapter] | None = None,
     command: Sequence[str] = COMMAND,
+    placed: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Run what is not up to date, stage by stage; a failed stage skips only what depends on it.
 
     After a kill the next call resumes: finished stages are kept, and the interrupted one continues from what it had
-    written. ``only`` selects kinds or names of stages. Raises UsageError for a study that cannot start.
+    written. ``only`` selects kinds or names of stages. ``placed`` are the options that say where models answer and are
+    judged (``on``, ``jobs``, ``slurm_template``). Raises UsageError for a study that cannot start.
     """
     from evalsuite.study.stages import ADAPTERS
 
@@ -186,7 +188,7 @@ def run_study(
             )
         stages = plan_study(study, identities, _count_rows(study))
         walk = _Walk(state, _selected(only, stages))
-        workspace = Workspace(study, results, state, progress, command)
+        workspace = Workspace(study, results, state, progress, command, placed or {})
         for batch in _batches(stages):
             tasks = [task for stage in batch if (task := walk.task_of(stage, planning=False))]
             if tasks:

@@ -18,15 +18,17 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.documents import Scores
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import read_json, write_text
+from evalsuite.fleet.children import Ended, run_child
 from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
-from evalsuite.study.children import Ended, run_child
 from evalsuite.study.graph import Kind
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
 from evalsuite.study.state import TELLING, Adapter, Failed, Made, Task, Workspace
 from evalsuite.wildchat.study_tables import Trained
 
+_PLACED = ("generate", "run")
+"""Commands whose work is divided among machines."""
 _NOTED_SHARE = 0.01
 """Above this share of unscored items a stage carries a note, as `evalsuite run` would exit with 1."""
 
@@ -248,6 +250,8 @@ def _evalsuite(
     Unscored items are noted with the stage; they do not fail it.
     """
     values = {**options, **serve.model_dump(mode="json", exclude_unset=True), "max_unscored": 1.0}
+    if command in _PLACED:
+        values |= workspace.placed
     if "judge" in options:
         judge_serve = workspace.study.judge_serve.model_dump(mode="json", exclude_unset=True)
         values |= {f"judge_{name}": value for name, value in judge_serve.items()}

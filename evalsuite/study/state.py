@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ import filelock
 from evalsuite.documents import SCHEMA
 from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
 from evalsuite.files import read_json, write_json
+from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
-from evalsuite.study.children import COMMAND
 from evalsuite.study.file import Study
 from evalsuite.study.graph import Stage
 
@@ -182,6 +182,8 @@ class Workspace:
     state: State
     progress: Progress
     command: Sequence[str] = COMMAND
+    placed: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the commands that serve models: where their units of work run."""
 
     def folder_of(self, task: Task) -> Path:
         """Return the folder for what a task writes, named after its key."""

@@ -376,6 +376,12 @@ def test_without_earlier_runs_the_projection_is_assumed_or_stated(tmp_path):
     assert rows["mix A-2"]["hours"] is None
     assert document["device"] == "H100"
     assert document["servers_started"] == 1 + 7 + 1 + 1  # generate, seven models, their judge, the comparison's judge
+    critical = document["critical_path"]
+    assert critical["hours"] == pytest.approx(sum(rows[name]["hours"] for name in critical["stages"]))
+    assert [name.split(" ")[0] for name in critical["stages"]] == ["generate", "sft", "run", "compare"]
+    chains = [("generate A", f"sft T-A-{size}", f"run T-A-{size}", "compare T") for size in (2, 3)]
+    hours = [sum(rows[name]["hours"] for name in chain) for chain in chains if all(name in rows for name in chain)]
+    assert critical["hours"] >= max(hours) - 1e-9
 
 
 def test_without_a_limit_the_hours_are_for_the_whole_source(tmp_path):

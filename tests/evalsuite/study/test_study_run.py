@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from evalsuite.errors import BusyError, DataError, ServerError, UsageError
-from evalsuite.study.children import run_child
+from evalsuite.fleet.children import run_child
 from evalsuite.study.run import plan_only, run_study
 from evalsuite.study.state import Failed, State
 from tests.evalsuite.study_toys import Toys, toy_study
@@ -220,7 +220,7 @@ def test_a_child_tells_its_reason_its_code_and_what_it_printed(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
-from evalsuite.study.children import run_child
+from evalsuite.fleet.children import run_child
 from evalsuite.study.graph import KINDS
 from evalsuite.study.run import run_study
 from evalsuite.study.state import Made

@@ -1,8 +1,8 @@
-"""A stage in its own process, guarded and logged.
+"""A command in its own process, guarded and logged.
 
 What serves, trains or runs lm-eval is started as ``evalsuite COMMAND``: a server's client, torch and lm-eval (which
-needs the main thread) leave memory and state behind, and a crash there must not end the study. The guard ends the
-process however the study ends, kill -9 included.
+needs the main thread) leave memory and state behind, and a crash there must not end what waits for it. The guard ends
+the process however its owner ends, kill -9 included.
 """
 
 from __future__ import annotations

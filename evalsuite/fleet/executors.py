@@ -1,0 +1,114 @@
+"""Where units run: what an executor does, and the one that runs them on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from evalsuite.errors import UsageError
+from evalsuite.fleet.units import Unit
+from evalsuite.serving.device import gpu_names
+from evalsuite.serving.guarded import Guarded
+
+WORKER = (sys.executable, "-m", "evalsuite.fleet.worker")
+
+
+class Executor(Protocol):
+    """Runs units. How they ended stands in their folders; an executor only knows which have not."""
+
+    @property
+    def outlives_head(self) -> bool:
+        """Whether units go on when this process ends."""
+        ...
+
+    def check(self, gpus: int) -> None:
+        """Raise UsageError where a unit with so many GPUs can never run."""
+        ...
+
+    def submit(self, units: Sequence[Unit]) -> None:
+        """Run units, some at once, as room is."""
+        ...
+
+    def poll(self) -> set[str]:
+        """Return the names of the units that wait or run."""
+        ...
+
+    def attach(self, units: Sequence[Unit]) -> None:
+        """Find units that an earlier head has submitted."""
+        ...
+
+    def cancel(self) -> None:
+        """End all units; what they were answered is kept."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Local:
+    """Units on this machine, each on GPUs of its own."""
+
+    outlives_head = False
+
+    def __init__(self, jobs: int | None) -> None:
+        self._gpus = _visible_gpus()
+        self._jobs = jobs or max(1, len(self._gpus))
+        self._waiting: list[Unit] = []
+        self._running: dict[str, tuple[Guarded, Sequence[str]]] = {}
+
+    def check(self, gpus: int) -> None:
+        if self._gpus and gpus > len(self._gpus):
+            raise UsageError(f"a unit needs {gpus} GPUs, this machine has {len(self._gpus)}; lower -tp or -dp")
+
+    def submit(self, units: Sequence[Unit]) -> None:
+        self._waiting += units
+        self.poll()
+
+    def poll(self) -> set[str]:
+        for name, (guarded, gpus) in list(self._running.items()):
+            if guarded.process.poll() is not None:
+                guarded.end()
+                self._gpus += gpus
+                del self._running[name]
+        while self._waiting and len(self._running) < self._jobs:
+            unit = self._waiting[0]
+            if self._gpus and unit.gpus > len(self._gpus):
+                break
+            del self._waiting[0]
+            gpus, self._gpus = self._gpus[: unit.gpus], self._gpus[unit.gpus :]
+            self._running[unit.name] = (_started(unit, gpus), gpus)
+        return {*self._running, *(unit.name for unit in self._waiting)}
+
+    def attach(self, units: Sequence[Unit]) -> None:
+        """Do nothing: units end with their head."""
+
+    def cancel(self) -> None:
+        self._waiting = []
+        for guarded, _ in self._running.values():
+            guarded.end()
+        self._running = {}
+
+    def close(self) -> None:
+        self.cancel()
+
+
+def _started(unit: Unit, gpus: Sequence[str]) -> Guarded:
+    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})}
+    with (unit.folder / "worker.log").open("ab") as log:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        return Guarded([*WORKER, str(unit.folder)], **streams, env=environment)
+
+
+def _visible_gpus() -> list[str]:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip()]
+    return [str(number) for number in range(len(gpu_names()))]
+
+
+def worker_environment() -> Mapping[str, str]:
+    """Return the variables of this process that a unit needs elsewhere: keys, caches and where code is."""
+    wanted = ("PYTHONPATH", "HF_", "EVALSUITE_", "OPENAI_API_KEY", "VLLM_", "NLTK_DATA", "TRANSFORMERS_")
+    return {name: value for name, value in os.environ.items() if name.startswith(wanted)}

@@ -1,0 +1,216 @@
+"""The head: hands units to an executor, tries again what is worth it, and shows all of them as one.
+
+Everything that it knows stands in the units' folders, so that a head that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
+from evalsuite.fleet.executors import Executor
+from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts
+from evalsuite.lease import Lease, holder_of
+from evalsuite.progress import NoProgress, Progress, running_commands
+
+_ATTEMPTS = 4
+"""How often a unit may fail in a way that is worth another try."""
+_SILENT = 6
+"""How often a unit may end without a word, as with a node that died, before it counts as failed."""
+_POLL_S, _SHOW_S = 0.2, 2.0
+_LATE_S = 5.0
+"""How late a network file system may show that a unit has ended."""
+
+
+class UnitsFailedError(EvalsuiteError):
+    """Some units failed; the figures of the others are there. Its exit code is the first unit's."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class DetachedError(EvalsuiteError):
+    """The head ends and leaves its units running."""
+
+    exit_code = 75
+
+
+@contextmanager
+def heading(results: Path) -> Iterator[None]:
+    """Keep other heads from the units of a results folder; raises BusyError while there is one."""
+    path = results / FLEET / ".head"
+    try:
+        lease = Lease.take(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; give a writable folder with --results") from error
+    if lease is None:
+        holder = holder_of(path)
+        raise BusyError(
+            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} runs the units of {results} already; run "
+            "again when it has ended, or give another folder with --results"
+        )
+    with lease:
+        yield
+    with suppress(OSError):
+        path.parent.rmdir()
+
+
+@dataclass(slots=True)
+class _Following:
+    """A unit on its way: how often it was handed over, and since when the executor has not known it."""
+
+    unit: Unit
+    tries: int = 0
+    failed_before: int = 0
+    gone_at: float | None = None
+    done: Done | None = None
+    failed: str = ""
+
+
+@dataclass(slots=True)
+class Head:
+    """Carries units out on an executor; safe to call from several threads, one batch of units each."""
+
+    executor: Executor
+    progress: Progress = field(default_factory=NoProgress)
+    detach: bool = False
+
+    def carry_out(self, units: Sequence[Unit], on_done: Callable[[Unit, Done], None] = lambda *_: None) -> None:
+        """Run units to their end; ``on_done`` gets each as it ends. Raises UnitsFailedError at the end for failed ones.
+
+        An interrupt ends the units, or leaves those of a cluster running if the user says so.
+        """
+        followed = {unit.name: _Following(unit, failed_before=len(failed_attempts(unit))) for unit in units}
+        for unit in units:
+            if (done := done_of(unit)) is not None and done.exit_code:
+                # What it failed of may have been put right since.
+                (unit.folder / "done.json").unlink()
+        open_units = [each.unit for each in followed.values() if not self._settle(each, on_done)]
+        try:
+            for gpus in sorted({unit.gpus for unit in open_units}):
+                self.executor.check(gpus)
+            self.executor.attach(open_units)
+            attached = self.executor.poll()
+            self._submit([followed[unit.name] for unit in open_units if unit.name not in attached])
+            if self.detach and self.executor.outlives_head and open_units:
+                raise DetachedError(f"{len(open_units)} jobs are left running; the same command again attaches to them")
+            self._follow(list(followed.values()), on_done)
+        except KeyboardInterrupt:
+            if self.executor.outlives_head and _wants_to_leave(len(open_units)):
+                raise DetachedError("the jobs are left running; the same command again attaches to them") from None
+            self.executor.cancel()
+            raise
+        if failed := [each for each in followed.values() if each.failed or (each.done and each.done.exit_code)]:
+            raise _failure(failed)
+
+    def _follow(self, followed: Sequence[_Following], on_done: Callable[[Unit, Done], None]) -> None:
+        began = shown_at = time.monotonic()
+        task = "units"
+        self.progress.begin(task, len(followed))
+        while left := [each for each in followed if each.done is None and not each.failed]:
+            active = self.executor.poll()
+            again = []
+            for each in left:
+                if self._settle(each, on_done):
+                    continue
+                if each.unit.name in active:
+                    each.gone_at = None
+                elif self._is_to_try_again(each):
+                    again.append(each)
+            self._submit(again)
+            if (now := time.monotonic()) - shown_at > _SHOW_S:
+                shown_at = now
+                self.progress.step(_shown([each.unit for each in left if each.unit.name in active], now - began))
+            if len(left) != (n_left := sum(each.done is None and not each.failed for each in followed)):
+                self.progress.update(task, len(followed) - n_left, len(followed))
+            time.sleep(_POLL_S)
+        self.progress.step("")
+
+    def _submit(self, followed: Sequence[_Following]) -> None:
+        if followed:
+            for each in followed:
+                each.unit.write()
+                each.tries += 1
+                each.gone_at = None
+            self.executor.submit([each.unit for each in followed])
+
+    def _settle(self, each: _Following, on_done: Callable[[Unit, Done], None]) -> bool:
+        """Take a unit's end over, if it has ended."""
+        if (done := done_of(each.unit)) is None:
+            return False
+        each.done = done
+        if done.exit_code:
+            self.progress.log(f"failed: {each.unit.title} on {done.host}: {done.reason}")
+        else:
+            on_done(each.unit, done)
+        return True
+
+    def _is_to_try_again(self, each: _Following) -> bool:
+        """Return whether a unit that the executor has lost is handed over again; one that fails too often is not."""
+        now = time.monotonic()
+        each.gone_at = each.gone_at or now
+        failures = failed_attempts(each.unit)[each.failed_before :]
+        reason = failures[-1]["reason"] if failures else "it ended without a word"
+        if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
+            return False
+        if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:
+            each.failed = f"{each.tries} attempts, the last: {reason}; the logs are in {each.unit.folder}"
+            self.progress.log(f"failed: {each.unit.title}: {each.failed}")
+            return False
+        self.progress.log(f"again: {each.unit.title}: {reason}")
+        return True
+
+
+def _failure(failed: Sequence[_Following]) -> UnitsFailedError:
+    first = failed[0]
+    reason = first.failed or (first.done.reason if first.done else "")
+    code = first.done.exit_code if first.done else 3
+    others = f", and {len(failed) - 1} others" if len(failed) > 1 else ""
+    return UnitsFailedError(f"{first.unit.title}{others} failed: {reason}", code)
+
+
+def _wants_to_leave(n: int) -> bool:
+    """Ask whether jobs shall go on; without a terminal they end."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    try:
+        sys.stderr.write(f"\nLeave {n} jobs running? The same command again attaches to them. [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().casefold() in ("y", "yes")
+    except (OSError, KeyboardInterrupt):
+        return False
+
+
+def _shown(units: Sequence[Unit], seconds: float) -> str:
+    """Say in a line how far the running units are, from what their commands keep in their results folders."""
+    done = total = tokens = n = 0
+    steps: list[str] = []
+    for unit in units:
+        for attempt in (unit.folder / "attempts").glob("*/results"):
+            for command in running_commands(attempt):
+                n += 1
+                tasks = command.get("tasks", [])
+                done += sum(task["done"] for task in tasks)
+                total += sum(task["total"] or 0 for task in tasks)
+                tokens += command.get("tokens", 0)
+                steps += [command["step"]] if command.get("step") else []
+    said = f"{n} of {len(units)} units running" if n else f"{len(units)} units waiting or starting"
+    if total:
+        said += f": {done:,} of {total:,} items"
+    if tokens and seconds:
+        said += f", {tokens / seconds:,.0f} tokens/s"
+    return f"{said}; {steps[0]}" if steps else said
+
+
+def require_done(units: Sequence[Unit]) -> list[Done]:
+    """Return how units ended that all have; raises DataError for one that has not."""
+    done = [done_of(unit) for unit in units]
+    if None in done:
+        raise DataError("a unit has not ended; run the same command again")
+    return [each for each in done if each is not None]

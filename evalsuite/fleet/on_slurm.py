@@ -1,0 +1,184 @@
+"""Units as an array of batch jobs. Whether they have ended is read from their folders; Slurm only says what still runs.
+
+Accounting (``sacct``) is not used: many clusters have none.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from evalsuite.errors import BusyError, DataError, UsageError
+from evalsuite.files import read_json, read_text, timestamp, write_json, write_text
+from evalsuite.fleet.executors import WORKER
+from evalsuite.fleet.units import FLEET, Unit
+from evalsuite.placement import Placement
+
+_NOTICE_S = 180
+"""Seconds before its time limit at which a unit is told to end; Slurm may be a minute early."""
+_TIMEOUT_S = 60.0
+_POLL_S = (1.0, 15.0)
+"""The shortest and the longest time between two questions to Slurm, which serves everybody."""
+TEMPLATE = """\
+#!/bin/bash
+#SBATCH --job-name={{ name }}
+#SBATCH --array={{ array }}
+#SBATCH --output={{ log }}
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@{{ notice_s }}
+#SBATCH --nodes=1
+#SBATCH --ntasks=1
+{% for option in options -%}
+#SBATCH {{ option }}
+{% endfor -%}
+exec {{ worker }} "$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {{ units }})"
+"""
+
+
+class Slurm:
+    """Units on a Slurm cluster; its jobs go on when the head ends."""
+
+    outlives_head = True
+
+    def __init__(self, placement: Placement, results: Path, jobs: int | None, template: Path | None) -> None:
+        if shutil.which("sbatch") is None:
+            raise UsageError("there is no sbatch on this machine; run on a login node of the cluster, or --on local")
+        self._placement, self._jobs = placement, jobs
+        self._template = _template(template)
+        self._folder = results.absolute() / FLEET / ".slurm"
+        self._job_ids: dict[str, list[str]] = {}
+        self._active: set[str] = set()
+        self._began = self._asked_at = -_POLL_S[1]
+
+    def check(self, gpus: int) -> None:
+        self._sbatch([], gpus, "--test-only")
+
+    def submit(self, units: Sequence[Unit]) -> None:
+        self._began = time.monotonic()
+        for gpus in sorted({unit.gpus for unit in units}):
+            chosen = [unit for unit in units if unit.gpus == gpus]
+            job = self._sbatch(chosen, gpus, "--parsable").split(";")[0].strip()
+            self._job_ids[job] = [unit.name for unit in chosen]
+            # Known before it is first asked for.
+            self._active |= {unit.name for unit in chosen}
+            write_json(self._folder / f"job-{job}.json", {"job": job, "units": self._job_ids[job]})
+        self._asked_at = time.monotonic()
+
+    def poll(self) -> set[str]:
+        now = time.monotonic()
+        shortest, longest = _POLL_S
+        if self._job_ids and now - self._asked_at >= min(longest, shortest + (now - self._began) / 20):
+            self._asked_at = now
+            self._active = self._queued()
+        return set(self._active)
+
+    def attach(self, units: Sequence[Unit]) -> None:
+        wanted = {unit.name for unit in units}
+        for path in self._folder.glob("job-*.json"):
+            try:
+                document = read_json(path)
+                if wanted & set(document["units"]):
+                    self._job_ids[document["job"]] = document["units"]
+            except (DataError, KeyError, TypeError):
+                continue
+        self._active = self._queued() & wanted if self._job_ids else set()
+
+    def cancel(self) -> None:
+        if self._job_ids:
+            _run(["scancel", *self._job_ids])
+            deadline = time.monotonic() + _TIMEOUT_S
+            while self._queued() and time.monotonic() < deadline:
+                time.sleep(0.2)
+        self.close()
+
+    def close(self) -> None:
+        if not self._queued():
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _queued(self) -> set[str]:
+        """Ask Slurm which units wait or run; a job that it has forgotten has ended."""
+        asked = _run(["squeue", "--noheader", "--array", "--format=%F %K"])
+        if asked.returncode:
+            raise BusyError(f"squeue failed ({_said(asked)}); the jobs go on, run the same command again to attach")
+        names = set()
+        for line in asked.stdout.splitlines():
+            job, _, task = line.partition(" ")
+            units = self._job_ids.get(job, [])
+            if task.isdecimal() and int(task) < len(units):
+                names.add(units[int(task)])
+        return names
+
+    def _sbatch(self, units: Sequence[Unit], gpus: int, option: str) -> str:
+        stamp = timestamp()
+        script, listed = self._folder / f"{stamp}.sh", self._folder / f"{stamp}.units"
+        write_text(listed, "".join(f"{unit.folder}\n" for unit in units))
+        at_once = f"%{self._jobs}" if self._jobs else ""
+        values = {
+            "name": "evalsuite",
+            "array": f"0-{max(0, len(units) - 1)}{at_once}",
+            "log": str(self._folder / "%A_%a.log"),
+            "notice_s": _NOTICE_S if "time" not in self._placement.settings else _notice_s(self._placement.settings),
+            "options": _options(self._placement.settings, gpus),
+            "gpus": gpus,
+            "settings": dict(self._placement.settings),
+            "worker": shlex.join(WORKER),
+            "units": shlex.quote(str(listed)),
+        }
+        write_text(script, self._template.render(values))
+        ended = _run(["sbatch", option, str(script)])
+        if ended.returncode:
+            raise UsageError(f"Slurm refuses the jobs: {_said(ended)}; {_what_is_there()}")
+        return ended.stdout
+
+
+def _options(settings: Mapping[str, str], gpus: int) -> list[str]:
+    names = {"cpus": "cpus-per-task"}
+    options = [f"--{names.get(key, key)}={value}" for key, value in settings.items()]
+    return [*options, *([f"--gres=gpu:{gpus}"] if gpus else [])]
+
+
+def _notice_s(settings: Mapping[str, str]) -> int:
+    """Return the notice before a time limit: a quarter of a short one."""
+    parts = settings["time"].replace("-", ":").split(":")
+    if not all(part.isdecimal() for part in parts):
+        return _NOTICE_S
+    numbers = [int(part) for part in parts]
+    # Slurm reads one number as minutes, two as minutes and seconds, three as hours too.
+    padded = [numbers[0], 0] if len(numbers) == 1 else numbers
+    seconds = sum(value * unit for value, unit in zip(reversed(padded), (1, 60, 3600, 86400), strict=False))
+    return max(1, min(_NOTICE_S, seconds // 4))
+
+
+def _template(path: Path | None) -> jinja2.Template:
+    text = TEMPLATE if path is None else read_text(path, remedy="give a Jinja file with --slurm-template")
+    try:
+        return jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(text)  # noqa: S701
+    except jinja2.TemplateError as error:
+        raise UsageError(f"{path} is not a Jinja template ({error}); see recipes/slurm/") from error
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise BusyError(f"{command[0]} does not answer; run the same command again to attach") from error
+
+
+def _said(ended: subprocess.CompletedProcess[Any]) -> str:
+    lines = [line.strip() for line in (ended.stderr or ended.stdout).splitlines() if line.strip()]
+    return "; ".join(line.partition("error: ")[2] or line for line in lines) or f"exit code {ended.returncode}"
+
+
+def _what_is_there() -> str:
+    """Say which partitions the cluster has, with the GPUs of their nodes."""
+    rows = _run(["sinfo", "--noheader", "--format=%R %D %G"]).stdout.split("\n")
+    found = [" ".join((name, n, "nodes", gres)) for name, n, gres in (row.split()[:3] for row in rows if row.strip())]
+    return f"there is {', '.join(found).replace('(null)', 'without GPUs')}" if found else "there is no partition"

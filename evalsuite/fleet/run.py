@@ -1,0 +1,144 @@
+"""``evalsuite run --on PLACE``: a unit of work per model, then a few for the judge, whose results the head merges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evalsuite.checkpoint import Checkpoint
+from evalsuite.config import RunConfig, resolved_yaml
+from evalsuite.errors import UsageError
+from evalsuite.files import write_json, write_text
+from evalsuite.fleet.head import Head, UnitsFailedError, heading
+from evalsuite.fleet.places import executor_of
+from evalsuite.fleet.units import RESULTS, SCRATCH, Done, Unit, delete, unit_folder
+from evalsuite.placement import Placement, read_placement
+from evalsuite.progress import NoProgress, Progress
+from evalsuite.redaction import scrubbed
+from evalsuite.results.folder import MANIFEST_FILE, set_aside, stored_manifest
+from evalsuite.results.merging import merge_results
+from evalsuite.runs.plan import ModelRun
+from evalsuite.runs.runner import Outcome, outcome_of, planned
+
+_MODELS_PER_JUDGE = 4
+"""Models that a judge's start is shared by, if there are units enough."""
+
+
+def run_on(config: RunConfig, progress: Progress | None = None) -> Outcome:
+    """Evaluate models as ``run`` does, each where ``config.on`` says; the figures are the same.
+
+    Units that failed are in the outcome's ``failures``, when the others are done.
+    """
+    progress = progress or NoProgress()
+    placement = read_placement(config.on or "local")
+    judges, plans = planned(config, progress)
+    failed: UnitsFailedError | None = None
+    if any(plan.todo for plan in plans):
+        with heading(config.results):
+            executor = executor_of(placement, config.results, config.jobs, config.slurm_template)
+            try:
+                fleet = _Fleet(config, placement, judges.members, Head(executor, progress, config.detach))
+                failed = fleet.run(plans)
+            finally:
+                executor.close()
+        _, plans = planned(config.model_copy(update={"fresh": False, "ask_again": False}), progress)
+    outcome = outcome_of(plans, config)
+    return outcome if failed is None else replace(outcome, failures={**outcome.failures, "units": failed})
+
+
+class _Fleet:
+    """The units of one run."""
+
+    def __init__(self, config: RunConfig, placement: Placement, judges: Sequence[Checkpoint], head: Head) -> None:
+        self._config, self._placement, self._judges, self._head = config, placement, judges, head
+        n_budgets = len(config.serve.thinking_budget)
+        self._specs = [spec for spec in config.models for _ in range(n_budgets)]
+        # A judge that is served beside nobody starts once for several models, not once for each.
+        self._judges_apart = any(judge.endpoint is None for judge in judges) and len(config.models) > 1
+
+    def run(self, plans: Sequence[ModelRun]) -> UnitsFailedError | None:
+        """Answer, then judge; return the failure of some units, None if all ended well."""
+        if len(plans) != len(self._specs):
+            raise UsageError("recorded answers and several thinking budgets do not go with --on; run them apart")
+        self._folders = {spec: plan.folder.name for spec, plan in zip(self._specs, plans, strict=True)}
+        todo = {spec: plan for spec, plan in zip(self._specs, plans, strict=True) if plan.todo}
+        first = {self._unit(spec, plan): plan for spec, plan in todo.items()}
+        failed = self._carry_out(list(first))
+        sound = [spec for (unit, _), spec in zip(first.items(), todo, strict=True) if unit.folder.name in self._merged]
+        judged = [spec for spec in sound if not self._judges_itself(todo[spec])]
+        if self._judges_apart and judged:
+            failed = self._carry_out(self._judge_units(judged, todo)) or failed
+        return failed
+
+    def _carry_out(self, units: Sequence[Unit]) -> UnitsFailedError | None:
+        self._merged: set[str] = set()
+        try:
+            self._head.carry_out(units, self._merge)
+        except UnitsFailedError as error:
+            return error
+        return None
+
+    def _merge(self, unit: Unit, done: Done) -> None:
+        """Take a unit's results over and delete it."""
+        if self._config.replaces:
+            for folder in done.results.glob("*/scores.json"):
+                set_aside(self._config.results / folder.parent.name)
+        for scores in done.results.glob("*/scores.json"):
+            self._say_what_was_asked(scores.parent)
+        merge_results([done.results], self._config.results, keep_first=True, store=self._config.store)
+        self._merged.add(unit.name)
+        delete([unit])
+
+    def _say_what_was_asked(self, folder: Path) -> None:
+        """Let a folder from a unit say what the user asked for, not the unit's folders."""
+        spec = next((spec for spec in self._specs if self._folders[spec] == folder.name), None)
+        config = self._config if spec is None else self._config.model_copy(update={"models": (spec,)})
+        write_text(folder / "config.yaml", resolved_yaml(config))
+        manifest = stored_manifest(folder).model_copy(update={"arguments": scrubbed(config.model_dump(mode="json"))})
+        write_json(folder / MANIFEST_FILE, manifest.as_json())
+
+    def _judges_itself(self, plan: ModelRun) -> bool:
+        return [judge.fingerprint for judge in self._judges] == [plan.checkpoint.fingerprint]
+
+    def _unit(self, spec: str, plan: ModelRun) -> Unit:
+        """Return the unit of a model: its answers, and its verdicts where no judge is started for several models."""
+        with_judge = not self._judges_apart or self._judges_itself(plan)
+        changes = {"models": (spec,), "suites": tuple(suite.spec for suite in plan.todo)}
+        config = self._config.model_copy(update=changes | ({} if with_judge else {"judge": (), "no_judge": True}))
+        serve, judge_serve = self._config.serve, self._config.judge_serving
+        needed = 0 if self._config.base_url or plan.checkpoint.endpoint else serve.devices
+        if with_judge and any(judge.endpoint is None for judge in self._judges):
+            needed = max(needed, judge_serve.devices)
+        keys = [sorted(suite.run_keys.values()) for suite in plan.todo]
+        seeds = (plan.folder,) if plan.folder.is_dir() and not self._config.replaces else ()
+        return self._written(config, plan.folder.name, ["answers", keys, with_judge], seeds, needed)
+
+    def _judge_units(self, specs: Sequence[str], plans: dict[str, ModelRun]) -> list[Unit]:
+        """Return units that judge shares of the models."""
+        n = min(self._config.jobs or len(specs), math.ceil(len(specs) / _MODELS_PER_JUDGE))
+        units = []
+        for number in range(n):
+            share = specs[number::n]
+            config = self._config.model_copy(update={"models": tuple(share), "fresh": False, "ask_again": False})
+            keys = [sorted(suite.run_keys.values()) for spec in share for suite in plans[spec].todo]
+            seeds = tuple(plans[spec].folder for spec in share)
+            units.append(
+                self._written(config, f"judge-{number + 1}", ["judge", keys], seeds, self._config.judge_serving.devices)
+            )
+        return units
+
+    def _written(self, config: RunConfig, name: str, identity: object, seeds: tuple[Path, ...], needed: int) -> Unit:
+        folder = unit_folder(self._config.results, name, identity)
+        if (cards := self._config.results / "judges").is_dir() and config.judge:
+            # The weights of a panel rest on them.
+            seeds = (*seeds, cards)
+        given = {"on": None, "jobs": None, "slurm_template": None, "detach": False, "store": None, "log_to": ()}
+        file = folder / "config.yaml"
+        write_text(file, resolved_yaml(config.model_copy(update=given), with_secrets=True))
+        file.chmod(0o600)
+        arguments = ["run", f"--config={file}", f"--results={RESULTS}", f"--store={SCRATCH}", "--max-unscored=1"]
+        arguments += ["--ask-again"] * config.ask_again
+        gpus = needed if self._placement.gpus is None else self._placement.gpus
+        return Unit(folder, name, tuple(arguments), tuple(seed.absolute() for seed in seeds), gpus)

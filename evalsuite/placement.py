@@ -1,0 +1,112 @@
+"""Where the work of a command runs: the options ``--on`` and ``--jobs``, read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from evalsuite.errors import UsageError, unknown
+
+_SLURM_KEYS = ("partition", "account", "qos", "constraint", "reservation", "time", "mem", "cpus", "gpus", "nodelist")
+_FORMS = "give local, ray, ray:ADDRESS, slurm, or slurm:partition=NAME,account=NAME,gpus=N,time=HH:MM:SS"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where units run: ``kind``, a Ray cluster's ``address``, Slurm's ``settings`` and how many ``gpus`` a unit gets.
+
+    ``gpus`` of None are those that its model needs.
+    """
+
+    kind: Literal["local", "ray", "slurm"]
+    address: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    gpus: int | None = None
+
+
+def read_placement(text: str) -> Placement:
+    """Read the value of ``--on``; raises UsageError with the known forms.
+
+    >>> read_placement("slurm:partition=gpu,gpus=2").settings
+    {'partition': 'gpu'}
+    """
+    kind, _, rest = text.strip().partition(":")
+    if kind == "local" and not rest:
+        return Placement("local")
+    if kind == "ray":
+        return Placement("ray", rest or None)
+    if kind != "slurm":
+        raise UsageError(f"{text!r} is no place to run on; {_FORMS}")
+    settings: dict[str, str] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if key not in _SLURM_KEYS:
+            raise UsageError(unknown("setting of slurm", key, _SLURM_KEYS))
+        if not equals or not re.fullmatch(r"[\w.:+@/-]+", value):
+            raise UsageError(f"{item!r} is not key=value; {_FORMS}")
+        settings[key] = value
+    gpus = settings.pop("gpus", None)
+    if gpus is not None and not gpus.isdecimal():
+        raise UsageError(f"gpus={gpus} is not a number; {_FORMS}")
+    return Placement("slurm", None, settings, None if gpus is None else int(gpus))
+
+
+def _check(text: Any) -> Any:
+    if isinstance(text, str):
+        try:
+            read_placement(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
+_UNRECORDED = {"resolved": False}
+StoreFolder = Annotated[
+    Path | None,
+    pydantic.Field(
+        description="Folder on this machine's disk for the store, where the results are on a network file system; the "
+        "results get a copy every five minutes and at the end.",
+        json_schema_extra={"resolved": False},
+    ),
+]
+_On = Annotated[
+    str | None,
+    pydantic.AfterValidator(_check),
+    pydantic.Field(
+        description="Where to run, a unit of work per model: local, ray[:ADDRESS], or "
+        "slurm[:partition=…,account=…,gpus=…,time=…].",
+        json_schema_extra={**_UNRECORDED, "metavar": "PLACE"},
+    ),
+]
+_Jobs = Annotated[
+    int | None,
+    pydantic.Field(ge=1, description="With --on: max units at once.", json_schema_extra=_UNRECORDED),
+]
+_SlurmTemplate = Annotated[
+    Path | None,
+    pydantic.Field(
+        description="With --on slurm: Jinja file of the batch script (modules, container, scratch folder).",
+        json_schema_extra=_UNRECORDED,
+    ),
+]
+_Detach = Annotated[
+    bool,
+    pydantic.Field(
+        description="With --on slurm: leave the jobs running and end; the same command again attaches to them.",
+        json_schema_extra=_UNRECORDED,
+    ),
+]
+
+
+class Placed(pydantic.BaseModel):
+    """The options of a command whose work can run elsewhere."""
+
+    on: _On = None
+    jobs: _Jobs = None
+    slurm_template: _SlurmTemplate = None
+    detach: _Detach = False
