@@ -20,6 +20,7 @@ from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
+from evalsuite.commands.label import label
 from evalsuite.commands.merge import merge
 from evalsuite.commands.mix import mix
 from evalsuite.commands.options import with_config_file
@@ -57,6 +58,7 @@ app.command()(with_config_file(view))
 app.command("import")(with_config_file(import_recorded))
 app.command()(compare)
 app.command()(judge_card)
+app.command()(label)
 app.command()(rate)
 app.command()(prefer)
 app.command()(gate)

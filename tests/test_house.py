@@ -64,6 +64,7 @@ FLOORS = (
     "viewing",
     "gate",
     "power",
+    "labelling",
     "wildchat",
     "fleet",
     "study",

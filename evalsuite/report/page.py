@@ -77,19 +77,21 @@ def content_security_policy(scripts: Sequence[str], style: str) -> str:
     )
 
 
-def render_page(template: str, blocks: Mapping[str, str], **values: Any) -> str:
-    """Render ``template`` with the libraries, scripts and style inlined and ``blocks`` (id to base64) embedded."""
-    scripts = [_inlined(name) for name in (*LIBRARIES, *SCRIPTS)]
+def render_page(
+    template: str, blocks: Mapping[str, str], scripts: Sequence[str] = (*LIBRARIES, *SCRIPTS), **values: Any
+) -> str:
+    """Render ``template`` with scripts and style inlined and ``blocks`` (id to base64) embedded."""
+    sources = [_inlined(name) for name in scripts]
     style = _inlined(STYLE)
     # A path may hold bytes that are not UTF-8.
     return well_formed(
         _environment()
         .get_template(template)
         .render(
-            policy=content_security_policy(scripts, style),
+            policy=content_security_policy(sources, style),
             # Files of this package, not user input.
             style=Markup(style),  # noqa: S704
-            scripts=[Markup(script) for script in scripts],  # noqa: S704
+            scripts=[Markup(script) for script in sources],  # noqa: S704
             # Base64 holds nothing to escape, and looking for it in megabytes takes seconds.
             blocks={name: Markup(text) for name, text in blocks.items()},  # noqa: S704
             **values,

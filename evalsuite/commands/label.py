@@ -1,0 +1,28 @@
+"""``evalsuite label``."""
+
+from __future__ import annotations
+
+from evalsuite.commands.console import print_json, reporting_errors
+from evalsuite.commands.options import from_config
+from evalsuite.labelling.settings import LabelConfig
+
+
+@from_config(LabelConfig)
+def label(config: LabelConfig, *, as_json: bool) -> None:
+    """Write a page on which people judge pairs of a comparison's answers, without the models' names.
+
+    The page works offline, keeps its labels in the browser and saves labels.jsonl, for compare --human.
+
+    [bold]evalsuite label results/comparisons/a-vs-b --n 100 --out sheet.html[/]
+    """
+    from evalsuite.labelling.sheet import write_sheet
+
+    with reporting_errors():
+        n = write_sheet(config)
+    if as_json:
+        print_json({"n": n, "out": str(config.out)})
+        return
+    from evalsuite.terminal import Console
+
+    said = f"{n} pairs written to {config.out}: open it in a browser, press A, B or T, then save"
+    Console().print(said, highlight=False, markup=False)

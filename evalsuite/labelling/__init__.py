@@ -1,0 +1,1 @@
+"""``evalsuite label``: a page on which people judge some pairs of a comparison."""

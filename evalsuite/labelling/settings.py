@@ -1,0 +1,25 @@
+"""The options of ``evalsuite label``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pydantic
+
+from evalsuite.config import Config
+
+
+class LabelConfig(Config):
+    """A whole ``evalsuite label``."""
+
+    command: ClassVar[str] = "label"
+
+    comparison: Path = pydantic.Field(json_schema_extra={"argument": "COMPARISON"})
+    """Folder of a comparison (results/comparisons/NAME)."""
+    n: int = pydantic.Field(default=100, ge=1, json_schema_extra={"flag": "n"})
+    """How many pairs of answers to judge."""
+    out: Path = Path("sheet.html")
+    """The page to write."""
+    seed: int = 0
+    """Seed of the draw, and of which answer stands left."""
