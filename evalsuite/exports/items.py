@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from evalsuite.results.records import SuiteRecords
 from evalsuite.suites.registry import iter_suites
 from evalsuite.suites.repeats import with_first_marks
 from evalsuite.text import well_formed
+from judges.types import Unscored
 
 _ROWS_PER_GROUP = 2000
 _TEXTS = pa.list_(pa.string())
@@ -43,9 +44,11 @@ SCHEMA = pa.schema(
         ("mark", pa.float64()),
         ("top", pa.float64()),
         ("unscored", pa.string()),
+        ("unscored_detail", pa.string()),
     ]
 )
-"""``mark`` is on the report's scale, up to ``top``; null with a reason in ``unscored``. Texts of protected items are
+"""``mark`` is on the report's scale, up to ``top``; null with a reason in ``unscored``, whose words (a
+server's refusal) are in ``unscored_detail``. Texts of protected items are
 null, lists have one entry per turn."""
 
 
@@ -108,7 +111,12 @@ def _row(model: ModelResult, records: SuiteRecords, row: Row) -> dict[str, Any]:
         "mark": None if mark is None else mark * facts.scale,
         "top": facts.top,
         "unscored": without_paths(", ".join(dict.fromkeys(one.reason for one in reasons))) or None,
+        "unscored_detail": _words(reasons) if open_text else None,
     }
+
+
+def _words(reasons: Sequence[Unscored]) -> str | None:
+    return without_paths("; ".join(dict.fromkeys(one.detail for one in reasons if one.detail))) or None
 
 
 def _text(value: Any) -> str | None:

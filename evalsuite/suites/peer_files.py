@@ -20,6 +20,8 @@ from judges.types import REASONS, Unscored
 Rows = Sequence[Mapping[str, Any]]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 
+DETAIL = "unscored_detail"
+
 
 def file_of(path: Path, *names: str) -> Path:
     """Return the file that ``path`` is; of a folder the first of ``names`` that is there, else the first name.
@@ -109,6 +111,13 @@ def finite_number(value: Any) -> float | None:
         return None
 
 
-def recorded_reason(value: Any) -> Unscored:
-    """Return the reason that a recorded file gives, ``recorded_failure`` for an unknown one."""
-    return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure")
+def recorded_reason(value: Any, words: Any = "") -> Unscored:
+    """Return the reason that a recorded file gives and its ``words``; ``recorded_failure`` for an unknown one."""
+    said = words if isinstance(words, str) else ""
+    return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure", said)
+
+
+def written_reason(failure: Unscored | None) -> dict[str, str | None]:
+    """Return our fields of an export: why there is no figure, and in whose words, such as the server's refusal."""
+    words = {DETAIL: failure.detail} if failure is not None and failure.detail else {}
+    return {"unscored": None if failure is None else failure.reason, **words}

@@ -146,7 +146,7 @@ def _verdict(annotation: Mapping[str, Any], judge: str) -> Verdict:
     number, unscored = finite_number(annotation["preference"]), None
     value = 1.5 if number == _LEGACY_TIE else number
     if annotation.get("unscored") is not None:
-        unscored = peer_files.recorded_reason(annotation["unscored"])
+        unscored = peer_files.recorded_reason(annotation["unscored"], annotation.get(peer_files.DETAIL))
     elif value is None or not 1 <= value <= 2:
         unscored = Unscored("recorded_failure", f"preference {annotation['preference']!r}")
     logprobs = annotation.get("logprobs")
@@ -196,5 +196,5 @@ def _annotation(row: Row, model: str, judge: str) -> dict[str, Any]:
         "annotator": judge,
         "preference": verdict.value,
         "logprobs": dict(verdict.label_logprobs) if verdict.unscored is None else None,
-        "unscored": None if verdict.unscored is None else verdict.unscored.reason,
+        **peer_files.written_reason(verdict.unscored),
     }

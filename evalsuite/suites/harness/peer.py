@@ -30,7 +30,7 @@ from evalsuite.suites.harness.rows import (
     without_text,
 )
 from evalsuite.suites.harness.run import HarnessResult
-from evalsuite.suites.peer_files import finite_number
+from evalsuite.suites.peer_files import finite_number, written_reason
 from judges.types import Unscored
 
 log = logging.getLogger("evalsuite")
@@ -133,7 +133,7 @@ def _as_written(sample: Mapping[str, Any]) -> dict[str, Any]:
         "filtered_resps": sanitize_list([] if fault else sample["filtered_resps"]),
         "target": str(sample["target"]),
     }
-    return _json_ready(row if fault is None else {**row, "unscored": fault.reason})
+    return _json_ready(row if fault is None else {**row, **written_reason(fault)})
 
 
 def _fault(sample: Mapping[str, Any]) -> Unscored | None:

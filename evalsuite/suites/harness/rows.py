@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.records.rows import Draw, Reply, Row, replaced
-from evalsuite.suites.peer_files import finite_number, recorded_reason
+from evalsuite.suites.peer_files import DETAIL, finite_number, recorded_reason
 from judges.types import Unscored
 
 PROTECTED_NOTE = "GPQA's authors ask that no text of it is published: ids, log-probabilities and marks only"
@@ -38,7 +38,7 @@ def sample_row(sample: Mapping[str, Any], part: str, *, protected: bool, fault: 
     Of a protected sample the row holds ids, log-likelihoods and marks. Raises KeyError for one without a doc_id.
     """
     if fault is None and sample.get("unscored"):
-        fault = recorded_reason(sample["unscored"])
+        fault = recorded_reason(sample["unscored"], sample.get(DETAIL))
     row = Row(
         item_id=str(sample["doc_id"]),
         part=part,

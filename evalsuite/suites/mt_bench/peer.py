@@ -121,7 +121,7 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
         return Unscored("recorded_failure", f"score {judgment['score']}")
     if not as_published:
         if judgment.get("unscored") is not None:
-            return peer_files.recorded_reason(judgment["unscored"])
+            return peer_files.recorded_reason(judgment["unscored"], judgment.get(peer_files.DETAIL))
         if "unscored" in judgment and 1 <= score <= 10:
             return Rating(score, text)
         if text.strip() and text != FASTCHAT_FAILED_TEXT:
@@ -255,11 +255,13 @@ def _draw(answer: Mapping[str, Any]) -> Draw:
     choice, reasons = answer["choices"][0], answer.get("unscored")
     texts, thoughts = choice["turns"], choice.get("reasoning_content")
     replies = []
-    columns = [known[: len(texts)] if isinstance(known, list) else () for known in (reasons, thoughts)]
-    for text, reason, thought in zip_longest(texts, *columns):
+    known = (reasons, answer.get(peer_files.DETAIL), thoughts)
+    columns = [column[: len(texts)] if isinstance(column, list) else () for column in known]
+    for text, reason, words, thought in zip_longest(texts, *columns):
         answered = reason is None and isinstance(text, str) and text != FASTCHAT_FAILED_TEXT
         known_thought = thought if isinstance(thought, str) else None
-        replies.append(Reply(text, known_thought) if answered else Reply(unscored=peer_files.recorded_reason(reason)))
+        lost = peer_files.recorded_reason(reason, words)
+        replies.append(Reply(text, known_thought) if answered else Reply(unscored=lost))
     return Draw(tuple(replies))
 
 
@@ -317,7 +319,7 @@ def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str
 
 def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
     replies = row.replies or (Reply(unscored=Unscored("no_answer")),) * len(TURNS)
-    texts = _texts(replies)
+    texts, details = _texts(replies), ["" if reply.unscored is None else reply.unscored.detail for reply in replies]
     identity = "\x1f".join([row.item_id, model, *texts]).encode("utf-8", "surrogatepass")
     return {
         "question_id": _recorded_id(row),
@@ -326,6 +328,7 @@ def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
         "choices": [_choice(0, replies), *(_choice(draw.repeat, draw.turns) for draw in row.draws[1:])],
         "tstamp": now,
         "unscored": [None if reply.unscored is None else reply.unscored.reason for reply in replies],
+        **({peer_files.DETAIL: details} if any(details) else {}),
     }
 
 
@@ -356,7 +359,7 @@ def _judgment_line(
         "turn": turn,
         "tstamp": now,
         "category": row.facts.get("category"),
-        "unscored": None if verdict.unscored is None else verdict.unscored.reason,
+        **peer_files.written_reason(verdict.unscored),
         "model": model,
         "judge": [judge, prompt_name(turn=turn, with_reference=with_reference)],
     }

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import BusyError, ServerError
 from evalsuite.progress import NoProgress
@@ -216,6 +219,29 @@ def test_a_filtered_item_has_its_own_reason(tmp_path):
         suites, said, _ = run_on(server, tmp_path)
     assert all(set(suite["unscored"]) == {"content_filter"} for suite in suites.values())
     assert [refusal["reason"] for refusal in said["refusals"]] == ["content_filter"]
+
+
+def test_the_servers_words_stand_in_every_export_and_come_back_with_an_import(tmp_path):
+    words = "content management policy"
+    with DIALECTS["content filter"]() as server:
+        suites, _, _ = run_on(server, tmp_path, ["mt_bench", "alpaca_eval", "mixeval"])
+    [folder] = tmp_path.glob("hosted-*")
+    for suite in suites:
+        told = [path for path in (folder / suite).rglob("*.json*") if words in path.read_text()]
+        assert told, suite
+        given = ["import", suite, str(folder / suite), "--model", "hosted", "--data", "mini", "--max-unscored", "1"]
+        done = CliRunner().invoke(app, [*given, "--results", str(tmp_path / "imported")])
+        assert done.exit_code == 0, done.output
+    records = [path.read_text() for path in (tmp_path / "imported").glob("*/records/*.jsonl")]
+    assert len(records) == len(suites)
+    assert all('"content_filter"' in text and words in text for text in records)
+    given = ["export", "--to", "parquet", "--results", str(tmp_path), "--out", str(tmp_path / "items.parquet")]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table(tmp_path / "items.parquet").to_pylist()
+    lost = [row for row in rows if row["unscored"]]
+    assert lost
+    assert all(words in (row["unscored_detail"] or "") for row in lost if "content_filter" in row["unscored"])
 
 
 def test_a_system_message_is_folded_into_the_users_turn(tmp_path):
