@@ -221,6 +221,6 @@ DIALECTS: dict[str, Callable[[], Hosted]] = {
     "quota gone": lambda: Hosted(strict, quota_gone(5)),
     "no system role": lambda: Hosted(no_system),
     "no log-probabilities": lambda: Hosted(strict, no_logprobs),
-    "error in a 200": lambda: Hosted(strict, every(3, UPSTREAM)),
+    "error in a 200": lambda: Hosted(strict, every(7, UPSTREAM)),
     "content filter": lambda: Hosted(strict, filtered),
 }
