@@ -31,6 +31,6 @@ def forget(
     if as_json:
         print_json({**asdict(done), "deleted": yes})
         return
-    kept = f"; {', '.join(done.folders)} keep their figures (run --fresh makes them anew)" if done.folders else ""
+    kept = f"; the figures in {', '.join(done.folders)} stay until run --fresh" if done.folders else ""
     what = f"{done.answers:,} stored answers of {done.name} ({done.fingerprint[:8]})"
     typer.echo(f"deleted {what}{kept}" if yes else f"{what}{kept}; pass --yes to delete them")

@@ -295,9 +295,11 @@ class Connection:
         told = self.told
         if told is None or not told.answered or told.greedy is not None:
             return
+        # Where a temperature is refused no answer is greedy.
+        asked = () if "temperature" in self.dialect.refused else QUESTIONS
         bodies = [
             {"messages": [{"role": "user", "content": text}], "max_tokens": 16, "temperature": 0, "seed": seed}
-            for text in QUESTIONS
+            for text in asked
             for seed in (0, 1)
         ]
         try:
@@ -305,7 +307,8 @@ class Connection:
         except (EvalsuiteError, RetryableError):
             # What is measured is the run; a server that answers no more says so there.
             return
-        texts = [None if isinstance(reply, Unscored) else begun_text(reply) for reply in replies]
+        is_greedy = "temperature" not in self.dialect.refused
+        texts = [begun_text(reply) if is_greedy and not isinstance(reply, Unscored) else "" for reply in replies]
         told.greedy = [sorted({text for text in pair if text}) for pair in zip(texts[::2], texts[1::2], strict=True)]
         told.changed = self._known.drift(told.greedy, list(told.fingerprints))
         if told.changed is not None:

@@ -88,7 +88,7 @@ def learned(known: Known, refused: dict[str, str], caps: dict[str, int], told: d
     is_old = known.is_fresh and (refused, caps) == (known.refused, known.caps)
     since = known.learned_on if is_old else str(_today())
     known = replace(known, refused=dict(refused), caps=dict(caps), learned_on=since)
-    if not told.get("greedy"):
+    if "greedy" not in told:
         return known
     fingerprints = sorted(told.get("system_fingerprints") or ())
     return replace(known, greedy=told["greedy"], system_fingerprints=fingerprints, asked_on=str(_today()))

@@ -95,6 +95,15 @@ def test_answers_that_a_server_does_not_repeat_are_no_drift():
     assert Known().drift([["x"]], ["fp"]) is None
 
 
+def test_a_server_that_refuses_a_temperature_has_no_greedy_answers_to_compare(tmp_path):
+    with DIALECTS["reasoning OpenAI"]() as server:
+        _, said, _ = run_on(server, tmp_path, ["mt_bench"])
+        assert not any(said["greedy"])
+        server.facts |= {"says": "Otherwise. Rating: [[2]]", "fingerprint": "fp_2"}
+        _, said, _ = run_on(server, tmp_path, ["alpaca_eval"])
+    assert said["changed"] == f"its system_fingerprint (fp_2 after fp_1) changed since {DAY}"
+
+
 def test_nothing_is_asked_where_the_store_has_all_answers(tmp_path):
     with Hosted() as server:
         run_on(server, tmp_path, ["mixeval"])
