@@ -25,7 +25,7 @@ from evalsuite.text import csv_text
 SCHEMA = 1
 FOLDER, FILE = "analyses", "analysis.json"
 
-Kind = Literal["style", "similarity", "keywords", "efficiency", "contamination", "data", "study", "paper"]
+Kind = Literal["style", "similarity", "keywords", "efficiency", "contamination", "data", "study", "paper", "ratings"]
 Format = Literal["text", "int", "float1", "float2", "float3", "percent1", "signed1", "signed3"]
 Drawing = Literal["bars", "lines", "heatmap", "spider"]
 

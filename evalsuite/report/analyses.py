@@ -20,6 +20,7 @@ from evalsuite.errors import DataError
 from evalsuite.report.chart import Chart
 from evalsuite.report.charts import MAX_SPIDERS, bars, heatmap, spiders
 from evalsuite.report.lines import line_chart
+from evalsuite.report.ratings import read_ratings
 from evalsuite.report.texts import visible, without_folders
 from evalsuite.suites.figures import DASH, Column, Figure
 from evalsuite.text import well_formed
@@ -68,7 +69,7 @@ class ShownAnalysis:
 
 
 def read_analyses(results: Path, faults: list[str]) -> list[ShownAnalysis]:
-    """Read every analysis of a results folder; one that cannot be read adds a sentence to ``faults``."""
+    """Read the analyses and ratings of a results folder; one that cannot be read adds a sentence to ``faults``."""
     shown = []
     for path in analysis_files(results):
         try:
@@ -77,7 +78,7 @@ def read_analyses(results: Path, faults: list[str]) -> list[ShownAnalysis]:
             faults.append(str(error))
             continue
         shown.append(show_analysis(well_formed(path.parent.name), analysis))
-    return shown
+    return shown + [show_analysis(folder, analysis) for folder, analysis in read_ratings(results, faults)]
 
 
 def show_analysis(folder: str, analysis: Analysis) -> ShownAnalysis:

@@ -26,7 +26,14 @@ from evalsuite.report.page import template_folder
 
 LOOPBACK = "127.0.0.1"
 _LOOK_EVERY_S = 2.0
-_WATCHED = ("*/scores.json", "*/manifest.json", "*/records/*.jsonl", "comparisons/*/*.json*", "analyses/*/*.json")
+_WATCHED = (
+    "*/scores.json",
+    "*/manifest.json",
+    "*/records/*.jsonl",
+    "comparisons/*/*.json*",
+    "analyses/*/*.json",
+    "ratings/*/factors.json",
+)
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8"}
 
 

@@ -85,6 +85,15 @@ def test_a_reward_model_scores_compares_rates_and_has_a_card(reward_model: Path,
         assert row["winner"] == ("a" if ours[0] > ours[1] else "b")
     assert len({reward for row in rows for reward in row["a_first"]["rewards"]}) == 9
 
+    # The scores are those that the comparison asked for: they come from the store, and no server is started.
+    words = ["rate", *files, "--judge", str(reward_model), "--prompts", str(prompts), "--dtype", "float32"]
+    result = CliRunner().invoke(app, [*words, *judge])
+    assert result.exit_code == 0, result.output
+    assert "starting vLLM" not in result.output
+    means = {model["name"]: model["factors"]["reward"]["score"] for model in json.loads(result.stdout)["models"]}
+    of_a = [row["a_first"]["rewards"][0] for row in rows if (row["a"], row["b"]) == ("brief", "polite")]
+    assert means["brief"] == pytest.approx(sum(of_a) / 3)
+
     pairs = tmp_path / "pairs.jsonl"
     labelled = [
         {"input": row["prompt"], "output_1": row["answer_a"], "output_2": row["answer_b"], "label": row["winner"]}

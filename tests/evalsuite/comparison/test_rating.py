@@ -10,6 +10,7 @@ from evalsuite.cli import app
 from evalsuite.comparison.settings import RateConfig
 from evalsuite.config import read_as
 from evalsuite.errors import UsageError
+from evalsuite.report.analyses import read_analyses
 from tests.evalsuite.comparison_judges import serving, speaker, word
 from tests.evalsuite.stub_endpoint import text_reply
 
@@ -333,3 +334,27 @@ def test_labels_at_fault_are_refused_before_anything_is_asked(tmp_path, more, fa
         assert not stubs["rater"].requests
     assert result.exit_code == 2
     assert fault in " ".join(result.output.split())
+
+
+def test_the_report_shows_ratings_and_names_what_it_cannot_read(tmp_path):
+    files = [answers_file(tmp_path, "one", ["a", "a b", "a"]), answers_file(tmp_path, "two", ["a b", "a b c", "a"])]
+    rows = [{"id": str(i), "prompt": f"Prompt {i}?", "category": "tea"} for i in range(3)]
+    prompts = written(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "p.jsonl")
+    results = tmp_path / "results"
+    with serving(rater=probes(by_words)) as stubs:
+        words = ["rate", *files, "--judge", word(stubs, "rater"), "--prompts", prompts, "--results", str(results)]
+        assert CliRunner().invoke(app, [*words, "--factors", "conciseness,factuality,insightfulness"]).exit_code == 0
+    faults: list[str] = []
+    [shown] = read_analyses(results, faults)
+    assert not faults
+    assert shown.analysis.title == "Ratings of one, two"
+    ratings, differences, categories = shown.tables
+    assert [box.text for box in ratings.rows[0]] == ["one", "4.67", "4.67", "4.67", "4.67"]
+    assert [box.text for box in ratings.rows[1]][:2] == ["two", "4.00"]
+    assert [box.text for box in differences.rows[0]][:4] == ["conciseness", "one", "two", "0.67"]
+    assert [box.text for box in categories.rows[0]][:3] == ["one", "tea", "4.67"]
+    assert {chart.key for chart in shown.charts} == {"mean", "factors-spider"}
+    [file] = results.glob("ratings/*/factors.json")
+    file.write_text('{"schema": 1}')
+    assert read_analyses(results, faults) == []
+    assert "run `evalsuite rate` again" in faults[0]
