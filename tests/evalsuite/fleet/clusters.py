@@ -70,7 +70,7 @@ class SlurmCluster:
         self.run("/usr/sbin/slurmctld", "-f", str(self.config))
         for number in (1, 2, 3):
             self.start_node(number)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.run("sinfo", "-h", "-N", "-o", "%T").split().count("idle") < 3:
             assert time.monotonic() < deadline, self.run("sinfo", "-N", "-l")
             time.sleep(0.1)
