@@ -10,7 +10,7 @@ import pytest
 
 from judges.bradley_terry import rank_by_prompts, tie_model
 from judges.card import JudgedPair, LabelledPair, attack_figures, baseline_figures, length_figures
-from judges.statistics import cohen_kappa_ci, mean_ci, proportion_ci, wilson_ci
+from judges.statistics import cohen_kappa_ci, mean_ci, proportion_ci, quadratic_kappa_ci, wilson_ci
 from judges.verdicts import Game, PairVerdict, Request
 
 SIZES = pytest.mark.parametrize("n", [20, 80, 400])
@@ -94,6 +94,19 @@ def test_kappa(n, agreed, highest):
 
     n_runs = 400 if n < 400 else 150
     holds(coverage(draw, 2 * agreed - 1, cohen_kappa_ci, n_runs), highest if n < 400 else 0.98, n_runs)
+
+
+@SIZES
+@pytest.mark.parametrize("noise", [0.5, 1.5])
+def test_the_kappa_of_two_judges_ratings(n, noise):
+    # A quality of spread 1 and each judge's own error: kappa is 1 / (1 + noise^2), Lin's concordance correlation.
+    def draw(rng):
+        quality = rng.normal(size=n)
+        one, other = quality + rng.normal(0, noise, (2, n))
+        return one.tolist(), other.tolist(), range(n)
+
+    n_runs = 400 if n < 400 else 150
+    holds(coverage(draw, 1 / (1 + noise**2), quadratic_kappa_ci, n_runs), 0.98, n_runs)
 
 
 @pytest.mark.parametrize("n", [10, 20, 80])

@@ -154,6 +154,10 @@ def test_a_panel_has_a_tab_of_its_own_and_the_terminal_shows_each_judge(tmp_path
         for name, stub in judged.stubs.items():
             words += ["--judge", f"{name}@{stub.url}"]
         shown = CliRunner().invoke(app, [*words, "--results", str(tmp_path)], env={"COLUMNS": "160"})
+        asked = len(judged.stubs["high"].requests)
+        again = CliRunner().invoke(app, ["run", "--config", str(folder_of(tmp_path) / "config.yaml"), "--json"])
+        assert again.exit_code == 0, again.output
+        assert len(judged.stubs["high"].requests) == asked
     assert shown.exit_code == 0, shown.output
     for text in ("panel of high, low", "high", "9.00", "low", "4.00", "6.50", "alpha"):
         assert text in shown.output
