@@ -63,13 +63,14 @@ def _corrected(difference: Difference, largest: Floats, n_compared: int) -> Corr
         # Without any spread there is no t statistic; Bonferroni holds for every test.
         return Corrected(difference, min(1.0, n_compared * difference.p_value), None)
     if not largest.size:
-        p = min(1.0, (n_compared if n_compared > 1 else 1) * difference.p_value)
-        return Corrected(difference, p, difference.ci95)
+        return Corrected(difference, min(1.0, n_compared * difference.p_value), difference.ci95)
     statistic = abs(difference.value / difference.stderr)
     p_value = (1 + int((largest >= statistic).sum())) / (1 + largest.size)
     half = float(np.quantile(largest, 1 - ALPHA)) * difference.stderr
     ends = (difference.value - half, difference.value + half)
-    return Corrected(difference, max(p_value, difference.p_value), ends)
+    # Far out the draws say little, and Bonferroni's bound, which always holds, is the smaller one.
+    p_value = min(max(p_value, difference.p_value), n_compared * difference.p_value)
+    return Corrected(difference, p_value, ends)
 
 
 def largest_statistics(correlation: Floats, df: int, *, draws: int = DRAWS) -> Floats:
