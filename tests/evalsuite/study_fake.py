@@ -98,8 +98,8 @@ def sft(recipe_file: str, data: str, out: str) -> dict[str, Any]:
 
 
 def run(config: RunConfig) -> dict[str, Any]:
-    if config.judge is not None:
-        sound(config.judge)
+    for word in config.judge or ():
+        sound(word)
     return {"models": [_run_one(sound(model), config).as_json() for model in config.models]}
 
 
