@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from evalsuite.records.rows import Row
 from evalsuite.report.index import Contents
@@ -20,33 +17,15 @@ from evalsuite.text import well_formed
 from judges.types import Unscored
 
 _ROWS_PER_GROUP = 2000
-_TEXTS = pa.list_(pa.string())
-
-SCHEMA = pa.schema(
-    [
-        ("suite", pa.string()),
-        ("part", pa.string()),
-        ("item_id", pa.string()),
-        ("content", pa.string()),
-        ("model", pa.string()),
-        ("folder", pa.string()),
-        ("judge", pa.string()),
-        ("category", pa.string()),
-        ("prompt", _TEXTS),
-        ("reference", _TEXTS),
-        ("answer", _TEXTS),
-        ("thought", _TEXTS),
-        ("finish", _TEXTS),
-        ("thought_tokens", pa.int64()),
-        ("answer_tokens", pa.int64()),
-        ("extracted", pa.string()),
-        ("judgment", _TEXTS),
-        ("mark", pa.float64()),
-        ("top", pa.float64()),
-        ("unscored", pa.string()),
-        ("unscored_detail", pa.string()),
-    ]
-)
+COLUMNS = {
+    **dict.fromkeys(("suite", "part", "item_id", "content", "model", "folder", "judge", "category"), "string"),
+    **dict.fromkeys(("prompt", "reference", "answer", "thought", "finish"), "texts"),
+    **dict.fromkeys(("thought_tokens", "answer_tokens"), "int64"),
+    "extracted": "string",
+    "judgment": "texts",
+    **dict.fromkeys(("mark", "top"), "float64"),
+    **dict.fromkeys(("unscored", "unscored_detail"), "string"),
+}
 """``mark`` is on the report's scale, up to ``top``; null with a reason in ``unscored``, whose words (a
 server's refusal) are in ``unscored_detail``. Texts of protected items are
 null, lists have one entry per turn."""
@@ -54,27 +33,34 @@ null, lists have one entry per turn."""
 
 def write_items(contents: Contents, path: Path) -> int:
     """Write every recorded item of every model and return their number; ``path`` appears whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = pa.list_(pa.string())
+    types = ((name, texts if kind == "texts" else pa.type_for_alias(kind)) for name, kind in COLUMNS.items())
+    schema = pa.schema(list(types))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     count = 0
     try:
-        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
             group: list[dict[str, Any]] = []
-            for row in _rows(contents):
+            for row in item_rows(contents.models):
                 group.append(row)
                 count += 1
                 if len(group) == _ROWS_PER_GROUP:
-                    writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+                    writer.write_table(pa.Table.from_pylist(group, schema))
                     group = []
-            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+            writer.write_table(pa.Table.from_pylist(group, schema))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     return count
 
 
-def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
-    for model in contents.models:
+def item_rows(models: Iterable[ModelResult]) -> Iterator[dict[str, Any]]:
+    """Yield every recorded item of every model, with the columns of the Parquet file."""
+    for model in models:
         for key, _ in iter_suites(list(model.suites)):
             records = model.records(key)
             for part in records.parts if records is not None else ():
