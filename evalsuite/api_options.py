@@ -96,6 +96,7 @@ class RunOptions(TypedDict, total=False):
     confirm_run_unsafe_code: bool | None
     trust_suite_code: bool | None
 
+
 class CompareOptions(TypedDict, total=False):
     """Options of ``evalsuite compare``; None is the default."""
 

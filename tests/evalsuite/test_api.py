@@ -33,7 +33,7 @@ def test_the_verbs_are_listed_and_every_option_is_in_the_signature():
     assert {"run", "compare", "score", "report", "load_results", "load_items"} <= set(dir(evalsuite))
     shown = inspect.signature(evalsuite.run).parameters
     assert options_by_key(RunConfig).keys() - {"models"} <= shown.keys()
-    assert shown["judge"].annotation == "str | None"
+    assert shown["limit"].annotation == "int | None"
     assert "options" not in shown
 
 
