@@ -1,0 +1,76 @@
+"""The documentation says what the program says: its commands, its messages and its navigation."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from evalsuite.cli import app
+from judges.types import REASONS
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(?:\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+WRITTEN = {"commands/index.md", "reference/options.md", "reference/python.md", "reference/glossary.md"}
+WRITTEN |= {"reference/recipes.md", "changelog.md", "contributing.md", "security.md"}
+
+
+def calls() -> list[tuple[str, list[str]]]:
+    """Every line of a code block that calls evalsuite, without its comment."""
+    found = []
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                command = re.sub(r"\s+#.*|\s*\|.*", "", line.removeprefix("$ ").strip())
+                if command.startswith("evalsuite ") and "…" not in command and "COMMAND" not in command:
+                    found.append((page.name, shlex.split(command)[1:]))
+    return found
+
+
+@pytest.mark.parametrize(("page", "words"), calls(), ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_every_documented_call_is_one_the_command_line_takes(page, words):
+    """Parsed by the command line itself, which refuses an unknown option, a missing argument and a wrong value."""
+    command = typer.main.get_command(app)
+    while words and (inner := getattr(command, "commands", {}).get(words[0])) is not None:
+        command, words = inner, words[1:]
+    assert not getattr(command, "commands", None), f"{page}: {words}"
+    command.make_context("evalsuite", [word for word in words if word != "[OPTIONS]"], resilient_parsing=False)
+
+
+def test_every_message_of_the_troubleshooting_page_is_in_the_source():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "evalsuite").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source).replace("{SETUP}", "evalsuite setup")
+    text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    for heading in re.findall(r"^### (.*)", text, re.MULTILINE):
+        if "torch" in heading:
+            continue  # said by others: pip, uv and torchvision
+        parts = [part.strip(" ,;'[]") for part in heading.split("…")]
+        assert any(part in source for part in parts if len(part) > 10), heading
+    for reason in re.findall(r"`(\w+_?\w*)` \(", text):
+        assert reason in REASONS, reason
+
+
+def test_the_navigation_has_every_page_once():
+    entries = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(entries) == sorted({path.name for path in DOCS.glob("*.md")} | WRITTEN)
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
+    for page in PAGES:
+        for link in re.findall(r"\]\(((?!https?:|#)[^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists() or link in WRITTEN, f"{page.name}: {link}"
+
+
+def test_the_workflow_is_yaml_and_calls_what_exists():
+    steps = yaml.safe_load((ROOT / "containers" / "gate.yml").read_text())["jobs"]["gate"]["steps"]
+    called = re.findall(r"bin/evalsuite (\w+)", "\n".join(step.get("run", "") for step in steps))
+    assert called == ["setup", "doctor", "run", "gate", "report"]
+    assert set(called) <= set(typer.main.get_command(app).commands)
