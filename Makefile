@@ -3,6 +3,8 @@
 # make test    everything that CI runs: check, then the live tests on a real vLLM
 # make test-cluster   the long tests on a Slurm and a Ray cluster of several nodes on this machine
 # make check   lint, types and the offline tests
+# make docs    the documentation as a site, in build/site
+# make next    what the newest pre-release of lm-eval breaks
 # make quick   lint, types and the offline tests that are not slow (what pre-commit runs)
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ FOR_CPU := --override evalsuite/installation/cpu-overrides.txt --requirement eva
 # uv uses the folder of wheels that pip is configured with, which often has a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test test-cluster check quick lint live clean
+.PHONY: setup demo test test-cluster check quick lint live docs next clean
 
 setup: $(STAMP)
 
@@ -55,6 +57,16 @@ live: setup
 
 test: check live
 	@echo "==> all tests passed. Next: make demo"
+
+docs: setup
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+	@$(BIN)/python docs/build/options.py
+	@PYTHONPATH=. $(BIN)/python docs/build/pages.py build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file build/mkdocs.yml
+	@echo "==> written: build/site/index.html"
+
+next: setup
+	@$(BIN)/python tests/next_lm_eval.py
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -25,7 +25,7 @@ from evalsuite.packages import require
 from evalsuite.suites.base import Suite
 from evalsuite.suites.file.suite import FileSuite, recorded_suite, suite_in
 from evalsuite.suites.options import SuiteOptions, own_names
-from evalsuite.validation import Loc, checked, faults_of, shipped_recipe
+from evalsuite.validation import Loc, checked, faults_of
 
 GROUP = "evalsuite.suites"
 _BUILT_IN = (
@@ -161,7 +161,7 @@ def read_file(path: Path) -> Suite:
     Raises DataError or UsageError with all that is wrong with it, and where its name belongs to an installed suite or
     to another file.
     """
-    suite = suite_in(shipped_recipe(path))
+    suite = suite_in(path)
     if suite.name in {key for one in installed_suites().values() for key in (one.name, *keys_of(one))}:
         raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
     other = _IN_FILES.get(suite.name)

@@ -33,7 +33,9 @@ def calls() -> list[tuple[str, list[str]]]:
     return found
 
 
-@pytest.mark.parametrize(("page", "words"), calls(), ids=lambda value: value if isinstance(value, str) else " ".join(value))
+@pytest.mark.parametrize(
+    ("page", "words"), calls(), ids=lambda value: value if isinstance(value, str) else " ".join(value)
+)
 def test_every_documented_call_is_one_the_command_line_takes(page, words):
     """Parsed by the command line itself, which refuses an unknown option, a missing argument and a wrong value."""
     command = typer.main.get_command(app)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import pydantic
 
 from evalsuite.errors import UsageError
-from evalsuite.validation import checked, read_mapping
+from evalsuite.validation import checked, read_mapping, shipped_recipe
 from judges.rubric import Rubric
 
 Method = Literal["rating", "pairwise", "exact_match", "regex", "choice", "numeric", "math_verify", "function"]
@@ -206,6 +206,7 @@ class Benchmark(_Part):
 
 def read_benchmark(path: Path) -> Benchmark:
     """Read a benchmark's file; raises DataError for what is not YAML, one UsageError that names all faults."""
+    path = shipped_recipe(path)
     values = read_mapping(path, "benchmark")
     values.pop("folder", None)
     benchmark = checked(Benchmark, {**values, "folder": path.expanduser().parent}, str(path))
