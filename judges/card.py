@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from judges.card_orders import order_rules
 from judges.preference import judging_figures, position_bias
 from judges.statistics import (
     cohen_kappa,
@@ -99,7 +100,8 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
     ``accuracy`` is over all scored pairs: 1 where both orders name the output that people prefer, one half where the
     orders do not agree on one (a position flip, a tie in either), so that chance is one half. ``both_orders`` counts
     only the first, ``single_order`` single games, each order too; ``undecided`` is the share without agreement.
-    ``by_mean`` is over the pairs whose mean preference favours one side. ``kappa`` is Cohen's over the pairs that are
+    ``by_mean`` is over the pairs whose mean preference favours one side, ``orders`` compares the
+    rules for orders that disagree (``order_rules``). ``kappa`` is Cohen's over the pairs that are
     decided. ``ties`` are the pairs on which people see a tie, and how the judge decides all three ways.
     """
     labelled = [pair for pair in judged if pair.pair.label]
@@ -115,6 +117,7 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
         "undecided": 1 - len(decided) / len(scored) if scored else None,
         "n_decided": len(decided),
         "by_mean": _by_mean(scored),
+        "orders": _orders(scored),
         "kappa": cohen_kappa(choices, labels) if decided else None,
         "kappa_ci95": _as_list(cohen_kappa_ci(choices, labels, _clusters(decided))) if decided else None,
         "ties": _ties(judged),
@@ -190,6 +193,15 @@ def _by_mean(scored: Sequence[JudgedPair]) -> Figures:
     sided = [pair for pair in scored if pair.mean_choice]
     right = [float(pair.mean_choice == pair.pair.label) for pair in sided]
     return {**_rate(right, sided, "accuracy"), "n": len(sided)}
+
+
+def _orders(scored: Sequence[JudgedPair]) -> Figures | None:
+    both = [
+        (pair.pair.label == 1, pair.original.first, pair.swapped.first, pair.pair.cluster)
+        for pair in scored
+        if isinstance(pair.original, Game) and isinstance(pair.swapped, Game)
+    ]
+    return order_rules(*zip(*both, strict=True)) if both else None
 
 
 def _ties(judged: Sequence[JudgedPair]) -> Figures | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from judges.card_orders import rule_in_words
 from judges.labels import MASS_FLOOR, MASS_HALF
 from judges.statistics import NO_SPREAD, sign_test_exact
 
@@ -39,9 +40,12 @@ Figures = Mapping[str, Any]
 def conclusions(card: Figures) -> dict[str, Any]:
     """Return ``verdict`` (usable, with care, do not use), ``checks`` (see :class:`Check`) and ``words`` for people.
 
-    ``words`` begin with the verdict, then say what the checks that were not passed found, then the agreement.
+    ``words`` begin with the verdict, then say what the checks that were not passed found, then the
+    agreement, and at the end what to make of orders that disagree.
     """
-    return concluded([check(card) for check in _CHECKS])
+    found, figures = concluded([check(card) for check in _CHECKS]), card["agreement"]
+    said = rule_in_words(figures.get("orders"), figures["n_scored"])
+    return found | {"words": [*found["words"], *([said] if said else [])]}
 
 
 def concluded(checks: Sequence[Check], n_main: int = 1) -> dict[str, Any]:
