@@ -1,4 +1,4 @@
-"""The options of ``evalsuite.run`` and ``evalsuite.compare``, written by docs/build/options.py from their models."""
+"""The options of ``evalsuite.run`` and ``evalsuite.compare``, written by docs/site/options.py."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ MAX_LINES = 450
 SHARED_NAMES = {"harness": ("openllm",), "openllm": ("lm_eval",)}
 
 # Rooms that may name a suite: its own, one paper's tables, and the pure judging methods.
-NAMING_ROOMS = {"wildchat", "api_options"}  # the latter is written by docs/build/options.py
+NAMING_ROOMS = {"wildchat", "api_options"}  # the latter is written by docs/site/options.py
 
 
 class Tree:
