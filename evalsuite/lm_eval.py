@@ -52,7 +52,7 @@ class ServedLM(EvalsuiteLM):
             store = self._resources.enter_context(Store(folder / "store.sqlite"))
             thread = self._resources.enter_context(LoopThread())
             checkpoint = serve.resolve(pretrained, base_url=base_url)
-            require_servable([checkpoint] if base_url is None else [])
+            require_servable([checkpoint] if base_url is None else [], serve)
             log_path = folder / "logs" / f"{checkpoint.slug}-lm_eval.log"
             session = self._resources.enter_context(
                 Session(checkpoint, store, serve, log_path, base_url=base_url, servers=folder / SERVERS_FILE)

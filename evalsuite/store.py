@@ -382,28 +382,32 @@ class AskAgain:
         self._store.release(key)
 
 
-def _answers_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (key, value) of every answer in a store; raises DataError where it cannot be read."""
+@contextlib.contextmanager
+def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a store without writing to it; raises DataError."""
     with contextlib.ExitStack() as stack:
         try:
-            if not path.is_file():
+            if not (read := path).is_file():
                 raise DataError(f"{path} does not exist; give a results folder with a store")
-            read = path
             if file_system(path) in NETWORK_FILE_SYSTEMS:
                 # Its log may have to be read in, which needs locks.
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evalsuite-")))
-                for part in (path, path.with_name(f"{path.name}-wal")):
-                    if part.exists():
-                        shutil.copyfile(part, folder / part.name)
+                for part in filter(Path.exists, (path, path.with_name(f"{path.name}-wal"))):
+                    shutil.copyfile(part, folder / part.name)
                 read = folder / path.name
             # Without a log nothing is written to it, and a folder that may only be read can be.
             has_log = read.with_name(f"{read.name}-wal").exists()
             mode = "immutable=1" if not has_log else "mode=ro" if read is path else "mode=rw"
-            uri = f"{read.absolute().as_uri()}?{mode}"
-            db = stack.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S)))
-            yield from db.execute("SELECT key, value FROM completions")
+            db = sqlite3.connect(f"{read.absolute().as_uri()}?{mode}", uri=True, timeout=_BUSY_TIMEOUT_S)
+            yield stack.enter_context(contextlib.closing(db))
         except (OSError, sqlite3.Error) as error:
             raise DataError(f"cannot read {path} ({error}); restore it, or leave its folder out") from error
+
+
+def _answers_in(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (key, value) of every answer in a store; raises DataError where it cannot be read."""
+    with opened_to_read(path) as db:
+        yield from db.execute("SELECT key, value FROM completions")
 
 
 def _differs(db: sqlite3.Connection, key: str, text: str) -> bool:

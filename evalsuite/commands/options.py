@@ -66,24 +66,28 @@ _CONFIG_HELP = "YAML of these options, with underscores; options given here win.
 _ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
 
 
-def from_config(kind: type[ConfigT], *, exclude: Iterable[str] = ()) -> Callable[[Callable[..., None]], Command]:
+def from_config(
+    kind: type[ConfigT], *, exclude: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Command]:
     """Give a command one option per field of ``kind``, --config and --json; it is called with (config, as_json=...).
 
-    ``exclude`` are options that only a file may set.
+    ``exclude`` are options that only a file may set; ``flags`` are switches of the command line alone.
     """
-    left_out = set(exclude)
+    left_out, own_flags = set(exclude), flags or {}
 
     def decorate(command: Callable[..., None]) -> Command:
         def run(**given: Any) -> None:
             as_json, file = given.pop("as_json"), given.pop("config")
+            switches = {name: given.pop(name) for name in own_flags}
             with reporting_errors():
                 config = read_as(kind, _set_only(given), file)
                 keep_tracebacks_in(getattr(config, "results", getattr(config, "out", Path("results"))))
-                command(config, as_json=as_json)
+                command(config, as_json=as_json, **switches)
 
         shown = [option for key, option in options_by_key(kind).items() if key not in left_out]
         shown.sort(key=lambda option: option.hint("argument") is None)
         parameters = [_parameter(option) for option in shown]
+        parameters += [_fixed(name, annotation, False) for name, annotation in own_flags.items()]
         parameters += [_fixed("config", _ConfigOption, None), _fixed("as_json", JsonOption, False)]
         return _signed(run, command, parameters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from evalsuite.runs.runner import Outcome
 
 
-@from_config(RunConfig)
-def run(config: RunConfig, *, as_json: bool) -> None:
+_DRY_RUN_HELP = "Say what would be asked and written, and what is stored already; nothing is started or written."
+_DryRun = Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN_HELP)]
+
+
+@from_config(RunConfig, flags={"dry_run": _DryRun})
+def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
     """Serve each MODEL with vLLM, run the suites at once, judge, score, write, print.
 
     Killed or interrupted, it resumes: run the same command again.
@@ -26,6 +30,9 @@ def run(config: RunConfig, *, as_json: bool) -> None:
     100[/] [bold]evalsuite run my-model@http://localhost:8000/v1 --suite mt_bench --judge judge-ckpt/[/] [bold]evalsuite
     run ckpt/ --judge big-judge/ --judge-tensor-parallel-size 4[/]
     """
+    if dry_run:
+        _forecast(config, as_json=as_json)
+        return
     from evalsuite.fleet.run import run_on
     from evalsuite.runs.runner import evaluate
 
@@ -55,3 +62,50 @@ def _print_outcome(outcome: Outcome) -> None:
     print_models(console, outcome.models)
     for folder in outcome.folders:
         console.print(f"written to {folder}/ (scores.json, manifest.json, config.yaml, exports)", highlight=False)
+
+
+def _forecast(config: RunConfig, *, as_json: bool) -> None:
+    from evalsuite.power.dry_run import as_json as document_of
+    from evalsuite.power.dry_run import forecast
+    from evalsuite.tables import print_rows
+    from evalsuite.terminal import Console
+
+    with showing_progress() as progress:
+        rows = forecast(config, progress)
+    if as_json:
+        print_json(document_of(rows))
+        return
+
+    def shown(count: int | None, stored: int = 0) -> str:
+        return ("unknown" if count is None else f"{count:,}") + (f" + {stored:,} stored" if stored else "")
+
+    def tokens(read: int | None, written: int | None) -> str:
+        return "unknown" if read is None or written is None else f"{read:,} / {written:,}"
+
+    console = Console()
+    table = [
+        {
+            "model": row.model,
+            "suite": row.suite,
+            "items": shown(row.items),
+            "answers": "done" if row.is_stored else shown(row.answers, row.answers_stored),
+            "verdicts": "done" if row.is_stored else shown(row.verdicts, row.verdicts_stored),
+            "tokens in/out": tokens(row.answer_tokens_in, row.answer_tokens_out),
+            "judge in/out": tokens(row.verdict_tokens_in, row.verdict_tokens_out),
+        }
+        for row in rows
+    ]
+    print_rows(console, table)
+    for row in rows:
+        if row.n_known or row.n_verdicts:
+            known = f"{row.n_known:,} recorded items" + (f", {row.n_verdicts:,} verdicts" if row.n_verdicts else "")
+            console.print(f"{row.model} {row.suite}: tokens as in {known} in {config.results}", highlight=False)
+    if any(row.answer_tokens_in is None or row.verdict_tokens_in is None for row in rows):
+        console.print(f"unknown tokens: {config.results} has no earlier answers or verdicts to go by", highlight=False)
+    folders = dict.fromkeys(row.writes[0].removesuffix("scores.json") for row in rows if row.writes)
+    for folder in folders:
+        console.print(
+            f"would write {folder} (scores.json, manifest.json, config.yaml, records, exports)", highlight=False
+        )
+    if not folders:
+        console.print("nothing to do: all figures are stored")

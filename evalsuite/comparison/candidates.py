@@ -58,7 +58,7 @@ def find_candidates(
             raise UsageError(f"duplicate model {source.name}")
         name = source.name if names.count(source.name) == 1 else f"{source.name}-{source.fingerprint[:8]}"
         candidates.append(Candidate(name, source))
-    require_servable(served)
+    require_servable(served, serve)
     return candidates
 
 

@@ -61,7 +61,7 @@ def find_judges(
 ) -> list[Checkpoint]:
     """Find the judges' checkpoints; raises UsageError for a duplicate, CheckpointError for one that cannot serve."""
     judges = resolve_judges(specs, serve, progress, kind)
-    require_servable(judges)
+    require_servable(judges, serve)
     return judges
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from evalsuite.doctor.capacity import require_servable
 from evalsuite.doctor.examination import ModelUse, examine, preflight
 from evalsuite.doctor.finding import Finding
 from evalsuite.doctor.needs import unmet_needs
-from evalsuite.doctor.weights import require_servable
 
 __all__ = ["Finding", "ModelUse", "examine", "preflight", "require_servable", "unmet_needs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,9 +12,10 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.results_folder import existing_folder
-from evalsuite.errors import ServerError
+from evalsuite.doctor.weights import check_servable
+from evalsuite.errors import CheckpointError, ServerError
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.device import DTYPE_BYTES, Device, gpu_memory, served_bytes, served_dtype
+from evalsuite.serving.device import DTYPE_BYTES, Device, gpu_memory, installed_vllm, served_bytes, served_dtype
 from evalsuite.serving.server import check_memory, context_length
 from evalsuite.suites.options import DataKind
 from evalsuite.suites.registry import SuiteSpec
@@ -28,6 +30,8 @@ _MEMORY_ARGS = frozenset(_SHRINKING | _SPREADING)
 """vLLM's own options that spread or shrink a model in ways that only vLLM can compute."""
 _MIN_FREE, _LOW_FREE = 64 << 20, 2 << 30
 _MINI_TOKENS = 1_024
+_VOCABULARY_STEP = 64
+"""To a multiple of which vLLM pads a vocabulary (``vocab_parallel_embedding.DEFAULT_VOCAB_PADDING_SIZE``)."""
 
 
 def check_context(
@@ -72,6 +76,63 @@ def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Devi
     if free < _FEW_CONTEXTS * context:
         return warning("memory", name, f"{needs} leave space for fewer than {_FEW_CONTEXTS} full contexts", remedy)
     return ok("memory", name, f"{needs} fit the GPU")
+
+
+def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
+    """Return a fault where a managed model cannot be divided by the parallel sizes, as vLLM divides it.
+
+    Attention heads, the width of the feed-forward layers and the vocabulary (padded to a multiple of 64) must be
+    divisible by the tensor parallel size; KV heads too, unless it is a multiple of theirs, which copies them. A
+    pipeline has no more stages than layers. What a config does not state is not checked.
+    """
+    if checkpoint.endpoint is not None:
+        return []
+    config: dict[str, Any] = checkpoint.config or {}
+    config = config.get("text_config") or config
+    given = dict(serve.vllm_args).get("pipeline_parallel_size", "1")
+    tensor, stages = serve.tensor_parallel_size, int(given) if given.isdecimal() else 1
+
+    def count(key: str) -> int:
+        value = config.get(key)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    heads, kv_heads, vocabulary = map(count, ("num_attention_heads", "num_key_value_heads", "vocab_size"))
+    shares = {"attention heads": heads, "feed-forward units": count("intermediate_size")}
+    if kv_heads > tensor:
+        shares["KV heads"] = kv_heads
+    shares["padded vocabulary entries"] = math.ceil(vocabulary / _VOCABULARY_STEP) * _VOCABULARY_STEP
+    uneven = [f"{n:,} {what}" for what, n in shares.items() if n % tensor]
+    if kv_heads and kv_heads <= tensor and tensor % kv_heads:
+        uneven.append(f"{kv_heads} KV heads")
+    found = []
+    if uneven:
+        fits = [n for n in range(1, tensor) if heads and not any(have % n for have in shares.values())]
+        # Fewer KV heads than devices are copied.
+        fits = [n for n in fits if not kv_heads or kv_heads % n == 0 or n % kv_heads == 0]
+        message = f"{', '.join(uneven)} cannot be divided among {tensor} devices"
+        remedy = f"pass --tensor-parallel-size {' or '.join(map(str, fits[-3:]))}" if fits else "use one device"
+        found.append(fault("parallel", checkpoint.name, message, remedy))
+    if 0 < (layers := count("num_hidden_layers")) < stages:
+        message = f"{layers} layers cannot be divided among {stages} pipeline stages"
+        remedy = f"lower --vllm-arg pipeline_parallel_size to {layers} or less"
+        found.append(fault("parallel", checkpoint.name, message, remedy))
+    return found
+
+
+def require_servable(checkpoints: Iterable[Checkpoint], serve: ServeConfig, *, starts: bool = False) -> None:
+    """Raise CheckpointError that names every fault of models that a managed server is to serve, before any starts.
+
+    With ``starts`` a server is certain to start, so that the device's memory is checked too; answers that are stored
+    need none.
+    """
+    faults: dict[str, None] = {}
+    for checkpoint in checkpoints:
+        found = [*check_servable(checkpoint), *check_parallel(checkpoint, serve)]
+        if starts and checkpoint.path is not None and not any(one.level == "fault" for one in found):
+            found.append(check_device_memory(checkpoint, serve, installed_vllm()))
+        faults |= dict.fromkeys(one.sentence for one in found if one.level == "fault")
+    if faults:
+        raise CheckpointError("; ".join(faults))
 
 
 def kv_bytes_per_token(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalsuite.checkpoint import Checkpoint, remote_code
 from evalsuite.config import RunConfig
-from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk
+from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, check_parallel
 from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.endpoint import check_dialect, check_labels
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -129,6 +129,8 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
     findings += check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
+    if use.is_managed:
+        findings += check_parallel(checkpoint, serve)
     if use.is_managed and device is not None:
         findings.append(check_device_memory(checkpoint, serve, device))
     return findings

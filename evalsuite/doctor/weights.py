@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,6 @@ def _is_looked_at(tensor: str) -> bool:
 def check_servable(checkpoint: Checkpoint) -> list[Finding]:
     """Return the faults that make serving a checkpoint pointless; none of an endpoint."""
     return [*check_weights(checkpoint), *check_adapter(checkpoint)]
-
-
-def require_servable(checkpoints: Iterable[Checkpoint]) -> None:
-    """Raise CheckpointError that names every fault of ``check_servable``: before any server starts."""
-    if faults := dict.fromkeys(finding.sentence for one in checkpoints for finding in check_servable(one)):
-        raise CheckpointError("; ".join(faults))
 
 
 def check_weights(checkpoint: Checkpoint) -> list[Finding]:

@@ -80,7 +80,7 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
             plans.append(plan_of(config, rows, checkpoint, folder, progress))
         progress.step("")
         asked = [plan for plan in plans if not plan.is_complete]
-        require_servable(plan.checkpoint for plan in asked if config.base_url is None)
+        require_servable([plan.checkpoint for plan in asked if not config.base_url], config.serve, starts=True)
         groups: dict[Hashable, list[Plan]] = {}
         for plan in asked:
             groups.setdefault(engine_key(plan.checkpoint), []).append(plan)

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from evalsuite.config import RunConfig
 from evalsuite.doctor.finding import Finding, ok
+from evalsuite.power.history import answer_tokens
 from evalsuite.power.settings import PlanConfig
 from evalsuite.report.figures import columns_of, figures_of
 from evalsuite.report.parts import part_sources, read_part
@@ -85,7 +86,7 @@ class _Observed:
 def _observed(column: Column, models: Sequence[ModelResult]) -> _Observed:
     with_suite = [model for model in models if column.suite in model.suites]
     if len(with_suite) < 2:
-        return _Observed(tokens=_tokens_per_answer(column, with_suite))
+        return _Observed(tokens=answer_tokens(with_suite, column.suite).per_item)
     figures = [figures_of(model, [column]) for model in with_suite]
     marks, contexts = _items(column, with_suite)
     variances = []
@@ -94,7 +95,7 @@ def _observed(column: Column, models: Sequence[ModelResult]) -> _Observed:
         difference = column_tests(cells, marks, contexts, column.items).differences[min(pair), max(pair)]
         if difference is not None and difference.n is not None and difference.stderr > 0:
             variances.append(difference.stderr**2 * difference.n)
-    tokens = _tokens_per_answer(column, with_suite)
+    tokens = answer_tokens(with_suite, column.suite).per_item
     return _Observed(median(variances) if variances else None, len(variances), tokens)
 
 
@@ -106,17 +107,6 @@ def _items(column: Column, models: Sequence[ModelResult]) -> tuple[Marks, Contex
                 part, _ = read_part(source)
                 marks[source.name], contexts[source.name] = part.marks(), part.context_numbers()
     return marks, contexts
-
-
-def _tokens_per_answer(column: Column, models: Sequence[ModelResult]) -> float | None:
-    """Return the mean number of tokens written per item; None where no records say it."""
-    counts: list[int] = []
-    for model in models:
-        records = model.records(column.suite)
-        for row in [] if records is None else records.records.rows():
-            written = sum(reply.answer_tokens + reply.thought_tokens for reply in row.replies)
-            counts += [written] if written else []
-    return fmean(counts) if counts else None
 
 
 def _need(column: Column, spec: SuiteSpec, config: PlanConfig, observed: _Observed) -> Need:

@@ -26,7 +26,15 @@ from evalsuite.checkpoint.kinds import is_reward_model
 from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
-from evalsuite.serving.device import Device, cpu_kv_cache_gib, head_dtype, installed_vllm, served_bytes, served_dtype
+from evalsuite.serving.device import (
+    Device,
+    cpu_kv_cache_gib,
+    gpu_memory,
+    head_dtype,
+    installed_vllm,
+    served_bytes,
+    served_dtype,
+)
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
 from evalsuite.serving.server_log import ServerLog
@@ -236,12 +244,20 @@ class Server(AbstractContextManager["Server"]):
 
 
 def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:
-    """Raise ServerError when a CPU machine clearly lacks the memory for the weights."""
-    if device.kind != "cpu":
-        return
+    """Raise ServerError when this machine, or its GPUs, clearly lack the memory for the weights."""
     import psutil
 
-    free, weights = psutil.virtual_memory().available, served_bytes(checkpoint, serve.dtype, device)
+    weights = served_bytes(checkpoint, serve.dtype, device)
+    if device.kind != "cpu":
+        memory = sum(sorted(gpu_memory(), reverse=True)[: serve.tensor_parallel_size])
+        # vLLM's own options may spread or shrink a model in ways that only vLLM can compute.
+        if weights > memory > 0 and not serve.vllm_args:
+            raise ServerError(
+                f"{checkpoint.name} has weights of {weights / _GIB:.1f} GiB, and the GPU has {memory / _GIB:.0f} GiB; "
+                "raise --tensor-parallel-size or use a smaller model"
+            )
+        return
+    free = psutil.virtual_memory().available
     needed = int(weights * 1.2) + (cpu_kv_cache_gib() + 1) * _GIB
     if needed > free:
         raise ServerError(
