@@ -79,7 +79,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(suite_app, name="suite")
 app.add_typer(analyze_app, name="analyze")
 
-_NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub")
+_NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub", "huggingface_hub.utils._http")
 
 
 def _print_version(wanted: bool) -> None:

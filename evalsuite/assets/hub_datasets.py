@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from evalsuite.assets.asset import Asset, OnHub, remedy
 from evalsuite.assets.locations import (
@@ -72,7 +75,7 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
                 return original(path, name, *args, **kwargs)
             # A local folder has no revisions and takes no token.
             local = {key: value for key, value in kwargs.items() if key not in ("revision", "token")}
-            tried = []
+            tried, reason, unreachable = [], "", ""
             for _, cache, snapshot in snapshots_of(repo):
                 try:
                     return original(str(snapshot), name, *args, **{"cache_dir": str(arrow_cache(snapshot)), **local})
@@ -81,9 +84,10 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
             try:
                 if reason := why_offline():
                     raise DataError(reason)
-                return original(path, name, *args, **kwargs)
+                with _offline(datasets, unreachable := _why_unreachable()):
+                    return original(path, name, *args, **kwargs)
             except Exception as error:  # the hub's client raises many types; the user needs one line of any
-                tried.append(f"the hub ({first_line(error)})")
+                tried.append(f"the hub ({reason or unreachable or first_line(error)})")
                 title = f"{repo} ({name})" if name else repo
                 how = remedies.get(repo, _REMEDY)
                 raise DataError(f"data set {title} not found; looked in {'; '.join(tried)}; {how}") from error
@@ -93,6 +97,33 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
             yield
         finally:
             datasets.load_dataset = original
+
+
+def _why_unreachable() -> str:
+    """Return why the hub's name leads nowhere, "" where it does: its client would try for half a minute."""
+    from huggingface_hub import constants
+
+    if getproxies():
+        return ""
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+@contextmanager
+def _offline(datasets: Any, reason: str) -> Iterator[None]:
+    """Let ``datasets`` look into its own cache alone where there is a reason."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    if reason:
+        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def arrow_cache(snapshot: Path) -> Path:

@@ -306,12 +306,23 @@ def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgres
     if on_progress is None:
         return None
     part_of = {task: part for part, tasks in loaded.parts.items() for task in tasks}
-    counts: dict[str, dict[str, tuple[int, int]]] = {}
+    total: Counter[str] = Counter()
+    done: Counter[str] = Counter()
+    lock = threading.Lock()
 
-    def report(task: str, answered: int, asked: int) -> None:
+    def report(task: str, _: int, asked: int) -> None:
         part = part_of.get(task, task)
-        counts.setdefault(part, {})[task] = answered, asked
-        on_progress(part, *map(sum, zip(*counts[part].values(), strict=True)))
+        with lock:
+            is_first = not total
+            if is_first:
+                # lm-eval has built every request before it sends the first, of one kind after the other.
+                for name, one in loaded.tasks.items():
+                    total[part_of.get(name, name)] += sum(request.repeats for request in one.instances)
+            done[part] += 1
+            total[part] = max(total[part], done[part], asked)
+            known = [(name, done[name], total[name]) for name in (total if is_first else (part,))]
+        for counts in known:
+            on_progress(*counts)
 
     return report
 
