@@ -6,18 +6,20 @@ import logging
 import os
 import sys
 from asyncio import CancelledError
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from evalsuite.commands.analyze import analyze_app
 from evalsuite.commands.compare import compare
+from evalsuite.commands.console import QUIET
 from evalsuite.commands.data import data_app
 from evalsuite.commands.doctor import doctor
 from evalsuite.commands.export import export
 from evalsuite.commands.forget import forget
 from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
+from evalsuite.commands.help import Command, Group
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
 from evalsuite.commands.label import label
@@ -40,9 +42,11 @@ from evalsuite.commands.view import view
 from evalsuite.commands.watch import watch
 from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
 from evalsuite.suites.registry import default_suites
+from evalsuite.terminal import TABLES
 
 app = typer.Typer(
     name="evalsuite",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -91,13 +95,21 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and library logs.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what libraries log.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes, only errors.")] = False,
+    table_format: Annotated[
+        Literal["table", "markdown", "csv", "json"], typer.Option("--format", help="How tables are printed.")
+    ] = "table",
     _: Annotated[
         bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     os.environ["EVALSUITE_DEBUG"] = "1" if debug else ""
-    logging.basicConfig(level=logging.INFO if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
-    if not debug:
+    os.environ[QUIET] = "1" if quiet else ""
+    os.environ[TABLES] = table_format
+    level = logging.INFO if debug or verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    if not (debug or verbose):
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -108,6 +120,11 @@ def version() -> None:
     from evalsuite import __version__
 
     typer.echo(__version__)
+
+
+for _app in (app, data_app, suite_app, analyze_app):
+    for _registered in _app.registered_commands:
+        _registered.cls = Command
 
 
 def main() -> None:

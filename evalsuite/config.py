@@ -37,12 +37,28 @@ JUDGE = "judge_"
 """Begins the flat key of a setting of ``judge_serve``."""
 
 
+def _single(text: str) -> list[str]:
+    """Split ``mt_bench,openllm:ifeval,musr`` before each suite's name; a comma before anything else divides parts.
+
+    >>> _single("mt_bench,openllm:ifeval,musr,mixeval")
+    ['mt_bench', 'openllm:ifeval,musr', 'mixeval']
+    """
+    single: list[str] = []
+    for piece in text.split(","):
+        if not single or piece.partition(":")[0] in suites() or piece.endswith((".yaml", ".yml")):
+            single.append(piece)
+        else:
+            single[-1] += f",{piece}"
+    return single
+
+
 def read_suites(given: Any) -> Any:
     """Read the names of suites, all that ``run`` runs by default for an empty list; raises ValueError."""
     if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
         raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
     try:
-        specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in given or default_suites()]
+        single = [one for spec in given for one in (_single(spec) if isinstance(spec, str) else [spec])]
+        specs = [parse_suite(spec) if isinstance(spec, str) else spec for spec in single or default_suites()]
     except UsageError as error:
         raise ValueError(str(error)) from error
     keys = [spec.key for spec in specs]

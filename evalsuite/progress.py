@@ -16,7 +16,7 @@ from evalsuite.files import machine
 from evalsuite.text import printable
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, Task, TaskID
 
 RUNNING = ".running"
 """The folder among the results where running commands keep their progress."""
@@ -176,9 +176,7 @@ class LiveProgress(Progress):
             bars.BarColumn(bar_width=24),
             bars.MofNCompleteColumn(),
             bars.TextColumn("{task.fields[rate]}"),
-            bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
-            bars.TimeRemainingColumn(),
+            _times_column(),
             console=Console(stderr=True),
         )
         self._tasks: dict[str, TaskID] = {}
@@ -225,3 +223,26 @@ class LiveProgress(Progress):
     def _rate(self, line: TaskID) -> None:
         speed = self._progress.tasks[line].speed
         self._progress.update(line, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def _times_column() -> ProgressColumn:
+    """Return a column with the elapsed and the remaining time, both named."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Times(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            seconds = task.finished_time if task.finished else task.elapsed
+            times = [] if seconds is None else [f"elapsed {_clock(seconds)}"]
+            # A step without a total, such as a server's start, has no end that could be told.
+            if task.total and not task.finished and task.time_remaining is not None:
+                times.append(f"remaining {_clock(task.time_remaining)}")
+            return Text(", ".join(times), style="progress.elapsed")
+
+    return Times()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

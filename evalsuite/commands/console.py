@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from evalsuite.progress import Progress
 
 TOO_MANY_UNSCORED = 1
+QUIET = "EVALSUITE_QUIET"
+"""The environment variable that --quiet sets for this process and those that it starts."""
 
 
 def _results(folder: Path) -> Path:
@@ -51,9 +54,11 @@ def reporting_errors() -> Iterator[None]:
 
 @contextmanager
 def showing_progress() -> Iterator[Progress]:
-    from evalsuite.progress import LiveProgress, LogProgress
+    from evalsuite.progress import LiveProgress, LogProgress, NoProgress
 
-    if sys.stderr.isatty():
+    if os.environ.get(QUIET):
+        yield NoProgress()
+    elif sys.stderr.isatty():
         with LiveProgress() as moving:
             yield moving
     else:

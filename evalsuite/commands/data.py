@@ -14,6 +14,8 @@ from evalsuite.commands.options import with_config_file
 data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: source, licence, hash, state.")
 
 _Row = dict[str, Any]
+_SHOWN = ("name", "licence", "rows", "state", "remark")
+"""What a table shows; --json has the rest."""
 _NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; all by default.")
 ]
@@ -103,5 +105,7 @@ def _print_table(
         if as_json:
             print_json(rows)
         else:
-            print_rows(Console(), rows)
+            # Hashes, sources and paths are wider than any terminal.
+            shown = [{key: value for key, value in row.items() if key in _SHOWN} for row in rows]
+            print_rows(Console(), shown)
         return rows

@@ -76,5 +76,5 @@ def _print(findings: Sequence[Finding]) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
-    counts = {level: sum(finding.level == level for finding in findings) for level in ("fault", "warning")}
-    console.print(f"{counts['fault']} faults, {counts['warning']} warnings, {len(findings)} findings")
+    passed, warnings, faults = (sum(one.level == level for one in findings) for level in ("ok", "warning", "fault"))
+    console.print(f"{passed} checks passed, {warnings} warnings, {faults} faults")

@@ -25,6 +25,12 @@ _PANELS: Mapping[str, str] = {
     "serve": "Serving",
     "judge_serve": "Serving the judge (as the models by default)",
 }
+_PANELS_BY_KEY: Mapping[str, str] = {
+    **dict.fromkeys(("suites", "limit", "sample", "sample_seed", "repeats", "data", "prompts"), "Suites and items"),
+    **dict.fromkeys(("judge", "judge_weights", "no_judge", "human"), "Judge"),
+    **dict.fromkeys(("base_url", "name", "checkpoints", "seed"), "Model"),
+    **dict.fromkeys(("results", "label", "store", "log_to", "out", "max_unscored", "as_published"), "Output"),
+}
 _SCALARS = (bool, int, float, str, Path)
 
 MaxUnscoredOption = Annotated[
@@ -173,10 +179,10 @@ def _parameter(option: Option) -> inspect.Parameter:
             names = [f"--{option.flag}/--no-{option.flag}"]
         about = typer.Option(
             *names,
-            metavar=option.hint("metavar"),
+            metavar=option.hint("metavar") or _metavar(option.field.annotation),
             help=_help(option),
             show_default=False,
-            rich_help_panel=_PANELS.get(option.block),
+            rich_help_panel=_PANELS.get(option.block) or _PANELS_BY_KEY.get(option.key),
         )
     return _fixed(option.key, Annotated[annotation | None, about], None)
 
@@ -194,6 +200,11 @@ def _help(option: Option) -> str:
     return f"{text} Default: {default}." if is_plain and not option.inherits else text
 
 
+def _metavar(annotation: Any) -> str | None:
+    kinds = {kind for kind in (annotation, *get_args(annotation)) if kind in (int, float)}
+    return {int: "N", float: "X"}[kinds.pop()] if len(kinds) == 1 and get_origin(annotation) is not Literal else None
+
+
 def _typer_type(annotation: Any) -> Any:
     """Return the type that Typer reads for a field: scalars and choices as they are, lists of them, else a text."""
     inner = [kind for kind in get_args(annotation) if kind is not type(None)]
@@ -201,4 +212,6 @@ def _typer_type(annotation: Any) -> Any:
         return _typer_type(inner[0]) if len(inner) == 1 else str
     if get_origin(annotation) in (tuple, list):
         return list[str] if inner[0] is SuiteSpec or get_origin(inner[0]) is tuple else list[_typer_type(inner[0])]  # type: ignore[misc]
+    if annotation in (int, float):
+        return str  # What is no number is told in our own words.
     return annotation if annotation in _SCALARS or get_origin(annotation) is Literal else str

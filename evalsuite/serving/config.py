@@ -95,7 +95,7 @@ class ServeConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""
     head_dtype: Literal["auto", "float32", "model"] = "auto"
     """Precision of the output layer, and so of every probability; auto: float32 on a GPU, the model's on a CPU."""

@@ -19,7 +19,7 @@ from evalsuite.packages import SETUP
 from evalsuite.serving.config import ServeConfig
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_OTHER_NAMES = {"half": "float16", "float": "float32"}
+_OTHER_NAMES = {"half": "float16", "float": "float32", "bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 _NEVER_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 """Models that overflow in float16, for which vLLM chooses another dtype."""

@@ -1,0 +1,120 @@
+"""``--help``: what a command does, two examples, its options in groups; nothing is cut, however narrow the terminal."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_WIDEST = 100
+_EXAMPLE = re.compile(r"\[bold\](evalsuite\s[^\[]*(?:\[(?!/)[^\[]*)*)\[/\]", re.DOTALL)
+_TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
+_TYPES |= {"<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": ""}
+
+_GROUPS = {name: place for place, name in enumerate(("Arguments", "Model", "Suites and items", "Judge"))}
+_GROUPS |= {"Output": 90, "Options": 99}
+"""Where a group of options stands; the others between the judge and the output."""
+
+_ENVIRONMENT = {
+    "EVALSUITE_API_KEY": "Key for the servers named on the command line.",
+    "EVALSUITE_CACHE": "Folder of downloaded data and of the demo model.",
+    "EVALSUITE_MIRROR": "Folder with copies of the benchmark data, read first.",
+    "EVALSUITE_OFFLINE": "1: never ask the network.",
+}
+
+
+class Command(TyperCommand):
+    """A command whose help fits any width."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        typer.echo("\n".join(_command_help(self, ctx, _width())))
+
+
+class Group(TyperGroup):
+    """The whole command line; what all commands share may stand before or after the command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return list(super().parse_args(ctx, shared_first(args)))
+
+
+def shared_first(words: Sequence[str]) -> list[str]:
+    """Move the options that all commands share to the front; ``--format json`` is each command's own ``--json``.
+
+    >>> shared_first(["data", "list", "--format", "csv", "-q"])
+    ['--format', 'csv', '-q', 'data', 'list']
+    """
+    end = words.index("--") if "--" in words else len(words)
+    shared: list[str] = []
+    own: list[str] = []
+    taken = iter(words[:end])
+    for word in taken:
+        name, _, value = word.partition("=")
+        if word in {"--debug", "-q", "--quiet", "-v", "--verbose"}:
+            shared.append(word)
+        elif name == "--format":
+            value = value or next(taken, "")
+            shared += [] if value == "json" else ["--format", value]
+            own += ["--json"] if value == "json" else []
+        else:
+            own.append(word)
+    return [*shared, *own, *words[end:]]
+
+
+def _width() -> int:
+    from evalsuite.terminal import Console
+
+    return min(Console().width, _WIDEST)
+
+
+def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
+    yield from _wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
+    text = inspect.cleandoc(command.help or "")
+    examples = [" ".join(example.split()) for example in _EXAMPLE.findall(text)]
+    for paragraph in re.split(r"\n\s*\n", _EXAMPLE.sub("", text)):
+        if plain := " ".join(paragraph.split()):
+            yield ""
+            yield from _wrapped(re.sub(r"\[/?[a-z]*\]", "", plain), width)
+    if examples:
+        yield "\nExamples:"
+        for example in examples:
+            yield from _wrapped(example, width, "  ", "      ")
+    groups: dict[str, list[Any]] = {}
+    for one in command.get_params(ctx):
+        if not getattr(one, "hidden", False):
+            default = "Arguments" if one.param_type_name == "argument" else "Options"
+            groups.setdefault(getattr(one, "rich_help_panel", None) or default, []).append(one)
+    for name, options in sorted(groups.items(), key=lambda group: _GROUPS.get(group[0], 50)):
+        yield f"\n{name}:"
+        for one in options:
+            yield from _wrapped(_signature(one, ctx), width, "  ", "      ")
+            yield from _wrapped(_described(one), width, "      ", "      ")
+    yield "\nEnvironment:"
+    for name, meaning in _ENVIRONMENT.items():
+        yield from (f"  {name}", *_wrapped(meaning, width, "      ", "      "))
+
+
+def _signature(one: Any, ctx: Any) -> str:
+    if one.param_type_name == "argument":
+        return str(one.metavar or one.name).upper()
+    names = ", ".join([*sorted(one.opts, key=lambda name: (name.startswith("--"), name)), *one.secondary_opts])
+    shown = one.metavar or one.display_type_rich(ctx=ctx)
+    return f"{names} {_TYPES.get(str(shown), str(shown).strip('<>'))}".rstrip()
+
+
+def _described(one: Any) -> str:
+    text = " ".join((one.help or "").split())
+    default = one.default
+    is_plain = isinstance(default, str | int | float) and not isinstance(default, bool) and default != ""
+    is_shown = is_plain and one.show_default is not False and "Default:" not in text
+    return f"{text} Default: {default}." if is_shown else text
+
+
+def _wrapped(text: str, width: int, first: str = "", other: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=other, break_long_words=False, break_on_hyphens=False
+    )
