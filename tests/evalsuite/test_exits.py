@@ -307,7 +307,7 @@ def test_a_code_says_whether_to_try_again(code, again):
 
 def test_with_json_an_error_says_on_stdout_whether_to_try_again(tmp_path):
     for arguments, code in ((["nowhere", "--json"], 2), (["m@http://127.0.0.1:9/v1", "--json", "--data=mini"], 3)):
-        command = [sys.executable, "-m", "evalsuite", "run", *arguments, f"--results={tmp_path}", "--suite=mt_bench"]
+        command = [sys.executable, "-m", "evalsuite", "run", *arguments, f"--results={tmp_path}", "--suite=mixeval"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         document = json.loads(ended.stdout)
         assert (ended.returncode, document["exit_code"], document["again"]) == (code, code, code == 3)
