@@ -101,7 +101,8 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
 def _signature(one: Any, ctx: Any) -> str:
     if one.param_type_name == "argument":
         return str(one.metavar or one.name).upper()
-    names = ", ".join([*sorted(one.opts, key=lambda name: (name.startswith("--"), name)), *one.secondary_opts])
+    names = ", ".join(sorted(one.opts, key=lambda name: (name.startswith("--"), name)))
+    names = " / ".join([names, *one.secondary_opts])
     shown = one.metavar or one.display_type_rich(ctx=ctx)
     return f"{names} {_TYPES.get(str(shown), str(shown).strip('<>'))}".rstrip()
 

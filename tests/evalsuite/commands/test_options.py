@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,13 +39,15 @@ KINDS: dict[str, type[Config]] = {
     "judge-card": CardConfig,
     "generate": GenerateConfig,
 }
+UNITS_ONLY = {("generate", "chunks")}
+"""Options that only a unit of work on a cluster is given, in a config file."""
 HEAVY = ("torch", "transformers", "vllm", "lm_eval", "alpaca_eval", "datasets", "pandas", "fastchat", "openai", "scipy")
 
 
 def help_of(command: str) -> str:
     result = CliRunner(env={"COLUMNS": "400", "TERM": "dumb"}).invoke(app, [command, "--help"])
     assert result.exit_code == 0
-    return result.output
+    return " ".join(result.output.split())
 
 
 def invoke(*words: str) -> tuple[int, str]:
@@ -61,14 +62,16 @@ def written(path: Path, **values: object) -> Path:
 
 @pytest.mark.parametrize("command", KINDS)
 def test_every_field_is_an_option_with_its_docstring_as_help(command):
-    text, options = " ".join(help_of(command).split()), options_by_key(KINDS[command])
+    text, options = help_of(command), options_by_key(KINDS[command])
     assert len(options) > 10
     for option in options.values():
         assert option.field.description, f"{option.key} has no docstring"
+        if (command, option.key) in UNITS_ONLY:
+            continue
         first = " ".join(option.field.description.split()).partition("{")[0][:30]
         assert first in text, option.key
         if option.hint("argument") is None:
-            assert re.search(rf"--{option.flag}[ ,]", text), option.key
+            assert f"--{option.flag} " in text, option.key
     assert "--config" in text
     assert "--json" in text
 
