@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -79,18 +80,19 @@ def from_config(
 
     ``exclude`` are options that only a file may set; ``flags`` are switches of the command line alone.
     """
-    left_out, own_flags = set(exclude), flags or {}
+    left_out, own_flags, options = set(exclude), flags or {}, options_by_key(kind)
 
     def decorate(command: Callable[..., None]) -> Command:
         def run(**given: Any) -> None:
             as_json, file = given.pop("as_json"), given.pop("config")
             switches = {name: given.pop(name) for name in own_flags}
             with reporting_errors():
-                config = read_as(kind, _set_only(given), file)
+                typed = {key: _number(value, options[key]) for key, value in _set_only(given).items()}
+                config = read_as(kind, typed, file)
                 keep_tracebacks_in(getattr(config, "results", getattr(config, "out", Path("results"))))
                 command(config, as_json=as_json, **switches)
 
-        shown = [option for key, option in options_by_key(kind).items() if key not in left_out]
+        shown = [option for key, option in options.items() if key not in left_out]
         shown.sort(key=lambda option: option.hint("argument") is None)
         parameters = [_parameter(option) for option in shown]
         parameters += [_fixed(name, annotation, False) for name, annotation in own_flags.items()]
@@ -198,6 +200,16 @@ def _help(option: Option) -> str:
     default = option.field.default
     is_plain = isinstance(default, str | int | float | Path) and not isinstance(default, bool)
     return f"{text} Default: {default}." if is_plain and not option.inherits else text
+
+
+def _number(value: Any, option: Option) -> Any:
+    """Return a number that was typed as one; what is none stays a text, which its field refuses by name."""
+    if _metavar(option.field.annotation) is None or not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def _metavar(annotation: Any) -> str | None:
