@@ -36,7 +36,7 @@ class RunOptions(TypedDict, total=False):
     jobs: int | None
     slurm_template: str | Path | None
     detach: bool | None
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] | None
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
     head_dtype: Literal["auto", "float32", "model"] | None
     max_model_len: int | None
     tensor_parallel_size: int | None
@@ -61,7 +61,7 @@ class RunOptions(TypedDict, total=False):
     max_tokens_total: int | None
     allow_pickle: bool | None
     trust_remote_code: bool | None
-    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] | None
+    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
     judge_head_dtype: Literal["auto", "float32", "model"] | None
     judge_max_model_len: int | None
     judge_tensor_parallel_size: int | None
@@ -119,7 +119,7 @@ class CompareOptions(TypedDict, total=False):
     store: str | Path | None
     seed: int | None
     max_unscored: float | None
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] | None
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
     head_dtype: Literal["auto", "float32", "model"] | None
     max_model_len: int | None
     tensor_parallel_size: int | None
@@ -144,7 +144,7 @@ class CompareOptions(TypedDict, total=False):
     max_tokens_total: int | None
     allow_pickle: bool | None
     trust_remote_code: bool | None
-    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float"] | None
+    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
     judge_head_dtype: Literal["auto", "float32", "model"] | None
     judge_max_model_len: int | None
     judge_tensor_parallel_size: int | None
