@@ -27,7 +27,7 @@ FOLDER, FILE = "analyses", "analysis.json"
 
 Kind = Literal["style", "similarity", "keywords", "efficiency", "contamination", "data", "study", "paper", "ratings"]
 Format = Literal["text", "int", "float1", "float2", "float3", "percent1", "signed1", "signed3"]
-Drawing = Literal["bars", "lines", "heatmap", "spider"]
+Drawing = Literal["bars", "histogram", "lines", "heatmap", "spider"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -63,6 +63,7 @@ class Chart:
     """A chart of one table's columns.
 
     bars and spider: one group or polygon per row, one bar or axis for each of ``values``; heatmap: rows by ``values``;
+    histogram: bars in the order of the rows, which takes the place of its table in the page;
     lines: the points of one line are the rows with the same ``label``, at column ``x`` and height ``values[0]``.
     Lines without ``x`` have one line for each of ``values``, and ``label`` is their horizontal axis.
     """

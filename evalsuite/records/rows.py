@@ -95,7 +95,10 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     def mark(self, metric: str) -> float | None:
         """Return the mean over its draws of one metric; None where none of them has a mark."""
-        values = [value for value in self.marks.get(metric, ()) if value is not None]
+        marks = self.marks.get(metric, ())
+        if len(marks) == 1:
+            return marks[0]
+        values = [value for value in marks if value is not None]
         return sum(values) / len(values) if values else None
 
     @property

@@ -86,8 +86,11 @@ def show_analysis(folder: str, analysis: Analysis) -> ShownAnalysis:
     tables = {table.id: table for table in analysis.tables}
     charts = [chart for drawn in analysis.charts for chart in _charts(drawn, tables[drawn.table])]
     provenance = json.dumps(without_folders(dict(analysis.provenance)), indent=1, ensure_ascii=False, default=str)
+    folded = {drawn.table for drawn in analysis.charts if drawn.kind == "histogram"}
     shown = []
     for table in analysis.tables:
+        if table.id in folded:
+            continue
         rows = [[_box(row, column, analysis.examples) for column in table.columns] for row in table.rows[:MAX_ROWS]]
         shown.append(ShownTable(table, rows, max(0, len(table.rows) - MAX_ROWS)))
     return ShownAnalysis(folder, analysis, shown, charts, provenance)
@@ -106,7 +109,7 @@ def _box(row: Mapping[str, Any], column: TableColumn, examples: Mapping[str, Any
 def _charts(drawn: Drawn, table: Table) -> list[Chart]:
     columns = {column.key: column for column in table.columns}
     values = [columns[key] for key in drawn.values]
-    if drawn.kind == "bars":
+    if drawn.kind in ("bars", "histogram"):
         charts = [_bar_chart(drawn, table, column) for column in values]
     elif drawn.kind == "lines":
         charts = [_line_chart(drawn, table, columns)]
@@ -170,7 +173,8 @@ def _bar_chart(drawn: Drawn, table: Table, column: TableColumn) -> Chart | None:
     # Where some values are negative, 0 is in the middle.
     signed = min(ends) < 0
     axis = _axis(column, [abs(end) for end in ends] if signed else ends)
-    chart = bars(axis, names, cells, title, note, low=-axis.top if signed else 0.0)
+    low, label = -axis.top if signed else 0.0, next(one.label for one in table.columns if one.key == drawn.label)
+    chart = bars(axis, names, cells, title, note, low=low, head=visible(label), ordered=drawn.kind == "bars")
     return None if chart is None else replace(chart, key=f"{drawn.id}-{column.key}" if several else drawn.id)
 
 

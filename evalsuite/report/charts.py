@@ -59,13 +59,24 @@ def _name(model: ModelResult) -> str:
 
 
 def bars(
-    column: Column, names: Mapping[int, str], cells: Mapping[int, Figure], title: str, note: str, *, low: float = 0.0
+    column: Column,
+    names: Mapping[int, str],
+    cells: Mapping[int, Figure],
+    title: str,
+    note: str,
+    *,
+    low: float = 0.0,
+    head: str = "model",
+    ordered: bool = True,
 ) -> Chart | None:
-    """Draw one bar per name on a scale from ``low`` to ``column.top``, the highest first; None without any value.
+    """Draw one bar per name on a scale from ``low`` to ``column.top``; None without any value.
 
-    Bars begin at 0. The length is cut at the ends of the scale; a figure without an interval gets no whisker.
+    The highest is first, or, if not ``ordered``, the first of ``cells``. Bars begin at 0. The length is cut at the ends
+    of the scale; a figure without an interval gets no whisker. ``head`` says what the names are.
     """
-    known = sorted((m for m in cells if cells[m].value is not None), key=lambda m: -(cells[m].value or 0))
+    known = [number for number in cells if cells[number].value is not None]
+    if ordered:
+        known.sort(key=lambda number: -(cells[number].value or 0))
     if not known:
         return None
     drawn = known[:MAX_BARS]
@@ -97,8 +108,11 @@ def bars(
         shapes.append(svg.tag("g", *bar, data_model=model, transform=f"translate(0 {10 + row * step:g})"))
     note += f" The {MAX_BARS} highest of {len(known)} are drawn." if len(known) > MAX_BARS else ""
     drawing = svg.picture(left + wide + 60, bottom + 22, title, *shapes)
+    columns = (head, column.title, "low", "high", "n")
     rows = [_bar_row(names[model], cells[model], column.digits) for model in known]
-    return Chart(f"bars-{column.key}", title, note, drawing, ("model", column.title, "low", "high", "n"), rows)
+    if all(row[2:] == [DASH, DASH, DASH] for row in rows):
+        columns, rows = columns[:2], [row[:2] for row in rows]
+    return Chart(f"bars-{column.key}", title, note, drawing, columns, rows)
 
 
 def _bar_row(name: str, figure: Figure, digits: int) -> list[str]:
@@ -111,11 +125,12 @@ def _spiders(columns: Sequence[Column], names: Mapping[int, str], figures: Model
     if len(axes) < 3:
         return None
     best = {column.key: max(figures[model][column.key].value or 0.0 for model in names) for column in axes}
-    drawn = list(names)[:MAX_SPIDERS]
+    drawn = [model for model in names if any(figures[model][column.key].value is not None for column in axes)]
     title = "Spider over the benchmarks"
     note = "Solid: the model; dashed: the best of this tab on each axis. The rim is the best possible score."
-    if len(names) > MAX_SPIDERS:
-        note += f" The first {MAX_SPIDERS} of {len(names)} models are drawn."
+    if len(drawn) > MAX_SPIDERS:
+        note += f" The first {MAX_SPIDERS} of {len(drawn)} models are drawn."
+        drawn = drawn[:MAX_SPIDERS]
     rows = [
         [name, *(shown(figures[model][column.key].value, column.digits) for column in axes)]
         for model, name in names.items()
@@ -135,13 +150,13 @@ def spiders(
 
     ``models`` are the numbers of models that the drawings are of, for the page's filter.
     """
-    size = 250.0
+    width, height = 290.0, 250.0
     return Markup("").join(
         svg.picture(
-            size,
-            size,
+            width,
+            height,
             f"{name}: spider",
-            _spider(axes, figures, best, name, size),
+            _spider(axes, figures, best, name, width, height),
             **({"data_model": models[number]} if models else {}),
         )
         for number, (name, figures) in enumerate(drawn)
@@ -149,22 +164,30 @@ def spiders(
 
 
 def _spider(
-    axes: Sequence[Column], figures: Mapping[str, Figure], best: Mapping[str, float], name: str, size: float
+    axes: Sequence[Column],
+    figures: Mapping[str, Figure],
+    best: Mapping[str, float],
+    name: str,
+    width: float,
+    height: float,
 ) -> Markup:
-    middle, radius = size / 2, size / 2 - 52
+    middle, centre, radius = width / 2, height / 2 + 8, height / 2 - 52
 
     def at(number: int, share: float) -> tuple[float, float]:
         angle = 2 * math.pi * number / len(axes) - math.pi / 2
         reach = radius * min(max(share, 0.0), 1.0)
-        return middle + reach * math.cos(angle), middle + 8 + reach * math.sin(angle)
+        return middle + reach * math.cos(angle), centre + reach * math.sin(angle)
 
     rings = [[at(number, ring) for number in range(len(axes))] for ring in (0.25, 0.5, 0.75, 1.0)]
     shapes = [svg.outline("polygon", points=svg.points(ring), stroke_opacity=0.18) for ring in rings]
     for number, column in enumerate(axes):
         x, y = at(number, 1.0)
-        shapes.append(svg.line(middle, middle + 8, x, y, 1, stroke_opacity=0.18))
+        shapes.append(svg.line(middle, centre, x, y, 1, stroke_opacity=0.18))
         side = "middle" if abs(x - middle) < 8 else "start" if x > middle else "end"
-        shapes.append(svg.text(x + (x - middle) * 0.07, y + (y - middle - 8) * 0.12 + 3, column.title, side, 9))
+        x, y = x + (x - middle) * 0.07, y + (y - centre) * 0.12 + 3
+        # About five units a letter: a longer title would be cut at the edge of the drawing.
+        room = width if side == "middle" else x if side == "end" else width - x
+        shapes.append(svg.name(x, y, column.title, int(room / 5), side, 9))
     ideal = [at(number, best[column.key] / column.top) for number, column in enumerate(axes)]
     shapes.append(svg.outline("polygon", points=svg.points(ideal), stroke_dasharray="3 3"))
     points = [

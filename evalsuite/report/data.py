@@ -73,7 +73,7 @@ def _distributions(summary: Mapping[str, Any]) -> tuple[list[Table], list[Chart]
         bins = _bins(each["max"], each["histogram"])
         table = Table(f"histogram-{number}", f"Histogram: {name}", _counted("range", name), bins)
         tables.append(table)
-        charts.append(Chart(table.id, name.capitalize(), "bars", table.id, "range", ["count"]))
+        charts.append(Chart(table.id, name.capitalize(), "histogram", table.id, "range", ["count"]))
     for key, title in (("finish_reasons", "How answers ended"), ("languages", "Languages"), ("unread", "Not read")):
         counts = summary[key]
         if counts and list(counts) not in (["not given"], ["not recorded"]):

@@ -11,6 +11,7 @@ from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,8 @@ from evalsuite.suites.repeats import with_first_marks
 
 _PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extracted", "unscored")
 """What a page may show of an item whose text is protected."""
+
+_encode = msgspec.json.Encoder().encode
 
 THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END = 1, 2, 4, 8
 """Flags of an answer: it has a thought, the budget ended its thought, its own bound cut it, or something else did."""
@@ -75,26 +78,26 @@ class Tokens:
     thought: int = 0
     answer: int = 0
 
-    def add(self, replies: Iterable[Reply]) -> None:
-        for reply in replies:
-            if reply.thought_tokens or reply.answer_tokens:
-                self.answers += 1
-                self.thought += reply.thought_tokens
-                self.answer += reply.answer_tokens
+    def add(self, reply: Reply) -> None:
+        if reply.thought_tokens or reply.answer_tokens:
+            self.answers += 1
+            self.thought += reply.thought_tokens
+            self.answer += reply.answer_tokens
 
 
 @dataclass(slots=True)
 class Part:
     """The items of one part.
 
-    ``answers[i]`` maps a model to its answer to item i, ``marks_by_model`` a model to its mark by item: on the scale
-    of the part's column, NaN where unscored. ``facts_by_model`` maps a model to what is known of its answers by item.
+    ``answers[i]`` maps a model to the JSON of its answer to item i, ``marks_by_model`` a model to its mark by item: on
+    the scale of the part's column, NaN where unscored. ``facts_by_model`` maps a model to what is known of its answers
+    by item.
     """
 
     labels: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[dict[int, dict[str, Any]]] = field(default_factory=list)
+    answers: list[dict[int, msgspec.Raw]] = field(default_factory=list)
     marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
     contexts: list[str] = field(default_factory=list)
     facts_by_model: dict[int, dict[int, AnswerFacts]] = field(default_factory=dict)
@@ -124,17 +127,20 @@ class Part:
         known: dict[int, AnswerFacts] = {}
         tokens = Tokens()
         for row in source.records.rows(source.part):
-            answer = _shown(suite.answer_page(with_first_marks(row), header) | _replies_of(row), row, _PROTECTED_ANSWER)
+            answer = suite.answer_page(with_first_marks(row), header)
+            turns, flags = _told(row.replies, tokens)
+            answer = _shown(answer | {"replies": turns} if any(turns) else answer, row, _PROTECTED_ANSWER)
             item = self._find(row, marks)
             if item is None:
                 item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
                 self.contexts.append(suite.context_of(row))
-            self.answers[item][source.model] = answer
+            # One string instead of a dozen objects: there are a million answers.
+            self.answers[item][source.model] = msgspec.Raw(_encode(answer))
             mark = row.mark(facts.metric)
             marks[item] = nan if mark is None else mark * facts.scale
-            if any(facts_of_answer := _facts_of(row, answer)):
-                known[item] = facts_of_answer
-            tokens.add(row.replies)
+            unscored, extracted = answer.get("unscored"), answer.get("extracted")
+            if unscored or extracted or flags:
+                known[item] = AnswerFacts(str(unscored or ""), str(extracted or "").strip(), flags)
         self.marks_by_model[source.model] = marks
         self.facts_by_model[source.model] = known
         self.tokens_by_model[source.model] = tokens
@@ -257,32 +263,23 @@ def _shown(page: dict[str, Any], row: Row, unprotected: Sequence[str]) -> dict[s
     return page if row.prompt is not None else {key: page[key] for key in unprotected if key in page}
 
 
-def _replies_of(row: Row) -> dict[str, Any]:
-    """Return what is known of each turn besides its text, of the turns that anything is known of."""
-    turns = [_reply_facts(reply) for reply in row.replies]
-    return {"replies": turns} if any(turns) else {}
-
-
-def _reply_facts(reply: Reply) -> dict[str, Any]:
-    # Most replies have tokens and nothing else, and there are a million of them.
-    known: dict[str, Any] = {"tokens": reply.answer_tokens} if reply.answer_tokens else {}
-    if reply.thought or reply.thought_tokens:
-        known |= {"thought": reply.thought, "thought_tokens": reply.thought_tokens}
-    if reply.thought_closed:
-        known["closed"] = True
-    if reply.finish != "stop":
-        known["finish"] = reply.finish
-    return known
-
-
-def _facts_of(row: Row, answer: Mapping[str, Any]) -> AnswerFacts:
-    flags = 0
-    for reply in row.replies:
+def _told(replies: Iterable[Reply], tokens: Tokens) -> tuple[list[dict[str, Any]], int]:
+    """Return what is known of each turn besides its text, and the flags of the answer; its tokens are added up."""
+    turns, flags = [], 0
+    for reply in replies:
+        # Most replies have tokens and nothing else, and there are a million of them.
+        known: dict[str, Any] = {"tokens": reply.answer_tokens} if reply.answer_tokens else {}
         if reply.thought or reply.thought_tokens:
+            known |= {"thought": reply.thought, "thought_tokens": reply.thought_tokens}
             flags |= THOUGHT_CLOSED | THOUGHT if reply.thought_closed else THOUGHT
+        if reply.thought_closed:
+            known["closed"] = True
         if reply.finish != "stop":
+            known["finish"] = reply.finish
             flags |= CUT if reply.finish == "length" else OTHER_END
-    return AnswerFacts(str(answer.get("unscored") or ""), str(answer.get("extracted") or "").strip(), flags)
+        tokens.add(reply)
+        turns.append(known)
+    return turns, flags
 
 
 def _title(question: Mapping[str, Any]) -> str:

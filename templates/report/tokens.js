@@ -1,11 +1,10 @@
 "use strict";
-// A score against what it costs: tokens per answer, seconds of generation or the cost where they are recorded.
+// A score against what it costs: tokens per answer, or seconds of generation where they are recorded.
 const COSTS = {
   tokens: ["thought and answer tokens per answer", (model, column) => tokensPerAnswer(model, column, (thought, answer) => thought + answer)],
   answer: ["answer tokens per answer", (model, column) => tokensPerAnswer(model, column, (_, answer) => answer)],
   thought: ["thought tokens per answer", (model, column) => tokensPerAnswer(model, column, (thought) => thought)],
   seconds: ["seconds of generation", (model) => (index.models[model].scores.seconds || {}).generate ?? null],
-  cost: ["cost", (model) => ((index.models[model].manifest || {}).usage || {}).cost ?? null],
 };
 
 function tokensPerAnswer(model, column, of) {
@@ -65,7 +64,8 @@ async function tokensView() {
 }
 
 function scatter(points, front, column, title) {
-  const wide = 760, high = 380, left = 60, right = 600, top = 16, bottom = 330;
+  // A drawing of a wide screen would be unreadably small on a phone.
+  const narrow = innerWidth < 640, wide = narrow ? 400 : 760, high = 380, left = narrow ? 36 : 60, right = narrow ? 250 : 600, top = 16, bottom = 330;
   const xs = points.map((point) => Math.log10(point.x)), ys = roundTicks(Math.min(...points.map((p) => p.y)), Math.max(...points.map((p) => p.y)));
   const [low, most] = [Math.min(...xs) - 0.05, Math.max(...xs) + 0.05];
   const at = (point) => [left + (right - left) * (Math.log10(point.x) - low) / (most - low), bottom - (bottom - top) * (point.y - ys[0]) / (ys[ys.length - 1] - ys[0])];
@@ -89,7 +89,7 @@ function scatter(points, front, column, title) {
     if (points.length > 20 && !isFront) continue;
     const label = Math.max(y + 4, lastY + 13);
     lastY = label;
-    const short = shortName(name, 24);
+    const short = shortName(name, narrow ? 20 : 24);
     drawing.append(text(right + 12, label, typeof short === "string" ? short : short.textContent),
       svgElement("line", { x1: x + 5, y1: y, x2: right + 9, y2: label - 4, stroke: "currentColor", "stroke-opacity": 0.15 }));
   }

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
 
+from evalsuite.analysis.document import write_analysis
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.report.build import Report, build_report
+from evalsuite.report.data import data_analysis
 from tests.browser.conftest import Visit
 from tests.browser.test_report_pages import slugs
+from tests.evalsuite.report.test_curves import write_run
+from tests.evalsuite.report.test_tabs import by_two_judges
 from tests.evalsuite.report_results import (
     free_form_row,
     index_of,
@@ -24,6 +30,8 @@ from tests.evalsuite.report_results import (
     write_model,
     write_rows,
 )
+from tests.evalsuite.runs.test_panel_run import Judged, rates
+from tests.evalsuite.stub_endpoint import text_reply
 from tests.evalsuite.synthetic_results import write_synthetic
 
 Visits = Callable[..., Visit]
@@ -67,6 +75,22 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return build_report(results)
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Three checkpoints of a training run, and two pages of conversations with near-duplicates."""
+    results = tmp_path_factory.mktemp("described")
+    write_run(results, [10, 200, 1000])
+    for name, n in (("first", 12), ("second", 30)):
+        data = results.parent / f"{name}.jsonl"
+        chats = [
+            {"messages": [{"role": "user", "content": "word " * (n + place)}, {"role": "assistant", "content": "So."}]}
+            for place in range(n)
+        ]
+        data.write_text("".join(json.dumps(chat) + "\n" for chat in chats), "utf-8")
+        write_analysis(results, data_analysis(str(data)))
+    return build_report(results)
+
+
 def _thinking(row: Row) -> Row:
     reply = Reply(row.replies[0].text, thought="let me think", thought_tokens=40, answer_tokens=4, thought_closed=True)
     return replace(row, draws=(Draw((reply,)),))
@@ -102,6 +126,8 @@ def views(report: Report, n: int = 10) -> dict[str, str]:
     }
 
 
+UNFOLD = "document.querySelectorAll('details:not(.popup)').forEach((one) => { one.open = true })"
+
 CUT_OFF = """() => [...document.querySelectorAll("td, th, summary, button, a, h2, h3, label, dt, dd")]
   .filter((one) => one.offsetParent && getComputedStyle(one).display !== "inline")
   .filter((one) => one.scrollWidth > one.clientWidth + 1)
@@ -109,7 +135,7 @@ CUT_OFF = """() => [...document.querySelectorAll("td, th, summary, button, a, h2
 
 
 @pytest.mark.parametrize("width", [390, 768, 1400, 1920])
-@pytest.mark.parametrize("which", ["ten", "pair"])
+@pytest.mark.parametrize("which", ["ten", "pair", "described"])
 def test_no_text_is_cut_off_and_the_page_does_not_scroll_sideways(
     request: pytest.FixtureRequest, which: str, visit: Visits, width: int
 ) -> None:
@@ -117,22 +143,24 @@ def test_no_text_is_cut_off_and_the_page_does_not_scroll_sideways(
     there = visit(viewport={"width": width, "height": 900}, color_scheme="dark" if width == 768 else "light")
     for name, view in views(report).items():
         page = there.open(report.html, view)
+        page.evaluate(UNFOLD)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert page.evaluate(CUT_OFF) == [], name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_any_view(ten: Report, pair: Report, browser: Any, scheme: str) -> None:
+def test_axe_finds_nothing_in_any_view(ten: Report, pair: Report, described: Report, browser: Any, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python", reason="needs axe (pip install evalsuite[dev])")
     script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
     # The page's own policy would refuse the script of the test.
     context = browser.new_context(color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
-    for report in (ten, pair):
+    for report in (ten, pair, described):
         for name, view in views(report).items():
             page.goto("about:blank")
             page.goto(f"{report.html.resolve().as_uri()}#{view}")
             page.wait_for_selector("html[data-ready]")
+            page.evaluate(UNFOLD)
             page.evaluate(script)
             found = page.evaluate(
                 "axe.run().then((all) => all.violations.map((one) => [one.id, one.nodes[0].html.slice(0, 200)]))"
@@ -425,6 +453,73 @@ def test_print_shows_the_tab_and_begins_on_the_first_page(ten: Report, visit: Vi
     page.emulate_media(media="print")
     assert page.locator(".board").bounding_box()["y"] < 300
     assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+
+
+def test_analyses_are_printed_unfolded_with_the_names_of_their_rows(described: Report, visit: Visits) -> None:
+    page = visit().open(described.html)
+    table = page.locator(".analysis .measured").first
+    visible = "one => one.checkVisibility({ contentVisibilityAuto: true, visibilityProperty: true })"
+    assert not table.evaluate(visible)
+    page.emulate_media(media="print")
+    assert table.evaluate(visible)
+    assert page.locator(".analysis .word").first.evaluate(visible)
+
+
+def test_the_tab_that_was_open_is_marked_in_print(tmp_path: Path, visit: Visits) -> None:
+    by_two_judges(tmp_path)
+    page = visit().open(build_report(tmp_path).html, "tab=2")
+    page.emulate_media(media="print")
+    borders = page.locator("#tabs a").evaluate_all("all => all.map((one) => getComputedStyle(one).borderTopWidth)")
+    assert borders == ["1px", "2px"]
+
+
+def test_bars_of_a_histogram_stand_in_the_order_of_its_ranges(described: Report, visit: Visits) -> None:
+    """The prompts of the first file have 12 to 23 words of five letters: every bin of characters in rising order."""
+    page = visit().open(described.html)
+    chart = page.locator("figure.chart", has_text="Characters of a user turn").first
+    heads = chart.locator("thead th").all_text_contents()
+    starts = [int(text.split(" to ")[0].replace(",", "")) for text in chart.locator("tbody th").all_text_contents()]
+    assert heads == ["characters of a user turn", "count"]
+    assert starts == sorted(starts)
+    assert sum(map(int, chart.locator("tbody td").all_text_contents())) == 12
+
+
+def test_the_items_on_which_judges_disagree_are_found(tmp_path: Path, visit: Visits) -> None:
+    """Two judges and their panel: one of them rates the bakery's item 9 and the others 5, the other rates all 5."""
+
+    def by_category(_: str, body: Any) -> tuple[int, Any]:
+        text = "\n".join(message["content"] for message in body["messages"])
+        return 200, text_reply(f"Rating: [[{9 if 'bakery' in text else 5}]]")
+
+    with Judged(tmp_path, one=by_category, other=rates(5)) as judged:
+        [disputed] = judged.run()["suites"]["mt_bench"]["panel"]["disputed_items"]
+    report = build_report(tmp_path)
+    names = slugs(report)
+    assert len(names) == 3
+    for name in names[:2]:
+        page = visit().open(report.html, f"view=items&part=mt_bench&models={quote(name)}")
+        assert len(items(page)) == 5
+        page.select_option("#view [data-control=only]", label="where judges disagree")
+        page.wait_for_selector("#view table.items tbody tr:only-child")
+        assert items(page) == [disputed]
+
+
+def test_a_score_stands_against_the_seconds_that_it_took(tmp_path: Path, visit: Visits) -> None:
+    """Of 10 s for 0.5, 20 s for 0.4 and 40 s for 0.9 the second is beaten by the first."""
+    for name, score, seconds in (("quick", 0.5, 10.0), ("beaten", 0.4, 20.0), ("slow", 0.9, 40.0)):
+        write_model(tmp_path, name, {"mixeval": mixeval_scores(score)}, seconds={"generate": seconds})
+    page = visit().open(build_report(tmp_path).html, "view=tokens&cost=seconds")
+    assert page.locator("#view [data-control=cost]").input_value() == "seconds"
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator("#view table tbody tr").all()]
+    assert rows == [
+        ["quick", "10.0", "0.500", "on the front"],
+        ["beaten", "20.0", "0.400", ""],
+        ["slow", "40.0", "0.900", "on the front"],
+    ]
+    places = page.locator("#view svg circle").evaluate_all("all => all.map((one) => Number(one.getAttribute('cx')))")
+    # A logarithmic axis: twice the seconds are the same step. Circles are drawn from the highest score down.
+    slow, quick, beaten = places
+    assert slow - beaten == pytest.approx(beaten - quick)
 
 
 def test_the_ranks_of_the_page_are_those_of_the_tests(ten: Report, visit: Visits) -> None:
