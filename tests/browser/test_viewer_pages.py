@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
@@ -30,8 +29,6 @@ from tests.evalsuite.report_results import (
     write_model,
     write_rows,
 )
-from tests.evalsuite.runs.test_panel_run import Judged, rates
-from tests.evalsuite.stub_endpoint import text_reply
 from tests.evalsuite.synthetic_results import write_synthetic
 
 Visits = Callable[..., Visit]
@@ -482,26 +479,6 @@ def test_bars_of_a_histogram_stand_in_the_order_of_its_ranges(described: Report,
     assert heads == ["characters of a user turn", "count"]
     assert starts == sorted(starts)
     assert sum(map(int, chart.locator("tbody td").all_text_contents())) == 12
-
-
-def test_the_items_on_which_judges_disagree_are_found(tmp_path: Path, visit: Visits) -> None:
-    """Two judges and their panel: one of them rates the bakery's item 9 and the others 5, the other rates all 5."""
-
-    def by_category(_: str, body: Any) -> tuple[int, Any]:
-        text = "\n".join(message["content"] for message in body["messages"])
-        return 200, text_reply(f"Rating: [[{9 if 'bakery' in text else 5}]]")
-
-    with Judged(tmp_path, one=by_category, other=rates(5)) as judged:
-        [disputed] = judged.run()["suites"]["mt_bench"]["panel"]["disputed_items"]
-    report = build_report(tmp_path)
-    names = slugs(report)
-    assert len(names) == 3
-    for name in names[:2]:
-        page = visit().open(report.html, f"view=items&part=mt_bench&models={quote(name)}")
-        assert len(items(page)) == 5
-        page.select_option("#view [data-control=only]", label="where judges disagree")
-        page.wait_for_selector("#view table.items tbody tr:only-child")
-        assert items(page) == [disputed]
 
 
 def test_a_score_stands_against_the_seconds_that_it_took(tmp_path: Path, visit: Visits) -> None:
