@@ -108,7 +108,7 @@ def bars(
         shapes.append(svg.tag("g", *bar, data_model=model, transform=f"translate(0 {10 + row * step:g})"))
     note += f" The {MAX_BARS} highest of {len(known)} are drawn." if len(known) > MAX_BARS else ""
     drawing = svg.picture(left + wide + 60, bottom + 22, title, *shapes)
-    columns = (head, column.title, "low", "high", "n")
+    columns: tuple[str, ...] = (head, column.title, "low", "high", "n")
     rows = [_bar_row(names[model], cells[model], column.digits) for model in known]
     if all(row[2:] == [DASH, DASH, DASH] for row in rows):
         columns, rows = columns[:2], [row[:2] for row in rows]
