@@ -59,9 +59,9 @@ test: check live
 	@echo "==> all tests passed. Next: make demo"
 
 docs: setup
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --editable '.[docs]'
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --requirements pyproject.toml --extra docs
 	@$(BIN)/python docs/site/options.py
-	@PYTHONPATH=. $(BIN)/python docs/site/pages.py build/docs
+	@$(BIN)/python docs/site/pages.py build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file build/mkdocs.yml
 	@echo "==> written: build/site/index.html"
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from pydantic import BaseModel
+
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import Config, RunConfig, options_by_key
 from evalsuite.suites.registry import SuiteSpec
@@ -40,7 +42,8 @@ def type_text(annotation: Any) -> str:
         return f"Sequence[{type_text(inner[0])}]"
     if origin is Mapping:
         return f"Mapping[{type_text(inner[0])}, {type_text(inner[1])}]"
-    return SPELLED.get(annotation, "object")
+    is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return SPELLED.get(annotation) or (annotation.__name__ if is_section else "object")
 
 
 def block(name: str, kind: type[Config], own: set[str]) -> str:

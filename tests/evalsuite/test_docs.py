@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
 
+import evalsuite
 from evalsuite.cli import app
+from evalsuite.comparison.settings import CompareConfig
+from evalsuite.config import RunConfig, options_by_key
+from evalsuite.recipes.recipe import Mix
+from evalsuite.recipes.training import TrainingConfig
 from judges.types import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +68,30 @@ def test_every_message_of_the_troubleshooting_page_is_in_the_source():
 def test_the_navigation_has_every_page_once():
     entries = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(entries) == sorted({path.name for path in DOCS.glob("*.md")} | WRITTEN)
+
+
+def test_the_scripts_that_make_the_site_are_kept_by_git():
+    called = re.findall(r"docs/\S+\.py", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert called
+    assert all((ROOT / script).is_file() for script in called)
+    ignored = subprocess.run(["git", "check-ignore", *called], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not ignored.stdout
+
+
+def test_the_written_pages_have_every_option_recipe_key_and_function(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "site"))
+    pages = runpy.run_path(str(DOCS / "site" / "pages.py"))
+    options = "\n".join(pages["options_page"]())
+    for kind in (RunConfig, CompareConfig):
+        keys = [key for key in options_by_key(kind) if not key.startswith("judge_") or key == "judge_weights"]
+        assert [key for key in keys if f"| `{key}` |" not in options] == []
+    recipes = "\n".join(pages["recipes_page"]())
+    assert [key for key in (*Mix.model_fields, *TrainingConfig.model_fields) if f"| `{key}` |" not in recipes] == []
+    python = "\n".join(pages["python_page"]())
+    assert [name for name in evalsuite.__all__[1:] if f"evalsuite.{name}(" not in python] == []
+    for page in (*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"):
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", pages["relinked"](page)):
+            assert (DOCS / link).exists() or link in WRITTEN, f"{page.name}: {link}"
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
