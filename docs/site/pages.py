@@ -196,8 +196,11 @@ def python_page() -> list[str]:
         called = getattr(evalsuite, name)
         function = called if inspect.isfunction(called) else type(called).__call__  # report is a package too
         signature = inspect.signature(function)
-        own = [one for key, one in signature.parameters.items() if one.kind != one.KEYWORD_ONLY or key not in options]
-        if len(own) < len(signature.parameters):
+        given = signature.parameters.items()
+        own = [
+            one for key, one in given if one.kind != one.KEYWORD_ONLY or key not in options or one.default is one.empty
+        ]
+        if len(own) < len(given):
             own.append(inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD))
         taken = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=own)))
         lines += ["", f"## {name}", "", *fenced([f"evalsuite.{name}{taken}"], "python"), "", *prose(function)]
