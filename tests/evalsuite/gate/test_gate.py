@@ -114,6 +114,9 @@ def test_a_candidate_that_lacks_figures_or_items_is_exit_2(tmp_path: Path) -> No
     model(tmp_path, "few", few)
     assert "scored on 80 of the baseline's 100 items" in run(tmp_path, "new", "few", code=2)
     assert "unknown model 'fewe'; did you mean 'few'" in run(tmp_path, "new", "fewe", code=2)
+    variant = next(tmp_path.glob("few-*")).with_name("few-0123abcd~answer-256")
+    next(tmp_path.glob("few-*")).rename(variant)
+    assert f"did you mean {variant.name!r}" in run(tmp_path, "new", "few~answer-256", code=2)
 
 
 def test_one_sided_p_values_are_half_the_two_sided_ones() -> None:
