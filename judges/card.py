@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from judges.card_orders import order_rules
+from judges.card_orders import EVEN, order_rules
 from judges.preference import judging_figures, position_bias
 from judges.statistics import (
     cohen_kappa,
@@ -84,7 +84,9 @@ class JudgedPair:
     def mean_choice(self) -> Label | None:
         """The output that the mean preference over both orders favours, 0 for neither; None without a verdict."""
         verdict = self.verdict
-        return _OUTPUT_OF_SIDE[winner_of(verdict.preference_a)] if isinstance(verdict, PairVerdict) else None
+        return (
+            _OUTPUT_OF_SIDE[winner_of(verdict.preference_a, margin=EVEN)] if isinstance(verdict, PairVerdict) else None
+        )
 
     def credit(self, output: int) -> float:
         """The share of the win that the verdict gives to ``output``; only for a pair with a verdict."""

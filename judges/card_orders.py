@@ -8,6 +8,10 @@ from typing import Any
 
 from judges.statistics import mean_ci, proportion_ci
 
+EVEN = 1e-4
+"""How near to one half a mean preference favours neither answer. A model in 16 bits has steps of over a percent; what
+differs within one is the probability of unlikely spellings."""
+
 _SURE = 1e-6
 
 
@@ -40,7 +44,7 @@ def order_rules(
     probability = [(a + 1 - b) / 2 for a, b in zip(a_first, b_first, strict=True)]
     log_odds = [mean_in_log_odds(a, b) for a, b in zip(a_first, b_first, strict=True)]
     lost = [
-        (0.5 if a == b else float((a > b) == is_a), cluster)
+        (0.5 if abs(a - b) <= 2 * EVEN else float((a > b) == is_a), cluster)
         for is_a, a, b, cluster in zip(wanted, a_first, b_first, clusters, strict=True)
         if (a - 0.5) * (0.5 - b) <= 0
     ]

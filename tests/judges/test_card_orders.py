@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -50,3 +51,13 @@ def test_orders_that_agree_throw_nothing_away():
     figures = order_rules([True, False], [0.9, 0.2], [0.1, 0.8], ["x", "y"])
     assert (figures["undecided"], figures["by_mean"]) == (0, None)
     assert rule_in_words(figures, 2) == ""
+
+
+def test_what_differs_by_less_than_a_step_of_16_bits_favours_neither():
+    """Logits of A and B 0.25 apart in both orders, and a few millionths from the other spellings."""
+    step = 1 / (1 + math.exp(-0.25))
+    figures = order_rules(
+        [True, True, False], [step + 1e-6, step, step], [step, step + 2e-6, step - 0.03], ["x", "y", "z"]
+    )
+    assert figures["undecided"] == 3
+    assert figures["by_mean"] == pytest.approx((0.5 + 0.5 + 0) / 3)
