@@ -116,9 +116,9 @@ def _views(spec: str, results: Path) -> list[ModelResult]:
         folders = ", ".join(str(model.folder) for model in named)
         raise UsageError(f"{results} holds {len(named)} models called {spec!r}; give the folder of one: {folders}")
     if not named:
-        folders = sorted(path.parent.name for path in results.glob("*/scores.json"))
+        slugs = sorted(path.parent.name for path in results.glob("*/scores.json"))
         # A variant is known by its folder, another model by its name too.
-        known = [folder if "~" in folder else folder.rpartition("-")[0] for folder in folders]
+        known = [slug if "~" in slug else slug.rpartition("-")[0] for slug in slugs]
         raise UsageError(f"{unknown('model', spec, known)}; give a model's folder or its name in {results}")
     return models_in(named[0].folder)
 
