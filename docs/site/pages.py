@@ -37,6 +37,7 @@ SOURCE = "https://github.com/evalsuite/evalsuite/blob/main/"
 MOVED = {f"{name.upper()}.md": f"{name}.md" for name in ("contributing", "security", "changelog")}
 MOST_LINES = 60
 """Of an example's output."""
+STYLE = ".md-grid { max-width: 76rem } td:first-child code { white-space: nowrap }"
 SCRIPTED = "The models are scripts that answer at random: the example shows the form, its figures mean nothing."
 
 
@@ -54,7 +55,8 @@ def main(out: Path) -> None:
         (out / path).parent.mkdir(exist_ok=True)
         (out / path).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    config = yaml.safe_load(text) | {"docs_dir": out.name, "site_dir": "site"}
+    config = yaml.safe_load(text) | {"docs_dir": out.name, "site_dir": "site", "extra_css": ["extra.css"]}
+    (out / "extra.css").write_text(STYLE, encoding="utf-8")
     for section in config["nav"]:
         for name, entries in section.items():
             if "commands/index.md" in entries:
@@ -94,13 +96,13 @@ def command_pages() -> dict[str, list[str]]:
         pages[f"commands/{name}"] = lines
         summary = re.sub(r"\[/?bold\]", "", inspect.cleandoc(command.help or "").split("\n\n")[0])
         index.append(f"| [`{name}`]({name}.md) | {escaped(summary)} |")
-    index += ["", "Options of all commands, before the command's name:", "", *fenced([help_of("")])]
+    index += ["", "Options of all commands:", "", *fenced([help_of("")])]
     return pages
 
 
 def help_of(command: str) -> str:
-    """Return what ``--help`` prints, 100 columns wide, without colours."""
-    environment = {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    """Return what ``--help`` prints, as wide as the page, without colours."""
+    environment = {"COLUMNS": "84", "NO_COLOR": "1", "TERM": "dumb"}
     done = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="evalsuite", env=environment)
     return "\n".join(line.rstrip() for line in done.output.strip("\n").splitlines())
 
@@ -159,33 +161,28 @@ def default_of(field: pydantic.fields.FieldInfo) -> str:
 def recipes_page() -> list[str]:
     """Return the sections and keys of recipes, studies and benchmarks, and the files of recipes/."""
     lines = ["# Recipes, studies, benchmarks", "", "The sections of the YAML files; an unknown key is refused by name."]
+    sections: dict[type[pydantic.BaseModel], str] = {}
     for title, root in (("Recipe", Recipe), ("Study", Study), ("Benchmark of your own", Benchmark)):
-        lines += ["", f"## {title}"]
-        for model in nested(root, []):
-            lines += ["", f"### {model.__name__}", "", *prose(model), "", "| key | takes | default |"]
-            lines += ["| --- | --- | --- |"]
-            for key, field in model.model_fields.items():
-                about = f" {escaped(field.description)}" if field.description else ""
-                lines += [f"| `{key}` | {type_shown(field.annotation)}{about} | {default_of(field)} |"]
+        add_sections(root, f"## {title}", sections)
+    for model, title in sections.items():
+        lines += ["", title, "", *prose(model), "", "| key | takes | default |", "| --- | --- | --- |"]
+        for key, field in model.model_fields.items():
+            about = f" {escaped(field.description)}" if field.description else ""
+            lines += [f"| `{key}` | {type_shown(field.annotation)}{about} | {default_of(field)} |"]
     lines += ["", "## Files in recipes/"]
     for path in sorted((ROOT / "recipes").rglob("*.yaml")):
         lines += ["", f"### {path.relative_to(ROOT)}", "", *fenced([path.read_text(encoding="utf-8").strip()], "yaml")]
     return lines
 
 
-def nested(model: type[pydantic.BaseModel], seen: list[type[pydantic.BaseModel]]) -> list[type[pydantic.BaseModel]]:
-    """Return a model and, after it, all models in its fields, each once."""
-    seen.append(model)
-
-    def walk(annotation: Any) -> None:
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel) and annotation not in seen:
-            nested(annotation, seen)
-        for inner in getattr(annotation, "__args__", ()):
-            walk(inner)
-
-    for field in model.model_fields.values():
-        walk(field.annotation)
-    return seen
+def add_sections(annotation: Any, title: str, sections: dict[type[pydantic.BaseModel], str]) -> None:
+    """Add the models that a type names, and those in their fields, each once with its heading."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel) and annotation not in sections:
+        sections[annotation] = title or f"### {annotation.__name__}"
+        for field in annotation.model_fields.values():
+            add_sections(field.annotation, "", sections)
+    for inner in getattr(annotation, "__args__", ()):
+        add_sections(inner, "", sections)
 
 
 def python_page() -> list[str]:
