@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from msgspec.structs import replace
@@ -29,6 +30,8 @@ from tests.evalsuite.report_results import (
     write_model,
     write_rows,
 )
+from tests.evalsuite.runs.test_panel_run import Judged, rates
+from tests.evalsuite.stub_endpoint import text_reply
 from tests.evalsuite.synthetic_results import write_synthetic
 
 Visits = Callable[..., Visit]
@@ -512,3 +515,23 @@ def test_the_ranks_of_the_page_are_those_of_the_tests(ten: Report, visit: Visits
             low, high = ranks[str(order.index(row.get_attribute("data-slug")))]
             expected = str(low) if low == high else f"{low}–{high}"
             assert row.locator("[data-column=rank]").inner_text() == expected
+
+
+def test_the_items_on_which_judges_disagree_are_found(tmp_path: Path, visit: Visits) -> None:
+    """Two judges and their panel: one of them rates the bakery's item 9 and the others 5, the other rates all 5."""
+
+    def by_category(_: str, body: Any) -> tuple[int, Any]:
+        text = "\n".join(message["content"] for message in body["messages"])
+        return 200, text_reply(f"Rating: [[{9 if 'bakery' in text else 5}]]")
+
+    with Judged(tmp_path, one=by_category, other=rates(5)) as judged:
+        [disputed] = judged.run()["suites"]["mt_bench"]["panel"]["disputed_items"]
+    report = build_report(tmp_path)
+    names = [model["slug"] for model in index_of(report.html)["models"]]
+    assert len(names) == 3
+    for name in names:
+        page = visit().open(report.html, f"view=items&part=mt_bench&models={quote(name)}")
+        assert len(items(page)) == 5
+        page.select_option("#view [data-control=only]", label="where judges disagree")
+        page.wait_for_selector("#view table.items tbody tr:only-child")
+        assert items(page) == [disputed]
