@@ -49,8 +49,8 @@ CALLS = (
     "data list",
     "version",
 )
-WIDTHS = {"data list": "220"}
-"""Columns of the terminal where 110 are too few."""
+WIDTHS = {"data list": "220", "suites": "110"}
+"""Columns of the terminal where 92, the width of a page, are too few."""
 
 
 def reply(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,12 +98,8 @@ def printed() -> dict[str, list[str]]:
         for call in CALLS:
             words = [found for word in call.split() for found in expanded(word, urls, folder)]
             command = " ".join(words[: 2 if words[0] in {"analyze", "data", "suite"} else 1])
-            environment = {
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "COLUMNS": WIDTHS.get(command, "110"),
-                "NO_COLOR": "1",
-            }
+            width = WIDTHS.get(command, "92")
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": width, "NO_COLOR": "1"}
             done = subprocess.run(
                 [sys.executable, "-m", "evalsuite", *words],
                 cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300,
