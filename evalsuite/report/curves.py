@@ -53,6 +53,8 @@ class Curve:
     def verdict(self) -> str:
         """Say which checkpoint is best, and whether it is better than the last."""
         best, last, digits = self.best, self.points[-1], self.column.digits
+        if best is last and any(point.value == last.value for point in self.points[:-1]):
+            return f"No checkpoint is better than the last, step {last.step:,}: {last.value:.{digits}f}."
         if best is last:
             return f"The last checkpoint, step {last.step:,}, is the best: {last.value:.{digits}f}."
         said = (

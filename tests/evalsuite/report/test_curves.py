@@ -77,6 +77,9 @@ def test_two_runs_of_one_name_are_two_curves_and_a_single_checkpoint_is_none(tmp
     found = curves(tmp_path)
     assert [[point.step for point in curve.points] for curve in found] == [[10, 200], [10, 1000]]
     assert found[0].verdict.startswith("The last checkpoint, step 200, is the best")
+    last = found[0].points[-1]
+    level = Curve("out", found[0].column, [last, last])
+    assert level.verdict == f"No checkpoint is better than the last, step 200: {last.value:.2f}."
 
 
 def test_the_report_draws_a_chart_per_run_on_a_linear_axis(tmp_path):
