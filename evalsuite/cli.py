@@ -108,7 +108,8 @@ def _common(
     os.environ[QUIET] = "1" if quiet else ""
     os.environ[TABLES] = table_format
     level = logging.INFO if debug or verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger().setLevel(level)
     if not (debug or verbose):
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)

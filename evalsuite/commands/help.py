@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _WIDEST = 100
-_EXAMPLE = re.compile(r"\[bold\](evalsuite\s[^\[]*(?:\[(?!/)[^\[]*)*)\[/\]", re.DOTALL)
+_EXAMPLE = re.compile(r"\[bold\](evalsuite\s.*?)\[/\]", re.DOTALL)
 _TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
 _TYPES |= {"<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": ""}
 

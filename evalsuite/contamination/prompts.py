@@ -24,8 +24,11 @@ class Benchmarks:
 
 def counted_names() -> dict[str, Suite]:
     """Return the names under which contamination is counted, in the order of the tables, with their suites."""
-    own = {suite: () if suite.whole else (suite.name,) for suite in suites().values()}
-    return {name: suite for suite, names in own.items() for name in suite.checked_names or names}
+    found: dict[str, Suite] = {}
+    for suite in suites().values():
+        for name in suite.checked_names or (() if suite.whole else (suite.name,)):
+            found.setdefault(name, suite)
+    return found
 
 
 def names_of(suites_asked: Sequence[str]) -> list[str]:

@@ -191,6 +191,7 @@ def _run_models(group: Sequence[tuple[Task, str]], workspace: Workspace, *, judg
         "results": str(workspace.results),
         "seed": stage.settings["seed"],
         "judge": stage.arguments["judge"] if judged else None,
+        "no_judge": not judged,
         "fresh": fresh,
     }
     title = f"run {len(group)} models"

@@ -122,7 +122,7 @@ def _run_one(checkpoint: Checkpoint, config: RunConfig) -> Scores:
         changes = {
             "models": (str(checkpoint.path),),
             "base_url": stub.url,
-            "judge": f"stub@{stub.url}" if config.judge else None,
+            "judge": (f"stub@{stub.url}",) if config.judge else (),
             "suites": tuple(spec for spec in config.suites if not spec.suite.whole),
         }
         (folder,) = run_suites(config.model_copy(update=changes)).folders

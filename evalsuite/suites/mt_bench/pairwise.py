@@ -64,6 +64,7 @@ class MtBenchPairwise(MtBench):
     """The suite ``mt_bench_pairwise``, also ``mt_bench:pairwise``; a row's part is the baseline."""
 
     name = "mt_bench_pairwise"
+    checked_names = ("mt_bench",)
     also = "mt_bench:pairwise"
     title = "MT-Bench pairwise"
     order = 12

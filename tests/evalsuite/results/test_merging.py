@@ -83,7 +83,7 @@ def test_the_verdicts_of_two_judges_stand_together(tmp_path):
 
 def test_answers_without_a_judge_get_the_verdicts_of_the_folder_that_has_one(tmp_path):
     with StubEndpoint(obliging) as stub:
-        run(config(stub, tmp_path / "a", suites=["mt_bench"], judge=None))
+        run(config(stub, tmp_path / "a", suites=["mt_bench"], judge=None, no_judge=True))
         shutil.copytree(tmp_path / "a", tmp_path / "b")
         run(config(stub, tmp_path / "b", suites=["mt_bench"]))
     for order in (["a", "b"], ["b", "a"]):

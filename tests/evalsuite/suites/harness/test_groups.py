@@ -36,7 +36,7 @@ def test_facts_are_those_of_the_yamls():
 
 def test_code_needs_its_confirmation_and_longer_answers():
     [code] = [group for group in task_groups() if group.name == "code"]
-    assert code.options[:2] == ("--suite", "lm_eval:humaneval_instruct,mbpp_plus_instruct")
+    assert code.options[:2] == ("--suite", "lm_eval:code")
     assert "--confirm-run-unsafe-code" in code.options
     assert "--max-answer-tokens" in code.options
 
@@ -46,7 +46,7 @@ def test_a_task_that_another_version_lacks_is_said(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(groups, "GROUPS", table)
     [group] = task_groups()
     assert [task.absent for task in group.tasks] == [False, True, True]
-    assert group.options[1] == "lm_eval:aime24"
+    assert group.options[1] == "lm_eval:reasoning"
 
 
 def test_the_command_lists_suites_and_groups():
