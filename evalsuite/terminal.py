@@ -86,8 +86,10 @@ def _fitting(console: Console, table: Table) -> Table | Text:
         widths = [Measurement.get(console, console.options, cell).minimum for cell in cells]
         column.min_width = max([column.min_width or 0, *widths])
         needs.append(column.min_width + 2 * (table.box is not None or not table.pad_edge) + (table.box is not None))
-    if sum(needs) <= console.width or not table.show_header:
+    if sum(needs) <= console.width:
         return table
+    if not table.show_header:
+        return Text("\n").join(Text("  ".join(row)) for row in _plain_rows(console, table)[1])
     return Text("\n").join(_blocks(console, table))
 
 
