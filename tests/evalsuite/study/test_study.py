@@ -306,7 +306,7 @@ def test_a_mix_finds_its_tokenizer_relative_to_the_file(tmp_path):
         (
             {"run": {"suites": ["openllm"]}},
             "analyze style",
-            "analyze style is left out: it reads mt_bench or mt_bench_pairwise or alpaca_eval or arena_hard or mixeval, which",
+            "analyze style is left out: it reads mt_bench or mt_bench_pairwise or alpaca_eval or arena_hard",
         ),
         ({"run": {"suites": ["alpaca_eval"]}}, "compare T", "compare is left out: it reads mt_bench"),
         ({"run": {"suites": ["alpaca_eval"]}}, "analyze keywords-T", "analyze keywords is left out"),
