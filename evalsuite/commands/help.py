@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 _WIDEST = 100
-_EXAMPLE = re.compile(r"\[bold\](evalsuite\s.*?)\[/\]", re.DOTALL)
 _TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
 _TYPES |= {"<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": ""}
 
@@ -74,8 +73,8 @@ def _width() -> int:
 def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
     yield from _wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
     text = inspect.cleandoc(command.help or "")
-    examples = [" ".join(example.split()) for example in _EXAMPLE.findall(text)]
-    for paragraph in re.split(r"\n\s*\n", _EXAMPLE.sub("", text)):
+    text, examples = _split_examples(text)
+    for paragraph in text.split("\n\n"):
         if plain := " ".join(paragraph.split()):
             yield ""
             yield from _wrapped(re.sub(r"\[/?[a-z]*\]", "", plain), width)
@@ -96,6 +95,20 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
     yield "\nEnvironment:"
     for name, meaning in _ENVIRONMENT.items():
         yield from (f"  {name}", *_wrapped(meaning, width, "      ", "      "))
+
+
+def _split_examples(text: str) -> tuple[str, list[str]]:
+    """Take the commands in bold out of a docstring; they are its examples."""
+    first, *others = text.split("[bold]")
+    examples: list[str] = []
+    for other in others:
+        inner, _, after = other.partition("[/]")
+        if inner.startswith("evalsuite"):
+            examples.append(" ".join(inner.split()))
+            first += after
+        else:
+            first += inner + after
+    return first, examples
 
 
 def _signature(one: Any, ctx: Any) -> str:
