@@ -220,8 +220,8 @@ def test_a_signal_keeps_what_was_answered(models, tmp_path):
         wait_for(lambda: not (tmp_path / "r" / "fleet").exists())
     assert figures(tmp_path / "r") == wanted
     n = len({json.dumps(body, sort_keys=True) for server in models.servers.values() for _, body in server.requests})
-    # What was in flight at the signal is asked again, what was answered is not; of the seven replies that were given, the
-    # last may not have been stored yet.
+    # What was in flight at the signal is asked again, what was answered is not; the last of the seven replies that were
+    # given may not have been stored yet.
     assert models.asked - before <= n + held - 4
 
 
