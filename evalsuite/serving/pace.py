@@ -41,6 +41,7 @@ class Pace:
         self._next_at = self._held_until = self._interval_s = 0.0
         self._requests = self._tokens = self._reserved = self._sending = 0
         self._freed = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def hold(self, wait_s: float | None) -> None:
         """Send nothing for ``wait_s`` seconds, if the server asks for it, and more slowly after that."""
@@ -59,13 +60,16 @@ class Pace:
     async def wait(self) -> None:
         """Wait until a request may be sent."""
         rate = self._limits.requests_per_minute
-        while True:
-            interval_s = max(self._interval_s, 60.0 / rate if rate is not None else 0.0)
-            at = self._next_at = max(self._next_at + interval_s, time.monotonic(), self._held_until)
-            if (left_s := at - time.monotonic()) > 0:
+        # One after the other, each from the time at which the last was really sent: after a pause of this process there
+        # is no burst.
+        async with self._turn:
+            while True:
+                left_s = max(self._next_at, self._held_until) - time.monotonic()
+                if left_s <= 0:
+                    break
                 await asyncio.sleep(left_s)
-            if self._held_until <= time.monotonic():
-                return
+            interval_s = max(self._interval_s, 60.0 / rate if rate is not None else 0.0)
+            self._next_at = time.monotonic() + interval_s
 
     @asynccontextmanager
     async def spending(self, body: Mapping[str, Any]) -> AsyncIterator[Callable[[int], None]]:
