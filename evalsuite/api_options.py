@@ -7,7 +7,62 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 
-class RunOptions(TypedDict, total=False):
+class ServingOptions(TypedDict, total=False):
+    """How models and judges are served; None is the default."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
+    head_dtype: Literal["auto", "float32", "model"] | None
+    max_model_len: int | None
+    tensor_parallel_size: int | None
+    data_parallel_size: int | None
+    vllm_args: Sequence[Sequence[str]] | None
+    chat_template: str | None
+    template_date: object | None
+    thinking: Literal["auto", "on", "off"] | None
+    thinking_budget: Sequence[int] | None
+    close_thinking: bool | None
+    reasoning_style: str | None
+    reasoning_effort: str | None
+    chat_template_kwargs: Sequence[Sequence[str]] | None
+    max_answer_tokens: int | None
+    sampling: Literal["auto", "benchmark", "model"] | None
+    in_flight: int | None
+    api_key_env: str | None
+    extra_body: Mapping[str, object] | None
+    requests_per_minute: float | None
+    patience: float | None
+    max_requests: int | None
+    max_tokens_total: int | None
+    allow_pickle: bool | None
+    trust_remote_code: bool | None
+    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
+    judge_head_dtype: Literal["auto", "float32", "model"] | None
+    judge_max_model_len: int | None
+    judge_tensor_parallel_size: int | None
+    judge_data_parallel_size: int | None
+    judge_vllm_args: Sequence[Sequence[str]] | None
+    judge_chat_template: str | None
+    judge_template_date: object | None
+    judge_thinking: Literal["auto", "on", "off"] | None
+    judge_thinking_budget: Sequence[int] | None
+    judge_close_thinking: bool | None
+    judge_reasoning_style: str | None
+    judge_reasoning_effort: str | None
+    judge_chat_template_kwargs: Sequence[Sequence[str]] | None
+    judge_max_answer_tokens: int | None
+    judge_sampling: Literal["auto", "benchmark", "model"] | None
+    judge_in_flight: int | None
+    judge_api_key_env: str | None
+    judge_extra_body: Mapping[str, object] | None
+    judge_requests_per_minute: float | None
+    judge_patience: float | None
+    judge_max_requests: int | None
+    judge_max_tokens_total: int | None
+    judge_allow_pickle: bool | None
+    judge_trust_remote_code: bool | None
+
+
+class RunOptions(ServingOptions, total=False):
     """Options of ``evalsuite run``; None is the default."""
 
     checkpoints: str | Path | None
@@ -36,56 +91,6 @@ class RunOptions(TypedDict, total=False):
     jobs: int | None
     slurm_template: str | Path | None
     detach: bool | None
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
-    head_dtype: Literal["auto", "float32", "model"] | None
-    max_model_len: int | None
-    tensor_parallel_size: int | None
-    data_parallel_size: int | None
-    vllm_args: Sequence[Sequence[str]] | None
-    chat_template: str | None
-    template_date: object | None
-    thinking: Literal["auto", "on", "off"] | None
-    thinking_budget: Sequence[int] | None
-    close_thinking: bool | None
-    reasoning_style: str | None
-    reasoning_effort: str | None
-    chat_template_kwargs: Sequence[Sequence[str]] | None
-    max_answer_tokens: int | None
-    sampling: Literal["auto", "benchmark", "model"] | None
-    in_flight: int | None
-    api_key_env: str | None
-    extra_body: Mapping[str, object] | None
-    requests_per_minute: float | None
-    patience: float | None
-    max_requests: int | None
-    max_tokens_total: int | None
-    allow_pickle: bool | None
-    trust_remote_code: bool | None
-    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
-    judge_head_dtype: Literal["auto", "float32", "model"] | None
-    judge_max_model_len: int | None
-    judge_tensor_parallel_size: int | None
-    judge_data_parallel_size: int | None
-    judge_vllm_args: Sequence[Sequence[str]] | None
-    judge_chat_template: str | None
-    judge_template_date: object | None
-    judge_thinking: Literal["auto", "on", "off"] | None
-    judge_thinking_budget: Sequence[int] | None
-    judge_close_thinking: bool | None
-    judge_reasoning_style: str | None
-    judge_reasoning_effort: str | None
-    judge_chat_template_kwargs: Sequence[Sequence[str]] | None
-    judge_max_answer_tokens: int | None
-    judge_sampling: Literal["auto", "benchmark", "model"] | None
-    judge_in_flight: int | None
-    judge_api_key_env: str | None
-    judge_extra_body: Mapping[str, object] | None
-    judge_requests_per_minute: float | None
-    judge_patience: float | None
-    judge_max_requests: int | None
-    judge_max_tokens_total: int | None
-    judge_allow_pickle: bool | None
-    judge_trust_remote_code: bool | None
     mt_bench_baseline: Sequence[str] | None
     arena_hard_verdict: Literal["label", "logprobs"] | None
     openllm_chat_template: bool | None
@@ -97,7 +102,7 @@ class RunOptions(TypedDict, total=False):
     trust_suite_code: bool | None
 
 
-class CompareOptions(TypedDict, total=False):
+class CompareOptions(ServingOptions, total=False):
     """Options of ``evalsuite compare``; None is the default."""
 
     judge_weights: Literal["equal", "card"] | None
@@ -119,53 +124,3 @@ class CompareOptions(TypedDict, total=False):
     store: str | Path | None
     seed: int | None
     max_unscored: float | None
-    dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
-    head_dtype: Literal["auto", "float32", "model"] | None
-    max_model_len: int | None
-    tensor_parallel_size: int | None
-    data_parallel_size: int | None
-    vllm_args: Sequence[Sequence[str]] | None
-    chat_template: str | None
-    template_date: object | None
-    thinking: Literal["auto", "on", "off"] | None
-    thinking_budget: Sequence[int] | None
-    close_thinking: bool | None
-    reasoning_style: str | None
-    reasoning_effort: str | None
-    chat_template_kwargs: Sequence[Sequence[str]] | None
-    max_answer_tokens: int | None
-    sampling: Literal["auto", "benchmark", "model"] | None
-    in_flight: int | None
-    api_key_env: str | None
-    extra_body: Mapping[str, object] | None
-    requests_per_minute: float | None
-    patience: float | None
-    max_requests: int | None
-    max_tokens_total: int | None
-    allow_pickle: bool | None
-    trust_remote_code: bool | None
-    judge_dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] | None
-    judge_head_dtype: Literal["auto", "float32", "model"] | None
-    judge_max_model_len: int | None
-    judge_tensor_parallel_size: int | None
-    judge_data_parallel_size: int | None
-    judge_vllm_args: Sequence[Sequence[str]] | None
-    judge_chat_template: str | None
-    judge_template_date: object | None
-    judge_thinking: Literal["auto", "on", "off"] | None
-    judge_thinking_budget: Sequence[int] | None
-    judge_close_thinking: bool | None
-    judge_reasoning_style: str | None
-    judge_reasoning_effort: str | None
-    judge_chat_template_kwargs: Sequence[Sequence[str]] | None
-    judge_max_answer_tokens: int | None
-    judge_sampling: Literal["auto", "benchmark", "model"] | None
-    judge_in_flight: int | None
-    judge_api_key_env: str | None
-    judge_extra_body: Mapping[str, object] | None
-    judge_requests_per_minute: float | None
-    judge_patience: float | None
-    judge_max_requests: int | None
-    judge_max_tokens_total: int | None
-    judge_allow_pickle: bool | None
-    judge_trust_remote_code: bool | None

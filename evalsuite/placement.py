@@ -41,7 +41,7 @@ def read_placement(text: str) -> Placement:
     if kind == "ray":
         return Placement("ray", rest or None)
     if kind != "slurm":
-        raise UsageError(f"{text!r} is no place to run on; {_FORMS}")
+        raise UsageError(f"{text!r} is not a place to run; {_FORMS}")
     settings: dict[str, str] = {}
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
@@ -79,7 +79,7 @@ _On = Annotated[
     pydantic.AfterValidator(_check),
     pydantic.Field(
         description="Where to run, a unit of work per model: local, ray[:ADDRESS], or "
-        "slurm[:partition=…,account=…,gpus=…,time=…].",
+        "slurm[:KEY=VALUE,...] (partition, account, gpus, time).",
         json_schema_extra={**_UNRECORDED, "metavar": "PLACE"},
     ),
 ]

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from pydantic import BaseModel
 
 from evalsuite.comparison.settings import CompareConfig
-from evalsuite.config import Config, RunConfig, options_by_key
+from evalsuite.config import Option, RunConfig, options_by_key
 from evalsuite.suites.registry import SuiteSpec
 
 HEAD = '''"""The options of ``evalsuite.run`` and ``evalsuite.compare``, written by docs/site/options.py."""
@@ -46,19 +46,26 @@ def type_text(annotation: Any) -> str:
     return SPELLED.get(annotation) or (annotation.__name__ if is_section else "object")
 
 
-def block(name: str, kind: type[Config], own: set[str]) -> str:
-    """Write the class with the options of one command but those that the function names itself (``own``)."""
-    about = f"Options of ``evalsuite {kind.command}``; None is the default."
-    lines = [f'class {name}(TypedDict, total=False):\n    """{about}"""\n']
-    for key, option in options_by_key(kind).items():
-        if key not in own:
-            lines.append(f"    {key}: {type_text(option.field.annotation)} | None")
-    return "\n".join(lines)
+def block(name: str, base: str, about: str, options: Mapping[str, Option]) -> str:
+    """Write the class with these options; ``base`` is the class that it adds to."""
+    lines = [f'class {name}({base}, total=False):\n    """{about}; None is the default."""\n']
+    return "\n".join(
+        [*lines, *(f"    {key}: {type_text(one.field.annotation)} | None" for key, one in options.items())]
+    )
 
 
 def written() -> str:
     """Return the whole module, before ruff has formatted it."""
-    blocks = [block("RunOptions", RunConfig, {"models"}), block("CompareOptions", CompareConfig, {"models", "judge"})]
+    run, compare = options_by_key(RunConfig), options_by_key(CompareConfig)
+    serving = {key: one for key, one in run.items() if one.block in {"serve", "judge_serve"} and key in compare}
+    left_out = {"models", *serving}
+    of_run = {key: one for key, one in run.items() if key not in left_out}
+    of_compare = {key: one for key, one in compare.items() if key not in {"judge", *left_out}}
+    blocks = [
+        block("ServingOptions", "TypedDict", "How models and judges are served", serving),
+        block("RunOptions", "ServingOptions", "Options of ``evalsuite run``", of_run),
+        block("CompareOptions", "ServingOptions", "Options of ``evalsuite compare``", of_compare),
+    ]
     return "\n\n".join([HEAD, *blocks]) + "\n"
 
 

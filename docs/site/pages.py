@@ -42,7 +42,7 @@ SCRIPTED = "The models are scripts that answer at random: the example shows the 
 
 
 def main(out: Path) -> None:
-    """Write everything anew."""
+    """Write everything again."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "docs", out, ignore=shutil.ignore_patterns("site", "build", "__pycache__"))
     for page in sorted((ROOT / "docs").glob("*.md")):

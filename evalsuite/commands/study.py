@@ -33,7 +33,9 @@ def study(
     on: Annotated[
         str | None,
         typer.Option(
-            "--on", metavar="PLACE", help="Where models answer and are judged: local, ray[:ADDRESS], slurm[:…]."
+            "--on",
+            metavar="PLACE",
+            help="Where models run: local, ray[:ADDRESS], slurm[:KEY=VALUE,...].",
         ),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="With --on: max units of work at once.")] = None,

@@ -302,9 +302,7 @@ def contents(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         inside = path.relative_to(folder).parts
-        # What is known of servers names their addresses and the day of asking.
-        known_servers = path.name in {"servers.json", "_servers.json"}
-        if not path.is_file() or known_servers or "logs" in inside or any(part.startswith(".") for part in inside):
+        if not path.is_file() or "logs" in inside or any(part.startswith(".") for part in inside):
             continue
         if path.suffix == ".json":
             found[name] = timeless(json.loads(_placeless(path, folder)))

@@ -197,6 +197,7 @@ def test_the_mirror_is_what_the_pins_say(shared: Path, monkeypatch: pytest.Monke
     ]
     assert {name: states[name]["state"] for name in local} == dict.fromkeys(local, "ok")
     assert states["alpaca_eval/df_gamed"]["state"] == "unpinned"
+    assert states["arena_hard/v2.0/gemini-2.0-flash-001"]["state"] == "missing"
     # The counts of the published benchmarks.
     counts = {"bbh": 5761, "musr": 756, "math": 1324, "ifeval": 541, "mmlu_pro": 12032}
     assert {name: states[f"openllm/{name}"]["rows"] for name in counts} == counts

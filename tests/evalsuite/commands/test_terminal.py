@@ -32,7 +32,7 @@ def test_help_is_whole_at_any_width(command: str, width: int) -> None:
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert [line for line in lines if len(line) > width and " " in line.strip(" -")] == []
-    for torn in ("<bool>", "[bold]", "[/]"):
+    for torn in ("…", "<bool>", "[bold]", "[/]"):
         assert torn not in result.stdout
 
 
