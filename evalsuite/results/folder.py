@@ -114,19 +114,8 @@ def other_model(stored: Scores, manifest: Manifest, model: Mapping[str, Any]) ->
     ]
 
 
-def refuse_mixing(
-    folder: Path,
-    stored: Scores,
-    manifest: Manifest,
-    *,
-    data: str,
-    limit: int | None,
-    settings: Mapping[str, str],
-    pins: Mapping[str, Pins],
-    model: Mapping[str, Any],
-) -> None:
-    """Raise UsageError when new figures would stand beside ones of other data, limit, settings, dtype or template."""
-    said = differences(stored, manifest, data=data, limit=limit, settings=settings, pins=pins, model=model)
+def refuse_mixing(folder: Path, said: Sequence[str]) -> None:
+    """Raise UsageError where the figures in a folder differ (``differences``) from those that would join them."""
     if said:
         raise UsageError(
             f"{folder} holds figures with {', '.join(said)}; give another folder with --results or another "

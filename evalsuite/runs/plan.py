@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from evalsuite.records.rows import Row
 from evalsuite.redaction import scrubbed, without_secrets
 from evalsuite.results.environment import Stopwatch
 from evalsuite.results.folder import (
+    differences,
     entry_of,
     figures_sha256,
     focused,
@@ -168,11 +170,12 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}
     judged_by = judge_identities(judges, config)
-    runs = [
-        run
-        for spec in _possible_suites(config, checkpoint, progress)
-        if (run := _planned(spec, config, judged_by, identity, stored, manifest, progress)) is not None
-    ]
+    with_stored = partial(
+        _with_stored_parts, config=config, judged_by=judged_by, identity=identity, stored=stored, manifest=manifest
+    )
+    runs = list(_planned(_possible_suites(config, checkpoint, progress), with_stored, config, progress))
+    if not runs:
+        raise UsageError(f"none of the suites can run on {checkpoint.name}; the lines above say what each lacks")
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
     plan.limit = config.limit
     refuse_other_figures(plan, config, runs)
@@ -241,22 +244,16 @@ def _possible_suites(config: RunConfig, checkpoint: Checkpoint, progress: Progre
 
 
 def _planned(
-    spec: SuiteSpec,
-    config: RunConfig,
-    judged_by: Mapping[str, Any],
-    identity: Mapping[str, Any],
-    stored: Scores | None,
-    manifest: Manifest,
-    progress: Progress,
-) -> SuiteRun | None:
-    """Plan one suite; None where its data are missing and --skip-impossible leaves it out."""
-    try:
-        return _with_stored_parts(spec, config, judged_by, identity, stored, manifest)
-    except DataError as error:
-        if not config.skip_impossible:
-            raise
-        progress.log(f"skipped: {spec.key}: {error}")
-        return None
+    specs: Sequence[SuiteSpec], plan: Callable[[SuiteSpec], SuiteRun], config: RunConfig, progress: Progress
+) -> Iterator[SuiteRun]:
+    """Plan each suite; with --skip-impossible those whose data are missing are left out, and named."""
+    for spec in specs:
+        try:
+            yield plan(spec)
+        except DataError as error:
+            if not config.skip_impossible:
+                raise
+            progress.log(f"skipped: {spec.key}: {error}")
 
 
 def refuse_same_model(plans: Sequence[ModelRun]) -> None:
@@ -285,8 +282,7 @@ def _recorded_server(manifest: Manifest, config: RunConfig) -> str | None:
 def refuse_other_figures(plan: ModelRun, config: RunConfig, runs: Sequence[SuiteRun]) -> None:
     """Raise UsageError where the stored figures of a plan's folder must not stand beside the new ones."""
     if plan.stored is not None:
-        refuse_mixing(
-            plan.folder,
+        said = differences(
             plan.stored,
             plan.manifest,
             data=config.data,
@@ -295,6 +291,7 @@ def refuse_other_figures(plan: ModelRun, config: RunConfig, runs: Sequence[Suite
             pins={suite.spec.key: suite.pins for suite in runs},
             model={} if plan.is_imported else served_as(plan.checkpoint, config.serve, attached=bool(config.base_url)),
         )
+        refuse_mixing(plan.folder, said)
 
 
 def _recorded_answers(folder: Path, manifest: Manifest, suite: SuiteRun) -> Mapping[str, Row]:

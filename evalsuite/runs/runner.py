@@ -181,7 +181,7 @@ class _Runner:
             plan.watch.lap("generate")
 
     def _judge_all(self, waiting: Sequence[ModelRun], judge: Checkpoint) -> None:
-        """Judge the answers of all models; where the judge fails, figures that need none are written all the same."""
+        """Judge the answers of all models; where the judge fails, figures that need none are still written."""
         try:
             with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
                 for plan in waiting:

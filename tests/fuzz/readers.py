@@ -21,7 +21,14 @@ from evalsuite.records.files import RecordsFile, write_records
 from evalsuite.records.rows import Header, Row
 from evalsuite.report.protocol import protocol_of
 from evalsuite.report.tabs import tabs_of
-from evalsuite.results.folder import refuse_mixing, reusable, stored_manifest, stored_scores, unscored_share
+from evalsuite.results.folder import (
+    differences,
+    refuse_mixing,
+    reusable,
+    stored_manifest,
+    stored_scores,
+    unscored_share,
+)
 from evalsuite.results.reading import read_results_folder
 from evalsuite.results.table import load_results
 from evalsuite.store import Store
@@ -179,7 +186,7 @@ def _resume(folder: Path) -> Any:
     if stored is None:
         return None
     model, pins = {"dtype": "float32", "chat_template_sha256": "0" * 64}, {"mt_bench": {"a": {}}}
-    refuse_mixing(folder, stored, manifest, data="full", limit=None, settings={}, pins=pins, model=model)
+    refuse_mixing(folder, differences(stored, manifest, data="full", limit=None, settings={}, pins=pins, model=model))
     if all(reusable(stored, manifest, suite, "") for suite in ("mt_bench", "mixeval")):
         unscored_share(stored.suites)
     print_models(Console(file=io.StringIO(), width=100), [stored])

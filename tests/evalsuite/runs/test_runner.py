@@ -16,6 +16,7 @@ from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
 from evalsuite.suites.mt_bench.suite import MtBench
+from tests.evalsuite.assets_env import empty_machine
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 SUITES = ["mt_bench", "alpaca_eval", "mixeval"]
@@ -290,6 +291,16 @@ def test_what_a_suite_lacks_is_said_before_anything_is_asked(tmp_path):
     assert skipping.exit_code == 0
     assert list(json.loads(skipping.stdout)["models"][0]["suites"]) == ["mixeval"]
     assert skipping.stderr.count("skipped: ") == 3
+
+
+def test_a_run_of_which_nothing_is_left_is_refused(tmp_path, monkeypatch):
+    empty_machine(monkeypatch, tmp_path / "cache")
+    with StubEndpoint(obliging) as stub:
+        words = ["run", f"stub@{stub.url}", "--suite", "mixeval", "--skip-impossible", "--results", str(tmp_path / "r")]
+        result = invoke(*words)
+    assert result.exit_code == 2
+    assert "skipped: mixeval: " in result.stderr
+    assert "none of the suites can run on stub" in result.stderr
 
 
 def test_a_model_or_judge_that_fails_takes_no_other_figures_with_it(tmp_path):
