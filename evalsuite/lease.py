@@ -91,7 +91,7 @@ def _is_over(path: Path, holder: dict[str, Any], stale_s: float) -> bool:
     probe = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         probe.touch()
-        # Opening the file makes a network file system look for its times anew.
+        # Opening the file makes a network file system refresh its timestamps.
         with path.open("rb") as handle:
             touched_at = os.fstat(handle.fileno()).st_mtime
         return probe.stat().st_mtime - touched_at > stale_s

@@ -12,7 +12,7 @@ _FAULTS = {"missing_keys": "lacks", "mismatched_keys": "has another shape of"}
 def unfilled_weights(folder: Path, *, trust_remote_code: bool = False) -> str | None:
     """Say which weights of its architecture a checkpoint does not fill, None where it fills all.
 
-    transformers would initialise them anew, at random. Raises whatever it raises for a model that it cannot load.
+    transformers would initialise them at random. Raises whatever it raises for a model that it cannot load.
     """
     from transformers import AutoModelForCausalLM
 

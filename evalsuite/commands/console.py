@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TOO_MANY_UNSCORED = 1
 QUIET = "EVALSUITE_QUIET"
-"""The environment variable that --quiet sets for this process and those that it starts."""
+"""The environment variable that --quiet sets for this process."""
 
 
 def _results(folder: Path) -> Path:

@@ -20,7 +20,7 @@ def forget(
 ) -> None:
     """Delete the stored answers of one MODEL, for example after other weights were served under its name.
 
-    Figures and records stay until they are made anew: [bold]evalsuite run MODEL --fresh[/].
+    Figures and records stay until they are computed again: [bold]evalsuite run MODEL --fresh[/].
 
     [bold]evalsuite forget gpt-deployment --yes[/]
     """

@@ -225,5 +225,5 @@ def _typer_type(annotation: Any) -> Any:
     if get_origin(annotation) in (tuple, list):
         return list[str] if inner[0] is SuiteSpec or get_origin(inner[0]) is tuple else list[_typer_type(inner[0])]  # type: ignore[misc]
     if annotation in (int, float):
-        return str  # What is no number is told in our own words.
+        return str  # The config model reports what is not a number, in our own words.
     return annotation if annotation in _SCALARS or get_origin(annotation) is Literal else str

@@ -12,7 +12,7 @@ def prefer(config: PreferConfig, *, as_json: bool) -> None:
     """Turn a comparison's verdicts, or scored answers, into preference pairs for DPO, in TRL's format.
 
     A pair needs both orders (and all judges of a panel) to prefer the same answer; with --by it is the best and the
-    worst scored answer to a prompt (generate --samples). Every other one is in dropped.jsonl with its reason.
+    worst scored answer to a prompt (generate --samples). All others are in dropped.jsonl with the reason.
 
     [bold]evalsuite prefer a-vs-b --out pairs/ --min-margin 0.2[/]
     [bold]evalsuite prefer answers/ --by rating --scores results/ratings/X/ --out pairs/[/]

@@ -65,7 +65,7 @@ def _asked(
                     Path(folder) / "log",
                     base_url=base_url,
                     servers=servers,
-                    asks_anew=True,
+                    relearn=True,
                 ) as session,
             ):
                 try:
@@ -97,7 +97,7 @@ async def _examined(client: Client, role: Role, servers: Path | None) -> list[Fi
         await client.look_for_drift()
     told = client.server_told.get("server") or {}
     if changed := told.get("changed"):
-        findings.append(warning("drift", name, changed, "it may have other weights; --ask-again asks all anew"))
+        findings.append(warning("drift", name, changed, "it may have other weights; --ask-again asks everything again"))
     left_out = f"; refuses {', '.join(told['left_out'])}" if told.get("left_out") else ""
     return [ok("dialect", name, f"{told.get('dialect', 'vLLM')}{left_out}"), *findings]
 

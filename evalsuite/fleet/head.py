@@ -1,6 +1,6 @@
 """The head: hands units to an executor, tries again what is worth it, and shows all of them as one.
 
-Everything that it knows stands in the units' folders, so that a head that was killed goes on where it was.
+Everything that it knows stands in the units' folders, so that a head that was killed resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Slurm:
 
     def __init__(self, placement: Placement, results: Path, jobs: int | None, template: Path | None) -> None:
         if shutil.which("sbatch") is None:
-            raise UsageError("there is no sbatch on this machine; run on a login node of the cluster, or --on local")
+            raise UsageError("sbatch not found; run on a login node of the cluster, or --on local")
         self._placement, self._jobs = placement, jobs
         self._template = _template(template)
         self._folder = results.absolute() / FLEET / ".slurm"

@@ -280,7 +280,7 @@ class Connection:
             self.dialect.caps |= known.caps
             self.told.note(
                 f"{self.told.server} is known to refuse {', '.join(sorted(known.refused))} (since {known.learned_on}); "
-                "evalsuite doctor asks it anew"
+                "evalsuite doctor probes it again"
             )
 
     def learned(self) -> dict[str, Known]:
@@ -313,8 +313,8 @@ class Connection:
         told.changed = self._known.drift(told.greedy, list(told.fingerprints))
         if told.changed is not None:
             told.note(
-                f"warning: {told.server}: {told.changed}; it may have other weights or software; --ask-again asks all "
-                f"anew, and evalsuite forget {told.server.partition('@')[0]} deletes its stored answers"
+                f"warning: {told.server}: {told.changed}; it may have other weights or software; --ask-again asks "
+                f"everything again, and evalsuite forget {told.server.partition('@')[0]} deletes its stored answers"
             )
 
     async def _server(self) -> _Line:

@@ -75,7 +75,7 @@ def _start_watcher(mark: str, *unused: int) -> int:
     reading, writing = os.pipe()
     if (first := os.fork()) == 0:
         os.setsid()
-        # Its parent ends at once, so that it is no descendant of the guard, nor of the guard's owner.
+        # Its parent ends at once, so that it is not a descendant of the guard, nor of the guard's owner.
         if os.fork() == 0:
             null = os.open(os.devnull, os.O_RDWR)
             for standard in range(3):

@@ -57,7 +57,7 @@ def tells_weights_apart(checkpoint: Checkpoint) -> bool:
 
 
 def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy: str = "") -> None:
-    """Raise UsageError for a model that is given twice, and for servers whose models nothing tells apart.
+    """Raise UsageError for a duplicate model, and for servers whose models nothing tells apart.
 
     A ``role`` other than "model" has no name of its own: the same weights under two names are one.
     """

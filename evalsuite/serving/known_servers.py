@@ -25,7 +25,7 @@ QUESTIONS = (
 )
 """Asked greedily, twice each: an answer that a server does not repeat itself says nothing of its weights."""
 _FRESH_DAYS = 7
-"""What a server refuses is asked anew after so many days: it may have been upgraded."""
+"""What a server refuses is probed again after so many days: it may have been upgraded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ class Known:
         return f"{' and '.join(said)} changed since {self.asked_on}" if said else None
 
 
-def recall(path: Path | None, server: str, *, anew: bool = False) -> Known:
+def recall(path: Path | None, server: str, *, relearn: bool = False) -> Known:
     """Return what is known of ``server`` (``NAME@URL``, without secrets); nothing from a file that is unreadable.
 
-    ``anew`` leaves out what it refuses, which is then found out again.
+    ``relearn`` leaves out what it refuses, so that it is probed again.
     """
     known = Known() if path is None else _read(path).get(server, Known())
-    return replace(known, refused={}, caps={}, learned_on="") if anew else known
+    return replace(known, refused={}, caps={}, learned_on="") if relearn else known
 
 
 def remember(path: Path, learned: Mapping[str, Known]) -> None:
@@ -102,5 +102,5 @@ def _read(path: Path) -> dict[str, Known]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Known])
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
-        # It saves a few refusals, and is written anew by the next run.
+        # It saves a few refusals, and the next run writes it again.
         return {}

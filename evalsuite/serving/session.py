@@ -51,14 +51,14 @@ class Session(AbstractContextManager["Session"]):
         base_url: str | None = None,
         engine: Engine | None = None,
         servers: Path | None = None,
-        asks_anew: bool = False,
+        relearn: bool = False,
         on_step: Callable[[str], None] = lambda _: None,
         on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet.
 
         ``engine`` is a server that other sessions ask too; this one then leaves it running. ``servers`` is the file
-        of what is known of external servers; ``asks_anew``: what one refuses is found out again.
+        of what is known of external servers; ``relearn``: what one refuses is probed again.
         """
         self.checkpoint = checkpoint
         self.serve = serve
@@ -87,7 +87,7 @@ class Session(AbstractContextManager["Session"]):
                     limits=serve.limits,
                     extra_body=serve.extra_body or {},
                     note=on_note,
-                    known=recall(servers, f"{name}@{without_secrets(url)}", anew=asks_anew),
+                    known=recall(servers, f"{name}@{without_secrets(url)}", relearn=relearn),
                 )
                 for url in urls_of(self._url)
             ]

@@ -62,7 +62,7 @@ def test_a_run_killed_half_way_ends_like_one_that_was_not(live: Live, demo_folde
     assert document["average"]["paper"] is not None
     with sqlite3.connect(tmp_path / "store.sqlite") as db:
         after = dict(db.execute("SELECT key, value FROM completions"))
-    assert before.items() <= after.items(), "nothing that was answered is lost or answered anew"
+    assert before.items() <= after.items(), "nothing that was answered is lost or answered again"
 
     began = time.monotonic()
     again = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -37,7 +37,7 @@ def test_a_judge_that_is_wrong_on_some_prompts_is_corrected_by_labels(tmp_path):
     [pair] = document["human"]["pairs"]
     assert (pair["n"], pair["n_labels"], pair["agreement"]) == (80, 40, 0.75)
     rate = pair["rate_a"]
-    # A judge without any spread tells nothing of where it is wrong: the labels alone decide.
+    # A judge with no spread does not say where it is wrong: the labels alone decide.
     assert (rate["judged"], rate["alone"], rate["value"], rate["weight"]) == (1.0, 0.75, 0.75, 0.0)
     # 30 of 40: 0.75 plus or minus t(39) = 2.0227 times the root of 0.1875 / 40.
     assert rate["ci95"] == pytest.approx([0.75 - 2.0227 * 0.06847, 0.75 + 2.0227 * 0.06847], abs=2e-3)

@@ -52,7 +52,7 @@ def test_the_answers_of_a_model_are_counted_and_then_deleted_and_a_judges_stay(t
         asked = [body["model"] for body in server.requests]
         answered(server, tmp_path, fresh=True)
         again = [body["model"] for body in server.requests[len(asked) :]]
-    assert again.count(MODEL) >= 10, "its answers are asked anew"
+    assert again.count(MODEL) >= 10, "its answers are asked again"
     assert again.count(OTHER) == 0, "and the same answers have their verdicts"
 
 

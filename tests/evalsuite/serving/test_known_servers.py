@@ -37,7 +37,7 @@ def test_a_later_run_asks_in_the_form_that_the_first_has_learned(tmp_path):
         assert any("is known to refuse" in line and "top_k" in line and str(DAY) in line for line in lines)
 
 
-def test_what_is_known_is_asked_anew_after_a_week_and_by_the_doctor(tmp_path):
+def test_what_is_known_is_probed_again_after_a_week_and_by_the_doctor(tmp_path):
     with DIALECTS["strict OpenAI"]() as server:
         run_on(server, tmp_path, ["mixeval"])
         key = server.spec
@@ -55,7 +55,7 @@ def test_what_is_known_is_asked_anew_after_a_week_and_by_the_doctor(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"m@u": {"refused": 3}}', "\x00"])
-def test_a_broken_file_is_nothing_known_and_is_written_anew(tmp_path, text):
+def test_a_broken_file_is_ignored_and_written_again(tmp_path, text):
     path = tmp_path / "servers.json"
     path.write_text(text)
     assert recall(path, "m@u") == Known()

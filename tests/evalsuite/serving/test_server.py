@@ -181,7 +181,7 @@ def test_a_server_that_no_longer_listens_is_dead_although_its_process_lives(chec
         assert session.restarts == 1
 
 
-def test_a_server_that_dies_while_answering_is_started_anew_and_the_work_goes_on(checkpoint, tmp_path, monkeypatch):
+def test_a_server_that_dies_while_answering_is_restarted_and_the_work_goes_on(checkpoint, tmp_path, monkeypatch):
     starts = tmp_path / "starts"
     reply = {"choices": [{"text": "back again", "finish_reason": "stop"}], "usage": {}}
     answers = f"""
