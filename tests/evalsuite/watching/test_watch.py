@@ -178,7 +178,8 @@ def test_the_command_prints_the_curve_and_logs_to_tensorboard(served):
     assert result.exit_code == 0, result.output
     [curve] = json.loads(result.stdout)["curves"]
     assert [point["step"] for point in curve["points"]] == [10, 50]
-    assert curve["verdict"].startswith("The last checkpoint, step 50, is the best"), "equal scores"
+    score = curve["points"][0]["score"]
+    assert curve["verdict"].startswith(f"No checkpoint is better than the last, step 50: {score:.2f}"), "equal scores"
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
