@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import rich.console
@@ -80,17 +80,34 @@ def _written(console: Console, table: Table, form: str) -> str:
 
 def _fitting(console: Console, table: Table) -> Table | Text:
     """Return a table whose words fit the console, or its rows as blocks of a line per cell."""
-    needs = []
+    wide = console.options.update(max_width=_PIPE_WIDTH)
+    least, most = [], []
     for column in table.columns:
         cells = [column.header, *column.cells] if table.show_header else list(column.cells)
-        widths = [Measurement.get(console, console.options, cell).minimum for cell in cells]
-        column.min_width = max([column.min_width or 0, *widths])
-        needs.append(column.min_width + 2 * (table.box is not None or not table.pad_edge) + (table.box is not None))
-    if sum(needs) <= console.width:
+        widths = [Measurement.get(console, wide, cell) for cell in cells]
+        most.append(max([column.min_width or 0, *(width.maximum for width in widths)]))
+        least.append(max([column.min_width or 0, *(width.minimum for width in widths)]))
+        least[-1] = most[-1] if column.no_wrap else least[-1]
+    room = console.width - (Measurement.get(console, wide, table).maximum - sum(most))
+    if sum(least) <= room:
+        for column, width in zip(table.columns, _shared(least, most, room), strict=True):
+            column.width = width
         return table
     if not table.show_header:
         return Text("\n").join(Text("  ".join(row)) for row in _plain_rows(console, table)[1])
     return Text("\n").join(_blocks(console, table))
+
+
+def _shared(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Share a width of characters among columns: the widest give way first, none below its longest word.
+
+    rich's own choice may leave a column less than its longest word, and then cuts the table off at the right.
+    """
+    widths = [min(width, room) for width in most]
+    while sum(widths) > room:
+        widest = max((number for number, width in enumerate(widths) if width > least[number]), key=widths.__getitem__)
+        widths[widest] -= 1
+    return widths
 
 
 def _blocks(console: Console, table: Table) -> Iterator[Text]:

@@ -93,6 +93,7 @@ def _group(group: GroupFacts) -> dict[str, Any]:
 
 
 def _print_suites(facts: Sequence[Mapping[str, Any]], groups: Sequence[GroupFacts]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from evalsuite.terminal import Console
@@ -106,17 +107,19 @@ def _print_suites(facts: Sequence[Mapping[str, Any]], groups: Sequence[GroupFact
     console.print("* runs without --suite. A YAML file of your own is a suite too: --suite FILE.yaml", highlight=False)
     for group in groups:
         console.print(f"\n{group.name}: evalsuite run MODEL {' '.join(group.options)}", highlight=False)
+        tasks = Table("task", "needs", box=None, pad_edge=False)
         for task in group.tasks:
-            console.print(f"  {task.name}: {_task_text(task)}", highlight=False)
+            tasks.add_row(task.name, escape(_task_text(task)))
+        console.print(tasks)
         if group.reported:
-            console.print(f"  {group.reported}", highlight=False)
+            console.print(f"published: {group.reported}", highlight=False)
 
 
 def _task_text(task: TaskFacts) -> str:
     if task.absent:
         return "the installed lm-eval does not have it"
     texts = [f"data {', '.join(task.datasets)}{' (gated)' if task.gated else ''}", f"{task.fewshot}-shot"]
-    texts.append(f"lm-eval's own bound {task.answer_tokens:,} tokens")
+    texts.append(f"lm-eval's own limit {task.answer_tokens:,} tokens")
     texts += [f"ends at {', '.join(map(repr, task.stops))}"] if task.stops else []
     texts += [f"filters {', '.join(task.filters)}"] if task.filters else []
     texts += ["executes the model's code"] if task.unsafe_code else []

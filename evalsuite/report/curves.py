@@ -127,7 +127,8 @@ def _chart(curve: Curve) -> Chart:
     line = [(float(point.step), point.value) for point in curve.points]
     spans = {float(point.step): point.figure.ci95 for point in curve.points}
     title = f"{column.title} against the training step"
-    drawn = line_chart(column.key, title, "", (), {column.title: line}, column.digits, spans=spans, logarithmic=False)
+    head, series = ("", HEAD[0], column.title), {column.title: line}
+    drawn = line_chart(column.key, title, "", head, series, column.digits, spans=spans, logarithmic=False)
     note = f"{curve.verdict} Whiskers are 95 % intervals of each checkpoint alone."
     return Chart(column.key, title, note, drawn.drawing, HEAD, curve_rows(curve))
 

@@ -14,7 +14,7 @@ from evalsuite.report.chart import Chart, round_ticks, tick
 _MAX_LINES = 8
 """Lines of one drawing, for which there are colours; more are drawn in several, one per group."""
 
-_WIDTH, _HEIGHT, _LABELS = 480.0, 270.0, 150.0
+_WIDTH, _HEIGHT, _LABELS = 480.0, 286.0, 150.0
 _LABEL_STEP = 13.0
 
 Line = tuple[str, list[tuple[float, float]]]
@@ -31,7 +31,7 @@ class _Scale:
     left: float = 52.0
     top: float = 24.0
     right: float = _WIDTH - _LABELS
-    bottom: float = _HEIGHT - 30
+    bottom: float = _HEIGHT - 46
 
     def at(self, size: float, value: float) -> tuple[float, float]:
         low, high = self.ticks[0], self.ticks[-1]
@@ -45,7 +45,7 @@ def line_chart(
     key: str,
     title: str,
     note: str,
-    head: Sequence[str],
+    head: tuple[str, str, str],
     series: Mapping[str, list[tuple[float, float]]],
     digits: int,
     *,
@@ -56,8 +56,9 @@ def line_chart(
 ) -> Chart:
     """Draw one line per name over two or more sizes, above 0 for a logarithmic axis.
 
-    ``groups`` names the drawing of a line where there are too many for one, ``models`` the models behind it. ``spans``
-    are the intervals of a single line's points, by size.
+    ``head`` names lines, sizes and values; that of the sizes is written under their axis. ``groups`` names the drawing
+    of a line where there are too many for one, ``models`` the models behind it. ``spans`` are the intervals of a single
+    line's points, by size.
     """
     lines: list[Line] = [(name, sorted(line)) for name, line in sorted(series.items())]
     sizes = sorted({size for _, line in lines for size, _ in line})
@@ -72,6 +73,7 @@ def line_chart(
             f"{title}: {name}" if name else title,
             *_whiskers(spans, scale),
             *_shapes(name, panel, scale, models or {}),
+            svg.text((scale.left + scale.right) / 2, _HEIGHT - 8, head[1], "middle", 11),
         )
         for name, panel in panels
     )

@@ -85,7 +85,8 @@ def _chart(
     title = f"{column.title} against tokens per answer"
     note = "Thought and answer together, with 95 % intervals; differences are paired by item."
     line = [(tokens, value) for tokens, value in sorted(points.items())]
-    drawn = line_chart(column.key, title, note, (), {column.title: line}, column.digits, spans=spans)
+    head, series = ("", "tokens per answer", column.title), {column.title: line}
+    drawn = line_chart(column.key, title, note, head, series, column.digits, spans=spans)
     return Chart(column.key, title, note, drawn.drawing, _HEAD, rows)
 
 

@@ -7,6 +7,7 @@ import io
 
 import pytest
 import typer
+from rich.box import HEAVY, SIMPLE_HEAD, Box
 from rich.table import Table
 from typer.testing import CliRunner
 
@@ -67,6 +68,18 @@ def test_a_table_is_whole_in_a_pipe_and_blocks_where_it_does_not_fit(monkeypatch
     assert "llama-3.1-8b-rewild-250k" in narrow
     wrapped = printed(58, "table", monkeypatch)
     assert all(word in wrapped for word in ("llama-3.1-8b-rewild-250k", "parameters", "7.412"))
+
+
+@pytest.mark.parametrize("box", [None, SIMPLE_HEAD, HEAVY])
+@pytest.mark.parametrize("width", range(30, 70))
+def test_no_word_of_a_table_is_cut_at_any_width(width: int, box: Box | None) -> None:
+    """The widest column gives way first, and not the one whose words are long."""
+    table = Table("suite", "words", "judge", box=box, pad_edge=box is not None)
+    table.add_row("a", "some short words in one cell of it", "single_rating_1_to_10")
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    assert "single_rating_1_to_10" in out.getvalue()
+    assert max(len(line.rstrip()) for line in out.getvalue().splitlines()) <= width
 
 
 def test_a_table_as_csv_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:

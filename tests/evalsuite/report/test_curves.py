@@ -87,6 +87,7 @@ def test_the_report_draws_a_chart_per_run_on_a_linear_axis(tmp_path):
     html = build_report(tmp_path).html.read_text()
     assert "Training run out" in html
     assert "against the training step" in html
+    assert ">step</text>" in html
     [(title, [chart])] = curve_charts(curves(tmp_path))
     assert title == "Training run out"
     assert [row[0] for row in chart.rows] == ["10", "200", "1,000"]

@@ -207,6 +207,7 @@ def test_many_lines_are_drawn_apart_with_their_names_and_colours() -> None:
     for drawing in drawings:
         assert len(set(re.findall(r'<polyline[^>]* stroke="(#\w+)"', drawing))) == 6
         assert all(f">G{dgm}<" in drawing for dgm in range(6))
+        assert ">b</text>" in drawing, "the axis has its name"
 
 
 def test_colours_of_lines_are_seen_on_light_and_dark_paper() -> None:
