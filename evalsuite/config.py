@@ -68,13 +68,14 @@ def read_suites(given: Any) -> Any:
 
 
 Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
-Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed of all sampled answers.")]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed for all sampled answers.")]
 Data = Annotated[
-    Literal["full", "mini"], pydantic.Field(description="full: the benchmark's own prompts; mini: a few of ours.")
+    Literal["full", "mini"],
+    pydantic.Field(description="full: the benchmark's own prompts; mini: a small built-in set."),
 ]
 _Several = pydantic.BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 Judges = Annotated[tuple[str, ...], _Several, pydantic.Field(json_schema_extra={"path": True})]
-_WEIGHTS = "Weights of a panel's judges: all alike, or the log-odds of each one's agreement on its judge-card."
+_WEIGHTS = "Weights of a panel's judges: equal, or the log-odds of each judge's agreement on its judge-card."
 JudgeWeights = Annotated[Literal["equal", "card"], pydantic.Field(description=_WEIGHTS)]
 MaxUnscored = Annotated[
     float, pydantic.Field(ge=0, le=1, description="Share of unscored items above which the exit code is 1.")
@@ -165,11 +166,11 @@ class RunConfig(JudgedConfig, Placed):
 
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id org/name, demo, or NAME@URL (NAME@URL1,URL2 for several servers of one model);
-    'out/checkpoint-*' in quotes works in config files too."""
+    a quoted glob such as 'out/checkpoint-*' works in config files too."""
     checkpoints: Path | None = pydantic.Field(default=None, json_schema_extra={"resolved": False})
-    """Folder of a training: each of its complete checkpoints is a MODEL, in the order of steps."""
+    """Output folder of a training run: each of its complete checkpoints is a MODEL, in step order."""
     log_to: Loggers = pydantic.Field(default=(), json_schema_extra={"resolved": False})
-    """Write the figures to tensorboard, wandb, trackio or mlflow too, at the training step of each checkpoint."""
+    """Also log the figures to tensorboard, wandb, trackio or mlflow, at the training step of each checkpoint."""
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
         default_factory=default_suites,
         json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]|FILE.yaml", "path": True},
@@ -177,35 +178,35 @@ class RunConfig(JudgedConfig, Placed):
     """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard, or a benchmark of your own in a YAML file;
     repeatable. Known: {suites}."""
     judge: Judges = ()
-    """Model in the judge's role (same forms as MODEL); several make a panel. demo judges itself by default."""
+    """Judge model (same forms as MODEL); several make a panel. demo judges itself by default."""
     judge_weights: JudgeWeights = "equal"
     no_judge: bool = False
-    """Answer now and judge later, by the same command with --judge."""
+    """Answer now and judge later, with the same command and --judge."""
     skip_impossible: bool = False
-    """Leave out the suites that cannot run on a model, and say why, instead of refusing to start."""
+    """Skip suites that cannot run on a model, with the reason, instead of refusing to start."""
     limit: int | None = pydantic.Field(default=None, ge=1)
-    """Max items per suite, split or task (quick trial). Some suites take their first, of few categories: --sample."""
+    """Max items per suite, split or task (quick trial). Some suites then cover few categories; --sample covers all."""
     sample: int | None = pydantic.Field(default=None, ge=1)
-    """Items per suite (or task) in a seeded sample with every category by its share; a variant with its own folder."""
+    """Items per suite (or task) in a seeded sample, stratified by category; a variant with a folder of its own."""
     sample_seed: int = 0
     """Seed of the sample."""
     repeats: int = pydantic.Field(default=1, ge=1, le=1000)
-    """Answers to each item that is sampled; figures are their mean. What is answered greedily is asked once."""
+    """Answers per sampled item; scores are their mean. Greedy items are answered once."""
     data: Data = "full"
     results: Results = Path("results")
     store: StoreFolder = None
     label: str | None = None
-    """Name of this variant of the model in the results; by default what differs from the default settings."""
+    """Name of this variant of the model in the results; default: the settings that differ from the defaults."""
     name: str | None = None
-    """Name of the model in the results, for a single MODEL; by default its folder's or its served name."""
+    """Name of the model in the results, for a single MODEL; default: the folder's name or the served name."""
     base_url: BaseUrl = None
     seed: Seed = 0
     ask_again: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
-    """As --fresh, and ask the model and the judge again instead of using stored answers."""
+    """Like --fresh, but query the model and the judge again instead of using stored answers."""
     fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
-    """Set the model's earlier figures aside and score again (answers are kept)."""
+    """Move the model's earlier figures aside and score again (answers are kept)."""
     as_published: bool = False
-    """Use the benchmarks' own arithmetic where ours differs."""
+    """Use the benchmarks' own arithmetic where evalsuite's differs."""
     max_unscored: MaxUnscored = 0.01
     suite_options: Mapping[str, Any] = {}
 

@@ -69,8 +69,8 @@ _UNRECORDED = {"resolved": False}
 StoreFolder = Annotated[
     Path | None,
     pydantic.Field(
-        description="Folder on this machine's disk for the store, where the results are on a network file system; the "
-        "results get a copy every five minutes and at the end.",
+        description="Local folder for the store, for results on a network file system; the store is copied to the "
+        "results every five minutes and at the end.",
         json_schema_extra={"resolved": False},
     ),
 ]

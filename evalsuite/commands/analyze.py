@@ -26,9 +26,9 @@ from evalsuite.commands.options import (
 
 analyze_app = typer.Typer(
     no_args_is_help=True,
-    help="The analyses of WILDCHAT-50M on recorded answers: style, similarity, keywords, efficiency, contamination.",
+    help="Analyses from WILDCHAT-50M on recorded answers: style, similarity, keywords, efficiency, contamination.",
 )
-_NameOption = Annotated[str | None, typer.Option("--name", help="Name of the analysis; the models' names by default.")]
+_NameOption = Annotated[str | None, typer.Option("--name", help="Name of the analysis; default: the models' names.")]
 _SourceOption = Annotated[
     list[str] | None, typer.Option("--source", help="Only answers to this suite or file, such as mt_bench.")
 ]
@@ -46,20 +46,23 @@ def analyze_style(
         ),
     ],
     lineage: Annotated[
-        Path | None, typer.Option("--lineage", help="YAML 'sft: dgm': the paper's Table 3 and inheritance scores.")
+        Path | None,
+        typer.Option("--lineage", help="YAML mapping 'sft: dgm'; adds the paper's Table 3 and inheritance scores."),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option("--tokenizer", help="Model, or demo, whose tokens are counted; words without one.")
+        str | None,
+        typer.Option("--tokenizer", help="Model, or demo, whose tokenizer counts tokens; default: count words."),
     ] = None,
     source: _SourceOption = None,
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="Count whole judged pages, as the paper does; not the answers.")
+        bool,
+        typer.Option("--as-published", help="Count whole judged pages, as the paper does, instead of the answers."),
     ] = False,
     name: _NameOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count the marks of style in ANSWERS (bold, lists, headings, code, length) and compare every two models.
+    """Count style features of ANSWERS (bold, lists, headings, code, length) and compare every pair of models.
 
     [bold]evalsuite analyze style demo-542efad8 answers/qwen[/]
     [bold]evalsuite analyze style dgm=q72.jsonl sft=l8b.jsonl --lineage lineage.yaml[/]
@@ -81,9 +84,7 @@ def analyze_efficiency(
         list[str],
         typer.Argument(metavar="DIR...", help="Folders of 'evalsuite generate', or models' folders in results/."),
     ],
-    conversations: Annotated[
-        int, typer.Option("--conversations", "-n", help="Size of the job that is projected.")
-    ] = 1_000_000,
+    conversations: Annotated[int, typer.Option("--conversations", "-n", help="Size of the projected job.")] = 1_000_000,
     dollars_per_hour: Annotated[
         float | None, typer.Option("--dollars-per-hour", help="Price of one device: a GPU, or the whole machine.")
     ] = None,
@@ -119,12 +120,12 @@ def analyze_contamination(
     near: NearOption = None,
     suite: Annotated[
         list[str] | None,
-        typer.Option("--suite", help="Look for this suite's items alone, or a benchmark's FILE.yaml; repeatable."),
+        typer.Option("--suite", help="Look only for items of this suite, or of a benchmark's FILE.yaml; repeatable."),
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Count the items of every suite that occur in training data; ids only, no prompt is quoted.
+    """Count the items of every suite that occur in training data; reports ids only and quotes no prompts.
 
     [bold]evalsuite analyze contamination mixes/re-wild[/]
     [bold]evalsuite analyze contamination org/chats@train --ngram 13 --overlap 0[/]
@@ -148,7 +149,7 @@ def analyze_contamination(
             if figures["clean"]:
                 print_rows(console, clean_rows(figures["clean"]))
             console.print(
-                f"{figures['n_overlapping']:,} of {figures['n_conversations']:,} conversations hold an item; "
+                f"{figures['n_overlapping']:,} of {figures['n_conversations']:,} conversations contain an item; "
                 f"written to {folder}/",
                 highlight=False,
             )
@@ -171,16 +172,16 @@ def analyze_similarity(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Max prompts (quick trial).")] = None,
     source: _SourceOption = None,
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="Drawn references and moving averages, as the paper's Table 5.")
+        bool, typer.Option("--as-published", help="Sampled references and moving averages, as in the paper's Table 5.")
     ] = False,
     synonyms: Annotated[
-        bool, typer.Option("--synonyms/--no-synonyms", help="METEOR's synonyms, where WordNet is on this machine.")
+        bool, typer.Option("--synonyms/--no-synonyms", help="Use METEOR's synonyms, if WordNet is installed.")
     ] = True,
     name: _NameOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Compare the models' ANSWERS to the same prompts: ROUGE-1, ROUGE-L and METEOR, each model with each.
+    """Compare the models' ANSWERS to the same prompts by ROUGE-1, ROUGE-L and METEOR, for every pair of models.
 
     [bold]evalsuite analyze similarity answers/qwen answers/llama answers/gemma[/]
     [bold]evalsuite analyze similarity dgm=q72.jsonl sft=l8b.jsonl --turns both[/]
@@ -210,20 +211,20 @@ def analyze_keywords(
     comparison: Annotated[
         str | None, typer.Option("--comparison", help="Verdicts of `compare --method reasoned`: its name or folder.")
     ] = None,
-    words: Annotated[
-        Path | None, typer.Option("--words", help="Text file of further words to look at, one per line.")
-    ] = None,
+    words: Annotated[Path | None, typer.Option("--words", help="Text file of additional words, one per line.")] = None,
     all_judgments: Annotated[
-        bool, typer.Option("--all-judgments", help="Not only those whose ratings differ between the two.")
+        bool, typer.Option("--all-judgments", help="Include items on which both models got the same rating.")
     ] = False,
-    all_words: Annotated[bool, typer.Option("--all-words", help="Not only adjectives and words of complaint.")] = False,
-    min_count: Annotated[int, typer.Option("--min-count", min=1, help="Occurrences that a word needs.")] = 5,
+    all_words: Annotated[
+        bool, typer.Option("--all-words", help="Include all words, not only adjectives and words of complaint.")
+    ] = False,
+    min_count: Annotated[int, typer.Option("--min-count", min=1, help="Min occurrences of a word.")] = 5,
     top: Annotated[int, typer.Option("--top", min=1, help="Words to show per side.")] = 20,
     name: _NameOption = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Find the words that tell two models' JUDGMENTS apart: adjectives and words of complaint, with examples.
+    """Find the words that distinguish two models' JUDGMENTS: adjectives and words of complaint, with examples.
 
     [bold]evalsuite analyze keywords sft-q72 sft-l70[/]
     [bold]evalsuite analyze keywords --comparison q72-vs-l70 --words my_words.txt[/]

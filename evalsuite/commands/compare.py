@@ -9,7 +9,7 @@ from evalsuite.comparison.settings import CompareConfig
 
 @from_config(CompareConfig)
 def compare(config: CompareConfig, *, as_json: bool) -> None:
-    """Compare models pairwise: every pair in both orders, preference rates with intervals, flips, a ranking.
+    """Compare models pairwise: every pair in both orders, with preference rates, intervals, flips and a ranking.
 
     Answers of an earlier run are reused. Killed or interrupted, it resumes: run the same command again.
 

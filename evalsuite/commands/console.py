@@ -34,9 +34,7 @@ def _results(folder: Path) -> Path:
 ResultsOption = Annotated[
     Path, typer.Option("--results", callback=_results, help="Folder that holds all results and the store.")
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout; progress stays on stderr.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; progress goes to stderr.")]
 
 
 @contextmanager

@@ -11,13 +11,13 @@ import typer
 from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors
 from evalsuite.commands.options import with_config_file
 
-data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: source, licence, hash, state.")
+data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: list, download, verify.")
 
 _Row = dict[str, Any]
 _SHOWN = ("name", "licence", "rows", "state", "remark")
-"""What a table shows; --json has the rest."""
+"""Columns of the table; --json has the rest."""
 _NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; all by default.")
+    list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; default: all.")
 ]
 
 
@@ -33,9 +33,9 @@ def data_list(as_json: JsonOption = False) -> None:
 @data_app.command("pull")
 @with_config_file
 def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
-    """Fetch the data, so that a machine without network access can run; exit code 2 where some is missing afterwards.
+    """Download the data, so that runs need no network access; exits with 2 if some is missing afterwards.
 
-    Gated data are fetched like the rest, but are required only where they are named by themselves.
+    Gated data is downloaded too, but is required only if you name it.
     """
     from evalsuite.assets import pull
     from evalsuite.suites.registry import all_assets
@@ -44,23 +44,25 @@ def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None
     table, named = all_assets(), _asset_names(names or [])
     optional = [name for name in _in_state("missing", rows) if table[name].gated and name not in named]
     if optional:
-        print_error(f"evalsuite: gated and not fetched: {', '.join(optional)} (the table gives the remedy)")
+        print_error(f"evalsuite: gated and not downloaded: {', '.join(optional)} (the table gives the remedy)")
     _exit_with_faults([row for row in rows if row["name"] not in optional])
 
 
 @data_app.command("verify")
 @with_config_file
 def data_verify(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
-    """Check the hashes of the data on this machine; exit code 2 when one differs, or named data are missing.
+    """Check the hashes of the data on this machine; exits with 2 if one differs or data you named is missing.
 
-    Without names, missing data are only counted on stderr.
+    Without names, missing data is only counted on stderr.
     """
     from evalsuite.assets import verify
 
     rows = _print_table(verify, names or [], as_json=as_json)
     missing = [] if names else _in_state("missing", rows)
     if missing:
-        text = f"{len(missing)} of {len(rows)} are not on this machine: not verified; 'data pull' fetches them"
+        text = (
+            f"{len(missing)} of {len(rows)} are not on this machine and were not verified; 'data pull' downloads them"
+        )
         print_error(f"evalsuite: {text}")
     _exit_with_faults([row for row in rows if row["name"] not in missing])
 

@@ -28,20 +28,20 @@ class DoctorConfig(RunConfig):
     command: ClassVar[str] = "doctor"
 
     models: tuple[str, ...] = pydantic.Field(default=(), json_schema_extra={"argument": "MODEL", "path": True})
-    """As for run; without models, only what all models share is checked."""
+    """As for run; without models, only what does not depend on a model is checked."""
     ask_judge: bool = False
-    """Start the judge's server (a minute or two) and ask it one comparison: how much probability its labels have."""
+    """Start the judge's server (a minute or two) and ask it for one comparison: how much probability its labels get."""
 
 
 @from_config(
     DoctorConfig, exclude=("limit", "label", "name", "seed", "ask_again", "fresh", "as_published", "max_unscored")
 )
 def doctor(config: DoctorConfig, *, as_json: bool) -> None:
-    """Say what would go wrong in a run, before it starts: template, context, memory, data, scorers, disk, versions.
+    """Report what would go wrong in a run before it starts: template, context, memory, data, scorers, disk, versions.
 
-    And what difference between two models its items can show (see also: evalsuite plan).
+    Also reports the smallest difference between two models that its items can show (see evalsuite plan).
 
-    Exit code 0 without a fault, 2 with one. A run makes the quick ones of these checks by itself.
+    Exits with 0 if there is no fault, 2 otherwise. A run makes the quick checks by itself.
 
     [bold]evalsuite doctor ckpt/ --judge judge-ckpt/[/] [bold]evalsuite doctor --suite openllm:ifeval,math[/]
     """

@@ -25,22 +25,27 @@ class ExportFormat(enum.StrEnum):
 
 
 def export(
-    to: Annotated[ExportFormat, typer.Option("--to", help="The form to write.")],
+    to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
     results: ResultsOption = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File to write; a folder for hub and every-eval-ever. Tables go to stdout without."),
+        typer.Option(
+            "--out", help="File to write, or a folder for hub and every-eval-ever. Default for tables: stdout."
+        ),
     ] = None,
     push: Annotated[
-        str | None, typer.Option("--push", metavar="REPO", help="With --to hub: propose the results to this model.")
+        str | None,
+        typer.Option(
+            "--push", metavar="REPO", help="With --to hub: open a pull request with the results on this model."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write results in the forms that papers, the hub and other tools read.
+    """Write results in formats for papers, the Hugging Face Hub and other tools.
 
     markdown and latex have the report's tables with intervals and stars, csv every figure, parquet one row per item.
     hub writes .eval_results and a card's metadata into a folder per model, every-eval-ever one JSON per model. Nothing
-    leaves this machine without --push. Exits with 1 when something in the folder could not be read.
+    leaves this machine without --push. Exits with 1 if something in the folder could not be read.
 
     [bold]evalsuite export --to latex --out table.tex[/]
     """

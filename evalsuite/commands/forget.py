@@ -12,15 +12,17 @@ from evalsuite.commands.console import JsonOption, ResultsOption, print_json, re
 
 
 def forget(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model or judge in the results, or a model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of a model or judge in the results, or a MODEL as for run.")
+    ],
     results: ResultsOption = Path("results"),
-    store: Annotated[Path | None, typer.Option("--store", help="Folder of the store, if not --results.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only counted.")] = False,
+    store: Annotated[Path | None, typer.Option("--store", help="Folder of the store; default: --results.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; otherwise they are only counted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete the stored answers of one MODEL, for example after other weights were served under its name.
+    """Delete the stored answers of one MODEL, for example after different weights were served under its name.
 
-    Figures and records stay until they are computed again: [bold]evalsuite run MODEL --fresh[/].
+    Figures and records are kept until run --fresh computes them again.
 
     [bold]evalsuite forget gpt-deployment --yes[/]
     """
@@ -31,6 +33,6 @@ def forget(
     if as_json:
         print_json({**asdict(done), "deleted": yes})
         return
-    kept = f"; the figures in {', '.join(done.folders)} stay until run --fresh" if done.folders else ""
-    what = f"{done.answers:,} stored answers of {done.name} ({done.fingerprint[:8]})"
+    kept = f"; the figures in {', '.join(done.folders)} are kept until run --fresh" if done.folders else ""
+    what = f"{done.answers:,} stored answers from {done.name} ({done.fingerprint[:8]})"
     typer.echo(f"deleted {what}{kept}" if yes else f"{what}{kept}; pass --yes to delete them")

@@ -9,7 +9,7 @@ from evalsuite.generation.settings import GenerateConfig
 
 @from_config(GenerateConfig, exclude=("chunks",))
 def generate(config: GenerateConfig, *, as_json: bool) -> None:
-    """Answer every user turn of every conversation with each MODEL, into Parquet shards.
+    """Answer every user turn of every conversation with each MODEL and write Parquet shards.
 
     Killed or interrupted, it resumes: run the same command again.
 

@@ -17,13 +17,13 @@ _TYPES |= {"<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": 
 
 _GROUPS = {name: place for place, name in enumerate(("Arguments", "Model", "Suites and items", "Judge"))}
 _GROUPS |= {"Output": 90, "Options": 99}
-"""Where a group of options stands; the others between the judge and the output."""
+"""Order of the option groups; those not listed come between the judge and the output."""
 
 _ENVIRONMENT = {
-    "EVALSUITE_API_KEY": "Key for the servers named on the command line.",
-    "EVALSUITE_CACHE": "Folder of downloaded data and of the demo model.",
+    "EVALSUITE_API_KEY": "API key for the servers named on the command line.",
+    "EVALSUITE_CACHE": "Folder for downloaded data and the demo model.",
     "EVALSUITE_MIRROR": "Folder with copies of the benchmark data, read first.",
-    "EVALSUITE_OFFLINE": "1: never ask the network.",
+    "EVALSUITE_OFFLINE": "1: never use the network.",
 }
 
 
@@ -35,7 +35,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The whole command line; what all commands share may stand before or after the command."""
+    """The whole command line; shared options may come before or after the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return list(super().parse_args(ctx, shared_first(args)))

@@ -20,7 +20,10 @@ def import_recorded(
     results: ResultsOption = Path("results"),
     judge: Annotated[
         str | None,
-        typer.Option("--judge", help="Name of the judge, where the file does not name it; without one it is unique."),
+        typer.Option(
+            "--judge",
+            help="Name of the judge, if the file does not name it; default: a name that matches no other judge.",
+        ),
     ] = None,
     annotator: AnnotatorOption = None,
     data: DataOption = "full",
@@ -30,10 +33,10 @@ def import_recorded(
     *,
     suite_options: Mapping[str, Any],
 ) -> None:
-    """Bring recorded results of lm-eval, alpaca_eval, FastChat or MixEval into the results folder.
+    """Import recorded results of lm-eval, alpaca_eval, FastChat or MixEval into the results folder.
 
-    They are scored again here and stand in the leaderboard, marked as imported. Exits with 1 when more items of
-    the suite are unscored than --max-unscored allows; they are in the results folder all the same.
+    They are scored again and appear in the leaderboard, marked as imported. Exits with 1 if more items of the suite are
+    unscored than --max-unscored allows; they are imported all the same.
 
     [bold]evalsuite import openllm lm_eval_output/ --model Llama-3.1-8B[/]
     """

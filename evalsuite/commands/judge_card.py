@@ -9,9 +9,9 @@ from evalsuite.comparison.settings import CardConfig
 
 @from_config(CardConfig)
 def judge_card(config: CardConfig, *, as_json: bool) -> None:
-    """Measure a judge: agreement with people, biases, noise, resistance to attack; usable, with care, or not.
+    """Measure a judge: agreement with people, biases, noise, resistance to attack; verdict: usable, with care, or not.
 
-    The card is kept in results/judges/ and shown beside what the judge decides.
+    The card is kept in results/judges/ and shown beside the judge's verdicts.
 
     [bold]evalsuite judge-card judge-ckpt/[/]
     [bold]evalsuite judge-card judge-ckpt/ --pairs my_pairs.jsonl --method reasoned[/]

@@ -9,9 +9,9 @@ from evalsuite.labelling.settings import LabelConfig
 
 @from_config(LabelConfig)
 def label(config: LabelConfig, *, as_json: bool) -> None:
-    """Write a page on which people judge pairs of a comparison's answers, without the models' names.
+    """Write a page for people to label pairs of a comparison's answers without seeing the models' names.
 
-    The page works offline, keeps its labels in the browser and saves labels.jsonl, for compare --human.
+    The page works offline, keeps the labels in the browser and saves labels.jsonl for compare --human.
 
     [bold]evalsuite label results/comparisons/a-vs-b --n 100 --out sheet.html[/]
     """

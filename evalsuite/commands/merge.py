@@ -12,16 +12,15 @@ from evalsuite.commands.console import JsonOption, print_json, reporting_errors
 
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
-    into: Annotated[Path, typer.Option("--into", help="Results folder that gets everything; may be new.")],
+    into: Annotated[Path, typer.Option("--into", help="Results folder to merge into; may be new.")],
     keep_first: Annotated[
-        bool, typer.Option("--keep-first", help="Keep the earliest of several stored answers to one request.")
+        bool,
+        typer.Option("--keep-first", help="If there are several stored answers to one request, keep the earliest."),
     ] = False,
-    store: Annotated[
-        Path | None, typer.Option("--store", help="Folder on this machine's disk for the store of --into.")
-    ] = None,
+    store: Annotated[Path | None, typer.Option("--store", help="Local folder for the store of --into.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Join results folders: answers by content key, suites, judges and verdicts of each model.
+    """Merge results folders: answers by content key; suites, judges and verdicts by model.
 
     Merging again adds nothing. Folders that contradict each other are refused, and nothing is written.
 

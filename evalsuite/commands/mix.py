@@ -31,10 +31,10 @@ def mix(
     overlap: OverlapShareOption = 0.5,
     turns: TurnsOption = "user",
     near: NearOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even where the same mix is there.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even if the same mix exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a data mix: sources, filters, draws by seed, duplicates, shuffle; Parquet and mix.json.
+    """Build a data mix: sources, filters, seeded draws, deduplication, shuffling; writes Parquet and mix.json.
 
     [bold]evalsuite mix recipes/re-wild.yaml --out mixes/re-wild[/]
     [bold]evalsuite mix my-mix.yaml --out mixes/mine --drop-contaminated[/]
@@ -56,7 +56,7 @@ def mix(
             document = build_mix(read, out, progress, contamination=config, fresh=fresh)
         for source in document["sources"]:
             if source["fewer"]:
-                print_error(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it holds no more")
+                print_error(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it has no more")
         if as_json:
             print_json(document)
         else:

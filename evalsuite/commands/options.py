@@ -24,7 +24,7 @@ Command = Callable[..., None]
 _PANELS: Mapping[str, str] = {
     "suite_options": "Options of single suites",
     "serve": "Serving",
-    "judge_serve": "Serving the judge (as the models by default)",
+    "judge_serve": "Serving the judge (default: as for the models)",
 }
 _PANELS_BY_KEY: Mapping[str, str] = {
     **dict.fromkeys(("suites", "limit", "sample", "sample_seed", "repeats", "data", "prompts"), "Suites and items"),
@@ -38,10 +38,11 @@ MaxUnscoredOption = Annotated[
     float, typer.Option("--max-unscored", help="Share of unscored items above which the exit code is 1.")
 ]
 DataOption = Annotated[
-    Literal["full", "mini"], typer.Option("--data", help="full: the benchmark's own prompts; mini: a few of ours.")
+    Literal["full", "mini"],
+    typer.Option("--data", help="full: the benchmark's own prompts; mini: a small built-in set."),
 ]
 AnnotatorOption = Annotated[
-    str | None, typer.Option("--annotator", help="Of a file with several annotators (judges): the one to read.")
+    str | None, typer.Option("--annotator", help="Annotator (judge) to read from a file that has several.")
 ]
 OverlapWordsOption = Annotated[
     int, typer.Option("--ngram", min=2, max=50, help="Words per n-gram of the overlap rule.")
@@ -59,17 +60,17 @@ TurnsOption = Annotated[
 NearOption = Annotated[
     float | None,
     typer.Option(
-        "--near", min=0, max=0.999, help="Count items too of which more than this share lies in shared 5-grams."
+        "--near", min=0, max=0.999, help="Also count items with more than this share of their words in shared 5-grams."
     ),
 ]
 ContaminationOption = Annotated[
     Literal["full", "mini", "off"],
     typer.Option(
-        "--contamination", help="Look for the suites' prompts in the mix: the real ones, a few of ours, or not."
+        "--contamination", help="Check the mix for the suites' prompts: the real ones, a small built-in set, or off."
     ),
 ]
 SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=f"{', '.join(suites())}; parts as NAME:PART,PART.")]
-_CONFIG_HELP = "YAML of these options, with underscores; options given here win. Its paths are relative to it."
+_CONFIG_HELP = "YAML file of these options, with underscores; the command line wins. Paths in it are relative to it."
 _ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
 
 

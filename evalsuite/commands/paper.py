@@ -16,12 +16,14 @@ def paper(
     ] = None,
     row_map: Annotated[
         Path | None,
-        typer.Option("--map", help="YAML 'row: own model' (or table4/row), and 'aliases: {L8B: own base, ...}'."),
+        typer.Option(
+            "--map", help="YAML mapping 'row: own model' (or table4/row), and 'aliases: {L8B: own base, ...}'."
+        ),
     ] = None,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
-    """Print the paper's published tables with your own figures beside them: difference, within interval or not.
+    """Print the paper's published tables with your own figures beside them, and whether they agree within the interval.
 
     [bold]evalsuite paper[/] [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
     """

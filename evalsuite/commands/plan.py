@@ -9,9 +9,9 @@ from evalsuite.power.settings import PlanConfig
 
 @from_config(PlanConfig)
 def plan(config: PlanConfig, *, as_json: bool) -> None:
-    """Say how many items a difference needs to be found in a paired test, and what that costs; nothing is asked.
+    """Estimate how many items a paired test needs to detect a difference, and what that costs; no model is queried.
 
-    Variances are those of the models in results/; without any, an upper bound.
+    Variances come from the models in results/; without any, an upper bound is used.
 
     [bold]evalsuite plan --suite mt_bench --models 2 --effect 0.02[/]
     """
@@ -47,5 +47,5 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     short = [need.figure for need in needs if not need.is_reachable]
     if short:
         console.print(
-            f"{', '.join(short)}: more items are needed than there are; calls are for all of them", highlight=False
+            f"{', '.join(short)}: needs more items than there are; the calls are for all of them", highlight=False
         )

@@ -9,7 +9,7 @@ from evalsuite.prefer.settings import PreferConfig
 
 @from_config(PreferConfig)
 def prefer(config: PreferConfig, *, as_json: bool) -> None:
-    """Turn a comparison's verdicts, or scored answers, into preference pairs for DPO, in TRL's format.
+    """Turn a comparison's verdicts, or scored answers, into preference pairs for DPO in TRL's format.
 
     A pair needs both orders (and all judges of a panel) to prefer the same answer; with --by it is the best and the
     worst scored answer to a prompt (generate --samples). All others are in dropped.jsonl with the reason.
@@ -22,7 +22,7 @@ def prefer(config: PreferConfig, *, as_json: bool) -> None:
     with reporting_errors():
         document = make_pairs(config)
     for name, why in ((document["contamination"] or {}).get("missing") or {}).items():
-        print_error(f"{name} was not looked for: {why}")
+        print_error(f"{name} was not checked for contamination: {why}")
     if as_json:
         print_json(document)
         return

@@ -16,18 +16,18 @@ SOMETHING_LEFT_OUT = 1
 def report(
     results: ResultsOption = Path("results"),
     out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file to write; default RESULTS/leaderboard.html.")
+        Path | None, typer.Option("--out", help="HTML file to write. Default: RESULTS/leaderboard.html.")
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", help="Folder of generate or mix, or other conversations, to show; may be repeated."),
+        typer.Option("--data", help="Folder of generate or mix, or other conversations, to show; repeatable."),
     ] = None,
     max_mb: Annotated[
-        float, typer.Option("--max-mb", min=0.5, help="Max size of the one file; more goes into pages beside it.")
+        float, typer.Option("--max-mb", min=0.5, help="Max size of the HTML file; the rest goes into pages beside it.")
     ] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the leaderboard: one HTML file that opens from disk without network, and a CSV with the same figures.
+    """Write the leaderboard: one HTML file that works offline, and a CSV with the same figures.
 
     Exits with 1 when something in the folder could not be read; the rest is in the report.
 
@@ -49,7 +49,7 @@ def report(
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
     if written.is_empty and not written.faults:
-        print_error("evalsuite: no results yet: run `evalsuite run demo --data mini`, then report again")
+        print_error("evalsuite: no results yet; run `evalsuite run demo --data mini` first")
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)
 

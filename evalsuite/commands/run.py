@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from evalsuite.runs.runner import Outcome
 
 
-_DRY_RUN_HELP = "Say what would be asked and written, and what is stored already; nothing is started or written."
+_DRY_RUN_HELP = "Show what would be asked and written, and what is stored already; nothing is started or written."
 _DryRun = Annotated[bool, typer.Option("--dry-run", help=_DRY_RUN_HELP)]
 
 
 @from_config(RunConfig, flags={"dry_run": _DryRun})
 def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
-    """Serve each MODEL with vLLM, run the suites at once, judge, score, write, print.
+    """Serve each MODEL with vLLM, run all suites concurrently, judge and score, and write and print the results.
 
     Killed or interrupted, it resumes: run the same command again.
 
@@ -101,7 +101,9 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
             known = f"{row.n_known:,} recorded items" + (f", {row.n_verdicts:,} verdicts" if row.n_verdicts else "")
             console.print(f"{row.model} {row.suite}: tokens as in {known} in {config.results}", highlight=False)
     if any(row.answer_tokens_in is None or row.verdict_tokens_in is None for row in rows):
-        console.print(f"unknown tokens: {config.results} has no earlier answers or verdicts to go by", highlight=False)
+        console.print(
+            f"unknown tokens: {config.results} has no earlier answers or verdicts to estimate from", highlight=False
+        )
     folders = dict.fromkeys(row.writes[0].removesuffix("scores.json") for row in rows if row.writes)
     for folder in folders:
         console.print(

@@ -23,15 +23,15 @@ def score(
     ] = None,
     max_unscored: MaxUnscoredOption = 0.01,
     results: Annotated[  # noqa: ARG001
-        Path | None, typer.Option("--results", help="Accepted as everywhere; score reads and writes nothing there.")
+        Path | None, typer.Option("--results", help="Accepted for uniformity; score does not use it.")
     ] = None,
     as_json: JsonOption = False,
     *,
     suite_options: Mapping[str, Any],
 ) -> None:
-    """Score recorded answers or judgments with no model and no network.
+    """Score recorded answers or judgments, without a model or network access.
 
-    Exits with 1 when more items are unscored than --max-unscored allows; the figures are printed all the same.
+    Exits with 1 if more items are unscored than --max-unscored allows; the figures are printed all the same.
 
     mt_bench: model_judgment.jsonl · alpaca_eval: annotations.json · openllm: lm-eval's results*.json ·
     mixeval: a folder or file of response JSONL (with --mixeval-parser rule) ·

@@ -13,14 +13,14 @@ from evalsuite.commands.console import reporting_errors
 
 def setup(
     cpu: Annotated[
-        bool | None, typer.Option("--cpu/--gpu", help="vLLM for CPUs or for CUDA; by default what nvidia-smi tells.")
+        bool | None, typer.Option("--cpu/--gpu", help="vLLM for CPU or for CUDA; default: detected with nvidia-smi.")
     ] = None,
-    extra: Annotated[list[str] | None, typer.Option("--extra", help="A further extra: train, language.")] = None,
+    extra: Annotated[list[str] | None, typer.Option("--extra", help="An additional extra: train, language.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and install nothing.")] = False,
 ) -> None:
-    """Install vLLM and what serving a checkpoint needs into this environment.
+    """Install vLLM and everything that serving a checkpoint needs into this environment.
 
-    evalsuite alone reads, scores, compares over URLs and reports; a checkpoint folder needs vLLM.
+    Scoring, reports and models behind a URL work without vLLM; a checkpoint folder needs it.
 
     [bold]evalsuite setup[/]
     [bold]evalsuite setup --cpu --extra train[/]

@@ -19,9 +19,7 @@ def sft(
     recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data", help="Folder of evalsuite mix, or any source of chats; the recipe's own mix by default."
-        ),
+        typer.Option("--data", help="Folder of evalsuite mix, or any source of chats; default: the recipe's own mix."),
     ] = None,
     contamination: ContaminationOption = "full",
     inspect: Annotated[
@@ -31,22 +29,25 @@ def sft(
     merge: Annotated[
         str | None,
         typer.Option(
-            "--merge", metavar="ADAPTER", help="Without RECIPE: write a LoRA adapter into its base's weights."
+            "--merge",
+            metavar="ADAPTER",
+            help="Without RECIPE: merge a LoRA adapter into the weights of its base model.",
         ),
     ] = None,
     log_to: Annotated[
-        list[str] | None, typer.Option("--log-to", help="tensorboard, wandb, trackio or mlflow; nothing by default.")
+        list[str] | None, typer.Option("--log-to", help="tensorboard, wandb, trackio or mlflow; default: none.")
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Train on pickled weights, which can run code when loaded.")
     ] = False,
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that the base brings, with your privileges.")
+        bool,
+        typer.Option("--trust-remote-code", help="Run the code that comes with the base model, with your privileges."),
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set aside what --out holds and start again.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Move the contents of --out aside and start again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the checkpoint of a recipe: loss on the answers only, checked before the first step.
+    """Train a checkpoint from a recipe, with the loss on the answers only; the mask is checked before the first step.
 
     Killed or interrupted, the same command resumes from the last training checkpoint.
 

@@ -23,18 +23,18 @@ Numbered = tuple[int, Mapping[str, Any]]
 def show(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of generate or mix, file or hub data set.")],
     row: Annotated[
-        str | None, typer.Option("--row", help="The row with this number (from 0), or start of its hash.")
+        str | None, typer.Option("--row", help="Row by number (from 0) or by the start of its hash.")
     ] = None,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, help="That many rows at random.")] = None,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Show this many randomly chosen rows.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="COLUMN=VALUE or COLUMN!=VALUE; finish_reason is that of any answer."),
+        typer.Option("--where", help="COLUMN=VALUE or COLUMN!=VALUE; finish_reason matches if any answer has it."),
     ] = None,
-    thoughts: Annotated[bool, typer.Option("--thoughts", help="Show thoughts in full.")] = False,
+    thoughts: Annotated[bool, typer.Option("--thoughts", help="Show the thinking in full.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show conversations of DATA, and what they are like: turns, lengths, languages, how answers ended.
+    """Show conversations of DATA and summarise them: turns, lengths, languages, finish reasons.
 
     [bold]evalsuite show answers/ --where finish_reason=length --sample 3[/]
     [bold]evalsuite show mixes/re-wild --row 3fa4[/]
@@ -51,7 +51,7 @@ def show(
             fitting = (each for each in fitting if row == str(each[0]) or _hash_of(each[1]).startswith(row))
         chosen = _sampled(fitting, sample, seed) if sample and row is None else list(_first(fitting))
         if not chosen:
-            raise UsageError(f"no row of {data} fits; show it without --row and --where")
+            raise UsageError(f"no row of {data} matches; try without --row and --where")
         if as_json:
             print_json({"rows": [{"row": number, **each} for number, each in chosen]})
             return
@@ -126,7 +126,7 @@ def _print_row(console: Console, rows: Rows, number: int, row: Mapping[str, Any]
         ended = f" ({', '.join(facts)})" if facts else ""
         console.print(f"{message.role}{ended}", style=_STYLES.get(message.role), markup=False)
         if message.thought:
-            folded = f"[thought of {len(message.thought):,} characters: --thoughts shows it]"
+            folded = f"[{len(message.thought):,} characters of thinking; show with --thoughts]"
             console.print(message.thought if thoughts else folded, style="dim", markup=False, highlight=False)
         console.print(message.content or "(no text)", markup=False, highlight=False)
     console.print()

@@ -25,7 +25,7 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="DGMs, targets, sizes, blends and settings.")],
     results: ResultsOption = Path("results"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan: stages done and to do, projected hours.")
+        bool, typer.Option("--dry-run", help="Show the plan: finished and pending stages, projected hours.")
     ] = False,
     only: Annotated[
         list[str] | None, typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable.")
@@ -46,9 +46,9 @@ def study(
 ) -> None:
     """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
 
-    A changed line redoes only what depends on it. Killed or interrupted, it resumes. A failed stage is reported with
-    the reason, and only what depends on it is skipped: exit code 1, 3 where a model or server failed, 75 where a limit
-    or a lock stood in the way.
+    After a change only the stages that depend on it run again. Killed or interrupted, it resumes. A failed stage is
+    reported with its reason, and only stages that depend on it are skipped: exit code 1, 3 if a model or server failed,
+    75 if a limit or a lock was in the way.
 
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
@@ -103,9 +103,9 @@ def _print_plan(console: Console, document: dict[str, Any]) -> None:
     )
     if stages := document["critical_path"]["stages"]:
         hours = _time(document["critical_path"]["hours"])
-        console.print(f"Critical path, on machines enough: {hours}: {' → '.join(stages)}.", highlight=False)
+        console.print(f"Critical path, given enough machines: {hours}: {' → '.join(stages)}.", highlight=False)
     console.print(
-        "measured: by earlier runs in these results; stated: in the file; assumed: the demo model on two CPU cores.",
+        "measured: from earlier runs in these results; stated: in the file; assumed: the demo model on two CPU cores.",
         highlight=False,
     )
     for note in document["notes"]:

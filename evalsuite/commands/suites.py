@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FAULTS_SHOWN = 20
 
-suite_app = typer.Typer(no_args_is_help=True, help="Benchmarks of your own in a YAML file.")
+suite_app = typer.Typer(no_args_is_help=True, help="Your own benchmarks in YAML files.")
 
 
 @suite_app.command("check")
@@ -28,9 +28,9 @@ def suite_check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML file of a benchmark.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with a benchmark's file, all at once, and what a run of it asks; exit code 2 for a fault.
+    """Report all faults of a benchmark's file, and what a run of it would ask; exits with 2 if there is a fault.
 
-    No code of the file is run, and no model is asked.
+    Runs no code of the file and queries no model.
     """
     from evalsuite.suites.file.check import check_file
     from evalsuite.terminal import Console
@@ -58,7 +58,7 @@ def suite_check(
 
 @with_config_file
 def list_suites(as_json: JsonOption = False) -> None:
-    """List the installed suites, and groups of lm-eval's tasks that fit chat models, with what they need."""
+    """List the installed suites, and groups of lm-eval tasks that suit chat models, with their requirements."""
     from evalsuite.suites.harness.groups import task_groups
     from evalsuite.suites.registry import suites
 

@@ -12,12 +12,12 @@ from evalsuite.commands.console import ResultsOption, print_error, reporting_err
 
 def view(
     results: ResultsOption = Path("results"),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 0,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Show the report live: it follows what is written to the results folder, and how far running commands are.
+    """Serve the report live: it follows the results folder and shows the progress of running commands.
 
-    Serves on loopback only, under a key in the address. Stop it with Ctrl-C.
+    Listens on loopback only, with a key in the URL. Stop it with Ctrl-C.
 
     [bold]evalsuite view --open[/]
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @from_config(WatchConfig, exclude=NOT_ASKED)
 def watch(config: WatchConfig, *, as_json: bool) -> None:
-    """Evaluate the checkpoints of a training as they are finished, until it ends; print score against step.
+    """Evaluate the checkpoints of a training run as they appear, until it ends, and print score by step.
 
     Killed or interrupted, it resumes: run the same command again.
 
@@ -36,7 +36,7 @@ def watch(config: WatchConfig, *, as_json: bool) -> None:
         for name, why in watched.left_out.items():
             print_error(f"{name} is left out: {why}")
     if not watched.folders:
-        raise CheckpointError(f"{config.run_dir} has no checkpoint that could be evaluated")
+        raise CheckpointError(f"{config.run_dir} has no checkpoint to evaluate")
     require_scored(watched.n_unscored, watched.n_items, config.max_unscored)
 
 

@@ -49,7 +49,7 @@ class _AskedConfig(JudgedConfig):
     turns: Literal["first", "both"] = "first"
     """Look at first turns, or at whole conversations."""
     template: Path | None = None
-    """Jinja file of the judge's prompt, instead of ours."""
+    """Jinja file of the judge's prompt, instead of the built-in one."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max prompts (quick trial)."""
     data: Data = "full"
@@ -77,25 +77,25 @@ class CompareConfig(_AskedConfig):
     """Checkpoint folder, hub id org/name, demo or NAME@URL; or recorded answers: a .json or .jsonl file, NAME=FILE, a
     model's folder in results/, or the name of an imported model."""
     judge: Judges = pydantic.Field(min_length=1)
-    """Model in the judge's role; several make a panel."""
+    """Judge model; several make a panel."""
     judge_weights: JudgeWeights = "equal"
     method: Method = "verdict"
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
-    """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
+    """A published judge's own format instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
     judgelm, skywork-critic, auto-j, skywork-critic-logprobs, prometheus-absolute-logprobs, or a .yaml file."""
     judge_kind: ModelKind = "generate"
     """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     tie_margin: float = 0.0
-    """A mean preference this near to 0.5 is a tie, 0 to 0.5."""
+    """A mean preference within this of 0.5 is a tie, 0 to 0.5."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
-    """Max tokens of a judge's explanation before its verdict; 1024 by default."""
+    """Max tokens of a judge's explanation before its verdict; default 1024."""
     long_answers: LongAnswers = "refuse"
-    """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
+    """Pairs that exceed the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
     human: Path | None = None
-    """People's labels on some of the prompts (.jsonl of evalsuite label): rates and ranking corrected by them too."""
+    """Human labels on some of the prompts (.jsonl from evalsuite label); adds rates and a ranking corrected by them."""
     lineage: Path | None = None
-    """YAML of 'sft: dgm': which model made which one's data."""
+    """YAML mapping 'sft: dgm': which model generated each SFT model's data."""
     name: str | None = None
     """Folder under results/comparisons/."""
 
@@ -128,7 +128,7 @@ class RateConfig(_AskedConfig):
     models: tuple[str, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "MODEL", "path": True})
     """Checkpoint folder, hub id, demo, NAME@URL, or recorded answers; or a folder of generate, whose rows are rated."""
     judge: str = pydantic.Field(json_schema_extra={"path": True})
-    """Model in the judge's role."""
+    """Judge model."""
     judge_kind: ModelKind = "generate"
     """generate: the judge rates by factors; reward: a reward model or sequence classifier scores each answer."""
     factors: Factors = tuple(FACTORS)
@@ -143,38 +143,38 @@ class CardConfig(Config):
     command: ClassVar[str] = "judge-card"
 
     judge: str = pydantic.Field(json_schema_extra={"argument": "JUDGE", "path": True})
-    """Checkpoint folder, hub id org/name, demo or NAME@URL; with --recorded the name of who judged."""
+    """Checkpoint folder, hub id org/name, demo or NAME@URL; with --recorded, the name of the judge."""
     recorded: Path | None = None
-    """Measure by verdicts that others recorded in both orders, and ask nothing: LLMBar's result.json, or rows with
-    as_listed and swapped (1, 2, tie or null) beside a labelled pair."""
+    """Measure from verdicts recorded in both orders and query no model: LLMBar's result.json, or labelled pairs with
+    columns as_listed and swapped (1, 2, tie or null)."""
     pairs: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """Labelled pairs: mt_bench (the default), llmbar_natural, or a .json or .jsonl file with input, output_1, output_2
     and label 1 or 2."""
     ratings: Path | None = None
-    """Measure the judge as rate asks it instead: a .json or .jsonl file of answers with people's ratings by factor
-    (prompt, answer, ratings)."""
+    """Measure the judge as a rater instead: a .json or .jsonl file of answers with human ratings by factor (prompt,
+    answer, ratings)."""
     factors: Factors = tuple(FACTORS)
-    """With --ratings: the factors, as in rate; by default those of the file."""
+    """With --ratings: the factors, as in rate; default: those of the file."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max pairs (quick trial)."""
     method: Method = "verdict"
     """verdict: one token with its probability; reasoned: an explanation, then a verdict."""
     judge_format: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
-    """A published judge's own form instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
+    """A published judge's own format instead of the method: fastchat-pair, prometheus-relative, prometheus-absolute,
     judgelm, skywork-critic, auto-j, skywork-critic-logprobs, prometheus-absolute-logprobs, or a .yaml file."""
     judge_kind: ModelKind = "generate"
     """generate: the judge writes its verdict; reward: a reward model or sequence classifier scores each answer."""
     max_judge_tokens: int | None = pydantic.Field(default=None, ge=1)
-    """Max tokens of the judge's explanation before its verdict; 1024 by default."""
+    """Max tokens of the judge's explanation before its verdict; default 1024."""
     template: Path | None = None
-    """Jinja file of the judge's prompt, instead of ours."""
+    """Jinja file of the judge's prompt, instead of the built-in one."""
     long_answers: LongAnswers = "refuse"
-    """Pairs beyond the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
+    """Pairs that exceed the judge's context: refuse (unscored), or shorten (cut the answers in the middle)."""
     max_unscored: MaxUnscored = 0.01
     judge_repeats: int = pydantic.Field(default=50, ge=0)
-    """Pairs that are asked a second time."""
+    """Pairs to ask a second time."""
     attacked: int = pydantic.Field(default=10, ge=0)
-    """Questions that the attacks are tried on."""
+    """Questions to try the attacks on."""
     results: Results = Path("results")
     store: StoreFolder = None
     serve: ServeConfig = ServeConfig()

@@ -18,9 +18,9 @@ class GateConfig(Config):
     baseline: str = pydantic.Field(json_schema_extra={"argument": "BASELINE", "path": True})
     """A model's folder in results/, or its name."""
     candidate: str = pydantic.Field(json_schema_extra={"argument": "CANDIDATE", "path": True})
-    """The same of the model that has to be as good."""
+    """Folder or name of the model that has to be as good."""
     non_inferior: float | None = pydantic.Field(default=None, gt=0, lt=1)
-    """Every figure has to be shown to have fallen by less than this fraction of its column's range."""
+    """Non-inferiority margin: every figure must be shown to have fallen by less than this fraction of its range."""
     junit: Path | None = None
-    """Write a JUnit XML file with a test per figure."""
+    """Write a JUnit XML file with one test per figure."""
     results: Results = Path("results")

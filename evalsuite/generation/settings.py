@@ -46,28 +46,28 @@ class GenerateConfig(Config, Placed):
     prompts: str = pydantic.Field(json_schema_extra={"path": True})
     """Hub data set org/name or org/name:config@split; a file or folder (Parquet, JSONL, JSON, CSV); or a suite."""
     out: Path
-    """Folder for the shards; several models get a folder each in it."""
+    """Folder for the shards; with several models, each gets a subfolder."""
     policy: Policy = "own"
     """What later turns see: the model's own answers, or the original ones."""
     max_new_tokens: int = pydantic.Field(default=2048, ge=1)
     """Max tokens per answer."""
     temperature: float | None = pydantic.Field(default=None, ge=0)
-    """0 is greedy; the checkpoint's own settings by default."""
+    """0 is greedy; default: the checkpoint's own settings."""
     top_p: float | None = pydantic.Field(default=None, gt=0, le=1)
-    """Nucleus sampling, with --temperature; 1 by default."""
+    """Nucleus sampling, with --temperature; default 1."""
     seed: Seed = 0
     system: str | None = None
-    """System turn of every conversation, in place of its own."""
+    """System prompt of every conversation, instead of its own."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max conversations (quick trial)."""
     language: str | None = None
-    """Only rows of this language, as the data set names it."""
+    """Only rows in this language, as the data set names it."""
     shard: Slice = pydantic.Field(default=Slice(), json_schema_extra={"metavar": "i/n"})
-    """Answer every n-th conversation, on one of n machines with the same --out."""
+    """Answer every n-th conversation: n machines with the same --out share the work."""
     shard_size: int = pydantic.Field(default=SHARD_ROWS, ge=1)
     """Conversations per Parquet file."""
     samples: int = pydantic.Field(default=1, ge=1)
-    """Answers per conversation, in rows of their own (column `sample`, from 0)."""
+    """Answers per conversation, one row each (column `sample`, from 0)."""
     logprobs: bool = True
     """Record each answer's cumulative log-probability."""
     chunks: Path | None = pydantic.Field(default=None, json_schema_extra={"resolved": False})
@@ -78,9 +78,9 @@ class GenerateConfig(Config, Placed):
     public: bool = False
     """With --push-to: make a new data set public; it is private by default."""
     fresh: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
-    """Set the folder's earlier answers aside and start again."""
+    """Move the folder's earlier answers aside and start again."""
     retry_failed: bool = pydantic.Field(default=False, json_schema_extra={"resolved": False})
-    """Ask every missing answer again, also one that is not missing through the server's fault."""
+    """Retry every missing answer, even if the server was not the cause."""
     base_url: BaseUrl = None
     max_unscored: MaxUnscored = 0.01
     serve: ServeConfig = ServeConfig()

@@ -22,4 +22,4 @@ class LabelConfig(Config):
     out: Path = Path("sheet.html")
     """The page to write."""
     seed: int = 0
-    """Seed of the draw, and of which answer stands left."""
+    """Seed for the choice of pairs and for which answer is on the left."""

@@ -19,17 +19,17 @@ class PlanConfig(Config):
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
         default_factory=default_suites, json_schema_extra={"flag": "suite", "short": "-s"}
     )
-    """Suite, also with parts (openllm:ifeval,musr); give it several times. All by default."""
+    """Suite, optionally with parts (openllm:ifeval,musr); repeatable. Default: all."""
     models: int = pydantic.Field(default=2, ge=2)
-    """How many models are compared, two by two."""
+    """Number of models, compared pairwise."""
     effect: float = pydantic.Field(default=0.02, gt=0, lt=1)
-    """The true difference that shall be found, as a fraction of a figure's range (0.02 of MT-Bench's 1 to 10: 0.18)."""
+    """True difference to detect, as a fraction of a figure's range (0.02 of MT-Bench's 1 to 10 is 0.18)."""
     power: float = pydantic.Field(default=0.8, gt=0.05, lt=1)
-    """How often it shall be found."""
+    """Probability of detecting it."""
     tokens_per_second: float | None = pydantic.Field(default=None, gt=0)
-    """Tokens per second that the server generates, for the estimate of hours."""
+    """Throughput of the server in generated tokens per second, to estimate hours."""
     price_per_million: float | None = pydantic.Field(default=None, gt=0)
-    """What a million written tokens cost, for money."""
+    """Price of a million generated tokens, to estimate cost."""
     results: Results = Path("results")
 
     @pydantic.field_validator("suites", mode="before")

@@ -18,21 +18,21 @@ class PreferConfig(Config):
     comparison: str = pydantic.Field(json_schema_extra={"argument": "COMPARISON", "path": True})
     """Folder of a comparison, or its name in results/comparisons; with --by a folder of generate, or other data."""
     by: str | None = pydantic.Field(default=None, min_length=1)
-    """Numeric column by which the best of each prompt's answers is preferred to the worst: rating, reward, ..."""
+    """Numeric column (rating, reward, ...): each prompt's best answer is preferred to its worst."""
     scores: Path | None = None
-    """With --by: a folder of rate, or a JSONL file, whose columns belong to the answers by content_hash."""
+    """With --by: a folder of rate, or a JSONL file, whose columns are joined to the answers by content_hash."""
     out: Path
     """Folder for train.jsonl, dropped.jsonl and prefer.json."""
     min_margin: float = pydantic.Field(default=0.0, ge=0)
-    """Drop pairs whose two sides are preferred with a difference below this: 0 to 1, with --by of the scores."""
+    """Drop pairs with a preference margin below this, 0 to 1; with --by, a margin of scores."""
     max_length_ratio: float | None = pydantic.Field(default=None, ge=1)
     """Drop pairs in which one answer is longer than the other by more than this factor."""
     max_characters: int | None = pydantic.Field(default=None, ge=1)
     """Drop pairs with an answer longer than this."""
     benchmark_prompts: bool = False
-    """Take prompts that belong to a benchmark: a model trained on them has no figure on it any more."""
+    """Keep prompts of a benchmark; its score means nothing for a model trained on them."""
     contamination: Literal["full", "mini", "off"] = "full"
-    """Look for the suites' prompts in the pairs: the real ones, a few of ours, or not."""
+    """Check the pairs for the suites' prompts: the real ones, a small built-in set, or off."""
     results: Results = Path("results")
 
     @pydantic.model_validator(mode="after")

@@ -83,8 +83,8 @@ BaseUrl = Annotated[
     pydantic.BeforeValidator(_join_urls),
     pydantic.AfterValidator(_check_url),
     pydantic.Field(
-        description="Attach to a running OpenAI-compatible server that serves MODEL, http://host:port/v1; repeatable, "
-        "or several with commas, for servers of one model.",
+        description="Use a running OpenAI-compatible server that serves MODEL (http://host:port/v1). For several "
+        "servers of one model, repeat it or separate with commas.",
         json_schema_extra={"repeatable": True},
     ),
 ]
@@ -98,9 +98,9 @@ class ServeConfig(pydantic.BaseModel):
     dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""
     head_dtype: Literal["auto", "float32", "model"] = "auto"
-    """Precision of the output layer, and so of every probability; auto: float32 on a GPU, the model's on a CPU."""
+    """Precision of the output layer, and so of all probabilities; auto: float32 on a GPU, the model's on a CPU."""
     max_model_len: int | None = pydantic.Field(default=None, ge=16)
-    """Context in tokens; the checkpoint's, up to 32,768, by default."""
+    """Context length in tokens; default: the checkpoint's, up to 32,768."""
     tensor_parallel_size: int = pydantic.Field(default=1, ge=1, json_schema_extra={"short": "-tp"})
     """GPUs per replica."""
     data_parallel_size: int = pydantic.Field(default=1, ge=1, json_schema_extra={"short": "-dp"})
@@ -112,45 +112,45 @@ class ServeConfig(pydantic.BaseModel):
     chat_template: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
     """A Jinja file, one of the checkpoint's named templates, or fastchat:NAME (one of FastChat's)."""
     template_date: date | None = None
-    """What chat templates write as today's date, YYYY-MM-DD; 2024-07-26 by default, so that prompts stay the same."""
+    """Today's date in chat templates, YYYY-MM-DD; default 2024-07-26, so that prompts do not change from day to day."""
     thinking: Literal["auto", "on", "off"] = "auto"
-    """Whether a reasoning model thinks before it answers; auto: as its chat template has it."""
+    """Whether a reasoning model thinks before it answers; auto: its chat template's default."""
     thinking_budget: tuple[pydantic.PositiveInt, ...] = pydantic.Field(
         default=(DEFAULT_BUDGET,), min_length=1, json_schema_extra={"metavar": "TOKENS[,TOKENS...]"}
     )
-    """Max tokens of a thought, apart from the answer's own; several: the answer behind each cut of one thought."""
+    """Max thinking tokens, not counting the answer; several: one chain of thought cut at each budget, then answered."""
     close_thinking: bool = True
-    """Close a thought that uses up its budget and ask for the answer; otherwise it is unscored."""
+    """When thinking uses up its budget, close it and ask for the answer; otherwise the item is unscored."""
     reasoning_style: str | None = None
-    """Marks of the thought, by the name of vLLM's --reasoning-parser; found in template and tokenizer by default."""
+    """Thinking delimiters, by the name of vLLM's --reasoning-parser; default: detected from template and tokenizer."""
     reasoning_effort: str | None = None
-    """Effort of a model that has levels (low, medium, high): for its template, or the server's field."""
+    """Reasoning effort of a model that has levels (low, medium, high), passed to its template or the server."""
     chat_template_kwargs: tuple[tuple[str, str], ...] = pydantic.Field(
         default=(), json_schema_extra={"metavar": "KEY=VALUE|JSON"}
     )
     """Variables of the chat template, as KEY=VALUE (repeatable) or one JSON object."""
     max_answer_tokens: int | None = pydantic.Field(default=None, ge=1)
-    """Max tokens of an answer, without its thought, instead of the benchmark's."""
+    """Max tokens of an answer, thinking excluded, instead of the benchmark's limit."""
     sampling: Literal["auto", "benchmark", "model"] = "auto"
-    """Sampling of answers: the benchmark's or the model's generation_config; auto: the model's while it thinks."""
+    """Sampling settings: the benchmark's or the model's generation_config; auto: the model's when it thinks."""
     in_flight: int | None = pydantic.Field(default=None, ge=1)
-    """Max requests in flight at once."""
+    """Max concurrent requests."""
     api_key_env: str | None = pydantic.Field(default=None, json_schema_extra={"metavar": "NAME"})
-    """Variable that holds the key of an external server; by default EVALSUITE_API_KEY, and OPENAI_API_KEY at OpenAI."""
+    """Environment variable with the key of an external server; default EVALSUITE_API_KEY, for OpenAI OPENAI_API_KEY."""
     extra_body: Mapping[str, Any] | None = pydantic.Field(default=None, json_schema_extra={"metavar": "JSON"})
-    """More fields for every question to an external server, as a JSON object."""
+    """Extra fields for every request to an external server, as a JSON object."""
     requests_per_minute: float | None = pydantic.Field(default=None, gt=0)
     """Max requests per minute to an external server."""
     patience: float = pydantic.Field(default=PATIENCE_S, ge=0)
-    """Seconds that an external server may refuse everything by its rate limit before the run ends."""
+    """Seconds that an external server may keep refusing requests by its rate limit before the run ends."""
     max_requests: int | None = pydantic.Field(default=None, ge=1)
-    """End the run after so many requests to an external server; finished answers are kept."""
+    """Stop the run after this many requests to an external server; finished answers are kept."""
     max_tokens_total: int | None = pydantic.Field(default=None, ge=1)
-    """End the run before an external server takes more tokens than this, prompts and answers together."""
+    """Stop the run before an external server uses more than this many tokens, prompts and answers together."""
     allow_pickle: bool = False
     """Serve pickled weights, which can run code when loaded."""
     trust_remote_code: bool = False
-    """Run the code that a checkpoint brings; it runs with your privileges."""
+    """Run the code that comes with a checkpoint, with your privileges."""
 
     @pydantic.field_validator("vllm_args", mode="before")
     @classmethod

@@ -20,13 +20,13 @@ class SuiteOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data: DataKind = "full"
-    """full: the benchmark's own items; mini: a few of ours."""
+    """full: the benchmark's own items; mini: a small built-in set."""
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max items (per split, per task); None for all."""
     parts: tuple[str, ...] = ()
     """The parts asked for (``openllm:ifeval,musr``, ``mixeval:hard``); empty for all."""
     seed: int = 0
-    """Seed of all sampled answers."""
+    """Seed for all sampled answers."""
     as_published: bool = False
     """Use the benchmark's own arithmetic where ours differs."""
     sample: int | None = pydantic.Field(default=None, ge=1)

@@ -20,16 +20,16 @@ class WatchConfig(RunConfig):
     command: ClassVar[str] = "watch"
 
     run_dir: Path = pydantic.Field(json_schema_extra={"argument": "RUN_DIR"})
-    """Folder that a trainer saves its checkpoint-N to, or --out of evalsuite sft."""
+    """Folder in which a trainer saves its checkpoint-N, or --out of evalsuite sft."""
     models: tuple[str, ...] = ()
     every: int | None = pydantic.Field(default=None, ge=1)
-    """Evaluate only steps that are multiples of this, and the last one."""
+    """Evaluate only steps that are multiples of this, and the last step."""
     keep_judge: bool = False
-    """Leave the judge's server running between checkpoints; it must fit beside the model's."""
+    """Keep the judge's server running between checkpoints; it must fit beside the model's."""
     wait: float = pydantic.Field(default=120.0, gt=0)
-    """Minutes without a new checkpoint after which it ends, where the training does not say that it is over."""
+    """Minutes without a new checkpoint after which to stop, if the training run does not mark its end."""
     poll_s: float = pydantic.Field(default=10.0, gt=0)
-    """Seconds between two looks into the folder."""
+    """Seconds between polls of the folder."""
 
     def run_config(self, folders: Sequence[Path]) -> RunConfig:
         """Return the run that evaluates some checkpoints."""

@@ -222,7 +222,7 @@ def test_gated_data_are_a_fault_only_where_they_are_named() -> None:
         assert (code, "openllm/gpqa" in words.splitlines()[-1]) == (2, True)
     for words in (["pull"], ["pull", "openllm"]):
         lines = invoked(*words)[1].splitlines()
-        assert any("gated and not fetched: openllm/gpqa" in line for line in lines)
+        assert any("gated and not downloaded: openllm/gpqa" in line for line in lines)
         assert "openllm/bbh" in lines[-1]
         assert "openllm/gpqa" not in lines[-1]
 
