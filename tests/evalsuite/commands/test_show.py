@@ -43,7 +43,7 @@ def test_a_row_is_shown_with_its_ends_and_its_thought_folded(data):
     assert code == 0
     assert "assistant (length, 6 tokens)" in text
     assert "question 5" in text
-    assert "thought of 14 characters" in text
+    assert "14 characters of thinking" in text
     assert "a long thought" not in text
     assert "a long thought" in shown(data, "--row", "5", "--thoughts")[1]
 
