@@ -67,7 +67,7 @@ def read_suites(given: Any) -> Any:
     return tuple(specs)
 
 
-Results = Annotated[Path, pydantic.Field(description="Folder that holds all results and the store.")]
+Results = Annotated[Path, pydantic.Field(description="Folder for all results and the store.")]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed for all sampled answers.")]
 Data = Annotated[
     Literal["full", "mini"],
@@ -239,9 +239,9 @@ class RunConfig(JudgedConfig, Placed):
     @pydantic.model_validator(mode="after")
     def _check_exclusive(self) -> Self:
         if self.sample is not None and self.limit is not None:
-            raise ValueError("--limit and --sample both choose items; give one of them")
+            raise ValueError("--limit and --sample cannot be used together; give one of them")
         if self.no_judge and self.judge:
-            raise ValueError("--judge and --no-judge exclude each other; give one of them")
+            raise ValueError("--judge and --no-judge cannot be used together; give one of them")
         return self
 
     @pydantic.field_validator("suite_options")
@@ -255,7 +255,7 @@ class RunConfig(JudgedConfig, Placed):
     @classmethod
     def _check_label(cls, label: str | None) -> str | None:
         if label is not None and not label.strip():
-            raise ValueError("the label is empty; leave it out for none")
+            raise ValueError("--label is empty; leave it out for the default")
         return label
 
     @pydantic.model_validator(mode="after")

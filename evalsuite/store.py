@@ -188,7 +188,7 @@ class Store:
                             n_new += 1
                         elif not keep_first and _differs(db, key, text):
                             raise DataError(
-                                f"{other} has another answer than {self.path} to the same request ({key[:12]}); "
+                                f"{other} has a different answer from {self.path} to the same request ({key[:12]}); "
                                 "nothing was merged; pass --keep-first to keep the earlier one"
                             )
                 db.execute("COMMIT")

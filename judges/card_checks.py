@@ -95,7 +95,9 @@ def _baseline(card: Figures) -> Check:
         below = gain <= -NO_SPREAD and interval is not None and interval[1] < 0
         result = "do not use" if below else "with care"
     words = f"a judge that takes the {length['takes']} answer agrees on {length['accuracy']:.1%} of these pairs"
-    words += ", more than this one" if gain < 0 else f"; this one gains {gain:+.1%}, which is not told from nothing"
+    words += (
+        ", more than this one" if gain < 0 else f"; this one gains {gain:+.1%}, which is not distinguishable from zero"
+    )
     return Check("length-only judge", result, gain, rule, "definition", words)
 
 
@@ -198,7 +200,7 @@ def _mass(card: Figures) -> Check:
     if mass is None:
         return Check("label mass", None, None, rule, _OURS, "its verdicts are words")
     result: Use = "usable" if mass >= MASS_HALF else "with care" if mass >= MASS_FLOOR else "do not use"
-    words = f"the labels have a probability of {mass:.1%} together on average: it would mostly say something else"
+    words = f"the labels have a probability of {mass:.1%} together on average: it mostly tends to write something else"
     return Check("label mass", result, mass, rule, _OURS, words)
 
 

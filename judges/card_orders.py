@@ -77,4 +77,4 @@ def rule_in_words(figures: dict[str, Any] | None, n: int) -> str:
     right = f"the mean preference is right on {figures['by_mean']:.0%} of these"
     if figures["rule"] == "mean":
         return f"{said}; {right}: count its mean preference"
-    return f"{said}; {right}, which is not told from chance: keep to the strict rule"
+    return f"{said}; {right}, which is not distinguishable from chance: keep to the strict rule"

@@ -107,7 +107,7 @@ def judging_notes(figures: Mapping[str, Any]) -> list[str]:
     if n := figures["in_words"]:
         notes.append(f"{n} games were asked again in words: the labels had less than {MASS_FLOOR:.0%}")
     if n := figures["closed_by_guide"]:
-        notes.append(f"{n} of {figures['n_games']} games were closed under guided output: the text had no verdict")
+        notes.append(f"{n} of {figures['n_games']} verdicts were completed under guided output: the text had none")
     if n := figures["contradictions"]:
         notes.append(f"{n} of those closings name the other answer than the text before")
     if n := figures["shortened"]:

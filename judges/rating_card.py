@@ -124,7 +124,7 @@ def _agreement(name: str, figures: Figures) -> Check:
     words = f"{name}: Spearman's rho with people is {shown} on {figures['n_scored']} answers"
     result: Use = "usable" if value >= _CARE else "with care"
     if interval is None or interval[0] <= 0:
-        result, words = "do not use", f"{words}, which is not told from nothing"
+        result, words = "do not use", f"{words}, which is not distinguishable from zero"
     return Check(name, result, value, rule, source, words)
 
 

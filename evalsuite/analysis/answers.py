@@ -141,10 +141,10 @@ def read_answers(spec: str, results: Path) -> Answers:
     own_name = _read_folder(path, collected) if path.is_dir() else _read_file(path, name, collected)
     if not collected.answers:
         counts = ", ".join(f"{count} {reason}" for reason, count in collected.unscored.items())
-        raise DataError(f"{path} holds no answers{f' ({counts})' if counts else ''}; give {_FORMS}")
+        raise DataError(f"{path} has no answers{f' ({counts})' if counts else ''}; give {_FORMS}")
     authors = sorted(collected.authors)
     if name is None and len(authors) > 1 and not path.is_dir():
-        raise DataError(f"{path} holds answers of {', '.join(authors[:3])}; give a file with those of one model")
+        raise DataError(f"{path} contains answers from {', '.join(authors[:3])}; give a file with one model's answers")
     default = authors[0] if len(authors) == 1 else path.name if path.is_dir() else path.stem
     return collected.as_answers(name or own_name or default)
 
@@ -168,7 +168,7 @@ def find_path(place: str, results: Path) -> Path:
     if matches:
         raise DataError(f"{place} names {len(matches)} folders of {results}; give one of {_listed(matches)}")
     folders = _listed(sorted(file.parent for file in results.glob("*/scores.json")))
-    raise DataError(f"no answers of {place!r} found; give {_FORMS}" + (f" ({results}: {folders})" if folders else ""))
+    raise DataError(f"no answers found for {place!r}; give {_FORMS}" + (f" ({results}: {folders})" if folders else ""))
 
 
 def _listed(folders: Sequence[Path]) -> str:
@@ -190,8 +190,8 @@ def _read_folder(folder: Path, collected: _Collected) -> str | None:
     if len(inner) == 1:
         return _read_folder(inner[0], collected)
     if inner:
-        raise DataError(f"{folder} holds several models ({_listed(inner)}); give one of these folders")
-    raise DataError(f"{folder} holds no answers; give {_FORMS}")
+        raise DataError(f"{folder} contains several models ({_listed(inner)}); give one of these folders")
+    raise DataError(f"{folder} has no answers; give {_FORMS}")
 
 
 def _read_file(path: Path, name: str | None, collected: _Collected) -> str | None:

@@ -158,9 +158,9 @@ def _basis(measured: Measured) -> str:
     if measured.steady_speed is None:
         if measured.length_error is None:
             return f"{counted}, warm-up included, no interval"
-        return f"{counted}, warm-up included: ± of the lengths alone, the speed was measured once"
+        return f"{counted}, warm-up included; ± from the lengths only, since speed was measured once"
     seconds = math.fsum(seconds for seconds, _ in measured.stretches)
-    return f"{counted}, {seconds:,.0f} of {measured.seconds.generate:,.0f} s: without warm-up and end"
+    return f"{counted}, {seconds:,.0f} of {measured.seconds.generate:,.0f} s: excluding warm-up and tail"
 
 
 def _per_answer(measured: Measured) -> dict[str, Any]:

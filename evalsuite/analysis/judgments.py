@@ -69,9 +69,10 @@ def read_judgments(spec: str, results: Path) -> Judgments:
             return Judgments(name or own_name, fingerprint, kept, len(judgments) - len(kept))
         n_judgments += len(judgments)
     if not n_judgments:
-        raise DataError(f"{path} holds no judgments; give {_FORMS}")
+        raise DataError(f"{path} has no judgments; give {_FORMS}")
     raise DataError(
-        f"{path} holds {n_judgments} judgments and none in words; keywords need a judge that explains its ratings, or "
+        f"{path} has {n_judgments} judgments, none with an explanation; keywords need a judge that explains its "
+        "ratings, or "
         "`compare --method reasoned`"
     )
 
@@ -117,7 +118,7 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
     path = next((path for path in places if exists(path)), places[0])
     file = path / "verdicts.jsonl" if exists(path) and path.is_dir() else path
     if not exists(file) or not file.is_file():
-        raise DataError(f"no verdicts of {place!r} found; give a folder of {results / 'comparisons'}")
+        raise DataError(f"no verdicts found for {place!r}; give a folder of {results / 'comparisons'}")
     rows = read_verdict_rows(file)
     pairs = sorted({(row.a, row.b) for row in rows})
     wanted = set(models)

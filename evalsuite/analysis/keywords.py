@@ -93,7 +93,7 @@ def keywords(config: KeywordsConfig) -> Analysis:
 def _sides(config: KeywordsConfig) -> tuple[Judgments, Judgments, list[str]]:
     if config.comparison is not None:
         if len(config.specs) not in {0, 2}:
-            raise UsageError(f"give no model or two models of the comparison (got {len(config.specs)})")
+            raise UsageError(f"give two models of the comparison, or none (got {len(config.specs)})")
         a, b = read_verdicts(config.comparison, config.results, config.specs)
         return a, b, ["a judgment of two answers counts for the preferred one; ties are left out"]
     if len(config.specs) != 2:

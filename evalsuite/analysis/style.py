@@ -62,7 +62,7 @@ def style_analysis(specs: Sequence[str], results: Path, options: StyleOptions | 
         kind="style",
         name=analysis_name((options.name,) if options.name else names) + "-as-published" * options.as_published,
         title=f"Style: {listed(names)}",
-        about=f"Marks of style in {part}; chars are {given[0].unit}, tokens are {counter.unit}. "
+        about=f"Style features in {part}; chars are {given[0].unit}, tokens are {counter.unit}. "
         "Intervals are 95 % bootstrap intervals over conversations.",
         provenance={
             "answers": [dict(one.provenance) for one in given],
@@ -108,7 +108,7 @@ def rates_table(given: Sequence[Measured], token_unit: str) -> Table:
     columns += [Column(element, element, "float2") for element in ELEMENTS]
     columns += [Column("chars", "chars", "float1"), Column("tokens", "tokens", "float1")]
     notes = [f"Chars are {given[0].unit}; tokens are {token_unit}."]
-    return Table("rates", "Marks and lengths per answer", columns, rows, notes=notes)
+    return Table("rates", "Style features and lengths per answer", columns, rows, notes=notes)
 
 
 def _mean_cell(feature: str, values: NDArray[np.float64], clusters: Sequence[str]) -> dict[str, Any]:
@@ -127,9 +127,7 @@ def frequency_table(given: Sequence[Measured]) -> Table:
     rows = [_pair_row(a, b) for a, b in combinations(given, 2)]
     columns = [Column("pair", "A, B"), Column("a", "A"), Column("b", "B"), Column("n", "common answers", "int")]
     columns += [Column(feature, feature, "float3") for feature in FEATURES]
-    notes = [
-        "A over B, on the prompts that both answered: 1 for equal counts of a mark, 2 where A writes twice as many"
-    ]
+    notes = ["A over B, on the prompts that both answered: 1 for equal counts, 2 if A writes twice as many"]
     notes += [
         f"{row['pair']}: {row['n']} common answers of {len(a.prompts)} and {len(b.prompts)}"
         for row, (a, b) in zip(rows, combinations(given, 2), strict=True)

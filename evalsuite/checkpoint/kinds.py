@@ -47,7 +47,7 @@ def check_kind(checkpoint: Checkpoint, kind: ModelKind) -> None:
         )
     if _STEPS.search(architecture or ""):
         raise CheckpointError(
-            f"{name} scores steps, not answers ({architecture}); give a reward model of whole answers"
+            f"{name} scores steps, not answers ({architecture}); give a reward model that scores whole answers"
         )
     if (n := _n_labels(checkpoint.config or {})) > MAX_LABELS:
         raise CheckpointError(

@@ -48,7 +48,7 @@ class Checkpoint:
 
     ``path`` is the folder to serve (the base model's for a LoRA adapter, whose own folder is
     ``adapter``); None when ``endpoint`` is set. ``fingerprint`` covers weights and config: 64
-    hex digits; for an endpoint its name and what the server tells of it, which is ``served``.
+    hex digits; for an endpoint its name and what the server reports of it, which is ``served``.
     """
 
     name: str

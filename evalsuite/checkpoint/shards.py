@@ -76,7 +76,7 @@ def unmerged(folder: Path) -> str | None:
     steps = sorted(entry.name for entry in folder.glob("global_step*") if entry.is_dir())
     if steps:
         return (
-            f"{folder} holds weights in the shards of DeepSpeed ({steps[-1]}/); merge them with `python "
+            f"{folder} contains its weights as DeepSpeed shards ({steps[-1]}/); merge them with `python "
             f"{folder}/zero_to_fp32.py {folder} MERGED --safe_serialization`, {_MERGED}"
         )
     fsdp = sorted(entry for entry in folder.glob("pytorch_model_fsdp_*") if entry.is_dir())
@@ -84,7 +84,7 @@ def unmerged(folder: Path) -> str | None:
         fsdp = [folder]
     if fsdp:
         return (
-            f"{folder} holds weights in the shards of FSDP ({fsdp[0].name}/); merge them with "
+            f"{folder} contains its weights as FSDP shards ({fsdp[0].name}/); merge them with "
             f"`accelerate merge-weights {fsdp[0]} MERGED`, {_MERGED}"
         )
     return None

@@ -90,6 +90,7 @@ def check_bounds(template: str) -> None:
         code = bounded_render.REACHED
     if code:
         raise CheckpointError(
-            f"the chat template does not end within {bounded_render.CPU_SECONDS} s and 2 GiB on three short messages; "
+            f"the chat template does not finish within {bounded_render.CPU_SECONDS} s and 2 GiB on three short "
+            "messages; "
             "pass another one with --chat-template"
         )

@@ -90,7 +90,7 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
     if empty:
         raise CheckpointError(
             unmerged(folder)
-            or f"{folder} has {len(empty)} tensors without elements ({', '.join(empty[:2])}), as ZeRO-3 leaves them; "
+            or f"{folder} has {len(empty)} empty tensors ({', '.join(empty[:2])}), as ZeRO-3 leaves them; "
             "save it with stage3_gather_16bit_weights_on_model_save"
         )
     text = text_config(config)

@@ -32,7 +32,7 @@ def _results(folder: Path) -> Path:
 
 
 ResultsOption = Annotated[
-    Path, typer.Option("--results", callback=_results, help="Folder that holds all results and the store.")
+    Path, typer.Option("--results", callback=_results, help="Folder for all results and the store.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; progress goes to stderr.")]
 

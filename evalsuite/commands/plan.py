@@ -47,5 +47,5 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     short = [need.figure for need in needs if not need.is_reachable]
     if short:
         console.print(
-            f"{', '.join(short)}: needs more items than there are; the calls are for all of them", highlight=False
+            f"{', '.join(short)}: more items needed than available; the calls are for all items", highlight=False
         )

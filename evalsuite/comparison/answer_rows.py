@@ -79,7 +79,7 @@ def file_rows(path: Path, name: str | None = None) -> tuple[list[AnswerRow], str
     authors = authors_of(rows)
     picked = name if name in authors else None
     if len(authors) > 1 and picked is None:
-        raise DataError(f"{path} holds answers of {', '.join(authors[:3])}; pick one as NAME={path}")
+        raise DataError(f"{path} contains answers from {', '.join(authors[:3])}; pick one as NAME={path}")
     recorded = peer_file(path, rows[0], picked)
     if recorded is not None:
         answers = _answer_rows(recorded.header.suite, recorded.rows)

@@ -194,5 +194,5 @@ def _folder(
     folder = config.results / "comparisons" / re.sub(r"[^\w.-]+", "-", name).strip("-.")
     manifest = folder / "manifest.json"
     if manifest.is_file() and read_json(manifest).get("key") != key:
-        raise UsageError(f"{folder} holds another comparison; give another --name, or leave it out")
+        raise UsageError(f"{folder} contains a different comparison; give another --name, or leave it out")
     return folder, key

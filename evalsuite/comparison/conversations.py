@@ -43,7 +43,7 @@ def conversations_in(spec: str, turns: Turns, limit: int | None) -> tuple[Prompt
         if len(questions) == limit:
             break
     if not questions:
-        raise DataError(f"{spec} has no whole answers to rate; give a folder of 'evalsuite generate'")
+        raise DataError(f"{spec} has no complete answers to rate; give a folder of 'evalsuite generate'")
     name = path.resolve().name
 
     async def answer(_question: Question, _model: Chat) -> Texts:

@@ -134,7 +134,7 @@ def _pair(pair: Pair, cases: Sequence[_Case]) -> HumanPair:
 
 
 def _why_none(n_labels: int) -> str:
-    return "" if n_labels >= MIN_LABELS else f"{n_labels} labels; an interval wants at least {MIN_LABELS}"
+    return "" if n_labels >= MIN_LABELS else f"{n_labels} labels; an interval needs at least {MIN_LABELS}"
 
 
 def _rate(cases: Sequence[_Case], side: str) -> CorrectedFigure | None:

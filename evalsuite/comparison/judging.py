@@ -29,7 +29,7 @@ from evalsuite.suites.judging import low_mass_note, probe_labels
 from judges.formats import JudgeFormat
 from judges.verdicts import LABELS, Method
 
-ONE_SCORE_NOTE = "a reward model scores each answer by itself: the order plays no part, and there are no flips"
+ONE_SCORE_NOTE = "a reward model scores each answer by itself, so order does not matter and there are no flips"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def settle_judge(
         method = "reasoned"
         notes.append(f"it gives no log-probabilities for A and B ({why}), so it reasons and then chooses")
         if template is not None:
-            notes.append(f"{template.name} asks for one letter, so our own reasoned template is used")
+            notes.append(f"{template.name} asks for one letter, so the built-in reasoned template is used")
             template = None
     usual = MINI_MAX_NEW_TOKENS if data == "mini" else FULL_MAX_NEW_TOKENS
     how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin, long_answers)

@@ -156,7 +156,7 @@ def _first_turns(questions: Iterable[Question]) -> list[Question]:
 def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
     questions = read_questions(path)
     cut = sum(len(question.turns) > 1 for question in questions) if turns == "first" else 0
-    notes = (f"{cut} prompts have further turns that are not asked; --turns both asks them",) if cut else ()
+    notes = (f"{cut} prompts have more turns, which are not asked; --turns both asks them",) if cut else ()
     if turns == "first":
         questions = _first_turns(questions)
     asked = tuple(questions[: options.limit])
@@ -201,7 +201,7 @@ def read_questions(path: Path) -> list[Question]:
                 "'turns' (a list of texts) or 'messages'"
             )
         if asked.replies:
-            raise DataError(f"{path} row {number} has messages of the assistant; give the user's turns only")
+            raise DataError(f"{path} row {number} has assistant messages; give user turns only")
         category = row.get("category")
         identity = str(row.get("id", row.get("question_id", number)))
         questions.append(Question(identity, asked.request, str(category) if category else None, group_of(row)))

@@ -42,7 +42,7 @@ from judges.templates import JudgeTemplate
 from judges.types import Rating, Unscored
 from judges.verdicts import Request
 
-_SCORE = Factor(REWARD, "the reward model's score", "any number; only differences mean something")
+_SCORE = Factor(REWARD, "the reward model's score", "any number; only differences are meaningful")
 Scale = tuple[int, int]
 
 

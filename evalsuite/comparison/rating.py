@@ -112,7 +112,9 @@ def _rated(config: RateConfig, progress: Progress) -> tuple[PromptSet, list[Cand
         prompts, notes = common_prompts(prompts, candidates)
         return prompts, candidates, [*notes, *prompts.notes, *prompts.copies]
     if len(found) > 1:
-        raise UsageError("a folder of conversations is rated by itself; give one MODEL, or files of answers")
+        raise UsageError(
+            "a folder of conversations is rated on its own; give it as the only MODEL, or give files of answers"
+        )
     if "prompts" in config.model_fields_set:
         raise UsageError(f"{config.models[0]} has prompts and answers; leave out --prompts")
     return one[0], [Candidate(one[1].name, one[1])], []

@@ -21,7 +21,7 @@ from evalsuite.conversations.scores import finite
 from evalsuite.errors import DataError
 from judges.verdicts import Request
 
-_REMEDY = 'give "ratings": {"factor": number, ...}, of several people a list of numbers'
+_REMEDY = 'give "ratings": {"factor": number, ...}; for several raters, a list of numbers'
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def print_ratings(console: Console, document: Ratings) -> None:
         missing = sum((Counter(figures.unscored) for figures in model.factors.values()), Counter())
         if missing:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(missing.items()))
-            console.print(f"[yellow]{escape(model.name)}: ratings that are missing: {reasons}", highlight=False)
+            console.print(f"[yellow]{escape(model.name)}: missing ratings: {reasons}", highlight=False)
     print_judge(console, document.judge)
     for note in document.notes:
         console.print(f"[yellow]{escape(note)}", highlight=False)

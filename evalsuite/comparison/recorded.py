@@ -77,8 +77,8 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
     for number, (row, question_id) in enumerate(zip(rows, question_ids, strict=True), 1):
         if question_id is None and row.id in questions and row.id not in answers:
             raise DataError(
-                f"{path} row {number} has the id {row.id!r} but another prompt than {prompts.name} has under it; "
-                "give the same prompt, or leave out either of the two"
+                f"{path} row {number} has the id {row.id!r}, under which {prompts.name} has a different prompt; "
+                "give the same prompt, or leave one of the two out"
             )
     if not answers:
         raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")

@@ -38,7 +38,7 @@ def read_recorded_verdicts(path: Path) -> tuple[list[LabelledPair], list[BothOrd
         where = f"{path.name} row {number}"
         found = pairs_of(row, number, path.name)
         if len(found) != 1:
-            raise DataError(f"{where} has {len(found)} pairs; recorded verdicts are on one pair a row")
+            raise DataError(f"{where} has {len(found)} pairs; expected one pair per row")
         pairs += found
         games.append(_games(row, where))
     return pairs, games, pin

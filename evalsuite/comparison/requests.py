@@ -56,7 +56,7 @@ def read_messages(messages: Sequence[Mapping[str, Any]], where: str) -> list[tup
         role = {"human": "user", "gpt": "assistant"}.get(str(role), role)
         if role not in _ROLES or message.get("tool_calls"):
             named = "tool calls" if message.get("tool_calls") else f"the role {role!r}"
-            raise DataError(f"{where}, message {number} has {named}; give messages of system, user and assistant only")
+            raise DataError(f"{where}, message {number} has {named}; use only system, user and assistant messages")
         turns.append((str(role), _content(message.get("content", message.get("value")), f"{where}, message {number}")))
     return turns
 

@@ -35,7 +35,7 @@ def style_control(prompts: PromptSet, answers: Answers, judged: Sequence[Judgmen
         return StyleControl(reason=f"it needs at least {MIN_PROMPTS} judged prompts; these are {n_prompts}")
     fit = fit_style_control(battles)
     if fit is None:
-        return StyleControl(reason="one model won every game, or style alone tells every winner")
+        return StyleControl(reason="one model won every game, or style alone predicts every winner")
     rates = [
         StyleRate(a=a, b=b, raw_a=_raw(battles, a, b), rate_a=fit.win_rate(a, b), ci95_a=fit.interval(a, b))
         for a, b in dict.fromkeys((battle.first, battle.second) for battle in battles)

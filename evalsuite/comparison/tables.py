@@ -112,7 +112,7 @@ def print_judge(console: Console, judge: ComparisonJudge) -> None:
         how = f"{judge.method} with this template" if judge.method else "this method"
         labels = " --ratings FILE" if judge.method in RATING_METHODS else ""
         console.print(
-            f"[yellow]judge {name} has no card of {how}: measure it with evalsuite judge-card{labels}", highlight=False
+            f"[yellow]judge {name} has no card for {how}: measure it with evalsuite judge-card{labels}", highlight=False
         )
         return
     for conclusion in judge.card.words or ():
@@ -130,25 +130,25 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
 
     _add_agreement(table, rate, figures)
     if (baselines := card["baselines"]) is not None:
-        rate("  always the first place, or at random", baselines["constant"])
-        rate(f"  a judge that takes the {baselines['length']['takes']}", baselines["length"]["accuracy"])
+        rate("  always the first answer, or a random one", baselines["constant"])
+        rate(f" always the {baselines['length']['takes']}", baselines["length"]["accuracy"])
     if position := card["position_bias"]:
-        rate("first place wins", position["first_rate"], position["ci95"], position["n_games"])
-        rate("  the orders name different answers", position["flip_rate"], position["flip_rate_ci95"])
+        rate("first answer wins", position["first_rate"], position["ci95"], position["n_games"])
+        rate("  the two orders prefer different answers", position["flip_rate"], position["flip_rate_ci95"])
         table.add_row("  a tie in one order only", str(position["half_ties"]), "", "")
     for name, label in (("length_bias", "prefers the longer"), ("self_preference", "prefers its own")):
         if bias := card[name]:
             rate(label, bias["judge_rate"], bias["judge_ci95"], bias["n"])
             rate("  people do", bias["people_rate"])
-            rate("  accuracy if that one is right, minus if not", bias["bias"], bias["bias_ci95"])
+            rate("  accuracy when that one is right, minus when not", bias["bias"], bias["bias_ci95"])
     if noise := card["repeat_noise"]:
         rate("changes when asked again", noise["changed"], noise["ci95"], noise["n"])
     failures = card["failures"]
     for label, value in (
         ("without a verdict", sum(failures["unscored"].values())),
-        ("  closed under guided output", failures["closed_by_guide"]),
-        ("  against the text before", failures["contradictions"]),
-        ("  asked again in words", failures["in_words"]),
+        ("  completed under guided output", failures["closed_by_guide"]),
+        ("  contradicts the text before it", failures["contradictions"]),
+        ("  asked again for a verdict in words", failures["in_words"]),
     ):
         table.add_row(label, str(value), "", str(failures["n_games"]))
     if failures["label_mass"] is not None:
@@ -193,8 +193,8 @@ def _add_agreement(table: Table, rate: Callable[..., None], figures: Mapping[str
         str(figures["n_decided"]),
     )
     if ties := figures["ties"]:
-        rate("  ties of people judged a tie", ties["judged_ties"], None, ties["n"])
-        rate("  win, tie or loss alike", ties["three_way"]["accuracy"], ties["three_way"]["ci95"])
+        rate("  human ties judged a tie", ties["judged_ties"], None, ties["n"])
+        rate("  same win, tie or loss", ties["three_way"]["accuracy"], ties["three_way"]["ci95"])
     if items := figures["items"]:
         rate("  the best of several wins", items["accuracy"], items["ci95"], items["n"])
     for name, row in (figures["categories"] or {}).items():
@@ -218,7 +218,9 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
         table.add_row(b, a, _percent(pair.rate_b), interval_text(pair.ci95_b), end_section=True)
     console.print(table)
     if any(pair.detectable is not None for pair in pairs):
-        console.print("MDE: the smallest difference of both rates that these prompts show", highlight=False)
+        console.print(
+            "MDE: the smallest difference between the two rates that these prompts can detect", highlight=False
+        )
     for pair in pairs:
         _print_pair_notes(console, pair)
 
@@ -231,7 +233,7 @@ def _print_pair_notes(console: Console, pair: PairFigures) -> None:
     bias = pair.position_bias
     if bias is not None and bias.ci95 is not None and not bias.ci95[0] <= 0.5 <= bias.ci95[1]:
         rate = f"{_percent(bias.first_rate)} {interval_text(bias.ci95)}"
-        console.print(f"[yellow]{names}: the first place wins {rate} of the games", highlight=False)
+        console.print(f"[yellow]{names}: the first answer wins {rate} of the games", highlight=False)
     if pair.bounds_a is not None:
         low, high = pair.bounds_a
         console.print(

@@ -246,7 +246,7 @@ def analysis_of(
         ),
         rows,
         notes=(
-            "All items of a suite were looked for, so the share has no sampling error.",
+            "All items of a suite were searched for, so the share has no sampling error.",
             "A prompt of fewer words than an n-gram (whole turn only) is found only as a whole turn, and missed "
             "inside a longer one.",
             *near_notes,

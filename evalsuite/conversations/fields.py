@@ -47,7 +47,7 @@ def weight_of(turn: Mapping[str, Any]) -> float | None:
         switch = next((turn[name] for name in _LOSS_SWITCHES if isinstance(turn.get(name), bool)), None)
         return None if switch is None else float(switch)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-        raise ValueError(f"weight {weight!r} is not a number from 0 on")
+        raise ValueError(f"weight {weight!r} is not a number of at least 0")
     return float(weight)
 
 

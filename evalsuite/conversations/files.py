@@ -135,7 +135,8 @@ def rows_in(file: Path) -> Iterator[dict[str, Any]]:
             for row in reader:
                 if None in row or None in row.values():
                     raise DataError(
-                        f"{file} line {reader.line_num} has not as many cells as the header; quote cells with commas"
+                        f"{file} line {reader.line_num} has a different number of cells from the header; quote cells "
+                        "that contain commas"
                     )
                 yield {name: cell or None for name, cell in row.items()}
         except (csv.Error, UnicodeDecodeError) as error:

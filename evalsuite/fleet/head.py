@@ -99,11 +99,13 @@ class Head:
             attached = self.executor.poll()
             self._submit([followed[unit.name] for unit in open_units if unit.name not in attached])
             if self.detach and self.executor.outlives_head and open_units:
-                raise DetachedError(f"{len(open_units)} jobs are left running; the same command again attaches to them")
+                raise DetachedError(
+                    f"{len(open_units)} jobs are left running; run the same command again to attach to them"
+                )
             self._follow(list(followed.values()), on_done)
         except KeyboardInterrupt:
             if self.executor.outlives_head and _wants_to_leave(len(open_units)):
-                raise DetachedError("the jobs are left running; the same command again attaches to them") from None
+                raise DetachedError("the jobs are left running; run the same command again to attach to them") from None
             self.executor.cancel()
             raise
         if failed := [each for each in followed.values() if each.failed or (each.done and each.done.exit_code)]:
@@ -156,7 +158,7 @@ class Head:
         now = time.monotonic()
         each.gone_at = each.gone_at or now
         failures = failed_attempts(each.unit)[each.failed_before :]
-        reason = failures[-1]["reason"] if failures else "it ended without a word"
+        reason = failures[-1]["reason"] if failures else "it ended without reporting a result"
         if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
             return False
         if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:
@@ -180,7 +182,7 @@ def _wants_to_leave(n: int) -> bool:
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     try:
-        sys.stderr.write(f"\nLeave {n} jobs running? The same command again attaches to them. [y/N] ")
+        sys.stderr.write(f"\nLeave {n} jobs running? Running the same command again attaches to them. [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().casefold() in ("y", "yes")
     except (OSError, KeyboardInterrupt):

@@ -107,7 +107,9 @@ class Slurm:
         """Ask Slurm which units wait or run; a job that it has forgotten has ended."""
         asked = _run(["squeue", "--noheader", "--array", "--format=%F %K"])
         if asked.returncode:
-            raise BusyError(f"squeue failed ({_said(asked)}); the jobs go on, run the same command again to attach")
+            raise BusyError(
+                f"squeue failed ({_said(asked)}); the jobs keep running; run the same command again to attach"
+            )
         names = set()
         for line in asked.stdout.splitlines():
             job, _, task = line.partition(" ")

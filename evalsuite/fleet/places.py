@@ -14,7 +14,7 @@ from evalsuite.placement import Placement
 def executor_of(placement: Placement, results: Path, jobs: int | None = None, template: Path | None = None) -> Executor:
     """Return the executor of ``--on``; raises UsageError where it is not there."""
     if template is not None and placement.kind != "slurm":
-        raise UsageError("--slurm-template goes with --on slurm")
+        raise UsageError("--slurm-template needs --on slurm")
     if placement.kind == "slurm":
         return Slurm(placement, results, jobs, template)
     if placement.kind == "ray":

@@ -61,7 +61,9 @@ class _Fleet:
     def run(self, plans: Sequence[ModelRun]) -> UnitsFailedError | None:
         """Answer, then judge; return the failure of some units, None if all ended well."""
         if len(plans) != len(self._specs):
-            raise UsageError("recorded answers and several thinking budgets do not go with --on; run them apart")
+            raise UsageError(
+                "recorded answers and several thinking budgets cannot be combined with --on; run them separately"
+            )
         self._folders = {spec: plan.folder.name for spec, plan in zip(self._specs, plans, strict=True)}
         todo = {spec: plan for spec, plan in zip(self._specs, plans, strict=True) if plan.todo}
         first = {self._unit(spec, plan): plan for spec, plan in todo.items()}

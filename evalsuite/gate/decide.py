@@ -140,7 +140,7 @@ def _comparable(
     ours, theirs = protocol_of(baseline), protocol_of(candidate)
     reasons += [f"{ours.setting_text(key)} against {theirs.setting_text(key)}" for key in ours.differing(theirs)]
     if not ours.same_data(theirs):
-        reasons.append("other versions of the benchmark data")
+        reasons.append("different versions of the benchmark data")
     if not set(baseline.suites) & set(candidate.suites):
         reasons.append("no suite in common")
     raise UsageError(f"{config.baseline} and {config.candidate} cannot be compared: {'; '.join(reasons)}")
@@ -227,4 +227,4 @@ def _sentence(
         return f"{column.title} fell by {-difference.value:.{digits}f} {where}"
     if holds:
         return f"{column.title} fell by less than {margin:.{digits}g} {where})"
-    return f"{column.title}: it is not shown that it fell by less than {margin:.{digits}g} {where})"
+    return f"{column.title}: not shown to have fallen by less than {margin:.{digits}g} {where})"

@@ -166,6 +166,6 @@ def _check_source(rows: Rows, shard: ShardFile, folder: Path) -> None:
     layout = detect_format(rows.columns, rows.spec)
     if not any(identity_of(row, prompts_of(row, layout))[0] in answered for row in islice(rows, _LOOK_AT)):
         raise UsageError(
-            f"{folder} contains answers with another prompts, none of whose first conversations {rows.spec} has; "
+            f"{folder} contains answers to other prompts: {rows.spec} has none of its first conversations; "
             "give another --out, or --fresh to move them aside"
         )

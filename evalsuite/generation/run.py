@@ -332,7 +332,7 @@ def _about(config: GenerateConfig, rows: Rows, plan: Plan, session: Session) -> 
         "model": {
             "name": checkpoint.name,
             "fingerprint": checkpoint.fingerprint,
-            "fingerprint_covers": "name and what the server tells" if checkpoint.endpoint else "weights and config",
+            "fingerprint_covers": "name and what the server reports" if checkpoint.endpoint else "weights and config",
             "dtype": effective_dtype(checkpoint, config.serve, attached=bool(config.base_url)),
             "tokenizer_sha256": checkpoint.tokenizer_sha256,
             "chat_template_sha256": checkpoint.chat_template_sha256,

@@ -37,7 +37,7 @@ def write_sheet(config: LabelConfig) -> int:
     """Write the page, and return how many pairs it has; raises DataError where the comparison has none to judge."""
     path = config.comparison / "verdicts.jsonl"
     if not path.is_file():
-        raise DataError(f"{config.comparison} holds no verdicts.jsonl; give the folder of a comparison")
+        raise DataError(f"{config.comparison} has no verdicts.jsonl; give the folder of a comparison")
     drawn = draw(read_verdict_rows(path), config.n, config.seed)
     if not drawn:
         raise DataError(f"{path}: no pair has two different answers and a verdict; compare other models")

@@ -170,7 +170,9 @@ def _write(
                 count.tokens = (count.tokens or 0) + count_tokens(conversation)
     shards, content_hash = write_shards(spool, folder, counts)
     if sum(count.rows for count in counts.values()) != n_drawn:
-        raise DataError("a source lost rows while it was read; build the mix again when its data no longer change")
+        raise DataError(
+            "a source lost rows while it was being read; build the mix again once its data no longer changes"
+        )
     detail = tally.figures(meter) if tally is not None and meter is not None else None
     return {
         "schema": SCHEMA,

@@ -112,7 +112,7 @@ def open_streams(source: Source, thinking: Thinking = "keep") -> tuple[Stream, .
         rows = open_source(spec, READ_COLUMNS | named)
         if rows.n_rows is not None and (missing := sorted(named - set(rows.columns))):
             columns = ", ".join((*rows.columns, *(scores.columns if scores is not None else ())))
-            raise DataError(f"{spec} has no column {missing[0]!r}, by which it is filtered; its columns are {columns}")
+            raise DataError(f"{spec} has no column {missing[0]!r}, which its filters need; its columns are {columns}")
         streams.append(Stream(rows, layout or detect_format(rows.columns, spec), dgm, thinking, scores))
     return tuple(streams)
 
@@ -160,8 +160,8 @@ def scan(
         return kept.pool(n_rows)
     if n_rows and not n_scored:
         raise DataError(
-            f"no row of {stream.rows.spec} has a score in {stream.scores.name}: they are found by the hash of a "
-            "conversation's roles and texts; rate these very answers"
+            f"no row of {stream.rows.spec} has a score in {stream.scores.name}: scores are matched by the hash of a "
+            "conversation's roles and texts; rate exactly these answers"
         )
     return replace(kept.pool(n_rows), n_scored=n_scored)
 

@@ -37,7 +37,7 @@ def prefer(config: PreferConfig) -> dict[str, Any]:
     they are asked for, DataError for data that cannot be read.
     """
     if config.out.exists() and any(config.out.iterdir()) and not (config.out / DOCUMENT).is_file():
-        raise UsageError(f"--out {config.out} holds other files; give a new folder")
+        raise UsageError(f"--out {config.out} contains other files; give a new folder")
     pairs, origin = compared_pairs(config) if config.by is None else sampled_pairs(config)
     meter = None if config.contamination == "off" else load_meter(config.contamination, OverlapRule())
     kept: list[Row] = []

@@ -59,8 +59,8 @@ def _prompts(config: PreferConfig) -> str | None:
         return None
     if source.get("kind") == "suite" and not config.benchmark_prompts:
         raise UsageError(
-            f"{folder} answers the prompts of {source.get('word')}, a benchmark: a model trained on them has no figure "
-            "on it any more; generate on other prompts, or pass --benchmark-prompts"
+            f"{folder} answers the prompts of {source.get('word')}, a benchmark: its score means nothing for a model "
+            "trained on them; generate on other prompts, or pass --benchmark-prompts"
         )
     return str(source.get("word"))
 

@@ -51,8 +51,8 @@ def _check(config: PreferConfig, document: Preferences, folder: Path) -> None:
     suite = document.prompts.partition(":")[0]
     if suite in suites() and not config.benchmark_prompts:
         raise UsageError(
-            f"{folder} compares answers to the prompts of {suite}, a benchmark: a model trained on them has no figure "
-            "on it any more; compare on other prompts (--prompts FILE), or pass --benchmark-prompts"
+            f"{folder} compares answers to the prompts of {suite}, a benchmark: its score means nothing for a model "
+            "trained on them; compare on other prompts (--prompts FILE), or pass --benchmark-prompts"
         )
     if document.turns not in (None, "first"):
         raise UsageError(f"{folder} compares whole conversations; prefer needs first turns: compare --turns first")

@@ -156,7 +156,7 @@ class Source(Section):
             faults.append(f"duplicate DGM {duplicates[0]!r} in the blend")
         sizes = [name for name in ("count", "fraction", "weight", "tokens") if getattr(self, name) is not None]
         if len(sizes) > 1:
-            faults.append(f"{' and '.join(sizes)} exclude each other; drop one")
+            faults.append(f"{' and '.join(sizes)} cannot be used together; drop one")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -223,7 +223,7 @@ class Mix(Section):
         weights = [source.weight for source in self.sources if source.weight is not None]
         has_total = self.total is not None or self.total_tokens is not None
         if self.total is not None and self.total_tokens is not None:
-            faults.append("total and total_tokens exclude each other; drop one")
+            faults.append("total and total_tokens cannot be used together; drop one")
         if not has_total and fractions:
             faults.append("fractions need total, the number of conversations they are fractions of")
         if not has_total and weights:

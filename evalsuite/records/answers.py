@@ -63,11 +63,11 @@ def how_answers_ended(suite: str, counts: dict[str, Any]) -> str:
     n = counts["n"]
     said = []
     if counts.get("cut"):
-        said.append(f"{counts['cut']} of {n} answers were cut at their bound")
+        said.append(f"{counts['cut']} of {n} answers were cut at the token limit")
     if counts.get("closed"):
-        said.append(f"{counts['closed']} of {counts['thoughts']} thoughts were closed")
+        said.append(f"{counts['closed']} of {counts['thoughts']} thoughts were closed at the budget")
     if counts.get("short"):
-        said.append(f"{counts['short']} had less room than the budget")
+        said.append(f"{counts['short']} had less context left than the thinking budget")
     if counts.get("loops"):
         said.append(f"{counts['loops']} ended in a loop")
     return f"{suite}: {', '.join(said)}" if said else ""

@@ -25,7 +25,7 @@ from evalsuite.records.rows import SCHEMA, Header, Row
 from evalsuite.text import mapped, well_formed
 
 FOLDER = "records"
-_REMEDY = "run the model again to write it again"
+_REMEDY = "run the model again to rewrite it"
 _PART = re.compile(rb'\{(?:"item_id":"(?:[^"\\]|\\.)*")(?:,"part":"((?:[^"\\]|\\.)*)")?')
 _encoder = msgspec.json.Encoder()
 _rows = msgspec.json.Decoder(Row)
@@ -146,11 +146,11 @@ class RecordsFile:
                 _rows.decode(line)
             except _BROKEN as error:
                 return DataError(f"{self.path} line {number} is not a row ({plain_fault(error)}); {_REMEDY}")
-        return DataError(f"{self.path} holds what is not a row; {_REMEDY}")
+        return DataError(f"{self.path} contains a line that is not a row; {_REMEDY}")
 
     def _scattered(self, part: str, begin: int, rank: int = 0) -> DataError:
         number = self._line_number(begin) + rank
-        return DataError(f"{self.path} line {number}: the rows of part {part!r} do not stand together; {_REMEDY}")
+        return DataError(f"{self.path} line {number}: the rows of part {part!r} are not contiguous; {_REMEDY}")
 
     def _line_number(self, position: int) -> int:
         """Return the number of the line that holds a byte."""

@@ -199,7 +199,7 @@ def _heatmap_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) ->
     cells = [[cell(row, column) for column in values] for row in rows]
     names = [visible(row.get(drawn.label)) for row in rows]
     heads = [visible(column.label) for column in values]
-    note = "The darker, the higher in its column." if by_column else "The darker, the higher."
+    note = "Darker is higher within its column." if by_column else "The darker, the higher."
     if len(table.rows) > len(rows):
         note += f" The first {len(rows)} rows are drawn."
     return heatmap(drawn.id, visible(drawn.title), _note(drawn, note), "", names, heads, cells)

@@ -144,7 +144,7 @@ def _with_figures(
             cells = figures_of(model, columns)
             figures.append({key: _without_path(figure, folder) for key, figure in cells.items()})
         except Exception:  # a suite may raise anything where a file has no figure; the other models stay
-            faults.append(f"{model.folder / 'scores.json'} holds figures of another form; run the model again")
+            faults.append(f"{model.folder / 'scores.json'} has figures of an unknown format; run the model again")
         else:
             kept.append(model)
     return replace(contents, models=kept), figures

@@ -121,7 +121,7 @@ def _sources(folder: Path) -> tuple[list[Table], list[Chart], dict[str, Any]]:
     counts = [Column(key, key, "int") for key in ("asked", "available", "taken", "characters", "tokens")]
     columns = [Column("name", "source"), *counts, Column("share", "share of the mix", "percent1")]
     chart = Chart("sources", "Sources of the mix", "bars", "sources", "name", ["share"])
-    tables = [Table("sources", "Sources of the mix", columns, rows, notes=("No count asked for: all rows.",))]
+    tables = [Table("sources", "Sources of the mix", columns, rows, notes=("No count given: all rows.",))]
     if dropped:
         columns = [Column("source", "source"), Column("rule", "rule"), Column("rows", "rows", "int")]
         tables.append(Table("dropped", "Rows left out", [*columns, Column("example", "an example")], dropped))

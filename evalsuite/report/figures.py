@@ -57,8 +57,8 @@ def average_figure(average: Mapping[str, Any], name: str) -> Figure:
     partial = (average.get("partial") or {}).get(name) or {}
     parts = partial.get("parts") or []
     if not parts:
-        return Figure(reason="none of its parts is there")
-    return Figure(reason=f"not all parts are there; over {', '.join(parts)} the mean is {partial['mean']:.4f}")
+        return Figure(reason="all of its parts are missing")
+    return Figure(reason=f"some parts are missing; over {', '.join(parts)} the mean is {partial['mean']:.4f}")
 
 
 def average_digits(name: str) -> int:

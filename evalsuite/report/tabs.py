@@ -157,7 +157,7 @@ def _reason(tab: Tab, tabs: Sequence[Tab]) -> str:
     if any(other.limit != tab.limit for other in others):
         differences.append("another limit (other questions)")
     if any(other.judge_key != tab.judge_key for other in others):
-        differences.append("another judge (ratings of different judges do not compare)")
+        differences.append("another judge (ratings of different judges are not comparable)")
     same = [other for other in others if (other.data, other.limit) == (tab.data, tab.limit)]
     if not all(tab.protocol.same_data(other.protocol) for other in same):
         differences.append("another version of the benchmark data")

@@ -60,7 +60,7 @@ def import_results(
     require_packages(spec)
     source, model, judge = source.expanduser(), well_formed(model), judge and well_formed(judge)
     if not model.strip():
-        raise UsageError("--model is empty; give the name that the model shall have in the table")
+        raise UsageError("--model is empty; give the model's name in the table")
     given = {"data": data, "parts": spec.parts, "annotator": annotator}
     options = options_of(spec.suite, given, suite_options or {}, has_judge=True)
     with reading_recorded(source):
@@ -108,7 +108,8 @@ class _Import:
         both = self.spec.suite.joined(Recorded(earlier.header, earlier.rows()), Recorded(self.header, self.rows))
         if both is None:
             raise UsageError(
-                f"{folder} holds another import of {self.spec.key}; pass --fresh to replace it, or another --model"
+                f"{folder} contains a different import of {self.spec.key}; pass --fresh to replace it, or another "
+                "--model"
             )
         names = [name for name in (*file.split(", "), self.source.name) if name]
         return replace(self, header=both.header, rows=both.rows, files=", ".join(dict.fromkeys(names)))

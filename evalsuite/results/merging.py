@@ -140,7 +140,7 @@ def _union(folders: Sequence[Path]) -> _Union:
 def _documents(folder: Path) -> tuple[Scores, Manifest]:
     scores = stored_scores(folder)
     if scores is None:
-        raise DataError(f"{folder} holds no {SCORES_FILE}; {_REMEDY}")
+        raise DataError(f"{folder} has no {SCORES_FILE}; {_REMEDY}")
     return scores, stored_manifest(folder)
 
 
@@ -197,7 +197,7 @@ def _take(union: _Union, into: _Suites, key: str, entry: tuple[dict[str, Any], S
             return
         if lacks == lacked:
             raise DataError(
-                f"{folder} has other figures of {key} than {union.folders[0]} to the same answers; {_REMEDY}"
+                f"{folder} has different figures for {key} than {union.folders[0]} to the same answers; {_REMEDY}"
             )
     elif known is not None and not _has_parts_of(known[1], new[1]):
         raise DataError(f"{folder} has figures of {key} with other settings than {union.folders[0]}; {_REMEDY}")

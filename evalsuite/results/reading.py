@@ -141,7 +141,7 @@ def models_in(folder: Path) -> list[ModelResult]:
     """Read a model's folder, once per judge; raises DataError where it cannot be read."""
     stored = stored_scores(folder)
     if stored is None:
-        raise DataError(f"{folder} holds no scores.json; run the model, or give another folder")
+        raise DataError(f"{folder} has no scores.json; run the model, or give another folder")
     manifest = stored_manifest(folder)
     lineage = lineage_of(stored.model.name, manifest)
     return [ModelResult(folder, scores, own, lineage) for scores, own in judge_views(stored, manifest)]

@@ -92,7 +92,7 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
             **head_of(plan.checkpoint, config.serve, attached=bool(config.base_url)),
             "fingerprint_covers": "the first recorded rows"
             if plan.is_imported
-            else "the name and what the server tells"
+            else "the name and what the server reports"
             if plan.checkpoint.endpoint
             else "weights and config",
         },

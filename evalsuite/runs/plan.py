@@ -152,8 +152,8 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     checkpoint = recalled(renamed(checkpoint, config.name), config.results)
     if not tells_weights_apart(checkpoint) and checkpoint.served is not None:
         progress.log(
-            f"warning: {checkpoint.name}: its server reports nothing that changes with the weights; others under "
-            "the same name give the stored answers back, unless --ask-again is given"
+            f"warning: {checkpoint.name}: its server reports nothing that changes with the weights; if other weights "
+            "are served under the same name, the stored answers are used unless you pass --ask-again"
         )
     reasoning = settled(checkpoint, serve, budget)
     settings = variant_settings(config, budget)
@@ -175,7 +175,7 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     )
     runs = list(_planned(_possible_suites(config, checkpoint, progress), with_stored, config, progress))
     if not runs:
-        raise UsageError(f"none of the suites can run on {checkpoint.name}; the lines above say what each lacks")
+        raise UsageError(f"none of the suites can run on {checkpoint.name}; the reasons are above")
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
     plan.limit = config.limit
     refuse_other_figures(plan, config, runs)
@@ -260,7 +260,7 @@ def refuse_same_model(plans: Sequence[ModelRun]) -> None:
     """Raise UsageError where two servers are given and nothing that they tell says that they have different models."""
     # A sweep's variants are of one model.
     servers = {(plan.checkpoint.fingerprint, plan.checkpoint.endpoint): plan.checkpoint for plan in plans}
-    refuse_twins(servers.values(), remedy=", or run them apart, one with --name")
+    refuse_twins(servers.values(), remedy=", or run them separately, one with --name")
 
 
 def _is_damaged(folder: Path, suite: str) -> bool:
@@ -339,7 +339,7 @@ def _with_stored_parts(
     if changed := _changed_settings(asked, entry):
         raise UsageError(
             f"the stored figures of {spec.key} were made with another {', '.join(changed)}, "
-            "and one file holds all its parts; ask for all of them at once, give another folder with --results, "
+            "and all its parts share one file; ask for all of them at once, give another folder with --results, "
             "or pass --fresh"
         )
     both = tuple(dict.fromkeys([*parts, *spec.parts])) if parts else ()

@@ -66,7 +66,7 @@ def plan_recorded(folder: Path, config: RunConfig, judges: Judges, progress: Pro
     """
     source = stored_scores(folder)
     if source is None or judges.top is None:
-        raise UsageError(f"{folder.name} holds imported answers; give the --judge that shall judge them")
+        raise UsageError(f"{folder.name} contains imported answers; give the judge with --judge")
     if config.data != source.data:
         raise UsageError(f"{folder} holds answers to the {source.data} data; pass --data {source.data}")
     # How a model is asked does not matter to answers that are there.

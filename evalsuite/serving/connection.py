@@ -137,7 +137,7 @@ class Connection:
                     read = reply if isinstance(reply, Unscored) else self.dialect.read(body, put, reply)
                     if read is not None:
                         return read
-                    line.endpoint.note(f"{line.name} ignores a guide; it is asked in another form")
+                    line.endpoint.note(f"{line.name} ignores guided output; it is asked in another form")
                 if is_first:
                     self._first_sent_at = time.monotonic()
         finally:

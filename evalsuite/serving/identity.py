@@ -1,4 +1,4 @@
-"""Which model an external server has: its name and what the server tells of it, not its address."""
+"""Which model an external server has: its name and what the server reports of it, not its address."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy:
             raise UsageError(f"duplicate {role} {each.name}")
         urls = " and ".join(without_secrets(one.endpoint or str(one.path)) for one in (other, each))
         raise UsageError(
-            f"{each.name} is given at {urls}, and nothing that the servers tell is different; serve one of them under "
+            f"{each.name} is given at {urls}, and the servers report nothing that differs; serve one of them under "
             f"another name{remedy}"
         )
 

@@ -170,8 +170,8 @@ def settle(checkpoint: Checkpoint, serve: ServeConfig, chat_format: ChatFormat |
     if style is None:
         if asked.mode == "on":
             raise UsageError(
-                f"--thinking on: neither the chat template nor the tokenizer of {checkpoint.name} tells how it marks "
-                f"a thought; pass --reasoning-style, one of {', '.join(STYLES)}"
+                f"--thinking on: neither the chat template nor the tokenizer of {checkpoint.name} shows how it "
+                f"delimits thinking; pass --reasoning-style, one of {', '.join(STYLES)}"
             )
         return replace(asked, on=base, off=base, notes=tuple(notes))
     _check_room(asked, serve, checkpoint)
@@ -245,7 +245,7 @@ def _written(reasoning: Reasoning, style: Style, base: ChatFormat) -> Reasoning:
     elif not switch and not _ends_in(silent, style.end):
         off = replace(off, generation_suffix=opening + closing)
     if off.generation_suffix and reasoning.mode == "off":
-        notes.append("the chat template has no switch for thinking: a closed, empty thought is written")
+        notes.append("the chat template has no switch for thinking: an empty, closed thinking block is written")
     if reasoning.mode == "on" and not is_opened:
         on, is_opened, is_off = replace(on, generation_suffix=opening), True, False
     return replace(

@@ -146,7 +146,7 @@ def without_inline_thought(reply: Completion, tokenizer: Any) -> Completion | Un
     if text is None:
         return Unscored(
             "unfinished_thinking",
-            "a thought takes the place of the answer, up to its bound; for a model that is not known to think, pass "
+            "there is thinking but no answer within the token limit; for a model that is not known to think, pass "
             "--thinking on with --reasoning-style",
         )
     joined = "\n\n".join(thoughts)

@@ -63,7 +63,7 @@ class Told:
         if len(self._lost) == 1 and self._lost[kind] >= ALIKE_LIMIT:
             why = f"{failure.reason}: {words_of(failure.detail)}"
             raise ServerError(
-                f"{self.server} failed the first {ALIKE_LIMIT} requests alike ({why}); "
+                f"{self.server} failed the first {ALIKE_LIMIT} requests in the same way ({why}); "
                 "the run is stopped, check the model and its options with evalsuite doctor"
             )
 

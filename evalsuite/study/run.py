@@ -183,8 +183,8 @@ def run_study(
         identities, notes = find_identities(study, fetch=True, on_step=progress.step)
         if unresolved := [spec for spec, identity in identities.items() if identity.startswith(UNRESOLVED)]:
             raise UsageError(
-                f"{', '.join(unresolved)} not found in the local caches, and the hub may not be asked; "
-                "give a folder, or allow the network"
+                f"{', '.join(unresolved)} not found in the local caches, and network access is disabled; give a "
+                "folder, or allow network access"
             )
         stages = plan_study(study, identities, _count_rows(study))
         walk = _Walk(state, _selected(only, stages))

@@ -239,7 +239,7 @@ def model_name(folder: Path) -> str:
     """Return the name of a results folder's model; raises DataError where it holds no figures."""
     scores = stored_scores(folder)
     if scores is None:
-        raise DataError(f"{folder} holds no scores.json; run the model again")
+        raise DataError(f"{folder} has no scores.json; run the model again")
     return scores.model.name
 
 

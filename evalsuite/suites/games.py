@@ -193,7 +193,7 @@ def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_publish
         _battles(scored), centred=as_published, by_prompt=not as_published, n_boot=_draws(as_published)
     )
     if fit is None:
-        return nothing | {"style": style | {"reason": "one side won every game, or style alone tells every winner"}}
+        return nothing | {"style": style | {"reason": "one side won every game, or style alone predicts every winner"}}
     figures = {"sc_score": 100 * fit.win_rate(_MODEL, _BASELINE), "sc_ci95": _percent(fit.interval(_MODEL, _BASELINE))}
     figures |= _published_quantiles(fit) if as_published else {}
     return figures | {"style": style | {"coefficients": dict(fit.coefficients)}}
@@ -252,7 +252,7 @@ def style_figure(scores: Mapping[str, Any]) -> Figure:
 
 
 async def play_game(judge: Chat, order: Order, messages: Sequence[Message], max_new_tokens: int) -> Verdict:
-    """Let a judge reason and give a label; a judgment without one is closed under guided output."""
+    """Let a judge reason and give a label; a judgment without one is completed under guided output."""
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0.0)
     judged = await reason_then_choose(judge, messages, sampling, parse_label, LEAD_IN, CHOICES)
     if isinstance(judged, Unscored) and judged.reason == "no_verdict":

@@ -55,7 +55,7 @@ def rows_of_model(rows: Rows, key: str, model: str | None, path: Path, remedy: s
     names = {str(row.get(key)) for row in rows}
     if model is not None and len(names) > 1:
         if model not in names:
-            raise UsageError(f"{path} holds {len(names)} models; {unknown('model', model, names)}")
+            raise UsageError(f"{path} contains {len(names)} models; {unknown('model', model, names)}")
         return [row for row in rows if str(row.get(key)) == model]
     single("model", names, path, remedy)
     return rows

@@ -110,7 +110,7 @@ def score_figure(model: ModelResult, column: PublishedColumn) -> Figure:
         return Figure(reason="this figure is not one of scores.json")
     if column.own == "average":
         value = model.scores.average.get("paper")
-        return Figure(value, reason="" if value is not None else "a part of the average is missing")
+        return Figure(value, reason="" if value is not None else "part of the average is missing")
     return scaled(read_figure(model.scores, column.own), column.scale)
 
 

@@ -28,7 +28,7 @@ from evalsuite.wildchat.published import PublishedColumn, PublishedTable, Value,
 Verdict = Literal["same", "within", "outside", "no interval", "missing"]
 _MEANING: Mapping[Verdict, str] = {
     "same": "equal as printed",
-    "within": "the published figure is in your 95 % interval",
+    "within": "the published figure is within your 95 % interval",
     "outside": "it is outside",
     "no interval": "it differs, and your figure has no interval",
     "missing": "you have no figure",

@@ -89,7 +89,7 @@ def test_a_judge_at_random_is_not_to_be_used():
     rng = np.random.default_rng(3)
     _, said = card_of(rated(rng.normal(size=60).tolist(), rng.normal(size=60).tolist()))
     assert said["verdict"] == "do not use"
-    assert "not told from nothing" in said["words"][1]
+    assert "not distinguishable from zero" in said["words"][1]
 
 
 def test_a_judge_that_only_counts_letters_is_to_be_used_with_care():

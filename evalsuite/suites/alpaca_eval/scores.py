@@ -86,10 +86,10 @@ def _how_judged(rows: Sequence[Row]) -> dict[str, Any]:
         said["label_mass"] = math.fsum(masses) / len(masses)
         if said["label_mass"] < LEAST_MASS:
             mass = f"m and M have {said['label_mass']:.0%} of the judge's next token"
-            warnings.append(f"{mass}: it would rather write something else, and its preferences say little")
+            warnings.append(f"{mass}: it tends to write something else, so its preferences mean little")
     if n_in_words:
         said["judged_in_words"] = n_in_words
-        warnings.append(f"{n_in_words} verdicts are rankings in words, which is another method than log-probabilities")
+        warnings.append(f"{n_in_words} verdicts are rankings in words, a different method from log-probabilities")
     return said | ({"warnings": warnings} if warnings else {})
 
 
@@ -145,7 +145,7 @@ def _positions(header: Header, rows: Sequence[Row], *, as_published: bool) -> tu
         raise DataError(f"the file has {len(rows)} rows; AlpacaEval has {CANONICAL_SIZE} instructions")
     baseline = next((str(row.facts.get("baseline")) for row in rows), CANONICAL_BASELINE)
     if baseline != CANONICAL_BASELINE:
-        raise DataError(f"the regression was made for the baseline {CANONICAL_BASELINE}; this one is {baseline}")
+        raise DataError(f"the regression was fitted for the baseline {CANONICAL_BASELINE}; this one is {baseline}")
     try:
         positions = canonical_positions(list(in_file_order))
     except DataError as error:

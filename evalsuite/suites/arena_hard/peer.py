@@ -79,7 +79,7 @@ def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple
     file = peer_files.file_of(path, JUDGMENT_FILE, ANSWER_FILE)
     rows = [_named(row) for row in read_objects(file)]
     if not rows:
-        raise DataError(f"{file} holds no rows; {_EXPECTED}")
+        raise DataError(f"{file} has no rows; {_EXPECTED}")
     if "games" not in rows[0]:
         return [], _checked(rows, file, model, _Answer)
     of_judge = peer_files.rows_of_judge(rows, [str(row.get("judge") or "") for row in rows], judge, file)
@@ -100,7 +100,7 @@ def _checked(rows: Rows, path: Path, model: str | None, shape: type[msgspec.Stru
     for number, row in enumerate(rows, 1):
         peer_files.conform(row, shape, f"{path} line {number}", _EXPECTED)
         if "messages" in row and (not row["messages"] or not isinstance(answer_text(row), str | None)):
-            raise DataError(f"{path} line {number}: the last message holds no text; {_EXPECTED}")
+            raise DataError(f"{path} line {number}: the last message has no text; {_EXPECTED}")
     chosen = peer_files.rows_of_model(rows, "model", model, path, "score one file per model, or name the model")
     peer_files.refuse_duplicates((f"uid {row['uid']}" for row in chosen), path, "keep one row per question")
     return chosen

@@ -100,7 +100,7 @@ class FileSuite(Suite):
         """Read the prompts and the baseline; no code of the file is run."""
         benchmark = self.benchmark
         if not benchmark.prompts:
-            raise UsageError(f"{self.name} is known from its results alone; give its file FILE.yaml")
+            raise UsageError(f"{self.name} is known only from its results; give its file FILE.yaml")
         rows, pin = read_prompts(benchmark)
         items, problems = items_of(benchmark, rows)
         baseline, baseline_pin, faults = baseline_answers(benchmark, items)
@@ -235,7 +235,7 @@ class FileSuite(Suite):
     def columns(self, scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> Sequence[Column]:
         columns = list(super().columns(scores))
         if self.benchmark.method == "pairwise":
-            says = "win rate against the baseline in equal style; percent"
+            says = "style-controlled win rate against the baseline; percent"
             name, title = f"{self.name}_sc", f"{self.title} SC"
             columns.append(Column(name, title, says, self.name, games.style_figure, 100.0, 2, True, items=self.name))
         for category in sorted({str(one) for own in scores.get(self.name, ()) for one in own.get("categories") or {}}):

@@ -235,7 +235,7 @@ def results_files(path: Path) -> list[Path]:
     found = [file for file in path.rglob("*.json*") if plain_name(file).endswith(".json")]
     files = [file for file in found if file.name.startswith("results") or _date_of(file)]
     if not files:
-        raise DataError(f"{path} holds no results*.json; give the folder that lm_eval --output_path wrote to")
+        raise DataError(f"{path} has no results*.json; give the folder that lm_eval --output_path wrote to")
     return sorted(files, key=lambda file: (_date_of(file) or "", file.stat().st_mtime, file.name), reverse=True)
 
 
@@ -249,7 +249,7 @@ def _refuse_several_models(folder: Path, documents: Mapping[Path, Mapping[str, A
     if len(folders) > 1:
         example = next(iter(folders.values()))
         raise DataError(
-            f"{folder} holds results of {len(folders)} models ({', '.join(sorted(folders))}); "
+            f"{folder} contains results of {len(folders)} models ({', '.join(sorted(folders))}); "
             f"give the folder or the file of one, such as {example}"
         )
 

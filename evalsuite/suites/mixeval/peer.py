@@ -41,10 +41,10 @@ def read_files(path: Path, parser: str | None) -> tuple[list[SplitFile], str]:
         raise DataError(f"{path} does not exist; give a file or a folder of MixEval's response JSONL")
     paths = _files_in(path) if path.is_dir() else [path]
     if not paths:
-        raise DataError(f"{path} holds no .jsonl file; give the folder of one model's MixEval responses")
+        raise DataError(f"{path} has no .jsonl file; give the folder of one model's MixEval responses")
     files = [split_file for file in paths for split_file in _split_files(file)]
     if not files:
-        raise DataError(f"{path} holds no rows; give MixEval's response files (JSON lines)")
+        raise DataError(f"{path} has no rows; give MixEval's response files (JSON lines)")
     if parser is None:
         parser = "judge" if any(JUDGE_FIELD[file.split] in file.rows[0] for file in files) else "rule"
     by_split = [[file for file in files if file.split == split] for split in SPLITS]

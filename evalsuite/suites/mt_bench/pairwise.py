@@ -3,7 +3,7 @@
 The protocol is that of lm-sys/FastChat@0e6d3e4, fastchat/llm_judge: ``pairwise-baseline`` with one baseline,
 ``pairwise-all`` as seen from one model with several. Both orders of both turns are judged; a win needs both orders, and
 everything else is a tie. Deviations by default, each undone by ``as_published``: the corrected reference answers, a
-judgment without a verdict is closed under guided output, and the last verdict in a judgment counts.
+judgment without a verdict is completed under guided output, and the last verdict in a judgment counts.
 """
 
 from __future__ import annotations

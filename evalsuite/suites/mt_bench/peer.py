@@ -169,7 +169,7 @@ def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple
         return [], _checked_answers(peer_files.rows_of_model(rows, "model_id", model, file, "give a file of one"), file)
     expected = f"expected FastChat's {JUDGMENT_FILE}, one JSON object per line"
     if not rows:
-        raise DataError(f"{file} holds no judgments; {expected}")
+        raise DataError(f"{file} has no judgments; {expected}")
     rows = peer_files.rows_of_model(rows, "model", model, file, "keep the lines of one model, or name it")
     for number, row in enumerate(rows, 1):
         peer_files.conform(row, _Judgment, f"{file} judgment {number}", expected)

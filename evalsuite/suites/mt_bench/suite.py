@@ -2,7 +2,8 @@
 
 The protocol is that of lm-sys/FastChat@0e6d3e4, fastchat/llm_judge. Deviations by default, each undone by
 ``as_published``: the reference answers are the corrected set of gpt-4-0125-preview (FastChat PR 3158 finds 13 of
-gpt-4's 30 wrong); a judgment without a valid rating is closed under guided output; a rating outside 1-10 is unscored.
+gpt-4's 30 wrong); a judgment without a valid rating is completed under guided output; a rating outside 1-10 is
+unscored.
 """
 
 from __future__ import annotations

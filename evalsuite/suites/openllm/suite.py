@@ -134,7 +134,7 @@ class OpenLLM(LmEvalSuite):
         chosen = self._chosen(options)
         if not any(recorded_task(document, part) for part in chosen):
             raise DataError(
-                f"{path} holds no figure of openllm ({', '.join(document['results']) or 'it is empty'}); "
+                f"{path} has no openllm figures ({', '.join(document['results']) or 'it is empty'}); "
                 "give results of lm-eval's leaderboard tasks"
             )
         missing = {part: NOT_ASKED for part in PARTS if part not in chosen}

@@ -132,7 +132,7 @@ def test_benchmarks_own_files_are_read_by_their_suites(tmp_path: Path) -> None:
     assert (responses.name, responses.answers[0].prompt_hash) == ("mixeval", prompt_hash([f"Question: {TEA}"]))
     write_jsonl(tmp_path / "two.jsonl", [*fastchat_answers(), *fastchat_answers(question_id=9002, model_id="other")])
     assert len(read_answers(f"other={tmp_path / 'two.jsonl'}", tmp_path).answers) == 1
-    with pytest.raises(DataError, match="holds answers of other, toy"):
+    with pytest.raises(DataError, match="contains answers from other, toy"):
         read_answers(str(tmp_path / "two.jsonl"), tmp_path)
 
 
@@ -171,14 +171,14 @@ def test_bad_places_are_one_sentence(tmp_path: Path) -> None:
     for n in (1, 2):
         write_generated(tmp_path / "many" / f"m{n}", [[turn("user", "a"), turn("assistant", "b")]])
     expected = {
-        "gone": "no answers of 'gone' found",
-        "empty": "holds no answers",
+        "gone": "no answers found for 'gone'",
+        "empty": "has no answers",
         "x.txt": "is not a file of answers",
         "cut.parquet": "is not a complete Parquet file",
         "none.jsonl": "1 empty",
         "odd.jsonl": "row 1 has no answer",
-        "two.jsonl": "holds answers of a, b",
-        half.name: "holds no answers",
+        "two.jsonl": "contains answers from a, b",
+        half.name: "has no answers",
         "unasked.jsonl": "row 1 has no prompt",
         "many": "several models",
     }
@@ -200,5 +200,5 @@ def test_other_layouts_of_chats_are_read(tmp_path: Path) -> None:
 def test_a_name_too_long_for_a_path_is_a_name(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "q", "answer": "hi"}\n')
     assert read_answers(f"{'x' * 300}={tmp_path / 'a.jsonl'}", tmp_path).name == "x" * 300
-    with pytest.raises(DataError, match="no answers of"):
+    with pytest.raises(DataError, match="no answers found for"):
         read_answers("x" * 300, tmp_path)

@@ -249,7 +249,7 @@ def test_verdicts_of_another_form_are_refused_in_one_sentence(tmp_path, damage):
 def test_judgments_without_words_are_refused_or_counted(tmp_path):
     rows = judgment_rows("m", "[[5]]", [5, 6])
     write_judgments(tmp_path, "m", rows)
-    with pytest.raises(DataError, match="2 judgments and none in words"):
+    with pytest.raises(DataError, match="2 judgments, none with an explanation"):
         read_judgments("m", tmp_path)
     write_judgments(tmp_path, "half", [*rows, *judgment_rows("m", GOOD, [7], start=90)])
     assert read_judgments("half", tmp_path).left_out == 2

@@ -310,4 +310,4 @@ def test_the_command_writes_prints_and_names_its_faults(tmp_path: Path) -> None:
     assert "Proportional frequencies" in printed.output
     failed = CliRunner().invoke(app, ["analyze", "style", "nobody", "--results", str(results)])
     assert failed.exit_code == 2
-    assert "no answers of 'nobody' found" in failed.output
+    assert "no answers found for 'nobody'" in failed.output

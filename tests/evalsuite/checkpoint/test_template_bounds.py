@@ -19,13 +19,13 @@ MEMORY = [
 
 @pytest.mark.parametrize("template", MEMORY)
 def test_a_template_that_takes_all_memory_is_refused(template):
-    with pytest.raises(CheckpointError, match=r"does not end within 10 s and 2 GiB .*--chat-template"):
+    with pytest.raises(CheckpointError, match=r"does not finish within 10 s and 2 GiB .*--chat-template"):
         check_bounds(template)
 
 
 @pytest.mark.slow
 def test_a_template_that_never_ends_is_refused():
-    with pytest.raises(CheckpointError, match="does not end within 10 s"):
+    with pytest.raises(CheckpointError, match="does not finish within 10 s"):
         check_bounds("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}")
 
 
@@ -46,5 +46,5 @@ def test_other_faults_are_left_to_where_they_are_explained(template):
 def test_a_checkpoint_with_such_a_template_is_refused_before_it_is_rendered(tmp_path):
     folder = write_checkpoint(tmp_path)
     (folder / "chat_template.jinja").write_text(MEMORY[0])
-    with pytest.raises(CheckpointError, match="does not end within"):
+    with pytest.raises(CheckpointError, match="does not finish within"):
         load_chat_format(resolve(str(folder)))

@@ -80,7 +80,7 @@ def test_the_embedding_has_the_size_that_the_config_says(tmp_path):
 
 def test_tensors_without_elements_are_refused(tmp_path):
     folder = llama(tmp_path / "m", {**llama_shapes(rows=ROWS), "model.layers.0.mlp.up_proj.weight": (0,)})
-    assert "1 tensors without elements (model.layers.0.mlp.up_proj.weight)" in error_of(folder)
+    assert "1 empty tensors (model.layers.0.mlp.up_proj.weight)" in error_of(folder)
     (folder / "global_step12").mkdir()
     assert "zero_to_fp32.py" in error_of(folder)
 

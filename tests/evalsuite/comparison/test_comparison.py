@@ -366,7 +366,7 @@ def test_answers_to_prompts_beyond_the_limit_are_no_second_answers(tmp_path):
 def test_an_id_that_contradicts_its_rows_words_is_refused(tmp_path):
     prompts = prompt_file(tmp_path, "Zero?", "One?")
     rows = [{"id": 0, "prompt": "Zero?", "answer": "a"}, {"id": 1, "prompt": "One, or two?", "answer": "b"}]
-    with pytest.raises(DataError, match="row 2 has the id '1' but another prompt than prompts has under it"):
+    with pytest.raises(DataError, match="row 2 has the id '1', under which prompts has a different prompt"):
         answers_in(tmp_path, prompts, *rows)
 
 
@@ -410,7 +410,7 @@ def test_a_name_that_is_taken_by_another_comparison_is_refused(tmp_path):
     with models_and(umpire=judge(prefers("good"))) as stubs:
         assert run(stubs, tmp_path, "umpire", name="mine").folder.name == "mine"
         run(stubs, tmp_path, "umpire", name="mine")
-        with pytest.raises(UsageError, match="holds another comparison"):
+        with pytest.raises(UsageError, match="contains a different comparison"):
             run(stubs, tmp_path, "umpire", name="mine", limit=2)
 
 

@@ -124,7 +124,7 @@ def test_a_rounding_error_of_probability_is_no_verdict(tmp_path):
     assert pair.unscored_reasons == {"label_mass": 12}
     assert len(asked) == 1 + 2 * 24, "asked once more in words"
     [note] = outcome.document.judge.notes
-    assert "a probability of only 0.0% together" in note
+    assert "a total probability of only 0.0%" in note
 
 
 def test_a_judge_of_little_mass_that_answers_in_words_is_heard(tmp_path):
@@ -166,7 +166,7 @@ def test_a_closing_against_the_text_is_counted_and_said(tmp_path):
         words = ["compare", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--method", "reasoned"]
         words += ["--prompts", str(tmp_path / "prompts.jsonl"), "--judge", word(stubs, "umpire")]
         shown = " ".join(CliRunner().invoke(app, [*words, "--results", str(tmp_path)]).stdout.split())
-    assert "24 of 24 games were closed under guided output" in shown
+    assert "24 of 24 verdicts were completed under guided output" in shown
     assert "12 of those closings name the other answer" in shown
 
 
@@ -224,7 +224,7 @@ def test_system_reference_and_rubric_are_shown_to_the_judge(tmp_path):
         ),
         (
             {"id": "1", "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]},
-            "has messages of the assistant",
+            "has assistant messages",
         ),
         ({"id": "1", "prompt": "x", "rubric": {"a": 1}}, "has a rubric that is not a text"),
     ],
@@ -237,7 +237,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, row, fault):
 def test_turns_that_are_not_asked_are_told(tmp_path):
     rows = [{"id": "1", "turns": ["One", "Two"]}]
     outcome, _ = compared(tmp_path, judge(truthful), RISING, rows)
-    assert "1 prompts have further turns that are not asked; --turns both asks them" in outcome.document.notes
+    assert "1 prompts have more turns, which are not asked; --turns both asks them" in outcome.document.notes
 
 
 def test_many_prompts_without_a_verdict_give_the_rate_bounds(tmp_path):

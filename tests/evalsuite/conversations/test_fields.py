@@ -99,7 +99,7 @@ def test_a_sharegpt_call_and_its_observation():
         ({"content": "x", "tool_calls": [{"name": "look", "arguments": "[1]"}]}, "arguments of look are not an object"),
         ({"content": "x", "tool_calls": "look()"}, "tool_calls is not JSON"),
         ({"content": "x", "weight": "much"}, "weight 'much' is not a number"),
-        ({"content": "x", "weight": -1}, "weight -1 is not a number from 0 on"),
+        ({"content": "x", "weight": -1}, "weight -1 is not a number of at least 0"),
     ],
 )
 def test_fields_that_cannot_be_read_are_a_malformed_row(turn, reason):

@@ -206,7 +206,7 @@ def test_fresh_moves_the_earlier_answers_aside(stub, chats, tmp_path):
 def test_another_source_is_rejected(stub, chats, tmp_path):
     generate(config(stub, chats, tmp_path / "out", limit=4))
     chats.write_text(chats.read_text().replace("hash-", "other-"))
-    with pytest.raises(UsageError, match="another prompts"):
+    with pytest.raises(UsageError, match="answers to other prompts"):
         generate(config(stub, chats, tmp_path / "out", limit=4))
 
 

@@ -75,7 +75,7 @@ def test_a_projection_has_the_interval_of_lengths_and_speed():
     error, n = measured.length_error
     assert (error, n) == (pytest.approx(10 / math.sqrt(3) / 20), 3)
     row = efficiency_row(measured, 1000, None)
-    assert row["basis"] == "3 conversations, warm-up included: ± of the lengths alone, the speed was measured once"
+    assert row["basis"] == "3 conversations, warm-up included; ± from the lengths only, since speed was measured once"
     t = stats.t.ppf(0.975, 2)
     assert row["device_hours_ci95"] == pytest.approx(
         [row["device_hours"] * math.exp(-t * error), row["device_hours"] * math.exp(t * error)]
@@ -87,7 +87,7 @@ def test_a_projection_has_the_interval_of_lengths_and_speed():
     assert row["conversations_per_hour"] == pytest.approx(3600 * 50 / 20)
     factor = math.exp(t * math.hypot(error, stats.sem(tokens) / 100))
     assert row["dollars_ci95"] == pytest.approx([row["dollars"] / factor, row["dollars"] * factor])
-    assert row["basis"] == "3 conversations, 10 of 100 s: without warm-up and end"
+    assert row["basis"] == "3 conversations, 10 of 100 s: excluding warm-up and tail"
     assert efficiency_row(Measured.model_validate(manifest()), 1000, None)["basis"].endswith("no interval")
 
 

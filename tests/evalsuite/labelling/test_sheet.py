@@ -71,6 +71,6 @@ def test_the_page_shows_no_models_name_and_holds_hostile_text_as_text(tmp_path):
 def test_what_is_no_comparison_is_one_sentence(tmp_path):
     found = CliRunner().invoke(app, ["label", str(tmp_path)])
     assert found.exit_code == 2
-    assert "holds no verdicts.jsonl" in found.output
+    assert "has no verdicts.jsonl" in found.output
     folder = write_comparison(tmp_path / "same", [row(1, 0.5, identical=True)])
     assert "no pair has two different answers" in CliRunner().invoke(app, ["label", str(folder)]).output

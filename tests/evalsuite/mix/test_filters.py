@@ -54,7 +54,7 @@ def test_a_column_that_is_not_there_is_an_error(tmp_path):
     from pyarrow import parquet
 
     parquet.write_table(pa.Table.from_pylist([chat(1)]), tmp_path / "c.parquet")
-    with pytest.raises(DataError, match="has no column 'toxic', by which it is filtered; its columns are messages"):
+    with pytest.raises(DataError, match="has no column 'toxic', which its filters need; its columns are messages"):
         build(tmp_path / "out", [{"data": str(tmp_path / "c.parquet"), "filters": {"where": {"toxic": False}}}])
 
 

@@ -99,12 +99,12 @@ def test_tokens_are_shared_by_weight_and_left_out_rows_are_no_duplicates(tmp_pat
     ("mix", "message"),
     [
         ({"sources": [{"data": "a", "weight": 1}]}, "weights need total or total_tokens"),
-        ({"sources": [{"data": "a", "weight": 1, "count": 2}], "total": 3}, "count and weight exclude each other"),
+        ({"sources": [{"data": "a", "weight": 1, "count": 2}], "total": 3}, "count and weight cannot be used together"),
         ({"sources": [{"data": "a", "tokens": 9}]}, "tokens need a tokenizer"),
         ({"sources": [{"data": "a", "repeat": 0.5}]}, "repeat"),
         (
             {"sources": [{"data": "a", "fraction": 1}], "total": 3, "total_tokens": 9, "tokenizer": "demo"},
-            "exclude each",
+            "cannot be used together",
         ),
         ({"sources": [{"data": "a", "weight": 1}, {"data": "b"}], "total": 3}, "or every source a weight"),
     ],

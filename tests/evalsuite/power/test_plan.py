@@ -65,7 +65,7 @@ def test_the_table_says_where_more_is_needed_than_there_is(tmp_path: Path) -> No
     words = ["plan", "--suite", "mt_bench", "--effect", "0.02", "--results", str(tmp_path / "results")]
     done = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
     assert done.exit_code == 0
-    assert "MT-Bench: more items are needed than there are" in done.stdout
+    assert "MT-Bench: more items needed than available" in done.stdout
 
 
 def test_needed_items_find_the_effect_as_often_as_wanted() -> None:

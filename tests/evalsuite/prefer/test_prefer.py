@@ -139,7 +139,7 @@ def test_what_is_no_comparison_or_has_no_first_turns_is_one_sentence(tmp_path: P
     comparison(tmp_path, VERDICTS)
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs/notes.txt").write_text("mine")
-    assert "holds other files" in run(tmp_path, code=2)
+    assert "contains other files" in run(tmp_path, code=2)
 
 
 @pytest.mark.slow

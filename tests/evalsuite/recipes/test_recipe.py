@@ -67,7 +67,7 @@ def test_all_faults_are_named_at_once(tmp_path):
         ("{blend: [{data: b, dgm: B}]}", "at least two members"),
         ("{blend: [{data: b, dgm: B}, {data: c, dgm: B}]}", "duplicate DGM 'B'"),
         ("{dgm: X, blend: [{data: b, dgm: B}, {data: c, dgm: C}]}", "give dgm and format for each member"),
-        ("{data: a, count: 2, fraction: 0.5}", "exclude each other"),
+        ("{data: a, count: 2, fraction: 0.5}", "cannot be used together"),
         ("{data: a, fraction: 0.5}", "fractions need total"),
         ("{data: a, filters: {min_chars: 9, max_chars: 3}}", "no conversation can pass"),
         ("{data: a, filters: {max_tokens: 9}}", "needs a tokenizer"),

@@ -30,8 +30,8 @@ def test_answers_are_counted_by_how_they_ended():
         "thought_tokens": 20.0,
     }
     assert how_answers_ended("mt_bench", figures) == (
-        "mt_bench: 2 of 5 answers were cut at their bound, 1 of 2 thoughts were closed, "
-        "1 had less room than the budget, 2 ended in a loop"
+        "mt_bench: 2 of 5 answers were cut at the token limit, 1 of 2 thoughts were closed at the budget, "
+        "1 had less context left than the thinking budget, 2 ended in a loop"
     )
 
 

@@ -109,7 +109,7 @@ def test_a_row_of_another_form_is_named_by_its_line(tmp_path):
 
 
 def test_scattered_parts_are_refused(tmp_path):
-    with pytest.raises(DataError, match="line 3: the rows of part 'a' do not stand together"):
+    with pytest.raises(DataError, match="line 3: the rows of part 'a' are not contiguous"):
         RecordsFile(written(tmp_path, [row("1", "a"), row("1", "b"), row("2", "a")])).rows()
 
 

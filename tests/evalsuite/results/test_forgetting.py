@@ -46,7 +46,7 @@ def test_the_answers_of_a_model_are_counted_and_then_deleted_and_a_judges_stay(t
         done = forget(MODEL, "--results", tmp_path, "--yes")
         assert "deleted 10 stored answers of hosted" in done.stdout
         assert "; the figures in hosted-" in done.stdout
-        assert done.stdout.endswith(" stay until run --fresh\n")
+        assert done.stdout.endswith(" are kept until run --fresh\n")
         assert (counts(tmp_path, MODEL), counts(tmp_path, OTHER)) == (0, 10)
         assert f"{MODEL}@" not in (tmp_path / "servers.json").read_text()
         asked = [body["model"] for body in server.requests]

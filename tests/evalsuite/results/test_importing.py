@@ -205,7 +205,7 @@ def test_a_second_import_adds_its_parts(tmp_path: Path) -> None:
     assert json.loads(again.stdout) == parts
     assert len(RecordsFile(folder / "records/openllm.jsonl").rows()) == 3
     other = bbh_results(tmp_path / "three", 3, 0.6)
-    with pytest.raises(UsageError, match="holds another import of openllm; pass --fresh"):
+    with pytest.raises(UsageError, match="contains a different import of openllm; pass --fresh"):
         import_results("openllm", other, "A", results)
     limited = lm_eval_results(tmp_path / "four", 4, config={"limit": 5}, results={"leaderboard_musr": {}})
     with pytest.raises(UsageError, match="these results have limit 5 instead of None"):

@@ -113,7 +113,7 @@ def test_items_without_a_recorded_answer_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"judge": None}, "give the --judge"),
+        ({"judge": None}, "give the judge with --judge"),
         ({"data": "full"}, "--data mini"),
         ({"suites": ["mt_bench"]}, "no imported answers that a judge could judge in mt_bench"),
     ],

@@ -69,5 +69,5 @@ def test_whole_sets_keep_their_keys_and_samples_have_folders_of_their_own() -> N
     assert "sample" not in variant_settings(read_config(base))
     assert variant_settings(read_config({**base, "sample": 5})) == {"sample": "5"}
     assert variant_settings(read_config({**base, "sample": 5, "sample_seed": 2})) == {"sample": "5", "sample_seed": "2"}
-    with pytest.raises(UsageError, match="--limit and --sample both choose items"):
+    with pytest.raises(UsageError, match="--limit and --sample cannot be used together"):
         read_config({**base, "sample": 5, "limit": 5})

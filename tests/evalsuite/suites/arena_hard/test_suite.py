@@ -263,8 +263,8 @@ def _read_unknown(folder: Path) -> list[Row]:
     ("row", "fault"),
     [
         ({"uid": "1", "model": "m"}, "messages"),
-        ({"uid": "1", "model": "m", "messages": []}, "holds no text"),
-        ({"uid": "1", "model": "m", "messages": [{"role": "a", "content": {"answer": 3}}]}, "holds no text"),
+        ({"uid": "1", "model": "m", "messages": []}, "has no text"),
+        ({"uid": "1", "model": "m", "messages": [{"role": "a", "content": {"answer": 3}}]}, "has no text"),
         ({"uid": "1", "model": "m", "judge": "j", "games": [{"score": 7}]}, "games"),
     ],
 )

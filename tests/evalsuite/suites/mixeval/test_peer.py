@@ -242,8 +242,8 @@ def test_a_broken_line_is_named_with_its_file(tmp_path: Path, text: str, words: 
 def test_a_path_without_rows_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         MIXEVAL.score_recorded(tmp_path / "nowhere", RULE)
-    with pytest.raises(DataError, match=r"holds no \.jsonl file"):
+    with pytest.raises(DataError, match=r"has no \.jsonl file"):
         MIXEVAL.score_recorded(tmp_path, RULE)
     (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="has no rows"):
         MIXEVAL.score_recorded(tmp_path, RULE)

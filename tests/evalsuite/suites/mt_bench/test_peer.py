@@ -278,7 +278,7 @@ def test_a_file_with_no_valid_judgment_is_none_both_ways(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no judgments"),
+        ([], "has no judgments"),
         (
             [judgment(9001, 1, 8), judgment(9001, 2, 8, judge=["gpt-4o", "single-v1"])],
             r"mixes 2 judges \(gpt-4, gpt-4o\)",
