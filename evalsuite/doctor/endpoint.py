@@ -117,7 +117,9 @@ async def _labels(client: Client) -> list[Finding]:
         named = " and ".join(labels)
         if mass is None:
             remedy = "suites ask for verdicts in words where they can"
-            findings.append(warning("labels", client.model_name, f"no log-probabilities for {named} ({why})", remedy))
+            findings.append(
+                warning("labels", client.model_name, f"no log-probability verdict between {named} ({why})", remedy)
+            )
             continue
         message = f"{named} have {mass:.0%} of the next token's probability"
         findings.append(

@@ -43,7 +43,7 @@ def test_the_mass_of_the_labels_is_measured():
     with Hosted(top={"The": -0.95, "m": -4.0, " A": -0.7, "b": -2.3}) as server:
         published, ours = (one for one in examined(server) if one.check == "labels")
     assert published.level == "warning"
-    assert "of m and M (label_mass" in published.message
+    assert "between m and M (label_mass" in published.message
     assert (ours.level, ours.message) == ("ok", "A and B have 60% of the next token's probability")
     asked = [body["messages"][-1]["content"] for body in server.requests if body.get("top_logprobs")]
     assert "Paris." in asked[-1], "our own comparison, as compare asks it"

@@ -39,12 +39,12 @@ def test_the_answers_of_a_model_are_counted_and_then_deleted_and_a_judges_stay(t
         assert n_model == 10
         assert n_judge == 10
         done = forget(MODEL, "--results", tmp_path)
-        assert done.stdout.startswith("10 stored answers of hosted (")
+        assert done.stdout.startswith("10 stored answers from hosted (")
         assert done.stdout.endswith("; pass --yes to delete them\n")
         assert counts(tmp_path, MODEL) == 10, "without --yes nothing goes"
         assert MODEL in (tmp_path / "servers.json").read_text()
         done = forget(MODEL, "--results", tmp_path, "--yes")
-        assert "deleted 10 stored answers of hosted" in done.stdout
+        assert "deleted 10 stored answers from hosted" in done.stdout
         assert "; the figures in hosted-" in done.stdout
         assert done.stdout.endswith(" are kept until run --fresh\n")
         assert (counts(tmp_path, MODEL), counts(tmp_path, OTHER)) == (0, 10)
