@@ -477,7 +477,7 @@ def test_records_stand_in_for_a_model(tmp_path):
     answers = find_recorded(str(folder), prompts).answers
     assert answers == {first.id: ("a", "b"), second.id: Unscored("timeout", "no answer")}
     write_rows(folder, "mt_bench", [Row(first.id, prompt=messages("Other words?"), draws=(failed,))])
-    with pytest.raises(DataError, match=f"row 1 has the id '{first.id}' but another prompt"):
+    with pytest.raises(DataError, match=f"row 1 has the id '{first.id}', under which mt_bench has"):
         find_recorded(str(folder), prompts)
 
 
