@@ -5,6 +5,7 @@
 # make check   lint, types and the offline tests
 # make docs    the documentation as a site, in build/site
 # make next    what the newest pre-release of lm-eval breaks
+# make vllm-versions   which of the vLLM names in use each release on the index has, from its wheel
 # make quick   lint, types and the offline tests that are not slow (what pre-commit runs)
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ FOR_CPU := --override evalsuite/installation/cpu-overrides.txt --requirement eva
 # uv uses the folder of wheels that pip is configured with, which often has a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
-.PHONY: setup demo test test-cluster check quick lint live docs next clean
+.PHONY: setup demo test test-cluster check quick lint live docs next vllm-versions clean
 
 setup: $(STAMP)
 
@@ -67,6 +68,9 @@ docs: setup
 
 next: setup
 	@$(BIN)/python tests/next_lm_eval.py
+
+vllm-versions: setup
+	@$(BIN)/python tests/vllm_versions.py
 
 clean:
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

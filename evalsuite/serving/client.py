@@ -18,7 +18,7 @@ from evalsuite.errors import UsageError
 from evalsuite.serving.bodies import NEUTRAL, depth_of, guide_fields, sampling_fields
 from evalsuite.serving.chat_format import ChatFormat
 from evalsuite.serving.connection import Connection
-from evalsuite.serving.continuations import NextToken
+from evalsuite.serving.continuations import NextToken, next_token_of
 from evalsuite.serving.label_tokens import by_text, label_tokens
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning
 from evalsuite.serving.remote import Reader, RemoteChat
@@ -118,8 +118,8 @@ class Client:
 
     @property
     def has_logprob_token_ids(self) -> bool:
-        """Whether the server supports ``logprob_token_ids``; known after ``detect_features``."""
-        return "logprob_token_ids" in (self._features or ())
+        """Whether the server returns log-probabilities of chosen tokens; known after ``detect_features``."""
+        return bool({"logprob_token_ids", "continuations"} & (self._features or frozenset()))
 
     @property
     def scores_continuations(self) -> bool:
@@ -333,12 +333,13 @@ class Client:
         return reply if isinstance(reply, Unscored) else Completion(**reply)
 
     async def next_token_logprobs(self, prompt: Sequence[int], ids: Sequence[int]) -> NextToken | Unscored:
-        """Return the raw log-probabilities of ``ids`` (at most 128) as the next token, and the greedy token.
-
-        Costs one prefill, with the prefix cache, and one decoded token.
-        """
+        """Return the raw log-probabilities of ``ids`` (at most 128) as the next token, and the greedy token."""
         if len(prompt) >= self.max_model_len:
             return self._too_long(len(prompt))
+        if self.scores_continuations and "logprob_token_ids" not in (self._features or ()):
+            # vLLM 0.24 and 0.25 know the setting but not its field of a request.
+            steps = await self.continuation_steps(prompt, [(token,) for token in ids])
+            return steps if isinstance(steps, Unscored) else next_token_of(ids, steps)
         body = {
             "prompt": list(prompt),
             "max_tokens": 1,

@@ -19,6 +19,8 @@ from judges.types import Unscored
 
 Tokens = tuple[int, ...]
 
+_ANOTHER_TOKEN = -1
+
 MAX_IDS_PER_QUESTION = 128
 """vLLM's limit of ``logprob_token_ids`` per request."""
 
@@ -42,6 +44,13 @@ class NextToken:
         """Return whether no token is more likely; ties, common in 16 bits, count as greedy as in lm-eval."""
         tied = self.top_logprob is not None and self.logprobs[token] >= self.top_logprob
         return token == self.top_id or tied
+
+
+def next_token_of(ids: Sequence[int], steps: Sequence[Sequence[tuple[float, bool]]]) -> NextToken:
+    """Return what ``continuation_steps`` says of continuations of one token each."""
+    logprobs = {token: value for token, [(value, _)] in zip(ids, steps, strict=True)}
+    top = next((token for token, [(_, is_top)] in zip(ids, steps, strict=True) if is_top), _ANOTHER_TOKEN)
+    return NextToken(logprobs, top, logprobs.get(top))
 
 
 class TokenServer(Protocol):

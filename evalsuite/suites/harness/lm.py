@@ -107,7 +107,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
         self._loop = loop
         self._open_contexts = open_contexts
         self._seed = seed
-        if not (server.has_logprob_token_ids or server.scores_continuations):
+        if not server.has_logprob_token_ids:
             log.warning(
                 "%s does not support logprob_token_ids: multiple choice takes one prompt_logprobs request per "
                 "choice, which is many times slower",

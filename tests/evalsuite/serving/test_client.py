@@ -346,6 +346,48 @@ async def test_labels_are_requested_by_id_if_the_server_supports_it(store):
     assert len(stub.requests) == 3, "two probes and one request"
 
 
+def reply_of_vllm(path, body, *, has_field):
+    """Answer as vLLM with evalsuite's endpoint; before 0.26 without the field ``logprob_token_ids``."""
+    if path.endswith("/loglikelihoods"):
+        steps = [[[-float(token), token == 77] for token in tokens] for tokens in body["continuations"]]
+        return 200, {"results": steps, "usage": {}}
+    ids = body.get("logprob_token_ids", [])
+    choice = {"text": "x", "finish_reason": "stop", "token_ids": [5], "prompt_logprobs": [None, {"5": {"logprob": -1}}]}
+    row = {f"token_id:{token}": -float(token) for token in (ids if has_field else [0])}
+    choice["logprobs"] = {"tokens": ["token_id:0"], "token_logprobs": [-1.0], "top_logprobs": [row]}
+    return 200, {"choices": [choice], "usage": {}}
+
+
+async def test_a_vllm_without_the_field_gives_chosen_tokens_through_the_endpoint(store):
+    with StubEndpoint(lambda path, body: reply_of_vllm(path, body, has_field=False)) as stub:
+        client = make(stub, store, chat_format=PlainFormat())
+        labels = await client.label_logprobs(HELLO, ("m", "M"))
+        assert client.has_logprob_token_ids
+        answer = await client.next_token_logprobs([1, 2], [77, 78])
+    assert labels == {"m": -float(ord("m")), "M": -float(ord("M"))}
+    assert (dict(answer.logprobs), answer.is_top(77), answer.is_top(78)) == ({77: -77.0, 78: -78.0}, True, False)
+    assert [path for path, _ in stub.requests[2:]] == ["/v1/evalsuite/loglikelihoods"] * 2
+
+
+@pytest.mark.parametrize("has_field", [True, False])
+async def test_no_request_asks_for_the_likeliest_tokens_beside_those_for_chosen_ones(store, has_field):
+    """vLLM's first model runner answers chosen tokens in the rows of every other request of the same batch."""
+    with StubEndpoint(lambda path, body: reply_of_vllm(path, body, has_field=has_field)) as stub:
+        client = make(stub, store, chat_format=PlainFormat())
+        await client.label_logprobs(HELLO, ("m", "M"))
+        for guide in (None, Guide(choice=("a",))):
+            await client.chat(HELLO, Sampling(8, logprobs=True), guide)
+        await client.generate([1], 8, Sampling(8, logprobs=True), "x", 0)
+        await client.next_token_logprobs([1, 2], [6, 5])
+        await client.prompt_logprobs([1, 5], 1)
+    bodies = [body for path, body in stub.requests if "context" not in body]
+    assert len(bodies) >= 5
+    assert sum("logprobs" in body for body in bodies) >= 3
+    for body in bodies:
+        assert "logprob_token_ids" in body or not body.get("logprobs"), body
+        assert "top_logprobs" not in body
+
+
 async def test_minus_infinity_is_recognised_as_vllm_writes_it(store):
     with StubEndpoint(lambda path, body: (200, next_token_reply({5: -9999.0, 6: -9998.0}, 5))) as stub:
         answer = await make(stub, store, chat_format=PlainFormat()).next_token_logprobs([1], [5])
