@@ -222,7 +222,7 @@ def _spider_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) -> 
         [visible(row.get(drawn.label)), *(written(row.get(axis.key), by_key[axis.key].format) for axis in axes)]
         for row in table.rows
     ]
-    note = "Each axis has its own scale, and its rim is the highest of all rows; figures are in the table."
+    note = "Each axis has its own scale, whose rim is the maximum over all rows; figures are in the table."
     head = ("", *(axis.title for axis in axes))
     return Chart(f"{drawn.id}-spider", visible(drawn.title), _note(drawn, note), drawing, head, texts, wide=True)
 

@@ -235,7 +235,7 @@ def preference_chart(comparison: Comparison, number: int) -> Chart | None:
         [("·", None) if a == b else (_percent(rates.get((a, b))), rates.get((a, b))) for b in names] for a in names
     ]
     title = f"Preferences: {visible(comparison.name)}"
-    note = f"How often the row is preferred over the column, in percent; judge {visible(judge_names(comparison))}."
+    note = f"Percent of prompts where the row is preferred over the column; judge {visible(judge_names(comparison))}."
     shown_names = [visible(name) for name in names]
     return heatmap(f"preferences-{number}", title, note, "preferred", shown_names, shown_names, cells)
 

@@ -25,7 +25,7 @@ async function openExamples(button) {
   const all = analysis.examples ? await remembered(analysis.examples, () => unpackJson(analysis.examples)) : null;
   const examples = all ? all[button.dataset.example] || [] : [];
   box.replaceChildren(h("h4", { tabindex: "-1" }, "Examples: ", button.dataset.example),
-    ...(all ? examples.map(exampleBox) : [h("p", {}, "The examples do not fit into this file; they are in analyses/" + analysis.folder + "/analysis.json.")]));
+    ...(all ? examples.map(exampleBox) : [h("p", {}, "The examples do not fit in this file; they are in analyses/" + analysis.folder + "/analysis.json.")]));
   box.firstChild.focus();
 }
 

@@ -32,7 +32,7 @@ async function marksByCategory(group) {
 
 async function categoriesView() {
   const groups = groupsOfItems();
-  if (!groups.length) return [h("h2", {}, "Categories"), h("p", {}, "The results hold no recorded items, only figures.")];
+  if (!groups.length) return [h("h2", {}, "Categories"), h("p", {}, "The results have no recorded items, only figures.")];
   const group = groups.find((one) => one.column === query.get("of")) || groups[0], top = group.parts[0].top;
   const table = await marksByCategory(group);
   const names = [...table.keys()], models = [...new Set(group.parts.flatMap((part) => part.models))];
@@ -61,6 +61,6 @@ async function categoriesView() {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Models against categories" }, h("table", { class: "heat" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "pinned" }, "Model"), names.map((name) => h("th", { scope: "col" }, sorter("category", name, name))))),
       h("tbody", {}, models.map((model) => h("tr", {}, h("th", { scope: "row", class: "pinned" }, sorter("model", index.models[model].slug, shortName(nameOf(model), 40))), names.map((name) => cell(model, name))))))),
-    h("p", { class: "legend" }, "Mean mark of the scored items, up to " + top + "; the darker, the higher. A category or a model sorts by it; a figure opens its items; its interval is on hover."),
+    h("p", { class: "legend" }, "Mean mark of the scored items, up to " + top + "; darker is higher. Click a category or model to sort by it, a figure to open its items; its interval is on hover."),
   ];
 }

@@ -8,13 +8,13 @@ async function compareView() {
   const head = [h("h2", {}, "Compare two models"), h("div", { class: "controls" }, pick("a", a), pick("b", b))];
   if (a < 0 || b < 0 || a === b) return [...head, h("p", {}, "Choose two different models.")];
   const tab = index.tabs.find((one) => one.members.includes(a) && one.members.includes(b));
-  const warning = tab ? null : h("p", { class: "note" }, "These two are in different tabs (other data, limit, protocol or judge): only answers to the same items can be compared here, and their marks do not rank.");
+  const warning = tab ? null : h("p", { class: "note" }, "These two are in different tabs (different data, limit, protocol or judge): only answers to the same items can be compared here, and their marks are not comparable.");
   const models = slugsOf([a, b]);
   const items = await largestDifferences(a, b);
   return [...head, warning,
     tab ? plainTable(["figure", "A", "B", "A − B", term("95 % interval"), "n", "on which items", "A, all items", "B, all items"], await differenceRows(a, b), "Differences") : null,
     tab ? h("p", { class: "legend" }, "A is ", h("b", {}, nameOf(a)), ", B is ", h("b", {}, nameOf(b)),
-      ". A, B and A − B are of the items that both were marked on (paired, Miller 2024); without such items they are the figures of all items, and the interval is from their two standard errors. Bold: 0 lies outside the interval (Student's t), or the exact sign test says so where all items differ alike.") : null,
+      ". A, B and A − B are over the items that both have a mark for (paired, Miller 2024); without such items they are over all items, and the interval comes from the two standard errors. Bold: 0 lies outside the interval (Student's t), or the exact sign test says so where all items differ alike.") : null,
     await fieldsOfParts(a, b),
     h("h3", {}, "Items where they differ most"),
     items.length ? plainTable(["item", "part", "question", "A", "B"], items.map(({ part, item, x, y }) =>
@@ -77,7 +77,7 @@ async function fieldsOfParts(a, b) {
   }
   if (!rows.length) return null;
   return [h("h3", {}, "Both, one or none right"), plainTable(["part", "both", "A only", "B only", "none", term("McNemar's p")], rows),
-    h("p", { class: "legend" }, "Right: at least half of the best mark. A count opens its items.")];
+    h("p", { class: "legend" }, "Right: at least half of the maximum mark. A count opens its items.")];
 }
 
 async function largestDifferences(a, b) {

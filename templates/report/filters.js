@@ -2,7 +2,7 @@
 // Which items a list shows, and in which order: told by the address, so that Next and Previous walk the same list.
 const SHOW = [
   ["", "all items"], ["differ", "where the marks differ"], ["unscored", "with an unscored answer"],
-  ["judges", "where judges disagree"], ["closed", "with a thought ended by its budget"], ["cut", "with an answer that was cut"],
+  ["judges", "where judges disagree"], ["closed", "with thinking cut at its budget"], ["cut", "with an answer that was cut"],
   ["thought", "with a thought"],
 ];
 const ORDERS = [
@@ -72,7 +72,7 @@ async function matchingItems(part, values) {
   const words = (values.get("q") || "").toLowerCase();
   if (words) {
     const texts = await searchTexts(part), missing = texts.filter((one) => one === null).length;
-    if (missing) note = `The texts of ${missing} items are in pages beside this file: of them only the first line is searched.`;
+    if (missing) note = `The texts of ${missing} items are in pages beside this file: only their first line is searched.`;
     tests.push((item) => [part.labels[item], part.titles[item], part.categories[item]].join(" ").toLowerCase().includes(words)
       || (texts[item] !== null && (texts[item].question.includes(words) || picked.some((model) => (texts[item].answers[model] || "").includes(words)))));
   }

@@ -9,7 +9,7 @@ async function itemView() {
   const texts = await itemOf(part, item);
   const block = blockOf(part, item);
   if (!texts) {
-    return [title, h("p", {}, "Its texts are in a page beside this file: ",
+    return [title, h("p", {}, "Its text is in a page beside this file: ",
       block ? h("a", { href: itemAddress(part, item, picked, query) }, block[2]) : "which is missing")];
   }
   const at = items.indexOf(item);
@@ -91,9 +91,9 @@ function markLine(mark, answer, part) {
 function turnBox(answer, turns, column, turn, differs) {
   const text = turns[column][turn], known = (answer.replies || [])[turn] || {};
   const pieces = differs && turns[0][turn] && turns[1][turn] ? wordDiff(turns[0][turn], turns[1][turn]) : undefined;
-  const ends = { length: "cut by its own bound" };
+  const ends = { length: "cut at the token limit" };
   const tokens = [known.thought_tokens && known.thought_tokens.toLocaleString("en") + " thought tokens", known.tokens && known.tokens.toLocaleString("en") + " answer tokens",
-    known.closed && "thought ended by its budget", known.finish && (ends[known.finish] || "ended by: " + known.finish)].filter(Boolean);
+    known.closed && "thinking cut at its budget", known.finish && (ends[known.finish] || "ended by: " + known.finish)].filter(Boolean);
   return [
     tokens.length ? h("p", { class: "tokens" }, tokens.join(" · ")) : null,
     known.thought ? h("details", { class: "thought" }, h("summary", {}, "Thought"), answerText(known.thought)) : null,

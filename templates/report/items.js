@@ -10,7 +10,7 @@ function itemAddress(part, item, picked, values) {
 }
 
 async function itemsView(_, box) {
-  if (!index.parts.length) return [h("h2", {}, "Items"), h("p", {}, "The results hold no recorded items, only figures.")];
+  if (!index.parts.length) return [h("h2", {}, "Items"), h("p", {}, "The results have no recorded items, only figures.")];
   const part = partOf(query), picked = pickedModels(query, part);
   const list = h("div", {}), fields = h("div", {});
   const refill = async () => {

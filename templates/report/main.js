@@ -109,7 +109,7 @@ async function start() {
   startLinks();
   startCharts();
   if (typeof DecompressionStream === "undefined") {
-    say("This browser is too old to unpack the items: use one from 2023 or later. The table above is complete.");
+    say("This browser is too old to decompress the items: use one from 2023 or later. The table above is complete.");
     return;
   }
   index = await unpackJson("index");

@@ -27,7 +27,7 @@ function caveats(document_) {
   const judges = document_.judge ? (document_.judge.members && document_.judge.members.length ? document_.judge.members : [document_.judge]) : [];
   for (const judge of judges) {
     if (judge.is_candidate) found.push(`The judge ${judge.name} is one of the models that it judges.`);
-    if (!judge.card) found.push(`The judge ${judge.name} has no card: nobody measured how well it judges (evalsuite judge-card).`);
+    if (!judge.card) found.push(`The judge ${judge.name} has no card: how well it judges has not been measured (evalsuite judge-card).`);
     else if (judge.card.words) found.push(`Card of ${judge.name}: ${judge.card.words.join("; ")}`);
     found.push(...(judge.notes || []).map((note) => `${judge.name}: ${note}`));
   }
@@ -35,7 +35,7 @@ function caveats(document_) {
   if (bias) {
     const isUneven = bias.ci95 && (bias.ci95[0] > 0.5 || bias.ci95[1] < 0.5);
     found.push(`The answer shown first wins ${percent(bias.first_rate)} % of ${bias.n_games} games` + (bias.ci95 ? ` (95 % interval ${interval(bias.ci95, 1, 100)})` : "")
-      + (isUneven ? ": the judge decides by place, and not by the answers alone." : "."));
+      + (isUneven ? ": the judge decides by position, not by the answers alone." : "."));
   }
   const own = document_.notes || [];
   return [...found.filter((text) => !own.some((note) => note.includes("is one of the models") && text.includes("is one of the models"))), ...own];
@@ -57,7 +57,7 @@ function pairTable(document_) {
   const rows = document_.pairs.map((pair) => [pair.a, pair.b, ...[pair.wins_a, pair.wins_b, pair.ties, countOf(pair.unscored), pair.position_flips, pair.half_ties].map(text),
     percent(pair.rate_a), interval(pair.ci95_a, 1, 100), pair.p_value_holm === null || pair.p_value_holm === undefined ? "–" : pValue(pair.p_value_holm).slice(2).replace(/^= /, ""),
     pair.position_bias ? percent(pair.position_bias.first_rate) : "–"]);
-  return plainTable(["A", "B", "A wins", "B wins", "ties", term("unscored"), term("position flip", "position flips"), "half ties", "rate of A, %", "95 % interval", term("p (Holm)"), "first place wins, %"], rows, "Pairs");
+  return plainTable(["A", "B", "A wins", "B wins", "ties", term("unscored"), term("position flip", "position flips"), "half ties", "rate of A, %", "95 % interval", term("p (Holm)"), "first answer wins, %"], rows, "Pairs");
 }
 
 // Rates of A by category, one row a pair.
@@ -92,7 +92,7 @@ function flipTable(document_) {
 
 function flipExplorer(comparison, rows) {
   if (!rows.length) {
-    return h("p", {}, comparison.n_verdicts ? comparison.n_verdicts + " verdicts do not fit into this file; they are in comparisons/" + comparison.name + "/verdicts.jsonl." : "This comparison holds no verdicts.jsonl.");
+    return h("p", {}, comparison.n_verdicts ? comparison.n_verdicts + " verdicts do not fit in this file; they are in comparisons/" + comparison.name + "/verdicts.jsonl." : "This comparison has no verdicts.jsonl.");
   }
   const state = { pair: "", only: "flips", shown: 50 };
   const list = h("div", {});

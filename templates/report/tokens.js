@@ -53,13 +53,13 @@ async function tokensView() {
     costs.length ? choice("Against", "cost", costs.map(([name, [text]]) => [name, text]), cost) : null)];
   const points = tab.members.map((model) => ({ model, x: of(model, column), y: column ? index.models[model].figures[column.key][0] : null }))
     .filter((point) => point.x > 0 && point.y !== null);
-  if (!points.length) return [...head, h("p", { class: "nothing" }, "Neither tokens nor seconds of these models are recorded.")];
+  if (!points.length) return [...head, h("p", { class: "nothing" }, "Neither tokens nor seconds are recorded for these models.")];
   const front = frontOf(points);
   const rows = [...points].sort((a, b) => a.x - b.x).map((point) => [link({ view: "model", model: index.models[point.model].slug }, nameOf(point.model)),
     figure(point.x, point.x < 100 ? 1 : 0), figure(point.y, column.digits), front.includes(point) ? "on the front" : ""]);
   return [...head, h("figure", { class: "chart", id: "chart-cost" }, h("div", { class: "drawing" }, scatter(points, front, column, title)),
     h("p", { class: "tools" }, h("button", { type: "button", "data-save": "svg" }, "Save SVG"))),
-  h("p", { class: "legend" }, "The line is the front: models that no other beats for the same or less. Logarithmic horizontal axis; names are on hover and in the table."),
+  h("p", { class: "legend" }, "The line is the Pareto front: models that no other beats at the same or lower cost. Logarithmic horizontal axis; names are on hover and in the table."),
   plainTable(["model", title, column.title, "front"], rows, "Score against " + title)];
 }
 

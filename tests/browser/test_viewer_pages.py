@@ -394,7 +394,7 @@ def test_thoughts_are_folded_with_their_tokens(pair: Report, visit: Visits) -> N
     page = visit().open(pair.html, f"view=item&part={PART}&item=0")
     thought = page.locator("#view details.thought").first
     assert thought.get_attribute("open") is None
-    assert "40 thought tokens · 4 answer tokens · thought ended by its budget" in page.locator("#view").inner_text()
+    assert "40 thought tokens · 4 answer tokens · thinking cut at its budget" in page.locator("#view").inner_text()
     thought.locator("summary").click()
     assert "let me think" in thought.inner_text()
 

@@ -66,7 +66,7 @@ def test_texts_beyond_the_limit_go_into_pages_beside(tmp_path: Path) -> None:
         block for part in index_of(report.html)["parts"] for block in part["blocks"] if block[2].endswith(".html")
     ]
     assert {tmp_path / block[2] for block in beside} == set(report.pages)
-    assert "do not fit into this file" in report.html.read_text(encoding="utf-8")
+    assert "do not fit in this file" in report.html.read_text(encoding="utf-8")
     own = index_of(report.pages[0])
     assert own["home"] == "../leaderboard.html"
     items = json.loads(unpack(report.pages[0].read_text(encoding="utf-8"), own["parts"][0]["blocks"][0][2]))
