@@ -66,7 +66,7 @@ def main() -> None:
     process, moved = psutil.Process(), [0]
     marks: list[int] = []
 
-    def on_progress(_: str, done: int, total: int) -> None:
+    def on_progress(_: str, done: int, total: int, __: int) -> None:
         moved[0] += 1
         if done % (total // 10) == 0:
             marks.append(process.memory_info().rss)

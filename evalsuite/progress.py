@@ -39,6 +39,9 @@ class Progress:
     def update(self, task: str, done: int, total: int) -> None:
         """Set the line of a task to ``done`` of ``total``."""
 
+    def note(self, task: str, text: str) -> None:
+        """Show ``text`` beside the line of a task from its next advance on; "" shows none."""
+
     def log(self, message: str) -> None:
         """Print a permanent line."""
 
@@ -54,6 +57,7 @@ class LogProgress(Progress):
         self._lock = threading.Lock()
         self._done: dict[str, int] = {}
         self._total: dict[str, int | None] = {}
+        self._notes: dict[str, str] = {}
         self._logged_at: dict[str, float] = {}
 
     def step(self, message: str) -> None:
@@ -71,7 +75,11 @@ class LogProgress(Progress):
     def update(self, task: str, done: int, total: int) -> None:
         with self._lock:
             self._done[task], self._total[task] = done, total or None
-            self._log_throttled(task, f"{task}: {done}/{total or '?'}", force=done == total)
+            note = f", {self._notes[task]}" if self._notes.get(task) else ""
+            self._log_throttled(task, f"{task}: {done}/{total or '?'}{note}", force=done == total)
+
+    def note(self, task: str, text: str) -> None:
+        self._notes[task] = text
 
     def log(self, message: str) -> None:
         print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
@@ -93,6 +101,7 @@ class KeptProgress(Progress):
         self._shown = shown
         self._path = results / RUNNING / f"{machine()}-{os.getpid()}.json"
         self._state: dict[str, Any] = {"command": command, "step": "", "tasks": {}}
+        self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
         self._written_at = -_KEEP_EVERY_S
 
@@ -115,6 +124,10 @@ class KeptProgress(Progress):
         self._shown.update(task, done, total)
         self._set(task, done, total or None)
 
+    def note(self, task: str, text: str) -> None:
+        self._shown.note(task, text)
+        self._notes[task] = printable(text)
+
     def log(self, message: str) -> None:
         self._shown.log(message)
 
@@ -128,7 +141,10 @@ class KeptProgress(Progress):
         if not force and now - self._written_at < _KEEP_EVERY_S:
             return
         self._written_at = now
-        tasks = [{"name": name, "done": done, "total": total} for name, (done, total) in self._state["tasks"].items()]
+        tasks = [
+            {"name": name, "done": done, "total": total, "note": self._notes.get(name, "")}
+            for name, (done, total) in self._state["tasks"].items()
+        ]
         partial = self._path.with_suffix(".partial")
         with suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
@@ -172,7 +188,8 @@ class LiveProgress(Progress):
 
         self._progress = bars.Progress(
             bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}", markup=False),
+            # At 80 columns there is no room for a note beside the times.
+            bars.TextColumn("{task.description}{task.fields[note]}", markup=False),
             bars.BarColumn(bar_width=24),
             bars.MofNCompleteColumn(),
             bars.TextColumn("{task.fields[rate]}"),
@@ -203,6 +220,10 @@ class LiveProgress(Progress):
             self._progress.update(line, completed=done, total=total or None)
             self._rate(line)
 
+    def note(self, task: str, text: str) -> None:
+        with self._lock:
+            self._progress.update(self._line(task), note=f"\n  {text}" if text else "")
+
     def log(self, message: str) -> None:
         self._progress.console.print(message, highlight=False, markup=False)
 
@@ -217,7 +238,7 @@ class LiveProgress(Progress):
 
     def _line(self, task: str) -> TaskID:
         if task not in self._tasks:
-            self._tasks[task] = self._progress.add_task(task, total=None, visible=False, rate="")
+            self._tasks[task] = self._progress.add_task(task, total=None, visible=False, rate="", note="")
         return self._tasks[task]
 
     def _rate(self, line: TaskID) -> None:

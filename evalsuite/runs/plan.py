@@ -82,6 +82,10 @@ class SuiteRun:
     def needs_judge(self) -> bool:
         return self.suite.needs_judge(self.options)
 
+    @property
+    def is_answered(self) -> bool:
+        return self.answered or self.whole is not None
+
     def run_key(self, judge: Checkpoint | Panel | None) -> str:
         """Return the key of the figures by one judge; of a suite without one, of the figures."""
         key = self.run_keys.get(None if judge is None else judge.fingerprint)

@@ -37,6 +37,7 @@ from evalsuite.runs.plan import (
 )
 from evalsuite.runs.recorded import imported_folder, plan_recorded
 from evalsuite.runs.shared import Shared
+from evalsuite.runs.so_far import SoFar, Speed
 from evalsuite.runs.writing import write_figures
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
@@ -158,19 +159,17 @@ class _Runner:
                 for plan in group:
                     if not any(isinstance(error, BusyError) for each in plans for error in each.failures.values()):
                         self._try_to_generate(plan, engine)
+            for plan in group:
+                self._write_settled(plan)
         for plan in plans:
-            plan.todo = [suite for suite in plan.todo if suite.whole is not None or suite.answered]
+            plan.todo = [suite for suite in plan.todo if suite.is_answered]
         for judge in self.judges.members:
             waiting = [plan for plan in plans if any(_owes_verdicts(suite, judge) for suite in plan.todo)]
             if waiting:
                 self._judge_all(waiting, judge)
         for plan in plans:
             if plan.todo:
-                try:
-                    self._finish(plan)
-                except EvalsuiteError as error:
-                    # Another run may have written in that model's folder meanwhile; the others' figures are good.
-                    plan.failures[""] = error
+                self._finish(plan)
 
     def _try_to_generate(self, plan: ModelRun, engine: Engine) -> None:
         """Answer one model's items; where it fails, its finished suites are kept and the next model is asked."""
@@ -186,6 +185,7 @@ class _Runner:
             with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
                 for plan in waiting:
                     self._judge(plan, judge, session)
+                    self._write_settled(plan)
         except EvalsuiteError as error:
             for plan in waiting:
                 owing = [suite for suite in plan.todo if _owes_verdicts(suite, judge)]
@@ -261,22 +261,29 @@ class _Runner:
     def _answer_all(self, plan: ModelRun, session: Session, own_judge: _OwnJudge | None) -> None:
         """Run item suites on the loop and lm-eval on this thread, both at once."""
         client = session.client.with_reasoning(plan.reasoning)
+        speed = Speed(plan.checkpoint.name, session.client.usage, self.progress)
         by_item = [suite for suite in plan.todo if not suite.suite.whole]
-        walking = self.loop.submit(self._walk(plan, by_item, client, own_judge))
+        walking = self.loop.submit(self._walk(plan, by_item, client, own_judge, speed))
         try:
             for suite in plan.todo:
                 if suite.suite.whole:
-                    self._try_whole(plan, suite, client)
+                    self._try_whole(plan, suite, client, speed)
             walking.result()
             self.loop.wait(client.look_for_drift())
         except BaseException:
             walking.cancel()
             raise
         finally:
+            speed.stop()
             self.loop.wait(session.client.close())
 
     async def _walk(
-        self, plan: ModelRun, suites: Sequence[SuiteRun], model: Client, own_judge: _OwnJudge | None
+        self,
+        plan: ModelRun,
+        suites: Sequence[SuiteRun],
+        model: Client,
+        own_judge: _OwnJudge | None,
+        speed: Speed,
     ) -> None:
         """Answer every item of every suite at once; the client decides how many are in flight."""
 
@@ -290,9 +297,11 @@ class _Runner:
                 row = replaced(row, draws=await _draws(run, position, model))
             if own_judge is not None and run.needs_judge:
                 row = await self._judged(run, position, row, own_judge.judge, own_judge.client)
-            self.progress.advance(plan.line(run))
+            so_far[run.spec.key].add(row)
             return row
 
+        judge = own_judge and own_judge.judge
+        so_far = {run.spec.key: SoFar(plan.line(run), run, judge, self.progress, speed) for run in suites}
         for suite in suites:
             self.progress.begin(plan.line(suite), len(suite.loaded.items))
         rows = iter(
@@ -312,25 +321,27 @@ class _Runner:
         each = await gather_or_cancel(of(draw) for draw in row.draws or (Draw(),))
         return replaced(row, verdicts=(*row.verdicts, *(verdict for verdicts in each for verdict in verdicts)))
 
-    def _try_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
+    def _try_whole(self, plan: ModelRun, suite: SuiteRun, client: Client, speed: Speed) -> None:
         """Run a suite as a whole; a fault of its own leaves the other suites running."""
         try:
-            self._run_whole(plan, suite, client)
+            self._run_whole(plan, suite, client, speed)
         except (ServerError, BusyError):
             raise
         except EvalsuiteError as error:
             plan.failures[suite.spec.key] = error
 
-    def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client) -> None:
+    def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client, speed: Speed) -> None:
         line = plan.line(suite)
         if suite.loaded is None:
             suite.loaded = suite.suite.load(suite.options)
             refuse_unavailable_parts(plan.stored, suite)
         totals: dict[str, tuple[int, int]] = {}
 
-        def report(part: str, done: int, total: int) -> None:
+        def report(part: str, done: int, total: int, unscored: int) -> None:
             totals[part] = (done, total)
+            self.progress.note(line, f"{unscored} unscored" if unscored else "")
             self.progress.update(line, sum(t[0] for t in totals.values()), sum(t[1] for t in totals.values()))
+            speed.look()
 
         self.loop.wait(client.detect_features())
         suite.whole = suite.suite.run_whole(suite.loaded, client, self.loop.loop, suite.options, report)
@@ -344,12 +355,14 @@ class _Runner:
 
         async def one(suite: SuiteRun, position: int, row: Row) -> Row:
             judged = await self._judged(suite, position, row, judge, session.client)
-            self.progress.advance(f"{plan.line(suite)} {by}")
+            so_far[suite.spec.key].add(judged)
             return judged
 
         async def walk() -> None:
             for suite in owing:
-                self.progress.begin(f"{plan.line(suite)} {by}", len(suite.rows))
+                line = f"{plan.line(suite)} {by}"
+                so_far[suite.spec.key] = SoFar(line, suite, judge, self.progress, speed)
+                self.progress.begin(line, len(suite.rows))
             work = (one(suite, i, row) for suite in owing for i, row in enumerate(suite.rows))
             rows = iter(await gather_or_cancel(work))
             for suite in owing:
@@ -357,8 +370,11 @@ class _Runner:
                 suite.judged = (*suite.judged, judge.slug)
             await session.client.look_for_drift()
 
+        so_far: dict[str, SoFar] = {}
+        speed = Speed(judge.name, session.client.usage, self.progress)
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
+        speed.stop()
         # The judge serves all models of the run: this one's share is what came on top.
         counts = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
         name = "judge" if self.judges.panel is None else f"judge {judge.name}"
@@ -368,10 +384,29 @@ class _Runner:
         plan.watch.seconds["serve"] += started
         plan.watch.seconds["judge"] = max(0.0, plan.watch.seconds["judge"] - started)
 
+    def _write_settled(self, plan: ModelRun) -> None:
+        """Write the suites that no judge is owed, so that they are seen while others are judged.
+
+        Figures that --fresh sets aside stay until all new ones exist.
+        """
+        owing = [suite for suite in plan.todo if self._is_waiting(suite)]
+        settled = [suite for suite in plan.todo if suite not in owing]
+        if settled and not (owing and plan.replaces is not None):
+            plan.todo = settled
+            self._finish(plan)
+            plan.todo = owing
+
+    def _is_waiting(self, suite: SuiteRun) -> bool:
+        return not suite.is_answered or any(_owes_verdicts(suite, judge) for judge in self.judges.members)
+
     def _finish(self, plan: ModelRun) -> None:
         plan.watch.resume()
-        self.shared.store.require_file()
-        write_figures(plan, self.config, self.judges)
+        try:
+            self.shared.store.require_file()
+            write_figures(plan, self.config, self.judges)
+        except EvalsuiteError as error:
+            # Another run may have written in that model's folder meanwhile; the others' figures are good.
+            plan.failures[""] = error
 
 
 def _owes_verdicts(suite: SuiteRun, judge: Checkpoint) -> bool:

@@ -108,7 +108,7 @@ def _write_records(plan: ModelRun, run: SuiteRun, judges: Judges, old: Records |
     if judges.panel is not None and run.judged and run.needs_judge:
         run.rows = [with_panel(row, judges.panel, run.suite) for row in run.rows]
     header = _header(run, judges.views)
-    rows = [marked_draws(run.suite, _seen_by(judges.top, run, row), header) for row in run.rows]
+    rows = [marked_draws(run.suite, seen_by(judges.top, run, row), header) for row in run.rows]
     rows = [replaced(marked, verdicts=row.verdicts) for marked, row in zip(rows, run.rows, strict=True)]
     old_rows, old_judges = ((), {}) if old is None else (old.rows(), old.header.judges)
     known = {**old_judges, **header.judges}
@@ -118,7 +118,8 @@ def _write_records(plan: ModelRun, run: SuiteRun, judges: Judges, old: Records |
     write_records(records_path(plan.folder, run.spec.key), msgspec.structs.replace(header, judges=kept), together)
 
 
-def _seen_by(view: View, run: SuiteRun, row: Row) -> Row:
+def seen_by(view: View, run: SuiteRun, row: Row) -> Row:
+    """Return a row with the verdicts of one view alone."""
     return row if view is None or not run.needs_judge else for_judge(row, view.slug)
 
 
@@ -126,7 +127,7 @@ def _score(plan: ModelRun, run: SuiteRun, view: View, *, exports: bool) -> Suite
     """Score the rows of one suite by one judge, and write its exports."""
     suite, key = run.suite, run.spec.key
     header = _header(run, () if view is None else (view,))
-    rows = [marked_draws(suite, _seen_by(view, run, row), header) for row in run.rows]
+    rows = [marked_draws(suite, seen_by(view, run, row), header) for row in run.rows]
     if run.whole is not None and run.whole.export is not None:
         run.whole.export(plan.folder / key)
     elif exports:
@@ -140,7 +141,11 @@ def _score(plan: ModelRun, run: SuiteRun, view: View, *, exports: bool) -> Suite
 
 
 def _header(run: SuiteRun, views: Sequence[Checkpoint | Panel]) -> Header:
-    judged = views if run.judged and run.needs_judge else ()
+    return header_of(run, views if run.judged and run.needs_judge else ())
+
+
+def header_of(run: SuiteRun, judges: Sequence[Checkpoint | Panel]) -> Header:
+    """Return the header of a suite's records, whose rows have verdicts of ``judges``."""
     whole = run.whole
     return Header(
         suite=run.spec.key,
@@ -148,7 +153,7 @@ def _header(run: SuiteRun, views: Sequence[Checkpoint | Panel]) -> Header:
         evalsuite=evalsuite.__version__,
         options=run.options.model_dump(mode="json"),
         pins=run.pins,
-        judges={judge.slug: JudgeRef(judge.name, judge.fingerprint) for judge in judged},
+        judges={judge.slug: JudgeRef(judge.name, judge.fingerprint) for judge in judges},
         missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
         document=None if whole is None else whole.document,
     )

@@ -18,8 +18,9 @@ Pins = Mapping[str, Pin]
 NOT_ASKED = "not asked for"
 """Why a part of a suite that was not requested is missing."""
 
-OnProgress = Callable[[str, int, int], None]
-"""Called with (part, requests answered, requests known so far), from the event loop's thread."""
+OnProgress = Callable[[str, int, int, int], None]
+"""Called with (part, requests answered, requests known so far, unscored documents of all parts), from the event loop's
+thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ function showRunning(state) {
       const label = element("label", task.name + " " + task.done + (task.total ? " of " + task.total : ""));
       const bar = document.createElement("progress");
       if (task.total) { bar.max = task.total; bar.value = task.done; }
-      label.append(bar);
+      label.append(bar, task.note);
       box.append(label);
     }
   }

@@ -350,7 +350,7 @@ class _Results:
             self._answered[task] += 1
             answered = self._answered[task]
         if self._lm.on_progress is not None:
-            self._lm.on_progress(task, answered, self._asked[task])
+            self._lm.on_progress(task, answered, self._asked[task], len(self._lm.unscored))
 
     def finished(self) -> list[Any]:
         """Return all values; raises DataError where some requests failed and the model is strict."""

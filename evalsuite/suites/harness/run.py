@@ -310,7 +310,7 @@ def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgres
     done: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def report(task: str, _: int, asked: int) -> None:
+    def report(task: str, _: int, asked: int, unscored: int) -> None:
         part = part_of.get(task, task)
         with lock:
             is_first = not total
@@ -320,7 +320,7 @@ def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgres
                     total[part_of.get(name, name)] += sum(request.repeats for request in one.instances)
             done[part] += 1
             total[part] = max(total[part], done[part], asked)
-            known = [(name, done[name], total[name]) for name in (total if is_first else (part,))]
+            known = [(name, done[name], total[name], unscored) for name in (total if is_first else (part,))]
         for counts in known:
             on_progress(*counts)
 

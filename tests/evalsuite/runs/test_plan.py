@@ -12,6 +12,7 @@ from evalsuite.checkpoint import resolve
 from evalsuite.config import read_config
 from evalsuite.documents import Manifest, Scores, SuiteEntry
 from evalsuite.errors import CheckpointError, DataError, ServerError, UsageError
+from evalsuite.runs import runner
 from evalsuite.runs.judges import Judges
 from evalsuite.runs.plan import (
     _with_stored_parts,
@@ -145,14 +146,14 @@ def test_what_stands_needs_no_server_any_more(tmp_path):
 def test_figures_that_cannot_be_written_keep_no_other_models_back(tmp_path, monkeypatch):
     with StubEndpoint(obliging) as one, StubEndpoint(obliging, model="two") as two:
         models = [f"stub@{one.url}", f"two@{two.url}"]
-        original = _Runner._finish
+        original = runner.write_figures
 
-        def with_a_clash(self, plan):
+        def with_a_clash(plan, *others):
             if plan.checkpoint.name == "stub":
                 raise UsageError("another run was there")
-            original(self, plan)
+            original(plan, *others)
 
-        monkeypatch.setattr(_Runner, "_finish", with_a_clash)
+        monkeypatch.setattr(runner, "write_figures", with_a_clash)
         with pytest.raises(UsageError, match="another run"):
             run(config(one, tmp_path, models=models, suites=["mt_bench"]))
     (scores,) = tmp_path.glob("*/scores.json")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
+from evalsuite.progress import Progress
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
@@ -390,3 +391,43 @@ def test_a_sample_has_its_own_folder_and_tab(tmp_path):
         "mixeval a sample of 4 items, seed 0",
         "mixeval without sampling",
     ]
+
+
+def test_figures_that_wait_for_no_judge_are_written_before_others_are_judged(tmp_path):
+    """The judge looks at the results folder when it is asked first: the suite without one has its figures there."""
+    seen = []
+
+    def judging(path, body):
+        written = [json.loads(file.read_text()) for file in tmp_path.glob("stub-*/scores.json")]
+        seen.append({key: entry["n"] for one in written for key, entry in one["suites"].items()})
+        return obliging(path, body)
+
+    with StubEndpoint(obliging) as stub, StubEndpoint(judging, model="judge") as judge:
+        suites = ["recipes/suites/shop_sums.yaml", "mt_bench"]
+        outcome = run(config(stub, tmp_path, judge=f"judge@{judge.url}", suites=suites))
+        n = figures(outcome)["suites"]["shop_sums"]["n"]
+        assert seen[0] == {"shop_sums": n}
+        assert set(figures(outcome)["suites"]) == {"shop_sums", "mt_bench"}
+        asked = len(stub.requests)
+        run(config(stub, tmp_path, judge=f"judge@{judge.url}", suites=suites))
+        assert len(stub.requests) == asked
+
+
+def test_the_bar_of_a_suite_has_its_mean_so_far_and_what_is_unscored(tmp_path):
+    class Notes(Progress):
+        def __init__(self):
+            self.texts = {}
+
+        def note(self, task, text):
+            self.texts.setdefault(task, []).append(text)
+
+    def sixes(path, body):
+        return (200, text_reply("6")) if body.get("structured_outputs") else obliging(path, body)
+
+    notes = Notes()
+    with StubEndpoint(sixes) as stub:
+        run(config(stub, tmp_path, suites=["mt_bench"]), notes)
+        (texts,) = notes.texts.values()
+    # Every rating is 6, so the mean has no error.
+    assert texts[-1] == f"mean so far 6 (n {len(texts)})"
+    assert [int(text.split("(n ")[1].rstrip(")")) for text in texts] == list(range(1, len(texts) + 1))

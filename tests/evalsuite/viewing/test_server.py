@@ -91,12 +91,13 @@ def test_new_figures_make_a_new_version_and_broken_ones_are_named(results: Path)
 def test_a_running_command_is_seen_until_it_ends(results: Path) -> None:
     with KeptProgress(NoProgress(), results, "evalsuite run") as progress:
         progress.begin("m: MT-Bench", 80)
+        progress.note("m: MT-Bench", "mean so far 6")
         progress.update("m: MT-Bench", 80, 80)
         progress.step("judging")
         [command] = running_commands(results)
         assert command["command"] == "evalsuite run"
         assert command["step"] == "judging"
-        assert command["tasks"] == [{"name": "m: MT-Bench", "done": 80, "total": 80}]
+        assert command["tasks"] == [{"name": "m: MT-Bench", "done": 80, "total": 80, "note": "mean so far 6"}]
     assert running_commands(results) == []
     assert not (results / RUNNING).exists()
 

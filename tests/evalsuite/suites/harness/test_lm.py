@@ -266,11 +266,11 @@ def test_a_failed_request_is_recorded_and_never_a_number(loop: asyncio.AbstractE
 def test_the_window_bounds_what_is_under_way(loop: asyncio.AbstractEventLoop) -> None:
     server = ToyServer()
     requests = [instance("loglikelihood", f"the cat {number}", "a", doc=number) for number in range(300)]
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[str, int, int, int]] = []
     lm_on(server, loop, open_contexts=5, on_progress=lambda *told: seen.append(told)).loglikelihood(requests)
     assert server.most_in_flight <= 5
-    assert seen[-1] == ("t", 300, 300)
-    assert [answered for _, answered, _ in seen] == list(range(1, 301))
+    assert seen[-1] == ("t", 300, 300, 0)
+    assert [answered for _, answered, *_ in seen] == list(range(1, 301))
 
 
 def test_a_server_that_is_gone_ends_the_run_and_what_is_under_way(loop: asyncio.AbstractEventLoop) -> None:
