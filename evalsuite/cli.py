@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from asyncio import CancelledError
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,7 +20,7 @@ from evalsuite.commands.export import export
 from evalsuite.commands.forget import forget
 from evalsuite.commands.gate import gate
 from evalsuite.commands.generate import generate
-from evalsuite.commands.help import Command, Group
+from evalsuite.commands.help import Command, Root
 from evalsuite.commands.import_ import import_recorded
 from evalsuite.commands.judge_card import judge_card
 from evalsuite.commands.label import label
@@ -46,42 +47,62 @@ from evalsuite.terminal import TABLES
 
 app = typer.Typer(
     name="evalsuite",
-    cls=Group,
+    cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help=f"Evaluate checkpoints on {', '.join(spec.suite.title for spec in default_suites())}, on a vLLM server "
-    "that evalsuite starts. Start with [bold]evalsuite run demo --data mini[/].",
+    "that evalsuite starts.\n\n"
+    "[bold]evalsuite run demo --judge demo --data mini[/] [bold]evalsuite run ckpt/ --judge judge/[/]",
 )
-app.command()(run)
-app.command()(with_config_file(score))
-app.command()(with_config_file(report))
-app.command()(with_config_file(export))
-app.command()(with_config_file(view))
-app.command("import")(with_config_file(import_recorded))
-app.command()(compare)
-app.command()(judge_card)
-app.command()(label)
-app.command()(rate)
-app.command()(prefer)
-app.command()(gate)
-app.command()(plan)
-app.command()(generate)
-app.command()(with_config_file(merge))
-app.command()(with_config_file(forget))
-app.command()(with_config_file(setup))
-app.command()(doctor)
-app.command()(with_config_file(mix))
-app.command()(with_config_file(sft))
-app.command()(with_config_file(show))
-app.command()(with_config_file(study))
-app.command()(with_config_file(paper))
-app.command()(watch)
-app.command("suites")(list_suites)
-app.add_typer(data_app, name="data")
-app.add_typer(suite_app, name="suite")
-app.add_typer(analyze_app, name="analyze")
+_SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "Evaluate": {
+        "run": run,
+        "compare": compare,
+        "rate": rate,
+        "watch": watch,
+        "gate": gate,
+        "score": with_config_file(score),
+    },
+    "Look and share": {
+        "report": with_config_file(report),
+        "view": with_config_file(view),
+        "show": with_config_file(show),
+        "export": with_config_file(export),
+        "paper": with_config_file(paper),
+        "analyze": analyze_app,
+    },
+    "Check and plan": {
+        "doctor": doctor,
+        "plan": plan,
+        "judge-card": judge_card,
+        "label": label,
+        "suites": list_suites,
+        "suite": suite_app,
+    },
+    "Data and training": {
+        "generate": generate,
+        "mix": with_config_file(mix),
+        "sft": with_config_file(sft),
+        "prefer": prefer,
+        "study": with_config_file(study),
+    },
+    "Results and installation": {
+        "import": with_config_file(import_recorded),
+        "merge": with_config_file(merge),
+        "forget": with_config_file(forget),
+        "setup": with_config_file(setup),
+        "data": data_app,
+    },
+}
+"""The commands as ``--help`` lists them."""
+for _title, _commands in _SECTIONS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_title)
+        else:
+            app.command(_name, rich_help_panel=_title)(_command)
 
 _NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub", "huggingface_hub.utils._http")
 
@@ -115,7 +136,7 @@ def _common(
             logging.getLogger(name).setLevel(logging.ERROR)
 
 
-@app.command()
+@app.command(rich_help_panel="Results and installation")
 def version() -> None:
     """Print the version."""
     from evalsuite import __version__

@@ -49,7 +49,7 @@ CALLS = (
     "data list",
     "version",
 )
-WIDTHS = {"data list": "220", "suites": "110"}
+WIDTHS = {"suites": "110"}
 """Columns of the terminal where 92, the width of a page, are too few."""
 
 

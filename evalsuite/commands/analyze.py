@@ -15,6 +15,7 @@ from evalsuite.commands.console import (
     showing_progress,
     write_and_print,
 )
+from evalsuite.commands.help import Group
 from evalsuite.commands.options import (
     DataOption,
     NearOption,
@@ -25,6 +26,7 @@ from evalsuite.commands.options import (
 )
 
 analyze_app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     help="Analyses from WILDCHAT-50M on recorded answers: style, similarity, keywords, efficiency, contamination.",
 )

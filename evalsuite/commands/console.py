@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,17 @@ def print_error(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def suggest(*commands: str, results: Path | None = None) -> None:
+    """Name the next commands in one line on stderr; silent under --quiet and where an output is not a terminal.
+
+    ``results`` is the folder of the results they read, added where it is not the default.
+    """
+    if os.environ.get(QUIET) or not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return
+    folder = "" if results in (None, Path("results")) else f" --results {shlex.quote(str(results))}"
+    print_error(f"next: {' | '.join(f'evalsuite {command}{folder}' for command in commands)}")
+
+
 def write_and_print(results: Path, analysis: Analysis, *, as_json: bool) -> None:
     """Write an analysis to the results folder and print it."""
     from evalsuite.analysis.document import as_json as document_of
@@ -98,3 +110,4 @@ def write_and_print(results: Path, analysis: Analysis, *, as_json: bool) -> None
         print_json(document_of(analysis))
     else:
         print_analysis(Console(), analysis, folder)
+        suggest("report", "view --open", results=results)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors
+from evalsuite.commands.help import Group
 from evalsuite.commands.options import with_config_file
 
-data_app = typer.Typer(no_args_is_help=True, help="The pinned benchmark data: list, download, verify.")
+if TYPE_CHECKING:
+    from evalsuite.terminal import Console
+
+data_app = typer.Typer(cls=Group, no_args_is_help=True, help="The pinned benchmark data: list, download, verify.")
 
 _Row = dict[str, Any]
-_SHOWN = ("name", "licence", "rows", "state", "remark")
-"""Columns of the table; --json has the rest."""
+_SHOWN = ("licence", "rows", "state")
+"""Columns of the table besides the name; remarks and reasons are listed below it, --json has the rest."""
+_WIDE = 100
 _NamesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; default: all.")
 ]
@@ -99,7 +106,6 @@ def _print_table(
     make: Callable[[Mapping[str, Any], Sequence[str]], list[_Row]], specs: Sequence[str], *, as_json: bool
 ) -> list[_Row]:
     from evalsuite.suites.registry import all_assets
-    from evalsuite.tables import print_rows
     from evalsuite.terminal import Console
 
     with reporting_errors():
@@ -107,7 +113,34 @@ def _print_table(
         if as_json:
             print_json(rows)
         else:
-            # Hashes, sources and paths are wider than any terminal.
-            shown = [{key: value for key, value in row.items() if key in _SHOWN} for row in rows]
-            print_rows(Console(), shown)
+            _print_rows(Console(), rows)
         return rows
+
+
+def _print_rows(console: Console, rows: Sequence[_Row]) -> None:
+    """Print a table, grouped by suite where it is narrow: the longest names fit 80 columns only without the suite."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from evalsuite.suites.figures import DASH
+    from evalsuite.terminal import TABLES
+
+    columns = [name for name in _SHOWN if name in rows[0]]
+    is_grouped = console.width < _WIDE and os.environ.get(TABLES, "table") == "table"
+    table = Table("name", *columns, box=None, pad_edge=False)
+    if "rows" in columns:
+        table.columns[1 + columns.index("rows")].justify = "right"
+
+    def suite_of(row: _Row) -> str:
+        return str(row["name"].partition("/")[0])
+
+    for suite, group in groupby(sorted(rows, key=suite_of), key=suite_of):
+        if is_grouped:
+            table.add_row(f"[bold]{escape(suite)}")
+        for row in group:
+            name = f"  {row['name'].partition('/')[2]}" if is_grouped else row["name"]
+            table.add_row(escape(name), *(DASH if row[key] is None else escape(str(row[key])) for key in columns))
+    console.print(table)
+    for row in rows:
+        if about := row.get("remark") or row.get("reason"):
+            console.print(f"– {row['name']}: {about}", style="dim", highlight=False, markup=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pydantic
 import typer
 
-from evalsuite.commands.console import print_json, showing_progress
+from evalsuite.commands.console import print_json, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.errors import EvalsuiteError
@@ -58,6 +58,9 @@ def doctor(config: DoctorConfig, *, as_json: bool) -> None:
         print_json({"faults": faults, "findings": [asdict(finding) for finding in findings]})
     else:
         _print(findings)
+        if config.models and not faults:
+            judges = "".join(f" --judge {judge}" for judge in config.judge_specs)
+            suggest(f"run {' '.join(config.models)}{judges}", results=config.results)
     if faults:
         raise typer.Exit(FAULTS)
 

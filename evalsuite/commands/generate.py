@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress
+from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.generation.settings import GenerateConfig
 
@@ -39,4 +39,5 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
         print_generated(console, generated)
         for folder in generated.folders:
             print_summary(console, open_source(str(folder)))
+        suggest(f"show {generated.folders[0]}", f"report --data {generated.folders[0]}")
     require_scored(*generated.unscored, config.max_unscored, "answers")

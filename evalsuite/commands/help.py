@@ -35,6 +35,13 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
+    """Commands under one name, with the help of a command."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        typer.echo("\n".join(_group_help(self, ctx, _width())))
+
+
+class Root(Group):
     """The whole command line; shared options may come before or after the command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -70,10 +77,32 @@ def _width() -> int:
     return min(Console().width, _WIDEST)
 
 
+def _group_help(group: Group, ctx: Any, width: int) -> Iterator[str]:
+    yield from _about(group, ctx, width)
+    sections: dict[str, list[Any]] = {}
+    for command in group.commands.values():
+        sections.setdefault(getattr(command, "rich_help_panel", None) or "Commands", []).append(command)
+    room = 4 + max(len(name) for name in group.commands)
+    for title, commands in sections.items():
+        yield f"\n{title}:"
+        for command in commands:
+            summary = inspect.cleandoc(command.help or "").split("\n\n")[0]
+            yield from _wrapped(" ".join(summary.split()), width, f"  {command.name}".ljust(room), " " * room)
+    yield from _options(group, ctx, width)
+    yield f"\nOptions of a command: {ctx.command_path} COMMAND --help"
+
+
 def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
+    yield from _about(command, ctx, width)
+    yield from _options(command, ctx, width)
+    yield "\nEnvironment:"
+    for name, meaning in _ENVIRONMENT.items():
+        yield from (f"  {name}", *_wrapped(meaning, width, "      ", "      "))
+
+
+def _about(command: TyperCommand | TyperGroup, ctx: Any, width: int) -> Iterator[str]:
     yield from _wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
-    text = inspect.cleandoc(command.help or "")
-    text, examples = _split_examples(text)
+    text, examples = _split_examples(inspect.cleandoc(command.help or ""))
     for paragraph in text.split("\n\n"):
         if plain := " ".join(paragraph.split()):
             yield ""
@@ -82,6 +111,9 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
         yield "\nExamples:"
         for example in examples:
             yield from _wrapped(example, width, "  ", "      ")
+
+
+def _options(command: TyperCommand | TyperGroup, ctx: Any, width: int) -> Iterator[str]:
     groups: dict[str, list[Any]] = {}
     for one in command.get_params(ctx):
         if not getattr(one, "hidden", False):
@@ -92,9 +124,6 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
         for one in options:
             yield from _wrapped(_signature(one, ctx), width, "  ", "      ")
             yield from _wrapped(_described(one), width, "      ", "      ")
-    yield "\nEnvironment:"
-    for name, meaning in _ENVIRONMENT.items():
-        yield from (f"  {name}", *_wrapped(meaning, width, "      ", "      "))
 
 
 def _split_examples(text: str) -> tuple[str, list[str]]:

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors, require_scored
+from evalsuite.commands.console import (
+    JsonOption,
+    ResultsOption,
+    print_json,
+    reporting_errors,
+    require_scored,
+    suggest,
+)
 from evalsuite.commands.options import AnnotatorOption, DataOption, MaxUnscoredOption, SuiteArgument, with_suite_options
 
 
@@ -64,5 +71,6 @@ def import_recorded(
 
             print_models(Console(), [scores])
             typer.echo(str(folder))
+            suggest("report", "view --open", results=results)
         key = parse_suite(suite, recorded=True).key
         require_scored(*unscored_share({key: scores.suites[key]}), max_unscored)

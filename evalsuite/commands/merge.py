@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors, suggest
 
 
 def merge(
@@ -35,3 +35,4 @@ def merge(
     else:
         folders = f": {', '.join(merged.folders)}" if merged.folders else ""
         typer.echo(f"{merged.answers:,} new answers, {len(merged.folders)} folders new or grown in {into}/{folders}")
+        suggest("report", results=into)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors, showing_progress
+from evalsuite.commands.console import (
+    JsonOption,
+    print_error,
+    print_json,
+    reporting_errors,
+    showing_progress,
+    suggest,
+)
 from evalsuite.commands.options import (
     ContaminationOption,
     NearOption,
@@ -63,6 +70,7 @@ def mix(
             from evalsuite.terminal import Console
 
             _print_mix(Console(), document, out)
+            suggest(f"show {out}", f"report --data {out}")
 
 
 def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_json, require_scored, showing_progress
+from evalsuite.commands.console import print_json, require_scored, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.comparison.settings import RateConfig
 
@@ -29,4 +29,5 @@ def rate(config: RateConfig, *, as_json: bool) -> None:
         console = Console()
         print_ratings(console, outcome.document)
         console.print(f"written to {outcome.folder}/", highlight=False)
+        suggest("report", "view --open", results=config.results)
     require_scored(outcome.n_unscored, outcome.n_ratings, config.max_unscored, "ratings")

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, print_error, print_json, reporting_errors
+from evalsuite.commands.console import (
+    JsonOption,
+    ResultsOption,
+    print_error,
+    print_json,
+    reporting_errors,
+    suggest,
+)
 
 SOMETHING_LEFT_OUT = 1
 
@@ -48,6 +55,7 @@ def report(
         size = f"{written.html_bytes / 1e6:.1f} MB"
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
+        suggest("view --open", "export --to markdown", results=results)
     if written.is_empty and not written.faults:
         print_error("evalsuite: no results yet; run `evalsuite run demo --data mini` first")
     if written.faults:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress
+from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.exits import report_error
@@ -46,6 +46,8 @@ def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
         print_json({"models": [scores.as_json() for scores in outcome.models]})
     else:
         _print_outcome(outcome)
+        if outcome.folders:
+            _suggest(config)
     if failures := outcome.failures:
         for error in dict.fromkeys(failures.values()):
             print_error(f"failed: {', '.join(name for name, cause in failures.items() if cause is error)}")
@@ -62,6 +64,13 @@ def _print_outcome(outcome: Outcome) -> None:
     print_models(console, outcome.models)
     for folder in outcome.folders:
         console.print(f"written to {folder}/ (scores.json, manifest.json, config.yaml, exports)", highlight=False)
+
+
+def _suggest(config: RunConfig) -> None:
+    names = dict.fromkeys(config.models)
+    judges = "".join(f" --judge {judge}" for judge in config.judge_specs)
+    pair = f"compare {' '.join(names)}{judges}"
+    suggest("view --open", "report", *([pair] if len(names) > 1 and judges else []), results=config.results)
 
 
 def _forecast(config: RunConfig, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from evalsuite.commands.console import reporting_errors
+from evalsuite.commands.console import reporting_errors, suggest
 
 
 def setup(
@@ -30,4 +30,6 @@ def setup(
     with reporting_errors():
         on_cpu = shutil.which("nvidia-smi") is None if cpu is None else cpu
         command = set_up(cpu=on_cpu, extras=extra or (), dry_run=dry_run)
-        typer.echo(shlex.join(command) if dry_run else "installed. Next: evalsuite doctor, or evalsuite run demo")
+        typer.echo(shlex.join(command) if dry_run else "installed")
+        if not dry_run:
+            suggest("doctor", "run demo --judge demo --data mini")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress
+from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress, suggest
 from evalsuite.commands.options import ContaminationOption
 from evalsuite.errors import UsageError
 from evalsuite.packages import require
@@ -86,7 +86,8 @@ def _merge(adapter: str, out: Path, **options: bool) -> None:
 
     with showing_progress() as progress:
         merge(adapter, out, progress=progress, **options)
-    typer.echo(f"written: {out}/; next: evalsuite run {out}")
+    typer.echo(f"written: {out}/")
+    suggest(f"run {out}")
 
 
 def _inspect(recipe: Path, *, as_json: bool, **options: Any) -> None:
@@ -116,4 +117,5 @@ def _print(out: Path, document: Mapping[str, Any], *, reused: bool) -> None:
             f"held-out loss {held['loss_before']:.3f} -> {held['loss_after']:.3f} over {held['n']} conversations"
             + (f" (change {held['change']:+.3f}, 95 % {interval[0]:+.3f} to {interval[1]:+.3f})" if interval else "")
         )
-    typer.echo(f"{'already finished' if reused else 'written'}: {out}/; next: evalsuite run {out}")
+    typer.echo(f"{'already finished' if reused else 'written'}: {out}/")
+    suggest(f"run {out}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+from evalsuite.commands.help import Group
 from evalsuite.commands.options import with_config_file
 from evalsuite.exits import UNUSABLE
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _FAULTS_SHOWN = 20
 
-suite_app = typer.Typer(no_args_is_help=True, help="Your own benchmarks in YAML files.")
+suite_app = typer.Typer(cls=Group, no_args_is_help=True, help="Your own benchmarks in YAML files.")
 
 
 @suite_app.command("check")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -12,6 +15,7 @@ from rich.table import Table
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
+from evalsuite.commands.console import QUIET, suggest
 from evalsuite.commands.help import shared_first
 from evalsuite.config import read_config
 from evalsuite.terminal import TABLES, Console
@@ -22,8 +26,8 @@ def commands() -> list[str]:
     return [
         f"{name} {sub}".strip()
         for name, command in root.commands.items()
-        for sub in getattr(command, "commands", {"": None})
-    ]
+        for sub in ["", *getattr(command, "commands", ())]
+    ] + [""]
 
 
 @pytest.mark.parametrize("command", commands())
@@ -35,6 +39,16 @@ def test_help_is_whole_at_any_width(command: str, width: int) -> None:
     assert [line for line in lines if len(line) > width and " " in line.strip(" -")] == []
     for torn in ("…", "<bool>", "[bold]", "[/]"):
         assert torn not in result.stdout
+
+
+def test_help_of_the_whole_lists_every_command_under_a_title() -> None:
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    sections = re.split(r"\n\n(\w[\w ]*):\n", text)
+    of_title = dict(zip(sections[1::2], sections[2::2], strict=True))
+    listed = [name for title in of_title if title not in {"Examples", "Options"} for name in
+              re.findall(r"^  (\S+)", of_title[title], re.MULTILINE)]  # fmt: skip
+    assert sorted(listed) == sorted(typer.main.get_command(app).commands)
+    assert "Commands" not in of_title, "a command without a title"
 
 
 def test_help_of_run_has_groups_examples_and_the_environment() -> None:
@@ -109,3 +123,16 @@ def test_suites_may_be_a_list_with_commas() -> None:
         ("openllm", ("ifeval", "musr")),
         ("mixeval", ("hard",)),
     ]
+
+
+@pytest.mark.parametrize(("quiet", "terminal", "said"), [("", True, True), ("1", True, False), ("", False, False)])
+def test_the_next_command_is_named_at_a_terminal_only(
+    quiet: str, terminal: bool, said: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(QUIET, quiet)
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    suggest("view --open", "report", results=Path("my results"))
+    out, err = capsys.readouterr()
+    expected = "next: evalsuite view --open --results 'my results' | evalsuite report --results 'my results'\n"
+    assert (out, err) == ("", expected if said else "")
