@@ -18,7 +18,8 @@ are not errors but ``judges.types.Unscored``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -90,6 +91,17 @@ class ServerError(EvalsuiteError):
     def __str__(self) -> str:
         # The message may span lines.
         return Exception.__str__(self)
+
+
+@contextmanager
+def blamed_on(subject: str) -> Iterator[None]:
+    """Begin the message of an EvalsuiteError raised within with ``subject``, such as ``judge demo``."""
+    try:
+        yield
+    except EvalsuiteError as error:
+        message, *others = error.args or ("",)
+        error.args = (f"{subject}: {message}", *others)
+        raise
 
 
 def first_line(error: BaseException) -> str:

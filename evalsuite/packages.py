@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 from evalsuite.errors import UsageError
 
@@ -34,10 +36,25 @@ def remedy(module: str) -> str | None:
 
 def missing_sentence(error: BaseException) -> str | None:
     """Return the sentence for an import that failed because an optional package is missing, None for other errors."""
-    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    module = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if module == "judges" and (shadowed := shadowed_sentence()):
+        return shadowed
+    if not isinstance(error, ModuleNotFoundError):
+        return None
     if not (install := remedy(module)):
         return None
     return f"this needs the package {module}, which is not installed; run {install}"
+
+
+def shadowed_sentence() -> str | None:
+    """Return a sentence where another distribution installed a package ``judges`` over evalsuite's or before it."""
+    spec, beside = find_spec("judges"), Path(__file__).parent.parent / "judges"
+    found = Path(spec.origin).parent if spec is not None and spec.origin else None
+    others = [name for name in metadata.packages_distributions().get("judges", ()) if name.lower() != "evalsuite"]
+    if found == beside and not others:
+        return None
+    whose = " and ".join(dict.fromkeys(others)) or str(found)
+    return f"another package judges ({whose}) hides evalsuite's; install evalsuite into a fresh environment"
 
 
 def require(purpose: str, *modules: str) -> None:

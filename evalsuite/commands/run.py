@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +12,10 @@ from evalsuite.commands.console import print_error, print_json, require_scored, 
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.exits import report_error
-from evalsuite.progress import KeptProgress
+from evalsuite.progress import KeptProgress, duration
 
 if TYPE_CHECKING:
+    from evalsuite.power.dry_run import Forecast
     from evalsuite.runs.runner import Outcome
 
 
@@ -73,6 +76,23 @@ def _suggest(config: RunConfig) -> None:
     suggest("view --open", "report", *([pair] if len(names) > 1 and judges else []), results=config.results)
 
 
+def _times(rows: Sequence[Forecast], config: RunConfig) -> Iterator[str]:
+    """Say per model how long its suites would take; the suites of one model run at the same time."""
+    for model, own in groupby((row for row in rows if not row.is_stored), key=lambda row: row.model):
+        each = list(own)
+        times = {"answers": [row.answer_seconds for row in each], "verdicts": [row.verdict_seconds for row in each]}
+        said = [
+            f"{what} about {duration(sum(filter(None, seconds)))}" if None not in seconds else f"{what} unknown"
+            for what, seconds in times.items()
+            if any(one != 0 for one in seconds)
+        ]
+        hours = [row.gpu_hours for row in each if row.gpu_hours is not None]
+        gpus = f" ({sum(hours):.2g} GPU-hours)" if hours else ""
+        if any("about" in one for one in said):
+            gpus += f", at the speed of earlier runs in {config.results}; starting a server is not counted"
+        yield f"{model}: time for {', '.join(said)}{gpus}"
+
+
 def _forecast(config: RunConfig, *, as_json: bool) -> None:
     from evalsuite.power.dry_run import as_json as document_of
     from evalsuite.power.dry_run import forecast
@@ -113,6 +133,8 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
         console.print(
             f"unknown tokens: {config.results} has no earlier answers or verdicts to estimate from", highlight=False
         )
+    for text in _times(rows, config):
+        console.print(text, highlight=False)
     folders = dict.fromkeys(row.writes[0].removesuffix("scores.json") for row in rows if row.writes)
     for folder in folders:
         console.print(

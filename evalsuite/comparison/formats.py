@@ -53,6 +53,8 @@ class _FormatFile(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     verdict: _Verdict
+    base: str = ""
+    """Preset whose keys count where the file has none (``_with_base``)."""
     template: str = ""
     system: str = ""
     asset: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import Any, Self
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.recorded import Recorded
+from evalsuite.errors import blamed_on
 from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.config import ServeConfig
@@ -81,7 +83,8 @@ class Servers:
             await gather_or_cancel(work(client))
             await client.look_for_drift()
 
-        with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
+        with nullcontext() if candidate else blamed_on(f"judge {checkpoint.name}"):
+            with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
         self.usage[self._named(checkpoint)] = {**asdict(session.client.usage), **session.client.server_told}
 
     def _named(self, checkpoint: Checkpoint) -> str:

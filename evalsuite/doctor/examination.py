@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from evalsuite.checkpoint import Checkpoint, remote_code
 from evalsuite.config import RunConfig
@@ -17,7 +18,7 @@ from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
 from evalsuite.doctor.thinking import check_thinking
 from evalsuite.doctor.weights import check_architecture, check_servable
-from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.errors import EvalsuiteError, UsageError, blamed_on
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
@@ -60,7 +61,7 @@ def examine(
     findings += _check_ports(config)
     for model, role in uses:
         progress.step(f"checking {model}")
-        findings += _check_model(model, role, config, device, ask=ask_judge and role == "judge")
+        findings += _labelled(_check_model(model, role, config, device, ask=ask_judge and role == "judge"), role)
     progress.step("checking the data")
     options = {spec: config.suite_options_of(spec) for spec in config.suites}
     findings += check_data(options)
@@ -83,7 +84,7 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
     for use in uses:
         if not use.is_managed:
             _server_of(use, _serving(config, use.role))
-        findings += examine_model(use, config, device)
+        findings += _labelled(examine_model(use, config, device), use.role)
     if config.data == "full":
         progress.step("checking the scorers")
         findings += check_scorers({spec: config.suite_options_of(spec) for use in uses for spec in use.suites})
@@ -149,7 +150,14 @@ def _server_of(use: ModelUse, serve: ServeConfig) -> tuple[str, int | None]:
     """Return the name and context of an external server; raises ServerError or UsageError."""
     checkpoint = use.checkpoint
     url = checkpoint.endpoint or use.attached or ""
-    return check_endpoint(url, name_at_server(checkpoint), serve.api_key_env)
+    with nullcontext() if use.role == "candidate" else blamed_on(f"judge {checkpoint.name}"):
+        return check_endpoint(url, name_at_server(checkpoint), serve.api_key_env)
+
+
+def _labelled(findings: Sequence[Finding], role: Role) -> list[Finding]:
+    """Say of every finding whether it is about the model or the judge, which may have one name."""
+    word = "judge" if role == "judge" else "model"
+    return [replace(finding, about=f"{word} {finding.about}") for finding in findings]
 
 
 def _check_code(checkpoint: Checkpoint) -> list[Finding]:

@@ -16,6 +16,7 @@ from evalsuite.assets.wheels import last_line
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import UsageError
 from evalsuite.fingerprint import cache_folder, text_sha256
+from evalsuite.packages import shadowed_sentence
 from evalsuite.serving.device import Device, gpu_names, installed_vllm
 
 _ABOUT = "installation"
@@ -25,6 +26,8 @@ _IMPORTED = ("torch", "torchvision", "torchaudio", "transformers", "vllm", "vllm
 
 def check_versions() -> list[Finding]:
     """Compare every package that evalsuite requires, and those of its extras that are installed, with their ranges."""
+    if shadowed := shadowed_sentence():
+        return [fault("versions", _ABOUT, shadowed)]
     outside = []
     for required in _requirements("evalsuite"):
         try:

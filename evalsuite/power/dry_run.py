@@ -15,7 +15,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.doctor import require_servable
 from evalsuite.errors import ServerError
-from evalsuite.power.history import Tokens, answer_tokens, verdict_tokens
+from evalsuite.power.history import Pace, Tokens, answer_pace, answer_tokens, verdict_pace, verdict_tokens
 from evalsuite.progress import Progress
 from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.results.reading import ModelResult, read_results_folder
@@ -38,7 +38,8 @@ class Forecast:
     ``is_stored``: the figures stand and nothing is asked. ``answers`` and ``verdicts`` are calls that the store cannot
     answer, a verdict's second question (to a judge that names no verdict) not counted; ``answers_stored`` and
     ``verdicts_stored`` are those that it can. Tokens are estimates from ``n_known`` recorded items and ``n_verdicts``
-    calls of judges in the results; None without any.
+    calls of judges in the results; None without any. So are seconds, at the speed of earlier runs (a server's start not
+    counted); ``gpu_hours`` is None where those runs had no GPU of their own.
     """
 
     model: str
@@ -53,6 +54,9 @@ class Forecast:
     answer_tokens_out: int | None
     verdict_tokens_in: int | None
     verdict_tokens_out: int | None
+    answer_seconds: float | None
+    verdict_seconds: float | None
+    gpu_hours: float | None
     n_known: int
     n_verdicts: int
     writes: Sequence[str]
@@ -84,7 +88,9 @@ def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
             owed = {run.spec.key for run in plan.todo}
             stands = [spec.key for spec in config.suites if spec.key not in owed and plan.stored is not None]
             found += [
-                Forecast(plan.checkpoint.name, key, True, _n_of(plan, key), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ())
+                Forecast(
+                    plan.checkpoint.name, key, True, _n_of(plan, key), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, 0, ()
+                )
                 for key in stands
                 if key in (plan.stored.suites if plan.stored else {})
             ]
@@ -201,6 +207,12 @@ def _of_suite(
     own = [one for one in known if one.scores.model.fingerprint == plan.checkpoint.fingerprint]
     earlier = next((found for group in (own, known) if (found := answer_tokens(group, run.spec.key)).n_items), Tokens())
     judged = verdict_tokens(known) if verdicts else Tokens()
+    read, written = earlier.of_calls(answers)
+    pace = next((one for group in (own, known) if (one := answer_pace(group)).n), Pace())
+    judging = verdict_pace(known)
+    seconds = pace.of(written), judging.of(verdicts)
+    gpus = pace.gpus, judging.gpus
+    gpu_seconds = [took * n for took, n in zip(seconds, gpus, strict=True) if took is not None]
     files = ("scores.json", "manifest.json", "config.yaml", f"records/{run.spec.key}.jsonl")
     return Forecast(
         plan.checkpoint.name,
@@ -211,8 +223,11 @@ def _of_suite(
         recorded + model.stored,
         verdicts,
         sum(judge.stored for judge in judges),
-        *earlier.of_calls(answers),
+        read,
+        written,
         *judged.of_calls(verdicts),
+        *seconds,
+        sum(gpu_seconds) / 3600 if any(gpus) and len(gpu_seconds) == len(gpus) else None,
         earlier.n_items,
         judged.n_calls,
         [str(plan.folder / name) for name in files],

@@ -1,4 +1,4 @@
-"""Tokens that earlier answers and verdicts took, from the records and manifests in ``results/``."""
+"""Tokens and seconds that earlier answers and verdicts took, from the records and manifests in ``results/``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,51 @@ class Tokens:
         if n is None or not self.n_calls:
             return (0, 0) if n == 0 else (None, None)
         return round(n * self.prompt / self.n_calls), round(n * self.written / self.n_calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds that a role took in earlier runs for each of ``n`` written tokens (answers) or calls (verdicts).
+
+    ``gpus`` is how many served it in the last of these runs, 0 on a CPU and for a server of others.
+    """
+
+    seconds: float = 0.0
+    n: int = 0
+    gpus: int = 0
+
+    def of(self, n: int | None) -> float | None:
+        """Return the seconds of ``n`` more; None where nothing is known."""
+        return 0.0 if n == 0 else None if n is None or not self.n else self.seconds * n / self.n
+
+
+def answer_pace(models: Iterable[ModelResult]) -> Pace:
+    """Return how fast models answered, the start of their servers not counted."""
+    return _pace(models, "generate", "candidate", "completion_tokens", "serve")
+
+
+def verdict_pace(models: Iterable[ModelResult]) -> Pace:
+    """Return how fast judges with a server of their own judged."""
+    return _pace(models, "judge", "judge", "requests", "judge_serve")
+
+
+def _pace(models: Iterable[ModelResult], phase: str, role: str, unit: str, serving: str) -> Pace:
+    seconds, n, gpus = 0.0, 0, 0
+    for manifest in {id(model.manifest): model.manifest for model in models}.values():
+        used = [usage for name, usage in manifest.usage.items() if name.partition(" ")[0] == role]
+        done = sum(int(usage.get(unit) or 0) for usage in used if isinstance(usage, dict))
+        took = manifest.seconds.get(phase, 0.0)
+        if not done or took <= 0:
+            continue
+        seconds, n = seconds + took, n + done
+        settings = [manifest.arguments.get(name) or {} for name in (serving, "serve")]
+        sizes = [
+            next((one[key] for one in settings if isinstance(one.get(key), int)), 1)
+            for key in ("tensor_parallel_size", "data_parallel_size")
+        ]
+        is_managed = not manifest.model.get("served") and manifest.hardware.get("gpus")
+        gpus = sizes[0] * sizes[1] if is_managed else 0
+    return Pace(seconds, n, gpus)
 
 
 def answer_tokens(models: Iterable[ModelResult], suite: str) -> Tokens:

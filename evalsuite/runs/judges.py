@@ -10,6 +10,7 @@ from typing import Any, Literal
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.documents import JudgeMember
+from evalsuite.errors import blamed_on
 from evalsuite.progress import Progress
 from evalsuite.records.rows import Header, Row, Verdict, for_judge, replaced
 from evalsuite.results.folder import is_retried
@@ -80,7 +81,8 @@ def resolve_judges(
     specs: Sequence[str], serve: ServeConfig, progress: Progress, kind: ModelKind = "generate"
 ) -> list[Checkpoint]:
     """Find the judges' checkpoints; raises UsageError for a duplicate one, CheckpointError for another kind."""
-    judges = [serve.resolve(spec, kind=kind, on_step=progress.step) for spec in specs]
+    with blamed_on("judge"):
+        judges = [serve.resolve(spec, kind=kind, on_step=progress.step) for spec in specs]
     refuse_twins(judges, "judge")
     return judges
 

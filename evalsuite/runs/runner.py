@@ -21,7 +21,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.doctor import preflight
 from evalsuite.documents import Scores
-from evalsuite.errors import BusyError, CheckpointError, EvalsuiteError, ServerError
+from evalsuite.errors import BusyError, CheckpointError, EvalsuiteError, ServerError, blamed_on
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.records.rows import Draw, Row, Verdict, replaced
 from evalsuite.results.folder import unscored_share
@@ -182,7 +182,8 @@ class _Runner:
     def _judge_all(self, waiting: Sequence[ModelRun], judge: Checkpoint) -> None:
         """Judge the answers of all models; where the judge fails, figures that need none are still written."""
         try:
-            with self.shared.judge(judge.slug, partial(self._session, judge, "judge", None)) as session:
+            begin = partial(self._session, judge, "judge", None)
+            with blamed_on(f"judge {judge.name}"), self.shared.judge(judge.slug, begin) as session:
                 for plan in waiting:
                     self._judge(plan, judge, session)
                     self._write_settled(plan)

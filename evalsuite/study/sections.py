@@ -156,6 +156,9 @@ class Run(Section):
         if not isinstance(values, Mapping):
             return values
         flags = option_fields()
+        known = [*(cls.model_fields.keys() - {"suite_options"}), *flags]
+        if strange := [unknown("key", str(key), known) for key in values if key not in known]:
+            raise ValueError("; ".join(strange))
         own = {key: value for key, value in values.items() if key in flags}
         return {key: value for key, value in values.items() if key not in flags} | {"suite_options": own}
 

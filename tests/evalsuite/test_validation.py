@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
-from evalsuite.errors import DataError
+from evalsuite.comparison.formats import load_format, preset_names
+from evalsuite.comparison.rater import load_factors
+from evalsuite.config import RunConfig, read_as
+from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.recipes.recipe import read_recipe
+from evalsuite.study.file import read_study
+from evalsuite.suites.file.definition import read_benchmark
 from evalsuite.validation import read_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def bomb(first: str, entry: str) -> str:
@@ -92,3 +102,60 @@ def test_half_a_surrogate_pair_is_escaped(tmp_path):
     path = tmp_path / "mix.yaml"
     path.write_text('name: "x\\ud83d"\n')
     assert read_yaml(path, "recipe") == {"name": "x\\ud83d"}
+
+
+KINDS = {
+    "mix and sft": (read_recipe, "recipes/tiny.yaml"),
+    "mix": (read_recipe, "recipes/re-wild.yaml"),
+    "thinking": (read_recipe, "recipes/thinking.yaml"),
+    "study": (read_study, "recipes/wildchat-50m-study.yaml"),
+    "small study": (read_study, "recipes/demo-study.yaml"),
+    "rated suite": (read_benchmark, "recipes/suites/support_tone.yaml"),
+    "compared suite": (read_benchmark, "recipes/suites/short_copy.yaml"),
+    "matched suite": (read_benchmark, "recipes/suites/shop_sums.yaml"),
+    **{
+        f"judge format {name}": (lambda path: load_format(str(path)), f"templates/judge/formats/{name}.yaml")
+        for name in preset_names()
+    },
+    "factors": (lambda path: load_factors([str(path)]), "recipes/factors.yaml"),
+    "config": (lambda path: read_as(RunConfig, {}, path), None),
+}
+NAMED_BY_THE_USER = {"dgms", "targets", "aliases", "factors", "levels", "labels", "where", "max_rows"}
+"""Mappings whose keys are names and no options."""
+CONFIG = "models: [m]\nsuites: [mt_bench]\njudge: [j]\nlimit: 3\ntensor_parallel_size: 2\n"
+
+
+def keys_in(values, path=()):
+    """Yield the place of every key that is an option."""
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(values, dict) and not (path and path[-1] in NAMED_BY_THE_USER):
+            yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from keys_in(value, (*path, key))
+
+
+def misspelled(values, place):
+    """Return the values with one key's last letter doubled."""
+    first, *rest = place
+    if isinstance(values, list):
+        return [misspelled(one, rest) if number == first else one for number, one in enumerate(values)]
+    if rest:
+        return {key: misspelled(one, rest) if key == first else one for key, one in values.items()}
+    return {f"{key}{key[-1]}" if key == first else key: one for key, one in values.items()}
+
+
+@pytest.mark.parametrize(("read", "file"), KINDS.values(), ids=KINDS.keys())
+def test_every_misspelled_key_is_named_with_the_nearest(tmp_path, read, file):
+    text = CONFIG if file is None else (ROOT / file).read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    path = tmp_path / "changed.yaml"
+    path.write_text(text)
+    missed = []
+    for place in keys_in(values):
+        path.write_text(yaml.safe_dump(misspelled(values, place), sort_keys=False))
+        with pytest.raises(EvalsuiteError) as raised:
+            read(path)
+        key = place[-1]
+        if f"unknown key '{key}{key[-1]}'; did you mean '{key}'?" not in str(raised.value):
+            missed.append((place, str(raised.value)))
+    assert missed == []

@@ -98,3 +98,27 @@ def test_the_table_names_calls_and_folders(tmp_path: Path, option: str) -> None:
     assert done.exit_code == 0, done.output
     assert "unknown" in done.output or '"answer_tokens_out": null' in done.output
     assert "records" in done.output
+
+
+def test_seconds_are_those_of_earlier_runs_for_as_many_tokens_and_calls(tmp_path: Path) -> None:
+    rated = text_reply("It is good. Rating: [[7]]")
+    with StubEndpoint(obliging) as stub, StubEndpoint(lambda *_: (200, rated), model="judge") as judge:
+        options = ["--judge", f"judge@{judge.url}", "--suite", "mt_bench", "--data", "mini", "--results", str(tmp_path)]
+        call = ["run", f"stub@{stub.url}", *options]
+        said = CliRunner().invoke(app, [*call, "--dry-run"]).stdout
+        assert "stub: time for answers unknown, verdicts unknown" in said
+        assert CliRunner().invoke(app, call).exit_code == 0
+        [path] = tmp_path.glob("stub-*/manifest.json")
+        manifest = json.loads(path.read_text())
+        manifest["seconds"] |= {"generate": 300.0, "judge": 60.0}
+        manifest["hardware"]["gpus"] = ["H100"] * 4
+        manifest["arguments"]["serve"]["tensor_parallel_size"] = 4
+        manifest["model"].pop("served", None)
+        path.write_text(json.dumps(manifest))
+        again = [*call, "--ask-again", "--dry-run"]
+        [row] = json.loads(CliRunner().invoke(app, [*again, "--json"]).stdout)["dry_run"]
+        # The same questions again: as many written tokens and calls as there were.
+        assert (row["answer_seconds"], row["verdict_seconds"]) == (pytest.approx(300.0), pytest.approx(60.0))
+        # Neither the model nor the judge names a server, so both ran on four of our GPUs: 360 s of 4.
+        assert row["gpu_hours"] == pytest.approx(4 * 360 / 3600)
+        assert "answers about 5 min, verdicts about 60 s (0.4 GPU-hours)" in CliRunner().invoke(app, again).stdout
