@@ -84,7 +84,7 @@ def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
             if plan.todo and not plan.is_imported:
                 model = stored.client(plan.checkpoint, config.serve, url, progress)
                 model = model and model.with_reasoning(plan.reasoning)
-            found += [_of_suite(run, plan, _Counted(model), asking, known) for run in plan.todo]
+            found += [_of_suite(run, plan, _Counted(model), asking, known, config) for run in plan.todo]
             owed = {run.spec.key for run in plan.todo}
             stands = [spec.key for spec in config.suites if spec.key not in owed and plan.stored is not None]
             found += [
@@ -192,7 +192,12 @@ class _Counted:
 
 
 def _of_suite(
-    run: SuiteRun, plan: ModelRun, model: _Counted, asking: Sequence[_Counted], known: Sequence[ModelResult]
+    run: SuiteRun,
+    plan: ModelRun,
+    model: _Counted,
+    asking: Sequence[_Counted],
+    known: Sequence[ModelResult],
+    config: RunConfig,
 ) -> Forecast:
     judges = [replace(judge, is_judge=True, to_ask=0, stored=0) for judge in asking if run.needs_judge]
     options = run.options
@@ -211,7 +216,7 @@ def _of_suite(
     pace = next((one for group in (own, known) if (one := answer_pace(group)).n), Pace())
     judging = verdict_pace(known)
     seconds = pace.of(written), judging.of(verdicts)
-    gpus = pace.gpus, judging.gpus
+    gpus = pace.on_gpus * config.serve.devices, judging.on_gpus * config.judge_serving.devices
     gpu_seconds = [took * n for took, n in zip(seconds, gpus, strict=True) if took is not None]
     files = ("scores.json", "manifest.json", "config.yaml", f"records/{run.spec.key}.jsonl")
     return Forecast(

@@ -34,12 +34,12 @@ class Tokens:
 class Pace:
     """Seconds that a role took in earlier runs for each of ``n`` written tokens (answers) or calls (verdicts).
 
-    ``gpus`` is how many served it in the last of these runs, 0 on a CPU and for a server of others.
+    ``on_gpus`` says that these runs had GPUs of their own.
     """
 
     seconds: float = 0.0
     n: int = 0
-    gpus: int = 0
+    on_gpus: bool = False
 
     def of(self, n: int | None) -> float | None:
         """Return the seconds of ``n`` more; None where nothing is known."""
@@ -48,16 +48,16 @@ class Pace:
 
 def answer_pace(models: Iterable[ModelResult]) -> Pace:
     """Return how fast models answered, the start of their servers not counted."""
-    return _pace(models, "generate", "candidate", "completion_tokens", "serve")
+    return _pace(models, "generate", "candidate", "completion_tokens")
 
 
 def verdict_pace(models: Iterable[ModelResult]) -> Pace:
     """Return how fast judges with a server of their own judged."""
-    return _pace(models, "judge", "judge", "requests", "judge_serve")
+    return _pace(models, "judge", "judge", "requests")
 
 
-def _pace(models: Iterable[ModelResult], phase: str, role: str, unit: str, serving: str) -> Pace:
-    seconds, n, gpus = 0.0, 0, 0
+def _pace(models: Iterable[ModelResult], phase: str, role: str, unit: str) -> Pace:
+    seconds, n, on_gpus = 0.0, 0, False
     for manifest in {id(model.manifest): model.manifest for model in models}.values():
         used = [usage for name, usage in manifest.usage.items() if name.partition(" ")[0] == role]
         done = sum(int(usage.get(unit) or 0) for usage in used if isinstance(usage, dict))
@@ -65,14 +65,8 @@ def _pace(models: Iterable[ModelResult], phase: str, role: str, unit: str, servi
         if not done or took <= 0:
             continue
         seconds, n = seconds + took, n + done
-        settings = [manifest.arguments.get(name) or {} for name in (serving, "serve")]
-        sizes = [
-            next((one[key] for one in settings if isinstance(one.get(key), int)), 1)
-            for key in ("tensor_parallel_size", "data_parallel_size")
-        ]
-        is_managed = not manifest.model.get("served") and manifest.hardware.get("gpus")
-        gpus = sizes[0] * sizes[1] if is_managed else 0
-    return Pace(seconds, n, gpus)
+        on_gpus |= bool(manifest.hardware.get("gpus")) and not manifest.model.get("served")
+    return Pace(seconds, n, on_gpus)
 
 
 def answer_tokens(models: Iterable[ModelResult], suite: str) -> Tokens:

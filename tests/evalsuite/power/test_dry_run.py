@@ -112,14 +112,13 @@ def test_seconds_are_those_of_earlier_runs_for_as_many_tokens_and_calls(tmp_path
         manifest = json.loads(path.read_text())
         manifest["seconds"] |= {"generate": 300.0, "judge": 60.0}
         manifest["hardware"]["gpus"] = ["H100"] * 4
-        manifest["arguments"]["serve"]["tensor_parallel_size"] = 4
         manifest["model"].pop("served", None)
         path.write_text(json.dumps(manifest))
-        again = [*call, "--ask-again", "--dry-run"]
+        again = [*call, "--ask-again", "--dry-run", "-tp", "4"]
         [row] = json.loads(CliRunner().invoke(app, [*again, "--json"]).stdout)["dry_run"]
         # The same questions again: as many written tokens. Requests to the judge's server include its probes.
         judging = 60 * row["verdicts"] / manifest["usage"]["judge"]["requests"]
         assert (row["answer_seconds"], row["verdict_seconds"]) == (pytest.approx(300.0), pytest.approx(judging))
-        # Neither the model nor the judge names a server, so both ran on four of our GPUs.
+        # The manifest names no server of others, so the runs had GPUs of their own; the judge has as many as the model.
         assert row["gpu_hours"] == pytest.approx(4 * (300 + judging) / 3600)
         assert f"answers about 5 min, verdicts about {judging:.0f} s (" in CliRunner().invoke(app, again).stdout
