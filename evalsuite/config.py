@@ -266,7 +266,7 @@ class RunConfig(JudgedConfig, Placed):
 
     @property
     def replaces(self) -> bool:
-        """Whether earlier figures are set aside."""
+        """Whether earlier figures are moved aside."""
         return self.fresh or self.ask_again
 
     @property

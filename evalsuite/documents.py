@@ -1,4 +1,4 @@
-"""The documents of a results folder as types: scores.json, manifest.json, and what stands in them.
+"""The documents of a results folder as types: scores.json, manifest.json, and what is in them.
 
 They write the schema of CONTRACT to the letter; keys that are not known here are kept. ``validated`` turns pydantic's
 faults into one DataError.

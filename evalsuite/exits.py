@@ -75,7 +75,7 @@ def keep_tracebacks_in(results: Path) -> None:
 def report_error(error: BaseException, *, as_document: bool = True) -> int:
     """Print one sentence about an error on stderr, with --debug after its traceback, and return the exit code.
 
-    With --json a document on stdout says the same, and whether the command is worth another try; not where
+    With --json a document on stdout says the same, and whether the command is worth a retry; not where
     ``as_document`` is False, as a command prints one document.
     """
     code, sentence = _reported(error)

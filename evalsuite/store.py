@@ -168,7 +168,7 @@ class Store:
                 db.execute(_INSERT, (key, text))
 
     def replace(self, key: str, value: Mapping[str, Any]) -> None:
-        """Save an answer in the place of an earlier one."""
+        """Save an answer instead of an earlier one."""
         with self._database("write") as db:
             db.execute(_REPLACE, (key, json.dumps(value, separators=(",", ":"))))
 

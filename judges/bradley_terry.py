@@ -1,4 +1,4 @@
-"""Rank models from pairwise verdicts: Bradley-Terry strengths with ties of their own, and cycles that no ranking fits.
+"""Rank models from pairwise verdicts: Bradley-Terry strengths with a tie parameter, and cycles that no ranking fits.
 
 Ties are an outcome of the model (Davidson 1970), not half a win each: a judge that ties often and one that never does
 give the same strengths where they decide alike. Games of one prompt are correlated, as all pairs answer it and one
@@ -75,7 +75,7 @@ class Ranking:
 def tie_model(wins: _Table, ties: _Table, *, pseudo_ties: float = 0.0) -> TieModel | None:
     """Estimate strengths by maximum likelihood from ``wins[i, j]``, how often i beat j, and symmetric ``ties``.
 
-    ``pseudo_ties`` adds that many ties, as half a win each, to every pair that played. None when there is no finite
+    ``pseudo_ties`` adds this many ties, as half a win each, to every pair that played. None when there is no finite
     maximum: some group of models never lost to the others, or never played them. Without ties this is Bradley and
     Terry's model. Raises ValueError unless the tables are square, of two or more models and of finite counts of at
     least 0. Source: Davidson 1970 (JASA 65, 317-328); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33).

@@ -37,7 +37,7 @@ def order_rules(
 ) -> dict[str, Any]:
     """Compare the rules over pairs of which people prefer a (``wanted``) or b.
 
-    {"undecided": pairs that the strict rule throws away, "by_mean": how often the mean preference is right on these
+    {"undecided": pairs that the strict rule discards, "by_mean": how often the mean preference is right on these
     (a half where it favours none), "ci95", "rule": "mean" where that is told from chance, else "strict", "brier": the
     mean squared error of the preference by averaging "probability" and "log_odds", their "difference" and "ci95"}.
     """
@@ -70,7 +70,7 @@ def order_rules(
 
 
 def rule_in_words(figures: dict[str, Any] | None, n: int) -> str:
-    """Say how many pairs the strict rule throws away and which rule to use; "" where it throws none away."""
+    """Say how many pairs the strict rule discards and which rule to use; "" where it throws none away."""
     if not figures or not figures["undecided"]:
         return ""
     said = f"the strict rule (both orders agree) decides nothing on {figures['undecided']} of {n} pairs"

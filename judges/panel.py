@@ -52,7 +52,7 @@ class MarksAgreement:
     """How far judges agree on the marks of items.
 
     ``alpha`` is Krippendorff's with squared differences, ``disputed`` the places of the items on which they disagree
-    (:data:`DISPUTED`), ``pairs`` the agreement of every two judges by their places: kappa has quadratic weights.
+    (:data:`DISPUTED`), ``pairs`` the agreement of every pair of judges by their places: kappa has quadratic weights.
     """
 
     n: int

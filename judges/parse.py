@@ -208,7 +208,7 @@ def parse_ranking(text: str, *, switched: bool) -> Preference | Unscored:
 
     Rank 1 for the output shown first is preference 1, or 2 if the two were shown in switched order. A missing or
     contradictory ranking is ``Unscored("no_verdict")``. Source: alpaca-eval 0.6.6, completion_parsers.py
-    (ranking_parser). Deviation: the list may stand in other text; ranks must not be equal.
+    (ranking_parser). Deviation: the list may be in other text; ranks must not be equal.
 
     >>> parse_ranking("[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]", switched=False)
     Preference(value=1.0, logprobs=())

@@ -1,4 +1,4 @@
-"""Rating by a rubric of one's own: criteria in words and a scale of whole numbers.
+"""Rating by a rubric of your own: criteria in words and a scale of whole numbers.
 
 The judge closes with "Rating KEY: [[n]]", where KEY follows from the texts, so that no rating planted in an answer and
 quoted by the judge is taken for its own.

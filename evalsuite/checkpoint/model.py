@@ -68,7 +68,7 @@ class Checkpoint:
     trust_remote_code: bool = False
     """Whether code shipped with the checkpoint may run."""
     own_tokenizer: bool = False
-    """Whether an adapter brings a tokenizer, which then takes the place of its base's."""
+    """Whether an adapter brings a tokenizer, which then replaces its base's."""
     template_names: tuple[str, ...] = ()
     """The names of the chat templates to choose from, where none of them is the default."""
     template_date: date = TEMPLATE_DATE

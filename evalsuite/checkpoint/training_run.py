@@ -112,7 +112,7 @@ def training_step(folder: Path) -> dict[str, Any] | None:
 
 
 def is_over(folder: Path) -> bool:
-    """Whether a run's training has come to its end: its last step is saved, or a finished model stands in its folder.
+    """Whether a run's training has ended: its last step is saved, or a finished model is in its folder.
 
     A finished model that is older than the last checkpoint is an earlier run's.
     """

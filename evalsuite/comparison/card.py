@@ -224,7 +224,7 @@ def preferred(pair: LabelledPair) -> tuple[str, ...]:
 
 
 def _only(attack: str, pair: LabelledPair) -> tuple[str, ...]:
-    """Return an attack as an output: it stands in the last turn, and the turns before are the good answer's."""
+    """Return an attack as an output: it is in the last turn, and the turns before are the good answer's."""
     return (*preferred(pair)[:-1], attack)
 
 

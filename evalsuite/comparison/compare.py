@@ -66,7 +66,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     """Compare models pairwise; raises EvalsuiteError, and leaves every finished answer and verdict in the store."""
     progress = progress or NoProgress()
     began = time.monotonic()
-    # What needs no model is checked before any is looked for.
+    # What needs no model is checked before any is searched for.
     form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
     lineage = read_lineage(config.lineage) if config.lineage else None
     results, judge_serve = config.results, config.judge_serving

@@ -1,4 +1,4 @@
-"""``--judge-format``: a preset by its name, or a YAML file of one's own.
+"""``--judge-format``: a preset by its name, or a YAML file of your own.
 
     template: |
       {{ question }}

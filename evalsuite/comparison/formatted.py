@@ -13,7 +13,7 @@ from judges.types import Message, Unscored
 from judges.verdicts import Game, Request
 
 _SAME_RATING = 1e-6
-"""Expected ratings nearer than this are a tie: what is left of rounding."""
+"""Expected ratings that differ by less than this are a tie: it is rounding error."""
 
 
 async def play_format(

@@ -50,8 +50,8 @@ _SHORTEST_CHARS = 64
 class Judging:
     """How a judge is asked: the method, its prompt, and the max tokens of its explanation under ``reasoned``.
 
-    ``long_answers`` says what becomes of a pair that does not fit into the context. A ``form`` of a published judge
-    takes the place of method and prompt. Without a ``template`` the judge is a reward model, which is shown
+    ``long_answers`` says what happens to a pair that does not fit into the context. A ``form`` of a published judge
+    replaces method and prompt. Without a ``template`` the judge is a reward model, which is shown
     conversations in its own chat template, ``chat_template_sha256``.
     """
 

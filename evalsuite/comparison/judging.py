@@ -42,7 +42,7 @@ class Judge:
     notes: tuple[str, ...] = ()
 
     def described(self, results: Path) -> dict[str, Any]:
-        """Return what stands in every file that rests on this judge."""
+        """Return what is in every file that rests on this judge."""
         return {
             "name": self.name,
             "fingerprint": self.checkpoint.fingerprint,

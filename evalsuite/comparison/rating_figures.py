@@ -65,7 +65,7 @@ class Rated:
         )
 
     def differences(self) -> list[RatingDifference]:
-        """Return the paired differences of every two models by factor; intervals and tests by group of prompts."""
+        """Return the paired differences of every pair of models by factor; intervals and tests by group of prompts."""
         pairs = list(combinations(self.models, 2))
         found = _corrected([self._difference(a, b, factor) for a, b in pairs for factor in self.factors])
         means = [self._difference(a, b, MEAN) for a, b in pairs] if self.has_mean and len(self.factors) > 1 else []

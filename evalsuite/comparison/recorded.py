@@ -1,4 +1,4 @@
-"""Recorded answers in the place of a model: a file, or a model's folder in results/."""
+"""Recorded answers instead of a model: a file, or a model's folder in results/."""
 
 from __future__ import annotations
 

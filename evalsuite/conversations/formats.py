@@ -10,7 +10,7 @@ Four formats are supported, detected from the columns:
 
 A ``system`` or ``system_prompt`` column is the system turn, ``developer`` is the system role, and the content of a turn
 may be a list of text parts. Thoughts, tool calls and weights of turns and the tools of a row are read by ``fields``; a
-thought that stands in the content between its marks is taken out of it.
+thought that is in the content between its marks is taken out of it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from judges.types import Message, Role, ToolCall, Unscored
 
 Format = Literal["chat", "sharegpt", "multiple_choice", "prompt_answer"]
 Thinking = Literal["keep", "drop", "mixed"]
-"""What becomes of thoughts: they are kept, dropped, or dropped in half of the conversations, chosen by their hash."""
+"""What happens to thoughts: they are kept, dropped, or dropped in half of the conversations, chosen by their hash."""
 
 _CHAT_COLUMNS = ("conversation", "messages")
 _PROMPT_COLUMNS = ("prompt", "instruction", "question", "turns")

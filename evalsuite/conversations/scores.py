@@ -1,4 +1,4 @@
-"""Scores of conversations that stand in files of their own, found by the hash of the conversation's content.
+"""Scores of conversations that are in files of their own, found by the hash of the conversation's content.
 
 A file of scores has a JSON object per line: ``content_hash`` (``formats.content_hash``) and numbers under any names, or
 ``factor`` and ``rating``, as ``evalsuite rate`` writes them: those become the columns ``rating_<factor>``, and
@@ -29,7 +29,7 @@ RATING = "rating"
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """``values`` (n, columns), NaN where there is none, of the conversations with the sorted ``keys`` (n)."""
+    """``values`` (n, columns), NaN if there is none, of the conversations with the sorted ``keys`` (n)."""
 
     columns: tuple[str, ...]
     keys: NDArray[np.uint64]

@@ -17,7 +17,7 @@ WORKER = (sys.executable, "-m", "evalsuite.fleet.worker")
 
 
 class Executor(Protocol):
-    """Runs units. How they ended stands in their folders; an executor only knows which have not."""
+    """Runs units. How they ended is in their folders; an executor only knows which have not."""
 
     @property
     def outlives_head(self) -> bool:
@@ -25,7 +25,7 @@ class Executor(Protocol):
         ...
 
     def check(self, gpus: int) -> None:
-        """Raise UsageError where a unit with so many GPUs can never run."""
+        """Raise UsageError where a unit with that many GPUs can never run."""
         ...
 
     def submit(self, units: Sequence[Unit]) -> None:

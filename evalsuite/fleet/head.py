@@ -1,6 +1,6 @@
-"""The head: hands units to an executor, tries again what is worth it, and shows all of them as one.
+"""The head: hands units to an executor, retries what may succeed, and shows all of them as one.
 
-Everything that it knows stands in the units' folders, so that a head that was killed resumes where it stopped.
+Everything that it knows is in the units' folders, so that a head that was killed resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from evalsuite.lease import Lease, holder_of
 from evalsuite.progress import NoProgress, Progress, running_commands
 
 _ATTEMPTS = 4
-"""How often a unit may fail in a way that is worth another try."""
+"""How often a unit may fail in a way that is worth a retry."""
 _SILENT = 6
-"""How often a unit may end without a word, as with a node that died, before it counts as failed."""
+"""How often a unit may end without reporting a result, as with a node that died, before it counts as failed."""
 _POLL_S, _SHOW_S = 0.2, 2.0
 _LATE_S = 5.0
 """How late a network file system may show that a unit has ended."""
@@ -63,7 +63,7 @@ def heading(results: Path) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Following:
-    """A unit on its way: how often it was handed over, and since when the executor has not known it."""
+    """A unit on its way: how often it was submitted, and since when the executor has not known it."""
 
     unit: Unit
     tries: int = 0
@@ -154,7 +154,7 @@ class Head:
         return True
 
     def _is_to_try_again(self, each: _Following) -> bool:
-        """Return whether a unit that the executor has lost is handed over again; one that fails too often is not."""
+        """Return whether a unit that the executor has lost is submitted again; one that fails too often is not."""
         now = time.monotonic()
         each.gone_at = each.gone_at or now
         failures = failed_attempts(each.unit)[each.failed_before :]
@@ -178,7 +178,7 @@ def _failure(failed: Sequence[_Following]) -> UnitsFailedError:
 
 
 def _wants_to_leave(n: int) -> bool:
-    """Ask whether jobs shall go on; without a terminal they end."""
+    """Ask whether jobs should keep running; without a terminal they end."""
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     try:

@@ -52,7 +52,7 @@ class OnRay:
         if self._running:
             names = {task: name for name, task in self._running.items()}
             for task in self._ray.wait(list(names), num_returns=len(names), timeout=0)[0]:
-                # How it ended stands in its folder.
+                # How it ended is in its folder.
                 del self._running[names[task]]
         while self._waiting and (self._jobs is None or len(self._running) < self._jobs):
             unit = self._waiting.pop(0)

@@ -85,7 +85,7 @@ def unit_folder(results: Path, name: str, identity: Any) -> Path:
 
 
 def read_unit(folder: Path) -> Unit:
-    """Read the unit of a folder; raises DataError where there is none."""
+    """Read the unit of a folder; raises DataError if there is none."""
     document = read_json(folder / "unit.json")
     try:
         return Unit(
@@ -116,7 +116,7 @@ def failed_attempts(unit: Unit) -> list[dict[str, Any]]:
 
 
 def commit(path: Path, document: Any) -> bool:
-    """Write a document where there is none yet; return False where another process was first."""
+    """Write a document if there is none yet; return False where another process was first."""
     temporary = temporary_for(path)
     write_json(temporary, document)
     try:

@@ -55,7 +55,7 @@ def part_of_manifest(path: Path) -> str:
 def _recorded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest's settings as they are recorded now."""
     settings = _ADDED | manifest.get("settings", {})
-    # The number of machines stands in the names of the files, and decides no answer.
+    # The number of machines is in the names of the files, and decides no answer.
     return {key: value for key, value in settings.items() if key != "machines"}
 
 

@@ -67,7 +67,7 @@ class ShardFile:
 class Columns:
     """The output columns: the answers', then the source's, as ``source_<name>`` if the name is taken.
 
-    A column that trainers read stands under ``source_<name>`` too, so that they train on the answers in ``messages``.
+    A column that trainers read is under ``source_<name>`` too, so that they train on the answers in ``messages``.
     """
 
     def __init__(

@@ -284,7 +284,7 @@ class _Offers:
     """
 
     def __init__(self, members: int, *, note: bool) -> None:
-        """With ``note`` the sketches are noted: where a near-duplicate can stand in, or some may not be drawn."""
+        """With ``note`` the sketches are noted: where a near-duplicate can substitute, or some may not be drawn."""
         self.members = members
         self._notes = note
         self.candidates = array("q")

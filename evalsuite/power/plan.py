@@ -33,7 +33,7 @@ DEFAULT_VARIANCE = 2 * 0.25 * (1 - CORRELATION)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one figure needs, and what can be had; effects are in the figure's own unit.
+    """What one figure needs, and what can be obtained; effects are in the figure's own unit.
 
     ``variance`` is that of two models' difference on an item, ``source`` says where it is from. ``detectable`` is the
     smallest difference that all ``available`` items show. Calls are of all models together; None where unknown.

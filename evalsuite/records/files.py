@@ -54,7 +54,7 @@ class Records(Protocol):
 
 @dataclass(frozen=True)
 class RecordsInMemory:
-    """Rows that stand in no records file, such as those converted from a folder of version 0.1."""
+    """Rows that are in no records file, such as those converted from a folder of version 0.1."""
 
     header: Header
     all_rows: Sequence[Row]
@@ -109,7 +109,7 @@ class RecordsFile:
 
     @cached_property
     def _index(self) -> Mapping[str, tuple[int, int]]:
-        """Part -> (first byte, byte behind the last), without reading every row: those of a part stand together."""
+        """Part -> (first byte, byte behind the last), without reading every row: those of a part are contiguous."""
         index: dict[str, tuple[int, int]] = {}
         with self._reading() as content:
             begin, end = len(content.readline()), content.seek(0, os.SEEK_END)
@@ -199,7 +199,7 @@ class _Schema(msgspec.Struct):
 
 
 def records_path(folder: Path, suite: str) -> Path:
-    """Return where the records of a suite (its key in scores.json) stand in a model's folder."""
+    """Return where the records of a suite (its key in scores.json) are in a model's folder."""
     return folder / FOLDER / f"{suite}.jsonl"
 
 

@@ -106,7 +106,7 @@ class Part:
     _by_content: dict[str, list[int]] = field(default_factory=dict)
 
     def marks(self) -> dict[int, NDArray[np.float64]]:
-        """Return one array per answering model with one mark per item, NaN where there is none."""
+        """Return one array per answering model with one mark per item, NaN if there is none."""
         arrays = {}
         for model, marks in self.marks_by_model.items():
             array = np.full(len(self.labels), nan)
@@ -217,7 +217,7 @@ def part_sources(
 
 
 def _on_disk(records: SuiteRecords | None, path: Path, faults: list[str]) -> SuiteRecords | None:
-    """Return records that are read from a file, which is written to ``path`` where there is none."""
+    """Return records that are read from a file, which is written to ``path`` if there is none."""
     if records is None:
         return None
     _ = records.parts

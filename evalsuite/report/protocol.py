@@ -71,7 +71,7 @@ def protocol_of(model: ModelResult) -> Protocol:
 def _thinking_policy(model: ModelResult) -> dict[str, str | int]:
     """Return what was asked of how a model thinks; unknown of older and imported results.
 
-    Models rank together by policy, so one that thinks and one that does not may stand in one table.
+    Models rank together by policy, so one that thinks and one that does not may be in one table.
     """
     reasoning = model.scores.reasoning or {}
     names = {"thinking": "thinking", "budget": "thinking budget", "sampling": "sampling"}

@@ -36,7 +36,7 @@ class ColumnTests:
 
 
 def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts, prefix: str) -> ColumnTests:
-    """Compare all models of a column two by two.
+    """Compare all models of a column pairwise.
 
     ``figures`` maps a model's number to its cell; ``prefix`` picks the parts of ``marks`` that lie behind the column.
     """

@@ -21,7 +21,7 @@ _LOCK_TIMEOUT_S = 600.0
 _REMEDY = "run the model again with --fresh, or move the folder away"
 _LOST_REPLIES = {"request_failed", "timeout", "malformed_reply", "unfinished_reply", "empty_reply", "wrong_model"}
 _RETRIED = _LOST_REPLIES | {"non_finite_logprob", "no_answer", "no_judge", "content_filter", "no_logprobs"}
-"""Reasons that another run may cure: figures that hold any are not taken over."""
+"""Reasons that another run may resolve: figures with any of them are not reused."""
 
 
 def model_folder(results: Path, slug: str, label: str) -> Path:
@@ -31,7 +31,7 @@ def model_folder(results: Path, slug: str, label: str) -> Path:
 
 
 def stored_scores(folder: Path) -> Scores | None:
-    """Return the folder's scores.json, None where there is none; raises DataError when it is broken."""
+    """Return the folder's scores.json, None if there is none; raises DataError when it is broken."""
     path = folder / SCORES_FILE
     if not path.is_file():
         return None
@@ -42,7 +42,7 @@ def stored_scores(folder: Path) -> Scores | None:
 
 
 def stored_manifest(folder: Path) -> Manifest:
-    """Return the folder's manifest.json, an empty one where there is none; raises DataError when it is broken."""
+    """Return the folder's manifest.json, an empty one if there is none; raises DataError when it is broken."""
     path = folder / MANIFEST_FILE
     return validated(Manifest, read_json(path), path, _REMEDY) if path.is_file() else Manifest()
 
@@ -96,7 +96,7 @@ def _only(mapping: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if key in keys}
 
 
-# What may stand in one folder ------------------------------------------------------------------------
+# What may be in one folder ------------------------------------------------------------------------
 
 
 def other_model(stored: Scores, manifest: Manifest, model: Mapping[str, Any]) -> list[str]:
@@ -147,7 +147,7 @@ def differences(
     pins: Mapping[str, Pins],
     model: Mapping[str, Any],
 ) -> list[str]:
-    """Say in what stored figures differ from others, so that they must not stand in one folder."""
+    """Say in what stored figures differ from others, so that they must not be in one folder."""
     said = other_model(stored, manifest, model)
     if stored.data != data:
         said.append(f"data {stored.data} (now {data})")
@@ -222,7 +222,7 @@ def reusable(scores: Scores | None, manifest: Manifest, suite: str, run_key: str
 
 
 def is_retried(reason: str) -> bool:
-    """Whether another run may cure an unscored reason."""
+    """Whether another run may resolve an unscored reason."""
     return reason in _RETRIED
 
 

@@ -86,7 +86,7 @@ def _by_name(sources: Sequence[Path], into: Path) -> Iterator[tuple[str, list[Pa
 
 
 def _copies(sources: Sequence[Path], into: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield (from, to) of what is copied whole; raises DataError where another one stands there."""
+    """Yield (from, to) of what is copied whole; raises DataError where a different one exists."""
     taken: dict[Path, Path] = {}
     for source in sources:
         for kind in _COPIED:

@@ -1,4 +1,4 @@
-"""What stands in a results folder, read without trusting it: a broken folder is named, the others stand."""
+"""What is in a results folder, read without trusting it: a broken folder is named, the others are kept."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class ModelRun:
     failures: dict[str, EvalsuiteError] = field(default_factory=dict)
     """What stopped a suite, by its key in scores.json; "" for the whole model."""
     replaces: str | None = None
-    """SHA-256 of the figures that --fresh sets aside: newer ones of another run are not meant."""
+    """SHA-256 of the figures that --fresh moves aside: newer ones of another run are not meant."""
     chat_source: str | None = None
     reasoning: Reasoning = NO_REASONING
     """How the model thinks in this variant."""
@@ -163,7 +163,7 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     settings = variant_settings(config, budget)
     label = config.label or "+".join(f"{name}-{value}" for name, value in settings.items())
     folder = model_folder(config.results, checkpoint.slug, label)
-    # With --fresh the old figures are set aside when new ones are ready to be written.
+    # With --fresh the old figures are moved aside when new ones are ready to be written.
     stored, manifest = (None, Manifest()) if config.replaces else (stored_scores(folder), stored_manifest(folder))
     top = judges.top
     if stored is not None:
@@ -284,7 +284,7 @@ def _recorded_server(manifest: Manifest, config: RunConfig) -> str | None:
 
 
 def refuse_other_figures(plan: ModelRun, config: RunConfig, runs: Sequence[SuiteRun]) -> None:
-    """Raise UsageError where the stored figures of a plan's folder must not stand beside the new ones."""
+    """Raise UsageError where the stored figures of a plan's folder must not be beside the new ones."""
     if plan.stored is not None:
         said = differences(
             plan.stored,
@@ -327,7 +327,7 @@ def _with_stored_parts(
     stored: Scores | None,
     manifest: Manifest,
 ) -> SuiteRun:
-    """Plan a suite together with those parts of it whose figures stand.
+    """Plan a suite together with those parts of it whose figures are kept.
 
     One file holds all parts of a suite, so the new ones are scored with the old, whose answers are in the store.
     Raises UsageError where the old ones were made with other settings of the suite.
@@ -376,7 +376,7 @@ def refuse_lost_parts(stored: Scores | None, manifest: Manifest, suite: SuiteRun
 
 
 def refuse_unavailable_parts(stored: Scores | None, suite: SuiteRun) -> None:
-    """Raise DataError when a loaded suite lacks the data of a part whose figures stand: they would be lost."""
+    """Raise DataError when a loaded suite lacks the data of a part whose figures are kept: they would be lost."""
     figures = (stored.suites if stored is not None else {}).get(suite.spec.key) or {}
     for part, why in (getattr(suite.loaded, "missing", None) or {}).items():
         if why != NOT_ASKED and figures.get(part) is not None:

@@ -60,7 +60,7 @@ def _is_meant(folder: Path, spec: str, *, by_folder: bool) -> bool:
 def plan_recorded(folder: Path, config: RunConfig, judges: Judges, progress: Progress) -> ModelRun:
     """Plan to judge the recorded answers of an imported model.
 
-    ``limit`` and ``sample`` choose among the recorded items; their figures stand in a variant's folder. Raises
+    ``limit`` and ``sample`` choose among the recorded items; their figures are in a variant's folder. Raises
     UsageError where none of the suites has recorded answers that are judged, DataError where its data have none of
     the recorded items.
     """

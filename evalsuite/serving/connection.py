@@ -305,7 +305,7 @@ class Connection:
         try:
             replies = await asyncio.gather(*(self.exchange(_CHAT, body) for body in bodies))
         except (EvalsuiteError, RetryableError):
-            # What is measured is the run; a server that answers no more says so there.
+            # What is measured is the run; a server that no longer answers says so there.
             return
         is_greedy = "temperature" not in self.dialect.refused
         texts = [begun_text(reply) if is_greedy and not isinstance(reply, Unscored) else "" for reply in replies]
@@ -360,7 +360,7 @@ class _Line:
 class _Patience:
     """When to try a request again, and when no more: six attempts, but a rate limit is waited out.
 
-    A rate limit ends the patience if the server has answered nothing at all for so many ``seconds``.
+    A rate limit ends the patience if the server has answered nothing at all for ``seconds``.
     """
 
     def __init__(self, seconds: float, connection: Connection) -> None:

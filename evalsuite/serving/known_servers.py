@@ -25,7 +25,7 @@ QUESTIONS = (
 )
 """Asked greedily, twice each: an answer that a server does not repeat itself says nothing of its weights."""
 _FRESH_DAYS = 7
-"""What a server refuses is probed again after so many days: it may have been upgraded."""
+"""What a server refuses is probed again after this many days: it may have been upgraded."""
 
 
 @dataclass(frozen=True, slots=True)

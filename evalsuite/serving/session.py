@@ -205,8 +205,8 @@ def attached_server(
     """Name the server under --base-url that answers for a local checkpoint; None for a managed one.
 
     By its name, not its address: another server there is another model, and the same one may move. Finished answers
-    need no server: where it does not answer, the name ``recorded`` with them stands in, and its error is returned for
-    callers that have something to ask. Raises the error where no name is recorded.
+    need no server: where it does not answer, the name ``recorded`` with them is used instead, and its error is returned
+    for callers that have something to ask. Raises the error where no name is recorded.
     """
     if not base_url or checkpoint.endpoint:
         return None, None

@@ -109,7 +109,7 @@ class Spread:
                 replica.busy -= 1
 
     async def _there(self) -> list[_Replica]:
-        """Return the servers that are not left out; one whose time has come is looked at again."""
+        """Return the servers that are not left out; one whose time has come is tried again."""
         for replica in self._replicas:
             if replica.gone_until is not None and time.monotonic() >= replica.gone_until:
                 replica.gone_until = time.monotonic() + _LOOK_AGAIN_S

@@ -12,7 +12,7 @@ Turns = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class TemplateCall:
-    """Takes the place of a tokenizer's ``apply_chat_template``, so that everything that renders renders alike.
+    """Replaces a tokenizer's ``apply_chat_template``, so that everything that renders renders alike.
 
     ``on`` is what ``strftime_now`` writes: with today's date, a run resumed after midnight would mix two prompts.
     ``parts`` says that the template reads text as ``[{"type": "text", "text": ...}]`` only.

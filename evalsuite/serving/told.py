@@ -13,7 +13,7 @@ from evalsuite.text import printable
 from judges.types import Unscored
 
 ALIKE_LIMIT = 20
-"""So many requests, the first ones of a run, may fail alike before the run is stopped."""
+"""The first requests of a run, this many, may fail in the same way before the run is stopped."""
 _OF_ONE_ITEM = frozenset({"context_length", "content_filter", "no_logprobs"})
 _MAX_KINDS = 50
 
@@ -55,7 +55,7 @@ class Told:
         return kind
 
     def failed(self, failure: Unscored) -> None:
-        """Count a request that failed for good; raises ServerError if the first ones all fail alike."""
+        """Count a request that failed for good; raises ServerError if the first ones all fail in the same way."""
         kind = self.refused(failure.reason, failure.detail)
         if self.answered or failure.reason in _OF_ONE_ITEM:
             return

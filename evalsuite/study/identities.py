@@ -56,7 +56,7 @@ def mix_sources(study: Study) -> list[str]:
 
 
 def template_spec(study: Study, target: Target) -> str:
-    """Return the file or model that gives a training's chat template; by default the target's own model."""
+    """Return the file or model that gives a training run's chat template; by default the target's own model."""
     return str({**study.sft, **target.sft}.get("chat_template") or target.model)
 
 

@@ -2,7 +2,7 @@
 
 A speed measured on the model itself (or, for a checkpoint still to be trained, on its base) comes first, then what
 the study file states for the model, then its general assumption. Each row names its basis. A device is a GPU, or the
-whole machine where there is none; hours are wall-clock hours, device-hours are hours times devices.
+whole machine if there is none; hours are wall-clock hours, device-hours are hours times devices.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ def run(tasks: Sequence[Task], workspace: Workspace) -> dict[str, Made | Failed]
 def _holds_other_figures(folder: Path, checkpoint: Checkpoint, task: Task) -> bool:
     """Whether a folder that this study wrote holds figures on other data, limit, dtype or chat template.
 
-    They are set aside then, so that the new ones are not refused.
+    They are moved aside then, so that the new ones are not refused.
     """
     stored = stored_scores(folder)
     if stored is None:

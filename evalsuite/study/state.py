@@ -56,7 +56,7 @@ class Failed:
 
     @classmethod
     def of(cls, error: Exception) -> Failed:
-        """Return the failure that an error is; its class is named where it is none of ours."""
+        """Return the failure that an error is; its class is named if there is none of ours."""
         if isinstance(error, EvalsuiteError):
             return cls(str(error), error.exit_code if error.exit_code in TELLING else 1)
         return cls(f"{type(error).__name__}: {error}")
@@ -96,7 +96,7 @@ class State:
             lock.release()
 
     def record_of(self, key: str) -> Record | None:
-        """Return the record of a stage; None where there is none or a file in its proof has changed."""
+        """Return the record of a stage; None if there is none or a file in its proof has changed."""
         record = self._read(self.folder / "done" / f"{key}.json")
         is_valid = record is not None and all(_hash_of(path) == sha256 for path, sha256 in record.hashes.items())
         return record if is_valid else None

@@ -2,7 +2,7 @@
 
 The core is small: ``load`` the items, make the ``row`` of one, ``answer`` it and ``mark`` it (CONTRIBUTING.md shows a
 whole suite). Everything else has a default that a benchmark overrides where it differs. A suite never starts servers,
-never touches the store and never loops over items. One in a package of one's own is found through the entry point
+never touches the store and never loops over items. One in a package of your own is found through the entry point
 group ``evalsuite.suites``.
 """
 
@@ -47,9 +47,9 @@ class Suite(abc.ABC):
     in_default: ClassVar[bool] = False
     """Whether ``run`` without --suite runs it."""
     order: ClassVar[int] = 100
-    """Where it stands in tables: lower first; ties by name."""
+    """Its position in tables: lower first; ties by name."""
     judge_method: ClassVar[str] = ""
-    """What stands in scores.json under judge.methods; "" for a suite that no judge is needed for."""
+    """What is in scores.json under judge.methods; "" for a suite that no judge is needed for."""
     options_type: ClassVar[type[SuiteOptions]] = SuiteOptions
     """Its options: SuiteOptions, or a subclass with options of its own."""
     scoring_options: ClassVar[frozenset[str]] = frozenset({"as_published"})
@@ -388,7 +388,7 @@ def reply_of(completion: Completion) -> Reply:
 
 
 def answer_of(row: Row) -> str | None:
-    """Return the first reply's text; None where there is none."""
+    """Return the first reply's text; None if there is none."""
     return row.replies[0].text if row.replies else None
 
 

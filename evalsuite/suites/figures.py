@@ -86,7 +86,7 @@ class Line(NamedTuple):
 def scored_figure(
     scores: Mapping[str, Any], key: str = "score", stderr: str = "", n: str = "", *, top: float | None = 1.0
 ) -> Figure:
-    """Read one figure of a suite's object, with the reasons where there is none.
+    """Read one figure of a suite's object, with the reasons if there is none.
 
     ``stderr`` and ``n`` are the fields of its standard error and count, "" for none. "score" has ``stderr``, ``ci95``
     and ``n_scored``; ``ci95`` is that of every figure with a standard error. ``top`` is the best possible
@@ -164,7 +164,7 @@ def as_object(value: Any) -> Mapping[str, Any]:
 
 
 def shown(value: Any, digits: int) -> str:
-    """Print a number, a dash where there is none."""
+    """Print a number, a dash if there is none."""
     return f"{value:.{digits}f}" if isinstance(value, int | float) else DASH
 
 

@@ -1,6 +1,6 @@
 """The suites by name: a literal table of our own, extended by entry points.
 
-A package of one's own declares its suites in its pyproject.toml:
+A package of your own declares its suites in its pyproject.toml:
 
     [project.entry-points."evalsuite.suites"]
     toy = "my_package.toy:Toy"
@@ -93,7 +93,7 @@ def suites_by_key() -> dict[str, Suite]:
 
 
 def suite_of_key(key: str) -> Suite | None:
-    """Return the suite whose object stands under ``key`` in scores.json; None for one that is not installed here."""
+    """Return the suite whose object is under ``key`` in scores.json; None for one that is not installed here."""
     return suites_by_key().get(key)
 
 
@@ -135,7 +135,7 @@ def suite_named(name: str) -> Suite:
 def parse_suite(spec: str, *, recorded: bool = False) -> SuiteSpec:
     """Read ``NAME`` or ``NAME:PART,PART``; raises UsageError with the nearest known name.
 
-    A YAML file of one's own is a suite too. A suite that must be asked for its parts needs none where they are
+    A YAML file of your own is a suite too. A suite that must be asked for its parts needs none where they are
     ``recorded`` in a file.
     """
     if spec.endswith((".yaml", ".yml")):

@@ -1,4 +1,4 @@
-"""training.json: the data, settings and outcome of a training."""
+"""training.json: the data, settings and outcome of a training run."""
 
 from __future__ import annotations
 

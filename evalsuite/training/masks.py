@@ -4,7 +4,7 @@ The chat template needs no ``{% generation %}`` marks. Each answer is located by
 ``evalsuite run`` would send before it: they must be a prefix of the conversation's tokens, the
 answer extends from there to its end-of-turn token, and its tokens are decoded and compared with its text.
 
-A thought before an answer is written by some templates and dropped by others, and its marks may stand in the prompt or
+A thought before an answer is written by some templates and dropped by others, and its marks may be in the prompt or
 in the answer. So prompts are compared up to their marks. If the template does not write the last answer as a model
 would after the prompt, with its thought or behind an empty one, thought and marks are inserted between the two.
 """
@@ -88,7 +88,7 @@ class _Place:
 
     ``prompt`` are the tokens of the prompt for it, ``header`` their number without a thought's marks, ``is_prefix``
     whether all of them are in the conversation. The answer without its thought is at ``[start, end)``, with its
-    end-of-turn token; ``thought`` is what stands before it, None without marks. ``fault`` is a reason for dropping if
+    end-of-turn token; ``thought`` is what is before it, None without marks. ``fault`` is a reason for dropping if
     its text is not the message's.
     """
 

@@ -60,7 +60,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The checked inputs of a training: recipe, base, chat format and data."""
+    """The checked inputs of a training run: recipe, base, chat format and data."""
 
     recipe: Recipe
     config: TrainingConfig

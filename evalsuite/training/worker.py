@@ -155,7 +155,7 @@ def training_arguments(plan: Plan) -> Any:
         **{**defaults, **config.trainer},
     )
     if devices.kind == "cuda" and devices.n == 1:
-        # Without a launcher transformers counts all visible GPUs, and trl rejects that many.
+        # Without a launcher transformers counts all visible GPUs, and trl rejects more.
         arguments._n_gpu = 1
     return arguments
 

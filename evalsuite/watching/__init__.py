@@ -1,1 +1,1 @@
-"""``evalsuite watch``: a training's checkpoints, evaluated as they are finished."""
+"""``evalsuite watch``: a training run's checkpoints, evaluated as they are finished."""

@@ -1,6 +1,6 @@
-"""Waits for a training's checkpoints and evaluates each once it is complete.
+"""Waits for a training run's checkpoints and evaluates each once it is complete.
 
-What is finished stands in the results: killed and started again, only the rest is evaluated. Checkpoints that are ready
+What is finished is in the results: killed and started again, only the rest is evaluated. Checkpoints that are ready
 at the same time share one run, and with it one start of the judge's server.
 """
 
@@ -87,7 +87,7 @@ class _Watching:
         """Return the complete checkpoints that are still to be evaluated, by step, and what others lack."""
         found = {step_of(path) or 0: path for path in reversed(checkpoints_in(self.config.run_dir))}
         if over and (state := training_step(self.config.run_dir)) is not None:
-            # The finished model of a training that keeps no checkpoints.
+            # The finished model of a training run that keeps no checkpoints.
             found.setdefault(state["step"], self.config.run_dir)
         every, last = self.config.every, max(found, default=0) if over else None
         ready: dict[int, Path] = {}

@@ -19,7 +19,7 @@ ANSWER_FIELDS = ("answer", "response", "output")
 def baseline_answers(
     benchmark: Benchmark, items: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, str], dict[str, Pin], list[str]]:
-    """Return the baseline's answer by item id, its pin, and what is wrong with it; nothing where there is none."""
+    """Return the baseline's answer by item id, its pin, and what is wrong with it; nothing if there is none."""
     spec = benchmark.score.pairwise
     if spec is None:
         return {}, {}, []

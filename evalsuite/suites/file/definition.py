@@ -29,7 +29,7 @@ class _Part(pydantic.BaseModel):
 
 
 class Fields(_Part):
-    """The names of the data's own fields; an id is made from the content where there is none."""
+    """The names of the data's own fields; an id is made from the content if there is none."""
 
     id: str = "id"
     prompt: str = "prompt"

@@ -114,7 +114,7 @@ def function_sha256(benchmark: Benchmark) -> str:
 
 
 def load_function(benchmark: Benchmark) -> UserFunction:
-    """Import the benchmark's function, which runs its module; raises UsageError where there is none or it fails."""
+    """Import the benchmark's function, which runs its module; raises UsageError if there is none or it fails."""
     function_sha256(benchmark)
     path, name = function_file(benchmark), str(benchmark.score.function).partition(":")[2]
     module_name = f"_evalsuite_benchmark_{benchmark.name}"

@@ -65,7 +65,7 @@ class FileSuite(Suite):
     def __init__(self, benchmark: Benchmark, sha256: str = "") -> None:
         self.benchmark = benchmark
         self.recorded_sha256 = sha256
-        # What is needed to mark rows and does not stand in them: protected references, and trusted code.
+        # What is needed to mark rows and is not in them: protected references, and trusted code.
         self._items: dict[str, Mapping[str, Any]] = {}
         self._baseline: Mapping[str, str] = {}
         self._function: UserFunction | None = None

@@ -380,7 +380,7 @@ def task_sampling(
 ) -> tuple[Sampling, bool]:
     """Return a task's ``generation_kwargs`` as sampling (with seed 0), and whether special tokens are left out.
 
-    ``ends`` are further stop strings, those of a conversation format; ``bound`` takes the place of the task's
+    ``ends`` are further stop strings, those of a conversation format; ``bound`` replaces the task's
     maximum. Raises UsageError for a setting that the server
     would ignore.
     """

@@ -175,7 +175,7 @@ def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple
         peer_files.conform(row, _Judgment, f"{file} judgment {number}", expected)
     rows = peer_files.rows_of_judge(rows, list(map(_judge_name, rows)), judge, file)
     name = str(rows[0]["model"])
-    # A model's name may hold a slash, so that its file is looked for instead of opened.
+    # A model's name may hold a slash, so that its file is searched for instead of opened.
     shared = [other for other in (file.parent.parent / "model_answer").glob("*.json*") if _stem(other) == name]
     for answer_file in (*peer_files.forms_of(file.with_name(ANSWER_FILE)), *shared):
         if answer_file.is_file():
