@@ -203,7 +203,7 @@ class MemberFigures(PreferenceFigures, _Member):
 
 
 class JudgesAgreement(Document):
-    """How far two judges of a panel agree on the games that both decided: the share alike, and Cohen's kappa."""
+    """How far two judges of a panel agree on the games that both decided: share of agreement and Cohen's kappa."""
 
     a: str
     b: str
@@ -234,7 +234,8 @@ class _Comparison(Document):
 
 
 class StyleRate(Document):
-    """How often ``a`` wins over ``b``, a tie as half a win: as judged (``raw_a``), and in equal style (``rate_a``)."""
+    """How often ``a`` wins over ``b``, a tie as half a win: as judged (``raw_a``) and under style control
+    (``rate_a``)."""
 
     a: str
     b: str
@@ -244,7 +245,7 @@ class StyleRate(Document):
 
 
 class StyleControl(Document):
-    """The rates in equal style, and the coefficients of the features; ``reason`` where there are none."""
+    """The rates under style control, and the coefficients of the features; ``reason`` where there are none."""
 
     pairs: tuple[StyleRate, ...] = ()
     coefficients: dict[str, float] | None = None

@@ -155,7 +155,7 @@ class JudgedConfig(Config):
 
     @property
     def judge_serving(self) -> ServeConfig:
-        """How judges are served: as the models, but for what ``judge_serve`` sets."""
+        """How judges are served: as the models, except for what ``judge_serve`` sets."""
         return self.serve.with_changes(self.judge_serve)
 
 

@@ -1,4 +1,4 @@
-"""Servers and files that keep the curves of a training run: TensorBoard, W&B, trackio and MLflow, each an optional package.
+"""Loggers that keep the curves of a training run: TensorBoard, W&B, trackio and MLflow, each an optional package.
 
 ``evalsuite sft`` hands their names to transformers' trainer; ``run`` and ``watch`` write figures with their own
 clients, one run per training or model.

@@ -60,8 +60,8 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 def majority_at_k(votes: Sequence[Hashable], right: Hashable, k: int) -> float:
     """Return the chance that the most frequent of k of these answers is the right one, over all subsets of size k.
 
-    A tie is settled at random, so that k = 1 is the share of right answers. Exact: it counts the subsets by how often each
-    answer is in them. Raises ValueError for k outside 1 to the number of answers.
+    Ties are broken at random, so that k = 1 is the share of right answers. Exact: it counts the subsets by how often
+    each answer is in them. Raises ValueError for k outside 1 to the number of answers.
     """
     _check(len(votes), k)
     counts = Counter(votes)

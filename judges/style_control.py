@@ -76,7 +76,7 @@ class StyleControlled:
     draws: _Array
 
     def win_rate(self, model: str, other: str) -> float:
-        """Return the probability that ``model`` beats ``other`` in equal style, 0 to 1."""
+        """Return the probability that ``model`` beats ``other`` under style control, 0 to 1."""
         values = dict(zip(self.models, self.strengths, strict=True))
         return _logistic(values[model] - values[other])
 

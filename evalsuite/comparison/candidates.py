@@ -80,7 +80,7 @@ def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple
 def collect_answers(
     candidates: Sequence[Candidate], prompts: PromptSet, servers: Servers, progress: Progress, *, last: Checkpoint
 ) -> Answers:
-    """Let every model answer every prompt."""
+    """Have every model answer every prompt."""
     answers: dict[str, dict[str, Texts]] = {}
     servers.expect([one.source for one in candidates if isinstance(one.source, Checkpoint)], candidates=True)
     for candidate in _in_order(candidates, servers, last):

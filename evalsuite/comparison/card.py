@@ -1,4 +1,4 @@
-"""``evalsuite judge-card``: a judge is measured before it is believed, and the card is kept beside its verdicts."""
+"""``evalsuite judge-card``: a judge is measured before it is trusted, and the card is kept beside its verdicts."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _against(
 
 
 def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
-    """Return what tells the cards of one judge apart: another method, template, set of pairs or limit is another."""
+    """Return what distinguishes the cards of one judge: another method, template, set of pairs or limit is another."""
     how = judge.how
     asked = [how.name, how.template_sha256, how.max_new_tokens, how.long_answers]
     taken = [pin["sha256"], config.limit, config.judge_repeats, config.attacked]

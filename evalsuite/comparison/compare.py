@@ -1,7 +1,7 @@
-"""``evalsuite compare``: several models answer, judges compare every pair in both orders, preferences come out.
+"""``evalsuite compare``: several models answer, and judges compare every pair in both orders, which gives preferences.
 
-The candidates are served one after the other and leave before the judges come; what a run or an
-earlier comparison has asked is in the store, and no server is started for it.
+The candidates are served one after another and stopped before the judges start; answers from a run or an earlier
+comparison are in the store, and no server is started for them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison produced: preferences.json, where it lies, and how much has no verdict."""
+    """What a comparison produced: preferences.json, where it is, and how much has no verdict."""
 
     document: Preferences
     folder: Path

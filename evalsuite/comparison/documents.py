@@ -91,7 +91,7 @@ def comparison_document(
         )
         return dict(preference_figures(given, lineage))
 
-    # A single judge's verdict also says how sure it is; a majority counts votes.
+    # A single judge's verdict also says how confident it is; a majority counts votes.
     majority = {
         pair: [row[0] if len(row) == 1 else panel_majority(row, weights) for row in rows]
         for pair, rows in votes.items()

@@ -69,7 +69,7 @@ class _FormatFile(pydantic.BaseModel):
 
 @dataclass(slots=True)
 class FormatWatch:
-    """Notices a format that none of the first replies has, before all games are asked for nothing."""
+    """Notices a format that none of the first replies has, before all games are played in vain."""
 
     name: str
     n_replies: int = 0

@@ -66,7 +66,7 @@ class Judging:
 
     @property
     def name(self) -> str:
-        """The method, or the format, in a word."""
+        """The method, or the format, in short."""
         if self.template is None:
             return REWARD
         return self.method if self.form is None else f"format {self.form.name}"

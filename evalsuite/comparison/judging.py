@@ -79,7 +79,7 @@ def settle_judge(
     kind: ModelKind = "generate",
     progress: Progress,
 ) -> Judge:
-    """Settle how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
+    """Decide how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
     notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
     if kind == "reward":
         sha256 = checkpoint.chat_template_sha256

@@ -140,7 +140,7 @@ def asked_rater(factors: Sequence[str], template_file: Path | None, kind: ModelK
 def settle_rater(
     rater: Rater, judge: Checkpoint, requests: Sequence[Request], servers: Servers, progress: Progress
 ) -> Rater:
-    """Find out whether the judge gives probabilities, and log what is to be known; raises UsageError for requests."""
+    """Find out whether the judge gives probabilities, and log what a reader should know. Raises UsageError."""
     check_context_is_shown(rater.template, requests)
     if rater.template is None:
         settled = replace(rater, sha256=judge.chat_template_sha256)

@@ -44,7 +44,7 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class RatingOutcome:
-    """factors.json, and the folder that it lies in."""
+    """factors.json, and the folder that it is in."""
 
     document: Ratings
     folder: Path

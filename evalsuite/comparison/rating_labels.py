@@ -2,9 +2,9 @@
 
 {"id": "1", "prompt": "Say hello.", "answer": "Hello!", "ratings": {"warmth": [4, 5], "truth": 3}}
 
-``ratings`` are numbers by factor, on any scale; of several people a list, whose mean counts. ``messages`` may take the
-place of ``prompt`` and ``answer``, ``system``, ``reference`` and ``rubric`` are shown to the judge, ``category`` has
-a row of its own, and answers with the same ``group`` (by default the same prompt) are one observation of the intervals.
+``ratings`` are numbers by factor, on any scale; of several people a list, whose mean counts. ``messages`` may replace
+``prompt`` and ``answer``, ``system``, ``reference`` and ``rubric`` are shown to the judge, ``category`` has a row of
+its own, and answers with the same ``group`` (by default the same prompt) are one observation of the intervals.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Servers:
         ``work`` is called again then: what was answered before comes from the store.
         """
         session = self._session_of(checkpoint, candidate=candidate)
-        # One server may do for a candidate and its judge, who think as they are each told to.
+        # One server may do for a candidate and its judge, who think as each is told to.
         serve = self._candidates if candidate else self._judges
         client = session.client.with_reasoning(settle(checkpoint, serve, session.chat_format))
 
@@ -88,7 +88,7 @@ class Servers:
         self.usage[self._named(checkpoint)] = {**asdict(session.client.usage), **session.client.server_told}
 
     def _named(self, checkpoint: Checkpoint) -> str:
-        """Return a model's name in ``usage``: one of two that are called alike has its fingerprint too."""
+        """Return a model's name in ``usage``: one of two with the same name has its fingerprint too."""
         is_first = self._first_of.setdefault(checkpoint.name, checkpoint.fingerprint) == checkpoint.fingerprint
         return checkpoint.name if is_first else checkpoint.slug
 

@@ -24,7 +24,7 @@ def with_style(document: Preferences, prompts: PromptSet, answers: Answers, judg
 
 
 def style_control(prompts: PromptSet, answers: Answers, judged: Sequence[Judgments]) -> StyleControl:
-    """Fit all pairs together, a tie as half a win: each pair's rate in equal style, or the reason why there is none.
+    """Fit all pairs together, a tie as half a win: each pair's rate under style control, or why there is none.
 
     The judges of a panel share a prompt's weight. Intervals resample prompts, or their groups. The style of a
     conversation is that of all its answers together.

@@ -57,7 +57,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
 
 
 def _print_style(console: Console, document: Preferences) -> None:
-    """Print the rates in equal style beside the raw ones, a tie as half a win in both."""
+    """Print the rates under style control beside the raw ones, a tie as half a win in both."""
     control = document.style
     if control is None:
         return

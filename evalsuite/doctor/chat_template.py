@@ -86,7 +86,7 @@ def _system_problems(chat_format: ChatFormat, role: Role) -> Iterator[_Problem]:
         text = chat_format.tokenizer.apply_chat_template(
             turns, chat_template=chat_format.template, tokenize=False, add_generation_prompt=True
         )
-    except Exception:  # a template is foreign code, which may refuse by raising anything
+    except Exception:  # a template is untrusted code, which may refuse by raising anything
         yield (
             "warning",
             "its chat template takes no system message; it is prepended to the first user message instead",

@@ -72,7 +72,7 @@ def _scorer_finding(spec: SuiteSpec, options: SuiteOptions) -> Finding:
         message = spec.suite.scorer_fault(options)
     except UsageError as error:
         return fault("scorer", spec.key, str(error))
-    except Exception as error:  # scorers are foreign code; whatever stops one is what this check looks for
+    except Exception as error:  # scorers are untrusted code; whatever stops one is what this check looks for
         return _failure("scorer", spec, "its scorer fails", error)
     if message:
         return fault("scorer", spec.key, f"its scorer is wrong: {message}", _remedy(spec.suite))

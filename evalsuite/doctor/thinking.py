@@ -10,7 +10,7 @@ from evalsuite.serving.reasoning import described, settled
 
 
 def check_thinking(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
-    """Settle how a model thinks, as a run does; nothing is said of one that does not."""
+    """Decide how a model thinks, as a run does; nothing is said of one that does not."""
     try:
         reasoning = settled(checkpoint, serve)
     except EvalsuiteError as error:

@@ -1,4 +1,4 @@
-"""How answers ended: cut at the token limit, thoughts closed from outside, loops, and tokens; pure, from the rows of a run.
+"""How answers ended: cut at the token limit, thoughts closed from outside, loops and tokens; pure, from a run's rows.
 
 A loop is the same run of words until the bound (``judges.thoughts.is_loop``). It looks like thinking, or like a long
 answer, so it is counted apart.

@@ -88,7 +88,7 @@ def resolve_judges(
 
 
 def panel_of(judges: Sequence[Checkpoint], weights: Weights, results: Path) -> Panel | None:
-    """Return the panel of several judges, None of one or none; raises UsageError where a card is missing."""
+    """Return the panel of several judges, None for one or none; raises UsageError where a card is missing."""
     if len(judges) < 2:
         return None
     if weights == "equal":

@@ -108,7 +108,7 @@ class Client:
 
     @property
     def generation(self) -> Mapping[str, Any] | None:
-        """The checkpoint's own sampling settings; None of an external server without a checkpoint."""
+        """The checkpoint's own sampling settings; None for an external server without a checkpoint."""
         return self.target.generation
 
     @property
@@ -150,7 +150,7 @@ class Client:
 
     @property
     def server_told(self) -> Mapping[str, Any]:
-        """What an external server told of itself under "server", for the manifest; empty of a managed one."""
+        """What an external server told of itself under "server", for the manifest; empty for a managed one."""
         return self._connection.document()
 
     def refusals(self) -> list[str]:
@@ -227,7 +227,7 @@ class Client:
         return chat_format.prompt_tokens(messages)
 
     def _open_prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Return the prompt for an answer that is to be continued, behind the thought that it has."""
+        """Return the prompt for an answer that is to be continued, after the thought that it has."""
         reasoning, thought = self.reasoning, messages[-1].thought
         if reasoning.thinks and reasoning.on is not None and (thought is not None or not reasoning.is_opened):
             around = (reasoning.opening * (not reasoning.is_opened), reasoning.closing)
@@ -240,7 +240,7 @@ class Client:
     ) -> dict[str, float] | Unscored:
         """Return the raw log-probability of each label as the answer's first token, as far as the server returns it.
 
-        A model that thinks is asked behind its thought.
+        A model that thinks is asked after its thought.
         """
         await self.detect_features()
         if self.target.chat_format is None or not self.has_logprob_token_ids:
@@ -277,7 +277,7 @@ class Client:
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
     ) -> Completion | Unscored:
-        """Answer a prompt in token ids that ends in the assistant's header, behind a thought if the model has one."""
+        """Answer a prompt in token ids that ends in the assistant's header, after a thought if the model has one."""
         return await answer(self, prompt, sampling, skip_special_tokens=skip_special_tokens)
 
     async def generate(

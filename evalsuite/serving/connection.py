@@ -34,7 +34,7 @@ _MAX_WAIT_S = 20.0
 _UNANSWERED_LIMIT = 8
 """After this many requests in a row without a reply, the server is considered dead."""
 _FIRST_ALONE_S = 5.0
-"""An external server's first question goes alone for so long: what it refuses is then refused once, not 64 times."""
+"""An external server's first question goes alone for this long: what it refuses is then refused once, not 64 times."""
 _CHAT = "/chat/completions"
 
 
@@ -81,7 +81,7 @@ class Connection:
         self._line = None
 
     def document(self) -> dict[str, Any]:
-        """Return what the manifest keeps of an external server; nothing of a managed one, or if nothing was asked."""
+        """Return what the manifest keeps of an external server; nothing for a managed one, or if nothing was asked."""
         if self.told is None:
             return {}
         asked = {"dialect": self.dialect.name, "left_out": dict(self.dialect.refused)}
@@ -358,7 +358,7 @@ class _Line:
 
 
 class _Patience:
-    """When to try a request again, and when no more: six attempts, but a rate limit is waited out.
+    """When to try a request again, and when not to: six attempts, but a rate limit is waited out.
 
     A rate limit ends the patience if the server has answered nothing at all for ``seconds``.
     """

@@ -113,7 +113,7 @@ class TokenServer(Protocol):
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
     ) -> Completion | Unscored:
-        """Answer a prompt that ends in the assistant's header, behind a thought if the model has one."""
+        """Answer a prompt that ends in the assistant's header, after a thought if the model has one."""
 
 
 class Loglikelihood(NamedTuple):

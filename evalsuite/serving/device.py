@@ -84,9 +84,9 @@ def own_dtype(checkpoint: Checkpoint) -> str | None:
 def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | None:
     """Return the dtype that vLLM is told to serve in: ``asked``, or for "auto" what suits checkpoint and device.
 
-    That is the checkpoint's own, but for what vLLM's "auto" does on a GPU too (vllm-project/vllm@v0.32.0
+    That is the checkpoint's own, except for what vLLM's "auto" does on a GPU too (vllm-project/vllm@v0.32.0
     vllm/config/model.py ``_resolve_auto_dtype``: float32 is served in 16 bits, bfloat16 in float16 where the GPU
-    lacks it), and but for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
+    lacks it), and except for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
     None where the checkpoint names none, or nothing is known of the GPU: vLLM then decides.
     """
     own = own_dtype(checkpoint)

@@ -15,7 +15,7 @@ def is_event_stream(raw: bytes) -> bool:
 
 
 def assembled(raw: bytes) -> dict[str, Any]:
-    """Return the document of a streamed answer; raises ValueError for one that is cut off or no JSON.
+    """Return the document of a streamed answer; raises ValueError for one that is cut off or not JSON.
 
     An error in the stream is the document, as in a plain reply. Text fields of a message are joined, log-probabilities
     chained, and of everything else the last value counts.

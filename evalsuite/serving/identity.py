@@ -47,7 +47,7 @@ def told_of(entry: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def name_at_server(checkpoint: Checkpoint) -> str | None:
-    """Return the name that an endpoint knows its model by; None of a local checkpoint."""
+    """Return the name that an endpoint knows its model by; None for a local checkpoint."""
     return None if checkpoint.endpoint is None else checkpoint.served_name or checkpoint.name
 
 

@@ -1,8 +1,8 @@
 """How a model thinks, settled once before anything starts: its style, on or off, and its budget.
 
 The chat template and the tokenizer tell it; ``--thinking`` and ``--reasoning-style`` override them. Prompts are written
-here and not by the server, so a thought has a budget of its own, the answer keeps its benchmark's bound, and thinking
-is switched off the way the template does it or, without a switch, by a closed, empty thought.
+here and not by the server, so a thought has a budget of its own, the answer keeps its benchmark's token limit, and
+thinking is switched off the way the template does it or, without a switch, by a closed, empty thought.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Reasoning:
         return "" if self.style is None else self.closing.rpartition(self.style.end)[2]
 
     def key(self) -> dict[str, Any]:
-        """Return what tells figures of one model apart; empty for one that does not think, with the defaults."""
+        """Return what distinguishes figures of one model; empty for one that does not think, with the defaults."""
         document = self.document()
         if self.style is None and self.on is not None:
             # Nothing of how it would think changes an answer.
@@ -296,7 +296,7 @@ def _around_thought(chat_format: ChatFormat, style: Style) -> tuple[str, str]:
 
 
 def _ends_in(prompt: str, mark: str) -> bool:
-    """Whether a mark ends the assistant's header, but for blanks."""
+    """Whether a mark ends the assistant's header, except for blanks."""
     return prompt.rstrip().endswith(mark.rstrip())
 
 

@@ -23,8 +23,9 @@ Ask = Callable[[str, str, dict[str, Any], Reader, int], Awaitable[dict[str, Any]
 class RemoteChat:
     """Asks the server's chat endpoint.
 
-    Thought and answer have one maximum there: the answer's bound, and as soon as a reply shows that the model thinks,
-    the bound plus the budget. What the larger one cuts is unscored, since a thought cannot be closed from outside.
+    Thought and answer have one maximum there: the answer's token limit, and as soon as a reply shows that the model
+    thinks, the bound plus the budget. What the larger one cuts is unscored, since a thought cannot be closed from
+    outside.
     """
 
     def __init__(self, ask: Ask, reasoning: Reasoning, generation: Mapping[str, Any] | None) -> None:

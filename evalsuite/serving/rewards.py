@@ -45,7 +45,7 @@ class RewardPath:
 
 
 def reward_path(checkpoint: Checkpoint) -> str | None:
-    """Return where a local reward model is asked; None of a generator, and of a server that has to be tried."""
+    """Return where a local reward model is asked; None for a generator, and of a server that has to be tried."""
     if not is_reward_model(checkpoint):
         return None
     return CLASSIFY if (architecture_of(checkpoint) or "").endswith("ForSequenceClassification") else POOLING

@@ -2,7 +2,7 @@
 
 A context (the beginning of a prompt) goes where it was asked first, whose prefix cache has it. A new one goes to its
 rendezvous choice (Thaler and Ravishankar, 1998), unless that server is much busier than the others. A server that is
-gone is left out, and looked at again every half minute; its questions ask the next.
+gone is left out, and retried every half minute; its questions ask the next.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Replica:
 
 
 class Spread:
-    """Stands where a client has its ``Connection``."""
+    """Used where a client has its ``Connection``."""
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.usage = Usage()

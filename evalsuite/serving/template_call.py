@@ -39,7 +39,7 @@ def _writes_text(call: TemplateCall) -> bool:
     text = "A question."
     try:
         return text in call([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
-    except Exception:  # a template is foreign code, which may refuse by raising anything
+    except Exception:  # a template is untrusted code, which may refuse by raising anything
         return False
 
 

@@ -1,8 +1,8 @@
 """Asking a model that thinks: the thought up to its end mark or its budget, then the answer behind it.
 
 Two requests instead of one, the second on the first's tokens, which are in the prefix cache. So the thought's budget
-and the answer's bound are exact, a benchmark's stop strings apply to the answer alone, and a thought that runs out is
-closed and still answered. vLLM's own ``thinking_token_budget`` bounds thought and answer together only.
+and the answer's token limit are exact, a benchmark's stop strings apply to the answer alone, and a thought that runs
+out is closed and still answered. vLLM's own ``thinking_token_budget`` bounds thought and answer together only.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def answer(
     skip_special_tokens: bool = True,
     depth: int = 0,
 ) -> Completion | Unscored:
-    """Answer a prompt that ends in the assistant's header, behind a thought if the model has one."""
+    """Answer a prompt that ends in the assistant's header, after a thought if the model has one."""
     reasoning = engine.reasoning
     if reasoning.max_answer_tokens is not None and guide is None:
         sampling = replace(sampling, max_new_tokens=reasoning.max_answer_tokens)
@@ -116,7 +116,7 @@ async def answer(
 
 
 def _behind(thought: Thought, reply: Completion, n_prompt: int) -> Completion:
-    """Return an answer together with the thought that it was asked behind."""
+    """Return an answer together with the thought that it was asked after."""
     return replace(
         reply,
         text=reply.text.lstrip("\n"),

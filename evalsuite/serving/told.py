@@ -44,7 +44,7 @@ class Told:
     _lost: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def refused(self, reason: str, words: str) -> tuple[str, str]:
-        """Count a refusal and show the first of its kind: the same words but for numbers and quoted names."""
+        """Count a refusal and show the first of its kind: the same words except for numbers and quoted names."""
         words = " ".join(printable(words_of(words)).split())
         kind = (reason, re.sub(r"\d+|'[^']*'|\"[^\"]*\"", "", words))
         if kind not in self._refusals and len(self._refusals) < _MAX_KINDS:

@@ -34,7 +34,7 @@ from evalsuite.serving.transport import (
 from judges.types import Unscored
 
 _SAME = ("root", "max_model_len")
-"""What several servers of one model tell alike."""
+"""What all servers of one model must report the same way."""
 _BUSY = frozenset({408, 409, 425, 429, 503, 504})
 _DENIED = frozenset({401, 403})
 _PAYMENT_REQUIRED, _FORBIDDEN, _TOO_MANY = 402, 403, 429

@@ -129,7 +129,7 @@ def share_of(outcomes: Sequence[Outcome]) -> float:
 def game_figures(rows: Sequence[Row], *, as_published: bool = False) -> dict[str, Any]:
     """Compute {"score", "stderr", "ci95", "sc_score", "sc_ci95", "style", "n", "n_scored", "unscored"}, in percent.
 
-    ``score`` is the mean over games; ``ci95`` resamples prompts. ``sc_score`` is the win rate in equal style
+    ``score`` is the mean over games; ``ci95`` resamples prompts. ``sc_score`` is the win rate under style control
     (:mod:`judges.style_control`); None with the reason under ``style``. With ``as_published``, ``score`` and
     ``sc_score`` are the original's mean and median of 100 resamplings of games, and ``quantiles_5_95`` and
     ``sc_quantiles_5_95`` its quantiles; its style features are centred.
@@ -179,7 +179,7 @@ def _published_rate(games: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_published: bool) -> dict[str, Any]:
-    """Return the win rate in equal style with its interval, and the coefficients or why there are none."""
+    """Return the win rate under style control with its interval, and the coefficients or why there are none."""
     style: dict[str, Any] = {"coefficients": None, "centred": as_published, "reason": None}
     nothing = {"sc_score": None, "sc_ci95": None, "style": style}
     if not scored:
@@ -223,7 +223,7 @@ def _battles(scored: Sequence[tuple[Row, list[Outcome]]]) -> list[Battle]:
 
 
 def style_reason(scores: Mapping[str, Any]) -> str:
-    """Say why there is no figure in equal style; "" where there is one."""
+    """Say why there is no figure under style control; "" where there is one."""
     style = scores.get("style")
     return str(style.get("reason") or "") if isinstance(style, Mapping) else ""
 

@@ -1,4 +1,4 @@
-"""Whether transformers loads the base of a training run with every weight, found out before anything is tokenised."""
+"""Whether transformers loads the base of a training run with every weight, checked before anything is tokenised."""
 
 from __future__ import annotations
 

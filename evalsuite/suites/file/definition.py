@@ -162,7 +162,7 @@ class Score(_Part):
 
 
 class Benchmark(_Part):
-    """A whole file. ``folder`` is where it lies: its paths are relative to that."""
+    """A whole file. ``folder`` is where it is: its paths are relative to that."""
 
     WITHOUT_CONTENT: ClassVar[frozenset[str]] = frozenset({"title", "prompts", "folder"})
 

@@ -72,7 +72,7 @@ class FileSuite(Suite):
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of all that decides what a figure means, but for data and answers, which have pins of their own."""
+        """The hash of all that decides what a figure means, except data and answers, which have pins of their own."""
         if self.recorded_sha256:
             return self.recorded_sha256
         content = self.benchmark.model_dump(mode="json", exclude=set(Benchmark.WITHOUT_CONTENT))

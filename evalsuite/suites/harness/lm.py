@@ -166,7 +166,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     def told_output_types(self) -> Iterator[None]:
         """Within a block, lm-eval's tasks say whether they generate before they have their prompts rendered.
 
-        Choices are scored behind a closed, empty thought, and written answers behind one of the model's own.
+        Choices are scored after a closed, empty thought, and written answers behind one of the model's own.
         """
         from lm_eval.api.task import Task
 

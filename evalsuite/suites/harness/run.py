@@ -204,7 +204,7 @@ def run_tasks(
             )
     except EvalsuiteError:
         raise
-    except Exception as error:  # tasks are foreign code: whatever they raise ends the suite, not the program
+    except Exception as error:  # tasks are untrusted code: whatever they raise ends the suite, not the program
         raise EvalsuiteError(f"lm-eval failed ({type(error).__name__}: {error})") from error
     tracker.log_end_time()
     truncated = dict(+lm.truncated)

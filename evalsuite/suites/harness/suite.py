@@ -273,7 +273,7 @@ class LmEvalTasks(LmEvalSuite):
             return replace(loaded, data_pins=self.data_pins(options))
         except EvalsuiteError:
             raise
-        except Exception as error:  # a task is foreign code, and so is what loads its data
+        except Exception as error:  # a task is untrusted code, and so is what loads its data
             cause = f"{type(error).__name__}: {first_line(error)}"
             raise DataError(f"lm-eval cannot load {', '.join(options.parts)}: {cause}") from error
 

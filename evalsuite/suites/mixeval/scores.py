@@ -72,7 +72,7 @@ def parse_judgment(text: str, facts: Mapping[str, Any], *, as_published: bool = 
 def scores_of(rows: Sequence[Row], parser: str, *, as_published: bool) -> Scores:
     """Compute MixEval's object of scores.json from marked rows.
 
-    All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3 places, then weighed by
+    All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3 places, then weighted by
     count; ``score_unrounded`` is the plain mean over items. A split without a scored item makes both ``null``;
     ``partial`` then has what is there and ``missing`` says why. ``free_form`` and ``multiple_choice`` are plain means,
     ``benchmarks`` the published combination of a benchmark's rounded means in both splits.
