@@ -234,8 +234,7 @@ class _Comparison(Document):
 
 
 class StyleRate(Document):
-    """How often ``a`` wins over ``b``, a tie as half a win: as judged (``raw_a``) and under style control
-    (``rate_a``)."""
+    """How often ``a`` beats ``b``, a tie as half a win: as judged (``raw_a``) and style-controlled (``rate_a``)."""
 
     a: str
     b: str

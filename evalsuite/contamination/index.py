@@ -28,7 +28,7 @@ from evalsuite.suites.types import CheckedItem
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _LABEL = re.compile(r"^[^\S\n]*\(?[A-Z][.):]\s+", re.MULTILINE)
 FORMULA_ITEMS = 10
-"""An n-gram that more different texts than this contain is a formula; a passage has at most ten questions."""
+"""An n-gram in more different texts than this is boilerplate; a passage has at most ten questions."""
 
 ALONE_NGRAMS = 4
 """A multiple-choice question with fewer words than this many n-grams is searched together with its options."""
@@ -83,7 +83,7 @@ class BenchmarkIndex:
                 piece_grams = self._grams(piece)
                 owner = known.setdefault(piece_grams.tobytes(), len(self._pieces))
                 if owner < len(self._pieces):
-                    # A copy of another item shares its piece, or else its words would look like a formula.
+                    # A copy of another item shares its piece, or else its words would look like boilerplate.
                     self._pieces[owner].append(number)
                     continue
                 self._pieces.append([number])

@@ -2,7 +2,7 @@
 
 The chat template and the tokenizer tell it; ``--thinking`` and ``--reasoning-style`` override them. Prompts are written
 here and not by the server, so a thought has a budget of its own, the answer keeps its benchmark's token limit, and
-thinking is switched off the way the template does it or, without a switch, by a closed, empty thought.
+thinking is switched off the way the template does it or, without a switch, by an empty, closed thought.
 """
 
 from __future__ import annotations

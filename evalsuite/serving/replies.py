@@ -138,7 +138,7 @@ def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     text: str | None = reply["text"]
     if thought is None:
         thought, text = split_thought(reply["text"])
-    # A server that hides thoughts, and does not count them, has an empty answer that was cut.
+    # A server that hides thinking and does not count it returns an empty answer that was cut.
     is_hidden = not reply["text"] and reply["finish_reason"] == "length"
     if thought is None and not n_thought and not is_hidden:
         return reply

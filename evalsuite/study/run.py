@@ -21,7 +21,7 @@ from evalsuite.study.state import FOLDER, TELLING, Adapter, Failed, Made, State,
 
 Status = Literal["done", "kept", "failed", "skipped", "left out", "to do"]
 GROUPED: frozenset[Kind] = frozenset({"run"})
-"""Kinds whose stages run together, so that what they share (the judge's server) starts once."""
+"""Kinds whose stages run together, so that what they share (the judge's server) starts only once."""
 
 
 @dataclass(frozen=True, slots=True)

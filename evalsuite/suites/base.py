@@ -57,7 +57,7 @@ class Suite(abc.ABC):
     whole: ClassVar[bool] = False
     """Whether it runs as a whole on the main thread (``run_whole``), by tokens, instead of item by item."""
     note_on_thinking: ClassVar[str] = ""
-    """What is said where a model thinks before it answers, and this suite's figures are read differently for it."""
+    """A note for models that think before they answer, if this suite's figures have to be read differently then."""
     needs_chat: ClassVar[bool] = True
     """Whether its items are conversations, so that a model without a chat template cannot be asked."""
     n_turns: ClassVar[int] = 1
@@ -105,7 +105,7 @@ class Suite(abc.ABC):
         return bool(self.judge_method)
 
     def resolve_options(self, options: Mapping[str, Any], *, has_judge: bool) -> Mapping[str, Any]:  # noqa: ARG002
-        """Settle options that depend on the run, such as a parser that is the judge where there is one."""
+        """Resolve options that depend on the run, such as a parser that is the judge where there is one."""
         return options
 
     def check_parts(self, parts: Sequence[str]) -> None:
@@ -160,7 +160,7 @@ class Suite(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has no method run_whole")
 
     def panel_value(self, values: Sequence[tuple[float | str, float]]) -> float | str | Unscored:
-        """Return what judges say together, from the (value, weight) of each: the mean of numbers, else the majority."""
+        """Combine the judges' values, given as (value, weight): the mean of numbers, else the majority."""
         numbers = [(float(value), weight) for value, weight in values if isinstance(value, int | float)]
         if len(numbers) == len(values):
             return weighted_mean(numbers)
@@ -441,7 +441,7 @@ def mean(values: Sequence[float]) -> float | None:
 
 
 def doubt(values: Sequence[float]) -> dict[str, Any]:
-    """Return the standard error of a mean, and its interval where all values are in 0..1; None of no values."""
+    """Return the standard error of a mean, and its interval where all values are in 0..1; None for no values."""
     from judges.statistics import mean_and_stderr, proportion_ci
 
     interval = proportion_ci(values) if values and all(0 <= value <= 1 for value in values) else None

@@ -1,4 +1,4 @@
-"""Figures as tables show them: a value with its doubt, the columns of a suite, the lines of a terminal."""
+"""Figures as tables show them: a value with its uncertainty, the columns of a suite, the lines of a terminal."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ ORDERS: tuple[Order, Order] = ("ba", "ab")
 PUBLISHED_DRAWS = 100
 PUBLISHED_QUANTILES = (0.05, 0.5, 0.95)
 WORDS_MAX_NEW_TOKENS = 64
-"""Of the answer in words of a judge that was to reply with one letter and gave A and B almost no probability."""
+"""Max tokens of the reply in words of a judge that gave A and B almost no probability as a single letter."""
 _MODEL, _BASELINE = "model", "baseline"
 
 

@@ -23,8 +23,8 @@ _RATES = ("win_rate", "standard_error", "discrete_win_rate", "n_wins", "n_wins_b
 def win_rates(preferences: Sequence[float]) -> dict[str, float | int | None]:
     """Count and average ``preferences`` (each in [1, 2], none missing) with the package's ``get_winrate``.
 
-    Returns win_rate, standard_error and discrete_win_rate in percent (None of nothing; the error
-    also of one), n_wins, n_wins_base, n_draws and n_total.
+    Returns win_rate, standard_error and discrete_win_rate in percent (None without any; the error also for one),
+    n_wins, n_wins_base, n_draws and n_total.
     """
     if not preferences:
         return {name: 0 if name.startswith("n_") else None for name in _RATES}
@@ -81,7 +81,7 @@ def length_controlled_win_rate(
 
 @contextmanager
 def _alpaca_eval() -> Iterator[Any]:
-    """Yield ``alpaca_eval.metrics.glm_winrate``, its import and use leaving no trace in the process."""
+    """Yield ``alpaca_eval.metrics.glm_winrate``, without lasting side effects of its import or use."""
     import dotenv
 
     with root_logger_kept(), warnings.catch_warnings():

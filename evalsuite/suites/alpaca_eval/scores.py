@@ -20,7 +20,7 @@ CANONICAL_BASELINE = "gpt4_1106_preview"
 LEAST_MASS = 0.5
 """A judge whose labels have less of the next token's probability has a warning beside its figures."""
 MAX_ABSENT = 8
-"""So many of the 805 preferences may be missing (1 %) before the regression is refused. The published
+"""How many of the 805 preferences may be missing (1 %) before the regression is refused. The published
 leaderboard has models with 803."""
 
 

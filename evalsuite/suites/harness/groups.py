@@ -44,7 +44,7 @@ REPORTED: Mapping[str, str] = {
     "reasoning": "authors of thinking models sample at temperature 0.6 and top_p 0.95 with 32,768 tokens, and average "
     "several answers per problem (DeepSeek-R1, arXiv 2501.12948: 64 for AIME)",
 }
-"""What published figures rest on, where a greedy run is not comparable with them."""
+"""How published figures were obtained, where a greedy run is not comparable with them."""
 
 LM_EVAL_ANSWER_TOKENS = 256
 _GATED = {"Idavidrein/gpqa"}

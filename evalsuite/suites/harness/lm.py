@@ -166,7 +166,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
     def told_output_types(self) -> Iterator[None]:
         """Within a block, lm-eval's tasks say whether they generate before they have their prompts rendered.
 
-        Choices are scored after a closed, empty thought, and written answers behind one of the model's own.
+        Choices are scored after an empty, closed thought, and generated answers after one of the model's own.
         """
         from lm_eval.api.task import Task
 
@@ -338,7 +338,7 @@ class _Results:
         self._faults: Counter[str] = Counter()
 
     def put(self, position: int, value: Any) -> None:
-        """Settle a request with its answer, or with the Unscored that it failed with."""
+        """Resolve a request with its answer, or with the Unscored that it failed with."""
         task, request = self.tasks[position], self.requests[position]
         with self._lock:
             if isinstance(value, Unscored):
