@@ -97,7 +97,7 @@ class Scores(Document):
     seconds: dict[str, float] = {}
     tokens: dict[str, int] = {}
     training_step: dict[str, Any] | None = None
-    """How far the training of a checkpoint saved on the way had come: its run, step, tokens, learning rate, loss."""
+    """How far training had come, for a checkpoint saved along the way: its run, step, tokens, learning rate, loss."""
     reasoning: dict[str, Any] | None = None
     """How the model thinks: what was asked for, what was found, the budget, and whether it came to thoughts."""
     answers: dict[str, dict[str, Any]] = {}

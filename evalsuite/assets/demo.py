@@ -25,7 +25,8 @@ _MARK = "evalsuite.json"
 _CONVERT_TIMEOUT_S = 1800
 _MAX_LENGTH_TOKENS = 8192
 _WRITE_CHECKPOINT = "import sys; from evalsuite.assets import demo; demo.write_checkpoint(*sys.argv[1:])"
-"""Run as a process of its own: keeps torch out of the caller, and the libraries' bars and warnings off the terminal."""
+"""Run in a separate process: keeps torch out of the caller, and the libraries' progress bars and warnings off the
+terminal."""
 
 
 def demo_checkpoint(on_step: Callable[[str], None] = lambda _: None) -> Path:

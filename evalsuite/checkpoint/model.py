@@ -64,7 +64,7 @@ class Checkpoint:
     config: dict[str, Any] | None = None
     training: dict[str, Any] | None = None
     training_step: dict[str, Any] | None = None
-    """How far its training had come, of a checkpoint saved on the way (``training_run.training_step``)."""
+    """How far training had come, for a checkpoint saved along the way (``training_run.training_step``)."""
     trust_remote_code: bool = False
     """Whether code shipped with the checkpoint may run."""
     own_tokenizer: bool = False

@@ -1,4 +1,5 @@
-"""The checkpoints that a training saves on its way: which are complete, and what transformers' trainer says of each."""
+"""The checkpoints that a training run saves along the way: which are complete, and what transformers' trainer says of
+each."""
 
 from __future__ import annotations
 

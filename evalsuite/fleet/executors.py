@@ -21,7 +21,7 @@ class Executor(Protocol):
 
     @property
     def outlives_head(self) -> bool:
-        """Whether units go on when this process ends."""
+        """Whether units keep running when this process ends."""
         ...
 
     def check(self, gpus: int) -> None:
@@ -29,7 +29,7 @@ class Executor(Protocol):
         ...
 
     def submit(self, units: Sequence[Unit]) -> None:
-        """Run units, some at once, as room is."""
+        """Run units, several at once, as room allows."""
         ...
 
     def poll(self) -> set[str]:

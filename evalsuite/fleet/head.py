@@ -63,7 +63,7 @@ def heading(results: Path) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Following:
-    """A unit on its way: how often it was submitted, and since when the executor has not known it."""
+    """A unit in progress: how often it was submitted, and since when the executor has not known it."""
 
     unit: Unit
     tries: int = 0
@@ -89,7 +89,7 @@ class Head:
         followed = {unit.name: _Following(unit, failed_before=len(failed_attempts(unit))) for unit in units}
         for unit in units:
             if (done := done_of(unit)) is not None and done.exit_code:
-                # What it failed of may have been put right since.
+                # What made it fail may have been fixed since.
                 (unit.folder / "done.json").unlink()
         open_units = [each.unit for each in followed.values() if not self._settle(each, on_done)]
         try:

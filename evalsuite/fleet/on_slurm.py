@@ -44,7 +44,7 @@ exec {{ worker }} "$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {{ units }})"
 
 
 class Slurm:
-    """Units on a Slurm cluster; its jobs go on when the head ends."""
+    """Units on a Slurm cluster; its jobs keep running when the head ends."""
 
     outlives_head = True
 

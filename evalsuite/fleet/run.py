@@ -55,7 +55,7 @@ class _Fleet:
         self._config, self._placement, self._judges, self._head = config, placement, judges, head
         n_budgets = len(config.serve.thinking_budget)
         self._specs = [spec for spec in config.models for _ in range(n_budgets)]
-        # A judge that is served beside nobody starts once for several models, not once for each.
+        # A judge that is served alone starts once for several models, not once for each.
         self._judges_apart = any(judge.endpoint is None for judge in judges) and len(config.models) > 1
 
     def run(self, plans: Sequence[ModelRun]) -> UnitsFailedError | None:

@@ -34,7 +34,7 @@ COMMAND_VARIABLE = "EVALSUITE_UNIT_COMMAND"
 
 
 class _StopError(Exception):
-    """The machine is wanted back: by a signal."""
+    """The machine is being reclaimed, by a signal."""
 
     def __init__(self, number: int) -> None:
         self.number = number

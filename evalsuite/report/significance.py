@@ -1,4 +1,4 @@
-"""Who is really best in a column of the report, and what difference the column could have shown."""
+"""Which model is significantly best in a column of the report, and the column's minimum detectable effect."""
 
 from __future__ import annotations
 

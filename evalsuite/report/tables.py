@@ -71,7 +71,7 @@ class TabTable:
         return sum(self.tests[key].best is not None for key in self.shown & self.tests.keys())
 
     def detectable(self, column: Column) -> str:
-        """Return the smallest difference that a column's comparisons show with 80 % power; a dash where unknown."""
+        """Return the difference that a column's comparisons detect with 80 % power; a dash where unknown."""
         effect = self.tests[column.key].detectable
         return DASH if effect is None else f"{effect:.{column.digits}f}"
 

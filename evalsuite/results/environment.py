@@ -1,4 +1,4 @@
-"""What a run rests on besides its inputs: versions, git state, hardware, and the seconds each phase took."""
+"""What a run depends on besides its inputs: versions, git state, hardware, and the seconds each phase took."""
 
 from __future__ import annotations
 

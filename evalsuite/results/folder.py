@@ -100,7 +100,7 @@ def _only(mapping: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
 
 
 def other_model(stored: Scores, manifest: Manifest, model: Mapping[str, Any]) -> list[str]:
-    """Say how a model was served differently from now; what is not known of either contradicts nothing.
+    """Say how a model was served differently from now; what is unknown of either contradicts nothing.
 
     ``model`` holds what is known of ``dtype``, ``chat_template_sha256`` and ``chat_format``.
     """

@@ -85,7 +85,7 @@ def _recorded_judge(spec: SuiteSpec, header: Header, options: SuiteOptions) -> s
 
 @dataclass(frozen=True)
 class _Import:
-    """One recorded file on its way into a results folder."""
+    """One recorded file being imported into a results folder."""
 
     results: Path
     spec: SuiteSpec

@@ -179,14 +179,14 @@ def _add(union: _Union, folder: Path) -> None:
         known, into = union.judged.setdefault(name, (judge, {}))
         for key, entry in suites.items():
             _take(union, into, key, entry, folder)
-            # Answers that waited for a judge have one now.
+            # Answers that waited for a judge now have one.
             union.plain.pop(key, None)
         methods = {**(known.methods or {}), **(judge.methods or {})}
         union.judged[name] = (known.model_copy(update={"methods": methods or None}), into)
 
 
 def _take(union: _Union, into: _Suites, key: str, entry: tuple[dict[str, Any], SuiteEntry], folder: Path) -> None:
-    """Take a suite's figures over; those that lack answers make way for whole ones."""
+    """Take a suite's figures over; incomplete ones are replaced by complete ones."""
     known, new = into.get(key), entry
     if known is not None and known[0] == new[0]:
         _join_rows(union, key, folder)

@@ -79,7 +79,7 @@ def _judge_entry(plan: ModelRun, judge: Checkpoint | Panel | None) -> JudgeEntry
 
 
 def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: RunConfig, scores: Scores) -> Manifest:
-    """Return everything that a reader needs to repeat or doubt the figures of ``scores``."""
+    """Return everything that a reader needs to repeat or question the figures of ``scores``."""
     manifest = Manifest(
         schema=1,
         **environment(),

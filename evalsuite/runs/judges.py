@@ -33,7 +33,7 @@ class Panel:
     judges: tuple[Checkpoint, ...]
     weights: tuple[float, ...]
     cards: tuple[Mapping[str, Any] | None, ...] = ()
-    """What the weights rest on; () where all weigh the same."""
+    """What the weights are based on; () where all are equal."""
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run is to do: which suites each model still owes, settled before anything is started."""
+"""What a run has to do: which suites each model still needs, decided before anything is started."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reaso
 
 @dataclass(slots=True)
 class SuiteRun:
-    """One suite of one model on its way.
+    """One suite of one model, in progress.
 
     ``served`` is how the model is asked, of what scores.json does not say. ``recorded`` are the rows of an earlier run
     with the very same answers, which need not be asked again.
@@ -94,7 +94,7 @@ class SuiteRun:
 
 @dataclass(slots=True)
 class ModelRun:
-    """One model on its way: what is taken over from an earlier run and what is to be done."""
+    """One model, in progress: what is reused from an earlier run and what is to be done."""
 
     checkpoint: Checkpoint
     folder: Path
@@ -147,7 +147,7 @@ def recalled(checkpoint: Checkpoint, results: Path) -> Checkpoint:
 
 
 def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress, budget: int | None = None) -> ModelRun:
-    """Settle what is to be done for one model; refuses to mix figures before anything is started.
+    """Decide what is to be done for one model; refuses to mix figures before anything is started.
 
     ``budget`` is the variant's, if thoughts of a sweep are cut at several.
     """
@@ -431,7 +431,7 @@ def _figure_options(suite: Suite, options: SuiteOptions) -> dict[str, Any]:
 
 
 def models_asked(plans: Sequence[ModelRun], config: RunConfig, judges: Judges) -> list[ModelUse]:
-    """Return every model that this run will ask: the candidates that owe something, and their judges."""
+    """Return every model that this run will ask: the candidates that still need something, and their judges."""
     asked = [
         ModelUse(plan.checkpoint, "candidate", tuple(suite.spec for suite in plan.todo), config.base_url)
         for plan in plans

@@ -96,7 +96,7 @@ def evaluate(config: RunConfig, progress: Progress | None = None, shared: Shared
 
 
 def planned(config: RunConfig, progress: Progress) -> tuple[Judges, list[ModelRun]]:
-    """Settle what a run has to do for each model, and each budget of a sweep; nothing is started."""
+    """Decide what a run has to do for each model, and each budget of a sweep; nothing is started."""
     judges = judges_of(config, progress)
     swept = config.serve.thinking_budget
     budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
@@ -386,7 +386,7 @@ class _Runner:
         plan.watch.seconds["judge"] = max(0.0, plan.watch.seconds["judge"] - started)
 
     def _write_settled(self, plan: ModelRun) -> None:
-        """Write the suites that no judge is owed, so that they are seen while others are judged.
+        """Write the suites that need no further judge, so that they are seen while others are judged.
 
         Figures that --fresh sets aside stay until all new ones exist.
         """

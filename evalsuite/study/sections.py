@@ -22,7 +22,7 @@ Text = Annotated[str, pydantic.Field(min_length=1)]
 Count = Annotated[int, pydantic.Field(ge=1, le=10**12)]
 Amount = Annotated[float, pydantic.Field(ge=1e-9, le=1e12)]
 _LARGEST = 1e12
-"""A larger training setting is a typing error, and would overflow the projection."""
+"""A larger training setting is a typo, and would overflow the projection."""
 AnalysisKind = Literal["style", "similarity", "keywords", "efficiency", "contamination"]
 ANALYSES: tuple[AnalysisKind, ...] = get_args(AnalysisKind)
 
