@@ -1,5 +1,4 @@
-"""The checkpoints that a training run saves along the way: which are complete, and what transformers' trainer says of
-each."""
+"""The checkpoints that a training run saves along the way: which are complete, and what the trainer recorded."""
 
 from __future__ import annotations
 

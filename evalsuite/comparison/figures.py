@@ -105,8 +105,7 @@ def _pair_figures(given: Verdicted, pair: Pair) -> PairFigures:
 
 
 def _detectable(scored: Sequence[PairVerdict], groups: Sequence[str]) -> float | None:
-    """Return the smallest difference of the two rates that this many prompts with such verdicts detect with 80 %
-    power."""
+    """Return the difference of the two rates that this many prompts with such verdicts detect with 80 % power."""
     values = [{"a": 1.0, "b": -1.0, "tie": 0.0}[verdict.winner] for verdict in scored]
     stderr = clustered_stderr(values, groups) if values else None
     return detectable_effect(stderr, len(set(groups)) - 1) if stderr else None
