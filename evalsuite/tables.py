@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evalsuite.documents import Scores
-from evalsuite.records.answers import how_answers_ended
+from evalsuite.records.answers import how_answers_ended, how_verdicts_ended
 from evalsuite.results.averages import AVERAGES
 from evalsuite.suites.figures import DASH, Line, shown, shown_interval
 from evalsuite.suites.registry import iter_suites, suite_of_key
@@ -48,6 +48,7 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
             for line in said_of_repeats(key, one["repeats"])
         ]
         notes += filter(None, (how_answers_ended(key, counts) for key, counts in scores.answers.items()))
+        notes += _verdict_notes(scores.suites)
         _print(console, table, notes)
         _print_panel(console, scores)
         if judge and judge.note:
@@ -70,9 +71,15 @@ def _print_panel(console: Console, scores: Scores) -> None:
             first = next(iter(suite.lines(key, figures)), Line(key, DASH))
             weight = "" if len({one.weight for one in members}) == 1 else f" (weight {member.weight:.2f})"
             lines.append(first._replace(suite=f"{first.suite}, {member.name}{weight}"))
+            notes += _verdict_notes({key: figures}, f" ({member.name})")
         notes += _agreement_notes(key, scores.suites[key]["panel"])
     table, more = _table(lines, "each judge alone")
     _print(console, table, [*notes, *more])
+
+
+def _verdict_notes(suites: Mapping[str, Mapping[str, Any]], whose: str = "") -> list[str]:
+    counted = {key: one["verdicts"] for key, one in suites.items() if isinstance(one.get("verdicts"), Mapping)}
+    return list(filter(None, (how_verdicts_ended(f"{key}{whose}", counts) for key, counts in counted.items())))
 
 
 def _agreement_notes(key: str, panel: Mapping[str, Any]) -> Iterable[str]:

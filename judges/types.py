@@ -88,11 +88,15 @@ class Unscored:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A judge's rating on a named scale, with the text it was parsed from and the judge's thought before it."""
+    """A judge's rating on a named scale, with the text it was parsed from and the judge's thought before it.
+
+    ``closed_after`` is the judgment before a closing under guided output, None where there was none.
+    """
 
     value: float
     text: str
     thought: str | None = None
+    closed_after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,9 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The option extracted from an answer, as a capital letter."""
+    """The option extracted from an answer, as a capital letter, or the label of a comparison; else as a Rating."""
 
     letter: str
     text: str = ""
     thought: str | None = None
+    closed_after: str | None = None

@@ -160,16 +160,22 @@ def parse_verdict(text: str, key: str, answers: Sequence[str] = ()) -> Choice | 
     return Unscored("no_verdict", text) if letter is None else Choice(letter, text)
 
 
-def game_from_choice(choice: Choice, *, closed_after: str | None = None, answers: Sequence[str] = ()) -> Game:
-    """Convert the letter of a reasoned comparison into a game; ``closed_after`` is the text before a guided closing."""
-    said = None if closed_after is None else leaning(closed_after, answers)
+def game_from_choice(choice: Choice, answers: Sequence[str] = ()) -> Game:
+    """Convert the letter of a reasoned comparison of ``answers`` into a game."""
+    first = _POINTS[choice.letter]
     return Game(
-        _POINTS[choice.letter],
+        first,
         choice.text,
-        closed_by_guide=closed_after is not None,
-        contradicts=said is not None and said != choice.letter,
+        closed_by_guide=choice.closed_after is not None,
+        contradicts=against_text(choice, first, answers),
         thought=choice.thought,
     )
+
+
+def against_text(choice: Choice, first: float, answers: Sequence[str] = ()) -> bool:
+    """Return whether a guided closing, worth ``first`` (0 to 1) to the first answer, contradicts the text before."""
+    said = None if choice.closed_after is None else leaning(choice.closed_after, answers)
+    return said is not None and said.lower() != winner_of(first)
 
 
 def game_from_logprobs(logprobs: Mapping[str, float]) -> Game | Unscored:

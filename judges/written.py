@@ -34,6 +34,18 @@ _ANY_NAMED = re.compile(_NAMED, re.IGNORECASE)
 _EVEN = re.compile(
     r"\b(?:it is|it's|this is) a tie[ .!*_]{0,4}$|\bboth (?:\w+ ){0,2}equally good[ .!*_]{0,4}$", re.IGNORECASE
 )
+_PLAIN = r"\d{1,3}(?:\.\d{1,2})?"
+_RATED = re.compile(
+    rf"\b(?:rating|score|grade)\b[ :=*_`\"]{{0,6}}(?:(?:is|of|would be|as) )?(?:an? )?[\[(*_`\" ]{{0,4}}"
+    rf"(?P<labelled>{_PLAIN})(?![\d.]*\d| ?(?:-|–|to\b|%))"
+    rf"|(?<![\d.])(?P<over>{_PLAIN}) ?(?:/|out of) ?(?:10|5|1)\b(?!\.\d)|\[\[ ?(?P<marked>{_PLAIN}) ?\]",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(
+    r"\b(?i:option|answer|choice|letter)\b[ :=*_`\"]{0,6}(?:is )?(?:(?i:option) )?[\[(*_`\"' ]{0,4}(?P<letter>[A-Z])"
+    r"(?=[\])*_`\"'.,;:]|\s*$)",
+    re.MULTILINE,
+)
 _SCORES = re.compile(r"^(?P<first>\d{1,2}(?:\.\d)?)[ ,]{1,2}(?P<second>\d{1,2}(?:\.\d)?)$")
 _KEY = re.compile(r"\b[0-9a-f]{16}\b")
 _LONGEST_LINE = 400
@@ -65,6 +77,18 @@ def written_letter(text: str, key: str, answers: Sequence[str] = ()) -> str | No
             # C is FastChat's tie, and no letter of ours.
             return None if keyed and match["letter"].upper() == "C" else letter
     return TIE if _EVEN.search(last) else None
+
+
+def named_rating(text: str) -> float | None:
+    """Return the rating that a judgment names in any form ("Rating: 7", "7/10", "[[11]]"); None for none or several."""
+    named = {float(match["labelled"] or match["over"] or match["marked"]) for match in _RATED.finditer(text)}
+    return named.pop() if len(named) == 1 else None
+
+
+def named_option(text: str) -> str | None:
+    """Return the letter of the option that a judgment names ("the answer is (B)."); None for none or several."""
+    named = {match["letter"] for match in _OPTION.finditer(text)}
+    return named.pop() if len(named) == 1 else None
 
 
 def leaning(text: str, answers: Sequence[str] = ()) -> str | None:

@@ -1,4 +1,4 @@
-"""How answers ended: cut at the token limit, thoughts closed from outside, loops and tokens; pure, from a run's rows.
+"""How answers and verdicts ended: cut at the token limit, closed from outside, loops and tokens; pure, from a run's rows.
 
 A loop is the same run of words until the bound (``judges.thoughts.is_loop``). It looks like thinking, or like a long
 answer, so it is counted apart.
@@ -6,7 +6,7 @@ answer, so it is counted apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -56,6 +56,31 @@ def _mean(counts: Sequence[int]) -> float | None:
     # Imported answers have no counts.
     known = [count for count in counts if count]
     return round(fmean(known), 1) if known else None
+
+
+def verdict_figures(rows: Iterable[Row]) -> dict[str, int] | None:
+    """Return {"n", "closed_by_guide", "contradictions"} of one judge's verdicts in words; None where it wrote none.
+
+    How many had no verdict in their text and were closed under guided output, and for how many of these the text named
+    another one.
+    """
+    written = [verdict for row in rows for verdict in row.verdicts if verdict.text]
+    if not written:
+        return None
+    return {
+        "n": len(written),
+        "closed_by_guide": sum(verdict.closed_by_guide for verdict in written),
+        "contradictions": sum(verdict.contradicts for verdict in written),
+    }
+
+
+def how_verdicts_ended(suite: str, counts: Mapping[str, int]) -> str:
+    """Say in one line how many of a judge's verdicts were closed under guided output; "" where none was."""
+    if not counts["closed_by_guide"]:
+        return ""
+    said = f"{suite}: {counts['closed_by_guide']} of {counts['n']} verdicts were closed under guided output: "
+    said += "the text had none"
+    return f"{said}; {n} of them name another than the text" if (n := counts["contradictions"]) else said
 
 
 def how_answers_ended(suite: str, counts: dict[str, Any]) -> str:

@@ -60,6 +60,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ``judge`` is a key of :attr:`Header.judges`. ``value`` is a rating, a preference in [1, 2] or an option's letter,
     as the suite defines it; None where ``unscored`` says why. ``text`` is the judgment in words.
     ``recorded`` keeps a peer's own number untouched (-1, 11), for exports and for ``--as-published``.
+    ``closed_by_guide`` says that the text had no verdict and the judge closed it under guided output, ``contradicts``
+    that the text named another one.
     """
 
     judge: str = ""
@@ -72,6 +74,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     label_logprobs: Mapping[str, float] = {}
     recorded: Any = None
     unscored: Unscored | None = None
+    closed_by_guide: bool = False
+    contradicts: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -29,8 +29,9 @@ _PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extr
 
 _encode = msgspec.json.Encoder().encode
 
-THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END = 1, 2, 4, 8
-"""Flags of an answer: it has a thought, the budget ended its thought, its own bound cut it, or something else did."""
+THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END, VERDICT_CLOSED = 1, 2, 4, 8, 16
+"""Flags of an answer: it has a thought, the budget ended its thought, its own bound cut it, or something else did; a
+verdict on it was closed under guided output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class Part:
         for row in source.records.rows(source.part):
             answer = suite.answer_page(with_first_marks(row), header)
             turns, flags = _told(row.replies, tokens)
+            flags |= VERDICT_CLOSED if any(verdict.closed_by_guide for verdict in row.verdicts) else 0
             answer = _shown(answer | {"replies": turns} if any(turns) else answer, row, _PROTECTED_ANSWER)
             item = self._find(row, marks)
             if item is None:

@@ -14,7 +14,7 @@ from evalsuite.config import RunConfig, resolved_yaml
 from evalsuite.documents import SuiteEntry
 from evalsuite.errors import DataError
 from evalsuite.files import write_text
-from evalsuite.records.answers import answer_figures
+from evalsuite.records.answers import answer_figures, verdict_figures
 from evalsuite.records.files import Records, RecordsInMemory, records_path, write_records
 from evalsuite.records.rows import Header, JudgeRef, Row, for_judge, merged, replaced
 from evalsuite.results.folder import (
@@ -137,6 +137,8 @@ def _score(plan: ModelRun, run: SuiteRun, view: View, *, exports: bool) -> Suite
     scores = scored_draws(suite, header, rows)
     if isinstance(view, Panel) and run.needs_judge:
         scores |= panel_figures(view, suite, header, run.rows)
+    elif run.judged and (verdicts := verdict_figures(rows)) is not None:
+        scores |= {"verdicts": verdicts}
     return scores
 
 

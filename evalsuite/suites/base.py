@@ -263,8 +263,8 @@ class Suite(abc.ABC):
     def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
         """Return what a page shows of one model's answer.
 
-        Keys: ``turns``, ``judge`` ({label, mark, text, thought}), ``extracted`` (what was read from the answer),
-        ``logprobs`` of the judge's labels, ``unscored``.
+        Keys: ``turns``, ``judge`` ({label, mark, text, thought, closed: "guided" or "against" its text}),
+        ``extracted`` (what was read from the answer), ``logprobs`` of the judge's labels, ``unscored``.
         """
         page: dict[str, Any] = {"turns": [reply.text or "" for reply in row.replies]}
         if row.verdicts:
@@ -273,6 +273,7 @@ class Suite(abc.ABC):
                     "label": f"turn {verdict.turn}" if self.n_turns > 1 else "judge",
                     "mark": self.verdict_text(verdict),
                     "text": verdict.text,
+                    **({"closed": "against" if verdict.contradicts else "guided"} if verdict.closed_by_guide else {}),
                     **({"thought": verdict.thought} if verdict.thought else {}),
                 }
                 for verdict in row.verdicts

@@ -36,6 +36,7 @@ from judges.verdicts import (
     VERDICT_CHOICES,
     Game,
     Method,
+    against_text,
     game_from_choice,
     game_from_logprobs,
     parse_verdict,
@@ -257,7 +258,8 @@ async def play_game(judge: Chat, order: Order, messages: Sequence[Message], max_
     judged = await reason_then_choose(judge, messages, sampling, parse_label, LEAD_IN, CHOICES)
     if isinstance(judged, Unscored) and judged.reason == "no_verdict":
         return Verdict(order=order, text=judged.detail, unscored=Unscored(judged.reason))
-    return msgspec.structs.replace(verdict_of(judged), order=order)
+    contradicts = isinstance(judged, Choice) and against_text(judged, OUTCOMES[judged.letter][0])
+    return msgspec.structs.replace(verdict_of(judged), order=order, contradicts=contradicts)
 
 
 async def play_pair(
@@ -275,18 +277,15 @@ async def play_pair(
             may_write = game.reason in ("label_mass", "no_verdict")
             return await _in_words(judge, messages, key, answers, game) if may_write else game
         return replace(game, thought=thought_of(asked))
-    read: list[str] = []
-
-    def parse(text: str) -> Choice | Unscored:
-        read.append(text)
-        return parse_verdict(text, key, answers)
-
     choice = await reason_then_choose(
-        judge, messages, Sampling(max_new_tokens), parse, verdict_lead_in(key), VERDICT_CHOICES
+        judge,
+        messages,
+        Sampling(max_new_tokens),
+        lambda text: parse_verdict(text, key, answers),
+        verdict_lead_in(key),
+        VERDICT_CHOICES,
     )
-    if isinstance(choice, Unscored):
-        return choice
-    return game_from_choice(choice, closed_after=read[0] if len(read) > 1 else None, answers=answers)
+    return choice if isinstance(choice, Unscored) else game_from_choice(choice, answers)
 
 
 async def _in_words(

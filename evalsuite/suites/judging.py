@@ -11,6 +11,7 @@ from evalsuite.records.rows import Verdict
 from evalsuite.serving.requests import Chat, Guide, Sampling
 from judges.labels import MASS_HALF, read_labels, spellings
 from judges.types import Choice, Message, Preference, Rating, Unscored
+from judges.written import named_option, named_rating
 
 VerdictT = TypeVar("VerdictT", bound=Rating | Choice)
 JUDGED_WITHOUT_VALUE = ("no_rating", "rating_out_of_range", "no_option")
@@ -50,16 +51,28 @@ async def reason_then_choose(
     chosen = parse(lead_in + closing.text)
     if isinstance(chosen, Unscored):
         return chosen
-    return replace(chosen, text=judgment + closing.text, thought=reply.thought)
+    return replace(chosen, text=judgment + closing.text, thought=reply.thought, closed_after=reply.text)
 
 
 def verdict_of(judged: Rating | Choice | Preference | Unscored, turn: int = 1) -> Verdict:
-    """Turn what a judge said of a turn into a verdict of a row; a judgment without a value keeps its text."""
+    """Turn what a judge said of a turn into a verdict of a row; a judgment without a value keeps its text.
+
+    A guided closing contradicts its text where that names one other rating or option; games are told apart by
+    :func:`judges.verdicts.against_text`.
+    """
     if isinstance(judged, Preference):
         return Verdict(value=judged.value, turn=turn, label_logprobs=dict(judged.logprobs))
     if not isinstance(judged, Unscored):
-        value = judged.letter if isinstance(judged, Choice) else judged.value
-        return Verdict(value=value, turn=turn, text=judged.text, thought=judged.thought)
+        value, named = (judged.letter, named_option) if isinstance(judged, Choice) else (judged.value, named_rating)
+        before = judged.closed_after
+        return Verdict(
+            value=value,
+            turn=turn,
+            text=judged.text,
+            thought=judged.thought,
+            closed_by_guide=before is not None,
+            contradicts=before is not None and named(before) not in (None, value),
+        )
     if judged.reason in JUDGED_WITHOUT_VALUE:
         return Verdict(turn=turn, text=judged.detail, unscored=Unscored(judged.reason))
     return Verdict(turn=turn, unscored=judged)

@@ -3,13 +3,13 @@
 const SHOW = [
   ["", "all items"], ["differ", "where the marks differ"], ["unscored", "with an unscored answer"],
   ["judges", "where judges disagree"], ["closed", "with thinking cut at its budget"], ["cut", "with an answer that was cut"],
-  ["thought", "with a thought"],
+  ["thought", "with a thought"], ["guided", "with a verdict completed under guided output"],
 ];
 const ORDERS = [
   ["", "as asked"], ["low", "lowest mark first"], ["high", "highest mark first"], ["differ-most", "largest difference first"],
   ["a-first", "first model better first"], ["b-first", "second model better first"],
 ];
-const FLAGS = { thought: 1, closed: 2, cut: 4 };
+const FLAGS = { thought: 1, closed: 2, cut: 4, guided: 16 };
 
 // An answer counts as right from half of the best mark on; of right and wrong that is right.
 function isRight(mark, part) {

@@ -21,7 +21,7 @@ function modelView(query) {
     scoreTable(model),
     ...categoryTables(scores.suites),
     partsTable(number),
-    judgeBox(scores.judge),
+    judgeBox(scores.judge, scores.suites),
     details("Seconds and tokens", [keyTable("Seconds", scores.seconds), keyTable("Tokens", scores.tokens), keyTable("Requests", manifest.usage)]),
     details("Manifest", [tree(manifest)]),
     details("scores.json", [tree(scores)]),
@@ -73,13 +73,16 @@ function categoryTables(suites) {
   return tables.length ? [details("Categories and tasks", tables, tables.length < 3)] : [];
 }
 
-function judgeBox(judge) {
+function judgeBox(judge, suites) {
   if (!judge) return null;
+  const closings = Object.entries(suites).filter(([, figures]) => figures.verdicts).map(([key, { verdicts }]) =>
+    [key, `${verdicts.closed_by_guide} of ${verdicts.n}, ${verdicts.contradictions} against the text`]);
   const cards = Object.entries(index.cards).filter(([folder, card]) =>
     folder.endsWith(String(judge.fingerprint || " ").slice(0, 8)) || (card.judge && (card.judge.fingerprint || card.judge) === judge.fingerprint));
   return details("Judge: " + judge.name, [
     judge.note && h("p", { class: "note" }, judge.note),
     keyTable("Methods", judge.methods),
+    keyTable("Verdicts closed under guided output", Object.fromEntries(closings)),
     ...cards.map(([folder, card]) => details("Judge card " + folder, [tree(card)], true)),
     cards.length ? null : h("p", {}, "No judge card: this judge was not measured (evalsuite judge-card)."),
   ], true);

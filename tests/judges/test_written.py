@@ -3,7 +3,7 @@
 import pytest
 
 from judges.verdicts import TIE, parse_verdict
-from judges.written import leaning, written_letter
+from judges.written import leaning, named_option, named_rating, written_letter
 
 KEY = "0123456789abcdef"
 
@@ -69,7 +69,47 @@ def test_a_leaning_names_one_answer():
     assert leaning("Answer B is better", ("Answer B is better",)) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("Rating: 7", 7),
+        ("**Rating:** 7/10. A good answer.", 7),
+        ("I would give it 7.5 out of 10.", 7.5),
+        ("The rating is a 3, since it names no river.", 3),
+        ("Rating: [[11]]", 11),
+        ("The score of 0.4 is fair: 0.4.", 0.4),
+        ("Rating: 3. No, rating: 8", None),
+        ("Rated on a score from 1 to 10.", None),
+        ("Score 1-10: unclear", None),
+        ("The bakery sells 7 rolls; a good answer.", None),
+        ("There is 1 error in 2/100 lines.", None),
+        ("", None),
+    ],
+)
+def test_a_rating_named_in_another_form(text, rating):
+    assert named_rating(text) == rating
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("The answer is (B).", "B"),
+        ("Option: **C**", "C"),
+        ("It settles on option A.", "A"),
+        ("Option A is wrong.\nThe answer is B.", "B"),
+        ("It weighs option A, then option B.", None),
+        ("The answer A man gave", None),
+        ("It gives no option.", None),
+    ],
+)
+def test_an_option_named_in_another_form(text, letter):
+    assert named_option(text) == letter
+
+
 def test_every_form_is_linear_in_the_text():
     for text in ("[" * 100_000, "verdict " * 50_000, "answer A is " + "very " * 50_000, "*" * 100_000 + "A"):
         assert written_letter(text, KEY) in (None, "A")
         leaning(text)
+        assert named_rating(text) is None
+        named_option(text)
+    assert named_rating("rating " * 50_000 + "1" * 100_000 + " score of " * 10_000) is None

@@ -35,8 +35,8 @@ from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import CheckedItems, Item, Loaded, Recorded, Scores
 from judges.fastchat_pair import CHOICES, LEAD_IN, PREFERENCES, pair_messages, parse_winner
 from judges.pointwise import needs_reference
-from judges.types import Unscored
-from judges.verdicts import winner_of
+from judges.types import Choice, Unscored
+from judges.verdicts import against_text, winner_of
 
 ORDERS: tuple[Order, Order] = ("ab", "ba")
 """FastChat's two games: first the model is assistant A, then the baseline."""
@@ -284,7 +284,8 @@ async def _play(
         choice = await reason_then_choose(judge, messages, sampling, parse_winner, LEAD_IN, CHOICES)
     verdict = verdict_of(choice, turn)
     value = PREFERENCES.get(str(verdict.value)) if verdict.value is not None else None
-    return msgspec.structs.replace(verdict, value=value, order=order)
+    contradicts = isinstance(choice, Choice) and value is not None and against_text(choice, value)
+    return msgspec.structs.replace(verdict, value=value, order=order, contradicts=contradicts)
 
 
 def _baselines(options: PairwiseOptions) -> tuple[dict[str, dict[str, Sequence[str]]], dict[str, Pin]]:

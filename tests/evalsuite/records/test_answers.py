@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from evalsuite.records.answers import answer_figures, how_answers_ended
-from evalsuite.records.rows import Draw, Reply, Row
+from evalsuite.records.answers import answer_figures, how_answers_ended, how_verdicts_ended, verdict_figures
+from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from judges.types import Unscored
 
 
@@ -40,3 +40,26 @@ def test_nothing_is_said_of_choices_and_of_answers_that_ended_by_themselves():
     ended = answer_figures([row(Reply("Yes."))])
     assert ended == {"n": 1, "cut": 0, "loops": 0, "answer_tokens": None}
     assert how_answers_ended("mixeval", ended) == ""
+
+
+def test_verdicts_are_counted_by_how_they_ended():
+    closed = {"closed_by_guide": True}
+    verdicts = (
+        Verdict("j", 7.0, text="Rating: [[7]]"),
+        Verdict("j", 7.0, text="Fair. Rating: [[7]]", **closed),
+        Verdict("j", 7.0, text="Rating: 2\n\nRating: [[7]]", **closed, contradicts=True),
+        Verdict("j", text="No number.", unscored=Unscored("no_rating")),
+        Verdict("j", unscored=Unscored("request_failed")),
+        Verdict("j", 1.4, label_logprobs={"m": -0.5}),
+    )
+    figures = verdict_figures([Row("1", verdicts=verdicts)])
+    assert figures == {"n": 4, "closed_by_guide": 2, "contradictions": 1}
+    assert how_verdicts_ended("mt_bench", figures) == (
+        "mt_bench: 2 of 4 verdicts were closed under guided output: the text had none; 1 of them name another than "
+        "the text"
+    )
+
+
+def test_nothing_is_said_of_verdicts_by_probability_and_of_those_that_need_no_closing():
+    assert verdict_figures([Row("1", verdicts=verdicts) for verdicts in [(), (Verdict("j", 1.4),)]]) is None
+    assert how_verdicts_ended("mixeval", {"n": 3, "closed_by_guide": 0, "contradictions": 0}) == ""

@@ -143,6 +143,35 @@ def test_weights_by_card(tmp_path):
     assert weight_by_accuracy(0.4) == 0.0
 
 
+def test_verdicts_closed_under_guided_output_are_counted_per_judge(tmp_path):
+    def closes(path, body):
+        if choices := body.get("structured_outputs"):
+            return 200, text_reply(choices["choice"][6])
+        second = "second answer" in "\n".join(message["content"] for message in body["messages"])
+        return 200, text_reply("A poor answer. Rating: 2" if second else "I cannot say.")
+
+    with Judged(tmp_path, closing=closes, plain=rates(9)) as judged:
+        words = ["run", f"stub@{judged.candidate.url}", "--suite", "mt_bench", "--data", "mini"]
+        for name, stub in judged.stubs.items():
+            words += ["--judge", f"{name}@{stub.url}"]
+        shown = CliRunner().invoke(app, [*words, "--results", str(tmp_path), "--json"], env={"COLUMNS": "200"})
+        table = CliRunner().invoke(app, [*words, "--results", str(tmp_path)], env={"COLUMNS": "200"})
+    [scores] = json.loads(shown.stdout)["models"]
+    each = {one["judge"]["name"]: one["suites"]["mt_bench"] for one in scores["judged"]}
+    assert each["closing"]["verdicts"] == {"n": TURNS, "closed_by_guide": TURNS, "contradictions": TURNS // 2}
+    assert each["plain"]["verdicts"] == {"n": TURNS, "closed_by_guide": 0, "contradictions": 0}
+    assert "verdicts" not in scores["suites"]["mt_bench"], "the panel's verdicts are means of its members'"
+    assert f"(closing): {TURNS} of {TURNS} verdicts were closed under guided output" in table.output
+    assert f"{TURNS // 2} of them name another than the text" in table.output
+    rows = list(RecordsFile(folder_of(tmp_path) / "records/mt_bench.jsonl").rows())
+    closed = [one for row in rows for one in row.verdicts if one.judge.startswith("closing")]
+    assert [(one.turn, one.value, one.closed_by_guide, one.contradicts) for one in closed[:2]] == [
+        (1, 7.0, True, False),
+        (2, 7.0, True, True),
+    ]
+    assert not build_report(tmp_path).faults
+
+
 def test_options_of_a_panel_are_checked(tmp_path):
     with Judged(tmp_path, high=rates(9)) as judged, pytest.raises(UsageError, match="duplicate judge high"):
         judged.run("high", "high")

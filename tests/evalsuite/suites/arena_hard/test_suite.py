@@ -146,10 +146,14 @@ def test_mini_items_play_both_games_with_our_own_prompt():
 
 def test_a_judgment_without_a_label_is_closed_under_guidance():
     item = SUITE.load(MINI).items[0]
-    judge = ScriptedChat(lambda call: "B>>A]]" if call.guide else "I cannot say.")
+    said = iter(["I cannot say.", "Assistant A is better."])
+    judge = ScriptedChat(lambda call: "B>>A]]" if call.guide else next(said))
     [first, second] = asyncio.run(SUITE.judge(item, Draw((Reply("mine"),)), SUITE.load(MINI), judge, MINI))
     assert (first.value, second.value) == ("B>>A", "B>>A")
     assert first.text.endswith("My final verdict is: [[B>>A]]")
+    assert first.closed_by_guide
+    assert second.closed_by_guide
+    assert (first.contradicts, second.contradicts) == (False, True)
 
 
 def test_log_probability_verdicts_are_a_share_per_game():

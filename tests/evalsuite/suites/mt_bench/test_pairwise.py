@@ -91,6 +91,20 @@ def test_it_stands_beside_single_ratings_and_asks_no_answer_twice(tmp_path):
     assert "mt_bench_pairwise" in csv.splitlines()[0]
 
 
+def test_closings_and_those_against_the_text_are_counted(tmp_path):
+    def hesitant(path, body):
+        text = "\n".join(message["content"] for message in body["messages"])
+        if guide := body.get("structured_outputs"):
+            return 200, text_reply(guide["choice"][1])
+        if "ssistant A" in text and "bakery" in text:
+            return 200, text_reply("Assistant A is better.")
+        return judging(path, body)
+
+    with StubEndpoint(hesitant) as stub:
+        [scores] = run(config(stub, tmp_path)).models
+    assert scores.suites["mt_bench_pairwise"]["verdicts"] == {"n": 20, "closed_by_guide": 4, "contradictions": 4}
+
+
 def test_several_recorded_models_are_all_pairs(tmp_path):
     def answers(name, text):
         path = tmp_path / f"{name}.jsonl"

@@ -238,7 +238,7 @@ async def test_a_judgment_without_one_rating_is_closed_under_guided_output(text)
     loaded = MT_BENCH.load(MINI)
     judge = ScriptedChat(lambda call: "7]]" if call.guide else text)
     verdicts = await MT_BENCH.judge(of_category(loaded, "writing"), answered(), loaded, judge, MINI)
-    assert [verdict.value for verdict in verdicts] == [7, 7]
+    assert [(verdict.value, verdict.closed_by_guide) for verdict in verdicts] == [(7, True), (7, True)]
     closings = [call for call in judge.calls if call.guide]
     assert len(closings) == 2
     assert all(call.guide.choice == RATING_CHOICES and call.messages[-1].role == "assistant" for call in closings)
