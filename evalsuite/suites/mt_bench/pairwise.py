@@ -22,16 +22,17 @@ from evalsuite.records.rows import Draw, Header, Order, Row, Verdict, replaced
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling
 from evalsuite.store import content_key
-from evalsuite.suites.base import count_unscored, no_answer
+from evalsuite.suites.base import Suite, count_unscored, no_answer
 from evalsuite.suites.figures import ReportPart
 from evalsuite.suites.games import outcome_of
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from evalsuite.suites.local_rows import mini_rows
 from evalsuite.suites.mt_bench.assets import MINI
-from evalsuite.suites.mt_bench.pair_files import read_answers, write_pairs
+from evalsuite.suites.mt_bench.pair_files import PAIR_FILE, read_answers, read_pairs, read_recorded_pairs, write_pairs
 from evalsuite.suites.mt_bench.scores import TURNS, Turn
 from evalsuite.suites.mt_bench.suite import JUDGMENT_TOKENS, MtBench
 from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.peer_files import copy_rows
 from evalsuite.suites.types import CheckedItems, Item, Loaded, Recorded, Scores
 from judges.fastchat_pair import CHOICES, LEAD_IN, PREFERENCES, pair_messages, parse_winner
 from judges.pointwise import needs_reference
@@ -164,13 +165,20 @@ class MtBenchPairwise(MtBench):
         return MtBench().checked_items(name, data)
 
     def recognises(self, first_row: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        # Its answers are in no file of their own.
         return False
 
-    def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
-        raise UsageError(f"{self.also} reads no recorded judgments; run it with --judge")
+    def read_peer(self, path: Path, options: SuiteOptions, model: str | None = None) -> Recorded:
+        return read_recorded_pairs(path, options, self.name, model)
 
     def write_peer(self, header: Header, rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:
         write_pairs(header, rows, folder, model=model, judge=judge)
+
+    def copy_peer(self, source: Path, header: Header, folder: Path, model: str) -> None:
+        copy_rows(folder, (PAIR_FILE,), (read_pairs(source, model, next(iter(header.judges), None))[1],))
+
+    def score_recorded(self, path: Path, options: SuiteOptions) -> Scores:
+        return Suite.score_recorded(self, path, options)
 
 
 def score_pairs(rows: Sequence[Row]) -> Scores:

@@ -40,12 +40,6 @@ log = logging.getLogger("evalsuite")
 ANSWER_FILE, JUDGMENT_FILE = "model_answer.jsonl", "model_judgment.jsonl"
 FASTCHAT_FAILED_TEXT, FASTCHAT_FAILED_SCORE = "$ERROR$", -1
 
-_FIRST_ANSWER = ("[The Start of Assistant's Answer]\n",), "\n[The End of Assistant's Answer]"
-_CONVERSATION = (
-    ("<|The Start of Assistant A's Conversation with User|>\n\n", "### Assistant A:\n"),
-    "\n\n<|The End of Assistant A's Conversation with User|>",
-)
-
 
 class _Judgment(msgspec.Struct):
     question_id: Any
@@ -80,17 +74,17 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
     published = options.as_published
     by_question: dict[str, dict[int, list[Mapping[str, Any]]]] = {}
     for judgment in _counted(judgments, path):
-        by_question.setdefault(_question_id(judgment), {}).setdefault(judgment["turn"], []).append(judgment)
-    draws = {_question_id(answer): _draw(answer) for answer in answers}
+        by_question.setdefault(question_id_of(judgment), {}).setdefault(judgment["turn"], []).append(judgment)
+    draws = {question_id_of(answer): _draw(answer) for answer in answers}
     ids = list(dict.fromkeys([*by_question, *draws]))
     questions = known_questions(ids)
-    judge = _judge_name(judgments[0]) if judgments else None
+    judge = judge_name(judgments[0]) if judgments else None
     turns = sorted({judgment["turn"] for judgment in judgments})
     rows = []
     for question_id in ids:
         judged, question = by_question.get(question_id, {}), questions.get(question_id)
-        prompts = {turn: _text(same[0].get("user_prompt")) for turn, same in judged.items()}
-        draw = draws.get(question_id) or _shown_answers(prompts)
+        prompts = {turn: text_of(same[0].get("user_prompt")) for turn, same in judged.items()}
+        draw = draws.get(question_id) or shown_answers(prompts)
         judged_turns = [turn for turn in turns if judged and (turn in judged or not published)]
         rows.append(
             Row(
@@ -116,7 +110,7 @@ def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) 
     finds in the text stands if it is within 1-10. Rows that have our own field ``unscored`` are not parsed again.
     A score that is null or not finite is unscored. ``as_published`` takes any score but -1.
     """
-    score, text = finite_number(judgment["score"]), _text(judgment.get("judgment"))
+    score, text = finite_number(judgment["score"]), text_of(judgment.get("judgment"))
     if score is None:
         return Unscored("recorded_failure", f"score {judgment['score']}")
     if not as_published:
@@ -173,7 +167,7 @@ def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple
     rows = peer_files.rows_of_model(rows, "model", model, file, "keep the lines of one model, or name it")
     for number, row in enumerate(rows, 1):
         peer_files.conform(row, _Judgment, f"{file} judgment {number}", expected)
-    rows = peer_files.rows_of_judge(rows, list(map(_judge_name, rows)), judge, file)
+    rows = peer_files.rows_of_judge(rows, list(map(judge_name, rows)), judge, file)
     name = str(rows[0]["model"])
     # A model's name may hold a slash, so that its file is searched for instead of opened.
     shared = [other for other in (file.parent.parent / "model_answer").glob("*.json*") if _stem(other) == name]
@@ -191,7 +185,7 @@ def _counted(judgments: Rows, path: Path) -> Rows:
     """
     by_turn: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for judgment in judgments:
-        by_turn.setdefault((_question_id(judgment), judgment["turn"]), []).append(judgment)
+        by_turn.setdefault((question_id_of(judgment), judgment["turn"]), []).append(judgment)
     again = {turn: same for turn, same in by_turn.items() if len(same) > 1}
     if not again:
         return judgments
@@ -225,18 +219,18 @@ def _checked_answers(rows: Rows, path: Path) -> Rows:
     return rows
 
 
-def _question_id(row: Mapping[str, Any]) -> str:
+def question_id_of(row: Mapping[str, Any]) -> str:
     return well_formed(str(row["question_id"]))
 
 
-def _judge_name(judgment: Mapping[str, Any]) -> str:
+def judge_name(judgment: Mapping[str, Any]) -> str:
     """Return the name of the judge's model, "" where it is not recorded; FastChat writes [model, prompt name]."""
     judge = judgment["judge"]
     judge = judge[0] if isinstance(judge, list) and judge else judge
     return str(judge) if judge else ""
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -265,13 +259,19 @@ def _draw(answer: Mapping[str, Any]) -> Draw:
     return Draw(tuple(replies))
 
 
-def _shown_answers(prompts: Mapping[int, str]) -> Draw:
-    """Read the answers from FastChat's judge prompts; an empty draw for prompts of another form."""
-    one, both = _between(prompts.get(1, ""), *_FIRST_ANSWER), _between(prompts.get(2, ""), *_CONVERSATION)
+def shown_answers(prompts: Mapping[int, str], letter: str = "A", whose: str = "Assistant") -> Draw:
+    """Read the answers from FastChat's judge prompts by turn; an empty draw for prompts of another form.
+
+    ``letter`` names the assistant in conversations, ``whose`` the one of a first answer.
+    """
+    heading, title = f"### Assistant {letter}:\n", f"Assistant {letter}'s Conversation with User|>"
+    starts = (f"<|The Start of {title}\n\n", heading)
+    one = _between(prompts.get(1, ""), (f"[The Start of {whose}'s Answer]\n",), f"\n[The End of {whose}'s Answer]")
+    both = _between(prompts.get(2, ""), starts, f"\n\n<|The End of {title}")
     texts = [] if one is None else [one]
     if both is not None:
         texts = texts or [both.partition("\n\n### User:\n")[0]]
-        _, has_second, second = both.removeprefix(texts[0]).partition("\n\n### Assistant A:\n")
+        _, has_second, second = both.removeprefix(texts[0]).partition(f"\n\n{heading}")
         texts += [second] if has_second and both.startswith(texts[0]) else []
     return Draw(tuple(map(Reply, texts)))
 
@@ -291,7 +291,7 @@ def _verdict(judgment: Mapping[str, Any] | None, turn: int, repeat: int, judge: 
         absent = Unscored("recorded_failure", "the file has no judgment of this turn")
         return Verdict(judge, turn=turn, unscored=absent)
     verdict = verdict_of(recorded_rating(judgment, as_published=as_published), turn)
-    text = _text(judgment.get("judgment"))
+    text = text_of(judgment.get("judgment"))
     text = "" if text == FASTCHAT_FAILED_TEXT else text
     recorded = finite_number(judgment["score"])
     return msgspec.structs.replace(verdict, judge=judge, repeat=repeat, text=text, recorded=recorded)

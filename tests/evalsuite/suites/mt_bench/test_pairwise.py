@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import random
 from argparse import Namespace
 
 import pandas as pd
 import pytest
 from fastchat.llm_judge import show_result
+from typer.testing import CliRunner
 
+from evalsuite.cli import app
 from evalsuite.config import read_config
-from evalsuite.errors import UsageError
+from evalsuite.errors import DataError, UsageError
 from evalsuite.files import read_objects
 from evalsuite.report.build import build_report
 from evalsuite.report.tabs import tabs_of
+from evalsuite.results.importing import import_results
 from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
 from evalsuite.suites.registry import parse_suite
@@ -41,6 +46,19 @@ def config(stub, results, **changes):
     return read_config(values | changes)
 
 
+def shown_by_fastchat(rows, baseline=None):
+    """Return the table that FastChat's show_result prints of judged pairs."""
+    printed = []
+    show_result.print = lambda *values: printed.extend(values)
+    try:
+        file = io.StringIO("\n".join(map(json.dumps, rows)))
+        show_result.display_result_pairwise(Namespace(input_file=file, model_list=None, baseline_model=baseline))
+    finally:
+        del show_result.print
+    [table] = [value for value in printed if isinstance(value, pd.DataFrame)]
+    return table
+
+
 def test_the_figures_are_those_of_fastchats_show_result(tmp_path):
     with StubEndpoint(judging) as stub:
         [scores] = run(config(stub, tmp_path)).models
@@ -48,18 +66,7 @@ def test_the_figures_are_those_of_fastchats_show_result(tmp_path):
     # Five questions, two turns: arithmetic is lost in both orders, the rivers flip, three questions are won.
     assert (own["wins"], own["losses"], own["ties"], own["position_flips"], own["n"]) == (6, 2, 2, 2, 10)
     rows = read_objects(folder_of(tmp_path) / "mt_bench_pairwise/model_pair.jsonl")
-    printed = []
-    show_result.print = lambda *values: printed.extend(values)
-    try:
-        file = io.StringIO("\n".join(map(json.dumps, rows)))
-        arguments = Namespace(
-            input_file=file, model_list=None, baseline_model="mini-baseline", mode="pairwise-baseline"
-        )
-        show_result.display_result_pairwise(arguments)
-    finally:
-        del show_result.print
-    [table] = [value for value in printed if isinstance(value, pd.DataFrame)]
-    published = table.loc["stub"]
+    published = shown_by_fastchat(rows, "mini-baseline").loc["stub"]
     assert own["score"] == pytest.approx(100 * published["win_rate_adjusted"]) == pytest.approx(70.0)
     assert own["win_rate"] == pytest.approx(100 * published["win_rate"])
     assert own["loss_rate"] == pytest.approx(100 * published["loss_rate"])
@@ -160,3 +167,72 @@ def test_prompts_are_those_of_fastchats_file(shared):
             expected = prompts[name]["prompt_template"].format(**values)
             messages = pair_messages(prompts, ["q1", "q2"], ["a1", "a2"], ["b1", "b2"], reference, turn=turn)
             assert [message.content for message in messages] == [prompts[name]["system_prompt"], expected]
+
+
+def recorded_pairs(prompts, n=30):
+    """Judged pairs of three models in FastChat's own fields, in either order, with ties, flips and errors."""
+    drawn, rows = random.Random(3), []
+    for question, (one, other), turn in itertools.product(range(81, 81 + n), itertools.combinations("abc", 2), (1, 2)):
+        first, second = drawn.sample([one, other], 2)
+        answers = {name: [f"answer of {name}", f"second of {name}"] for name in (first, second)}
+        games = [drawn.choice(["model_1", "model_1", "model_2", "tie", "error"]) for _ in range(2)]
+        shown = [(first, second), (second, first)]
+        asked = [
+            pair_messages(prompts, ["q1", "q2"], answers[x], answers[y], None, turn=turn)[-1].content for x, y in shown
+        ]
+        letters = [
+            {"model_1": "[[A]]", "model_2": "[[B]]", "tie": "[[C]]", "error": "Hm."},
+            {"model_1": "[[B]]", "model_2": "[[A]]", "tie": "[[C]]", "error": "Hm."},
+        ]
+        rows.append(
+            {"question_id": question, "model_1": first, "model_2": second, "turn": turn}
+            | {"judge": ["gpt-4", "pair-v2"], "tstamp": 1.0}
+            | {f"g{i + 1}_winner": games[i] for i in (0, 1)}
+            | {f"g{i + 1}_user_prompt": asked[i] for i in (0, 1)}
+            | {f"g{i + 1}_judgment": letters[i][games[i]] for i in (0, 1)}
+        )
+    return rows
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_fastchats_own_file_is_scored_as_its_show_result_does(tmp_path, shared, as_published):
+    path = shared / "mirror/raw/mt_bench/judge_prompts.jsonl"
+    rows = recorded_pairs({row["name"]: row for row in map(json.loads, path.read_text().splitlines())})
+    file = tmp_path / "gpt-4_pair.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = shown_by_fastchat(rows)
+    suite = parse_suite("mt_bench:pairwise").suite
+    for model in "abc":
+        recorded = suite.read_peer(file, suite.options_type(as_published=as_published), model)
+        scores = suite.score(recorded.header, [suite.mark(row, recorded.header) for row in recorded.rows])
+        assert scores["score"] == pytest.approx(100 * table.loc[model, "win_rate_adjusted"])
+        assert scores["win_rate"] == pytest.approx(100 * table.loc[model, "win_rate"])
+        assert scores["n"] == 2 * 2 * 30
+        assert scores["unscored"] == {"recorded_failure": scores["n"] - scores["n_scored"]}
+        other = min(set("abc") - {model})
+        assert recorded.rows[0].draws[0].turns[1].text == f"second of {model}"
+        [row] = [row for row in recorded.rows if row.item_id == f"{other}/81"]
+        assert row.facts["reference"] == [f"answer of {other}", f"second of {other}"]
+    with pytest.raises(UsageError, match="compares 3 models"):
+        suite.read_peer(file, suite.options_type(), "d")
+    with pytest.raises(DataError, match=r"mixes 3 models \(a, b, c\); import one of them"):
+        suite.read_peer(file, suite.options_type())
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[0]]))
+    with pytest.raises(DataError, match=r"duplicate judgment of turn 1 of question 81 against"):
+        suite.read_peer(file, suite.options_type(), rows[0]["model_1"])
+
+
+def test_a_run_is_imported_with_its_figures_and_its_file(tmp_path):
+    with StubEndpoint(judging) as stub:
+        [scores] = run(config(stub, tmp_path / "r")).models
+    exported = folder_of(tmp_path / "r") / "mt_bench_pairwise"
+    folder, imported = import_results("mt_bench:pairwise", exported, "mine", tmp_path / "i", data="mini")
+    own, again = scores.suites["mt_bench_pairwise"], imported.suites["mt_bench_pairwise"]
+    assert {name: own[name] for name in again} == again
+    assert imported.judge.name == "stub"
+    lines = read_objects(folder / "mt_bench_pairwise/model_pair.jsonl")
+    assert lines == read_objects(exported / "model_pair.jsonl")
+    shown = CliRunner().invoke(app, ["score", "mt_bench:pairwise", "--from", str(exported), "--json"])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["score"] == own["score"]
+    assert not build_report(tmp_path / "i").faults
