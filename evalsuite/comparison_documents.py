@@ -217,6 +217,7 @@ class PanelAgreement(Document):
     """How far a panel's judges agree; ``alpha`` is Krippendorff's, ``disputed`` the games with different winners."""
 
     alpha: float | None = None
+    alpha_ci95: Interval | None = None
     disputed: int = 0
     n_games: int = 0
     pairs: tuple[JudgesAgreement, ...] = ()

@@ -83,8 +83,10 @@ def _verdict_notes(suites: Mapping[str, Mapping[str, Any]], whose: str = "") -> 
 
 
 def _agreement_notes(key: str, panel: Mapping[str, Any]) -> Iterable[str]:
+    # Figures of earlier versions have no interval of alpha.
+    alpha = f"{shown(panel['alpha'], 2)} {shown_interval(panel.get('alpha_ci95'), 2)}".strip()
     yield (
-        f"{key}: Krippendorff's alpha {shown(panel['alpha'], 2)}; the judges differ by more than a fifth of the scale "
+        f"{key}: Krippendorff's alpha {alpha}; the judges differ by more than a fifth of the scale "
         f"on {panel['disputed']} of {panel['n']} items"
     )
     for pair in panel["pairs"]:

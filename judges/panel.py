@@ -7,17 +7,22 @@ Members may have weights, one for each and in their order: all alike, or by what
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TypeVar
+from statistics import fmean
+from typing import TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from judges.statistics import (
     NO_SPREAD,
     Interval,
+    cluster_numbers,
     cohen_kappa,
     cohen_kappa_ci,
+    jackknifed,
     mean_ci,
     quadratic_kappa,
     quadratic_kappa_ci,
@@ -33,6 +38,7 @@ DISPUTED = 0.2
 """Judges disagree on an item if their marks differ by more than this share of the best mark. Our choice."""
 
 _SUREST = 0.99
+_WINNERS: tuple[Winner, ...] = get_args(Winner)
 
 V = TypeVar("V")
 
@@ -51,12 +57,14 @@ class Agreement:
 class MarksAgreement:
     """How far judges agree on the marks of items.
 
-    ``alpha`` is Krippendorff's with squared differences, ``disputed`` the places of the items on which they disagree
-    (:data:`DISPUTED`), ``pairs`` the agreement of every pair of judges by their places: kappa has quadratic weights.
+    ``alpha`` is Krippendorff's with squared differences, ``alpha_interval`` by cluster, ``disputed`` the places of the
+    items on which they disagree (:data:`DISPUTED`), ``pairs`` the agreement of every pair of judges by their places:
+    kappa has quadratic weights.
     """
 
     n: int
     alpha: float | None
+    alpha_interval: Interval | None
     disputed: tuple[int, ...]
     pairs: Mapping[tuple[int, int], Agreement]
 
@@ -142,13 +150,20 @@ def disagrees(votes: Votes) -> bool:
     return len({vote.winner for vote in votes if isinstance(vote, PairVerdict)}) > 1
 
 
-def krippendorff_alpha(games: Sequence[Votes]) -> float | None:
-    """Return Krippendorff's alpha of the winners (a, b, tie: nominal), at most 1; 0 is agreement by chance.
+def krippendorff_alpha(
+    games: Sequence[Votes], clusters: Sequence[Hashable] | None = None
+) -> tuple[float | None, Interval | None]:
+    """Return Krippendorff's alpha of the winners (a, b, tie: nominal) and its interval by cluster.
 
-    A game with fewer than two verdicts says nothing. None without such games, and if all verdicts are the same.
+    At most 1; 0 is agreement by chance. A game with fewer than two verdicts says nothing. None without such games, and
+    if all verdicts are the same; the interval as in :func:`judges.statistics.jackknifed`, None also where all agree.
     Source: Krippendorff 2011, Computing Krippendorff's alpha-reliability, section C.
     """
-    return _alpha([[vote.winner for vote in votes if isinstance(vote, PairVerdict)] for votes in games], _unlike)
+    counts = [
+        [sum(winner == vote.winner for vote in votes if isinstance(vote, PairVerdict)) for winner in _WINNERS]
+        for votes in games
+    ]
+    return _alpha(np.array(counts, dtype=np.float64).reshape(-1, len(_WINNERS)), _unlike, clusters)
 
 
 def marks_agreement(
@@ -165,7 +180,11 @@ def marks_agreement(
         both = [(x, y, name) for x, y, name in two if x is not None and y is not None]
         pairs[i, j] = _marks_kappa(both, best)
     disputed = [i for i, row in enumerate(rows) if row and max(row) - min(row) > DISPUTED * best + NO_SPREAD]
-    return MarksAgreement(sum(len(row) > 1 for row in rows), _alpha(rows, _squared), tuple(disputed), pairs)
+    # Centred, so that the powers cancel without a loss of digits.
+    centre = fmean(known) if (known := [mark for row in rows for mark in row]) else 0.0
+    powers = [[sum((mark - centre) ** power for mark in row) for power in range(3)] for row in rows]
+    alpha, interval = _alpha(np.array(powers, dtype=np.float64).reshape(-1, 3), _squared, clusters)
+    return MarksAgreement(sum(len(row) > 1 for row in rows), alpha, interval, tuple(disputed), pairs)
 
 
 def _marks_kappa(both: Sequence[tuple[float, float, Hashable]], best: float) -> Agreement:
@@ -176,15 +195,37 @@ def _marks_kappa(both: Sequence[tuple[float, float, Hashable]], best: float) -> 
     return Agreement(len(both), near / len(both), quadratic_kappa(a, b), quadratic_kappa_ci(a, b, names))
 
 
-def _alpha(units: Sequence[Sequence[V]], unlike: Callable[[Counter[V]], float]) -> float | None:
-    """Return Krippendorff's alpha; ``unlike`` adds up the differences of all ordered pairs of some values."""
-    units = [values for values in units if len(values) > 1]
-    totals = Counter(value for values in units for value in values)
-    n, expected = totals.total(), unlike(totals)
-    if expected <= NO_SPREAD:
-        return None
-    observed = sum(unlike(Counter(values)) / (len(values) - 1) for values in units) / n
-    return 1 - observed / (expected / (n * (n - 1)))
+def _alpha(
+    units: NDArray[np.float64],
+    unlike: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    clusters: Sequence[Hashable] | None,
+) -> tuple[float | None, Interval | None]:
+    """Return Krippendorff's alpha and its jackknife interval with whole clusters as units.
+
+    ``units`` has sums over the values of each unit, which are the sums of several units when added up; ``unlike`` gives
+    (number of values, sum of the differences of all ordered pairs of them) from such sums.
+    """
+    sizes, differences = unlike(units)
+    keep = sizes > 1
+    if not keep.any():
+        return None, None
+    names = None if clusters is None else [name for name, kept in zip(clusters, keep, strict=True) if kept]
+    numbers = cluster_numbers(int(keep.sum()), names)
+    within = differences[keep] / (sizes[keep] - 1)
+    sums = np.stack([np.bincount(numbers, weights=column) for column in (within, *units[keep].T)], axis=1)
+
+    def alpha(total: NDArray[np.float64]) -> list[float | None]:
+        n, apart = unlike(total[:, 1:])
+        return [
+            None if one <= NO_SPREAD or count < 2 else 1 - inside / count / (one / (count * (count - 1)))
+            for inside, count, one in zip(total[:, 0], n, apart, strict=True)
+        ]
+
+    total = sums.sum(axis=0)
+    [value] = alpha(total[None])
+    if value is None or len(sums) < 2:
+        return value, None
+    return value, jackknifed(value, alpha(total - sums), len(sums))
 
 
 def judges_agreement(one: Votes, other: Votes, clusters: Sequence[Hashable] | None = None) -> Agreement:
@@ -254,13 +295,13 @@ def paired_difference(
     return len(common), sum(differences) / len(common), interval, sign_test_exact(better, worse)
 
 
-def _unlike(counts: Counter[Winner]) -> float:
-    """Return the ordered pairs of verdicts that are not alike."""
-    n = counts.total()
-    return n * n - sum(count * count for count in counts.values())
+def _unlike(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (number of verdicts, ordered pairs of them that are not alike) from the counts of each winner."""
+    n = counts.sum(axis=1)
+    return np.stack([n, n * n - (counts**2).sum(axis=1)])
 
 
-def _squared(counts: Counter[float]) -> float:
-    """Return the sum of squared differences of all ordered pairs of numbers."""
-    n, mean = counts.total(), math.fsum(value * count for value, count in counts.items()) / (counts.total() or 1)
-    return 2 * n * math.fsum(count * (value - mean) ** 2 for value, count in counts.items())
+def _squared(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (number of marks, sum of squared differences of their ordered pairs) from their powers 0 to 2."""
+    n, first, second = sums.T
+    return np.stack([n, np.maximum(0.0, 2 * (n * second - first**2))])

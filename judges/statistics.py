@@ -40,7 +40,7 @@ def _z(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def _cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
+def cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
     """Number the clusters by first appearance; without clusters each value is its own cluster."""
     if clusters is None:
         return np.arange(n)
@@ -70,7 +70,7 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[Hashable]) -> f
     function does. Source: Miller 2024 (arXiv 2411.00640), clustered standard errors.
     """
     array = _finite(values)
-    numbers = _cluster_numbers(array.size, clusters)
+    numbers = cluster_numbers(array.size, clusters)
     if int(numbers.max()) == 0:
         return None
     deviations = array - array.mean()
@@ -177,7 +177,7 @@ def proportion_ci(
 def _clustered(values: Sequence[float], clusters: Sequence[Hashable] | None) -> tuple[float, float | None, int]:
     """Return (mean, its variance with whole clusters as units or None for a single one, number of clusters)."""
     array = _finite(values)
-    numbers = _cluster_numbers(array.size, clusters)
+    numbers = cluster_numbers(array.size, clusters)
     n = int(numbers.max()) + 1
     if n < 2:
         return float(array.mean()), None, n
@@ -209,7 +209,7 @@ def bootstrap_ratio_ci(
     above, below = _finite(numerators), _finite(denominators)
     if above.size != below.size:
         raise ValueError(f"{above.size} numerators for {below.size} denominators; expected equal lengths")
-    numbers = _cluster_numbers(above.size, clusters)
+    numbers = cluster_numbers(above.size, clusters)
     sums, sizes = np.bincount(numbers, weights=above), np.bincount(numbers, weights=below)
     _check_draws(level, n_boot)
     if sums.size < 2:
@@ -261,7 +261,7 @@ def bootstrap_ci_of(
     """
     if n < 1:
         raise ValueError("no observations; expected at least one")
-    numbers = _cluster_numbers(n, clusters)
+    numbers = cluster_numbers(n, clusters)
     _check_draws(level, n_boot)
     members = [np.flatnonzero(numbers == i) for i in range(int(numbers.max()) + 1)]
     if len(members) < 2:
@@ -341,7 +341,7 @@ def quadratic_kappa_ci(
     a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
 ) -> Interval | None:
     """Return the jackknife interval of :func:`quadratic_kappa`, as :func:`cohen_kappa_ci`; None without any spread."""
-    numbers = _cluster_numbers(_paired(a, b), clusters)
+    numbers = cluster_numbers(_paired(a, b), clusters)
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     n_clusters, kappa = int(numbers.max()) + 1, _concordance(first, second)
     if n_clusters < 2 or kappa is None:
@@ -374,7 +374,7 @@ def _confusions(
     a: Sequence[Hashable], b: Sequence[Hashable], clusters: Sequence[Hashable] | None
 ) -> NDArray[np.float64]:
     """Return the table of label pairs of each cluster, (clusters, labels, labels)."""
-    numbers = _cluster_numbers(len(a), clusters)
+    numbers = cluster_numbers(len(a), clusters)
     labels = {label: i for i, label in enumerate(dict.fromkeys([*a, *b]))}
     tables = np.zeros((int(numbers.max()) + 1, len(labels), len(labels)))
     np.add.at(tables, (numbers, np.array([labels[x] for x in a]), np.array([labels[y] for y in b])), 1.0)

@@ -162,8 +162,14 @@ def _agreement(
                 kappa_ci95=found.interval,
             )
         )
-    alpha = krippendorff_alpha(games)
-    return PanelAgreement(alpha=alpha, disputed=sum(map(disagrees, games)), n_games=len(games), pairs=tuple(pairs))
+    alpha, alpha_ci95 = krippendorff_alpha(games, clusters)
+    return PanelAgreement(
+        alpha=alpha,
+        alpha_ci95=alpha_ci95,
+        disputed=sum(map(disagrees, games)),
+        n_games=len(games),
+        pairs=tuple(pairs),
+    )
 
 
 def _games(records: Sequence[Sequence[PairRecord]]) -> list[Games]:

@@ -248,6 +248,7 @@ def _print_panel(console: Console, document: Preferences) -> None:
     if agreement is None:
         return
     title = f"agreement of the judges: Krippendorff's alpha {figure_text(agreement.alpha)}"
+    title += f" {interval_text(agreement.alpha_ci95, percent=False)}" if agreement.alpha_ci95 else ""
     title += f", {agreement.disputed} of {agreement.n_games} games disputed"
     table = new_table(title, "judge", "and", "alike", "kappa", "95 %", "n", left="and")
     for one in agreement.pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +70,11 @@ class Judges:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", (*self.members, *([self.panel] if self.panel is not None else [])))
+
+    def with_verdicts(self, slugs: Collection[str]) -> Judges:
+        """Return the judges that have judged; the panel decides only with all of its judges."""
+        members = tuple(judge for judge in self.members if judge.slug in slugs)
+        return Judges(members, self.panel if len(members) == len(self.members) else None)
 
     @property
     def top(self) -> Checkpoint | Panel | None:
@@ -144,8 +149,9 @@ def _said(panel: Panel, values: Sequence[float | str | Unscored]) -> str:
 def panel_figures(panel: Panel, suite: Suite, header: Header, rows: Sequence[Row]) -> dict[str, Any]:
     """Return how far a panel's judges agree on a suite's items, for its object of scores.json.
 
-    {"n", "alpha", "disputed", "disputed_items": the first hundred ids, "pairs": [{"a", "b", "n", "alike", "kappa",
-    "kappa_ci95"}]}; see :class:`judges.panel.MarksAgreement`. ``n`` counts items with marks of two judges or more.
+    {"n", "alpha", "alpha_ci95", "disputed", "disputed_items": the first hundred ids, "pairs": [{"a", "b", "n", "alike",
+    "kappa", "kappa_ci95"}]}; see :class:`judges.panel.MarksAgreement`. ``n`` counts items with marks of two
+    judges or more.
     """
     if not rows:
         return {}
@@ -160,8 +166,9 @@ def panel_figures(panel: Panel, suite: Suite, header: Header, rows: Sequence[Row
         for (i, j), one in found.pairs.items()
     ]
     disputed = [rows[place].item_id for place in found.disputed[:100]]
-    figures = {"n": found.n, "alpha": found.alpha, "disputed": len(found.disputed), "disputed_items": disputed}
-    return {"panel": figures | {"pairs": pairs}}
+    alpha_ci95 = None if found.alpha_interval is None else list(found.alpha_interval)
+    figures = {"n": found.n, "alpha": found.alpha, "alpha_ci95": alpha_ci95, "disputed": len(found.disputed)}
+    return {"panel": figures | {"disputed_items": disputed, "pairs": pairs}}
 
 
 def _mark(suite: Suite, header: Header, row: Row, metric: str) -> float | None:

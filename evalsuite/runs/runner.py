@@ -168,6 +168,7 @@ class _Runner:
             if waiting:
                 self._judge_all(waiting, judge)
         for plan in plans:
+            plan.todo = [suite for suite in plan.todo if not self._lacks_verdicts(suite)]
             if plan.todo:
                 self._finish(plan)
 
@@ -180,7 +181,7 @@ class _Runner:
             plan.watch.lap("generate")
 
     def _judge_all(self, waiting: Sequence[ModelRun], judge: Checkpoint) -> None:
-        """Judge the answers of all models; where the judge fails, figures that need none are still written."""
+        """Judge the answers of all models; where the judge fails, figures without it are still written."""
         try:
             begin = partial(self._session, judge, "judge", None)
             with blamed_on(f"judge {judge.name}"), self.shared.judge(judge.slug, begin) as session:
@@ -189,9 +190,9 @@ class _Runner:
                     self._write_settled(plan)
         except EvalsuiteError as error:
             for plan in waiting:
+                by = f" judged by {judge.name}" if self.judges.panel is not None else ""
                 owing = [suite for suite in plan.todo if _owes_verdicts(suite, judge)]
-                plan.failures |= {suite.spec.key: error for suite in owing}
-                plan.todo = [suite for suite in plan.todo if suite not in owing]
+                plan.failures |= {f"{suite.spec.key}{by}": error for suite in owing}
 
     def _engine(self, checkpoints: Sequence[Checkpoint]) -> Engine:
         """Return the server of the candidates that one can serve at once; not started yet."""
@@ -400,11 +401,24 @@ class _Runner:
     def _is_waiting(self, suite: SuiteRun) -> bool:
         return not suite.is_answered or any(_owes_verdicts(suite, judge) for judge in self.judges.members)
 
+    def _lacks_verdicts(self, suite: SuiteRun) -> bool:
+        """Whether every judge of a suite has failed."""
+        return bool(self.judges.members) and suite.needs_judge and not suite.judged
+
     def _finish(self, plan: ModelRun) -> None:
         plan.watch.resume()
+        judges = self.judges
+        if any(suite.needs_judge for suite in plan.todo):
+            judges = judges.with_verdicts({slug for suite in plan.todo for slug in suite.judged})
+        if judges.panel is not self.judges.panel:
+            written = ", ".join(judge.name for judge in judges.members)
+            self.progress.log(
+                f"{plan.checkpoint.name}: the figures of {written} are written; the panel needs the verdicts of all "
+                "its judges: run the same command again"
+            )
         try:
             self.shared.store.require_file()
-            write_figures(plan, self.config, self.judges)
+            write_figures(plan, self.config, judges)
         except EvalsuiteError as error:
             # Another run may have written in that model's folder meanwhile; the others' figures are good.
             plan.failures[""] = error

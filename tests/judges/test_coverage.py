@@ -10,6 +10,7 @@ import pytest
 
 from judges.bradley_terry import rank_by_prompts, tie_model
 from judges.card import JudgedPair, LabelledPair, attack_figures, baseline_figures, length_figures
+from judges.panel import krippendorff_alpha, marks_agreement
 from judges.statistics import cohen_kappa_ci, mean_ci, proportion_ci, quadratic_kappa_ci, wilson_ci
 from judges.verdicts import Game, PairVerdict, Request
 
@@ -107,6 +108,40 @@ def test_the_kappa_of_two_judges_ratings(n, noise):
 
     n_runs = 400 if n < 400 else 150
     holds(coverage(draw, 1 / (1 + noise**2), quadratic_kappa_ci, n_runs), 0.98, n_runs)
+
+
+@SIZES
+@pytest.mark.parametrize("noise", [0.5, 1.5])
+def test_alpha_of_three_judges_ratings(n, noise):
+    # As above; a judge has no mark of one item in ten. Alpha of many items is 1 / (1 + noise^2).
+    def draw(rng):
+        marks = rng.normal(size=n)[:, None] + rng.normal(0, noise, (n, 3))
+        lost = rng.random((n, 3)) < 0.1
+        return (
+            [
+                [None if gone else mark for mark, gone in zip(*row, strict=True)]
+                for row in zip(marks, lost, strict=True)
+            ],
+        )
+
+    def interval(marks):
+        return marks_agreement(marks, range(n), best=1).alpha_interval
+
+    holds(coverage(draw, 1 / (1 + noise**2), lambda marks: interval(marks) or (None, None), 400), 0.98, 400)
+
+
+@SIZES
+@pytest.mark.parametrize(("agreed", "highest"), [(0.7, HIGHEST), (0.9, 0.99)])
+def test_alpha_of_three_judges_verdicts_on_prompts_with_several_games(n, agreed, highest):
+    # Each prompt has two games with one true winner, which each judge names with this probability.
+    def draw(rng):
+        truth = np.repeat(rng.random(n) < 0.5, 2)[:, None]
+        named = truth ^ (rng.random((2 * n, 3)) >= agreed)
+        votes = [[PairVerdict("a" if one else "b", 0.5) for one in row] for row in named]
+        return votes, np.repeat(np.arange(n), 2).tolist()
+
+    alpha = 1 - 2 * agreed * (1 - agreed) / 0.5
+    holds(coverage(draw, alpha, lambda *given: krippendorff_alpha(*given)[1], 400), highest, 400)
 
 
 @pytest.mark.parametrize("n", [10, 20, 80])

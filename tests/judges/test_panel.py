@@ -17,7 +17,7 @@ from judges.panel import (
     panel_mean,
     weight_by_accuracy,
 )
-from judges.statistics import cohen_kappa_ci, mean_ci, sign_test_exact
+from judges.statistics import cohen_kappa_ci, jackknifed, mean_ci, sign_test_exact
 from judges.types import Unscored
 from judges.verdicts import IDENTICAL, PairVerdict, swap_pair
 
@@ -77,6 +77,10 @@ def test_agreement_on_marks_is_that_of_the_definitions():
     ]
     found = marks_agreement(table, range(12), best=5)
     assert found.alpha == pytest.approx(0.849, abs=5e-4)
+    # Shifted far from 0, as ratings of another scale are, it is the same.
+    shifted = [[None if mark is None else mark + 1e6 for mark in row] for row in table]
+    assert marks_agreement(shifted, range(12), best=5).alpha == pytest.approx(found.alpha, abs=1e-9)
+    assert found.alpha_interval[0] < found.alpha < found.alpha_interval[1]
     assert (found.n, found.disputed) == (11, (5,))
     assert found.pairs[0, 1].n == 9
     # Quadratic kappa of 0 and 1 is Cohen's: 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no is 0.4.
@@ -122,16 +126,30 @@ def test_alpha_of_a_published_table():
     # Krippendorff 2011, section A: ten units, two observers, binary; alpha is 0.095.
     first, second = "0100000010", "1110010000"
     games = [[A if value == "0" else B for value in pair] for pair in zip(first, second, strict=True)]
-    assert krippendorff_alpha(games) == pytest.approx(0.095, abs=5e-4)
+    assert krippendorff_alpha(games)[0] == pytest.approx(0.095, abs=5e-4)
 
 
 def test_alpha_by_hand_with_missing_verdicts():
     games = [[A, A], [A, B], [B, B], [T, missing], [B, B]]
     # Pairable values: a a a b b b b b. Observed: 2 of 8 unlike. Expected: 2 * 3 * 5 of 8 * 7.
-    assert krippendorff_alpha(games) == pytest.approx(1 - (2 / 8) / (30 / 56))
-    assert krippendorff_alpha([[A, A], [A, A]]) is None
-    assert krippendorff_alpha([[A, missing]]) is None
-    assert krippendorff_alpha([[A, A, A], [B, B, B]]) == 1.0
+    assert krippendorff_alpha(games)[0] == pytest.approx(1 - (2 / 8) / (30 / 56))
+    assert krippendorff_alpha([[A, A], [A, A]]) == (None, None)
+    assert krippendorff_alpha([[A, missing]]) == (None, None)
+    assert krippendorff_alpha([]) == (None, None)
+    assert krippendorff_alpha([[A, A, A], [B, B, B]]) == (1.0, None)
+
+
+def test_the_interval_of_alpha_leaves_out_whole_clusters():
+    games = [[A, B], [A, A], [B, B], [B, T], [A, A], [T, T], [B, B], [A, missing], [A, B], [B, B]]
+    clusters = "ppqqrrsstu"
+    alpha, interval = krippendorff_alpha(games, clusters)
+    left_out = [
+        krippendorff_alpha([game for game, name in zip(games, clusters, strict=True) if name != one])[0]
+        for one in dict.fromkeys(clusters)
+    ]
+    assert interval == pytest.approx(jackknifed(alpha, left_out, 6))
+    assert interval[0] < alpha < interval[1]
+    assert krippendorff_alpha(games, ["one"] * 10) == (alpha, None)
 
 
 def test_two_judges_on_the_same_games():

@@ -91,12 +91,34 @@ def test_agreement_and_the_items_that_judges_disagree_on(tmp_path):
     values = [9, 5, 5, 5, 5, 5, 5, 5, 5, 5]
     expected = sum((x - y) ** 2 for x in values for y in values) / (10 * 9)
     assert panel["alpha"] == pytest.approx(1 - (2 * 16 / 10) / expected)
+    assert panel["alpha_ci95"] is None, "four of the five without one item each are alike, the fifth has no alpha"
     [row] = [
         row
         for row in RecordsFile(folder_of(tmp_path) / "records/mt_bench.jsonl").rows()
         if row.item_id in panel["disputed_items"]
     ]
     assert "one: 9\nother: 5" in [verdict.text for verdict in row.verdicts]
+
+
+def test_alpha_has_an_interval_in_the_figures_and_at_the_terminal(tmp_path):
+    def by_length(shift):
+        def answer(path, body):
+            length = sum(len(message["content"]) for message in body["messages"])
+            return 200, text_reply(f"Rating: [[{1 + (length + shift * (length % 2)) % 9}]]")
+
+        return answer
+
+    with Judged(tmp_path, one=by_length(0), other=by_length(2)) as judged:
+        words = ["run", f"stub@{judged.candidate.url}", "--suite", "mt_bench", "--data", "mini"]
+        for name, stub in judged.stubs.items():
+            words += ["--judge", f"{name}@{stub.url}"]
+        words += ["--results", str(tmp_path)]
+        shown = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        [scores] = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["models"]
+    panel = scores["suites"]["mt_bench"]["panel"]
+    low, high = panel["alpha_ci95"]
+    assert low < panel["alpha"] < high
+    assert f"alpha {panel['alpha']:.2f} [{low:.2f}, {high:.2f}]" in shown.output
 
 
 def test_a_later_single_judge_and_an_earlier_one_share_the_members_figures(tmp_path):
@@ -121,6 +143,36 @@ def test_a_panel_needs_more_than_half_of_its_judges(tmp_path):
     with Judged(tmp_path / "2", high=rates(9), low=rates(4), third=rates(None, None)) as judged:
         scores = judged.run()["suites"]["mt_bench"]
     assert (scores["score"], scores["n_scored"]) == (6.5, TURNS)
+
+
+def test_a_judge_that_fails_takes_no_other_judges_figures_with_it(tmp_path):
+    fails = [True]
+
+    def low(path, body):
+        return None if fails else rates(4)(path, body)
+
+    with Judged(tmp_path, high=rates(9), low=low) as judged:
+        words = ["run", f"stub@{judged.candidate.url}", "--suite", "mt_bench", "--data", "mini"]
+        for name, stub in judged.stubs.items():
+            words += ["--judge", f"{name}@{stub.url}"]
+        words += ["--results", str(tmp_path)]
+        failed = CliRunner().invoke(app, [*words, "--json"])
+        fails.clear()
+        asked = {name: len(stub.requests) for name, stub in judged.stubs.items()}
+        again = CliRunner().invoke(app, [*words, "--json"])
+        assert len(judged.stubs["high"].requests) == asked["high"], "its verdicts stand"
+    assert failed.exit_code == 3
+    assert "failed: stub mt_bench judged by low" in failed.stderr
+    assert "stub: the figures of high are written; the panel needs the verdicts of all its judges" in failed.stderr
+    [scores] = json.loads(failed.stdout)["models"]
+    assert (scores["judge"]["name"], scores["suites"]["mt_bench"]["score"]) == ("high", 9.0)
+    assert again.exit_code == 0, again.output
+    [scores] = json.loads(again.stdout)["models"]
+    assert scores["suites"]["mt_bench"]["score"] == 6.5
+    assert {one["judge"]["name"]: one["suites"]["mt_bench"]["score"] for one in scores["judged"]} == {
+        "high": 9.0,
+        "low": 4.0,
+    }
 
 
 def test_weights_by_card(tmp_path):
