@@ -79,7 +79,9 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     progress = progress or NoProgress()
     if config.recorded is not None:
         return _recorded_card(config, config.recorded)
-    form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
+    form, template = asked_form(
+        config.judge_format, config.template, config.method, config.judge_kind, config.max_judge_tokens
+    )
     pairs, pin, notes = load_pairs(config.pairs, config.limit)
     check_context_is_shown(template, (pair.request for pair in pairs))
     for note in notes:

@@ -67,7 +67,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     progress = progress or NoProgress()
     began = time.monotonic()
     # What needs no model is checked before any is searched for.
-    form, template = asked_form(config.judge_format, config.template, config.method, config.judge_kind)
+    form, template = asked_form(
+        config.judge_format, config.template, config.method, config.judge_kind, config.max_judge_tokens
+    )
     lineage = read_lineage(config.lineage) if config.lineage else None
     results, judge_serve = config.results, config.judge_serving
     judges = find_judges(config.judge, judge_serve, progress, config.judge_kind)

@@ -128,16 +128,24 @@ def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
 
 
 def asked_form(
-    name: str | None, file: Path | None, method: Method, kind: ModelKind = "generate"
+    name: str | None,
+    file: Path | None,
+    method: Method,
+    kind: ModelKind = "generate",
+    max_judge_tokens: int | None = None,
 ) -> tuple[JudgeFormat | None, JudgeTemplate | None]:
     """Return the format (None for our own methods) and the prompt that the options ask for; raises UsageError.
 
-    A reward model has neither.
+    A reward model has neither, and writes nothing.
     """
     if kind == "reward":
         given = {"--judge-format": name, "--template": file, "--method": None if method == "verdict" else method}
+        given["--max-judge-tokens"] = max_judge_tokens
         if taken := [option for option, value in given.items() if value is not None]:
-            raise UsageError(f"a reward model scores answers in its own chat template; leave out {' and '.join(taken)}")
+            raise UsageError(
+                "a reward model scores answers in its own chat template and writes nothing; "
+                f"leave out {' and '.join(taken)}"
+            )
         return None, None
     if name is None:
         return None, pair_template(file, method)

@@ -93,7 +93,9 @@ def settle_judge(
         how = Judging("reasoned", form.template, tokens, margin, long_answers, form, watch)
         return _logged(Judge(checkpoint.name, checkpoint, how, tuple(notes)), progress)
     why, mass = probed_labels(checkpoint, servers, LABELS) if method == "verdict" else (None, None)
-    notes += low_mass_note(mass, LABELS)
+    # A warning before hours of judging; what the verdicts themselves have is measured and printed with them.
+    for warning in low_mass_note(mass, LABELS):
+        progress.log(f"judge {checkpoint.name}: {warning}")
     if why is not None:
         method = "reasoned"
         notes.append(f"it gives no log-probabilities for A and B ({why}), so it reasons and then chooses")

@@ -61,7 +61,7 @@ def _mean(counts: Sequence[int]) -> float | None:
 def verdict_figures(rows: Iterable[Row]) -> dict[str, int] | None:
     """Return {"n", "closed_by_guide", "contradictions"} of one judge's verdicts in words; None where it wrote none.
 
-    How many had no verdict in their text and were closed under guided output, and for how many of these the text named
+    How many had no verdict in their text and were completed under guided output, and for how many of these the text named
     another one.
     """
     written = [verdict for row in rows for verdict in row.verdicts if verdict.text]
@@ -75,10 +75,10 @@ def verdict_figures(rows: Iterable[Row]) -> dict[str, int] | None:
 
 
 def how_verdicts_ended(suite: str, counts: Mapping[str, int]) -> str:
-    """Say in one line how many of a judge's verdicts were closed under guided output; "" where none was."""
+    """Say in one line how many of a judge's verdicts were completed under guided output; "" where none was."""
     if not counts["closed_by_guide"]:
         return ""
-    said = f"{suite}: {counts['closed_by_guide']} of {counts['n']} verdicts were closed under guided output: "
+    said = f"{suite}: {counts['closed_by_guide']} of {counts['n']} verdicts were completed under guided output: "
     said += "the text had none"
     return f"{said}; {n} of them name another than the text" if (n := counts["contradictions"]) else said
 

@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END, VERDICT_CLOSED = 1, 2, 4, 8, 16
 """Flags of an answer: it has a thought, the budget ended its thought, its own bound cut it, or something else did; a
-verdict on it was closed under guided output."""
+verdict on it was completed under guided output."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,4 +103,4 @@ def low_mass_note(mass: float | None, labels: Sequence[str]) -> list[str]:
     if mass is None or mass >= MASS_HALF:
         return []
     named = f"{labels[0]} to {labels[-1]}" if len(labels) > 2 else " and ".join(labels)
-    return [f"asked for one letter, it gives {named} a total probability of only {mass:.1%} together"]
+    return [f"asked one trial question, it gives {named} a total probability of only {mass:.1%}"]

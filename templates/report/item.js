@@ -104,7 +104,7 @@ function turnBox(answer, turns, column, turn, differs) {
 
 function verdictOf(verdict) {
   return h("div", { class: "verdict" }, h("h4", {}, verdict.label, ": ", verdict.mark ?? "no verdict"),
-    verdict.closed && h("p", { class: "tokens" }, "closed under guided output: " + (verdict.closed === "against" ? "the text named another verdict" : "the text had no verdict")),
+    verdict.closed && h("p", { class: "tokens" }, "completed under guided output: " + (verdict.closed === "against" ? "the text named another verdict" : "the text had no verdict")),
     verdict.thought ? h("details", { class: "thought" }, h("summary", {}, "The judge's thought"), answerText(verdict.thought)) : null,
     verdict.text ? answerText(verdict.text) : null);
 }

@@ -82,7 +82,7 @@ function judgeBox(judge, suites) {
   return details("Judge: " + judge.name, [
     judge.note && h("p", { class: "note" }, judge.note),
     keyTable("Methods", judge.methods),
-    keyTable("Verdicts closed under guided output", Object.fromEntries(closings)),
+    keyTable("Verdicts completed under guided output", Object.fromEntries(closings)),
     ...cards.map(([folder, card]) => details("Judge card " + folder, [tree(card)], true)),
     cards.length ? null : h("p", {}, "No judge card: this judge was not measured (evalsuite judge-card)."),
   ], true);

@@ -16,6 +16,7 @@ from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import read_as
 from evalsuite.errors import DataError, UsageError
+from evalsuite.progress import NoProgress
 from judges.card import JudgedPair, agreement
 from judges.types import Unscored
 from judges.verdicts import Game
@@ -85,7 +86,14 @@ def write(path, rows):
     return str(path)
 
 
-def compared(tmp_path, handler, qualities, prompts=None, n=12, **options):
+class Logged(NoProgress):
+    """A progress whose lines are kept in a list."""
+
+    def __init__(self, lines):
+        self.log = lines.append
+
+
+def compared(tmp_path, handler, qualities, prompts=None, n=12, progress=None, **options):
     """Compare recorded answers of {model: quality of its answer to each prompt}."""
     questions = prompts or [{"id": str(i), "prompt": f"Question {i}?"} for i in range(n)]
     given = {"prompts": write(tmp_path / "prompts.jsonl", questions), "results": tmp_path} | options
@@ -94,7 +102,8 @@ def compared(tmp_path, handler, qualities, prompts=None, n=12, **options):
         rows = [{"id": row["id"], "answer": f"m={name} q={of(i)}"} for i, row in enumerate(questions)]
         models.append(write(tmp_path / f"{name}.jsonl", rows))
     with serving(umpire=handler) as stubs:
-        outcome = compare(read_as(CompareConfig, given | {"models": models, "judge": [word(stubs, "umpire")]}))
+        config = read_as(CompareConfig, given | {"models": models, "judge": [word(stubs, "umpire")]})
+        outcome = compare(config, progress)
         asked = [body for _, body in stubs["umpire"].requests]
     return outcome, asked
 
@@ -119,12 +128,13 @@ def test_a_label_with_a_space_is_the_label(tmp_path):
 
 def test_a_rounding_error_of_probability_is_no_verdict(tmp_path):
     handler = tokens(lambda better, worse: {"I": -0.001, better: -18.0, worse: -18.7})
-    outcome, asked = compared(tmp_path, handler, RISING)
+    said = []
+    outcome, asked = compared(tmp_path, handler, RISING, progress=Logged(said))
     [pair] = outcome.document.pairs
     assert pair.unscored_reasons == {"label_mass": 12}
+    assert any("asked one trial question, it gives A and B a total probability of only 0.0%" in line for line in said)
     assert len(asked) == 1 + 2 * 24, "asked once more in words"
-    [note] = outcome.document.judge.notes
-    assert "a total probability of only 0.0%" in note
+    assert not outcome.document.judge.notes, "the mass of the trial question is only logged"
 
 
 def test_a_judge_of_little_mass_that_answers_in_words_is_heard(tmp_path):

@@ -146,7 +146,15 @@ def test_a_server_without_a_reward_model_is_named(tmp_path, umpire):
     assert "returns no score of a conversation at /classify or /pooling" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("option", [("--method", "reasoned"), ("--judge-format", "judgelm"), ("--template", "x.jinja")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--method", "reasoned"),
+        ("--judge-format", "judgelm"),
+        ("--template", "x.jinja"),
+        ("--max-judge-tokens", "64"),
+    ],
+)
 def test_what_a_reward_model_has_no_use_for_is_refused(tmp_path, option):
     with longer_and(umpire=scorer(by_length)) as stubs:
         result = compared(stubs, tmp_path, *option)

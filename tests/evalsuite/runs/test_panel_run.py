@@ -213,7 +213,7 @@ def test_verdicts_closed_under_guided_output_are_counted_per_judge(tmp_path):
     assert each["closing"]["verdicts"] == {"n": TURNS, "closed_by_guide": TURNS, "contradictions": TURNS // 2}
     assert each["plain"]["verdicts"] == {"n": TURNS, "closed_by_guide": 0, "contradictions": 0}
     assert "verdicts" not in scores["suites"]["mt_bench"], "the panel's verdicts are means of its members'"
-    assert f"(closing): {TURNS} of {TURNS} verdicts were closed under guided output" in table.output
+    assert f"(closing): {TURNS} of {TURNS} verdicts were completed under guided output" in table.output
     assert f"{TURNS // 2} of them name another than the text" in table.output
     rows = list(RecordsFile(folder_of(tmp_path) / "records/mt_bench.jsonl").rows())
     closed = [one for row in rows for one in row.verdicts if one.judge.startswith("closing")]
