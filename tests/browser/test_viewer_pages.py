@@ -58,6 +58,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Report:
             for place, mark in enumerate(own)
         ]
         rows[0] = _thinking(rows[0])
+        rows[2] = replace(rows[2], verdicts=(replace(rows[2].verdicts[0], closed_by_guide=True, contradicts=True),))
         write_rows(folder, "mixeval", rows)
     document = {"models": names, "judge": {"name": "j", "is_candidate": True}, "n_prompts": 8} | {
         "pairs": [
@@ -246,6 +247,7 @@ def test_the_items_filters_are_in_the_address(pair: Report, visit: Visits) -> No
         ("fields=none", ["4"]),
         ("unscored=no_rating", ["5"]),
         ("only=closed", ["0"]),
+        ("only=guided", ["2"]),
         ("q=answer+3", ["3"]),
         ("score=0", ["1", "2", "3", "4"]),
         ("category=TriviaQA", ["0", "1", "2", "3", "4", "5"]),
@@ -254,6 +256,12 @@ def test_the_items_filters_are_in_the_address(pair: Report, visit: Visits) -> No
 def test_filters_find_the_items(pair: Report, visit: Visits, state: str, expected: list[str]) -> None:
     page = visit().open(pair.html, pair_list(pair, f"&{state}"))
     assert items(page) == expected
+
+
+def test_an_item_says_that_its_verdict_was_forced(pair: Report, visit: Visits) -> None:
+    page = visit().open(pair.html, pair_list(pair, "&only=guided").replace("view=items", "view=item") + "&item=2")
+    shown = page.locator("#view .verdict").first.inner_text()
+    assert "forced by guided output: the text named another verdict" in shown
 
 
 def test_the_four_fields_count_and_test(pair: Report, visit: Visits) -> None:
