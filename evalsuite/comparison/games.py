@@ -139,8 +139,13 @@ def asked_form(
     A reward model has neither, and writes nothing.
     """
     if kind == "reward":
-        given = {"--judge-format": name, "--template": file, "--method": None if method == "verdict" else method}
-        given["--max-judge-tokens"] = max_judge_tokens
+        reasons = None if method == "verdict" else method
+        given = {
+            "--judge-format": name,
+            "--template": file,
+            "--method": reasons,
+            "--max-judge-tokens": max_judge_tokens,
+        }
         if taken := [option for option, value in given.items() if value is not None]:
             raise UsageError(
                 "a reward model scores answers in its own chat template and writes nothing; "
