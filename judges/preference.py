@@ -109,7 +109,7 @@ def judging_notes(figures: Mapping[str, Any]) -> list[str]:
     if n := figures["closed_by_guide"]:
         notes.append(f"{n} of {figures['n_games']} verdicts were completed under guided output: the text had none")
     if n := figures["contradictions"]:
-        notes.append(f"{n} of those closings name the other answer than the text before")
+        notes.append(f"{n} of these contradict the text before")
     if n := figures["shortened"]:
         notes.append(f"{n} games were judged on answers cut in the middle to fit the context")
     return notes

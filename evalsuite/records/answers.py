@@ -61,8 +61,8 @@ def _mean(counts: Sequence[int]) -> float | None:
 def verdict_figures(rows: Iterable[Row]) -> dict[str, int] | None:
     """Return {"n", "closed_by_guide", "contradictions"} of one judge's verdicts in words; None where it wrote none.
 
-    How many had no verdict in their text and were completed under guided output, and for how many of these the text named
-    another one.
+    How many had no verdict in their text and were completed under guided output, and for how many of these the text
+    named another one.
     """
     written = [verdict for row in rows for verdict in row.verdicts if verdict.text]
     if not written:
@@ -80,7 +80,7 @@ def how_verdicts_ended(suite: str, counts: Mapping[str, int]) -> str:
         return ""
     said = f"{suite}: {counts['closed_by_guide']} of {counts['n']} verdicts were completed under guided output: "
     said += "the text had none"
-    return f"{said}; {n} of them name another than the text" if (n := counts["contradictions"]) else said
+    return f"{said}; {n} of these contradict the text" if (n := counts["contradictions"]) else said
 
 
 def how_answers_ended(suite: str, counts: dict[str, Any]) -> str:

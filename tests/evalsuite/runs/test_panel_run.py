@@ -214,7 +214,7 @@ def test_verdicts_closed_under_guided_output_are_counted_per_judge(tmp_path):
     assert each["plain"]["verdicts"] == {"n": TURNS, "closed_by_guide": 0, "contradictions": 0}
     assert "verdicts" not in scores["suites"]["mt_bench"], "the panel's verdicts are means of its members'"
     assert f"(closing): {TURNS} of {TURNS} verdicts were completed under guided output" in table.output
-    assert f"{TURNS // 2} of them name another than the text" in table.output
+    assert f"{TURNS // 2} of these contradict the text" in table.output
     rows = list(RecordsFile(folder_of(tmp_path) / "records/mt_bench.jsonl").rows())
     closed = [one for row in rows for one in row.verdicts if one.judge.startswith("closing")]
     assert [(one.turn, one.value, one.closed_by_guide, one.contradicts) for one in closed[:2]] == [
