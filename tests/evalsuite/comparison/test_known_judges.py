@@ -177,7 +177,7 @@ def test_a_closing_against_the_text_is_counted_and_said(tmp_path):
         words += ["--prompts", str(tmp_path / "prompts.jsonl"), "--judge", word(stubs, "umpire")]
         shown = " ".join(CliRunner().invoke(app, [*words, "--results", str(tmp_path)]).stdout.split())
     assert "24 of 24 verdicts were completed under guided output" in shown
-    assert "12 of those closings name the other answer" in shown
+    assert "12 of these contradict the text before" in shown
 
 
 def test_a_tie_in_one_order_is_a_half_tie_in_compare_and_card(tmp_path):
