@@ -210,7 +210,7 @@ def _contradictions(card: Figures) -> Check:
     if not (n := figures["n_games"]):
         return Check("contradictions", None, None, rule, _OURS, "no game")
     share = figures["contradictions"] / n
-    words = f"{share:.0%} of the verdicts completed under guided output contradict the text before"
+    words = f"{share:.0%} of its verdicts were completed under guided output and contradict the text"
     return Check("contradictions", graded(share, care, bad), share, rule, _OURS, words)
 
 
