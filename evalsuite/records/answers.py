@@ -1,4 +1,4 @@
-"""How answers and verdicts ended: cut at the token limit, closed from outside, loops and tokens; pure, from a run's rows.
+"""How answers and verdicts ended: cut at the token limit, closed from outside, loops, tokens; pure, from a run's rows.
 
 A loop is the same run of words until the bound (``judges.thoughts.is_loop``). It looks like thinking, or like a long
 answer, so it is counted apart.
