@@ -6,8 +6,10 @@ clients, one run per training or model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from evalsuite.packages import require
 
 LOGGERS = ("tensorboard", "wandb", "trackio", "mlflow")
 PROJECT = "evalsuite"
+_MLFLOW_TAG = "evalsuite.run_id"
 
 Write = Callable[[Mapping[str, float], int], None]
 
@@ -43,32 +46,44 @@ Loggers = Annotated[tuple[str, ...], pydantic.AfterValidator(_checked)]
 """An option that takes names of loggers."""
 
 
+@contextmanager
+def _calling(logger: str) -> Iterator[None]:
+    """Call a client: what it prints goes to stderr, since stdout is for figures, and what it raises is one sentence."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except Exception as error:  # each client raises its own types
+        raise ServerError(
+            f"--log-to {logger} failed ({first_line(error)}); check its settings and run the same command again"
+        ) from error
+
+
 class Tracker(AbstractContextManager["Tracker"]):
     """One run of one logger, open until the end of the ``with`` block.
 
-    ``run_id`` is the same each time, so that a run that is continued does not become a second one (W&B, trackio).
-    TensorBoard's files go to ``folder``/RUN-ID. The others take their server from their own environment variables.
+    A run of the same ``run_id`` is continued (W&B, trackio, MLflow). TensorBoard's files go to ``folder``/RUN-ID. The
+    others take their server and project from their own environment variables. Raises ServerError.
     """
 
     def __init__(self, logger: str, run: str, run_id: str, folder: Path) -> None:
-        try:
-            self._write, self._end = _OPEN[logger](run, run_id, folder)
-        except Exception as error:  # each client raises its own types, all before anything was written
-            raise ServerError(f"--log-to {logger} cannot begin ({first_line(error)}); check its settings") from error
         self.logger = logger
+        with _calling(logger):
+            self._write, self._end = _OPEN[logger](run, run_id, folder)
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Write figures by name at a training step."""
-        self._write(figures, step)
+        with _calling(self.logger):
+            self._write(figures, step)
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        with _calling(self.logger):
+            self._end()
 
 
 def _tensorboard(run: str, run_id: str, folder: Path) -> tuple[Write, Callable[[], None]]:
     # TensorBoard's own writer, which needs neither torch nor TensorFlow.
     summary: Any = import_module("tensorboard.summary")
-    writer = summary.Writer(str(folder / f"{run}-{run_id}"))
+    writer = summary.Writer(str(folder / f"{run.replace('/', '_')}-{run_id}"))
 
     def write(figures: Mapping[str, float], step: int) -> None:
         for name, value in figures.items():
@@ -81,7 +96,8 @@ def _tensorboard(run: str, run_id: str, folder: Path) -> tuple[Write, Callable[[
 def _wandb(run: str, run_id: str, folder: Path) -> tuple[Write, Callable[[], None]]:
     wandb: Any = import_module("wandb")
     folder.mkdir(parents=True, exist_ok=True)
-    kept = wandb.init(project=PROJECT, name=run, id=run_id, resume="allow", dir=str(folder))
+    project = os.environ.get("WANDB_PROJECT", PROJECT)
+    kept = wandb.init(project=project, name=run, id=run_id, resume="allow", dir=str(folder))
     # W&B drops what comes with a smaller step than before; a metric as the axis may go back.
     kept.define_metric("*", step_metric="step")
     return lambda figures, step: kept.log({**figures, "step": step}), kept.finish
@@ -95,9 +111,14 @@ def _trackio(run: str, run_id: str, _: Path) -> tuple[Write, Callable[[], None]]
 
 def _mlflow(run: str, run_id: str, _: Path) -> tuple[Write, Callable[[], None]]:
     mlflow: Any = import_module("mlflow")
-    mlflow.set_experiment(PROJECT)
-    mlflow.start_run(run_name=f"{run}-{run_id}")
-    # MLflow takes no "@" and such in names; "/" makes folders there.
+    experiment = mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
+    # MLflow gives its runs ids of its own; the tag finds one that is continued.
+    tagged = f"tags.`{_MLFLOW_TAG}` = '{run_id}'"
+    known = mlflow.search_runs([experiment.experiment_id], tagged, max_results=1, output_format="list")
+    if known:
+        mlflow.start_run(run_id=known[0].info.run_id)
+    else:
+        mlflow.start_run(run_name=f"{run}-{run_id}", tags={_MLFLOW_TAG: run_id})
     return lambda figures, step: mlflow.log_metrics(dict(figures), step=step), mlflow.end_run
 
 

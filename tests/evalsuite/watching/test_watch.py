@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from evalsuite import tracking
 from evalsuite.cli import app
 from evalsuite.config import read_as
 from evalsuite.errors import ServerError, UsageError
@@ -184,11 +185,36 @@ def test_the_command_prints_the_curve_and_logs_to_tensorboard(served):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
 
-    [run] = (settings["results"] / "tracking").iterdir()
-    events = EventAccumulator(str(run)).Reload()
-    logged = events.Tensors("evalsuite/mt_bench")
-    assert [event.step for event in logged] == [10, 50]
-    assert float(make_ndarray(logged[0].tensor_proto)) == pytest.approx(curve["points"][0]["score"])
+    def logged() -> list[tuple[int, float]]:
+        [run] = (settings["results"] / "tracking").glob("out-*")
+        events = EventAccumulator(str(run)).Reload().Tensors("evalsuite/mt_bench")
+        return [(event.step, float(make_ndarray(event.tensor_proto))) for event in events]
+
+    points = [(point["step"], pytest.approx(point["score"])) for point in curve["points"]]
+    assert logged() == points
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert logged() == points, "started again, it writes no point twice"
+    step(settings["run_dir"], 60)
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert [at for at, _ in logged()] == [10, 50, 60]
+
+
+def test_a_client_prints_to_stderr_and_its_errors_are_one_sentence(tmp_path, monkeypatch, capsys):
+    """stdout holds the document of --json alone."""
+
+    def fails(*_: object) -> None:
+        print("about to fail")
+        raise RuntimeError("quota exceeded")
+
+    monkeypatch.setitem(tracking._OPEN, "wandb", lambda *_: (print("a banner") or fails, lambda: print("bye")))
+    with (
+        pytest.raises(ServerError, match=r"wandb failed \(quota exceeded\)"),
+        tracking.Tracker("wandb", "r", "1", tmp_path) as tracker,
+    ):
+        tracker.log({"a": 1.0}, 1)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == ["a banner", "about to fail", "bye"]
 
 
 def test_the_judge_is_started_once_where_it_stays(served, monkeypatch):
