@@ -12,7 +12,10 @@ from evalsuite.commands.console import JsonOption, ResultsOption, reporting_erro
 
 def paper(
     tables: Annotated[
-        list[str] | None, typer.Argument(metavar="[TABLE]...", help="table1 to table7, figure2; all by default.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[TABLE]...", help="table1 to table7, figure2 (all by default), or the leaderboard of the example."
+        ),
     ] = None,
     row_map: Annotated[
         Path | None,
@@ -25,7 +28,10 @@ def paper(
 ) -> None:
     """Print the paper's published tables with your own figures beside them, and whether they agree within the interval.
 
+    A published leaderboard names its judge; your figures stand beside it only if that judge gave them.
+
     [bold]evalsuite paper[/] [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
+    [bold]evalsuite paper arena_hard_v0_1[/]
     """
     from evalsuite.wildchat.own_results import read_map
     from evalsuite.wildchat.side_by_side import paper_analysis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalsuite.analysis.document import Analysis, analysis_files, read_analysis
@@ -11,7 +11,7 @@ from evalsuite.errors import DataError
 from evalsuite.results.reading import Comparison, ModelResult, Results
 from evalsuite.suites.figures import Figure
 from evalsuite.validation import read_mapping
-from evalsuite.wildchat.figures import figure_in, preference_figure, read_figure, scaled
+from evalsuite.wildchat.figures import columns, figure_in, preference_figure, read_figure, scaled
 from evalsuite.wildchat.published import Making, PublishedColumn, PublishedTable, published_tables, short_names
 
 _SIZE_TOLERANCE = 0.1
@@ -53,8 +53,21 @@ class Match:
 
 
 def match_rows(table: PublishedTable, results: Results, row_map: RowMap) -> dict[str, Match]:
-    """Find your model of each row; a name in the map may be that of a row in your analyses without a folder."""
+    """Find your model of each row; a name in the map may be that of a row in your analyses without a folder.
+
+    Beside a leaderboard stand only models that its judge judged.
+    """
+    results = replace(results, models=judged_alike(table, results.models))
     return {label: _match(table, label, results, row_map) for label in table.rows}
+
+
+def judged_alike(table: PublishedTable, models: Sequence[ModelResult]) -> list[ModelResult]:
+    """Return the models that the judge of a leaderboard judged; all for a table that names none."""
+    return [
+        model
+        for model in models
+        if not table.judge or (model.judge is not None and _base_name(model.judge.name) == _base_name(table.judge))
+    ]
 
 
 def _match(table: PublishedTable, label: str, results: Results, row_map: RowMap) -> Match:
@@ -104,10 +117,17 @@ def _base_name(name: str) -> str:
     return name.rstrip("/").rsplit("/", 1)[-1].lower()
 
 
-def score_figure(model: ModelResult, column: PublishedColumn) -> Figure:
-    """Return a figure of scores.json on the published scale, with its interval."""
+def score_figure(model: ModelResult, column: PublishedColumn, requires: Mapping[str, str] | None = None) -> Figure:
+    """Return a figure of scores.json on the published scale, with its interval.
+
+    A suite that says another value than ``requires`` gives none; one that does not say it, as recorded files may, does.
+    """
     if column.own is None:
         return Figure(reason="this figure is not one of scores.json")
+    suite = model.suites.get(columns()[column.own].suite, {}) if requires else {}
+    for name, published in (requires or {}).items():
+        if suite.get(name) not in (None, published):
+            return Figure(reason=f"its {name.replace('_', ' ')} is {suite[name]}, the published one {published}")
     if column.own == "average":
         value = model.scores.average.get("paper")
         return Figure(value, reason="" if value is not None else "part of the average is missing")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
 from evalsuite.analysis.document import Format
 
-Kind = Literal["scores", "style", "preferences", "similarity", "plain"]
+Kind = Literal["scores", "style", "preferences", "similarity", "leaderboard", "plain"]
 _MAKING = re.compile(r"^(?P<base>.+?) : (?P<dgms>.+?)(?: \((?P<thousands>\d+)k\))?$")
 
 
@@ -27,10 +27,11 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A printed figure: its number, and half a unit of its last digit."""
+    """A printed figure: its number, half a unit of its last digit, and its 95 % interval where it has one."""
 
     number: float
     rounding: float
+    ci95: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,10 @@ class PublishedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """One table: ``rows`` by label, cells by column key; a cell that is blank in print is absent."""
+    """One table: ``rows`` by label, cells by column key; a cell that is blank in print is absent.
+
+    A leaderboard names its ``judge``; ``requires`` is what a suite's own scores must have to stand beside it.
+    """
 
     id: str
     title: str
@@ -57,11 +61,13 @@ class PublishedTable:
     rows: Mapping[str, Mapping[str, Value]]
     makings: Mapping[str, Making]
     notes: tuple[str, ...]
+    judge: str = ""
+    requires: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache
 def published_tables() -> tuple[PublishedTable, ...]:
-    """Return Tables 1 to 7 and the points of Figure 2."""
+    """Return Tables 1 to 7, the points of Figure 2, and leaderboards."""
     return tuple(_table(key, layout) for key, layout in _layouts()["tables"].items())
 
 
@@ -88,23 +94,27 @@ def _table(key: str, layout: Mapping[str, Any]) -> PublishedTable:
     values: dict[str, Mapping[str, Value]] = {}
     for row in rows:
         label = next(iter(row.values())) if key != "figure2" else f"{row['dgm']} ({row['quantity_k']}k)"
-        values[label] = {
-            column.key: Value(float(row[name]), 0.5 * 10 ** -len(row[name].partition(".")[2]))
-            for name, column in columns.items()
-            if row[name].strip()
-        }
+        values[label] = {column.key: _value(row, name, layout) for name, column in columns.items() if row[name].strip()}
     kind: Kind = layout.get("kind", "plain")
     made = [label for label in values if kind != "plain" and not label.startswith("PF |")]
     return PublishedTable(
         id=key,
         title=str(layout["title"]),
-        source=f"WILDCHAT-50M, {layout['says']}",
+        source=layout["says"] if kind == "leaderboard" else f"WILDCHAT-50M, {layout['says']}",
         kind=kind,
         columns=tuple(columns.values()),
         rows=values,
         makings={label: making_of(label, layout) for label in made},
         notes=tuple(" ".join(note.split()) for note in layout.get("notes", ())),
+        judge=layout.get("judge", ""),
+        requires=layout.get("requires", {}),
     )
+
+
+def _value(row: Mapping[str, str], name: str, table: Mapping[str, Any]) -> Value:
+    ends = table["columns"][name].get("ci95")
+    ci95 = (float(row[ends[0]]), float(row[ends[1]])) if ends else None
+    return Value(float(row[name]), 0.5 * 10 ** -len(row[name].partition(".")[2]), ci95)
 
 
 def _column(name: str, table: Mapping[str, Any]) -> PublishedColumn:

@@ -18,6 +18,7 @@ from evalsuite.wildchat.own_results import (
     RowMap,
     analysis_figure,
     comparison_figure,
+    judged_alike,
     match_rows,
     read_analyses,
     row_names,
@@ -54,36 +55,39 @@ def verdict(published: Value, own: Figure) -> Verdict:
 def paper_analysis(results: Path, row_map: RowMap | None = None, only: Sequence[str] = ()) -> Analysis:
     """Return the published tables with your figures below each row; raises DataError for an unknown table.
 
-    Without a results folder, the published tables alone. ``only`` names tables, as in ``table4``.
+    Without a results folder, the published tables alone. ``only`` names tables, as in ``table4``; by default they are
+    the paper's, without leaderboards.
     """
     row_map = row_map or RowMap()
-    tables = published_tables()
-    if unknown := sorted(set(only) - {table.id for table in tables}):
-        raise DataError(f"unknown table {unknown[0]!r}; known: {', '.join(table.id for table in tables)}")
+    names = [table.id for table in published_tables()]
+    if unknown := sorted(set(only) - set(names)):
+        raise DataError(f"unknown table {unknown[0]!r}; known: {', '.join(names)}")
+    tables = [table for table in published_tables() if (table.id in only if only else not table.judge)]
     found = read_results_folder(results) if results.is_dir() else Results((), (), {}, ())
     shown, rows = [], []
     faults = [*found.faults]
-    for table in (table for table in tables if not only or table.id in only):
+    for table in tables:
         matches = match_rows(table, found, row_map)
         own, unreadable = _own_figures(table, matches, found.comparisons, results)
         faults += unreadable
         shown.append(_shown(table, matches, own, found))
         rows += _cell_rows(table, own)
+    of_paper = not any(table.judge for table in tables)
     return Analysis(
         kind="paper",
-        name="wildchat-50m",
-        title="WILDCHAT-50M with your figures",
-        about="The paper's published tables, and your figure and the difference under each row that has one. "
-        "Rows are matched by base model, DGM and training size, or by a map.",
+        name="wildchat-50m" if of_paper else "-".join(only),
+        title="WILDCHAT-50M with your figures" if of_paper else "Published figures with yours",
+        about="Published tables, and your figure and the difference under each row that has one. Rows are matched by "
+        "base model, DGM and training size, or by a map; those of a leaderboard by the model's name.",
         provenance={
-            "paper": "arXiv 2501.18511",
+            **({"paper": "arXiv 2501.18511"} if of_paper else {"sources": [table.source for table in tables]}),
             "models": {model.name: model.scores.model.fingerprint for model in found.models},
             "map": {"models": dict(row_map.models), "aliases": dict(row_map.aliases)},
             "verdicts": dict(Counter(row["verdict"] for row in rows)),
             "unreadable": faults,
             "versions": {"evalsuite": metadata.version("evalsuite")},
         },
-        tables=[*shown, *_cells_table(rows)],
+        tables=[*shown, *_cells_table(rows, "WILDCHAT-50M" if of_paper else None)],
     )
 
 
@@ -101,7 +105,7 @@ def _own_figures(
             return Figure(reason="a mix's own counts are in its mix.json")
         if table.kind == "preferences" and column.own is None and match.name is not None:
             return comparison_figure(column, match.name, matches, comparisons)
-        return Figure(reason=match.why) if match.model is None else score_figure(match.model, column)
+        return Figure(reason=match.why) if match.model is None else score_figure(match.model, column, table.requires)
 
     return {
         label: {column.key: figure(label, column) for column in table.columns if column.key in values}
@@ -111,9 +115,13 @@ def _own_figures(
 
 def _shown(table: PublishedTable, matches: Mapping[str, Match], own: Mapping[str, _Row], found: Results) -> Table:
     """Lay out a published table, each row with a row of your figures and one of differences where there are any."""
-    rows: list[dict[str, Any]] = []
+    groups: list[list[dict[str, Any]]] = []
+    whose = f"published, judge {table.judge}" if table.judge else "paper"
     for label, values in table.rows.items():
-        rows.append({"row": label, "whose": "paper"} | {key: value.number for key, value in values.items()})
+        group: list[dict[str, Any]] = [{"row": label, "whose": whose}]
+        for key, value in values.items():
+            group[0] |= cells(key, Figure(value.number, ci95=value.ci95))
+        groups.append(group)
         figures = {key: figure for key, figure in own[label].items() if figure.value is not None}
         if not figures:
             continue
@@ -124,16 +132,33 @@ def _shown(table: PublishedTable, matches: Mapping[str, Match], own: Mapping[str
         verdicts = [verdict(values[key], figure) for key, figure in figures.items()]
         agrees = f"{sum(one in ('same', 'within') for one in verdicts)} of {len(verdicts)}"
         difference = {key: (figure.value or 0.0) - values[key].number for key, figure in figures.items()}
-        rows += [mine, {"row": "", "whose": "difference", **difference, "agrees": agrees}]
+        group += [mine, {"row": "", "whose": "difference", **difference, "agrees": agrees}]
+    if table.judge:
+        first = table.columns[0].key
+        groups = sorted([*groups, *_unlisted(table, matches, found)], key=lambda group: -float(group[0][first]))
+    rows = [row for group in groups for row in group]
     columns = [Column("row", "Row"), Column("whose", "whose")]
     columns += [Column(column.key, column.label, column.format) for column in table.columns]
     columns += [Column("agrees", "agree")] if any("agrees" in row for row in rows) else []
-    return Table(table.id, table.title, columns, rows, table.source, [*table.notes, *_notes(matches, found)])
+    return Table(table.id, table.title, columns, rows, table.source, [*table.notes, *_notes(table, matches, found)])
 
 
-def _notes(matches: Mapping[str, Match], found: Results) -> list[str]:
-    """Name your models that were run on a part of the data, and rows that nearly have a match."""
-    notes = []
+def _unlisted(table: PublishedTable, matches: Mapping[str, Match], found: Results) -> list[list[dict[str, Any]]]:
+    """Return a row for each of your models that the leaderboard's judge judged and that it does not list."""
+    listed = [match.model for match in matches.values()]
+    rows = []
+    for model in judged_alike(table, found.models):
+        figure = score_figure(model, table.columns[0], table.requires)
+        if figure.value is not None and model not in listed:
+            rows.append(
+                [{"row": model.name, "whose": f"own, judge {table.judge}", **cells(table.columns[0].key, figure)}]
+            )
+    return rows
+
+
+def _notes(table: PublishedTable, matches: Mapping[str, Match], found: Results) -> list[str]:
+    """Name your models that were run on a part of the data, rows that nearly have a match, and models kept apart."""
+    notes = _kept_apart(table, found)
     for label, match in matches.items():
         model = match.model
         if model is not None and (model.scores.data != "full" or model.scores.limit):
@@ -141,6 +166,22 @@ def _notes(matches: Mapping[str, Match], found: Results) -> list[str]:
             notes.append(f"{model.name} ({label}) was run on a part of the data ({part})")
         elif model is None and found.models and "--map" in match.why:
             notes.append(f"{label}: {match.why}")
+    return notes
+
+
+def _kept_apart(table: PublishedTable, found: Results) -> list[str]:
+    """Name your models with figures that do not stand beside a leaderboard's: of another judge or protocol."""
+    if not table.judge:
+        return []
+    alike, column = judged_alike(table, found.models), table.columns[0]
+    notes = []
+    for model in found.models:
+        figure = score_figure(model, column, table.requires if model in alike else None)
+        if model not in alike and figure.value is not None:
+            judge = model.judge.name if model.judge else "no judge"
+            notes.append(f"{model.name} is not beside them: its judge is {judge}, theirs {table.judge}")
+        elif model in alike and figure.value is None and "the published one" in figure.reason:
+            notes.append(f"{model.name} is not beside them: {figure.reason}")
     return notes
 
 
@@ -157,7 +198,7 @@ def _cell_rows(table: PublishedTable, own: Mapping[str, _Row]) -> list[dict[str,
     return rows
 
 
-def _cells_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+def _cells_table(rows: Sequence[Mapping[str, Any]], source: str | None) -> list[Table]:
     """Return a table of every cell with your figure, none without any; missing ones are only counted."""
     present = [row for row in rows if row["own"] is not None]
     if not present:
@@ -167,4 +208,4 @@ def _cells_table(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
     columns += [Column(key, key, "float3") for key in ("published", "own", "difference")]
     columns.append(Column("verdict", "verdict"))
     notes = [f"{name}: {meaning} ({counts[name]} cells)" for name, meaning in _MEANING.items() if counts[name]]
-    return [Table("cells", "Cell by cell", columns, present, "WILDCHAT-50M", notes)]
+    return [Table("cells", "Cell by cell", columns, present, source, notes)]

@@ -222,7 +222,7 @@ def test_without_results_the_tables_stand_alone_and_are_written(tmp_path):
     assert document["kind"] == "paper"
     assert [table["id"] for table in document["tables"]] == [*(f"table{i}" for i in range(1, 8)), "figure2"]
     assert document["provenance"]["verdicts"] == {
-        "missing": sum(len(row) for t in TABLES.values() for row in t.rows.values())
+        "missing": sum(len(row) for t in TABLES.values() if not t.judge for row in t.rows.values())
     }
     assert (tmp_path / "none" / "analyses" / "paper-wildchat-50m" / "table5.csv").is_file()
 
@@ -246,3 +246,56 @@ def test_a_broken_map_is_refused_in_one_sentence(tmp_path, text, message):
 def test_an_unknown_table_is_refused(tmp_path):
     with pytest.raises(DataError, match="unknown table 'table9'; known: table1"):
         paper_analysis(tmp_path, only=("table9",))
+
+
+def arena_folder(results, name, judge, score, **suite):
+    folder = results / f"{name}-{judge}"
+    folder.mkdir(parents=True)
+    figures = {"score": score, "stderr": 1.0, "ci95": [score - 2, score + 2], "n": 500, "n_scored": 500, **suite}
+    scores = {
+        "schema": 1,
+        "model": {"name": name, "fingerprint": "f"},
+        "judge": {"name": judge},
+        "data": "full",
+        "limit": None,
+        "suites": {"arena_hard_v0_1": figures},
+        "average": {},
+    }
+    (folder / "scores.json").write_text(json.dumps(scores))
+    (folder / "manifest.json").write_text("{}")
+
+
+def test_the_leaderboard_is_the_published_file(shared):
+    file = shared / "mirror/raw/arena_hard/leaderboard/arena_hard_leaderboard_20240731.csv"
+    rows = {row["model"]: row for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())}
+    table = TABLES["arena_hard_v0_1"]
+    assert table.rows.keys() == rows.keys()
+    for name, row in rows.items():
+        score = table.rows[name]["score"]
+        assert (score.number, score.ci95) == (
+            float(row["score"]),
+            (float(row["rating_q025"]), float(row["rating_q975"])),
+        )
+        assert table.rows[name]["tokens"].number == float(row["avg_tokens"])
+    judged = (shared / "mirror/raw/arena_hard/config/arena-hard-v0.1.yaml").read_text(encoding="utf-8")
+    assert f"judge_model: {table.judge}\n" in judged
+
+
+def test_only_figures_of_the_leaderboards_judge_and_protocol_stand_beside_it(tmp_path):
+    judge = TABLES["arena_hard_v0_1"].judge
+    arena_folder(tmp_path, "gpt-3.5-turbo-0125", judge, 24.0, baseline="gpt-4-0314")
+    arena_folder(tmp_path, "gpt-3.5-turbo-0125", "demo", 90.0, baseline="gpt-4-0314")
+    arena_folder(tmp_path, "mine", judge, 60.0, judge_prompt="published")
+    arena_folder(tmp_path, "other-prompt", judge, 80.0, judge_prompt="own")
+    analysis = paper_analysis(tmp_path, only=("arena_hard_v0_1",))
+    [table] = [table for table in analysis.tables if table.id == "arena_hard_v0_1"]
+    assert {row["whose"] for row in table.rows if row["row"] in TABLES[table.id].rows} == {f"published, judge {judge}"}
+    place = next(number for number, row in enumerate(table.rows) if row["row"] == "gpt-3.5-turbo-0125")
+    _, own, difference = table.rows[place : place + 3]
+    assert (own["score"], difference["score"]) == (24.0, pytest.approx(0.66))
+    names = [row["row"] for row in table.rows]
+    assert names[names.index("mine") - 1] == "claude-3-opus-20240229", "60.36, and the next one has 57.51"
+    assert {row.get("score") for row in table.rows}.isdisjoint({90.0, 80.0})
+    assert any("its judge is demo" in note for note in table.notes)
+    assert any("other-prompt" in note and "judge prompt is own" in note for note in table.notes)
+    assert [cell["verdict"] for cell in lines(analysis, "cells")] == ["within"]
