@@ -42,6 +42,7 @@ def fetch_snapshot(repo: str, pattern: str = "") -> Path:
     if reason := why_offline():
         raise Absent(reason)
     from huggingface_hub import HfApi, snapshot_download, utils
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         # Of all the hub's calls this one takes a timeout and does not retry for half a minute.
@@ -50,6 +51,9 @@ def fetch_snapshot(repo: str, pattern: str = "") -> Path:
             snapshot = snapshot_download(
                 repo, repo_type="dataset", cache_dir=download_hub_cache(), allow_patterns=pattern or None
             )
+    except GatedRepoError as error:
+        # Its first line is a status code.
+        raise Absent("its authors give access on request: ask on its page, then run 'hf auth login'") from error
     except Exception as error:  # the client raises its transport's errors unchanged; all mean: not available
         raise Absent(first_line(error)) from error
     return Path(snapshot)

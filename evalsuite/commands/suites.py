@@ -34,10 +34,11 @@ def suite_check(
     Runs no code of the file and queries no model.
     """
     from evalsuite.suites.file.check import check_file
+    from evalsuite.suites.registry import installed_names
     from evalsuite.terminal import Console
 
     with reporting_errors():
-        checked = [check_file(path) for path in files]
+        checked = [check_file(path, installed_names()) for path in files]
     if as_json:
         print_json({"suites": [one.as_json() for one in checked]})
     else:
@@ -51,8 +52,9 @@ def suite_check(
                 console.print(f"  and {rest} more, all with --json", highlight=False)
             for note in one.notes:
                 console.print(f"  note: {note}", highlight=False)
-            for name, count in one.cost.items() if one.cost.get("items") else ():
-                console.print(f"  {name.replace('_', ' '):<18} {count:>9,}", highlight=False)
+            for name, count in one.cost.items():
+                if count:
+                    console.print(f"  {name.replace('_', ' '):<18} {count:>9,}", highlight=False)
     if any(one.faults for one in checked):
         raise typer.Exit(UNUSABLE)
 

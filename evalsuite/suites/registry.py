@@ -155,6 +155,11 @@ def require_packages(spec: SuiteSpec) -> None:
     require(f"the suite {spec.name}", *spec.suite.packages)
 
 
+def installed_names() -> set[str]:
+    """Return the names and keys of the installed suites, which no file's benchmark may have."""
+    return {key for one in installed_suites().values() for key in (one.name, *keys_of(one))}
+
+
 def read_file(path: Path) -> Suite:
     """Read the benchmark of a YAML file and make it known under its name.
 
@@ -162,7 +167,7 @@ def read_file(path: Path) -> Suite:
     to another file.
     """
     suite = suite_in(path)
-    if suite.name in {key for one in installed_suites().values() for key in (one.name, *keys_of(one))}:
+    if suite.name in installed_names():
         raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
     other = _IN_FILES.get(suite.name)
     if isinstance(other, FileSuite) and not other.recorded_sha256 and other.benchmark.folder != suite.benchmark.folder:

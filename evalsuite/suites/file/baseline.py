@@ -14,6 +14,7 @@ from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.suites.file.definition import Benchmark
 
 ANSWER_FIELDS = ("answer", "response", "output")
+_SHOWN_CHARS = 60
 
 
 def baseline_answers(
@@ -28,13 +29,14 @@ def baseline_answers(
         found = _of_run(path, benchmark.name) if path.is_dir() else recorded_answers(read_objects(path), items)
     except DataError as error:
         return {}, {}, [f"the baseline: {error}"]
-    missing = [item["id"] for item in items if item["id"] not in found]
+    missing = [item for item in items if item["id"] not in found]
     kept = {item["id"]: found[item["id"]] for item in items if item["id"] in found}
     faults = []
     if missing:
-        faults.append(
-            f"the baseline {path.name} lacks {len(missing)} of {len(items)} prompts, the first is {missing[0]}"
-        )
+        first = f"id {missing[0]['id']!r}"
+        if missing[0]["id"] == missing[0]["content"]:
+            first = repr(missing[0]["prompt"][-1].content[:_SHOWN_CHARS])
+        faults.append(f"the baseline {path.name} lacks {len(missing)} of {len(items)} prompts, the first: {first}")
     sha256 = rows_sha256([{"id": item_id, "answer": answer} for item_id, answer in kept.items()])
     return kept, {f"{benchmark.name}/baseline": Pin(sha256, "file", pinned=True)}, faults
 

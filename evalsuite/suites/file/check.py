@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import EvalsuiteError
+import pydantic
+
+from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.suites.file.baseline import baseline_answers
 from evalsuite.suites.file.definition import Benchmark, read_benchmark
 from evalsuite.suites.file.prompts import items_of, read_prompts
 from evalsuite.suites.file.scoring import found_by, function_sha256
 from evalsuite.suites.file.templates import rating_template
+from evalsuite.validation import faults_of
 
 _CHARS_PER_TOKEN = 4
 
@@ -30,15 +33,22 @@ class Checked:
         return {"suite": self.name, "faults": list(self.faults), "notes": list(self.notes), "cost": dict(self.cost)}
 
 
-def check_file(path: Path) -> Checked:
-    """Check a file, its data, template, function and baseline; runs no code of the file's author."""
+def check_file(path: Path, taken: Collection[str] = ()) -> Checked:
+    """Check a file, its data, template, function and baseline; runs no code of the file's author.
+
+    ``taken`` are names that it must not have, those of installed suites.
+    """
     try:
         benchmark = read_benchmark(path)
     except EvalsuiteError as error:
-        return Checked(path.stem, (str(error),), (), {})
+        cause = error.__cause__
+        each = faults_of(cause, Benchmark) if isinstance(cause, pydantic.ValidationError) else [str(error)]
+        return Checked(path.stem, tuple(each), (), {})
     faults: list[str] = []
     items: list[dict[str, Any]] = []
-    for what in (lambda: rating_template(benchmark), lambda: _function(benchmark)):
+    if benchmark.name in taken:
+        faults.append(f"the name {benchmark.name!r} is that of an installed suite; give the benchmark another")
+    for what in (lambda: rating_template(benchmark), lambda: _function(benchmark), lambda: _example(benchmark)):
         faults += _fault_of(what)
     try:
         rows, _ = read_prompts(benchmark)
@@ -63,16 +73,21 @@ def _function(benchmark: Benchmark) -> None:
         function_sha256(benchmark)
 
 
+def _example(benchmark: Benchmark) -> None:
+    spec = benchmark.score.regex
+    if spec is not None and spec.example is not None and found_by(spec, spec.example) is None:
+        raise UsageError(f"score.regex: the pattern '{spec.pattern}' finds nothing in its example '{spec.example}'")
+
+
 def _notes(benchmark: Benchmark, items: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     if benchmark.score.function is not None:
         notes.append("it is scored by code of its author: a run needs --trust-suite-code")
-    if (spec := benchmark.score.regex) is not None:
-        texts = [*([spec.example] if spec.example else []), *(text for item in items for text in item["reference"])]
-        if not any(found_by(spec, text) is not None for text in texts):
+    if (spec := benchmark.score.regex) is not None and spec.example is None:
+        references = [text for item in items for text in item["reference"]]
+        if not any(found_by(spec, text) is not None for text in references):
             notes.append(
-                f"the pattern {spec.pattern!r} finds nothing in "
-                f"{'the example or ' if spec.example else ''}any reference; "
+                f"the pattern '{spec.pattern}' finds nothing in any reference; "
                 "set example: to an answer that it should match"
             )
     made = sum(item["id"] == item["content"] for item in items)

@@ -106,7 +106,7 @@ class RegexSpec(_Part):
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"{pattern!r} is not a regular expression ({error})") from error
+            raise ValueError(f"'{pattern}' is not a regular expression ({error})") from error
         return pattern
 
 

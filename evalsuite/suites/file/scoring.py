@@ -107,7 +107,7 @@ def function_sha256(benchmark: Benchmark) -> str:
     path = function_file(benchmark)
     if path is None:
         raise UsageError(
-            f"{benchmark.name}: no module {str(benchmark.score.function).partition(':')[0]!r}; "
+            f"score.function: {str(benchmark.score.function).partition(':')[0]!r} not found; "
             "give a .py file beside the YAML, or a module that can be imported"
         )
     return hashlib.sha256(path.read_bytes()).hexdigest()

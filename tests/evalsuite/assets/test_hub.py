@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import huggingface_hub
 import pytest
@@ -66,6 +69,45 @@ def test_the_hub_s_error_becomes_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(caught.value) == "401 Client Error"
     with pytest.raises(DataError, match=r"the hub \(401 Client Error\).*hf auth login"):
         assets.find(ASSETS["openllm/gpqa"])
+
+
+class GatedHub(BaseHTTPRequestHandler):
+    """Answers as the hub does for a data set that anyone may look at, and whose files need a request for access."""
+
+    def do_GET(self) -> None:
+        if "/tree/" in self.path:
+            files = [{"type": "file", "path": "rows.parquet", "size": 1, "oid": "0" * 40}]
+            body, status = json.dumps(files).encode(), 200
+        elif self.path.startswith("/api/"):
+            found = {"id": "a/b", "sha": "0" * 40, "gated": "manual", "siblings": [{"rfilename": "rows.parquet"}]}
+            body, status = json.dumps(found).encode(), 200
+        else:
+            body, status = b"Access to dataset a/b is restricted.", 403
+        self.send_response(status)
+        if status == 403:
+            self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_gated_data_set_says_how_to_get_access(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), GatedHub) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        with pytest.raises(Absent, match="on request: ask on its page, then run 'hf auth login'"):
+            hub_datasets.fetch_snapshot("a/b")
+        server.shutdown()
 
 
 def test_an_endless_message_is_cut() -> None:

@@ -153,7 +153,7 @@ def _prefer_mine(shown: str) -> str:
 def test_a_baseline_that_lacks_prompts_is_refused_with_their_number(write, tmp_path):
     path = pairwise(write, tmp_path)
     (tmp_path / "base.jsonl").write_text('{"id": "b", "answer": "x"}\n')
-    with pytest.raises(DataError, match="lacks 1 of 2 prompts, the first is a"):
+    with pytest.raises(DataError, match="lacks 1 of 2 prompts, the first: id 'a'"):
         suite_in(path).load(FileOptions())
 
 
@@ -214,6 +214,14 @@ def test_faults_of_the_file_are_named(write, keys, fault):
     path = write(**{"score": "numeric", "rows": ROWS, **keys})
     [*faults] = check_file(path).faults
     assert any(fault in one for one in faults), faults
+
+
+def test_each_fault_of_the_file_is_one_of_its_own(write):
+    path = write("numeric", ROWS, titel="x", sampling={"temperature": -1, "max_tokens": 3})
+    assert len(check_file(path).faults) == 3
+    result = CliRunner().invoke(app, ["suite", "check", str(path)])
+    assert result.exit_code == 2
+    assert "3 faults" in result.stdout
 
 
 def test_check_names_all_faults_at_once(write, tmp_path):
@@ -286,9 +294,14 @@ def test_check_says_that_a_pattern_never_matches(write):
     assert "finds nothing in any reference" in note
     example = {"regex": {"pattern": r"Answer: (\d+)", "example": "Answer: 4"}}
     assert check_file(write(example, ROWS)).notes == ()
+    example["regex"]["example"] = "The answer: 4"
+    [fault] = check_file(write(example, ROWS)).faults
+    assert "finds nothing in its example 'The answer: 4'" in fault
 
 
 def test_a_name_of_an_installed_suite_is_refused(write):
+    result = CliRunner().invoke(app, ["suite", "check", str(write("numeric", ROWS, name="openllm"))])
+    assert "is that of an installed suite" in result.stdout
     with pytest.raises(UsageError, match="that of an installed suite"):
         parse_suite(str(write("numeric", ROWS, name="openllm")))
 
