@@ -152,7 +152,7 @@ def _items(models: Sequence[ModelResult], columns: Sequence[Column], faults: lis
         for source in part_sources(models, columns, Path(scratch), faults):
             part, broken = read_part(source)
             faults += broken
-            marks[source.name], contexts[source.name] = part.marks(), part.context_numbers()
+            marks[source.name], contexts[source.name] = part.tested(), part.context_numbers()
     return marks, contexts
 
 

@@ -105,7 +105,7 @@ def _items(column: Column, models: Sequence[ModelResult]) -> tuple[Marks, Contex
         for source in part_sources(models, [column], Path(scratch), []):
             if source.key == column.suite:
                 part, _ = read_part(source)
-                marks[source.name], contexts[source.name] = part.marks(), part.context_numbers()
+                marks[source.name], contexts[source.name] = part.tested(), part.context_numbers()
     return marks, contexts
 
 

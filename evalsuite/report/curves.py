@@ -62,7 +62,7 @@ class Curve:
         )
         test = best.against_last
         if test is None:
-            return f"{said} There is no paired test: they share too few scored items."
+            return f"{said} There is no paired test: this figure has no marks per item, or they share too few."
         ends = "" if test.ci95 is None else f", 95 % {test.ci95[0]:+.{digits}f} to {test.ci95[1]:+.{digits}f}"
         n = len(self.points) - 1
         among = f", corrected for the choice among {n} (largest of their t statistics)" if n > 1 else ""

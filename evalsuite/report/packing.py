@@ -52,7 +52,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class PackedPart:
-    """A part after packing: what the index says of it, its texts, its marks, and what could not be read."""
+    """A part after packing: what the index says of it, its texts, its marks, and what could not be read.
+
+    ``marks`` are those that tests compare.
+    """
 
     index: dict[str, Any]
     blocks: Sequence[Block]
@@ -129,7 +132,7 @@ def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
         "facts": facts,
         "tokens": {model: [sums.answers, sums.thought, sums.answer] for model, sums in part.tokens_by_model.items()},
     }
-    return PackedPart(index, blocks, packed, packed_facts, marks, part.context_numbers(), faults)
+    return PackedPart(index, blocks, packed, packed_facts, part.tested(), part.context_numbers(), faults)
 
 
 @contextmanager

@@ -100,6 +100,8 @@ class Part:
     questions: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[int, msgspec.Raw]] = field(default_factory=list)
     marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
+    weighted_by_model: dict[int, dict[int, NDArray[np.float64]]] = field(default_factory=dict)
+    """Where a figure is a weighted mean of marks: each item's marks and their weights, by draw."""
     contexts: list[str] = field(default_factory=list)
     facts_by_model: dict[int, dict[int, AnswerFacts]] = field(default_factory=dict)
     tokens_by_model: dict[int, Tokens] = field(default_factory=dict)
@@ -115,6 +117,16 @@ class Part:
             arrays[model] = array
         return arrays
 
+    def tested(self) -> dict[int, NDArray[np.float64]]:
+        """Return the marks that tests compare: their plain mean is the figure, also where that is a weighted mean.
+
+        A weighted mean is linearised: the rate, and each item's influence on it (Woodruff 1971).
+        """
+        arrays = self.marks()
+        for model, weighted in self.weighted_by_model.items():
+            arrays[model][list(weighted)] = _linearised(list(weighted.values()))
+        return arrays
+
     def context_numbers(self) -> NDArray[np.intp]:
         """Return a number per item, the same where items share a context."""
         known: dict[str, int] = {}
@@ -125,6 +137,7 @@ class Part:
         """Add one model's answers and marks; raises DataError, and whatever a suite raises."""
         suite, header = source.records.suite, source.records.header
         marks: dict[int, float] = {}
+        weighted: dict[int, NDArray[np.float64]] = {}
         known: dict[int, AnswerFacts] = {}
         tokens = Tokens()
         for row in source.records.rows(source.part):
@@ -140,10 +153,15 @@ class Part:
             self.answers[item][source.model] = msgspec.Raw(_encode(answer))
             mark = row.mark(facts.metric)
             marks[item] = nan if mark is None else mark * facts.scale
+            if facts.weight in row.marks:
+                pair = (row.marks[facts.metric], row.marks[facts.weight])
+                weighted[item] = np.array(pair, dtype=float) * [[facts.scale], [1.0]]
             unscored, extracted = answer.get("unscored"), answer.get("extracted")
             if unscored or extracted or flags:
                 known[item] = AnswerFacts(str(unscored or ""), str(extracted or "").strip(), flags)
         self.marks_by_model[source.model] = marks
+        if weighted:
+            self.weighted_by_model[source.model] = weighted
         self.facts_by_model[source.model] = known
         self.tokens_by_model[source.model] = tokens
 
@@ -153,6 +171,8 @@ class Part:
             if of.model in answers:
                 answers[source.model] = answers[of.model]
         self.marks_by_model[source.model] = self.marks_by_model[of.model]
+        if of.model in self.weighted_by_model:
+            self.weighted_by_model[source.model] = self.weighted_by_model[of.model]
         self.facts_by_model[source.model] = self.facts_by_model[of.model]
         self.tokens_by_model[source.model] = self.tokens_by_model[of.model]
 
@@ -161,6 +181,7 @@ class Part:
         for answers in self.answers:
             answers.pop(source.model, None)
         self.marks_by_model.pop(source.model, None)
+        self.weighted_by_model.pop(source.model, None)
         self.facts_by_model.pop(source.model, None)
         self.tokens_by_model.pop(source.model, None)
 
@@ -181,6 +202,20 @@ class Part:
         self.questions.append(question)
         self.answers.append({})
         return item
+
+
+def _linearised(items: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return a value per item, from its marks and weights by draw (2 by draws; one draw stands for all)."""
+    n_draws = max(item.shape[1] for item in items)
+    marks, weights = np.stack([np.broadcast_to(item, (2, n_draws)) for item in items]).transpose(1, 0, 2)
+    weights = np.where(np.isnan(marks), nan, weights)
+    counts = np.maximum(np.isfinite(marks).sum(axis=0), 1)
+    with np.errstate(invalid="ignore"):  # a draw without any mark has no rate
+        rates = np.nansum(marks * weights, axis=0) / np.nansum(weights, axis=0)
+    mean_weights = np.nansum(weights, axis=0) / counts
+    values = rates + weights / np.where(mean_weights > 0, mean_weights, nan) * (marks - rates)
+    known = np.isfinite(values).sum(axis=1)
+    return np.where(known > 0, np.nansum(values, axis=1) / np.maximum(known, 1), nan)
 
 
 def part_sources(

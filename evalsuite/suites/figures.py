@@ -61,7 +61,8 @@ def range_of(column: Column) -> float:
 class ReportPart:
     """A part of a suite in the report: its title, its column, the metric that marks it and its best value.
 
-    A mark times ``scale`` is on the column's scale.
+    A mark times ``scale`` is on the column's scale. ``weight`` is the metric of an item's weight, where the figure is a
+    weighted mean of the marks.
     """
 
     title: str
@@ -69,6 +70,7 @@ class ReportPart:
     metric: str = "score"
     top: float = 1.0
     scale: float = 1.0
+    weight: str = ""
 
 
 class Line(NamedTuple):

@@ -17,7 +17,7 @@ from evalsuite.records.rows import Order, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Sampling, thought_of
 from evalsuite.suites import figures
 from evalsuite.suites.base import answer_of, count_unscored, marked, no_answer
-from evalsuite.suites.figures import Figure, Line, scored_figure
+from evalsuite.suites.figures import Z95, Figure, Line, scored_figure
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from judges.arena import CHOICES, LEAD_IN, OUTCOMES, parse_label
 from judges.panel import weighted_mean
@@ -115,11 +115,12 @@ def _unjudged(row: Row) -> Unscored:
 
 
 def mark_games(row: Row) -> Row:
-    """Mark an item: ``score`` is the share of its games that the model won, 0 to 1, a strong verdict counting three."""
+    """Mark an item: ``score`` is the share of its games that the model won, 0 to 1, ``games`` how many they count."""
     outcomes = outcomes_of(row)
     if isinstance(outcomes, Unscored):
-        return marked(row, [Unscored(outcomes.reason)], score=None)
-    return replaced(row, marks={"score": (share_of(outcomes),)}, unscored=())
+        return marked(row, [Unscored(outcomes.reason)], score=None, games=None)
+    games = float(sum(one.weight for one in outcomes))
+    return replaced(row, marks={"score": (share_of(outcomes),), "games": (games,)}, unscored=())
 
 
 def share_of(outcomes: Sequence[Outcome]) -> float:
@@ -247,8 +248,10 @@ def game_lines(title: str, scores: Mapping[str, Any]) -> Iterable[Line]:
 
 
 def style_figure(scores: Mapping[str, Any]) -> Figure:
-    """Read the win rate with style control."""
-    figure = scored_figure({**scores, "score": scores.get("sc_score"), "stderr": None, "ci95": scores.get("sc_ci95")})
+    """Read the win rate with style control; its standard error is that of its interval, which resamples prompts."""
+    low_high = scores.get("sc_ci95")
+    error = (low_high[1] - low_high[0]) / 2 / Z95 if isinstance(low_high, list) and len(low_high) == 2 else None
+    figure = scored_figure({**scores, "score": scores.get("sc_score"), "stderr": error, "ci95": low_high})
     return figure if figure.value is not None else Figure(reason=style_reason(scores) or figure.reason)
 
 

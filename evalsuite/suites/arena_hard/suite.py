@@ -161,7 +161,8 @@ class ArenaHard(Suite):
             says = "win rate against the baseline; percent"
             columns += [
                 column(key, title, says, figure=scored_figure, items=items),
-                column(f"{key}_sc", f"{title} SC", f"{says}, in equal style", figure=style_figure, items=items),
+                # A figure in equal style is no mean of items' marks: nothing to pair.
+                column(f"{key}_sc", f"{title} SC", f"{says}, in equal style", figure=style_figure),
             ]
         creative, says = f"{self.name}_{CREATIVE}", "win rate in creative writing; percent"
         items = f"{self.name}/{CREATIVE}"
@@ -180,7 +181,7 @@ class ArenaHard(Suite):
     def report_part(self, key: str, part: str) -> ReportPart:
         column = f"{key}_{CREATIVE}" if part == CREATIVE else key
         title = f"{self.titles[key]}, {self.part_titles[part]}" if part in self.part_titles else self.titles[key]
-        return ReportPart(title, column, top=100.0, scale=100.0)
+        return ReportPart(title, column, top=100.0, scale=100.0, weight="games")
 
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:
         title = f"the baseline's answer ({row.facts.get('baseline', '')})"

@@ -237,7 +237,7 @@ class FileSuite(Suite):
         if self.benchmark.method == "pairwise":
             says = "style-controlled win rate against the baseline; percent"
             name, title = f"{self.name}_sc", f"{self.title} SC"
-            columns.append(Column(name, title, says, self.name, games.style_figure, 100.0, 2, True, items=self.name))
+            columns.append(Column(name, title, says, self.name, games.style_figure, 100.0, 2, True))
         for category in sorted({str(one) for own in scores.get(self.name, ()) for one in own.get("categories") or {}}):
             title, says = f"{self.title}, {category}", f"category {category}"
 
@@ -256,7 +256,7 @@ class FileSuite(Suite):
 
     def report_part(self, key: str, part: str) -> ReportPart:
         shown = super().report_part(key, part)
-        return replace(shown, scale=100.0) if self.benchmark.method == "pairwise" else shown
+        return replace(shown, scale=100.0, weight="games") if self.benchmark.method == "pairwise" else shown
 
     def has_right_answer(self, row: Row, header: Header) -> bool:  # noqa: ARG002
         return self.benchmark.method not in METHOD_NAMES
