@@ -45,6 +45,9 @@ class Progress:
     def log(self, message: str) -> None:
         """Print a permanent line."""
 
+    def answered(self, n_tokens: int) -> None:
+        """Count tokens that a server has just generated."""
+
 
 class NoProgress(Progress):
     """Shows nothing."""
@@ -100,7 +103,7 @@ class KeptProgress(Progress):
     def __init__(self, shown: Progress, results: Path, command: str) -> None:
         self._shown = shown
         self._path = results / RUNNING / f"{machine()}-{os.getpid()}.json"
-        self._state: dict[str, Any] = {"command": command, "step": "", "tasks": {}}
+        self._state: dict[str, Any] = {"command": command, "step": "", "tasks": {}, "tokens": 0}
         self._notes: dict[str, str] = {}
         self._lock = threading.Lock()
         self._written_at = -_KEEP_EVERY_S
@@ -130,6 +133,12 @@ class KeptProgress(Progress):
 
     def log(self, message: str) -> None:
         self._shown.log(message)
+
+    def answered(self, n_tokens: int) -> None:
+        self._shown.answered(n_tokens)
+        with self._lock:
+            self._state["tokens"] += n_tokens
+            self._keep()
 
     def _set(self, task: str, done: int, total: int | None, *, force: bool = False) -> None:
         with self._lock:
@@ -161,7 +170,7 @@ class KeptProgress(Progress):
 
 
 def running_commands(results: Path) -> list[dict[str, Any]]:
-    """Return what the running commands of a results folder have kept: command, step and tasks, oldest first.
+    """Return what the running commands of a results folder have kept: command, step, tasks and tokens, oldest first.
 
     Files of processes that have been killed, on other machines those not written for a minute, are left out.
     """

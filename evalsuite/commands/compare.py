@@ -18,7 +18,7 @@ def compare(config: CompareConfig, *, as_json: bool) -> None:
     """
     from evalsuite.comparison.compare import compare as run_comparison
 
-    with showing_progress() as progress:
+    with showing_progress(config.results, "evalsuite compare") as progress:
         outcome = run_comparison(config, progress)
     if as_json:
         print_json(outcome.document.as_json())

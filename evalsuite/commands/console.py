@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,16 +52,19 @@ def reporting_errors() -> Iterator[None]:
 
 
 @contextmanager
-def showing_progress() -> Iterator[Progress]:
-    from evalsuite.progress import LiveProgress, LogProgress, NoProgress
+def showing_progress(results: Path | None = None, command: str = "") -> Iterator[Progress]:
+    """Show progress on stderr; with ``results``, ``command`` keeps it there too, for the page and for a head."""
+    from evalsuite.progress import KeptProgress, LiveProgress, LogProgress, NoProgress
 
-    if os.environ.get(QUIET):
-        yield NoProgress()
-    elif sys.stderr.isatty():
-        with LiveProgress() as moving:
-            yield moving
-    else:
-        yield LogProgress()
+    with ExitStack() as stack:
+        shown: Progress
+        if os.environ.get(QUIET):
+            shown = NoProgress()
+        elif sys.stderr.isatty():
+            shown = stack.enter_context(LiveProgress())
+        else:
+            shown = LogProgress()
+        yield shown if results is None else stack.enter_context(KeptProgress(shown, results, command))
 
 
 def require_scored(n_unscored: int, n_items: int, max_unscored: float, what: str = "items") -> None:

@@ -19,7 +19,7 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
     from evalsuite.fleet.generate import generate_on
     from evalsuite.generation.run import generate as answer
 
-    with showing_progress() as progress:
+    with showing_progress(config.out, "evalsuite generate") as progress:
         generated = (answer if config.on is None else generate_on)(config, progress)
         if config.push_to is not None:
             from evalsuite.generation.card import push

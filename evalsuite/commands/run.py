@@ -12,7 +12,7 @@ from evalsuite.commands.console import print_error, print_json, require_scored, 
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.exits import report_error
-from evalsuite.progress import KeptProgress, duration
+from evalsuite.progress import duration
 
 if TYPE_CHECKING:
     from evalsuite.power.dry_run import Forecast
@@ -39,7 +39,7 @@ def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
     from evalsuite.fleet.run import run_on
     from evalsuite.runs.runner import evaluate
 
-    with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite run") as progress:
+    with showing_progress(config.results, "evalsuite run") as progress:
         outcome = (evaluate if config.on is None else run_on)(config, progress)
     if config.log_to:
         from evalsuite.exports.tracked import log_figures

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.errors import CheckpointError
-from evalsuite.progress import KeptProgress
 from evalsuite.watching.settings import NOT_ASKED, WatchConfig
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def watch(config: WatchConfig, *, as_json: bool) -> None:
     """
     from evalsuite.watching.watch import watch as watch_config
 
-    with showing_progress() as shown, KeptProgress(shown, config.results, "evalsuite watch") as progress:
+    with showing_progress(config.results, "evalsuite watch") as progress:
         watched = watch_config(config, progress)
     curves = _curves(config.results, watched.folders)
     if as_json:

@@ -110,8 +110,7 @@ class Servers:
             log,
             engine=self._engine_of(checkpoint, serve, log, candidate=candidate),
             servers=self._logs.parent / SERVERS_FILE,
-            on_step=self._progress.step,
-            on_note=self._progress.log,
+            progress=self._progress,
         )
         self._identity = identity
         return self._session

@@ -89,8 +89,7 @@ def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
         return []
     config: dict[str, Any] = checkpoint.config or {}
     config = config.get("text_config") or config
-    given = dict(serve.vllm_args).get("pipeline_parallel_size", "1")
-    tensor, stages = serve.tensor_parallel_size, int(given) if given.isdecimal() else 1
+    tensor, stages = serve.tensor_parallel_size, serve.pipeline_stages
 
     def count(key: str) -> int:
         value = config.get(key)

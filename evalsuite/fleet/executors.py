@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
-from evalsuite.errors import UsageError
+from evalsuite.errors import EvalsuiteError, UsageError
+from evalsuite.exits import INTERRUPTED
 from evalsuite.fleet.units import Unit
 from evalsuite.serving.device import gpu_names
 from evalsuite.serving.guarded import Guarded
@@ -22,6 +25,11 @@ class Executor(Protocol):
     @property
     def outlives_head(self) -> bool:
         """Whether units keep running when this process ends."""
+        ...
+
+    @property
+    def at_once(self) -> int | None:
+        """The most units at once, None where the cluster decides."""
         ...
 
     def check(self, gpus: int) -> None:
@@ -54,13 +62,18 @@ class Local:
 
     def __init__(self, jobs: int | None) -> None:
         self._gpus = _visible_gpus()
+        self._n_gpus = len(self._gpus)
         self._jobs = jobs or max(1, len(self._gpus))
         self._waiting: list[Unit] = []
         self._running: dict[str, tuple[Guarded, Sequence[str]]] = {}
 
+    @property
+    def at_once(self) -> int:
+        return self._jobs
+
     def check(self, gpus: int) -> None:
-        if self._gpus and gpus > len(self._gpus):
-            raise UsageError(f"a unit needs {gpus} GPUs, this machine has {len(self._gpus)}; lower -tp or -dp")
+        if gpus > self._n_gpus > 0:
+            raise UsageError(f"a unit needs {gpus} GPUs, this machine has {self._n_gpus}; lower -tp or -dp")
 
     def submit(self, units: Sequence[Unit]) -> None:
         self._waiting += units
@@ -74,7 +87,7 @@ class Local:
                 del self._running[name]
         while self._waiting and len(self._running) < self._jobs:
             unit = self._waiting[0]
-            if self._gpus and unit.gpus > len(self._gpus):
+            if self._n_gpus and unit.gpus > len(self._gpus):
                 break
             del self._waiting[0]
             gpus, self._gpus = self._gpus[: unit.gpus], self._gpus[unit.gpus :]
@@ -92,6 +105,59 @@ class Local:
 
     def close(self) -> None:
         self.cancel()
+
+
+class StoppedError(EvalsuiteError):
+    """The units of a shared executor have been ended or left."""
+
+    exit_code = INTERRUPTED
+
+
+class Shared:
+    """An executor for the heads of several threads; after ``stop`` each of them ends with StoppedError."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._lock = threading.Lock()
+        self._is_stopped = False
+        self.outlives_head, self.at_once = executor.outlives_head, executor.at_once
+
+    def check(self, gpus: int) -> None:
+        with self._open() as executor:
+            executor.check(gpus)
+
+    def submit(self, units: Sequence[Unit]) -> None:
+        with self._open() as executor:
+            executor.submit(units)
+
+    def poll(self) -> set[str]:
+        with self._open() as executor:
+            return executor.poll()
+
+    def attach(self, units: Sequence[Unit]) -> None:
+        with self._open() as executor:
+            executor.attach(units)
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._is_stopped = True
+            self._executor.cancel()
+
+    def stop(self) -> None:
+        """Let the heads end, whatever becomes of their units."""
+        with self._lock:
+            self._is_stopped = True
+
+    def close(self) -> None:
+        self.stop()
+        self._executor.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[Executor]:
+        with self._lock:
+            if self._is_stopped:
+                raise StoppedError("interrupted")
+            yield self._executor
 
 
 def _started(unit: Unit, gpus: Sequence[str]) -> Guarded:

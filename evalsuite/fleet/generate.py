@@ -17,7 +17,6 @@ from evalsuite.config import resolved_yaml
 from evalsuite.conversations.source import Rows
 from evalsuite.errors import UsageError
 from evalsuite.files import write_text
-from evalsuite.fleet.executors import Executor
 from evalsuite.fleet.head import Head, UnitsFailedError, heading
 from evalsuite.fleet.places import executor_of
 from evalsuite.fleet.units import FLEET, SCRATCH, Done, Unit, delete, unit_folder
@@ -31,12 +30,15 @@ from evalsuite.placement import read_placement
 from evalsuite.progress import NoProgress, Progress
 
 _UNITS = 8
-"""Units of a model where --jobs does not say."""
+"""Units of a model where neither --jobs nor the machine says how many run at once."""
 _MEASURED = ("written_at", "complete", "counts", "tokens", "seconds", "peak_memory", "costs", "shards")
 
 
-def generate_on(config: GenerateConfig, progress: Progress | None = None) -> Generated:
-    """Answer the conversations as ``generate`` does, with the same files, wherever ``config.on`` says."""
+def generate_on(config: GenerateConfig, progress: Progress | None = None, head: Head | None = None) -> Generated:
+    """Answer the conversations as ``generate`` does, with the same files, wherever ``config.on`` says.
+
+    ``head`` is who else of this process has units on the same executor.
+    """
     progress = progress or NoProgress()
     if config.shard.of > 1:
         raise UsageError("--shard divides the work by hand, --on by itself; give one of them")
@@ -55,27 +57,29 @@ def generate_on(config: GenerateConfig, progress: Progress | None = None) -> Gen
             if plan.is_complete:
                 manifests.append(plan.old or {})
                 continue
-            stack.enter_context(heading(folder))
-            executor = executor_of(placement, folder, config.jobs, config.slurm_template)
-            stack.callback(executor.close)
+            if head is None:
+                stack.enter_context(heading(folder))
+                executor = executor_of(placement, folder, config.jobs, config.slurm_template)
+                stack.callback(executor.close)
             gpus = 0 if config.base_url or checkpoint.endpoint else config.serve.devices
             gpus = gpus if placement.gpus is None else placement.gpus
-            manifests.append(_Generation(config, rows, plan, gpus).run(executor, progress))
+            carrier = replace(head, progress=progress) if head else Head(executor, progress, config.detach)
+            manifests.append(_Generation(config, rows, plan, gpus, carrier).run(progress))
     return Generated(manifests, folders)
 
 
 class _Generation:
     """The files of one model: planned, written by units, taken over."""
 
-    def __init__(self, config: GenerateConfig, rows: Rows, plan: Plan, gpus: int) -> None:
-        self._config, self._rows, self._plan, self._gpus = config, rows, plan, gpus
+    def __init__(self, config: GenerateConfig, rows: Rows, plan: Plan, gpus: int, head: Head) -> None:
+        self._config, self._rows, self._plan, self._gpus, self._head = config, rows, plan, gpus, head
         self._written = dict(plan.written)
         self._about: dict[str, Any] = {}
         self._told: Mapping[str, Any] = {}
         costs = (plan.old or {}).get("costs")
         self._costs = Costs(**costs) if isinstance(costs, dict) else Costs()
 
-    def run(self, executor: Executor, progress: Progress) -> dict[str, Any]:
+    def run(self, progress: Progress) -> dict[str, Any]:
         """Write what is missing; return the manifest. Raises UnitsFailedError, and keeps finished files."""
         folder = self._plan.folder
         progress.step("planning the files")
@@ -85,7 +89,7 @@ class _Generation:
             self._take(out)
         failed: UnitsFailedError | None = None
         try:
-            Head(executor, progress, self._config.detach).carry_out(self._units(), self._done)
+            self._head.carry_out(self._units(), self._done)
         except UnitsFailedError as error:
             failed = error
         manifest = self._write(complete=failed is None)
@@ -109,7 +113,7 @@ class _Generation:
 
     def _units(self) -> list[Unit]:
         missing = [number for number in range(len(self._chunks.marks)) if number not in self._written]
-        size = math.ceil(len(missing) / (self._config.jobs or _UNITS)) or 1
+        size = math.ceil(len(missing) / (self._head.executor.at_once or _UNITS)) or 1
         return [self._unit(first, last) for first, last in _ranges(missing, size)]
 
     def _unit(self, first: int, last: int) -> Unit:

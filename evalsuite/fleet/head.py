@@ -6,33 +6,36 @@ Everything that it knows is in the units' folders, so that a head that was kille
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
+from evalsuite.errors import BusyError, EvalsuiteError, StoreError
 from evalsuite.fleet.executors import Executor
 from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts
+from evalsuite.fleet.view import View
 from evalsuite.lease import Lease, holder_of
-from evalsuite.progress import NoProgress, Progress, running_commands
+from evalsuite.progress import NoProgress, Progress
 
 _ATTEMPTS = 4
 """How often a unit may fail in a way that is worth a retry."""
 _SILENT = 6
 """How often a unit may end without reporting a result, as with a node that died, before it counts as failed."""
-_POLL_S, _SHOW_S = 0.2, 2.0
+_POLL_S, _SHOW_S, _SHOWN_PER_S = 0.2, 2.0, 50
 _LATE_S = 5.0
 """How late a network file system may show that a unit has ended."""
 
 
 class UnitsFailedError(EvalsuiteError):
-    """Some units failed; the figures of the others are there. Its exit code is the first unit's."""
+    """Some units failed, ``names`` of them; the figures of the others are there. Its exit code is the first unit's."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    def __init__(self, message: str, exit_code: int, names: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.names = names
 
 
 class DetachedError(EvalsuiteError):
@@ -55,10 +58,12 @@ def heading(results: Path) -> Iterator[None]:
             f"process {holder.get('pid', '?')} on {holder.get('host', '?')} runs the units of {results} already; run "
             "again when it has ended, or give another folder with --results"
         )
-    with lease:
-        yield
-    with suppress(OSError):
-        path.parent.rmdir()
+    try:
+        with lease:
+            yield
+    finally:
+        with suppress(OSError):
+            path.parent.rmdir()
 
 
 @dataclass(slots=True)
@@ -67,6 +72,7 @@ class _Following:
 
     unit: Unit
     tries: int = 0
+    retries: int = 0
     failed_before: int = 0
     gone_at: float | None = None
     done: Done | None = None
@@ -75,11 +81,13 @@ class _Following:
 
 @dataclass(slots=True)
 class Head:
-    """Carries units out on an executor; safe to call from several threads, one batch of units each."""
+    """Carries units out on an executor. Several heads of one process share a ``Shared`` one, and ``merging``."""
 
     executor: Executor
     progress: Progress = field(default_factory=NoProgress)
     detach: bool = False
+    merging: threading.Lock = field(default_factory=threading.Lock)
+    """Held by who writes into the results folder."""
 
     def carry_out(self, units: Sequence[Unit], on_done: Callable[[Unit, Done], None] = lambda *_: None) -> None:
         """Run units to their end; ``on_done`` gets each as it ends. Raises UnitsFailedError at the end for failed ones.
@@ -104,16 +112,15 @@ class Head:
                 )
             self._follow(list(followed.values()), on_done)
         except KeyboardInterrupt:
-            if self.executor.outlives_head and _wants_to_leave(len(open_units)):
-                raise DetachedError("the jobs are left running; run the same command again to attach to them") from None
-            self.executor.cancel()
-            raise
+            if end_units(self.executor):
+                raise
+            raise DetachedError("the jobs are left running; run the same command again to attach to them") from None
         if failed := [each for each in followed.values() if each.failed or (each.done and each.done.exit_code)]:
             raise _failure(failed)
 
     def _follow(self, followed: Sequence[_Following], on_done: Callable[[Unit, Done], None]) -> None:
-        began = shown_at = time.monotonic()
-        task = "units"
+        shown_at = time.monotonic()
+        task, view = "units", View([each.unit for each in followed])
         self.progress.begin(task, len(followed))
         while left := [each for each in followed if each.done is None and not each.failed]:
             active = self.executor.poll()
@@ -126,9 +133,11 @@ class Head:
                 elif self._is_to_try_again(each):
                     again.append(each)
             self._submit(again)
-            if (now := time.monotonic()) - shown_at > _SHOW_S:
+            if (now := time.monotonic()) - shown_at > max(_SHOW_S, len(left) / _SHOWN_PER_S):
                 shown_at = now
-                self.progress.step(_shown([each.unit for each in left if each.unit.name in active], now - began))
+                self.progress.step(
+                    view.line(active, {each.unit.name for each in left}, sum(each.retries for each in followed))
+                )
             if len(left) != (n_left := sum(each.done is None and not each.failed for each in followed)):
                 self.progress.update(task, len(followed) - n_left, len(followed))
             time.sleep(_POLL_S)
@@ -165,6 +174,7 @@ class Head:
             each.failed = f"{each.tries} attempts, the last: {reason}; the logs are in {each.unit.folder}"
             self.progress.log(f"failed: {each.unit.title}: {each.failed}")
             return False
+        each.retries += 1
         self.progress.log(f"again: {each.unit.title}: {reason}")
         return True
 
@@ -174,45 +184,25 @@ def _failure(failed: Sequence[_Following]) -> UnitsFailedError:
     reason = first.failed or (first.done.reason if first.done else "")
     code = first.done.exit_code if first.done else 3
     others = f", and {len(failed) - 1} others" if len(failed) > 1 else ""
-    return UnitsFailedError(f"{first.unit.title}{others} failed: {reason}", code)
+    names = frozenset(each.unit.name for each in failed)
+    return UnitsFailedError(f"{first.unit.title}{others} failed: {reason}", code, names)
 
 
-def _wants_to_leave(n: int) -> bool:
+def end_units(executor: Executor) -> bool:
+    """End all units at an interrupt; return False if the user wants those of a cluster to go on."""
+    if executor.outlives_head and _wants_to_leave():
+        return False
+    executor.cancel()
+    return True
+
+
+def _wants_to_leave() -> bool:
     """Ask whether jobs should keep running; without a terminal they end."""
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     try:
-        sys.stderr.write(f"\nLeave {n} jobs running? Running the same command again attaches to them. [y/N] ")
+        sys.stderr.write("\nLeave the jobs running? Running the same command again attaches to them. [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().casefold() in ("y", "yes")
     except (OSError, KeyboardInterrupt):
         return False
-
-
-def _shown(units: Sequence[Unit], seconds: float) -> str:
-    """Say in a line how far the running units are, from what their commands keep in their results folders."""
-    done = total = tokens = n = 0
-    steps: list[str] = []
-    for unit in units:
-        for attempt in (unit.folder / "attempts").glob("*/results"):
-            for command in running_commands(attempt):
-                n += 1
-                tasks = command.get("tasks", [])
-                done += sum(task["done"] for task in tasks)
-                total += sum(task["total"] or 0 for task in tasks)
-                tokens += command.get("tokens", 0)
-                steps += [command["step"]] if command.get("step") else []
-    said = f"{n} of {len(units)} units running" if n else f"{len(units)} units waiting or starting"
-    if total:
-        said += f": {done:,} of {total:,} items"
-    if tokens and seconds:
-        said += f", {tokens / seconds:,.0f} tokens/s"
-    return f"{said}; {steps[0]}" if steps else said
-
-
-def require_done(units: Sequence[Unit]) -> list[Done]:
-    """Return how units ended that all have; raises DataError for one that has not."""
-    done = [done_of(unit) for unit in units]
-    if None in done:
-        raise DataError("a unit has not ended; run the same command again")
-    return [each for each in done if each is not None]

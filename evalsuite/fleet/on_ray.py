@@ -37,6 +37,10 @@ class OnRay:
         self._waiting: list[Unit] = []
         self._running: dict[str, Any] = {}
 
+    @property
+    def at_once(self) -> int | None:
+        return self._jobs
+
     def check(self, gpus: int) -> None:
         most = max((node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
         if gpus > most:

@@ -58,6 +58,10 @@ class Slurm:
         self._active: set[str] = set()
         self._began = self._asked_at = -_POLL_S[1]
 
+    @property
+    def at_once(self) -> int | None:
+        return self._jobs
+
     def check(self, gpus: int) -> None:
         self._sbatch([], gpus, "--test-only")
 
@@ -82,6 +86,7 @@ class Slurm:
 
     def attach(self, units: Sequence[Unit]) -> None:
         wanted = {unit.name for unit in units}
+        # Of an earlier head, or of another one in this process.
         for path in self._folder.glob("job-*.json"):
             try:
                 document = read_json(path)
@@ -89,7 +94,7 @@ class Slurm:
                     self._job_ids[document["job"]] = document["units"]
             except (DataError, KeyError, TypeError):
                 continue
-        self._active = self._queued() & wanted if self._job_ids else set()
+        self._active = self._queued() if self._job_ids else set()
 
     def cancel(self) -> None:
         if self._job_ids:

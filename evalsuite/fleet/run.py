@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,26 +27,41 @@ _MODELS_PER_JUDGE = 4
 """Models that a judge's start is shared by, if there are units enough."""
 
 
-def run_on(config: RunConfig, progress: Progress | None = None) -> Outcome:
+def run_on(config: RunConfig, progress: Progress | None = None, head: Head | None = None) -> Outcome:
     """Evaluate models as ``run`` does, each where ``config.on`` says; the figures are the same.
 
-    Units that failed are in the outcome's ``failures``, when the others are done.
+    Models whose units failed are in the outcome's ``failures`` by their folder, when the others are done. ``head`` is
+    who else of this process has units on the same executor.
     """
     progress = progress or NoProgress()
     placement = read_placement(config.on or "local")
     judges, plans = planned(config, progress)
-    failed: UnitsFailedError | None = None
+    failures: dict[str, UnitsFailedError] = {}
     if any(plan.todo for plan in plans):
-        with heading(config.results):
-            executor = executor_of(placement, config.results, config.jobs, config.slurm_template)
-            try:
-                fleet = _Fleet(config, placement, judges.members, Head(executor, progress, config.detach))
-                failed = fleet.run(plans)
-            finally:
-                executor.close()
-        _, plans = planned(config.model_copy(update={"fresh": False, "ask_again": False}), progress)
+        with ExitStack() as stack:
+            if head is None:
+                stack.enter_context(heading(config.results))
+            _fetch_data(plans, progress)
+            if head is None:
+                executor = executor_of(placement, config.results, config.jobs, config.slurm_template)
+                stack.callback(executor.close)
+            carrier = replace(head, progress=progress) if head else Head(executor, progress, config.detach)
+            failures = _Fleet(config, placement, judges.members, carrier).run(plans)
+        # What is to be said of the models has been said.
+        _, plans = planned(config.model_copy(update={"fresh": False, "ask_again": False}), NoProgress())
     outcome = outcome_of(plans, config)
-    return outcome if failed is None else replace(outcome, failures={**outcome.failures, "units": failed})
+    return replace(outcome, failures={**outcome.failures, **failures})
+
+
+def _fetch_data(plans: Sequence[ModelRun], progress: Progress) -> None:
+    """Load what only loading fetches, so that nodes find it in the caches, without network; raises DataError.
+
+    A plan has fetched the data that are pinned; what lm-eval's other tasks read, only lm-eval knows.
+    """
+    runs = {(run.spec.key, repr(run.options)): run for plan in plans for run in plan.todo}
+    for run in (run for run in runs.values() if run.suite.whole and not run.suite.assets):
+        progress.step(f"fetching the data of {run.spec.key}")
+        run.suite.load(run.options)
 
 
 class _Fleet:
@@ -58,40 +74,43 @@ class _Fleet:
         # A judge that is served alone starts once for several models, not once for each.
         self._judges_apart = any(judge.endpoint is None for judge in judges) and len(config.models) > 1
 
-    def run(self, plans: Sequence[ModelRun]) -> UnitsFailedError | None:
-        """Answer, then judge; return the failure of some units, None if all ended well."""
+    def run(self, plans: Sequence[ModelRun]) -> dict[str, UnitsFailedError]:
+        """Answer, then judge; return the failures of models, by folder."""
         if len(plans) != len(self._specs):
             raise UsageError(
                 "recorded answers and several thinking budgets cannot be combined with --on; run them separately"
             )
         self._folders = {spec: plan.folder.name for spec, plan in zip(self._specs, plans, strict=True)}
         todo = {spec: plan for spec, plan in zip(self._specs, plans, strict=True) if plan.todo}
-        first = {self._unit(spec, plan): plan for spec, plan in todo.items()}
-        failed = self._carry_out(list(first))
-        sound = [spec for (unit, _), spec in zip(first.items(), todo, strict=True) if unit.folder.name in self._merged]
+        failures = self._carry_out({self._unit(spec, plan): (spec,) for spec, plan in todo.items()})
+        sound = [spec for spec in todo if self._folders[spec] not in failures]
         judged = [spec for spec in sound if not self._judges_itself(todo[spec])]
         if self._judges_apart and judged:
-            failed = self._carry_out(self._judge_units(judged, todo)) or failed
-        return failed
+            failures |= self._carry_out(self._judge_units(judged, todo))
+        return failures
 
-    def _carry_out(self, units: Sequence[Unit]) -> UnitsFailedError | None:
-        self._merged: set[str] = set()
+    def _carry_out(self, units: Mapping[Unit, Sequence[str]]) -> dict[str, UnitsFailedError]:
+        """Run units, each for some models; return the failures of models, by folder."""
         try:
-            self._head.carry_out(units, self._merge)
+            self._head.carry_out(list(units), self._merge)
         except UnitsFailedError as error:
-            return error
-        return None
+            failed = [spec for unit, specs in units.items() if unit.name in error.names for spec in specs]
+            return {self._folders[spec]: error for spec in failed}
+        return {}
 
     def _merge(self, unit: Unit, done: Done) -> None:
         """Take a unit's results over and delete it."""
+        with self._head.merging:
+            self._take_over(done)
+        delete([unit])
+
+    def _take_over(self, done: Done) -> None:
         if self._config.replaces:
             for folder in done.results.glob("*/scores.json"):
                 set_aside(self._config.results / folder.parent.name)
         for scores in done.results.glob("*/scores.json"):
             self._say_what_was_asked(scores.parent)
         merge_results([done.results], self._config.results, keep_first=True, store=self._config.store)
-        self._merged.add(unit.name)
-        delete([unit])
 
     def _say_what_was_asked(self, folder: Path) -> None:
         """Let a folder from a unit say what the user asked for, not the unit's folders."""
@@ -117,18 +136,17 @@ class _Fleet:
         seeds = (plan.folder,) if plan.folder.is_dir() and not self._config.replaces else ()
         return self._written(config, plan.folder.name, ["answers", keys, with_judge], seeds, needed)
 
-    def _judge_units(self, specs: Sequence[str], plans: dict[str, ModelRun]) -> list[Unit]:
-        """Return units that judge shares of the models."""
+    def _judge_units(self, specs: Sequence[str], plans: Mapping[str, ModelRun]) -> dict[Unit, Sequence[str]]:
+        """Return units that judge shares of the models, with the shares."""
         n = min(self._config.jobs or len(specs), math.ceil(len(specs) / _MODELS_PER_JUDGE))
-        units = []
+        units: dict[Unit, Sequence[str]] = {}
         for number in range(n):
             share = specs[number::n]
             config = self._config.model_copy(update={"models": tuple(share), "fresh": False, "ask_again": False})
             keys = [sorted(suite.run_keys.values()) for spec in share for suite in plans[spec].todo]
             seeds = tuple(plans[spec].folder for spec in share)
-            units.append(
-                self._written(config, f"judge-{number + 1}", ["judge", keys], seeds, self._config.judge_serving.devices)
-            )
+            gpus = self._config.judge_serving.devices
+            units[self._written(config, f"judge-{number + 1}", ["judge", keys], seeds, gpus)] = share
         return units
 
     def _written(self, config: RunConfig, name: str, identity: object, seeds: tuple[Path, ...], needed: int) -> Unit:

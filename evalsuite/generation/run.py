@@ -124,8 +124,7 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, prog
             engine=engine,
             servers=config.out / f"_{SERVERS_FILE}",
             base_url=config.base_url,
-            on_step=progress.step,
-            on_note=progress.log,
+            progress=progress,
         )
         stack.enter_context(session)
         _require_chat_format(session)

@@ -211,8 +211,7 @@ class _Runner:
             engine=engine,
             servers=self.config.results / SERVERS_FILE,
             base_url=self.config.base_url if candidate else None,
-            on_step=self.progress.step,
-            on_note=self.progress.log,
+            progress=self.progress,
         )
 
     def _is_served_as(self, checkpoint: Checkpoint, judge: Checkpoint) -> bool:

@@ -265,7 +265,13 @@ class ServeConfig(pydantic.BaseModel):
     @property
     def devices(self) -> int:
         """How many devices all replicas take together."""
-        return self.tensor_parallel_size * self.data_parallel_size
+        return self.tensor_parallel_size * self.data_parallel_size * self.pipeline_stages
+
+    @property
+    def pipeline_stages(self) -> int:
+        """The --vllm-arg pipeline_parallel_size, 1 without one that is a number; vLLM refuses what is none."""
+        given = dict(self.vllm_args).get("pipeline_parallel_size", "")
+        return max(1, int(given)) if given.isdecimal() else 1
 
     def with_changes(self, changes: ServeConfig) -> ServeConfig:
         """Return these settings with those that ``changes`` sets: how a judge is served.

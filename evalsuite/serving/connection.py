@@ -224,6 +224,7 @@ class Connection:
         self.usage.prompt_tokens += prompt_tokens
         self.usage.completion_tokens += completion_tokens
         self.usage.cached_tokens += cached_tokens
+        line.endpoint.answered(completion_tokens)
         return reply
 
     def _check_model(self, line: _Line, reply: dict[str, Any]) -> None:

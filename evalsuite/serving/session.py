@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
 from evalsuite.errors import ServerError, StoreError
 from evalsuite.fingerprint import text_sha256
+from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
@@ -52,8 +52,7 @@ class Session(AbstractContextManager["Session"]):
         engine: Engine | None = None,
         servers: Path | None = None,
         relearn: bool = False,
-        on_step: Callable[[str], None] = lambda _: None,
-        on_note: Callable[[str], None] = lambda _: None,
+        progress: Progress | None = None,
     ) -> None:
         """Load the tokenizer and check an endpoint; no server is started yet.
 
@@ -66,8 +65,7 @@ class Session(AbstractContextManager["Session"]):
         self.restarts = 0
         self._engine = engine or Engine((checkpoint,), serve, log_path)
         self._is_shared = engine is not None
-        self._on_step = on_step
-        self._on_note = on_note
+        self._progress = progress = progress or NoProgress()
         self._stopped = threading.Event()
         self._servers = servers
         self._url = checkpoint.endpoint or base_url
@@ -86,7 +84,8 @@ class Session(AbstractContextManager["Session"]):
                     name,
                     limits=serve.limits,
                     extra_body=serve.extra_body or {},
-                    note=on_note,
+                    answered=progress.answered,
+                    note=progress.log,
                     known=recall(servers, f"{name}@{without_secrets(url)}", relearn=relearn),
                 )
                 for url in urls_of(self._url)
@@ -117,7 +116,7 @@ class Session(AbstractContextManager["Session"]):
         """End the server, if there is one; a start under way in another thread is ended too."""
         if not self._stopped.is_set():
             for line in self.client.refusals():
-                self._on_note(line)
+                self._progress.log(line)
             self._remember()
         self._stopped.set()
         if not self._is_shared:
@@ -159,12 +158,12 @@ class Session(AbstractContextManager["Session"]):
     def _start(self) -> Endpoint:
         check_memory(self.checkpoint, self.serve, installed_vllm())
         began = time.monotonic()
-        server = self._engine.start(self._on_step)
+        server = self._engine.start(self._progress.step)
         if self._stopped.is_set():
             server.stop()
             raise ServerError("the run was stopped while the server started")
         self.serve_seconds += time.monotonic() - began
-        self._on_step("")
+        self._progress.step("")
         return Endpoint(
             server.base_url,
             server.api_key,
@@ -172,6 +171,7 @@ class Session(AbstractContextManager["Session"]):
             diagnose=lambda: _diagnosis(server),
             end=server.stop,
             takes_priority=server.takes_priority,
+            answered=self._progress.answered,
         )
 
 

@@ -109,9 +109,9 @@ class Endpoint:
 
     ``diagnose`` returns why the server is dead, or None while it is alive. ``end`` stops a managed
     server that hangs, and is None for an external one. ``takes_priority`` says that the server supports
-    ``priority``, which vLLM rejects unless started with priority scheduling. Of an external one, ``limits`` are the
-    user's, ``extra_body`` is sent with every question, ``note`` shows a line to the user, and ``known`` is what earlier
-    runs learned.
+    ``priority``, which vLLM rejects unless started with priority scheduling. ``answered`` gets how many tokens each
+    reply has generated. Of an external one, ``limits`` are the user's, ``extra_body`` is sent with every question,
+    ``note`` shows a line to the user, and ``known`` is what earlier runs learned.
     """
 
     base_url: str
@@ -120,6 +120,7 @@ class Endpoint:
     diagnose: Callable[[], str | None] = lambda: None
     end: Callable[[], None] | None = None
     takes_priority: bool = False
+    answered: Callable[[int], None] = lambda _: None
     limits: Limits = field(default_factory=Limits)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     note: Callable[[str], None] = lambda _: None

@@ -45,6 +45,11 @@ class Stage:
     def name(self) -> str:
         return f"{self.kind} {self.cell}"
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The stages that must be settled before this one can start."""
+        return (*self.needs, *self.uses)
+
 
 def trained_models(study: Study) -> tuple[Trained, ...]:
     """Return every checkpoint that the study trains: single DGMs by size, then blends, for each target."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -14,14 +15,18 @@ from evalsuite.exits import is_worth_another_try
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.study.file import Study
+from evalsuite.study.fleet import AT_ONCE, Fleet, fleet_of
 from evalsuite.study.graph import KINDS, Kind, Stage, key_of
 from evalsuite.study.identities import UNRESOLVED, count_rows, find_identities
 from evalsuite.study.plan import left_out, n_to_answer, plan_study
 from evalsuite.study.state import FOLDER, TELLING, Adapter, Failed, Made, State, Task, Workspace
 
+_Running = Future[tuple[Mapping[str, "Made | Failed"], float]]
 Status = Literal["done", "kept", "failed", "skipped", "left out", "to do"]
 GROUPED: frozenset[Kind] = frozenset({"run"})
 """Kinds whose stages run together, so that what they share (the judge's server) starts only once."""
+IN_UNITS: frozenset[Kind] = frozenset({"generate", "sft", "run", "compare"})
+"""Kinds that run elsewhere where the study has a place for units; the others run here, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Walk:
-    """A pass over the stages in their order: the cells settled so far, with what they made and their keys."""
+    """A pass over the stages: the cells settled so far, with what they made and their keys."""
 
     state: State
     only: frozenset[str]
@@ -168,11 +173,13 @@ def run_study(
     command: Sequence[str] = COMMAND,
     placed: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Run what is not up to date, stage by stage; a failed stage skips only what depends on it.
+    """Run what is not up to date; a failed stage skips only what depends on it.
+
+    Stages run one after the other on this machine. With ``placed``, the options that name another place (``on``,
+    ``jobs``, ``slurm_template``), all whose inputs are there run at once, in units of work.
 
     After a kill the next call resumes: finished stages are kept, and the interrupted one continues from what it had
-    written. ``only`` selects kinds or names of stages. ``placed`` are the options that say where models answer and are
-    judged (``on``, ``jobs``, ``slurm_template``). Raises UsageError for a study that cannot start.
+    written. ``only`` selects kinds or names of stages. Raises UsageError for a study that cannot start.
     """
     from evalsuite.study.stages import ADAPTERS
 
@@ -188,43 +195,90 @@ def run_study(
             )
         stages = plan_study(study, identities, _count_rows(study))
         walk = _Walk(state, _selected(only, stages))
-        workspace = Workspace(study, results, state, progress, command, placed or {})
-        for batch in _batches(stages):
-            tasks = [task for stage in batch if (task := walk.task_of(stage, planning=False))]
-            if tasks:
-                _run_tasks(tasks, adapters[tasks[0].stage.kind], walk, workspace, stages)
+        with fleet_of(placed or {}, results) as fleet:
+            workspace = Workspace(study, results, state, progress, command, fleet)
+            job = _Job(walk, workspace, adapters, [stage.name for stage in stages])
+            if fleet is None:
+                job.run_in_order(stages)
+            else:
+                job.run_at_once(stages, fleet)
         progress.step("")
         outcome = walk.outcome(study, stages, notes)
         state.write_summary([cell.as_json() for cell in outcome.cells])
     return outcome
 
 
-def _run_tasks(
-    tasks: Sequence[Task], adapter: Adapter, walk: _Walk, workspace: Workspace, stages: Sequence[Stage]
-) -> None:
-    """Run tasks of one kind and settle their cells."""
-    numbers = {stage.name: number for number, stage in enumerate(stages, 1)}
-    first, last = numbers[tasks[0].stage.name], numbers[tasks[-1].stage.name]
-    span = f"{first}" if first == last else f"{first}-{last}"
-    workspace.progress.log(f"[{span}/{len(stages)}] {', '.join(task.stage.name for task in tasks)}")
-    started = time.monotonic()
-    try:
-        results: Mapping[str, Made | Failed] = adapter(tasks, workspace)
-    except Exception as error:  # a fault of one stage, expected or not, is named and must not stop the others
-        results = dict.fromkeys((task.stage.name for task in tasks), Failed.of(error))
-    seconds = (time.monotonic() - started) / len(tasks)
-    for task in tasks:
-        result = results.get(task.stage.name, Failed("its adapter returned no result for it"))
-        if isinstance(result, Made):
-            try:
-                walk.state.finish(task.stage, task.key, result, seconds)
-            except EvalsuiteError as error:
-                result = Failed.of(error)
-        if isinstance(result, Failed):
-            workspace.progress.log(f"  failed: {task.stage.name}: {result.reason}")
-            walk.settle(Cell(task.stage, "failed", task.key, seconds, result.reason, result.exit_code))
-        else:
-            walk.settle(Cell(task.stage, "done", task.key, seconds, notes=result.notes), result)
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Runs the stages of a walk; ``names`` are those of all stages in their order."""
+
+    walk: _Walk
+    workspace: Workspace
+    adapters: Mapping[Kind, Adapter]
+    names: Sequence[str]
+
+    def run_in_order(self, stages: Sequence[Stage]) -> None:
+        for batch in _batches(stages):
+            if tasks := self._tasks(batch):
+                self._settle(tasks, *self._results(tasks))
+
+    def run_at_once(self, stages: Sequence[Stage], fleet: Fleet) -> None:
+        """Run every stage as soon as what it takes is settled."""
+        waiting, mine, running = list(stages), list[list[Task]](), dict[_Running, list[Task]]()
+        with ThreadPoolExecutor(AT_ONCE) as elsewhere, fleet.ending_units():
+            while waiting or mine or running:
+                ready = [stage for stage in waiting if all(name in self.walk.cells for name in stage.takes)]
+                waiting = [stage for stage in waiting if stage not in ready]
+                for batch in _batches(ready):
+                    if not (tasks := self._tasks(batch)):
+                        continue
+                    if batch[0].kind in IN_UNITS:
+                        running[elsewhere.submit(self._results, tasks)] = tasks
+                    else:
+                        mine.append(tasks)
+                if ready:
+                    continue
+                patience = None
+                if mine:
+                    # In this thread, which an interrupt reaches.
+                    tasks, patience = mine.pop(0), 0
+                    self._settle(tasks, *self._results(tasks))
+                for future in wait(running, patience, FIRST_COMPLETED).done:
+                    self._settle(running.pop(future), *future.result())
+
+    def _tasks(self, batch: Sequence[Stage]) -> list[Task]:
+        """Return what has to run of a batch of one kind."""
+        tasks = [task for stage in batch if (task := self.walk.task_of(stage, planning=False))]
+        if tasks:
+            numbers = [self.names.index(task.stage.name) + 1 for task in tasks]
+            span = f"{numbers[0]}" if len(tasks) == 1 else f"{numbers[0]}-{numbers[-1]}"
+            titles = ", ".join(task.stage.name for task in tasks)
+            self.workspace.progress.log(f"[{span}/{len(self.names)}] {titles}")
+        return tasks
+
+    def _results(self, tasks: Sequence[Task]) -> tuple[Mapping[str, Made | Failed], float]:
+        """Run tasks of one kind; return how they ended and the seconds of each."""
+        started = time.monotonic()
+        results: Mapping[str, Made | Failed]
+        try:
+            results = self.adapters[tasks[0].stage.kind](tasks, self.workspace)
+        except Exception as error:  # a fault of one stage, expected or not, is named and must not stop the others
+            results = dict.fromkeys((task.stage.name for task in tasks), Failed.of(error))
+        return results, (time.monotonic() - started) / len(tasks)
+
+    def _settle(self, tasks: Sequence[Task], results: Mapping[str, Made | Failed], seconds: float) -> None:
+        for task in tasks:
+            result = results.get(task.stage.name, Failed("its adapter returned no result for it"))
+            if isinstance(result, Made):
+                try:
+                    self.walk.state.finish(task.stage, task.key, result, seconds)
+                except EvalsuiteError as error:
+                    result = Failed.of(error)
+            if isinstance(result, Failed):
+                self.workspace.progress.log(f"  failed: {task.stage.name}: {result.reason}")
+                self.walk.settle(Cell(task.stage, "failed", task.key, seconds, result.reason, result.exit_code))
+            else:
+                self.walk.settle(Cell(task.stage, "done", task.key, seconds, notes=result.notes), result)
 
 
 def _batches(stages: Sequence[Stage]) -> Iterator[list[Stage]]:

@@ -1,8 +1,9 @@
 """The adapters that run the stages.
 
-What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a process of its own; mixes, analyses
-and pages are made in this process. A model is served once for all suites, all models run in one call so that their
-judge is served once, and comparisons read the answers that the runs have recorded, so only the judge is served.
+What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a process of its own, or units of work
+elsewhere; mixes, analyses and pages are made in this process. A model is served once for all suites, all models run in
+one call so that their judge is served once, and comparisons read the answers that the runs have recorded, so only the
+judge is served.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -22,13 +23,12 @@ from evalsuite.fleet.children import Ended, run_child
 from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
+from evalsuite.study.fleet import Fleet, Titled
 from evalsuite.study.graph import Kind
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
 from evalsuite.study.state import TELLING, Adapter, Failed, Made, Task, Workspace
 from evalsuite.wildchat.study_tables import Trained
 
-_PLACED = ("generate", "run")
-"""Commands whose work is divided among machines."""
 _NOTED_SHARE = 0.01
 """Above this share of unscored items a stage carries a note, as `evalsuite run` would exit with 1."""
 
@@ -40,7 +40,11 @@ def generate(task: Task, workspace: Workspace) -> Made | Failed:
     names = ("policy", "max_new_tokens", "temperature", "top_p", "seed", "system", "limit", "language")
     options = {"models": [arguments["model"]], "prompts": arguments["prompts"], "out": str(out)}
     options |= {name: settings[name] for name in names}
-    ended = _evalsuite(task, workspace, "generate", options, arguments["serve"])
+    file = _config(task, workspace, options, arguments["serve"])
+    if workspace.fleet is not None:
+        ended = workspace.fleet.generate(file, Titled(workspace.progress, task.stage.name))
+    else:
+        ended = _child(task, workspace, ["generate", f"--config={file}"])
     if ended.exit_code:
         return _failure(ended)
     (manifest,) = json.loads(ended.stdout)["models"]
@@ -109,7 +113,12 @@ def sft(task: Task, workspace: Workspace) -> Made | Failed:
     document = {"name": model.name, "seed": workspace.study.seed, "sft": settings}
     write_text(recipe, yaml.safe_dump(document, sort_keys=False))
     data = task.inputs[f"mix {model.mix}"].outputs["folder"]
-    ended = _child(task, workspace, ["sft", str(recipe), f"--data={data}", f"--out={out}"])
+    command = ["sft", str(recipe), f"--data={data}", f"--out={out}"]
+    if workspace.fleet is not None:
+        progress = Titled(workspace.progress, task.stage.name)
+        ended = workspace.fleet.carry_out(command, task.stage.name, task.key, task.stage.devices, progress)
+    else:
+        ended = _child(task, workspace, command)
     if ended.exit_code:
         return _failure(ended)
     n_trained = int(read_json(out / "training.json")["n_conversations"])
@@ -119,10 +128,18 @@ def sft(task: Task, workspace: Workspace) -> Made | Failed:
     return Made({"folder": out}, (out / "training.json", out), notes)
 
 
+class _Member(NamedTuple):
+    """A run stage, its model, and the slug of the model's results folder."""
+
+    task: Task
+    model: str
+    slug: str
+
+
 def run(tasks: Sequence[Task], workspace: Workspace) -> dict[str, Made | Failed]:
     """Evaluate models; those served alike share a process, so that the judge starts once for all of them."""
     results: dict[str, Made | Failed] = {}
-    groups: dict[tuple[str, bool], list[tuple[Task, str]]] = {}
+    groups: dict[tuple[str, bool], list[_Member]] = {}
     written = [record.outputs["folder"] for record in workspace.state.records() if record.name.startswith("run ")]
     for task in tasks:
         trained = [made.outputs["folder"] for name, made in task.inputs.items() if name.startswith("sft ")]
@@ -135,9 +152,13 @@ def run(tasks: Sequence[Task], workspace: Workspace) -> dict[str, Made | Failed]
         except EvalsuiteError as error:
             results[task.stage.name] = Failed.of(error)
             continue
-        groups.setdefault((serve.model_dump_json(), fresh), []).append((task, model))
+        member = _Member(task, model, checkpoint.slug)
+        groups.setdefault((serve.model_dump_json(), fresh), []).append(member)
     for (_, fresh), group in groups.items():
-        results |= _run_group(group, workspace, fresh=fresh)
+        if workspace.fleet is not None:
+            results |= _run_in_units(group, workspace, workspace.fleet, fresh=fresh)
+        else:
+            results |= _run_group(group, workspace, fresh=fresh)
     return results
 
 
@@ -155,38 +176,63 @@ def _holds_other_figures(folder: Path, checkpoint: Checkpoint, task: Task) -> bo
     return bool(changed) or (stored.data, stored.limit) != (options["data"], options["limit"])
 
 
-def _run_group(group: Sequence[tuple[Task, str]], workspace: Workspace, *, fresh: bool) -> dict[str, Made | Failed]:
+def _run_in_units(
+    group: Sequence[_Member], workspace: Workspace, fleet: Fleet, *, fresh: bool
+) -> dict[str, Made | Failed]:
+    """Run a unit per model; those that failed are known by name."""
+    first = group[0].task
+    title = first.stage.name if len(group) == 1 else f"{first.stage.name} and {len(group) - 1} more"
+    file = _run_config(group, workspace, judged=True, fresh=fresh)
+    outcome = fleet.run(file, Titled(workspace.progress, title))
+    failed = {folder.partition("~")[0]: error for folder, error in outcome.failures.items()}
+    documents = {_slug_of(scores): scores for scores in outcome.models}
+    results: dict[str, Made | Failed] = {}
+    for task, _, slug in group:
+        if slug in failed:
+            error = failed[slug]
+            results[task.stage.name] = _failure(Ended(error.exit_code, "", (f"evalsuite: {error}",)))
+        elif slug in documents:
+            results[task.stage.name] = _made_of(documents[slug], workspace)
+    return results
+
+
+def _run_group(group: Sequence[_Member], workspace: Workspace, *, fresh: bool) -> dict[str, Made | Failed]:
     """Run all models at once; when that fails, run each by itself to find the faulty one, then the others.
 
     What was answered before comes from the store, so no model is asked a second time.
     """
     ended = _run_models(group, workspace, judged=True, fresh=fresh)
     if not ended.exit_code:
-        return _made_of(group, ended, workspace)
+        return _made_by(group, ended, workspace)
     if len(group) == 1:
-        return {group[0][0].stage.name: _failure(ended)}
+        return {group[0].task.stage.name: _failure(ended)}
     workspace.progress.log(f"  running all models failed ({ended.reason}); running each by itself to find out which")
     results: dict[str, Made | Failed] = {}
     sound = []
     for member in group:
         alone = _run_models([member], workspace, judged=False, fresh=fresh)
         if alone.exit_code:
-            results[member[0].stage.name] = _failure(alone)
+            results[member.task.stage.name] = _failure(alone)
         else:
             sound.append(member)
     if not sound:
         return results
     ended = _run_models(sound, workspace, judged=True, fresh=False)
     if ended.exit_code:
-        return results | {task.stage.name: _failure(ended) for task, _ in sound}
-    return results | _made_of(sound, ended, workspace)
+        return results | {member.task.stage.name: _failure(ended) for member in sound}
+    return results | _made_by(sound, ended, workspace)
 
 
-def _run_models(group: Sequence[tuple[Task, str]], workspace: Workspace, *, judged: bool, fresh: bool) -> Ended:
-    stage = group[0][0].stage
+def _run_models(group: Sequence[_Member], workspace: Workspace, *, judged: bool, fresh: bool) -> Ended:
+    file = _run_config(group, workspace, judged=judged, fresh=fresh)
+    return _child(group[0].task, workspace, ["run", f"--config={file}"], f"run {len(group)} models")
+
+
+def _run_config(group: Sequence[_Member], workspace: Workspace, *, judged: bool, fresh: bool) -> Path:
+    stage = group[0].task.stage
     options: dict[str, Any] = {
         **stage.settings["options"],
-        "models": [model for _, model in group],
+        "models": [member.model for member in group],
         "suites": list(stage.arguments["suites"]),
         "results": str(workspace.results),
         "seed": stage.settings["seed"],
@@ -194,20 +240,26 @@ def _run_models(group: Sequence[tuple[Task, str]], workspace: Workspace, *, judg
         "no_judge": not judged,
         "fresh": fresh,
     }
-    title = f"run {len(group)} models"
-    return _evalsuite(group[0][0], workspace, "run", options, stage.arguments["serve"], title)
+    return _config(group[0].task, workspace, options, stage.arguments["serve"])
 
 
-def _made_of(group: Sequence[tuple[Task, str]], ended: Ended, workspace: Workspace) -> dict[str, Made | Failed]:
-    made: dict[str, Made | Failed] = {}
-    for (task, _), document in zip(group, json.loads(ended.stdout)["models"], strict=True):
-        scores = Scores.model_validate(document)
-        slug = Checkpoint(scores.model.name, None, scores.model.fingerprint).slug
-        folder = model_folder(workspace.results, slug, scores.variant)
-        n_unscored, n_items = unscored_share(scores.suites)
-        notes = [f"{n_unscored} of {n_items} items are unscored"] if n_unscored > _NOTED_SHARE * n_items else []
-        made[task.stage.name] = Made({"folder": folder}, (folder / "scores.json",), notes)
-    return made
+def _made_by(group: Sequence[_Member], ended: Ended, workspace: Workspace) -> dict[str, Made | Failed]:
+    documents = json.loads(ended.stdout)["models"]
+    return {
+        member.task.stage.name: _made_of(Scores.model_validate(document), workspace)
+        for member, document in zip(group, documents, strict=True)
+    }
+
+
+def _slug_of(scores: Scores) -> str:
+    return Checkpoint(scores.model.name, None, scores.model.fingerprint).slug
+
+
+def _made_of(scores: Scores, workspace: Workspace) -> Made:
+    folder = model_folder(workspace.results, _slug_of(scores), scores.variant)
+    n_unscored, n_items = unscored_share(scores.suites)
+    notes = [f"{n_unscored} of {n_items} items are unscored"] if n_unscored > _NOTED_SHARE * n_items else []
+    return Made({"folder": folder}, (folder / "scores.json",), notes)
 
 
 def compare(task: Task, workspace: Workspace) -> Made | Failed:
@@ -228,7 +280,12 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
         file = workspace.folder_of(task).with_suffix(".lineage.yaml")
         write_text(file, yaml.safe_dump(lineage, sort_keys=False))
         options["lineage"] = str(file)
-    ended = _evalsuite(task, workspace, "compare", options, stage.arguments["serve"])
+    config = _config(task, workspace, options, stage.arguments["serve"])
+    if workspace.fleet is not None:
+        progress = Titled(workspace.progress, stage.name)
+        ended = workspace.fleet.compare(config, stage.name, task.key, stage.devices, progress)
+    else:
+        ended = _child(task, workspace, ["compare", f"--config={config}"])
     if ended.exit_code:
         return _failure(ended)
     folder = workspace.results / "comparisons" / name
@@ -243,23 +300,19 @@ def model_name(folder: Path) -> str:
     return scores.model.name
 
 
-def _evalsuite(
-    task: Task, workspace: Workspace, command: str, options: Mapping[str, Any], serve: ServeConfig, title: str = ""
-) -> Ended:
-    """Run ``evalsuite COMMAND --config FILE``; ``options`` are its keys, None for the default.
+def _config(task: Task, workspace: Workspace, options: Mapping[str, Any], serve: ServeConfig) -> Path:
+    """Write the config file of a stage's command; ``options`` are its keys, None for the default.
 
     Unscored items are noted with the stage; they do not fail it.
     """
     values = {**options, **serve.model_dump(mode="json", exclude_unset=True), "max_unscored": 1.0}
-    if command in _PLACED:
-        values |= workspace.placed
     if "judge" in options:
         judge_serve = workspace.study.judge_serve.model_dump(mode="json", exclude_unset=True)
         values |= {f"judge_{name}": value for name, value in judge_serve.items()}
     file = workspace.state.log_of(task.stage).with_suffix(".yaml")
     given = {key: value for key, value in values.items() if value is not None}
     write_text(file, yaml.safe_dump(given, sort_keys=False))
-    return _child(task, workspace, [command, f"--config={file}"], title)
+    return file
 
 
 def _child(task: Task, workspace: Workspace, arguments: Sequence[str], title: str = "") -> Ended:

@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from evalsuite.files import read_json, write_json
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
 from evalsuite.study.file import Study
+from evalsuite.study.fleet import Fleet
 from evalsuite.study.graph import Stage
 
 FOLDER = "studies"
@@ -182,8 +183,8 @@ class Workspace:
     state: State
     progress: Progress
     command: Sequence[str] = COMMAND
-    placed: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the commands that serve models: where their units of work run."""
+    fleet: Fleet | None = None
+    """Where the commands of stages run in units of work; None: on this machine, one after the other."""
 
     def folder_of(self, task: Task) -> Path:
         """Return the folder for what a task writes, named after its key."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from evalsuite.config import read_config
 from evalsuite.errors import UsageError
@@ -23,13 +22,9 @@ from evalsuite.fleet.on_ray import OnRay
 from evalsuite.fleet.units import Unit, commit, done_of
 from evalsuite.placement import Placement, read_placement
 from evalsuite.runs.runner import run
-from evalsuite.study.run import run_study
-from evalsuite.study.stages import ADAPTERS
 from tests.evalsuite.fleet.clusters import SlurmCluster, ray_cluster, slurm_cluster
 from tests.evalsuite.runs.test_runner import obliging, without_times
 from tests.evalsuite.stub_endpoint import StubEndpoint
-from tests.evalsuite.study.test_study_stages import FAKE
-from tests.evalsuite.study_toys import toy_study
 
 pytestmark = pytest.mark.slow
 long = pytest.mark.skipif(not os.environ.get("EVALSUITE_TEST_CLUSTER"), reason="long; make test-cluster runs it")
@@ -244,17 +239,6 @@ def test_a_failing_model_is_named_and_the_others_have_their_figures(models, tmp_
     assert ended.returncode == 2, ended.stderr
     assert "failed: it is broken" in ended.stderr
     assert {key: value for key, value in figures(tmp_path / "r").items() if key in wanted} == wanted
-
-
-def test_a_study_hands_the_place_on_to_what_serves_models(tmp_path, monkeypatch):
-    placed = {"on": "local", "jobs": 2, "slurm_template": None}
-    study = toy_study(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[3]))
-    monkeypatch.setenv("STUDY_FAKE_LOG", str(tmp_path / "calls"))
-    run_study(study, tmp_path / "results", adapters=ADAPTERS, command=FAKE, placed=placed, only=["generate"])
-    config = yaml.safe_load(next((tmp_path / "results").glob("studies/*/logs/generate-*.yaml")).read_text())
-    assert (config["on"], config["jobs"]) == ("local", 2)
-    assert "slurm_template" not in config
 
 
 # Slurm ------------------------------------------------------------------------------------------------
