@@ -49,6 +49,9 @@ class Titled(Progress):
     def update(self, task: str, done: int, total: int) -> None:
         self._shown.update(f"{self._title}: {task}", done, total)
 
+    def note(self, task: str, text: str) -> None:
+        self._shown.note(f"{self._title}: {task}", text)
+
     def log(self, message: str) -> None:
         self._shown.log(f"  {self._title}: {message}")
 
