@@ -87,7 +87,7 @@ def load_results(results: str | Path = "results", *, short: bool = False) -> pd.
     With every figure of scores.json, its columns are paths such as ``mt_bench.score``. A ``short`` table has the
     report's main columns under their names there (``mt_bench``, ``bbh``), each followed by ``…_low`` and ``…_high``
     (95 %) and ``…_n``. The columns variant, data, limit and judge tell apart what must not be ranked together. Raises
-    DataError for a broken scores.json.
+    DataError without results, and for a broken scores.json.
     """
     from evalsuite.results import table
 
@@ -96,9 +96,9 @@ def load_results(results: str | Path = "results", *, short: bool = False) -> pd.
     import pandas as pd
 
     from evalsuite.report.figures import columns_of, figures_of
-    from evalsuite.results.reading import read_results_folder
+    from evalsuite.results.reading import read_models
 
-    models = read_results_folder(Path(results).expanduser()).models
+    models = read_models(Path(results).expanduser())
     columns = [column for column in columns_of(models, []) if column.main]
     rows = []
     for model in models:
@@ -123,14 +123,14 @@ def load_items(results: str | Path = "results", *, model: str | None = None, sui
     ``model`` is a model's name or folder, ``suite`` a key of scores.json. The columns are suite, part, item_id,
     content, model, folder, judge, category, prompt, reference, answer, thought, finish (lists with one entry per turn),
     thought_tokens, answer_tokens, extracted, judgment, mark (on the report's scale, up to top; missing where unscored),
-    top and unscored (the reasons). Raises DataError.
+    top and unscored (the reasons). Raises DataError, also without results.
     """
     import pandas as pd
 
     from evalsuite.exports.items import COLUMNS, item_rows
-    from evalsuite.results.reading import read_results_folder
+    from evalsuite.results.reading import read_models
 
-    models = read_results_folder(Path(results).expanduser()).models
+    models = read_models(Path(results).expanduser())
     chosen = [one for one in models if model in (None, one.name, one.folder.name)]
     if model is not None and not chosen:
         raise DataError(unknown("model", model, {one.name for one in models}))

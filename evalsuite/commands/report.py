@@ -56,8 +56,6 @@ def report(
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
         suggest("view --open", "export --to markdown", results=results)
-    if written.is_empty and not written.faults:
-        print_error("evalsuite: no results yet; run `evalsuite run demo --data mini` first")
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)
 

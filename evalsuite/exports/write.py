@@ -14,6 +14,7 @@ from evalsuite.files import write_json, write_text
 from evalsuite.report.build import read_contents
 from evalsuite.report.index import Contents
 from evalsuite.report.tables import csv_of
+from evalsuite.results.reading import no_results
 from evalsuite.text import well_formed
 
 
@@ -36,11 +37,13 @@ class Written:
 def write_export(results: Path, to: str, out: Path | None = None, push_to: str | None = None) -> Written:
     """Write ``results`` in the format ``to``; tables without ``out`` are returned as text.
 
-    Raises DataError without a results folder, and UsageError for options that do not fit the format.
+    Raises DataError where there is nothing to export, and UsageError for options that do not fit the format.
     """
     if push_to is not None and to != "hub":
         raise UsageError(f"--push {push_to} needs --to hub; {to} is written to files only")
     contents, _ = read_contents(results)
+    if not (contents.models or contents.faults):
+        raise no_results(results)
     if to in ("markdown", "latex", "csv"):
         text = well_formed(_table_text(contents, to))
         if out is None:

@@ -27,7 +27,7 @@ from evalsuite.report.tabs import slugs_of, tabs_of
 from evalsuite.report.texts import without_paths
 from evalsuite.report.thinking import thinking_charts
 from evalsuite.results.averages import AVERAGES
-from evalsuite.results.reading import Results, read_results_folder
+from evalsuite.results.reading import Results, no_results, read_results_folder
 from evalsuite.suites.figures import Column, Figure
 
 DEFAULT_LIMIT_BYTES = 5_000_000
@@ -49,11 +49,6 @@ class Report:
     analyses: int
     pages: Sequence[Path]
     faults: Sequence[str]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing at all was found to show."""
-        return not (self.models or self.comparisons or self.analyses)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON types."""
@@ -118,20 +113,22 @@ def read_contents(results: Path) -> tuple[Contents, list[PackedPart]]:
     """Read a results folder as the report shows it: its tables and charts, and its items packed by part.
 
     Figures' reasons hold no path of this machine; ``faults`` do, for they are for the terminal too. Raises DataError
-    without a results folder.
+    without a results folder, and for one with nothing to show.
     """
     found = read_results_folder(results)
     faults = list(found.faults)
     columns = columns_of(found.models, faults)
     found, figures = _with_figures(found, columns, faults, results)
-    models = found.models
+    models, analyses = found.models, read_analyses(results, faults)
+    if not (models or found.comparisons or analyses or faults):
+        raise no_results(results)
     parts = packed_parts(models, columns, faults)
     marks = {part.index["name"]: part.marks for part in parts}
     contexts = {part.index["name"]: part.contexts for part in parts}
     slugs = slugs_of(models)
     tables = [table_of(tab, models, slugs, columns, figures, marks, contexts) for tab in tabs_of(models)]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Contents(results, found, columns, figures, tables, faults, read_analyses(results, faults), made), parts
+    return Contents(results, found, columns, figures, tables, faults, analyses, made), parts
 
 
 def _with_figures(

@@ -92,14 +92,25 @@ class Results:
     faults: Sequence[str]
 
 
-def read_results_folder(results: Path) -> Results:
-    """Read models, comparisons and judge cards; raises DataError when the folder does not exist."""
+def no_results(results: Path) -> DataError:
+    """Return the error for a folder without results, or for none at all."""
+    what = "has no results" if results.is_dir() else "does not exist"
+    return DataError(f"{results} {what}; run `evalsuite run demo --data mini` first, or give --results DIR")
+
+
+def require_folder(results: Path) -> None:
+    """Raise DataError where there is no results folder, or none that can be looked into."""
     try:
         found = results.is_dir()
     except OSError as error:
         raise DataError(f"cannot read {results}: {error.strerror or error}; give another --results") from error
     if not found:
-        raise DataError(f"{results} does not exist; run `evalsuite run demo --data mini` first, or give --results DIR")
+        raise no_results(results)
+
+
+def read_results_folder(results: Path) -> Results:
+    """Read models, comparisons and judge cards; raises DataError when the folder does not exist."""
+    require_folder(results)
     faults: list[str] = []
     models = _read_each(results, "scores.json", lambda path: models_in(path.parent), faults)
     comparisons = _read_each(
@@ -112,6 +123,14 @@ def read_results_folder(results: Path) -> Results:
         {judge: card for judge, card in cards if isinstance(card, dict)},
         faults,
     )
+
+
+def read_models(results: Path) -> Sequence[ModelResult]:
+    """Read the models of a results folder; raises DataError where there is none that can be read."""
+    found = read_results_folder(results)
+    if not found.models:
+        raise DataError(found.faults[0]) if found.faults else no_results(results)
+    return found.models
 
 
 def _read_each(parent: Path, name: str, read: Callable[[Path], T], faults: list[str]) -> list[T]:

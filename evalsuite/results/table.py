@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.results.folder import folders_of, judge_views, stored_manifest, stored_scores
+from evalsuite.results.reading import no_results, require_folder
 from evalsuite.text import well_formed
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
     """Return one row per model and judge with every figure of its scores.json, columns like ``mt_bench.score``.
 
     The columns ``variant``, ``data``, ``limit`` and ``judge`` tell apart what must not be ranked together.
-    Raises DataError for a broken scores.json.
+    Raises DataError without results, and for a broken scores.json.
     """
     import pandas as pd
 
+    results = Path(results).expanduser()
+    require_folder(results)
     rows = []
-    for folder in folders_of(Path(results)):
+    for folder in folders_of(results):
         stored = stored_scores(folder)
         if stored is None:
             continue
@@ -38,6 +41,8 @@ def load_results(results: str | Path = "results") -> pd.DataFrame:
                 "judge": scores.judge.name if scores.judge else None,
             }
             rows.append(row | _flat(scores.suites) | _flat({"average": scores.average}))
+    if not rows:
+        raise no_results(results)
     return pd.DataFrame(rows)
 
 

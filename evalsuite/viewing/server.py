@@ -19,10 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from evalsuite.errors import DataError, EvalsuiteError, UsageError
+from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.progress import running_commands
 from evalsuite.report.build import build_report
 from evalsuite.report.page import template_folder
+from evalsuite.results.reading import require_folder
 
 LOOPBACK = "127.0.0.1"
 _LOOK_EVERY_S = 2.0
@@ -41,10 +42,7 @@ class LiveReport:
     """The latest report of a results folder, in a folder of its own; ``version`` grows with every new one."""
 
     def __init__(self, results: Path) -> None:
-        if not results.is_dir():
-            raise DataError(
-                f"{results} does not exist; run `evalsuite run demo --data mini` first, or give --results DIR"
-            )
+        require_folder(results)
         self.results = results
         self.version = 0
         self.fault = ""

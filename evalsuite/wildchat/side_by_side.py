@@ -53,17 +53,17 @@ def verdict(published: Value, own: Figure) -> Verdict:
 
 
 def paper_analysis(results: Path, row_map: RowMap | None = None, only: Sequence[str] = ()) -> Analysis:
-    """Return the published tables with your figures below each row; raises DataError for an unknown table.
+    """Return the published tables with your figures below each row.
 
-    Without a results folder, the published tables alone. ``only`` names tables, as in ``table4``; by default they are
-    the paper's, without leaderboards.
+    Raises DataError without a results folder, and for an unknown table. ``only`` names tables, as in ``table4``; by
+    default they are the paper's, without leaderboards.
     """
     row_map = row_map or RowMap()
     names = [table.id for table in published_tables()]
     if unknown := sorted(set(only) - set(names)):
         raise DataError(f"unknown table {unknown[0]!r}; known: {', '.join(names)}")
     tables = [table for table in published_tables() if (table.id in only if only else not table.judge)]
-    found = read_results_folder(results) if results.is_dir() else Results((), (), {}, ())
+    found = read_results_folder(results)
     shown, rows = [], []
     faults = [*found.faults]
     for table in tables:

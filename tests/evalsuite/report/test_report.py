@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from evalsuite.api import load_items, load_results
 from evalsuite.cli import app
 from evalsuite.commands.console import reporting_errors
 from evalsuite.documents import Manifest
@@ -319,18 +322,36 @@ def test_scaling_lines_need_one_series_with_two_sizes(tmp_path: Path) -> None:
     assert "chart-1-scaling-bbh" not in page
 
 
-def test_an_empty_folder_gives_a_page_that_says_what_to_run(tmp_path: Path) -> None:
-    done = runner.invoke(app, ["report", "--results", str(tmp_path)])
-    assert done.exit_code == 0
-    assert "evalsuite run demo" in (tmp_path / "leaderboard.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        *product(("missing", "empty"), ("report", "export --to markdown", "export --to parquet")),
+        # The paper's tables need no figures of yours, and the live report waits for them.
+        *product(("missing",), ("paper", "view")),
+    ],
+)
+def test_no_results_are_one_sentence_and_exit_2(tmp_path: Path, command: str, folder: str) -> None:
+    """Nothing is written, not even the folder."""
+    if folder == "empty":
+        (tmp_path / folder).mkdir()
+    done = runner.invoke(app, [*command.split(), "--results", str(tmp_path / folder)])
+    assert (done.exit_code, done.stdout) == (2, "")
+    what = "has no results" if folder == "empty" else "does not exist"
+    assert done.stderr == (
+        f"evalsuite: {tmp_path / folder} {what}; run `evalsuite run demo --data mini` first, or give --results DIR\n"
+    )
+    assert [path.name for path in tmp_path.rglob("*")] == (["empty"] if folder == "empty" else [])
 
 
-def test_no_folder_is_one_sentence_and_exit_2(tmp_path: Path) -> None:
-    done = runner.invoke(app, ["report", "--results", str(tmp_path / "nothing")])
-    assert done.exit_code == 2
-    assert "does not exist" in done.stderr
-    with pytest.raises(DataError):
-        build_report(tmp_path / "nothing")
+@pytest.mark.parametrize("folder", ["missing", "."])
+@pytest.mark.parametrize(
+    "read",
+    [load_results, partial(load_results, short=True), load_items, build_report],
+    ids=["all", "short", "items", "report"],
+)
+def test_no_results_are_an_error_of_the_api(tmp_path: Path, read: Callable[[Path], object], folder: str) -> None:
+    with pytest.raises(DataError, match="run `evalsuite run demo"):
+        read(tmp_path / folder)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +393,7 @@ def test_a_folder_that_cannot_be_looked_into_is_left_out_by_name(tmp_path: Path)
         other.unlink()
     alone = runner.invoke(app, ["report", "--results", str(tmp_path)])
     assert alone.exit_code == 1
-    assert "no results yet" not in alone.stderr
+    assert "has no results" not in alone.stderr
 
 
 def test_a_closed_folder_anywhere_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,8 +215,8 @@ def test_similarity_analyses_are_compared_with_table_5(tmp_path):
     assert [(cell["column"], cell["verdict"]) for cell in cells] == [("avg_rouge1", "within")]
 
 
-def test_without_results_the_tables_stand_alone_and_are_written(tmp_path):
-    done = CliRunner().invoke(app, ["paper", "--results", str(tmp_path / "none"), "--json"])
+def test_without_figures_the_tables_stand_alone_and_are_written(tmp_path):
+    done = CliRunner().invoke(app, ["paper", "--results", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["kind"] == "paper"
@@ -224,7 +224,7 @@ def test_without_results_the_tables_stand_alone_and_are_written(tmp_path):
     assert document["provenance"]["verdicts"] == {
         "missing": sum(len(row) for t in TABLES.values() if not t.judge for row in t.rows.values())
     }
-    assert (tmp_path / "none" / "analyses" / "paper-wildchat-50m" / "table5.csv").is_file()
+    assert (tmp_path / "analyses" / "paper-wildchat-50m" / "table5.csv").is_file()
 
 
 @pytest.mark.parametrize(
