@@ -8,7 +8,10 @@ from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.server import Server
+from evalsuite.serving.server import PortTakenError, Server
+
+_PORTS = 3
+"""So many ports are tried where evalsuite chooses them."""
 
 
 class Engine(AbstractContextManager["Engine"]):
@@ -22,9 +25,19 @@ class Engine(AbstractContextManager["Engine"]):
         """Return the server, up and ready; raises CheckpointError or ServerError when it dies while starting."""
         if self.server is not None:
             return self.server
+        # A free port may be taken before vLLM binds it; each start draws another.
+        starts = 1 if "port" in dict(self._serve.vllm_args) else _PORTS
+        while True:
+            starts -= 1
+            try:
+                return self._started(on_step)
+            except PortTakenError:
+                if not starts:
+                    raise
+
+    def _started(self, on_step: Callable[[str], None]) -> Server:
         first, *others = self._checkpoints
-        server = Server(first, self._serve, self._log_path, others=others)
-        self.server = server
+        self.server = server = Server(first, self._serve, self._log_path, others=others)
         try:
             server.wait_ready(on_step)
         except BaseException:

@@ -86,11 +86,6 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     (r"No space left on device", "the disk is full; free some space and run again", False),
-    (
-        r"(?:Address already in use|address already in use)",
-        "the port is taken; leave it to evalsuite or choose another",
-        False,
-    ),
     (r"unrecognized arguments: (.+)", "this vLLM does not know {0}; check --vllm-arg", True),
     (
         r"User-specified max_model_len \((\d+)\) is greater than the derived",
@@ -133,6 +128,13 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
 )
+
+
+_PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
+
+
+class PortTakenError(ServerError):
+    """Another process took the port after it had been chosen, or holds the one that --vllm-arg names."""
 
 
 def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
@@ -236,6 +238,12 @@ class Server(AbstractContextManager["Server"]):
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
         log = self._log.text()
+        if _PORT_TAKEN.search(log):
+            return PortTakenError(
+                f"cannot serve {self.checkpoint.name}: port {self.port} is taken; run again, and leave the port to "
+                "evalsuite",
+                self.log_tail(),
+            )
         for pattern, remedy, is_checkpoint in _KNOWN_FAILURES:
             if match := re.search(pattern, log):
                 message = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"

@@ -17,6 +17,7 @@ from evalsuite.progress import NoProgress
 from evalsuite.serving import server as server_module
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
+from evalsuite.serving.engine import Engine
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
 from evalsuite.serving.restarts import with_restarts
@@ -218,6 +219,54 @@ def test_a_taken_port_is_refused_before_anything_starts(checkpoint, tmp_path):
         port = str(taken.getsockname()[1])
         with pytest.raises(UsageError, match=f"port {port} is taken"):
             Server(checkpoint, ServeConfig(vllm_args=(("port", port),)), tmp_path / "log")
+
+
+class Occupied:
+    """Ports that somebody else takes as soon as they are chosen: the first ``n`` of them."""
+
+    def __init__(self, monkeypatch, n):
+        self.ports, self.taken = [], []
+        free_port = server_module._free_port
+
+        def choose(serve):
+            self.ports.append(free_port(serve))
+            if len(self.ports) <= n:
+                self.taken.append(socket.create_server(("127.0.0.1", self.ports[-1])))
+            return self.ports[-1]
+
+        monkeypatch.setattr(server_module, "_free_port", choose)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for listener in self.taken:
+            listener.close()
+
+
+def test_a_port_that_is_taken_before_the_server_binds_it_is_left_for_another(checkpoint, tmp_path, monkeypatch):
+    in_place_of_vllm(monkeypatch, SERVES)
+    with Occupied(monkeypatch, 2) as occupied, Engine((checkpoint,), ServeConfig(), tmp_path / "log") as engine:
+        server = engine.start(lambda _: None)
+        assert server.answers()
+        assert server.port == occupied.ports[-1]
+        assert len(set(occupied.ports)) == 3
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_ports_are_not_tried_for_ever_and_a_named_one_once(checkpoint, tmp_path, monkeypatch, is_named):
+    in_place_of_vllm(monkeypatch, SERVES)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        named = (("port", str(probe.getsockname()[1])),) if is_named else ()
+    with (
+        Occupied(monkeypatch, 9) as occupied,
+        Engine((checkpoint,), ServeConfig(vllm_args=named), tmp_path / "log") as engine,
+        pytest.raises(ServerError, match=r"port \d+ is taken; run again"),
+    ):
+        engine.start(lambda _: None)
+    assert len(occupied.ports) == (1 if is_named else 3)
+    assert engine.server is None
 
 
 def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
