@@ -8,7 +8,8 @@ from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.server import PortTakenError, Server
+from evalsuite.serving.deaths import PortTakenError
+from evalsuite.serving.server import Server
 
 _PORTS = 3
 """So many ports are tried where evalsuite chooses them."""

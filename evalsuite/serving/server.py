@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import socket
 import subprocess
@@ -23,9 +22,10 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
-from evalsuite.errors import CheckpointError, ServerError, UsageError
+from evalsuite.errors import ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
+from evalsuite.serving.deaths import how_it_ended, kernel_kills, startup_error
 from evalsuite.serving.device import (
     Device,
     cpu_kv_cache_gib,
@@ -49,92 +49,6 @@ _PRIORITY = "priority"
 _MODALITIES = frozenset({"vision_config", "audio_config"})
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
-
-# Patterns in the log of a failed start, their remedies, and whether the checkpoint is at fault. The first match counts.
-_KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
-    (
-        r"No module named '([\w.]+)'[\s\S]*failed to be inspected",
-        "vLLM needs the package {0} for this architecture; install it, or serve another checkpoint",
-        True,
-    ),
-    (
-        r"Model architectures? \[?'?([^\]']+)'?\]? (?:are|is|failed).*?(?:not supported|to be inspected)",
-        "this vLLM does not know the architecture {0}; use a newer vLLM or another checkpoint",
-        True,
-    ),
-    (
-        r"model type `([^`]+)` but Transformers does not recognize",
-        "this transformers does not know the model type {0}; use a newer one or another checkpoint",
-        True,
-    ),
-    (r"trust_remote_code=True", "the checkpoint brings its own code; if you trust it, pass --trust-remote-code", True),
-    (
-        r"(?:torch\.OutOfMemoryError|CUDA out of memory)",
-        "the GPU's memory is too small; lower --max-model-len, raise --tensor-parallel-size, "
-        "or pass --vllm-arg gpu_memory_utilization=0.8 when others use the GPU",
-        False,
-    ),
-    (
-        r"(?:No available memory for the cache blocks|KV cache is needed, which is larger than)",
-        "the memory left for the KV cache is too small; lower --max-model-len",
-        False,
-    ),
-    (
-        r"Free memory on device .* on startup",
-        "other processes hold the GPU's memory; end them, choose another GPU with CUDA_VISIBLE_DEVICES, "
-        "or pass --vllm-arg gpu_memory_utilization=0.5",
-        False,
-    ),
-    (r"No space left on device", "the disk is full; free some space and run again", False),
-    (r"unrecognized arguments: (.+)", "this vLLM does not know {0}; check --vllm-arg", True),
-    (
-        r"User-specified max_model_len \((\d+)\) is greater than the derived",
-        "--max-model-len {0} exceeds the checkpoint's context; lower it",
-        True,
-    ),
-    (
-        r"The model type '([^']+)' does not support float16",
-        "{0} overflows in float16; pass --dtype bfloat16, or float32 where the device has no bfloat16",
-        True,
-    ),
-    (
-        r"((?:vLLM does not (?:yet )?support (?:DoRA|LoRA|init_lora|Activated|layer_rep|block-d|QALoRA)"
-        r"|vLLM only supports modules_to_save|Adapter bias is not supported"
-        r"|LoRA rank \d+ is greater than max_lora_rank|[\w.]+ is unsupported LoRA weight"
-        r"|While loading \S+, expected target modules in)[^\n]{0,160})",
-        "vLLM cannot serve the adapter ({0}); merge it into its base with `evalsuite sft --merge ADAPTER --out MERGED`",
-        True,
-    ),
-    (
-        r"Following weights were not initialized from checkpoint: \{([^}\n]{1,120})",
-        "the checkpoint lacks weights ({0}); save it again",
-        True,
-    ),
-    (
-        r"(\w+ quantization is currently not supported in \w+|The quantization method \w+ is not supported for the "
-        r"current GPU|Unknown quantization method: \w+)",
-        "{0}; serve an unquantised checkpoint, or use a device that this method runs on",
-        True,
-    ),
-    (
-        r"(?:Can't load (?:image|video|feature) ?(?:processor|extractor)|does not appear to have a file named "
-        r"(?:preprocessor|processor)_config)",
-        "the files of its processor are missing (preprocessor_config.json); copy them from the base model",
-        True,
-    ),
-    (
-        r"(?:RuntimeError|ValueError|KeyError): (.*(?:size mismatch|not found in|shape).*)",
-        "the weights do not fit the config ({0}); save the checkpoint again",
-        True,
-    ),
-)
-
-
-_PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
-
-
-class PortTakenError(ServerError):
-    """Another process took the port after it had been chosen, or holds the one that --vllm-arg names."""
 
 
 def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
@@ -184,6 +98,7 @@ class Server(AbstractContextManager["Server"]):
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.command = _command(self, checkpoint, serve)
         self._log = ServerLog(log_path)
+        self._kills = kernel_kills()
         self._guarded = Guarded(
             self.command,
             stdin=subprocess.DEVNULL,
@@ -235,20 +150,17 @@ class Server(AbstractContextManager["Server"]):
             return False
         return self.model_name.encode() in reply
 
+    def end(self) -> str:
+        """Return the sentence on how a server that has exited ended, with the remedy where there is one."""
+        said = how_it_ended(self._guarded.process.poll(), kernel_kills() - self._kills)
+        return f": {said}" if said else ""
+
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
-        log = self._log.text()
-        if _PORT_TAKEN.search(log):
-            return PortTakenError(
-                f"cannot serve {self.checkpoint.name}: port {self.port} is taken; run again, and leave the port to "
-                "evalsuite",
-                self.log_tail(),
-            )
-        for pattern, remedy, is_checkpoint in _KNOWN_FAILURES:
-            if match := re.search(pattern, log):
-                message = f"cannot serve {self.checkpoint.name}: {remedy.format(*match.groups())}"
-                return CheckpointError(message) if is_checkpoint else ServerError(message, self.log_tail())
-        return ServerError(f"vLLM exited while starting {self.checkpoint.name}; see {self.log_path}", self.log_tail())
+        tail, name = self.log_tail(), self.checkpoint.name
+        return startup_error(name, self.port, self._log.text(), tail) or ServerError(
+            f"vLLM exited while starting {name}{self.end()}; the log is {self.log_path}", tail
+        )
 
 
 def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:

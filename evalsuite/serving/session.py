@@ -179,7 +179,8 @@ def _diagnosis(server: Server) -> str | None:
     if server.alive():
         return None
     return (
-        f"vLLM exited while answering for {server.checkpoint.name}; the log is {server.log_path}:\n{server.log_tail()}"
+        f"vLLM exited while answering for {server.checkpoint.name}{server.end()}; the log is {server.log_path}:\n"
+        f"{server.log_tail()}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.progress import NoProgress
 from evalsuite.serving import server as server_module
 from evalsuite.serving.config import ServeConfig
+from evalsuite.serving.deaths import kernel_kills
 from evalsuite.serving.device import Device
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.loop import LoopThread
@@ -132,6 +134,33 @@ def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kin
     assert "\n" not in str(error.value)
     if kind is ServerError:
         assert last_words in error.value.log_tail
+
+
+@pytest.mark.parametrize(
+    ("number", "kills", "said"),
+    [
+        (signal.SIGKILL, 0, r"exited while starting ckpt: it was killed from outside \(kill -9"),
+        (signal.SIGKILL, 1, "ckpt: the kernel ended it because memory ran out; lower --max-model-len"),
+        (signal.SIGTERM, 1, "ckpt: the kernel ended a process meanwhile because memory ran out; lower"),
+        (signal.SIGILL, 0, "ckpt: it was ended by SIGILL; the log is"),
+    ],
+)
+def test_a_signal_is_named_and_one_of_the_kernel_for_memory_with_its_remedy(
+    checkpoint, tmp_path, monkeypatch, number, kills, said
+):
+    in_place_of_vllm(monkeypatch, f"import os; os.kill(os.getpid(), {int(number)})")
+    counts = iter([5, 5 + kills])
+    monkeypatch.setattr(server_module, "kernel_kills", lambda: next(counts))
+    with Server(checkpoint, ServeConfig(), tmp_path / "log") as server, pytest.raises(ServerError, match=said):
+        server.wait_ready()
+
+
+def test_the_kernel_says_how_many_processes_it_has_ended_for_memory(tmp_path):
+    assert kernel_kills() >= 0
+    counters = tmp_path / "vmstat"
+    counters.write_text("nr_free_pages 12\noom_kill 3\nnr_x 1\n")
+    assert kernel_kills(counters) == 3
+    assert kernel_kills(tmp_path / "none") == 0
 
 
 def test_a_server_that_dies_while_starting_is_not_started_again(checkpoint, tmp_path, monkeypatch):
