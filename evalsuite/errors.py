@@ -17,10 +17,12 @@ are not errors but ``judges.types.Unscored``.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class EvalsuiteError(Exception):
@@ -102,6 +104,24 @@ def blamed_on(subject: str) -> Iterator[None]:
         message, *others = error.args or ("",)
         error.args = (f"{subject}: {message}", *others)
         raise
+
+
+REMEDIES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its access rights"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk or the network file system"),
+    **dict.fromkeys((errno.EXDEV, errno.ENOLCK, errno.EROFS), "give a folder on another file system"),
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ELOOP: "remove the circular link",
+    errno.EMFILE: "raise the limit with ulimit -n",
+}
+"""What any access to a file may meet, with its remedy."""
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """Return the one sentence on a file or folder that cannot be written, with the remedy."""
+    remedy = REMEDIES.get(error.errno or 0, "give a writable folder")
+    return StoreError(f"cannot write {path}: {error.strerror or error}; {remedy} and run again")
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,6 @@ again later 130  interrupted; finished answers are kept
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from evalsuite.errors import EvalsuiteError, ServerError, first_line
+from evalsuite.errors import REMEDIES, EvalsuiteError, ServerError, first_line
 from evalsuite.packages import missing_sentence
 from evalsuite.redaction import without_any_key, without_secrets
 from evalsuite.text import printable
@@ -31,15 +30,6 @@ from evalsuite.text import printable
 UNUSABLE, UNEXPECTED, INTERRUPTED = 2, 70, 130
 _SIGNALLED = 128
 RESUME = "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
-_REMEDIES = {
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "change its access rights"),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
-    errno.EROFS: "give a writable folder",
-    errno.ENAMETOOLONG: "give a shorter path",
-    errno.ELOOP: "remove the circular link",
-    errno.EMFILE: "raise the limit with ulimit -n",
-}
-"""What any access to a file may meet, with its remedy."""
 _results: list[Path] = []
 
 
@@ -99,9 +89,9 @@ def _reported(error: BaseException) -> tuple[int, str]:
         return error.exit_code, _said(without_secrets(f"evalsuite: {error}"))
     if sentence := missing_sentence(error):
         return UNUSABLE, _said(f"evalsuite: {sentence}")
-    if isinstance(error, OSError) and error.errno in _REMEDIES:
+    if isinstance(error, OSError) and error.errno in REMEDIES:
         path = f"cannot use {error.filename}: " if error.filename else ""
-        said = f"evalsuite: {path}{error.strerror}; {_REMEDIES[error.errno]} and run again"
+        said = f"evalsuite: {path}{error.strerror}; {REMEDIES[error.errno]} and run again"
         return UNUSABLE, _said(without_secrets(said))
     return UNEXPECTED, _said(f"evalsuite: unexpected {_summary(error)}; {_kept(error)}")
 

@@ -23,7 +23,7 @@ from typing import IO, Any, cast
 
 import psutil
 
-from evalsuite.errors import DataError, StoreError
+from evalsuite.errors import DataError, cannot_write
 from evalsuite.text import mapped, well_formed
 
 MAX_BYTES = 1 << 30
@@ -40,30 +40,60 @@ _REMEDY = "give a file in the benchmark's own format"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Convert an OSError into a StoreError on ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``, in whose place it is then; raises OSError.
+
+    On a network file system a rename whose reply is lost is sent again, and fails because the source is gone: it has
+    worked where the target is the same file.
+    """
+    number = source.stat().st_ino
+    try:
+        source.replace(target)
+    except OSError:
+        with suppress(OSError):
+            if target.stat().st_ino == number and not source.exists():
+                return
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary name, sync it, and rename it into place."""
+    """Write ``text`` as a file that is there as a whole or not at all; raises StoreError."""
     write_pieces(path, (text,))
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:
     """Write a text given in pieces, as :func:`write_text` does."""
-    try:
+    with (
+        replacing(path) as temporary,
+        # open() gives a new file the mode that the umask asks for; a lone surrogate is escaped.
+        temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as out,
+    ):
+        out.writelines(pieces)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name; the file that is written there is synced and renamed to ``path``. Raises StoreError."""
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_for(path)
         try:
-            # open() gives a new file the mode that the umask asks for; a lone surrogate is escaped.
-            with temporary.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
-                out.writelines(pieces)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(path)
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            rename(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; give a writable folder with --results"
-        ) from error
 
 
 def timestamp() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from evalsuite.files import replacing
 from evalsuite.records.rows import Row
 from evalsuite.report.index import Contents
 from evalsuite.report.texts import without_paths
@@ -39,22 +40,16 @@ def write_items(contents: Contents, path: Path) -> int:
     texts = pa.list_(pa.string())
     types = ((name, texts if kind == "texts" else pa.type_for_alias(kind)) for name, kind in COLUMNS.items())
     schema = pa.schema(list(types))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
     count = 0
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            group: list[dict[str, Any]] = []
-            for row in item_rows(contents.models):
-                group.append(row)
-                count += 1
-                if len(group) == _ROWS_PER_GROUP:
-                    writer.write_table(pa.Table.from_pylist(group, schema))
-                    group = []
-            writer.write_table(pa.Table.from_pylist(group, schema))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        group: list[dict[str, Any]] = []
+        for row in item_rows(contents.models):
+            group.append(row)
+            count += 1
+            if len(group) == _ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_pylist(group, schema))
+                group = []
+        writer.write_table(pa.Table.from_pylist(group, schema))
     return count
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalsuite.errors import StoreError
+from evalsuite.errors import cannot_write
 from evalsuite.serving.guarded import Guarded
 
 COMMAND = (sys.executable, "-m", "evalsuite")
@@ -73,7 +73,5 @@ def run_child(command: Sequence[str], log: Path, on_line: Callable[[str], None] 
                     if process.stderr:
                         process.stderr.close()
     except OSError as error:
-        raise StoreError(
-            f"cannot write {log}: {error.strerror or error}; give a writable folder with --results"
-        ) from error
+        raise cannot_write(log, error) from error
     return Ended(code, output.read_text(encoding="utf-8", errors="replace"), tuple(last))

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalsuite.errors import BusyError, EvalsuiteError, StoreError
+from evalsuite.errors import BusyError, EvalsuiteError
+from evalsuite.files import writing
 from evalsuite.fleet.executors import Executor
 from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts
 from evalsuite.fleet.view import View
@@ -48,10 +49,8 @@ class DetachedError(EvalsuiteError):
 def heading(results: Path) -> Iterator[None]:
     """Keep other heads from the units of a results folder; raises BusyError while there is one."""
     path = results / FLEET / ".head"
-    try:
+    with writing(path):
         lease = Lease.take(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; give a writable folder with --results") from error
     if lease is None:
         holder = holder_of(path)
         raise BusyError(

@@ -14,7 +14,7 @@ import filelock
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.conversations.formats import detect_format, prompts_of
 from evalsuite.conversations.source import Rows
-from evalsuite.errors import BusyError, StoreError, UsageError
+from evalsuite.errors import BusyError, UsageError, cannot_write
 from evalsuite.fingerprint import text_sha256
 from evalsuite.generation.answers import keep_stores
 from evalsuite.generation.earlier import hashes_in, move_to_earlier
@@ -119,7 +119,7 @@ def locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
             f"another evalsuite process generates into {folder}; wait for it, or split the work with --shard i/n"
         ) from error
     except OSError as error:
-        raise StoreError(f"cannot write {folder} ({error.strerror or error}); give a writable --out") from error
+        raise cannot_write(folder, error) from error
     try:
         yield
     finally:

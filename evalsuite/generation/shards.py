@@ -9,7 +9,6 @@ written: at most ``reach`` rows are in memory.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,8 +17,7 @@ from typing import Any
 
 from evalsuite.conversations.files import as_text
 from evalsuite.conversations.formats import carried, language_of
-from evalsuite.errors import StoreError
-from evalsuite.files import temporary_for
+from evalsuite.files import replacing
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.feed import Mark, Prompted
 from evalsuite.generation.turns import Turn
@@ -151,19 +149,9 @@ def write_shard(folder: Path, name: str, table: Any) -> str:
     """Write a file atomically and return its SHA-256; raises StoreError."""
     import pyarrow.parquet as pq
 
-    temporary = temporary_for(folder / name)
-    try:
+    with replacing(folder / name) as temporary:
         pq.write_table(table, temporary, compression="zstd", row_group_size=_ROW_GROUP)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(folder / name)
-        return file_sha256(folder / name)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write {folder / name} ({error.strerror or error}); free some space and run the same command "
-            "again; finished answers are kept"
-        ) from error
+    return file_sha256(folder / name)
 
 
 class ShardWriter:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter, shares_of
 from evalsuite.contamination.prompts import is_here
-from evalsuite.errors import DataError, StoreError, UsageError
-from evalsuite.files import read_json, write_json
+from evalsuite.errors import DataError, UsageError, cannot_write
+from evalsuite.files import read_json, rename, write_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.mix.draw import ranks
 from evalsuite.mix.rows import Stream, open_streams
@@ -337,12 +337,12 @@ def _replacing(out: Path) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
             if not out.exists():
-                scratch.rename(out)
+                rename(scratch, out)
                 return
             new = _shards_in(scratch)
             for name in [*sorted(new), DOCUMENT]:
-                (scratch / name).replace(out / name)
+                rename(scratch / name, out / name)
             for name in _shards_in(out) - new:
                 (out / name).unlink()
     except OSError as error:
-        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
+        raise cannot_write(out, error) from error

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.documents import Judged, JudgedEntry, Manifest, Scores, SuiteEntry, validated
-from evalsuite.errors import BusyError, DataError, StoreError, UsageError
-from evalsuite.files import read_json, timestamp, write_json
+from evalsuite.errors import BusyError, DataError, UsageError, cannot_write
+from evalsuite.files import read_json, rename, timestamp, write_json, writing
 from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.registry import know_recorded
 from evalsuite.suites.types import Pins
@@ -178,9 +178,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     except filelock.Timeout as error:
         raise BusyError(f"another process keeps writing in {folder}; run again when that process has ended") from error
     except OSError as error:
-        raise StoreError(
-            f"cannot write in {folder.parent}: {error.strerror or error}; give a writable folder with --results"
-        ) from error
+        raise cannot_write(folder.parent, error) from error
     try:
         yield
     finally:
@@ -202,16 +200,11 @@ def set_aside(folder: Path) -> None:
     if not any((folder / name).exists() for name in (SCORES_FILE, MANIFEST_FILE)):
         return
     aside = folder / "replaced" / timestamp()
-    try:
+    with writing(aside):
         aside.mkdir(parents=True)
         for entry in list(folder.iterdir()):
             if entry.name != "replaced":
-                entry.rename(aside / entry.name)
-    except OSError as error:
-        raise StoreError(
-            f"cannot set the figures in {folder} aside: {error.strerror or error}; "
-            "give a writable folder with --results"
-        ) from error
+                rename(entry, aside / entry.name)
 
 
 def reusable(scores: Scores | None, manifest: Manifest, suite: str, run_key: str) -> bool:

@@ -19,8 +19,8 @@ import msgspec
 
 import evalsuite
 from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
-from evalsuite.errors import DataError, StoreError, UsageError
-from evalsuite.files import reading_recorded
+from evalsuite.errors import DataError, UsageError, cannot_write
+from evalsuite.files import reading_recorded, rename, writing
 from evalsuite.records.files import RecordsFile, encoded, records_path, write_records
 from evalsuite.records.rows import Header, Row
 from evalsuite.results.averages import averages
@@ -193,20 +193,16 @@ def _staging(results: Path) -> Iterator[Path]:
         results.mkdir(parents=True, exist_ok=True)
         staging = tempfile.TemporaryDirectory(prefix=".import-", dir=results)
     except OSError as error:
-        raise StoreError(
-            f"cannot write in {results}: {error.strerror or error}; give a writable folder with --results"
-        ) from error
+        raise cannot_write(results, error) from error
     with staging as name:
         yield Path(name)
 
 
 def _replace(target: Path, staged: Path) -> None:
-    try:
+    with writing(target):
         shutil.rmtree(target, ignore_errors=True)
         if staged.is_dir():
-            staged.rename(target)
-    except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror or error}; give another --results") from error
+            rename(staged, target)
 
 
 def _folder(results: Path, model: str, sha256: str) -> Path:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 import msgspec
 
 from evalsuite.documents import Judged, JudgedEntry, JudgeEntry, Manifest, Scores, SuiteEntry
-from evalsuite.errors import DataError, StoreError
+from evalsuite.errors import DataError
+from evalsuite.files import rename, writing
 from evalsuite.fingerprint import files_sha256
 from evalsuite.records.files import RecordsFile, records_path, write_records
 from evalsuite.records.rows import Header, Row, answer_texts, merged
@@ -249,7 +249,7 @@ def _write(union: _Union, target: Path) -> bool:
             write_records(records_path(target, key), header, rows)
         for key, folder in union.exports.items():
             if (folder / key).is_dir() and folder != target:
-                with _writing(target):
+                with writing(target):
                     shutil.copytree(folder / key, target / key, dirs_exist_ok=True)
         write_results(target, *_joined(union))
     return True
@@ -286,22 +286,12 @@ def _joined(union: _Union) -> tuple[Scores, Manifest]:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a folder under a temporary name, then rename it."""
-    with _writing(target):
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
             shutil.copytree(source, partial, dirs_exist_ok=True)
             partial.chmod(source.stat().st_mode)
-            partial.rename(target)
+            rename(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {target}: {error.strerror or error}; give a writable folder with --into"
-        ) from error

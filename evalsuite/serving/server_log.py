@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from evalsuite.errors import StoreError
+from evalsuite.files import writing
 
 _TAIL_LINES = 30
 
@@ -17,14 +17,10 @@ class ServerLog:
 
     def __init__(self, path: Path) -> None:
         """Create the file at ``path`` after renaming the previous one; raises StoreError if that fails."""
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self.file: IO[bytes] = os.fdopen(_new_file(path), "w+b")
             self._content: str | None = None
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}; give a writable folder with --results"
-            ) from error
 
     def text(self) -> str:
         """Return the log so far, even if the file was renamed meanwhile."""

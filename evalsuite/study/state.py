@@ -22,7 +22,7 @@ from typing import Any
 import filelock
 
 from evalsuite.documents import SCHEMA
-from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
+from evalsuite.errors import BusyError, DataError, EvalsuiteError, cannot_write
 from evalsuite.files import read_json, write_json
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
@@ -88,9 +88,7 @@ class State:
         except filelock.Timeout as error:
             raise BusyError(f"another process runs the study in {self.folder}; wait for it, or stop it") from error
         except OSError as error:
-            raise StoreError(
-                f"cannot write {self.folder}: {error.strerror or error}; give a writable folder with --results"
-            ) from error
+            raise cannot_write(self.folder, error) from error
         try:
             yield
         finally:

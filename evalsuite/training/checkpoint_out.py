@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 
 from evalsuite.checkpoint import TOKENIZER_FILES
-from evalsuite.errors import StoreError, UsageError
-from evalsuite.files import read_json, timestamp, write_json, write_text
+from evalsuite.errors import UsageError, cannot_write
+from evalsuite.files import read_json, rename, timestamp, write_json, write_text
 
 WORK = ".training"
 _COMPANIONS = frozenset({".json", ".txt", ".model", ".tiktoken"})
@@ -84,7 +84,7 @@ def publish(finished: Path, out: Path) -> None:
     names = sorted(entry.name for entry in finished.iterdir())
     for name in [*(name for name in names if name not in _LAST), *(name for name in _LAST if name in names)]:
         _sync(finished / name)
-        (finished / name).replace(out / name)
+        rename(finished / name, out / name)
     _sync(out)
     shutil.rmtree(out / WORK, ignore_errors=True)
 
@@ -123,7 +123,7 @@ def claim(out: Path, identity: str, *, fresh: bool) -> None:
         if not is_finished(out):
             write_json(out / WORK / "identity.json", {"identity": identity})
     except OSError as error:
-        raise StoreError(f"cannot write {out}: {error.strerror or error}; give --out a writable folder") from error
+        raise cannot_write(out, error) from error
 
 
 def write_adapter_base(folder: Path, base: str) -> None:

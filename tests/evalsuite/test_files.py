@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -50,6 +51,49 @@ def test_the_temporary_file_of_a_running_writer_is_kept(tmp_path):
 
     write_pieces(path, pieces())
     assert [(other.name, other.read_text()) for other in tmp_path.iterdir()] == [("scores.json", "first")]
+
+
+def renaming_that(monkeypatch, *, works, number):
+    """Let every rename fail with an error, after it has been carried out or instead."""
+    real = os.replace
+
+    def replace(source, target, **_):
+        if works:
+            real(source, target)
+        raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(Path, "replace", lambda source, target: replace(source, target))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO])
+def test_a_rename_that_worked_although_the_network_file_system_says_it_failed_counts(tmp_path, monkeypatch, number):
+    """NFS: the reply is lost, the client asks again, and the source is gone."""
+    path = tmp_path / "file"
+    write_text(path, "old")
+    renaming_that(monkeypatch, works=True, number=number)
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EXDEV, "Invalid cross-device link; give a folder on another file system and run again"),
+        (errno.ESTALE, "Stale file handle; check the disk or the network file system and run again"),
+        (errno.ENOSPC, "No space left on device; free some space and run again"),
+        (errno.ENOENT, "No such file or directory; give a writable folder and run again"),
+    ],
+)
+def test_a_rename_that_fails_leaves_the_old_file_and_names_the_remedy(tmp_path, monkeypatch, number, remedy):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    renaming_that(monkeypatch, works=False, number=number)
+    with pytest.raises(StoreError, match=rf"cannot write {path}: {remedy}$"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_failed_write_keeps_only_the_old_file(tmp_path):

@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(stub, chats, tmp_path, mo
         write_table(table, path, **options)
 
     monkeypatch.setattr(pq, "write_table", until_full)
-    with pytest.raises(StoreError, match=r"cannot write .*No space left on device.*free some space and run the same"):
+    with pytest.raises(StoreError, match=r"cannot write .*No space left on device.*free some space and run again"):
         generate(config(stub, chats, out))
     assert not list(out.glob(".part-*"))
     monkeypatch.undo()

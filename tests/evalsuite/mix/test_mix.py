@@ -17,7 +17,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.mix import build as mix_module
 from evalsuite.mix.build import ContaminationConfig, build_mix
 from evalsuite.mix.rows import Stream
@@ -402,7 +402,7 @@ def test_a_failure_keeps_the_old_mix(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(mix_module, "write_shards", fail)
-    with pytest.raises(mix_module.StoreError, match="No space left on device"):
+    with pytest.raises(StoreError, match="No space left on device"):
         build(out, [{"data": path, "count": 6}])
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.jsonl", "out"]
