@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from evalsuite.errors import UsageError
 from evalsuite.files import write_text
 from evalsuite.fleet.head import Head, UnitsFailedError, heading
 from evalsuite.fleet.places import executor_of
-from evalsuite.fleet.units import FLEET, SCRATCH, Done, Unit, delete, unit_folder
+from evalsuite.fleet.units import FLEET, SCRATCH, Done, Unit, delete, paths_in, unit_folder
 from evalsuite.generation.chunks import SEEN, Chunks, plan_chunks
 from evalsuite.generation.feed import SeenConversations
 from evalsuite.generation.manifest import Costs, ManifestFile, manifest_name, read_manifest, verified_shards
@@ -113,8 +112,7 @@ class _Generation:
 
     def _units(self) -> list[Unit]:
         missing = [number for number in range(len(self._chunks.marks)) if number not in self._written]
-        size = math.ceil(len(missing) / (self._head.executor.at_once or _UNITS)) or 1
-        return [self._unit(first, last) for first, last in _ranges(missing, size)]
+        return [self._unit(first, last) for first, last in _ranges(missing, self._head.executor.at_once or _UNITS)]
 
     def _unit(self, first: int, last: int) -> Unit:
         identity = [self._plan.settings, first, last]
@@ -128,7 +126,13 @@ class _Generation:
         write_text(folder / "config.yaml", text)
         (folder / "config.yaml").chmod(0o600)
         arguments = ("generate", f"--config={folder / 'config.yaml'}", f"--store={SCRATCH}", "--max-unscored=1")
-        return Unit(folder, f"files {first} to {last}", arguments, gpus=self._gpus)
+        return Unit(
+            folder,
+            f"files {first} to {last}",
+            arguments,
+            gpus=self._gpus,
+            reads=paths_in((self._spec(), self._rows.spec)),
+        )
 
     def _spec(self) -> str:
         checkpoint: Checkpoint = self._plan.checkpoint
@@ -179,10 +183,11 @@ class _Generation:
         return file.write(self._written, self._chunks.end, self._costs, self._told, complete=complete)
 
 
-def _ranges(numbers: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of ranges of at most ``size`` consecutive numbers."""
+def _ranges(numbers: Sequence[int], n: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, last) of ``n`` ranges of as many consecutive numbers each, or of more where there are gaps."""
+    cuts = {len(numbers) * part // n for part in range(1, n)}
     start = 0
     for at in range(1, len(numbers) + 1):
-        if at == len(numbers) or at - start == size or numbers[at] != numbers[at - 1] + 1:
+        if at == len(numbers) or at in cuts or numbers[at] != numbers[at - 1] + 1:
             yield numbers[start], numbers[at - 1]
             start = at

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,10 @@ class Slurm:
         self.close()
 
     def close(self) -> None:
-        if not self._queued():
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with suppress(BusyError):
+            # Jobs that are left running need their scripts; so may those of a Slurm that does not answer.
+            if not (self._job_ids and self._queued()):
+                shutil.rmtree(self._folder, ignore_errors=True)
 
     def _queued(self) -> set[str]:
         """Ask Slurm which units wait or run; a job that it has forgotten has ended."""
@@ -185,7 +188,10 @@ def _said(ended: subprocess.CompletedProcess[Any]) -> str:
 
 
 def _what_is_there() -> str:
-    """Say which partitions the cluster has, with the GPUs of their nodes."""
-    rows = _run(["sinfo", "--noheader", "--format=%R %D %G"]).stdout.split("\n")
+    """Say which partitions the cluster has, with the GPUs of their nodes; raises BusyError for one that is down."""
+    ended = _run(["sinfo", "--noheader", "--format=%R %D %G"])
+    if ended.returncode:
+        raise BusyError(f"Slurm does not answer ({_said(ended)}); check that slurmctld runs and SLURM_CONF is its file")
+    rows = ended.stdout.split("\n")
     found = [" ".join((name, n, "nodes", gres)) for name, n, gres in (row.split()[:3] for row in rows if row.strip())]
     return f"there is {', '.join(found).replace('(null)', 'without GPUs')}" if found else "there is no partition"

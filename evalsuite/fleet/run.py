@@ -14,7 +14,7 @@ from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_text
 from evalsuite.fleet.head import Head, UnitsFailedError, heading
 from evalsuite.fleet.places import executor_of
-from evalsuite.fleet.units import RESULTS, SCRATCH, Done, Unit, delete, unit_folder
+from evalsuite.fleet.units import RESULTS, SCRATCH, Done, Unit, delete, paths_in, unit_folder
 from evalsuite.placement import Placement, read_placement
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import scrubbed
@@ -161,4 +161,5 @@ class _Fleet:
         arguments = ["run", f"--config={file}", f"--results={RESULTS}", f"--store={SCRATCH}", "--max-unscored=1"]
         arguments += ["--ask-again"] * config.ask_again
         gpus = needed if self._placement.gpus is None else self._placement.gpus
-        return Unit(folder, name, tuple(arguments), tuple(seed.absolute() for seed in seeds), gpus)
+        reads = paths_in((*config.models, *config.judge))
+        return Unit(folder, name, tuple(arguments), tuple(seed.absolute() for seed in seeds), gpus, reads)

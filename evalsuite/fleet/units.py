@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from evalsuite.errors import DataError
-from evalsuite.files import read_json, temporary_for, write_json
+from evalsuite.files import exists, read_json, temporary_for, write_json
 from evalsuite.store import content_key
 
 FLEET = "fleet"
@@ -33,7 +33,8 @@ STORE = "store.sqlite"
 class Unit:
     """An evalsuite command; ``seeds`` are model folders that it starts from, copied into its results.
 
-    ``gpus`` are how many it needs, and ``title`` names it to the user.
+    ``gpus`` are how many it needs, ``title`` names it to the user, and ``reads`` are files and folders that its machine
+    must see under the same path.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class Unit:
     arguments: tuple[str, ...]
     seeds: tuple[Path, ...] = ()
     gpus: int = 0
+    reads: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,8 +51,8 @@ class Unit:
     def write(self) -> None:
         """Write it down for the machine that will run it; readable by this user alone, as URLs may hold keys."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        document = {**asdict(self), "folder": str(self.folder), "seeds": [str(seed) for seed in self.seeds]}
-        write_json(self.folder / "unit.json", document)
+        paths = {"seeds": [str(seed) for seed in self.seeds], "reads": [str(path) for path in self.reads]}
+        write_json(self.folder / "unit.json", {**asdict(self), "folder": str(self.folder), **paths})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,12 @@ class Done:
         return path.read_text("utf-8", "replace").splitlines()[-40:] if path.is_file() else []
 
 
+def paths_in(specs: Iterable[str | Path]) -> tuple[Path, ...]:
+    """Return which of the models or data that a command names are files or folders of this machine."""
+    paths = (Path(spec).expanduser() for spec in specs)
+    return tuple(path.absolute() for path in paths if exists(path))
+
+
 def unit_folder(results: Path, name: str, identity: Any) -> Path:
     """Return the folder of a unit: its readable name, and a hash of everything that makes it this unit."""
     plain = re.sub(r"[^A-Za-z0-9._=+-]+", "-", name).strip("-.")[:60]
@@ -94,6 +102,7 @@ def read_unit(folder: Path) -> Unit:
             tuple(document["arguments"]),
             tuple(map(Path, document["seeds"])),
             document["gpus"],
+            tuple(map(Path, document["reads"])),
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / 'unit.json'} is not a unit of work; run the command again") from error

@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.exits import INTERRUPTED, is_worth_another_try, report_error
-from evalsuite.files import write_json
+from evalsuite.exits import INTERRUPTED, UNUSABLE, is_worth_another_try, report_error
+from evalsuite.files import exists, write_json
 from evalsuite.fleet.children import COMMAND, Ended, run_child
 from evalsuite.fleet.units import RESULTS, SCRATCH, STORE, Unit, commit, done_of, earlier_stores, read_unit
 from evalsuite.store import Store
@@ -54,8 +54,10 @@ def work(folder: Path) -> int:
     attempt = folder / "attempts" / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     began = time.monotonic()
     with _scratch() as scratch:
-        _prepare(unit, attempt, scratch)
-        ended = _run(unit, attempt, scratch)
+        ended = _unseen(unit)
+        if ended is None:
+            _prepare(unit, attempt, scratch)
+            ended = _run(unit, attempt, scratch)
     ending = {
         "exit_code": ended.exit_code,
         "reason": ended.reason if ended.exit_code else "",
@@ -81,6 +83,15 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unseen(unit: Unit) -> Ended | None:
+    """Return the end of a unit that cannot start: the head has named a folder that this machine does not see."""
+    missing = [str(path) for path in (*unit.reads, *unit.seeds) if not exists(path)]
+    if not missing:
+        return None
+    remedy = "put it in a folder that all nodes see under the same path"
+    return Ended(UNUSABLE, "", (f"evalsuite: {missing[0]} is not there on {socket.gethostname()}; {remedy}",))
 
 
 def _prepare(unit: Unit, attempt: Path, scratch: Path) -> None:

@@ -15,7 +15,7 @@ from evalsuite.generation.feed import SeenConversations
 from evalsuite.generation.manifest import read_manifest
 from evalsuite.generation.run import generate, opened_prompts
 from evalsuite.progress import NoProgress
-from tests.evalsuite.fleet.test_fleet import started, wait_for, workers
+from tests.evalsuite.fleet.test_fleet import long, started, wait_for, workers
 from tests.evalsuite.generation_endpoint import answering, config, write_chats
 from tests.evalsuite.stub_endpoint import StubEndpoint
 
@@ -45,8 +45,10 @@ def chats(tmp_path):
     return path
 
 
-def test_ranges_are_cut_at_gaps_and_at_their_size():
-    assert list(_ranges([0, 1, 2, 4, 5, 9], 2)) == [(0, 1), (2, 2), (4, 5), (9, 9)]
+def test_ranges_are_as_long_as_one_another_and_cut_at_gaps():
+    assert list(_ranges(range(27), 8)) == [(0, 2), (3, 5), (6, 9), (10, 12), (13, 15), (16, 19), (20, 22), (23, 26)]
+    assert list(_ranges([0, 1, 2, 4, 5, 9], 2)) == [(0, 2), (4, 5), (9, 9)]
+    assert list(_ranges(range(2), 8)) == [(0, 0), (1, 1)]
     assert list(_ranges([], 3)) == []
 
 
@@ -86,3 +88,21 @@ def test_units_write_the_files_of_one_machine_through_a_killed_worker_and_head(t
         # A machine by itself finds all of it done.
         assert subprocess.run(command(stub, chats, tmp_path / "units"), capture_output=True).returncode == 0
         assert not stub.requests
+
+
+@long
+def test_eight_units_at_once_write_the_files_of_one_machine(tmp_path):
+    chats = write_chats(tmp_path / "chats.jsonl", 240)
+    with StubEndpoint(slower) as stub:
+        assert subprocess.run(command(stub, chats, tmp_path / "whole"), capture_output=True).returncode == 0
+        before, most = len(stub.requests), 0
+        words = command(stub, chats, tmp_path / "units", "--on", "local", "--jobs", "8")
+        with started(words, tmp_path / "log") as head:
+            while head.poll() is None:
+                most = max(most, len(workers(tmp_path / "units")))
+                time.sleep(0.2)
+            assert head.returncode == 0, (tmp_path / "log").read_text()
+        assert most == 8
+        assert len(stub.requests) - before == before, "every question is asked once"
+    assert files(tmp_path / "units") == files(tmp_path / "whole")
+    assert len(files(tmp_path / "units")) == 27
