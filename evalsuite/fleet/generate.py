@@ -126,13 +126,8 @@ class _Generation:
         write_text(folder / "config.yaml", text)
         (folder / "config.yaml").chmod(0o600)
         arguments = ("generate", f"--config={folder / 'config.yaml'}", f"--store={SCRATCH}", "--max-unscored=1")
-        return Unit(
-            folder,
-            f"files {first} to {last}",
-            arguments,
-            gpus=self._gpus,
-            reads=paths_in((self._spec(), self._rows.spec)),
-        )
+        reads = paths_in((self._spec(), self._config.prompts))
+        return Unit(folder, f"files {first} to {last}", arguments, gpus=self._gpus, reads=reads)
 
     def _spec(self) -> str:
         checkpoint: Checkpoint = self._plan.checkpoint

@@ -166,7 +166,8 @@ class Head:
         now = time.monotonic()
         each.gone_at = each.gone_at or now
         failures = failed_attempts(each.unit)[each.failed_before :]
-        reason = failures[-1]["reason"] if failures else "it ended without reporting a result"
+        silent = f"it ended without reporting a result; see whether its node sees {each.unit.folder}"
+        reason = failures[-1]["reason"] if failures else silent
         if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
             return False
         if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:

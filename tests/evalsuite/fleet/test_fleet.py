@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -165,6 +166,18 @@ def test_the_first_of_two_workers_that_ends_is_the_result(tmp_path):
     assert len(list((unit.folder / "attempts").iterdir())) == 2
     assert not commit(unit.folder / "done.json", {"exit_code": 9})
     assert done_of(unit) == done
+
+
+def test_a_folder_that_a_node_does_not_see_is_named_with_the_node(tmp_path):
+    unit = Unit(tmp_path / "u", "u", ("run",), reads=(tmp_path / "shared", tmp_path / "ckpt"))
+    (tmp_path / "shared").mkdir()
+    unit.write()
+    assert subprocess.run([sys.executable, "-m", "evalsuite.fleet.worker", str(unit.folder)]).returncode == 2
+    done = done_of(unit)
+    assert done is not None
+    host = socket.gethostname()
+    remedy = "put it in a folder that all nodes see under the same path"
+    assert done.reason == f"{tmp_path / 'ckpt'} is not there on {host}; {remedy}"
 
 
 def test_on_this_machine_the_figures_are_equal_and_nothing_is_left_behind(models, tmp_path):
