@@ -127,7 +127,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "fuse.sshfs", "afs", "ceph", "fuse.ceph"}
     | {"glusterfs", "fuse.glusterfs", "panfs", "wekafs", "pvfs2", "orangefs", "fuse.juicefs"}
 )
-"""File systems on which SQLite's locks do not hold between machines."""
+"""File systems on which SQLite's locks do not work between machines."""
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:

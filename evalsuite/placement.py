@@ -97,7 +97,7 @@ _SlurmTemplate = Annotated[
 _Detach = Annotated[
     bool,
     pydantic.Field(
-        description="With --on slurm: leave the jobs running and end; the same command again attaches to them.",
+        description="With --on slurm: leave the jobs running and exit; run the same command again to attach to them.",
         json_schema_extra=_UNRECORDED,
     ),
 ]

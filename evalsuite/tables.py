@@ -92,7 +92,7 @@ def _agreement_notes(key: str, panel: Mapping[str, Any]) -> Iterable[str]:
     for pair in panel["pairs"]:
         kappa = f"{shown(pair['kappa'], 2)} {shown_interval(pair['kappa_ci95'], 2)}".strip()
         alike = shown(None if pair["alike"] is None else 100 * pair["alike"], 0)
-        yield f"{key}: {pair['a']} and {pair['b']}: kappa {kappa}, alike on {alike} % of {pair['n']} items"
+        yield f"{key}: {pair['a']} and {pair['b']}: kappa {kappa}, agree on {alike} % of {pair['n']} items"
 
 
 def print_suite(console: Console, key: str, scores: Mapping[str, Any]) -> None:

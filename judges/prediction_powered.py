@@ -59,7 +59,7 @@ def corrected_mean(
         raise ValueError(f"{n} judged prompts, {len(labels)} labels, {len(chances)} chances, {len(names)} groups")
     labelled = np.array([label is not None for label in labels])
     if any(not 0 <= chance <= 1 or (has and chance == 0) for chance, has in zip(chances, labelled, strict=True)):
-        raise ValueError("a chance of being drawn lies above 0 and up to 1")
+        raise ValueError("a probability of being drawn must be above 0 and at most 1")
     n_observed = len({name for name, has in zip(names, labelled, strict=True) if has})
     if n_observed < MIN_LABELS:
         return None

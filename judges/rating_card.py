@@ -129,7 +129,7 @@ def _agreement(name: str, figures: Figures) -> Check:
 
 
 def _length(factors: Mapping[str, Figures]) -> Check:
-    rule = "the length of an answer goes less with people's ratings than the judge does"
+    rule = "the length of an answer correlates less with people's ratings than the judge does"
     known = {
         name: (abs(figures["length"]["value"]), figures["spearman"]["value"])
         for name, figures in factors.items()

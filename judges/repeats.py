@@ -85,4 +85,4 @@ def majority_at_k(votes: Sequence[Hashable], right: Hashable, k: int) -> float:
 
 def _check(n: int, k: int) -> None:
     if not 1 <= k <= n:
-        raise ValueError(f"k is {k}; with {n} answers it lies between 1 and {n}")
+        raise ValueError(f"k is {k}; with {n} answers it must be between 1 and {n}")

@@ -30,7 +30,7 @@ def adapter_weights(folder: Path, *, allow_pickle: bool) -> Path:
         raise CheckpointError(f"{folder} has {SETTINGS} but no {weights.name}; save the adapter again")
     if not allow_pickle:
         raise CheckpointError(
-            f"{folder} holds a pickled adapter ({pickled.name}), which can run code when loaded; convert it in that "
+            f"{folder} contains a pickled adapter ({pickled.name}), which can run code when loaded; convert it in that "
             "folder with "
             f"`{_TO_SAFETENSORS}`, or pass --allow-pickle if you trust it"
         )

@@ -54,7 +54,7 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         raise CheckpointError(f"{folder} has no weights (*.safetensors); give the folder that save_pretrained wrote")
     if not allow_pickle:
         raise CheckpointError(
-            f"{folder} holds pickled weights ({pickles[0].name}), which can run code when loaded; "
+            f"{folder} contains pickled weights ({pickles[0].name}), which can run code when loaded; "
             "save it as safetensors, or pass --allow-pickle if you trust it"
         )
     listed = weight_map(folder, "pytorch_model.bin.index.json") or {}

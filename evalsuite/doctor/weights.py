@@ -20,7 +20,7 @@ from evalsuite.doctor.finding import Finding, fault
 from evalsuite.errors import CheckpointError
 
 _MAX_BYTES = 4 << 20
-"""Of each tensor that is looked at: a diverged training leaves no row of a head intact."""
+"""Bytes read of each tensor: a diverged training run leaves no row of a head intact."""
 # Bytes per value, and the bits of its exponent, which are all set for NaN and infinities.
 _EXPONENTS = {"F64": (8, 0x7FF << 52), "F32": (4, 0xFF << 23), "F16": (2, 0x1F << 10), "BF16": (2, 0xFF << 7)}
 

@@ -40,7 +40,7 @@ def generate_on(config: GenerateConfig, progress: Progress | None = None, head: 
     """
     progress = progress or NoProgress()
     if config.shard.of > 1:
-        raise UsageError("--shard divides the work by hand, --on by itself; give one of them")
+        raise UsageError("--shard divides the work manually, --on automatically; give one of them")
     rows = opened_prompts(config, progress)
     checkpoints = [
         config.serve.resolve(spec, base_url=config.base_url, on_step=progress.step) for spec in config.models

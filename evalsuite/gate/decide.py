@@ -114,7 +114,7 @@ def _views(spec: str, results: Path) -> list[ModelResult]:
     named = models_named(spec, results)
     if len(named) > 1:
         folders = ", ".join(str(model.folder) for model in named)
-        raise UsageError(f"{results} holds {len(named)} models called {spec!r}; give the folder of one: {folders}")
+        raise UsageError(f"{results} contains {len(named)} models called {spec!r}; give the folder of one: {folders}")
     if not named:
         slugs = sorted(path.parent.name for path in results.glob("*/scores.json"))
         # A variant is known by its folder, another model by its name too.

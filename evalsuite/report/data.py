@@ -25,7 +25,7 @@ from evalsuite.mix.rows import compared_text
 from judges.types import Unscored
 
 MOST_ROWS = 10_000
-"""Rows that are looked at: the first ones."""
+"""Number of rows examined, from the first."""
 
 NEAR = 0.8
 _NGRAM = 5

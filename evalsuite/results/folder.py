@@ -118,7 +118,7 @@ def refuse_mixing(folder: Path, said: Sequence[str]) -> None:
     """Raise UsageError where the figures in a folder differ (``differences``) from those that would join them."""
     if said:
         raise UsageError(
-            f"{folder} holds figures with {', '.join(said)}; give another folder with --results or another "
+            f"{folder} contains figures with {', '.join(said)}; give another folder with --results or another "
             "--label, or pass --fresh to set the old figures aside"
         )
 

@@ -134,7 +134,7 @@ class _Import:
         limit = None if self.options.data == "mini" else suite.recorded_limit(self.header, self.rows)
         if stored is not None and (stored.data, stored.limit) != (self.options.data, limit):
             raise UsageError(
-                f"{folder} holds figures on data {stored.data}, limit {stored.limit}; these have data "
+                f"{folder} contains figures on data {stored.data}, limit {stored.limit}; these have data "
                 f"{self.options.data}, limit {limit}: import them under another --model"
             )
         scores = self._scores(stored, manifest, limit)

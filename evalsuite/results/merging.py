@@ -170,7 +170,7 @@ def _add(union: _Union, folder: Path) -> None:
     if said := differences(
         union.scores, union.manifest, data=scores.data, limit=scores.limit, settings=settings, pins=pins, model=told
     ):
-        raise DataError(f"{union.folders[0]} holds figures with {', '.join(said)} in {folder}; {_REMEDY}")
+        raise DataError(f"{union.folders[0]} contains figures with {', '.join(said)} in {folder}; {_REMEDY}")
     plain, judged = _parts(scores, manifest)
     for key, entry in plain.items():
         if not any(key in suites for _, suites in union.judged.values()):

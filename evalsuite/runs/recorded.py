@@ -68,7 +68,7 @@ def plan_recorded(folder: Path, config: RunConfig, judges: Judges, progress: Pro
     if source is None or judges.top is None:
         raise UsageError(f"{folder.name} contains imported answers; give the judge with --judge")
     if config.data != source.data:
-        raise UsageError(f"{folder} holds answers to the {source.data} data; pass --data {source.data}")
+        raise UsageError(f"{folder} contains answers to the {source.data} data; pass --data {source.data}")
     # How a model is asked does not matter to answers that are there.
     settings = variant_settings(config.model_copy(update={"serve": ServeConfig(), "seed": 0}))
     settings |= {} if config.limit is None else {"limit": str(config.limit)}

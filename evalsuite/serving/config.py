@@ -21,7 +21,7 @@ FASTCHAT = "fastchat:"
 DEFAULT_BUDGET = 16_384
 """Tokens of thought per answer, the same for every model and prompt."""
 _SECRET_ARGS = {
-    "api_key": "evalsuite draws a key for each server by itself",
+    "api_key": "evalsuite generates a key for each server itself",
     "hf_token": "set HF_TOKEN in the environment",
 }
 _WITHOUT_EFFECT_ON_ANSWERS = frozenset(

@@ -39,7 +39,7 @@ class Told:
     greedy: list[list[str]] | None = None
     """Its answers to ``known_servers.QUESTIONS``, None if they were not asked."""
     changed: str | None = None
-    """In what it answers otherwise than in an earlier run."""
+    """What it answers differently than in an earlier run."""
     _refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     _lost: dict[tuple[str, str], int] = field(default_factory=dict)
 

@@ -26,7 +26,7 @@ Status = Literal["done", "kept", "failed", "skipped", "left out", "to do"]
 GROUPED: frozenset[Kind] = frozenset({"run"})
 """Kinds whose stages run together, so that what they share (the judge's server) starts only once."""
 IN_UNITS: frozenset[Kind] = frozenset({"generate", "sft", "run", "compare"})
-"""Kinds that run elsewhere where the study has a place for units; the others run here, one after the other."""
+"""Kinds that run elsewhere where the study has a place for units; the others run here, one after another."""
 
 
 @dataclass(frozen=True, slots=True)

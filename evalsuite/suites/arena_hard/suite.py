@@ -62,7 +62,8 @@ class ArenaHardOptions(SuiteOptions):
     """Arena-Hard's options."""
 
     arena_hard_verdict: Literal["label", "logprobs"] = "label"
-    """How Arena-Hard's judge decides: label (it reasons and gives one of five labels) or logprobs (ours, cheaper)."""
+    """How Arena-Hard's judge decides: label (it reasons and gives one of five labels) or logprobs (evalsuite's own,
+    cheaper)."""
 
 
 class ArenaHard(Suite):

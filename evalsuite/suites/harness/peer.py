@@ -197,7 +197,7 @@ def read_recording(path: Path) -> Recording:
             f"{taken} from {file.name}" + (f", without {', '.join(stale)} (run again in part)" if stale else "")
         )
     if said:
-        log.warning("%s holds %d results files; read: %s; %s", path, len(others) + 1, newest.name, "; ".join(said))
+        log.warning("%s contains %d results files; read: %s; %s", path, len(others) + 1, newest.name, "; ".join(said))
     return Recording(document, files)
 
 

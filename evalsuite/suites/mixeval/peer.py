@@ -53,7 +53,7 @@ def read_files(path: Path, parser: str | None) -> tuple[list[SplitFile], str]:
     n_missing = sum(field not in row and row["response"] is not None for field, row in rows)
     if parser == "judge" and n_missing:
         raise UsageError(
-            f"{n_missing} of {len(rows)} rows in {path} hold no judge's verdict (judge_score or judge_option); "
+            f"{n_missing} of {len(rows)} rows in {path} have no judge's verdict (judge_score or judge_option); "
             "score the answers without a judge with --mixeval-parser rule"
         )
     return chosen, parser
@@ -112,7 +112,9 @@ def _chosen(path: Path, files: Sequence[SplitFile], parser: str) -> SplitFile:
     candidates = fitting or files
     if len(candidates) > 1:
         names = ", ".join(file.path.name for file in candidates)
-        raise DataError(f"{path} holds several {files[0].split} files ({names}); give one model's folder, or one file")
+        raise DataError(
+            f"{path} contains several {files[0].split} files ({names}); give one model's folder, or one file"
+        )
     return candidates[0]
 
 
