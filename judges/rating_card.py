@@ -119,7 +119,9 @@ def _agreement(name: str, figures: Figures) -> Check:
     source, rule = "our choice", f"Spearman's rho from {_CARE}; its interval above 0"
     value, interval = figures["spearman"]["value"], figures["spearman"]["ci95"]
     if value is None:
-        return Check(name, None, None, rule, source, f"{name}: no correlation, for want of different ratings")
+        return Check(
+            name, None, None, rule, source, f"{name}: no correlation, because one side's ratings are all equal"
+        )
     shown = f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
     words = f"{name}: Spearman's rho with people is {shown} on {figures['n_scored']} answers"
     result: Use = "usable" if value >= _CARE else "with care"
@@ -138,7 +140,9 @@ def _length(factors: Mapping[str, Figures]) -> Check:
     if not known:
         return Check("length-only judge", None, None, rule, "definition", "no correlation")
     beaten = sorted(name for name, (length, judge) in known.items() if length >= judge)
-    words = f"the length of the answer alone tells people's ratings as well as the judge does for {', '.join(beaten)}"
+    words = (
+        f"the length of the answer alone predicts people's ratings as well as the judge does for {', '.join(beaten)}"
+    )
     largest = max(length - judge for length, judge in known.values())
     return Check("length-only judge", "with care" if beaten else "usable", largest, rule, "definition", words)
 

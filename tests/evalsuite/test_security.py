@@ -96,7 +96,7 @@ def test_a_pickled_adapter_is_refused(tmp_path, planted):
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps(Payload(target)))
-    with pytest.raises(CheckpointError, match="holds a pickled adapter"):
+    with pytest.raises(CheckpointError, match="contains a pickled adapter"):
         resolve(str(adapter))
     assert not target.exists()
 

@@ -163,7 +163,7 @@ def test_dated_files_with_other_tasks_are_read_as_one(tmp_path: Path, caplog: py
         "samples_leaderboard_ifeval.jsonl",
     ]
     assert json.loads((target / "openllm/samples_leaderboard_bbh_a.jsonl").read_text())["doc_hash"] == "3"
-    assert "holds 3 results files; read: results_2024-09-03" in caplog.text
+    assert "contains 3 results files; read: results_2024-09-03" in caplog.text
     assert "leaderboard_ifeval from results_2024-09-02" in caplog.text
     assert "nothing from results_2024-09-01" in caplog.text
 
