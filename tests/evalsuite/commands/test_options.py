@@ -29,6 +29,7 @@ from evalsuite.generation.settings import GenerateConfig
 from evalsuite.results.variants import variant_settings
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.registry import option_fields, suites
+from tests.evalsuite.synthetic_results import write_synthetic
 
 runner = CliRunner()
 
@@ -380,7 +381,7 @@ def test_score_names_an_option_that_no_suite_has(tmp_path):
 
 def test_a_command_without_a_config_model_reads_its_defaults_from_a_file_too(tmp_path):
     """Every command takes --config: flags win, unknown keys are named, paths are relative to the file."""
-    (tmp_path / "sub").mkdir()
+    write_synthetic(tmp_path / "sub", 1, 2)
     file = tmp_path / "report.yaml"
     file.write_text("results: ./sub\nout: ./sub/page.html\njson: true\n")
     done = runner.invoke(app, ["report", "--config", str(file)])
