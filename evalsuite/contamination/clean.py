@@ -85,7 +85,7 @@ def _texts(row: Row) -> Iterator[str]:
     for names in _TOGETHER:
         if all(fields.get(name) for name in names):
             yield _key("\n".join(fields[name] for name in names))
-    yield from (_key(message.content) for message in (row.prompt or ())[:1] if message.role == "user")
+    yield from [_key(message.content) for message in row.prompt or () if message.role == "user"][:1]
     yield from map(_key, fields.values())
 
 

@@ -65,6 +65,9 @@ def plan_recorded(folder: Path, config: RunConfig, judges: Judges, progress: Pro
     the recorded items.
     """
     source = stored_scores(folder)
+    if not any(spec.suite.needs_judge(config.suite_options_of(spec)) for spec in config.suites):
+        names = ", ".join(spec.key for spec in config.suites)
+        raise UsageError(f"{folder.name} contains imported answers, and {names} needs no judge; see its scores.json")
     if source is None or judges.top is None:
         raise UsageError(f"{folder.name} contains imported answers; give the judge with --judge")
     if config.data != source.data:

@@ -30,7 +30,11 @@ class Records:
 
 def model(name, marks):
     rows = [
-        Row(str(rank), prompt=(Message("user", f"Question  {rank}?"),), marks={"score": (mark,)})
+        Row(
+            str(rank),
+            prompt=(Message("system", "Be brief."), Message("user", f"Question  {rank}?"), Message("user", "Sure?")),
+            marks={"score": (mark,)},
+        )
         for rank, mark in enumerate(marks)
     ]
     return SimpleNamespace(name=name, suites={"quiz": {}}, records=lambda key: Records(rows))

@@ -114,6 +114,7 @@ def test_items_without_a_recorded_answer_are_left_out(tmp_path):
     ("changes", "words"),
     [
         ({"judge": None}, "give the judge with --judge"),
+        ({"judge": None, "suites": ["openllm:ifeval"]}, "openllm needs no judge; see its scores.json"),
         ({"data": "full"}, "--data mini"),
         ({"suites": ["mt_bench"]}, "no imported answers that a judge could judge in mt_bench"),
     ],
