@@ -102,14 +102,8 @@ def load_tasks(
         parts: dict[str, tuple[str, ...]] = {}
         tasks: dict[str, Any] = {}
         groups: dict[str, Any] = {}
+        refuse_tasks(manager, names, run_unsafe_code=run_unsafe_code)
         for name in names:
-            if name not in manager.all_tasks:
-                raise UsageError(unknown("lm-eval task", name, manager.all_tasks))
-            if not run_unsafe_code and (unsafe := unsafe_tasks(manager, name)):
-                raise UsageError(
-                    f"{unsafe[0]} runs code that the model wrote on this machine, without isolation; "
-                    "pass --confirm-run-unsafe-code in a container that may be lost"
-                )
             with lm_eval_seeds():
                 loaded = manager.load([name])
             tasks |= loaded["tasks"]
@@ -119,6 +113,18 @@ def load_tasks(
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
     return HarnessLoaded(parts, tasks, groups, run_unsafe_code=run_unsafe_code)
+
+
+def refuse_tasks(manager: Any, names: Sequence[str], *, run_unsafe_code: bool) -> None:
+    """Raise UsageError for names that lm-eval does not know, and for tasks that need ``run_unsafe_code``."""
+    faults = [unknown("lm-eval task", name, manager.all_tasks) for name in names if name not in manager.all_tasks]
+    if not run_unsafe_code and (unsafe := [task for name in names for task in unsafe_tasks(manager, name)]):
+        faults.append(
+            f"{unsafe[0]} runs code that the model wrote on this machine, without isolation; "
+            "pass --confirm-run-unsafe-code in a container that may be lost"
+        )
+    if faults:
+        raise UsageError("; ".join(faults))
 
 
 def unsafe_tasks(manager: Any, name: str, seen: frozenset[str] = frozenset()) -> list[str]:

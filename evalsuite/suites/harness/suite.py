@@ -37,7 +37,7 @@ from evalsuite.suites.harness import merging, pages, peer
 from evalsuite.suites.harness.groups import tasks_of
 from evalsuite.suites.harness.repeats import is_sampled
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
-from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, run_tasks
+from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, refuse_tasks, run_tasks
 from evalsuite.suites.harness.scores import (
     TaskFigure,
     document_counts,
@@ -343,12 +343,13 @@ class LmEvalTasks(LmEvalSuite):
         return ReportPart(part, f"{key}/{part}")
 
     def scorer_fault(self, options: LmEvalTasksOptions) -> str:
-        """Say which tasks lm-eval does not know, neither its own nor those of ``include_path``."""
+        """Raise UsageError for tasks that lm-eval does not know, its own or of ``include_path``, or that are unsafe."""
         import lm_eval.tasks
 
         with quiet_harness():
-            known = lm_eval.tasks.TaskManager(include_path=options.include_path and str(options.include_path)).all_tasks
-        return "; ".join(unknown("lm-eval task", part, known) for part in options.parts if part not in known)
+            manager = lm_eval.tasks.TaskManager(include_path=options.include_path and str(options.include_path))
+        refuse_tasks(manager, options.parts, run_unsafe_code=options.confirm_run_unsafe_code)
+        return ""
 
 
 def _is_task_file(path: Path, kept: Collection[str]) -> bool:

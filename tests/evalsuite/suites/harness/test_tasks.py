@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,12 @@ def test_a_group_brings_its_tasks(tmp_path: Path, run: WholeRun) -> None:
 
 def test_an_unknown_task_is_named_by_the_self_check() -> None:
     wrong = "unknown lm-eval task 'hellaswagg'; did you mean 'hellaswag'?"
-    assert SUITE.scorer_fault(LmEvalTasksOptions(parts=("hellaswag", "hellaswagg"))) == wrong
+    with pytest.raises(UsageError, match=re.escape(wrong)):
+        SUITE.scorer_fault(LmEvalTasksOptions(parts=("hellaswag", "hellaswagg")))
+    unsafe = LmEvalTasksOptions(parts=("humaneval_instruct",))
+    with pytest.raises(UsageError, match="--confirm-run-unsafe-code"):
+        SUITE.scorer_fault(unsafe)
+    assert SUITE.scorer_fault(unsafe.model_copy(update={"confirm_run_unsafe_code": True})) == ""
 
 
 # ---------------------------------------------------------------- tasks of one's own
@@ -197,7 +203,8 @@ def test_own_tasks_stand_beside_lm_evals(tmp_path):
     assert [row.part for row in run.rows] == ["own_sums", "own_sums"]
     assert "exact_match,none" in SUITE.score(header_of(run.document), run.rows)["tasks"]["own_sums"]
     both = options.model_copy(update={"parts": ("own_sum", "hellaswag")})
-    assert SUITE.scorer_fault(both) == "unknown lm-eval task 'own_sum'; did you mean 'own_sums'?"
+    with pytest.raises(UsageError, match="unknown lm-eval task 'own_sum'; did you mean 'own_sums'"):
+        SUITE.scorer_fault(both)
 
 
 def test_an_edited_task_is_another_task_and_its_place_is_none(tmp_path):
