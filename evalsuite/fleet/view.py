@@ -60,15 +60,16 @@ class View:
         if known:
             said += f": {sum(each.done for each in known):,} of {sum(each.total for each in known):,} items"
         if items:
-            said += f", {items:.1f}/s"
-        if tokens:
+            said += f", {items:.1f}/s" if items >= 1 else f", {60 * items:.0f}/min"
+        if tokens >= 1:
             said += f", {tokens:,.0f} tokens/s"
         if known and items:
             open_ones = [self._seen[name] for name in left if name in self._seen and self._seen[name].total]
             unseen = (len(left) - len(open_ones)) * mean(each.total for each in known)
             owed = sum(max(0, each.total - each.done) for each in open_ones) + unseen
             said += f", {duration(owed / items)} left"
-        return f"{said}; {steps[0]}" if steps else said
+        # What a unit says of itself matters while it answers nothing, such as the start of its server.
+        return f"{said}; {steps[0]}" if steps and not items else said
 
     def _count(self, name: str, now: _Seen) -> None:
         """Add what a unit did since it was last seen; at first, and after another start, that is not known."""

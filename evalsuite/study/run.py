@@ -116,7 +116,8 @@ class _Walk:
         missing = [name for name in stage.needs if name not in self.made]
         if missing:
             cell = self.cells[missing[0]]
-            status = f"was skipped ({cell.reason})" if cell.status == "skipped" else cell.status
+            said = {"skipped": f"was skipped ({cell.reason})", "left out": "is left out"}
+            status = said.get(cell.status, cell.status)
             return f"depends on {', '.join(missing)}, which {status}"
         available = sum(name in self.made for name in stage.uses)
         if available < stage.at_least:

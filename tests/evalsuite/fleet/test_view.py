@@ -66,7 +66,7 @@ def test_another_attempt_that_begins_with_stored_answers_is_not_fast(tmp_path, m
             progress.step("")
             line = seen.line(["a"], ["a"], 1)
         now[0] += 10
-    assert line == "1 of 1 units running, 0 done, 1 retry: 6 of 10 items, 0.1/s, 10 tokens/s, 40 s left"
+    assert line == "1 of 1 units running, 0 done, 1 retry: 6 of 10 items, 6/min, 10 tokens/s, 40 s left"
 
 
 class Counting(NoProgress):
