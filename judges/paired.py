@@ -73,6 +73,20 @@ def quantile(p: float, df: int | None) -> float:
     return float(ndtri(p) if df is None else stdtrit(df, p))
 
 
+def p_values(differences: Mapping[tuple[int, int], Difference | None]) -> dict[tuple[int, int], float]:
+    """Return the p-value of every difference that is there, all at once: a hundred models have 4,950 pairs a column."""
+    from scipy.special import ndtr, stdtr
+
+    known = {pair: one for pair, one in differences.items() if one is not None}
+    found = {pair: one.p_value for pair, one in known.items() if one.stderr <= 0}
+    spread = [(pair, one) for pair, one in known.items() if one.stderr > 0]
+    t = np.array([-abs(one.value / one.stderr) for _, one in spread])
+    df = np.array([math.nan if one.df is None else one.df for _, one in spread])
+    tails = np.where(np.isnan(df), ndtr(t), stdtr(df, t))
+    found |= {pair: float(2 * tail) for (pair, _), tail in zip(spread, tails, strict=True)}
+    return {pair: found[pair] for pair in known}
+
+
 def two_sided(t: float, df: int | None) -> float:
     """Return the two-sided p-value of a statistic that has Student's t, or the normal, distribution.
 

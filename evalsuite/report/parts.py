@@ -144,10 +144,16 @@ class Part:
             answer = suite.answer_page(with_first_marks(row), header)
             turns, flags = _told(row.replies, tokens)
             flags |= VERDICT_CLOSED if any(verdict.closed_by_guide for verdict in row.verdicts) else 0
-            answer = _shown(answer | {"replies": turns} if any(turns) else answer, row, _PROTECTED_ANSWER)
+            if any(turns):
+                answer["replies"] = turns
+            if row.prompt is None:
+                answer = _unprotected(answer, _PROTECTED_ANSWER)
             item = self._find(row, marks)
             if item is None:
-                item = self._append(row, _shown(suite.question_page(row, header), row, _PROTECTED_QUESTION))
+                question = suite.question_page(row, header)
+                if row.prompt is None:
+                    question = _unprotected(question, _PROTECTED_QUESTION)
+                item = self._append(row, question)
                 self.contexts.append(suite.context_of(row))
             # One string instead of a dozen objects: there are a million answers.
             self.answers[item][source.model] = msgspec.Raw(_encode(answer))
@@ -296,16 +302,19 @@ def _exports_instead(note: str) -> str:
     return f"{note} (its items are read from the exports instead)"
 
 
-def _shown(page: dict[str, Any], row: Row, unprotected: Sequence[str]) -> dict[str, Any]:
-    return page if row.prompt is not None else {key: page[key] for key in unprotected if key in page}
+def _unprotected(page: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {key: page[key] for key in names if key in page}
 
 
 def _told(replies: Iterable[Reply], tokens: Tokens) -> tuple[list[dict[str, Any]], int]:
     """Return what is known of each turn besides its text, and the flags of the answer; its tokens are added up."""
     turns, flags = [], 0
     for reply in replies:
-        # Most replies have tokens and nothing else, and there are a million of them.
         known: dict[str, Any] = {"tokens": reply.answer_tokens} if reply.answer_tokens else {}
+        turns.append(known)
+        tokens.add(reply)
+        if reply.finish == "stop" and not reply.thought_tokens and not reply.thought and not reply.thought_closed:
+            continue  # Most replies have tokens and nothing else, and there are a million of them.
         if reply.thought or reply.thought_tokens:
             known |= {"thought": reply.thought, "thought_tokens": reply.thought_tokens}
             flags |= THOUGHT_CLOSED | THOUGHT if reply.thought_closed else THOUGHT
@@ -314,8 +323,6 @@ def _told(replies: Iterable[Reply], tokens: Tokens) -> tuple[list[dict[str, Any]
         if reply.finish != "stop":
             known["finish"] = reply.finish
             flags |= CUT if reply.finish == "length" else OTHER_END
-        tokens.add(reply)
-        turns.append(known)
     return turns, flags
 
 

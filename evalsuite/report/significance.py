@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.suites.figures import NO_SPREAD, Z95, Figure
-from judges.paired import Difference, best_of, paired_differences, rank_intervals
+from judges.paired import Difference, best_of, p_values, paired_differences, rank_intervals
 
 Marks = Mapping[str, Mapping[int, NDArray[np.float64]]]
 """Part name -> model number -> one mark per item."""
@@ -46,10 +46,10 @@ def column_tests(figures: Mapping[int, Figure], marks: Marks, contexts: Contexts
         pair: paired.get(pair) or unpaired_difference(figures[pair[0]], figures[pair[1]])
         for pair in combinations(sorted(values), 2)
     }
-    p_values = {pair: one.p_value for pair, one in differences.items() if one is not None}
+    tested = p_values(differences)
     known = [effect for one in differences.values() if one is not None and (effect := one.detectable) is not None]
-    ranks = rank_intervals(values, p_values) if len(values) > 1 else {}
-    return ColumnTests(best_of(values, p_values), ranks, median(known) if known else None, differences)
+    ranks = rank_intervals(values, tested) if len(values) > 1 else {}
+    return ColumnTests(best_of(values, tested), ranks, median(known) if known else None, differences)
 
 
 def parts_behind(prefix: str, marks: Marks) -> list[str]:

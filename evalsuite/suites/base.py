@@ -280,8 +280,8 @@ class Suite(abc.ABC):
             ]
             if isinstance(read := row.verdicts[0].value, str):
                 page["extracted"] = read
-        if logprobs := [[*pair] for verdict in row.verdicts for pair in verdict.label_logprobs.items()]:
-            page["logprobs"] = logprobs
+            if logprobs := [[*pair] for verdict in row.verdicts for pair in verdict.label_logprobs.items()]:
+                page["logprobs"] = logprobs
         if row.unscored:
             page["unscored"] = ", ".join(dict.fromkeys(one.reason for one in row.unscored))
         return page

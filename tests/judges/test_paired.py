@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from judges.paired import (
     Difference,
     best_of,
     detectable_effect,
+    p_values,
     paired_difference,
     quantile,
     rank_intervals,
@@ -131,3 +133,11 @@ def test_false_stars_are_at_most_six_percent_of_leaderboards(truth: list[float])
 def test_real_leads_get_their_stars() -> None:
     _, _, power, _ = studies(60, [0.85, 0.5, 0.45])
     assert power > 0.9
+
+
+def test_all_p_values_at_once_are_those_one_by_one() -> None:
+    given = [Difference(0.3, 0.1, 20, 19), Difference(-1.0, 0.5, None), Difference(0.2, 0.0, 8, 7), None]
+    differences = dict(zip(combinations(range(4), 2), given, strict=False))
+    assert p_values(differences) == {
+        pair: pytest.approx(one.p_value) for pair, one in differences.items() if one is not None
+    }

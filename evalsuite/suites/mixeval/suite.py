@@ -189,7 +189,8 @@ class MixEval(Suite):
         }
 
     def answer_page(self, row: Row, header: Header) -> dict[str, Any]:
-        return super().answer_page(replaced(row, verdicts=()) if _parser(header) == "rule" else row, header)
+        is_unread = row.verdicts and _parser(header) == "rule"
+        return super().answer_page(replaced(row, verdicts=()) if is_unread else row, header)
 
     def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:
         parser = scores.get("parser") or options.get("mixeval_parser")
