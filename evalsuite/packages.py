@@ -27,11 +27,12 @@ def remedy(module: str) -> str | None:
     """Return what installs an optional package; None for a package that every installation has, or that is foreign.
 
     >>> remedy("trl")
-    "pip install 'evalsuite[train]'"
+    "pip install 'evalsuite[train]' (in a clone '.[train]')"
     """
     if module in SERVING:
         return SETUP
-    return f"pip install 'evalsuite[{EXTRAS[module]}]'" if module in EXTRAS else None
+    extra = EXTRAS.get(module)
+    return f"pip install 'evalsuite[{extra}]' (in a clone '.[{extra}]')" if extra else None
 
 
 def missing_sentence(error: BaseException) -> str | None:
