@@ -17,7 +17,8 @@ _LETTER = r"(?P<letter>A|B|C|tie)"
 _WHO = r"(?:the )?(?:answer|assistant|response|output|model|option)"
 _BRACKETED = rf"[\[(*_`\" ]{{0,6}}(?:{_WHO} )?[\[(]{{0,2}}{_LETTER}[\])*_`\" .!]{{0,6}}"
 _BETTER = r"(?:better|the better|the best|superior|preferable|the winner)"
-_NAMED = rf"\b{_WHO} [\[(*\"]{{0,3}}(?P<letter>A|B)[\])*\"]{{0,3}} (?:is|was) (?:(?!not |no )\w+ ){{0,2}}{_BETTER}\b"
+_PRAISED = rf"(?:(?:is|was) (?:(?!not |no )\w+ ){{0,2}}{_BETTER}|serves (?:\w+ ){{1,5}}better)"
+_NAMED = rf"\b{_WHO} [\[(*\"]{{0,3}}(?P<letter>A|B)[\])*\"]{{0,3}} {_PRAISED}\b"
 _LABEL = r"(?:verdict|winner|choice|decision|judge?ment|preference|conclusion)"
 _FORMS = tuple(
     re.compile(form, re.IGNORECASE)

@@ -22,6 +22,7 @@ KEY = "0123456789abcdef"
         (f"Both fine.\nFinal verdict {KEY}: Answer A is better", "A"),
         ("In sum, answer B is clearly better.", "B"),
         ("Assistant A was the better one.", "A"),
+        ("Therefore, Answer B serves the person who asked better.", "B"),
         ("The better response is B.", "B"),
         ("Answer B", "B"),
         ("(A)", "A"),
@@ -65,6 +66,7 @@ def test_a_line_of_an_answer_is_a_quotation():
 
 def test_a_leaning_names_one_answer():
     assert leaning("Answer B is better, as it names the river. But I cannot decide yet") == "B"
+    assert leaning("So, Answer A serves the person who asked better by being complete.") == "A"
     assert leaning("Answer A is better in style. Answer B is better in content.") is None
     assert leaning("Answer B is better", ("Answer B is better",)) is None
 
