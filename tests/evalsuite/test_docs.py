@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -92,6 +93,16 @@ def test_the_written_pages_have_every_option_recipe_key_and_function(monkeypatch
     for page in (*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"):
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", pages["relinked"](page)):
             assert (DOCS / link).exists() or link in WRITTEN, f"{page.name}: {link}"
+
+
+def test_the_notebook_is_executed_and_tells_nothing_of_a_machine():
+    book = json.loads((DOCS / "notebook.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    source = (DOCS / "site" / "notebook.py").read_text(encoding="utf-8")
+    assert all("".join(cell["source"]) in source for cell in cells), "run docs/site/notebook.py again"
+    assert all(cell["outputs"] for cell in cells[1:])
+    shown = json.dumps([cell["outputs"] for cell in cells])
+    assert not re.search(r"/(tmp|root|home|work)/|127\.0\.0\.1|Traceback", shown)
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
