@@ -31,8 +31,8 @@ functions return, its figures mean nothing. Put your own checkpoint folders, hub
 import evalsuite
 
 a, b, judge = (f"{name}@{os.environ[name.upper().replace('-', '_')]}" for name in ("tiny-a", "tiny-b", "judge"))""",
-    """`run` serves each model, asks, judges and scores. What it returns is one `scores.json` per model, and shows itself as
-the terminal's tables.""",
+    """`run` serves each model, asks, judges and scores. It returns one `scores.json` per model, shown as the terminal's
+tables.""",
     """evalsuite.run(a, b, suites=["mt_bench", "mixeval"], judge=judge, data="mini")""",
     "The figures of all models in a results folder, a row per model and judge, with 95 % intervals and `n`:",
     """figures = evalsuite.load_results(short=True)
