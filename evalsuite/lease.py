@@ -50,7 +50,7 @@ class Lease(AbstractContextManager["Lease"]):
                 if not _is_over(path, holder, stale_s):
                     return None
                 before = str(holder.get("owner", "")) or before
-                _take_away(path, holder)
+                _remove_stale(path, holder)
                 continue
             with os.fdopen(handle, "w", encoding="utf-8") as out:
                 started = psutil.Process().create_time()
@@ -101,7 +101,7 @@ def _is_over(path: Path, holder: dict[str, Any], stale_s: float) -> bool:
         probe.unlink(missing_ok=True)
 
 
-def _take_away(path: Path, holder: dict[str, Any]) -> None:
+def _remove_stale(path: Path, holder: dict[str, Any]) -> None:
     """Remove a lease that is over; one that another process has taken meanwhile is put back."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -50,7 +50,7 @@ except (TypeError, ValueError) as error:
 _TIMEOUT_S = 300
 
 
-def _is_looked_at(tensor: str) -> bool:
+def _is_examined(tensor: str) -> bool:
     """Whether a tensor is a norm's or the head's: small, and without a finite value after a training that diverged."""
     return tensor.endswith(".weight") and ("norm" in tensor or tensor.removesuffix(".weight").endswith("lm_head"))
 
@@ -66,13 +66,13 @@ def check_weights(checkpoint: Checkpoint) -> list[Finding]:
         return []
     files = [file for file in weight_files(checkpoint.path, allow_pickle=True) if file.suffix == ".safetensors"]
     tensors = read_tensors(files)
-    looked_at = {name: tensor for name, tensor in tensors.items() if _is_looked_at(name)}
+    examined = {name: tensor for name, tensor in tensors.items() if _is_examined(name)}
     if (embedding := embedding_of(tensors)) is not None:
-        looked_at["the embedding"] = embedding
+        examined["the embedding"] = embedding
     if checkpoint.adapter is not None:
         weights = adapter_weights(checkpoint.adapter, allow_pickle=True)
-        looked_at |= read_tensors([weights] if weights.suffix == ".safetensors" else [])
-    broken = [name for name, tensor in looked_at.items() if not _is_finite(tensor)]
+        examined |= read_tensors([weights] if weights.suffix == ".safetensors" else [])
+    broken = [name for name, tensor in examined.items() if not _is_finite(tensor)]
     if not broken:
         return []
     message = f"its weights have NaN or infinite values ({', '.join(broken[:3])})"

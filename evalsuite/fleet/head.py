@@ -129,7 +129,7 @@ class Head:
                     continue
                 if each.unit.name in active:
                     each.gone_at = None
-                elif self._is_to_try_again(each):
+                elif self._is_retryable(each):
                     again.append(each)
             self._submit(again)
             if (now := time.monotonic()) - shown_at > max(_SHOW_S, len(left) / _SHOWN_PER_S):
@@ -161,7 +161,7 @@ class Head:
             on_done(each.unit, done)
         return True
 
-    def _is_to_try_again(self, each: _Following) -> bool:
+    def _is_retryable(self, each: _Following) -> bool:
         """Return whether a unit that the executor has lost is submitted again; one that fails too often is not."""
         now = time.monotonic()
         each.gone_at = each.gone_at or now
@@ -189,14 +189,14 @@ def _failure(failed: Sequence[_Following]) -> UnitsFailedError:
 
 
 def end_units(executor: Executor) -> bool:
-    """End all units at an interrupt; return False if the user wants those of a cluster to go on."""
-    if executor.outlives_head and _wants_to_leave():
+    """End all units at an interrupt; return False if the user wants those of a cluster to keep running."""
+    if executor.outlives_head and _asks_to_detach():
         return False
     executor.cancel()
     return True
 
 
-def _wants_to_leave() -> bool:
+def _asks_to_detach() -> bool:
     """Ask whether jobs should keep running; without a terminal they end."""
     if not (sys.stdin and sys.stdin.isatty()):
         return False

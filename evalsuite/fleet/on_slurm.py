@@ -145,7 +145,7 @@ class Slurm:
         write_text(script, self._template.render(values))
         ended = _run(["sbatch", option, str(script)])
         if ended.returncode:
-            raise UsageError(f"Slurm refuses the jobs: {_said(ended)}; {_what_is_there()}")
+            raise UsageError(f"Slurm refuses the jobs: {_said(ended)}; {_partitions()}")
         return ended.stdout
 
 
@@ -187,7 +187,7 @@ def _said(ended: subprocess.CompletedProcess[Any]) -> str:
     return "; ".join(line.partition("error: ")[2] or line for line in lines) or f"exit code {ended.returncode}"
 
 
-def _what_is_there() -> str:
+def _partitions() -> str:
     """Say which partitions the cluster has, with the GPUs of their nodes; raises BusyError for one that is down."""
     ended = _run(["sinfo", "--noheader", "--format=%R %D %G"])
     if ended.returncode:

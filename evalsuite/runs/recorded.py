@@ -42,13 +42,13 @@ def imported_folder(spec: str, results: Path) -> Path | None:
         folders = list(folders_of(results))
     else:
         folders = []
-    found = [folder for folder in folders if _is_meant(folder, spec, by_folder=exists(path))]
+    found = [folder for folder in folders if _matches(folder, spec, by_folder=exists(path))]
     if len(found) > 1:
         raise UsageError(f"several imported models are called {spec}; give one's folder: {', '.join(map(str, found))}")
     return found[0] if found else None
 
 
-def _is_meant(folder: Path, spec: str, *, by_folder: bool) -> bool:
+def _matches(folder: Path, spec: str, *, by_folder: bool) -> bool:
     try:
         scores = stored_scores(folder)
     except DataError:

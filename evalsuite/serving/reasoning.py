@@ -108,7 +108,7 @@ def settled(checkpoint: Checkpoint, serve: ServeConfig, budget: int | None = Non
 
     The tokenizer is loaded only where the options, the template or the tokenizer's file speak of thinking.
     """
-    speaks = checkpoint.path is not None and (_is_asked_to_think(serve) or _speaks_of_thoughts(checkpoint))
+    speaks = checkpoint.path is not None and (_is_asked_to_think(serve) or _mentions_thinking(checkpoint))
     chat_format = load_chat_format(checkpoint, serve.fastchat_template) if speaks else None
     reasoning = settle(checkpoint, serve, chat_format)
     return reasoning if budget is None else replace(reasoning, budget=budget)
@@ -119,7 +119,7 @@ def _is_asked_to_think(serve: ServeConfig) -> bool:
     return bool(asked or serve.chat_template_kwargs)
 
 
-def _speaks_of_thoughts(checkpoint: Checkpoint) -> bool:
+def _mentions_thinking(checkpoint: Checkpoint) -> bool:
     if (checkpoint.training or {}).get("reasoning_style"):
         return True
     marks = [mark for style in STYLES.values() for mark in (style.start, style.end)]

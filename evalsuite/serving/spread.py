@@ -92,7 +92,7 @@ class Spread:
         self, body: dict[str, Any], ask: Callable[[Connection], Awaitable[dict[str, Any] | Unscored]]
     ) -> dict[str, Any] | Unscored:
         while True:
-            replica = self._chosen(body, await self._there())
+            replica = self._chosen(body, await self._reachable())
             replica.busy += 1
             try:
                 reply = await ask(replica.connection)
@@ -108,7 +108,7 @@ class Spread:
             finally:
                 replica.busy -= 1
 
-    async def _there(self) -> list[_Replica]:
+    async def _reachable(self) -> list[_Replica]:
         """Return the servers that are not left out; one whose time has come is tried again."""
         for replica in self._replicas:
             if replica.gone_until is not None and time.monotonic() >= replica.gone_until:

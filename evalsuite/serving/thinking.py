@@ -112,10 +112,10 @@ async def answer(
     reply = await ask(context, asked, depth=depth + 1)
     # Some models think again before they answer.
     rest = reply if isinstance(reply, Unscored) else without_inline_thought(reply, engine.tokenizer)
-    return rest if isinstance(rest, Unscored) else _behind(thought, rest, len(prompt))
+    return rest if isinstance(rest, Unscored) else _joined(thought, rest, len(prompt))
 
 
-def _behind(thought: Thought, reply: Completion, n_prompt: int) -> Completion:
+def _joined(thought: Thought, reply: Completion, n_prompt: int) -> Completion:
     """Return an answer together with the thought that it was asked after."""
     return replace(
         reply,

@@ -33,7 +33,7 @@ def repeatable(tasks: Iterable[Any]) -> Iterator[Counter[str]]:
         def process_results(doc: Any, results: Any) -> Any:
             marks, is_late = _timed(lambda: original(doc, results), signal.alarm, signal.SIGALRM)
             if is_late:
-                marks, is_late = _timed(lambda: original(doc, results), _computing_alarm, signal.SIGPROF)
+                marks, is_late = _timed(lambda: original(doc, results), _cpu_time_alarm, signal.SIGPROF)
                 late[task.config.task] += is_late
             return marks
 
@@ -62,7 +62,7 @@ def _timed(score: Callable[[], Any], alarm: Callable[[int], int], number: int) -
         return score(), has_rung
 
 
-def _computing_alarm(seconds: int) -> int:
+def _cpu_time_alarm(seconds: int) -> int:
     """Send SIGPROF after ``seconds`` of this process's own computing; returns what was left, rounded up."""
     left, _ = signal.setitimer(signal.ITIMER_PROF, seconds)
     return int(left) + (left > 0)
