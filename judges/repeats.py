@@ -39,11 +39,13 @@ def spread(marks: Sequence[Sequence[float]]) -> Spread | None:
     within = [variance(own) if len(own) > 1 else 0.0 for own in drawn]
     in_means = fmean(own / len(draws) for own, draws in zip(within, drawn, strict=True))
     of_means = variance(list(map(fmean, drawn)))
-    between, inside = max(0.0, of_means - in_means), fmean(within)
+    between, inside = of_means - in_means, fmean(within)
+    # What is left of equal numbers by rounding is no variance.
+    between = between if between > 1e-12 * of_means else 0.0
     pays = None
     if inside <= 1e-12:
         pays = 1
-    elif between > 1e-12:
+    elif between > 0:
         pays = max(1, math.ceil(inside / between / (_PAYS**2 - 1)))
     return Spread(between, inside, math.sqrt((between + inside) / n), math.sqrt(of_means / n), pays)
 

@@ -84,11 +84,19 @@ def _averaged(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, Mapping):
         same = [one for one in values if isinstance(one, Mapping)]
-        return {key: _averaged([one.get(key) for one in same]) for key in first}
+        return {key: _averaged(_intervals(same, key) or [one.get(key) for one in same]) for key in first}
     if isinstance(first, list) and all(isinstance(one, list) and len(one) == len(first) for one in values):
         return [_averaged(same) for same in zip(*values, strict=True)]
     numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
     return fmean(numbers) if len(numbers) == len(values) and any(isinstance(one, float) for one in numbers) else first
+
+
+def _intervals(scores: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
+    """Return the intervals of the repeats where some have one; one without spread among its items is its figure."""
+    if not key.endswith("ci95") or not any(isinstance(one.get(key), list) for one in scores):
+        return []
+    of = f"{key.removesuffix('ci95')}score"
+    return [one[key] if isinstance(one.get(key), list) else [one.get(of)] * 2 for one in scores]
 
 
 def _narrowed(scores: Scores, ratio: float) -> Scores:

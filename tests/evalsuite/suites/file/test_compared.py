@@ -13,10 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
+from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.report.build import read_contents
 from evalsuite.report.significance import column_tests
 from evalsuite.runs.runner import run
 from evalsuite.suites import registry
+from evalsuite.suites.file.suite import suite_in
+from evalsuite.suites.repeats import scored_draws
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 from tests.evalsuite.suites.file.test_file import config
 
@@ -85,6 +88,26 @@ def test_several_answers_to_each_prompt_are_averaged_and_gated(way, file, tmp_pa
     assert code == int(not verdict["holds"])
     if way == "numeric":
         assert code == 1
+
+
+@pytest.mark.parametrize("alike", [0, 1])
+def test_a_repeat_whose_items_are_all_alike_leaves_the_interval_of_the_others(alike, file):
+    """Such a repeat has no interval of its own; it stands for its figure in the mean of both."""
+    suite = suite_in(file("rating"))
+    ratings = [[4.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 5.0]]
+    by_item = zip(*(ratings if alike == 0 else ratings[::-1]), strict=True)
+    rows = [
+        Row(
+            str(item),
+            draws=tuple(Draw((Reply("x"),), repeat=repeat) for repeat in (0, 1)),
+            verdicts=tuple(Verdict("j", value, repeat=repeat) for repeat, value in enumerate(values)),
+        )
+        for item, values in enumerate(by_item)
+    ]
+    scores = scored_draws(suite, Header("mine", len(rows)), rows)
+    assert scores["score"] == pytest.approx(11 / 3)
+    low, high = scores["ci95"]
+    assert 11 / 3 - 1 < low < 11 / 3 < high < 11 / 3 + 1
 
 
 def test_the_gate_and_the_stars_test_what_is_shown(file, tmp_path):
