@@ -21,7 +21,7 @@ from evalsuite.study.state import Failed
 from tests.evalsuite.fleet.clusters import slurm_cluster
 from tests.evalsuite.fleet.test_fleet import figures, long, started, wait_for, workers
 from tests.evalsuite.runs.test_runner import obliging
-from tests.evalsuite.stub_endpoint import StubEndpoint
+from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 from tests.evalsuite.study_toys import Toys, toy_study, write_models, write_study
 
 pytestmark = pytest.mark.slow
@@ -68,12 +68,16 @@ def served(tmp_path):
     go = threading.Event()
     go.set()
 
-    def answer(path, body):
-        go.wait(120)
-        return obliging(path, body)
+    def answering(name):
+        def answer(path, body):
+            go.wait(120)
+            # Alike answers would be one question to the judge on one machine, and two in units.
+            return obliging(path, body) if name == "judge" else (200, text_reply(f"I am {name}."))
+
+        return answer
 
     with ExitStack() as stack:
-        urls = {name: stack.enter_context(StubEndpoint(answer, model=name)) for name in ("a", "b", "judge")}
+        urls = {name: stack.enter_context(StubEndpoint(answering(name), model=name)) for name in ("a", "b", "judge")}
         stack.callback(go.set)
         write_models(tmp_path)
         specs = {name: f"{name}@{stub.url}" for name, stub in urls.items()}
@@ -142,6 +146,28 @@ def test_an_interrupt_ends_the_units_and_a_second_call_resumes(served, tmp_path)
     go.set()
     ended = subprocess.run(words, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
+
+
+@long
+def test_on_slurm_a_killed_head_attaches_to_the_jobs_of_all_stages(served, tmp_path):
+    file, urls, go = served
+    plain = subprocess.run(study_command(file, tmp_path / "plain"), capture_output=True, text=True)
+    assert plain.returncode == 0, plain.stderr
+    before = sum(len(stub.requests) for stub in urls.values())
+    words = study_command(file, tmp_path / "r", "--on", "slurm:gpus=0")
+    (tmp_path / "slurm").mkdir()
+    with slurm_cluster(tmp_path / "slurm") as slurm:
+        go.clear()
+        with started(words, tmp_path / "log", SLURM_CONF=str(slurm.config)) as head:
+            wait_for(lambda: len(workers(tmp_path / "r")) == 4)
+            head.kill()
+        go.set()
+        environment = {**os.environ, "SLURM_CONF": str(slurm.config)}
+        ended = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    assert figures(tmp_path / "r") == figures(tmp_path / "plain")
+    assert preferences(tmp_path / "r") == preferences(tmp_path / "plain")
+    assert sum(len(stub.requests) for stub in urls.values()) == 2 * before, "every question was asked once"
 
 
 @long
