@@ -136,11 +136,11 @@ def unknown(what: str, value: str, known: Iterable[str]) -> str:
     >>> unknown("suite", "mtbench", ["mt_bench", "openllm"])
     "unknown suite 'mtbench'; did you mean 'mt_bench'?"
     >>> unknown("model", "llama", [])
-    "unknown model 'llama'; there is none"
+    "unknown model 'llama'; none exist"
     """
     names = sorted(known)
     if not names:
-        return f"unknown {what} {value!r}; there is none"
+        return f"unknown {what} {value!r}; none exist"
     near = get_close_matches(value, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
     return f"unknown {what} {value!r}; {hint}"

@@ -86,7 +86,7 @@ class Head:
     progress: Progress = field(default_factory=NoProgress)
     detach: bool = False
     merging: threading.Lock = field(default_factory=threading.Lock)
-    """Held by who writes into the results folder."""
+    """Held by the one that writes into the results folder."""
 
     def carry_out(self, units: Sequence[Unit], on_done: Callable[[Unit, Done], None] = lambda *_: None) -> None:
         """Run units to their end; ``on_done`` gets each as it ends. Raises UnitsFailedError at the end for failed ones.

@@ -91,7 +91,7 @@ def _unseen(unit: Unit) -> Ended | None:
     if not missing:
         return None
     remedy = "put it in a folder that all nodes see under the same path"
-    return Ended(UNUSABLE, "", (f"evalsuite: {missing[0]} is not there on {socket.gethostname()}; {remedy}",))
+    return Ended(UNUSABLE, "", (f"evalsuite: {missing[0]} does not exist on {socket.gethostname()}; {remedy}",))
 
 
 def _prepare(unit: Unit, attempt: Path, scratch: Path) -> None:

@@ -12,7 +12,7 @@ from evalsuite.serving.deaths import PortTakenError
 from evalsuite.serving.server import Server
 
 _PORTS = 3
-"""So many ports are tried where evalsuite chooses them."""
+"""How many ports are tried when evalsuite chooses them."""
 
 
 class Engine(AbstractContextManager["Engine"]):

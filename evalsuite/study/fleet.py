@@ -28,7 +28,7 @@ from evalsuite.results.merging import merge_results
 from evalsuite.runs.runner import Outcome
 
 AT_ONCE = 64
-"""Stages on their way at once; each is a thread that waits for its units."""
+"""Stages in progress at once; each is a thread that waits for its units."""
 
 
 class Titled(Progress):

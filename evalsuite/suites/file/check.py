@@ -76,7 +76,7 @@ def _function(benchmark: Benchmark) -> None:
 def _example(benchmark: Benchmark) -> None:
     spec = benchmark.score.regex
     if spec is not None and spec.example is not None and found_by(spec, spec.example) is None:
-        raise UsageError(f"score.regex: the pattern '{spec.pattern}' finds nothing in its example '{spec.example}'")
+        raise UsageError(f"score.regex: the pattern '{spec.pattern}' matches nothing in its example '{spec.example}'")
 
 
 def _notes(benchmark: Benchmark, items: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -87,7 +87,7 @@ def _notes(benchmark: Benchmark, items: Sequence[Mapping[str, Any]]) -> list[str
         references = [text for item in items for text in item["reference"]]
         if not any(found_by(spec, text) is not None for text in references):
             notes.append(
-                f"the pattern '{spec.pattern}' finds nothing in any reference; "
+                f"the pattern '{spec.pattern}' matches nothing in any reference; "
                 "set example: to an answer that it should match"
             )
     made = sum(item["id"] == item["content"] for item in items)

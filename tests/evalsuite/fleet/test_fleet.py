@@ -177,7 +177,7 @@ def test_a_folder_that_a_node_does_not_see_is_named_with_the_node(tmp_path):
     assert done is not None
     host = socket.gethostname()
     remedy = "put it in a folder that all nodes see under the same path"
-    assert done.reason == f"{tmp_path / 'ckpt'} is not there on {host}; {remedy}"
+    assert done.reason == f"{tmp_path / 'ckpt'} does not exist on {host}; {remedy}"
 
 
 def test_on_this_machine_the_figures_are_equal_and_nothing_is_left_behind(models, tmp_path):

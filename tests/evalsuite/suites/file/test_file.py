@@ -291,12 +291,12 @@ def test_check_says_what_a_run_asks(write):
 
 def test_check_says_that_a_pattern_never_matches(write):
     [note] = check_file(write({"regex": {"pattern": r"Answer: (\d+)"}}, ROWS)).notes
-    assert "finds nothing in any reference" in note
+    assert "matches nothing in any reference" in note
     example = {"regex": {"pattern": r"Answer: (\d+)", "example": "Answer: 4"}}
     assert check_file(write(example, ROWS)).notes == ()
     example["regex"]["example"] = "The answer: 4"
     [fault] = check_file(write(example, ROWS)).faults
-    assert "finds nothing in its example 'The answer: 4'" in fault
+    assert "matches nothing in its example 'The answer: 4'" in fault
 
 
 def test_a_name_of_an_installed_suite_is_refused(write):
