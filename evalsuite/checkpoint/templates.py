@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,12 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from evalsuite.checkpoint import bounded_render
+from evalsuite.checkpoint import bounded_trial
 from evalsuite.checkpoint.json_files import MAX_TEXT_BYTES, read_config
 from evalsuite.errors import CheckpointError, DataError, UsageError, unknown
 from evalsuite.files import read_text
 
 _DEFAULT = "default"
+_TOO_MUCH = f"does not finish within {bounded_trial.CPU_SECONDS} s and 2 GiB on short messages"
 _LONGEST_S = 120
 """Wall-clock bound, where the processor is busy with other work."""
 
@@ -81,16 +83,32 @@ def check_bounds(template: str) -> None:
     Loops and string multiplication need no unsafe function, so Jinja's sandbox does not stop them; a process of its own
     does.
     """
-    command = [sys.executable, "-I", bounded_render.__file__]
+    if not _is_bounded(template.encode("utf-8", "replace")):
+        raise CheckpointError(f"the chat template {_TOO_MUCH}; pass another one with --chat-template")
+
+
+def check_tokenizer_bounds(path: Path) -> None:
+    """Raise CheckpointError for a tokenizer.json that needs more than 10 s or 2 GiB for a short text.
+
+    A normalizer may write any text in place of a letter, and a pattern may try more ways than can be tried.
+    """
+    stat = path.stat()
+    if not _is_bounded_tokenizer(path, stat.st_size, stat.st_mtime_ns):
+        raise CheckpointError(f"the tokenizer {path} {_TOO_MUCH}; copy the base model's tokenizer files")
+
+
+@lru_cache(maxsize=64)
+def _is_bounded_tokenizer(path: Path, *_: int) -> bool:
+    return _is_bounded(b"", str(path))
+
+
+def _is_bounded(given: bytes, *arguments: str) -> bool:
+    command = [sys.executable, "-I", bounded_trial.__file__, *arguments]
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     try:
-        code = subprocess.run(
-            command, input=template.encode("utf-8", "replace"), capture_output=True, timeout=_LONGEST_S, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        code = bounded_render.REACHED
-    if code:
-        raise CheckpointError(
-            f"the chat template does not finish within {bounded_render.CPU_SECONDS} s and 2 GiB on three short "
-            "messages; "
-            "pass another one with --chat-template"
+        tried = subprocess.run(
+            command, input=given, capture_output=True, timeout=_LONGEST_S, env=environment, check=False
         )
+    except subprocess.TimeoutExpired:
+        return False
+    return tried.returncode == 0

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.checkpoint.templates import check_bounds
+from evalsuite.checkpoint.templates import check_bounds, check_tokenizer_bounds
 from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
 from evalsuite.serving.config import FASTCHAT
 from evalsuite.serving.template_call import adapt_template
@@ -219,11 +219,14 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         if (folder / "tokenizer.json").is_file():
             from transformers import PreTrainedTokenizerFast
 
+            check_tokenizer_bounds(folder / "tokenizer.json")
             return PreTrainedTokenizerFast.from_pretrained(folder)
         from transformers import AutoTokenizer
 
         # Explicit, because transformers would prompt on the terminal otherwise.
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers and its backends raise many types; all mean an unreadable tokenizer
         raise CheckpointError(
             f"cannot load the tokenizer in {folder} ({first_line(error)}); copy the base model's tokenizer files"
