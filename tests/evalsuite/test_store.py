@@ -60,6 +60,27 @@ def test_a_killed_writer_loses_no_committed_answer(tmp_path):
             assert store.get(content_key({"writer": "one", "i": i})) == {"i": i}
 
 
+def test_a_lost_write_ahead_log_costs_its_answers_and_nothing_else(tmp_path):
+    """Only answers since the last checkpoint are in it; somebody may take it for a leftover of a killed run."""
+    path, key = tmp_path / "store.sqlite", content_key({"question": "why"})
+    with Store(path) as store:
+        store.put(key, {"text": "kept"})
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), "lost"], stdout=subprocess.PIPE, text=True)
+    for _ in range(20):
+        writer.stdout.readline()
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    path.with_name("store.sqlite-wal").unlink()
+    with Store(path) as store:
+        store.check()
+        assert store.get(key) == {"text": "kept"}
+        assert store.get(content_key({"writer": "lost", "i": 0})) is None
+        store.put("new", {"text": "new"})
+    with Store(path) as store:
+        assert len(store) == 2
+
+
 def test_two_processes_share_one_store(tmp_path):
     path = tmp_path / "store.sqlite"
     script = WRITER.replace("100_000", "300")
