@@ -142,7 +142,7 @@ def unknown(what: str, value: str, known: Iterable[str]) -> str:
     if not names:
         return f"unknown {what} {value!r}; none exist"
     near = get_close_matches(value, names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
     return f"unknown {what} {value!r}; {hint}"
 
 

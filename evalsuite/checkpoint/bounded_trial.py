@@ -1,8 +1,8 @@
-"""Tries a chat template (stdin) or a tokenizer.json (argument) on short messages, in a bounded process of its own.
+"""Tries a chat template, a tokenizer.json or a regular expression of others, in a bounded process of its own.
 
-Exits with 3 if a bound was reached, and by a signal where a library does not survive one. Other errors are not this
-script's: they come again where they are explained. Imports nothing of evalsuite, so that it starts in a tenth of a
-second.
+``--tokenizer PATH``; ``--pattern`` and ``--template`` are read from stdin. Exits with 3 if a bound was reached, and by
+a signal where a library does not survive one. Other errors are not this script's: they come again where they are
+explained. Imports nothing of evalsuite, so that it starts in a tenth of a second.
 """
 
 import json
@@ -13,6 +13,7 @@ import sys
 MEMORY, CPU_SECONDS = 2 << 30, 10
 REACHED = 3
 _TEXT = "The quick brown fox jumps over 13 lazy dogs; " + "a" * 32 + "!"
+_ANSWER = 2000
 _TURNS = [{"role": role, "content": "Hello"} for role in ("user", "assistant", "user")]
 
 
@@ -30,6 +31,23 @@ def render(source: str) -> None:
         template.render(messages=turns, add_generation_prompt=True, bos_token="<s>", eos_token="</s>")  # noqa: S106
 
 
+def match(pattern: str) -> None:
+    """Search texts of the length of an answer that begin like a match over and over, and do not end like one."""
+    for piece in (
+        _TEXT.replace("!", " ").replace(".", " "),
+        "a",
+        "1",
+        " ",
+        "a ",
+        "1, ",
+        "\n",
+        "**a** ",
+        "[[1]] ",
+        "(1) ",
+    ):
+        list(re.finditer(pattern, (piece * _ANSWER)[:_ANSWER] + "?"))
+
+
 def tokenize(path: str) -> None:
     from tokenizers import Tokenizer
 
@@ -41,10 +59,11 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     try:
-        if sys.argv[1:]:
-            tokenize(sys.argv[1])
+        if sys.argv[1] == "--tokenizer":
+            tokenize(sys.argv[2])
         else:
-            render(sys.stdin.buffer.read().decode("utf-8", "replace"))
+            tried = {"--template": render, "--pattern": match}[sys.argv[1]]
+            tried(sys.stdin.buffer.read().decode("utf-8", "replace"))
     except MemoryError:
         sys.exit(REACHED)
     except Exception:

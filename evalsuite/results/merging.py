@@ -63,11 +63,14 @@ def merge_results(
             raise DataError(f"{source} is not a folder; give results folders")
         if source.resolve() == into.resolve():
             raise DataError(f"{source} is the folder to merge into; leave it out")
+        if into.resolve().is_relative_to(source.resolve()):
+            raise DataError(f"{into} is inside {source}; give a folder beside it with --into")
     models = {
         name: _union([folder for folder in folders if folder.is_dir()]) for name, folders in _by_name(sources, into)
     }
     copies = list(_copies(sources, into))
-    into.mkdir(parents=True, exist_ok=True)
+    with writing(into):
+        into.mkdir(parents=True, exist_ok=True)
     stores = [source / STORE for source in sources if (source / STORE).is_file()]
     n_answers = 0
     if stores:

@@ -94,7 +94,7 @@ class Results:
 
 def no_results(results: Path) -> DataError:
     """Return the error for a folder without results, or for none at all."""
-    what = "has no results" if results.is_dir() else "does not exist"
+    what = "has no results" if results.is_dir() else "is not a folder" if results.exists() else "does not exist"
     return DataError(f"{results} {what}; run `evalsuite run demo --data mini` first, or give --results DIR")
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import pydantic
 
+from evalsuite.checkpoint.templates import is_bounded_pattern
 from evalsuite.errors import UsageError
 from evalsuite.validation import checked, read_mapping, shipped_recipe
 from judges.rubric import Rubric
@@ -107,6 +108,11 @@ class RegexSpec(_Part):
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"'{pattern}' is not a regular expression ({error})") from error
+        if not is_bounded_pattern(pattern):
+            raise ValueError(
+                f"'{pattern}' does not finish within 10 s on 2,000 characters; do not repeat what is a repeat itself, "
+                "as (a+)+ does"
+            )
         return pattern
 
 

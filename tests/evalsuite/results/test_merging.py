@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evalsuite.documents import Scores
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.results.merging import merge_results
 from evalsuite.runs.runner import run
@@ -105,6 +105,17 @@ def test_other_answers_are_refused_and_nothing_is_written(parts, tmp_path):
     assert not (tmp_path / "c").exists()
     with pytest.raises(DataError, match="is not a folder"):
         merge_results([tmp_path / "none"], tmp_path / "c")
+
+
+def test_a_place_that_cannot_be_merged_into_is_one_sentence(tmp_path):
+    """A folder inside a source would be copied into itself."""
+    (tmp_path / "a" / "comparisons").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for into, said in (("a", "leave it out"), ("a/comparisons/x", "is inside"), ("file", "cannot write .*File exists")):
+        with pytest.raises(EvalsuiteError, match=said) as error:
+            merge_results([tmp_path / "a"], tmp_path / into)
+        assert error.value.exit_code == 2
+    assert not list((tmp_path / "a" / "comparisons").iterdir())
 
 
 def test_other_data_are_refused(parts, tmp_path):

@@ -205,6 +205,7 @@ def test_rows_without_ids_get_one_from_their_content(write):
         ({"score": {"numeric": {}, "choice": {}}}, "are 2 ways to score"),
         ({"score": {"numerik": {}}}, "did you mean 'numeric'"),
         ({"score": {"regex": {"pattern": "("}}}, "not a regular expression"),
+        ({"score": {"regex": {"pattern": r"(\w+\s?)+[!]$"}}}, "does not finish within 10 s on 2,000 characters"),
         ({"score": {"rating": {"criteria": "x", "scale": [5, 1]}}}, "scale from 5 to 1"),
         ({"score": {"function": "os.system"}}, "function"),
         ({"prompts": "nothing here"}, "no prompts"),
