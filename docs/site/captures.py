@@ -118,8 +118,10 @@ def drawn(screen: pyte.Screen, command: str, hidden: Mapping[str, str]) -> str:
                 line = Text.assemble(line[:start], stand_in, line[start + len(real) :])
         line.truncate(screen.columns)
         console.print(line, no_wrap=True, end="\n")
-    svg = console.export_svg(title=f"$ {command}", theme=MONOKAI)
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    room = screen.columns - 24  # beside the window's buttons
+    title = command if len(command) <= room else f"{command[: room - 1]}…"
+    svg = console.export_svg(title=f"$ {title}", theme=MONOKAI)
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", "monospace")
 
 
 def colour(name: str) -> str | None:
