@@ -114,6 +114,8 @@ def _marked(mark: bytes) -> Iterator[int]:
 
 def main(arguments: list[str]) -> int:
     owner, command = int(arguments[0]), arguments[1:]
+    # A core dump of the server, or of the watcher, would hold its key; the server's also the prompts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     mark = secrets.token_hex(16)
     watcher = _start_watcher(mark, owner)
     # What a command starts under guards of its own has their marks too.
@@ -121,8 +123,6 @@ def main(arguments: list[str]) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    # A core dump of the server would hold its key, and the prompts.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # preexec_fn is a single prctl call, which is safe here.
     die_with_guard = partial(_prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
     server = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_guard)  # noqa: PLW1509
