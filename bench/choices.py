@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -74,10 +74,17 @@ def distinct_tokens(lm: EvalsuiteLM, requests: Sequence[Any]) -> int:
 
     The last token of a choice is predicted but never prefilled, so it does not count.
     """
-    seen: set[tuple[int, ...]] = set()
-    for request in requests:
-        tokens = lm.tok_encode("".join(request.args))[:-1]
-        seen |= {tuple(tokens[:end]) for end in range(1, len(tokens) + 1)}
+    return n_nodes(lm.tok_encode("".join(request.args))[:-1] for request in requests)
+
+
+def n_nodes(sequences: Iterable[Sequence[int]]) -> int:
+    """Count the nodes of a trie, by a hash of the path to each."""
+    seen: set[int] = set()
+    for tokens in sequences:
+        path = 0
+        for token in tokens:
+            path = hash((path, token))
+            seen.add(path)
     return len(seen)
 
 

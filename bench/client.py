@@ -28,19 +28,20 @@ BODY = (
     b'{"choices":[{"text":"hi","message":{"content":"hi"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":9,"completion_tokens":1}}'
 )
-REPLY = http_reply(200, BODY)
 
 
 class AnswersAtOnce(Connection):
     """Answers every request with the same text."""
 
+    reply = http_reply(200, BODY)
+
     def asked(self, method: str, path: str, body: bytes) -> None:  # noqa: ARG002
-        self.transport.write(REPLY)
+        self.transport.write(self.reply)
 
 
-def serve(pipe: Pipe) -> None:
+def serve(pipe: Pipe, answering: type[AnswersAtOnce] = AnswersAtOnce) -> None:
     async def forever() -> None:
-        server = await asyncio.get_running_loop().create_server(AnswersAtOnce, "127.0.0.1", 0)
+        server = await asyncio.get_running_loop().create_server(answering, "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from synthetic_results import write_synthetic
+from bench.synthetic_results import write_synthetic
 
 
 def main() -> None:

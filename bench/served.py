@@ -6,13 +6,14 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from evalsuite.checkpoint import resolve
 from evalsuite.serving.client import Client
@@ -24,16 +25,27 @@ from evalsuite.serving.wire import Endpoint
 from evalsuite.store import Store
 from judges.types import Message
 
-_COUNTERS = {"prompt": "vllm:prompt_tokens_total", "cached": "vllm:prefix_cache_hits_total"}
+_COUNTERS = {
+    "prompt": "vllm:prompt_tokens_total",
+    "cached": "vllm:prefix_cache_hits_total",
+    "requests": "vllm:request_success_total",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a task: wall seconds, prompt tokens, and those of them found in the prefix cache."""
+    """The cost of a task: wall seconds, prompt tokens, those of them found in the prefix cache, and requests.
+
+    ``requests`` are those of vLLM's engine; ``server_cpu_s`` and ``client_cpu_s`` are the CPU seconds of both sides,
+    which depend less on other work on the machine than ``seconds``.
+    """
 
     seconds: float
     prompt_tokens: int
     cached_tokens: int
+    requests: int = 0
+    server_cpu_s: float = 0.0
+    client_cpu_s: float = 0.0
 
     @property
     def prefilled(self) -> int:
@@ -91,20 +103,32 @@ class Served:
         assert server is not None
         root = server.base_url.removesuffix("/v1")
         httpx.post(f"{root}/reset_prefix_cache", timeout=60).raise_for_status()
-        before, began = _counters(root), time.perf_counter()
+        before = _counters(root)
+        result, cost = self.timed(work)
+        spent = {word: value - before[word] for word, value in _counters(root).items()}
+        return result, replace(
+            cost, prompt_tokens=spent["prompt"], cached_tokens=spent["cached"], requests=spent["requests"]
+        )
+
+    @staticmethod
+    def timed(work: Callable[[], Any]) -> tuple[Any, Cost]:
+        """Run ``work``, and return its result and its cost in time alone."""
+        cpu, began = _cpu_seconds(), time.perf_counter()
         result = work()
-        seconds, after = time.perf_counter() - began, _counters(root)
-        return result, Cost(seconds, after["prompt"] - before["prompt"], after["cached"] - before["cached"])
+        seconds, used = time.perf_counter() - began, _cpu_seconds()
+        return result, Cost(seconds, 0, 0, 0, *(later - earlier for later, earlier in zip(used, cpu, strict=True)))
 
 
 @contextmanager
-def served(model: str, dtype: str, max_model_len: int | None = None) -> Iterator[Served]:
+def served(
+    model: str, dtype: str, max_model_len: int | None = None, vllm_args: Sequence[tuple[str, str]] = ()
+) -> Iterator[Served]:
     """Serve a model for a benchmark."""
     # The prefix cache is emptied between methods, which only this mode allows.
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        serve = ServeConfig(dtype=dtype, max_model_len=max_model_len)
+        serve = ServeConfig(dtype=dtype, max_model_len=max_model_len, vllm_args=tuple(vllm_args))
         with (
             Store(folder / "store.sqlite") as store,
             LoopThread() as thread,
@@ -121,6 +145,15 @@ def _counters(root: str) -> dict[str, int]:
         word: int(sum(float(value) for value in re.findall(rf"^{re.escape(name)}{{.*}} (\S+)$", text, re.MULTILINE)))
         for word, name in _COUNTERS.items()
     }
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Return the CPU seconds of all processes that this one started, which are the server's, and its own."""
+    times = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times.append(process.cpu_times())
+    return sum(each.user + each.system for each in times), time.process_time()
 
 
 def versions() -> str:

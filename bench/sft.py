@@ -1,20 +1,26 @@
 """Training tokens per second: `evalsuite sft` against plain trl with the same recipe, on this machine.
 
-    python bench/sft.py [--base demo] [--steps 4] [--repeats 3]
+    python bench/sft.py [--base demo] [--steps 4] [--pairs 9] [--packing yes|no|both]
 
 Both train the same conversations from the same weights with the same batch, precision and
 attention; trl gets the conversations as messages and a template with generation marks, and packs
-or pads as the recipe says. Loading does not count. Prints medians over the repeats, which alternate.
+or pads as the recipe says. Loading does not count. Each side runs in a process of its own, and the sides take turns
+in going first: consecutive runs share the load of the machine, so only their ratio is compared. Goal: 1.0 or more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+from bench.ratios import summary
 
 CHATS = Path(__file__).resolve().parents[1] / "recipes" / "mini_chats.jsonl"
 # A message in the demo model's template, and the same with the generation marks that trl needs.
@@ -27,7 +33,7 @@ MARKED_MESSAGE = (
 MAX_LENGTH, BATCH = 256, 2
 
 
-def evalsuite_sft(base: str, steps: int) -> tuple[float, float]:
+def evalsuite_sft(base: str, steps: int, packing: bool) -> tuple[float, float]:
     import yaml
 
     from evalsuite.training.train import train
@@ -40,6 +46,7 @@ def evalsuite_sft(base: str, steps: int) -> tuple[float, float]:
             "micro_batch_size": BATCH,
             "max_length": MAX_LENGTH,
             "max_steps": steps,
+            "packing": packing,
             "gradient_checkpointing": False,
             "save_every_steps": 1000,
             "warmup_steps": 0,
@@ -49,7 +56,8 @@ def evalsuite_sft(base: str, steps: int) -> tuple[float, float]:
         return document["tokens_per_second"], document["loss"][-1][1]
 
 
-def plain_trl(base: str, steps: int) -> tuple[float, float]:
+def plain_trl(base: str, steps: int, packing: bool) -> tuple[float, float]:
+    import torch
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -81,13 +89,13 @@ def plain_trl(base: str, steps: int) -> tuple[float, float]:
             per_device_train_batch_size=BATCH,
             max_steps=steps,
             max_length=MAX_LENGTH,
-            packing=True,
+            packing=packing,
             assistant_only_loss=True,
             lr_scheduler_type="cosine",
             seed=0,
             data_seed=0,
-            bf16=False,
-            use_cpu=True,
+            bf16=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=False,
             save_strategy="no",
             logging_steps=1,
@@ -107,25 +115,53 @@ def plain_trl(base: str, steps: int) -> tuple[float, float]:
         return logged[-1]["num_tokens"] / Clock.seconds, logged[-1]["loss"]
 
 
+SIDES = {"evalsuite": evalsuite_sft, "trl": plain_trl}
+
+
+def side_in_process(name: str, arguments: argparse.Namespace, packing: bool) -> dict[str, float]:
+    """Run one side in a process of its own; return its tokens per second, last loss and peak memory in GB."""
+    command = [sys.executable, __file__, "--side", name, "--base", arguments.base, "--steps", str(arguments.steps)]
+    command += ["--packing", "yes" if packing else "no"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise SystemExit(f"{name} failed:\n{ended.stderr[-2000:]}")
+    found = next(line for line in ended.stdout.splitlines() if line.startswith("MEASURED "))
+    return dict(json.loads(found.removeprefix("MEASURED ")))
+
+
+def pairs(arguments: argparse.Namespace, packing: bool) -> str:
+    """Run the pairs and return the table's row."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in SIDES}
+    for pair in range(arguments.pairs):
+        for name in (list(SIDES), list(reversed(SIDES)))[pair % 2]:
+            one = side_in_process(name, arguments, packing)
+            found[name].append(one)
+            print(f"# {name:9} {one['rate']:8.1f} tokens/s   loss {one['loss']:.4f}   {one['gb']:.2f} GB", flush=True)
+    rates = {name: [one["rate"] for one in each] for name, each in found.items()}
+    ratios = [ours / theirs for ours, theirs in zip(rates["evalsuite"], rates["trl"], strict=True)]
+    medians = " | ".join(f"{statistics.median(each):.1f}" for each in rates.values())
+    memory = " | ".join(f"{max(one['gb'] for one in each):.2f}" for each in found.values())
+    return f"| {'packed' if packing else 'unpacked'} | {medians} | {summary(ratios)} | {memory} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="demo")
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
-    words = parser.parse_args()
-    rates: dict[str, list[float]] = {"evalsuite": [], "trl": []}
-    for _ in range(words.repeats):
-        for name, side in (("evalsuite", evalsuite_sft), ("trl", plain_trl)):
-            rate, loss = side(words.base, words.steps)
-            rates[name].append(rate)
-            print(f"{name:9} {rate:8.1f} tokens/s   loss {loss:.4f}", flush=True)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    # Consecutive runs share the load of the machine, so only their ratio is compared.
-    ratios = [mine / theirs for mine, theirs in zip(rates["evalsuite"], rates["trl"], strict=True)]
-    print(
-        f"medians: evalsuite {medians['evalsuite']:.1f}, trl {medians['trl']:.1f} tokens/s; ratio of consecutive runs "
-        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; goal 1.0 or more)"
-    )
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--packing", choices=("yes", "no", "both"), default="both")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        rate, loss = SIDES[arguments.side](arguments.base, arguments.steps, arguments.packing == "yes")
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        print("MEASURED " + json.dumps({"rate": rate, "loss": loss, "gb": peak / 2**20}))
+        return
+    chosen = {"yes": (True,), "no": (False,), "both": (True, False)}[arguments.packing]
+    rows = [pairs(arguments, packing) for packing in chosen]
+    print("\n| | evalsuite, tokens/s | trl, tokens/s | evalsuite / trl | evalsuite, GB | trl, GB |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("\n".join(rows))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Controls of terminals (C0 without tab and newline, DEL, C1), line separators and changes of text direction."""
+_encoder = msgspec.json.Encoder()
 _FORMULA = re.compile(
     r"(?<![\s;\"'\u200b\ufeff])([\s;\"'\u200b\ufeff]*+)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])"
 )
@@ -22,6 +25,15 @@ def well_formed(text: str) -> str:
     Neither UTF-8 nor a tokenizer accepts lone surrogates, which JSON and YAML escapes can produce.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_well_formed(document: Any) -> bool:
+    """Return whether no text in a JSON document has half of a surrogate pair."""
+    try:
+        _encoder.encode(document)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def mapped(value: Any, change: Callable[[str], str]) -> Any:

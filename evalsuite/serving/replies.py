@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evalsuite.text import mapped, well_formed
+from evalsuite.text import is_well_formed, mapped, well_formed
 from judges.thoughts import split_thought
 from judges.types import Unscored
 
@@ -41,7 +41,7 @@ def read_safely(
     """Read a reply; one that does not hold what was asked for is ``malformed_reply``. Lone surrogates are escaped."""
     try:
         answer = read(raw)
-        return answer if isinstance(answer, Unscored) else {**mapped(answer, well_formed)}
+        return answer if isinstance(answer, Unscored) or is_well_formed(answer) else {**mapped(answer, well_formed)}
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return Unscored("malformed_reply", f"{type(error).__name__}: {error}")
 

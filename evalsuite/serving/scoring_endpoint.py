@@ -2,8 +2,8 @@
 
 Loaded by vLLM (``--middleware``) into managed servers. vLLM's HTTP API needs one request per token of a continuation,
 or one ``prompt_logprobs`` request, which skips the prefix cache and computes logits for the whole context. Here a
-request uses the cache and gets the log-probabilities of its uncached tail. One POST to ``PATH`` answers all
-continuations of one context:
+request uses the cache and gets the log-probabilities of its uncached tail, and what continuations share is asked once.
+One POST to ``PATH`` answers all continuations of one context:
 
     {"model": name, "context": [ids], "continuations": [[ids], ...]}
     -> {"results": [[[logprob, is_greedy], ...], ...], "usage": {...}}
@@ -22,7 +22,8 @@ import os
 import secrets
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 PATH = "/v1/evalsuite/loglikelihoods"
@@ -35,7 +36,23 @@ _WITHOUT_KEY = frozenset({"/classify", "/pooling", "/score", "/rerank"})
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Steps = list[tuple[float | None, bool]]
+Tokens = tuple[int, ...]
+Step = tuple[float | None, bool]
+"""The log-probability of a token, and whether it is the most likely one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request to the engine: the log-probabilities of ``ids`` after the context and ``path``.
+
+    It also returns those of the tokens of ``path`` from position ``start`` on; the ones before are known from the
+    question above. ``below`` are the questions on what follows.
+    """
+
+    path: Tokens
+    start: int
+    ids: Tokens
+    below: tuple[Question, ...]
 
 
 class ScoringEndpoint:
@@ -92,45 +109,55 @@ class _Engine:
         scheduler = getattr(getattr(client, "vllm_config", None), "scheduler_config", None)
         self._order = {"priority": -1} if getattr(scheduler, "policy", None) == "priority" else {}
         self._n_engines = _n_engines(getattr(client, "vllm_config", None))
+        self._rank: dict[str, int] = {}
         self.usage: dict[str, Any] = {
             "prompt_tokens": 0,
             "completion_tokens": 0,
             "prompt_tokens_details": {"cached_tokens": 0},
         }
 
-    async def score(self, context: list[int], continuations: list[list[int]]) -> list[Steps]:
+    async def score(self, context: list[int], continuations: list[list[int]]) -> list[list[Step]]:
         # vLLM sends each request to the least busy engine, which may not have the context in its cache.
-        rank = (
-            {"data_parallel_rank": zlib.crc32(repr(context).encode()) % self._n_engines} if self._n_engines > 1 else {}
-        )
-        self._order |= rank
-        firsts = sorted({tokens[0] for tokens in continuations})
-        if len(firsts) > MAX_FIRST_TOKENS:
-            raise ValueError(f"{len(firsts)} different first tokens, at most {MAX_FIRST_TOKENS} are supported")
-        root = await self._generate(context, rank, logprobs=len(firsts), logprob_token_ids=firsts)
-        top, answers = root.outputs[0].token_ids[0], root.outputs[0].logprobs[0]
-        best = answers[top].logprob if top in answers else math.inf
-        first_steps = {
-            token: (_finite(answers[token].logprob), token == top or answers[token].logprob >= best) for token in firsts
-        }
-        rests = await asyncio.gather(*(self._rest(context, tokens) for tokens in continuations))
-        return [[first_steps[tokens[0]], *rest] for tokens, rest in zip(continuations, rests, strict=True)]
+        if self._n_engines > 1:
+            self._rank = {"data_parallel_rank": zlib.crc32(repr(context).encode()) % self._n_engines}
+        steps = await self._steps(context, questions(map(tuple, continuations)))
+        return [[steps[tuple(tokens[:end])] for end in range(1, len(tokens) + 1)] for tokens in continuations]
 
-    async def _rest(self, context: list[int], continuation: list[int]) -> Steps:
-        """Return the steps after the first token."""
-        if len(continuation) == 1:
-            return []
-        prompt, start = context + continuation, len(context) + 1
-        # The most likely token is requested too: an equally likely one has rank 2, and both count as greedy.
-        reply = await self._generate(prompt, self._order, prompt_logprobs=1, skip_reading_prefix_cache=False)
-        # The log-probability of token i is at position i - 1, which must have been computed.
-        if max(reply.num_cached_tokens or 0, _n_missing(reply, prompt)) > start - 1:
-            reply = await self._generate(prompt, self._order, prompt_logprobs=1, skip_reading_prefix_cache=True)
-        n_missing = _n_missing(reply, prompt)
-        if n_missing > start - 1:
-            raise ValueError(f"the engine returned {len(prompt) - n_missing} of {len(prompt)} log-probabilities")
-        rows = [(reply.prompt_logprobs[i - n_missing], prompt[i]) for i in range(start, len(prompt))]
-        return [(_finite(row[token].logprob), _is_top(row, token)) for row, token in rows]
+    async def _steps(self, context: list[int], question: Question) -> dict[Tokens, Step]:
+        """Return the step at the end of each path that the question and those below it determine."""
+        steps: dict[Tokens, Step] = {}
+        for first in range(0, len(question.ids), MAX_FIRST_TOKENS):
+            steps |= await self._next_tokens(context, question, question.ids[first : first + MAX_FIRST_TOKENS])
+        # Now the prompts of those below are in the cache but for their ends.
+        for others in await asyncio.gather(*(self._steps(context, below) for below in question.below)):
+            steps |= others
+        return steps
+
+    async def _next_tokens(self, context: list[int], question: Question, ids: Tokens) -> dict[Tokens, Step]:
+        path, prompt, order = question.path, [*context, *question.path], self._order if question.path else {}
+        settings: dict[str, Any] = {"logprobs": len(ids), "logprob_token_ids": list(ids)}
+        steps: dict[Tokens, Step] = {}
+        if question.start == len(path):
+            reply = await self._generate(prompt, order, **settings)
+        else:
+            start = len(context) + question.start
+            # The most likely token is requested too: an equally likely one has rank 2, and both count as greedy.
+            settings |= {"prompt_logprobs": 1}
+            reply = await self._generate(prompt, order, **settings, skip_reading_prefix_cache=False)
+            # The log-probability of token i is at position i - 1, which must have been computed.
+            if max(reply.num_cached_tokens or 0, _n_missing(reply, prompt)) > start - 1:
+                reply = await self._generate(prompt, order, **settings, skip_reading_prefix_cache=True)
+            n_missing = _n_missing(reply, prompt)
+            if n_missing > start - 1:
+                raise ValueError(f"the engine returned {len(prompt) - n_missing} of {len(prompt)} log-probabilities")
+            for i in range(start, len(prompt)):
+                row = reply.prompt_logprobs[i - n_missing]
+                steps[path[: i - len(context) + 1]] = _finite(row[prompt[i]].logprob), _is_top(row, prompt[i])
+        top, answers = reply.outputs[0].token_ids[0], reply.outputs[0].logprobs[0]
+        best = answers[top].logprob if top in answers else math.inf
+        for token in ids:
+            steps[*path, token] = _finite(answers[token].logprob), token == top or answers[token].logprob >= best
+        return steps
 
     async def _generate(self, prompt: Sequence[int], order: dict[str, int], **settings: Any) -> Any:
         from vllm import SamplingParams
@@ -138,7 +165,7 @@ class _Engine:
         params = SamplingParams(max_tokens=1, temperature=0.0, detokenize=False, **settings)
         prompt_tokens = {"prompt_token_ids": list(prompt)}
         name = f"evalsuite-{uuid.uuid4().hex}"
-        replies = [reply async for reply in self._client.generate(prompt_tokens, params, name, **order)]
+        replies = [reply async for reply in self._client.generate(prompt_tokens, params, name, **order, **self._rank)]
         if not replies:
             raise ValueError("the engine returned no reply")
         final = replies[-1]
@@ -146,6 +173,38 @@ class _Engine:
         self.usage["completion_tokens"] += 1
         self.usage["prompt_tokens_details"]["cached_tokens"] += final.num_cached_tokens or 0
         return final
+
+
+def questions(continuations: Iterable[Tokens]) -> Question:
+    """Return the fewest questions that determine every continuation, as a tree; pure.
+
+    One per branch of the continuations' trie, and one per unbranched end of more than a token. The first is about the
+    context alone: with more in its prompt, vLLM would compute logits for every position of the context.
+    """
+    distinct = set(continuations)
+    ids = _tokens_at(0, distinct)
+    return Question((), 0, ids, _questions_after((), ids, distinct))
+
+
+def _questions_after(path: Tokens, ids: Tokens, continuations: Iterable[Tokens]) -> tuple[Question, ...]:
+    """Return the questions on what follows ``path`` and one of ``ids``, whose log-probabilities are known."""
+    found = []
+    for known in ((*path, token) for token in ids):
+        start = end = len(known)
+        longer = [tokens for tokens in continuations if tokens[:start] == known and len(tokens) > start]
+        if not longer:
+            continue
+        longest = max(longer, key=len)
+        following = _tokens_at(end, longer)
+        while len(following) == 1 and len(longest) > end + 1:
+            end += 1
+            following = _tokens_at(end, longer)
+        found.append(Question(longest[:end], start, following, _questions_after(longest[:end], following, longer)))
+    return tuple(found)
+
+
+def _tokens_at(position: int, continuations: Iterable[Tokens]) -> Tokens:
+    return tuple(sorted({tokens[position] for tokens in continuations if len(tokens) > position}))
 
 
 def _n_engines(config: Any) -> int:

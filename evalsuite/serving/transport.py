@@ -17,6 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
+import msgspec
 import openai
 
 from evalsuite.errors import UsageError, first_line
@@ -101,7 +102,7 @@ class Transport:
         The deadline grows with the ``max_tokens`` of the body.
         """
         deadline_s = READ_TIMEOUT_S + TOKEN_TIMEOUT_S * body.get("max_tokens", 0)
-        content = json.dumps(body, separators=(",", ":")).encode()
+        content = _encoded(body)
         if self._sdk is None:
             raw = await self.request(url_of(self._base_url, path), content, timeout_s=deadline_s)
         else:
@@ -113,14 +114,14 @@ class Transport:
             except openai.APIConnectionError as error:
                 raise error.__cause__ or error from None
         try:
-            document: object = assembled(raw) if body.get("stream") and is_event_stream(raw) else json.loads(raw)
+            document: object = assembled(raw) if body.get("stream") and is_event_stream(raw) else _decoded(raw)
         except (ValueError, RecursionError, TypeError, AttributeError) as error:
             raise MalformedReplyError(f"the reply is not JSON: {error}") from error
         return document
 
     async def request(self, url: str, body: Mapping[str, Any] | bytes | None = None, *, timeout_s: float) -> bytes:
         """Return the body of the reply to a POST of ``body``, or to a GET without one; raises TransportError."""
-        data = json.dumps(body, separators=(",", ":")).encode() if isinstance(body, Mapping) else body
+        data = _encoded(body) if isinstance(body, Mapping) else body
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
         try:
             async with self._session.request(
@@ -201,6 +202,22 @@ class _BelowSDK(httpx.AsyncBaseTransport):
         url = url_of(self._base_url, request.url.path)
         raw = await self._transport.request(url, request.content, timeout_s=request.extensions["timeout"]["read"])
         return httpx.Response(200, content=raw, request=request)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON can escape and UTF-8 cannot encode.
+        return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _decoded(raw: bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        # Python also reads what servers write beyond JSON: NaN, infinities and lone surrogates.
+        return json.loads(raw)
 
 
 def url_of(base_url: str, path: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalsuite.serving.scoring_endpoint import PATH, ScoringEndpoint
+from evalsuite.serving.scoring_endpoint import PATH, Question, ScoringEndpoint, questions
 from tests.evalsuite.toy_lm import direct, distribution
 
 SIZE, BLOCK = 12, 4
@@ -30,6 +30,7 @@ class Engine:
         self.leaves_out = leaves_out
         self.cached: set[tuple[int, ...]] = set()
         self.computed = 0
+        self.n_requests = 0
         self.fixed = fixed
         self.priorities: list[int] = []
         self.ranks: list[int | None] = []
@@ -48,6 +49,7 @@ class Engine:
         priority: int = 0,
         data_parallel_rank: Any = None,
     ) -> Any:
+        self.n_requests += 1
         self.priorities.append(priority)
         self.ranks.append(data_parallel_rank)
         tokens = tuple(prompt["prompt_token_ids"])
@@ -141,21 +143,24 @@ async def test_each_context_is_sent_to_one_engine_and_all_engines_are_used(paral
 async def test_a_token_tied_for_most_likely_is_greedy() -> None:
     """Ties are common in 16 bits; vLLM gives each token the rank of the last, lm-eval counts all as greedy."""
 
+    tied = {0, 3, 5, 8}
+
     class Ties(Engine):
+        def logprob(self, prefix: tuple[int, ...], token: int) -> Any:
+            return SimpleNamespace(logprob=-1.0, rank=4) if token in tied else SimpleNamespace(logprob=-1.5, rank=5)
+
         async def generate(self, *arguments: Any, **settings: Any) -> Any:
             async for reply in super().generate(*arguments, **settings):
-                tie = SimpleNamespace(logprob=-1.0, rank=2)
-                worse = SimpleNamespace(logprob=-1.5, rank=3)
                 reply.outputs[0].token_ids = [0]
-                reply.outputs[0].logprobs = [{0: tie, 3: tie, 4: worse}]
-                if reply.prompt_logprobs is not None:
-                    prompt = arguments[0]["prompt_token_ids"]
-                    last = {prompt[-1]: tie if prompt[-1] == 5 else worse, 0: tie}
-                    reply.prompt_logprobs = [None] * (len(prompt) - 1) + [last]
+                for row in (reply.outputs[0].logprobs[0], *filter(None, reply.prompt_logprobs or ())):
+                    row[0] = self.logprob((), 0)
                 yield reply
 
-    reply = await post(Ties(), {"model": "m", "context": [1, 2], "continuations": [[3, 5], [3, 6], [4]]})
-    assert reply.json()["results"] == [[[-1.0, True], [-1.0, True]], [[-1.0, True], [-1.5, False]], [[-1.5, False]]]
+    continuations = [[3, 5], [3, 6], [4], [5, 8, 7], [5, 8, 6, 8]]
+    reply = await post(Ties(), {"model": "m", "context": [1, 2], "continuations": continuations})
+    assert reply.json()["results"] == [
+        [[-1.0 if token in tied else -1.5, token in tied] for token in tokens] for tokens in continuations
+    ]
 
 
 @pytest.mark.parametrize("length", [BLOCK * 10, BLOCK * 10 + 1])
@@ -166,6 +171,38 @@ async def test_a_continuation_costs_its_tokens_and_at_most_a_block(length: int) 
     continuations = [[first, 1, 2] for first in range(5)]
     await post(engine, {"model": "m", "context": context, "continuations": continuations})
     assert engine.computed <= length + 5 * (3 + BLOCK - 1)
+
+
+async def test_what_choices_share_is_asked_once() -> None:
+    """With a chat template, lm-eval's one-letter choices begin with the line break that ends the context."""
+    engine = Engine()
+    context = [i % SIZE for i in range(BLOCK * 10)]
+    await post(engine, {"model": "m", "context": context, "continuations": [[2, letter] for letter in range(10)]})
+    assert engine.n_requests == 2
+    assert engine.computed <= len(context) + BLOCK
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6).map(tuple), min_size=1, max_size=8))
+def test_the_tree_asks_once_per_branch_and_once_per_unbranched_end(continuations: Any) -> None:
+    nodes = {tokens[:end] for tokens in continuations for end in range(len(tokens) + 1)}
+    children = {node: [other for other in nodes if other[:-1] == node and other != node] for node in nodes}
+    branches = {node for node, below in children.items() if len(below) > 1}
+    # An end is unbranched where the last token is the only one that may follow.
+    ends = {node[:-1] for node, below in children.items() if node and not below}
+    asked = []
+
+    def walk(question: Question) -> None:
+        asked.append(question)
+        for below in question.below:
+            assert len(question.path) < below.start <= len(below.path) + 1
+            assert below.path[: len(question.path)] == question.path
+            walk(below)
+
+    walk(questions(continuations))
+    assert sorted(question.path for question in asked) == sorted({(), *branches, *ends})
+    known = [question.path[:end] for question in asked for end in range(question.start + 1, len(question.path) + 1)]
+    known += [(*question.path, token) for question in asked for token in question.ids]
+    assert sorted(known) == sorted(nodes - {()})
 
 
 @pytest.mark.parametrize(
