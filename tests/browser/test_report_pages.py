@@ -359,8 +359,3 @@ def test_next_leads_into_the_neighbouring_page(tmp_path: Path, visit: Visits, mo
     page.wait_for_selector(f"#view h2:has-text('item {last}')")
     assert page.url.split("#")[0].endswith(first.name)
     assert page.locator("#view .side-by-side article").count() == 1
-
-
-def test_an_empty_report_opens(tmp_path: Path, visit: Visits) -> None:
-    page = visit().open(build_report(tmp_path).html)
-    assert "evalsuite run demo" in page.locator("main").inner_text()

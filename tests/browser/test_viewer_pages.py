@@ -261,7 +261,7 @@ def test_filters_find_the_items(pair: Report, visit: Visits, state: str, expecte
 def test_an_item_says_that_its_verdict_was_forced(pair: Report, visit: Visits) -> None:
     page = visit().open(pair.html, pair_list(pair, "&only=guided").replace("view=items", "view=item") + "&item=2")
     shown = page.locator("#view .verdict").first.inner_text()
-    assert "forced by guided output: the text named another verdict" in shown
+    assert "completed under guided output: the text named another verdict" in shown
 
 
 def test_the_four_fields_count_and_test(pair: Report, visit: Visits) -> None:

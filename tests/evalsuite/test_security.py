@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import pickle
@@ -177,10 +178,17 @@ def test_the_server_listens_on_loopback_under_a_key_that_other_users_cannot_see(
         Server(checkpoint, ServeConfig(), tmp_path / "log2") as other,
     ):
         assert server.api_key != other.api_key
-        processes = [psutil.Process(server._guarded.process.pid)]
-        while len(processes) < 2 or not all(process.environ() for process in processes):
-            # A process that is about to become another program has no environment for a moment.
-            processes = [processes[0], *processes[0].children(recursive=True)]
+        guard = psutil.Process(server._guarded.process.pid)
+        served: list[psutil.Process] = []
+        while not served:
+            # A process that is about to become another program, or to end, has no environment for a moment.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                served = [
+                    one
+                    for one in guard.children()
+                    if one.environ() and one.cmdline()[-1] == "import time; time.sleep(60)"
+                ]
+        processes = [guard, *served]
         for process in processes:
             assert server.api_key not in " ".join(process.cmdline())
             environment = process.environ()
@@ -189,8 +197,7 @@ def test_the_server_listens_on_loopback_under_a_key_that_other_users_cannot_see(
             mode = Path(f"/proc/{process.pid}/environ").stat().st_mode
             assert not mode & (stat.S_IRGRP | stat.S_IROTH)
         # A core dump would hold the key.
-        for process in processes[1:]:
-            assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        assert served[0].rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert len(server.api_key) >= 32
 
 

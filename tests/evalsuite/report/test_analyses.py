@@ -14,7 +14,7 @@ import pytest
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, table_csv, write_analysis
 from evalsuite.report.analyses import MAX_ROWS, read_analyses, show_analysis
 from evalsuite.report.build import build_report
-from tests.evalsuite.report_results import index_of
+from tests.evalsuite.report_results import index_of, mixeval_scores, write_model
 
 COLUMNS = (
     Column("model", "Model"),
@@ -125,6 +125,7 @@ def big(text: str) -> Analysis:
 
 
 def test_no_analyses_no_view(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", {"mixeval": mixeval_scores(0.5)})
     faults: list[str] = []
     assert read_analyses(tmp_path, faults) == []
     assert faults == []

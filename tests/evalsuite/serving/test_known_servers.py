@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +18,9 @@ from tests.evalsuite.doctor.test_endpoint import examined
 from tests.evalsuite.generation_endpoint import write_chats
 from tests.evalsuite.serving.test_dialects import run_on
 
-DAY = datetime.now(UTC).date()
+
+def today() -> date:
+    return datetime.now(UTC).date()
 
 
 def with_field(server, name):
@@ -34,7 +36,7 @@ def test_a_later_run_asks_in_the_form_that_the_first_has_learned(tmp_path):
         assert with_field(server, "top_k") == 1, "known from the first run"
         assert len(server.requests) > asked
         assert said["left_out"]["top_k"] == "Error code: 400: Unknown parameter: 'top_k'."
-        assert any("is known to refuse" in line and "top_k" in line and str(DAY) in line for line in lines)
+        assert any("is known to refuse" in line and "top_k" in line and str(today()) in line for line in lines)
 
 
 def test_what_is_known_is_probed_again_after_a_week_and_by_the_doctor(tmp_path):
@@ -42,7 +44,7 @@ def test_what_is_known_is_probed_again_after_a_week_and_by_the_doctor(tmp_path):
         run_on(server, tmp_path, ["mixeval"])
         key = server.spec
         known = recall(tmp_path / "servers.json", key)
-        old = str(DAY - timedelta(days=7))
+        old = str(today() - timedelta(days=7))
         remember(tmp_path / "servers.json", {key: Known(known.refused, known.caps, old, known.greedy, [], old)})
         server._rules = ()
         _, said, _ = run_on(server, tmp_path, ["mt_bench"])
@@ -59,7 +61,7 @@ def test_a_broken_file_is_ignored_and_written_again(tmp_path, text):
     path = tmp_path / "servers.json"
     path.write_text(text)
     assert recall(path, "m@u") == Known()
-    remember(path, {"m@u": Known({"top_k": "no"}, {}, str(DAY))})
+    remember(path, {"m@u": Known({"top_k": "no"}, {}, str(today()))})
     remember(path, {"n@u": Known()})
     assert recall(path, "m@u").refused == {"top_k": "no"}
 
@@ -74,7 +76,7 @@ def test_other_answers_under_the_same_name_are_told(tmp_path):
         server.facts["says"] = "Lyon."
         server.facts["fingerprint"] = "fp_2"
         _, said, lines = run_on(server, tmp_path, ["alpaca_eval"])
-    expected = f"4 of 4 fixed questions and its system_fingerprint (fp_2 after fp_1) changed since {DAY}"
+    expected = f"4 of 4 fixed questions and its system_fingerprint (fp_2 after fp_1) changed since {today()}"
     assert said["changed"] == expected
     assert sum(expected in line and "--ask-again" in line for line in lines) == 1
 
@@ -101,7 +103,7 @@ def test_a_server_that_refuses_a_temperature_has_no_greedy_answers_to_compare(tm
         assert not any(said["greedy"])
         server.facts |= {"says": "Otherwise. Rating: [[2]]", "fingerprint": "fp_2"}
         _, said, _ = run_on(server, tmp_path, ["alpaca_eval"])
-    assert said["changed"] == f"its system_fingerprint (fp_2 after fp_1) changed since {DAY}"
+    assert said["changed"] == f"its system_fingerprint (fp_2 after fp_1) changed since {today()}"
 
 
 def test_nothing_is_asked_where_the_store_has_all_answers(tmp_path):

@@ -38,7 +38,7 @@ def test_a_template_writes_the_same_date_every_day(tmp_path):
     turns = [{"role": "user", "content": "Hi"}]
     assert form.tokenizer.apply_chat_template(turns, tokenize=False).startswith("Today: 26 Jul 2024\n")
     [_, said] = check_template(checkpoint, None, "candidate", needs_chat=True)
-    assert "always 2024-07-26" in said.message
+    assert "fixes at 2024-07-26" in said.message
 
 
 def test_another_date_is_another_variant_with_another_identity(tmp_path):

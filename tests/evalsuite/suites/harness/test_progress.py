@@ -17,13 +17,14 @@ def test_the_total_of_all_parts_is_told_with_the_first_answer_and_never_grows() 
     told: dict[str, tuple[int, int]] = {}
     sums: list[tuple[int, int]] = []
 
-    def note(part: str, done: int, total: int) -> None:
+    def note(part: str, done: int, total: int, unscored: int) -> None:
+        assert unscored == 0
         told[part] = done, total
         sums.append(tuple(map(sum, zip(*told.values(), strict=True))))
 
     report = _by_part(HarnessLoaded({"a": ("a1", "a2"), "b": ("b",)}, tasks, {}), note)
     assert report is not None
     for name, answered, asked in (("a1", 1, 1), ("a2", 1, 1), ("a1", 1, 1), ("b", 1, 2), ("b", 2, 2)):
-        report(name, answered, asked)
+        report(name, answered, asked, 0)
     # The first call tells every part.
     assert sums[1:] == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
