@@ -375,6 +375,8 @@ class _Runner:
         speed = Speed(judge.name, session.client.usage, self.progress)
         before, used = session.serve_seconds, asdict(session.client.usage)
         with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
+        # The figures are written next, while the judge's server stays: a kill there asks it nothing again.
+        session.remember()
         speed.stop()
         # The judge serves all models of the run: this one's share is what came on top.
         counts = {name: count - used[name] for name, count in asdict(session.client.usage).items()}

@@ -117,12 +117,12 @@ class Session(AbstractContextManager["Session"]):
         if not self._stopped.is_set():
             for line in self.client.refusals():
                 self._progress.log(line)
-            self._remember()
+            self.remember()
         self._stopped.set()
         if not self._is_shared:
             self._engine.stop()
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Write what was learned of an external server for the next run."""
         if self._servers is not None:
             with suppress(StoreError):
