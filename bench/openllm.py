@@ -16,6 +16,7 @@ import argparse
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -202,9 +203,13 @@ def main() -> None:
     vllm_args = [("gpu_memory_utilization", GPU_SHARE)] if shares_gpu else []
     with served(arguments.model, arguments.dtype, vllm_args=vllm_args) as bench:
         print(f"{arguments.dtype}, --limit {arguments.limit}, repeats {arguments.repeats}; {versions()}", flush=True)
-        opponents = [OPPONENTS[name](bench, arguments.dtype, arguments.concurrency) for name in names]
-        for chat in {"yes": (True,), "no": (False,), "both": (False, True)}[arguments.chat]:
-            all_parts(bench, arguments, opponents, chat)
+        with ExitStack() as stack:
+            opponents = []
+            for name in names:
+                opponents.append(OPPONENTS[name](bench, arguments.dtype, arguments.concurrency))
+                stack.callback(opponents[-1].close)
+            for chat in {"yes": (True,), "no": (False,), "both": (False, True)}[arguments.chat]:
+                all_parts(bench, arguments, opponents, chat)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -13,14 +14,17 @@ from bench.served import Cost, Served
 from evalsuite.serving.device import installed_vllm
 
 
-class Opponent:
+class Opponent(ABC):
     """One of lm-eval's back ends, loaded once; ``cost_of`` is as ``Served.cost_of``."""
 
     name: str
     lm: Any
 
-    def cost_of(self, work: Callable[[], Any]) -> tuple[Any, Cost]:
-        raise NotImplementedError
+    @abstractmethod
+    def cost_of(self, work: Callable[[], Any]) -> tuple[Any, Cost]: ...
+
+    def close(self) -> None:  # noqa: B027 (most have started nothing)
+        """End what was started for this opponent alone."""
 
 
 class LocalCompletions(Opponent):
@@ -112,6 +116,10 @@ class Offline(Opponent):
         result, cost = self._bench.timed(work)
         prompts, cached = (sum(column) for column in zip(*self._outputs, strict=True))
         return result, Cost(cost.seconds, prompts, cached, len(self._outputs), cost.server_cpu_s, cost.client_cpu_s)
+
+    def close(self) -> None:
+        # Its engine's process would keep this one from ending.
+        self.lm.model.llm_engine.engine_core.shutdown()
 
 
 OPPONENTS: dict[str, type[Opponent]] = {each.name: each for each in (LocalCompletions, Transformers, Offline)}

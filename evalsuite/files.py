@@ -50,7 +50,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def rename(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``, in whose place it is then; raises OSError.
+    """Rename ``source`` to ``target``, replacing it; raises OSError.
 
     On a network file system a rename whose reply is lost is sent again, and fails because the source is gone: it has
     worked where the target is the same file.

@@ -40,7 +40,7 @@ def spread(marks: Sequence[Sequence[float]]) -> Spread | None:
     in_means = fmean(own / len(draws) for own, draws in zip(within, drawn, strict=True))
     of_means = variance(list(map(fmean, drawn)))
     between, inside = of_means - in_means, fmean(within)
-    # What is left of equal numbers by rounding is no variance.
+    # Rounding leaves a tiny difference between equal numbers, which is not variance.
     between = between if between > 1e-12 * of_means else 0.0
     pays = None
     if inside <= 1e-12:

@@ -4,7 +4,7 @@
 
 Reads the source files in the wheels of every release from 0.24 on, without importing or installing them: pip says where
 a wheel is, and only the parts with Python files are fetched. ``tests/evalsuite/serving/test_vllm_versions.py`` holds
-the code against the table, so that nobody's newer or older vLLM is the first to meet an unknown flag.
+the code against the table, so that an unknown flag is found here and not by a user with a newer or older vLLM.
 """
 
 from __future__ import annotations

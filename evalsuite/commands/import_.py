@@ -43,7 +43,7 @@ def import_recorded(
     """Import recorded results of lm-eval, alpaca_eval, FastChat or MixEval into the results folder.
 
     They are scored again and appear in the leaderboard, marked as imported. Exits with 1 if more items of the suite are
-    unscored than --max-unscored allows; they are imported all the same.
+    unscored than --max-unscored allows; they are imported anyway.
 
     [bold]evalsuite import openllm lm_eval_output/ --model Llama-3.1-8B[/]
     """

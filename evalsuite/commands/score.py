@@ -31,7 +31,7 @@ def score(
 ) -> None:
     """Score recorded answers or judgments, without a model or network access.
 
-    Exits with 1 if more items are unscored than --max-unscored allows; the figures are printed all the same.
+    Exits with 1 if more items are unscored than --max-unscored allows; the figures are printed anyway.
 
     mt_bench: model_judgment.jsonl · alpaca_eval: annotations.json · openllm: lm-eval's results*.json ·
     mixeval: a folder or file of response JSONL (with --mixeval-parser rule) ·

@@ -44,6 +44,7 @@ from evalsuite.results.environment import environment
 from evalsuite.runs.judges import panel_of
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
+from judges.formats import JudgeFormat
 
 _LONGEST_NAME = 80
 
@@ -98,22 +99,9 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     ):
         servers.expect(judges, candidates=False)
         answers = collect_answers(candidates, prompts, servers, progress, last=judges[0])
-        judged = []
-        for checkpoint in judges:
-            judge = settle_judge(
-                checkpoint,
-                servers,
-                method=config.method,
-                template=config.template,
-                data=config.data,
-                margin=config.tie_margin,
-                max_new_tokens=config.max_judge_tokens,
-                long_answers=config.long_answers,
-                form=form,
-                kind=config.judge_kind,
-                progress=progress,
-            )
-            judged.append((judge, _judge_all(judge, names, prompts, answers, servers, progress)))
+        judged = [
+            _judged_by(checkpoint, config, form, names, prompts, answers, servers, progress) for checkpoint in judges
+        ]
         usage = dict(servers.usage)
     document = comparison_document(
         candidates,
@@ -142,6 +130,33 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     write_text(folder / "config.yaml", resolved_yaml(config))
     counts = [pair.unscored for pair in document.pairs]
     return Comparison(document, folder, sum(counts), len(counts) * len(prompts.questions))
+
+
+def _judged_by(
+    checkpoint: Checkpoint,
+    config: CompareConfig,
+    form: JudgeFormat | None,
+    names: Sequence[str],
+    prompts: PromptSet,
+    answers: Answers,
+    servers: Servers,
+    progress: Progress,
+) -> tuple[Judge, Judged]:
+    """Settle how a judge is asked, and have it judge every pair."""
+    judge = settle_judge(
+        checkpoint,
+        servers,
+        method=config.method,
+        template=config.template,
+        data=config.data,
+        margin=config.tie_margin,
+        max_new_tokens=config.max_judge_tokens,
+        long_answers=config.long_answers,
+        form=form,
+        kind=config.judge_kind,
+        progress=progress,
+    )
+    return judge, _judge_all(judge, names, prompts, answers, servers, progress)
 
 
 def _judge_all(

@@ -99,7 +99,7 @@ def no_results(results: Path) -> DataError:
 
 
 def require_folder(results: Path) -> None:
-    """Raise DataError where there is no results folder, or none that can be looked into."""
+    """Raise DataError if the results folder does not exist or cannot be listed."""
     try:
         found = results.is_dir()
     except OSError as error:

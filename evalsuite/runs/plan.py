@@ -109,7 +109,7 @@ class ModelRun:
     failures: dict[str, EvalsuiteError] = field(default_factory=dict)
     """What stopped a suite, by its key in scores.json; "" for the whole model."""
     replaces: str | None = None
-    """SHA-256 of the figures that --fresh moves aside: newer ones of another run are not meant."""
+    """SHA-256 of the figures that --fresh moves aside: not newer ones that another run has written since."""
     chat_source: str | None = None
     reasoning: Reasoning = NO_REASONING
     """How the model thinks in this variant."""
@@ -284,7 +284,7 @@ def _recorded_server(manifest: Manifest, config: RunConfig) -> str | None:
 
 
 def refuse_other_figures(plan: ModelRun, config: RunConfig, runs: Sequence[SuiteRun]) -> None:
-    """Raise UsageError where the stored figures of a plan's folder must not be beside the new ones."""
+    """Raise UsageError where the stored figures of a plan's folder must not be mixed with the new ones."""
     if plan.stored is not None:
         said = differences(
             plan.stored,

@@ -374,10 +374,12 @@ class _Runner:
         so_far: dict[str, SoFar] = {}
         speed = Speed(judge.name, session.client.usage, self.progress)
         before, used = session.serve_seconds, asdict(session.client.usage)
-        with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
+        try:
+            with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
+        finally:
+            speed.stop()
         # The figures are written next, while the judge's server stays: a kill there asks it nothing again.
         session.remember()
-        speed.stop()
         # The judge serves all models of the run: this one's share is what came on top.
         counts = {name: count - used[name] for name, count in asdict(session.client.usage).items()}
         name = "judge" if self.judges.panel is None else f"judge {judge.name}"

@@ -40,7 +40,7 @@ View = Checkpoint | Panel | None
 def write_figures(plan: ModelRun, config: RunConfig, judges: Judges) -> None:
     """Score and write one model, beside what others wrote meanwhile; the last judge's figures, or the panel's, on top.
 
-    Raises UsageError where what others wrote must not be beside the new figures.
+    Raises UsageError where what others wrote must not be mixed with the new figures.
     """
     with exclusive(plan.folder):
         if plan.replaces is not None and figures_sha256(plan.folder) == plan.replaces:

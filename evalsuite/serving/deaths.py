@@ -1,4 +1,4 @@
-"""Why a managed server ended: what its log says, the signal, and the kernel's count of processes ended for memory."""
+"""Why a managed server ended: its log, the signal, and the kernel's count of processes killed for memory."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class PortTakenError(ServerError):
 
 
 def kernel_kills(counters: Path = Path("/proc/vmstat")) -> int:
-    """Return how many processes the kernel has ended for want of memory since it started; 0 where it does not say."""
+    """Return how many processes the kernel has killed for lack of memory since boot; 0 if it does not say."""
     try:
         found = re.search(r"^oom_kill (\d+)$", counters.read_text("ascii"), re.MULTILINE)
     except OSError:
@@ -109,9 +109,10 @@ def kernel_kills(counters: Path = Path("/proc/vmstat")) -> int:
 
 
 def how_it_ended(code: int | None, kills: int) -> str:
-    """Return what an exit code says beyond itself, with the remedy; "" for nothing.
+    """Return why a server ended, with the remedy; "" if the exit code does not say.
 
-    ``code`` is the guard's: negative, or above 128, for a signal. ``kills`` are those of the kernel meanwhile.
+    ``code`` is the guard's: negative, or above 128, for a signal. ``kills``: how many processes the kernel has killed
+    meanwhile.
     """
     number = -code if code is not None and code < 0 else (code or 0) - _SIGNALLED
     if number == signal.SIGKILL and kills:
@@ -126,7 +127,7 @@ def how_it_ended(code: int | None, kills: int) -> str:
 
 
 def startup_error(name: str, port: int, log: str, tail: str) -> Exception | None:
-    """Return the error for a server that ended while it started, if its log gives a cause that is known."""
+    """Return the error for a server that ended while starting, if its log names a known cause."""
     if _PORT_TAKEN.search(log):
         said = f"cannot serve {name}: port {port} is taken; run again, and leave the port to evalsuite"
         return PortTakenError(said, tail)

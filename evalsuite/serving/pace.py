@@ -60,8 +60,7 @@ class Pace:
     async def wait(self) -> None:
         """Wait until a request may be sent."""
         rate = self._limits.requests_per_minute
-        # One after the other, each from the time at which the last was really sent: after a pause of this process there
-        # is no burst.
+        # Each interval starts when the last request was really sent, so a pause of this process causes no burst.
         async with self._turn:
             while True:
                 left_s = max(self._next_at, self._held_until) - time.monotonic()

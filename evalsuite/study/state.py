@@ -57,7 +57,7 @@ class Failed:
 
     @classmethod
     def of(cls, error: Exception) -> Failed:
-        """Return the failure that an error is; its class is named if there is none of ours."""
+        """Return the failure that an error is; with its class where it is not one of evalsuite's."""
         if isinstance(error, EvalsuiteError):
             return cls(str(error), error.exit_code if error.exit_code in TELLING else 1)
         return cls(f"{type(error).__name__}: {error}")

@@ -68,7 +68,7 @@ def test_the_documented_commands_are_what_vllm_reads(command):
         sizes.append((engine.tensor_parallel_size, engine.pipeline_parallel_size))
         serve = config_of(words).serve
         assert serve.devices == engine.tensor_parallel_size * engine.pipeline_parallel_size
-        assert not serve.answer_args, "where a model runs is no part of its answers' keys"
+        assert not serve.answer_args, "where a model runs is not part of its answers' keys"
     assert sizes == [(16, 1), (8, 2)]
 
 

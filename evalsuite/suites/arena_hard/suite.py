@@ -162,7 +162,7 @@ class ArenaHard(Suite):
             says = "win rate against the baseline; percent"
             columns += [
                 column(key, title, says, figure=scored_figure, items=items),
-                # A figure in equal style is no mean of items' marks: nothing to pair.
+                # The style-controlled figure is not a mean of item marks, so there is nothing to pair.
                 column(f"{key}_sc", f"{title} SC", f"{says}, in equal style", figure=style_figure),
             ]
         creative, says = f"{self.name}_{CREATIVE}", "win rate in creative writing; percent"
