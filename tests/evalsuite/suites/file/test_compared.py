@@ -111,7 +111,7 @@ def test_a_repeat_whose_items_are_all_alike_leaves_the_interval_of_the_others(al
 
 
 def test_the_gate_and_the_stars_test_what_is_shown(file, tmp_path):
-    """A win rate counts strong verdicts three times; with style control it is not a mean of marks, nor tested as one."""
+    """A win rate counts strong verdicts three times; with style control it is no longer a mean of marks."""
     half, rare = evaluated(tmp_path / "r", file("pairwise"))
     _, verdict = gated(tmp_path / "r", "half", "rare")
     rate, styled = verdict["tests"]
