@@ -101,6 +101,12 @@ function openNamedSection() {
   if (section) section.scrollIntoView();
 }
 
+// The browser tells of a new address later than it takes it: only now does the page show what it says.
+function saysShown() {
+  document.documentElement.dataset.shown = shownAddress;
+  window.dispatchEvent(new Event("shown"));
+}
+
 async function start() {
   document.documentElement.classList.add("has-script");
   startTips();
@@ -117,9 +123,10 @@ async function start() {
   startAnalyses();
   let turn = Promise.resolve();
   window.addEventListener("hashchange", () => {
-    turn = turn.then(show).then(() => window.dispatchEvent(new Event("shown")));
+    turn = turn.then(show).then(saysShown);
   });
   await show();
+  saysShown();
   openNamedSection();
   document.documentElement.dataset.ready = "yes";
 }

@@ -16,6 +16,13 @@ _QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _QUIET += ("--disable-component-update", "--disable-sync")
 
 
+def settle(page: Any, part: str) -> None:
+    """Wait until ``part`` is in the address and the page shows what its address says."""
+    page.wait_for_function(
+        "part => location.hash.includes(part) && document.documentElement.dataset.shown === location.hash", arg=part
+    )
+
+
 class Visit:
     """One page with everything that it must not do: requests, dialogs, errors, console messages."""
 

@@ -17,7 +17,7 @@ from evalsuite.files import write_json, write_jsonl
 from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.report.build import Report, build_report
 from evalsuite.report.data import data_analysis
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, settle
 from tests.browser.test_report_pages import slugs
 from tests.evalsuite.report.test_curves import write_run
 from tests.evalsuite.report.test_tabs import by_two_judges
@@ -209,13 +209,14 @@ def test_back_and_reload_give_the_same_view(ten: Report, visit: Visits) -> None:
     page.click("#columns summary")
     page.uncheck("#columns input[value=mixeval]")
     page.keyboard.press("Escape")
-    page.wait_for_function("location.hash.includes('columns')")
+    settle(page, "columns")
     state = page.locator(".board").inner_text()
     page.locator(".board tr:not([hidden]) a.name").nth(2).click()
     page.wait_for_selector("#view h2")
     assert page.title().startswith("B0")
     page.go_back()
     page.wait_for_selector("#home:not([hidden])")
+    settle(page, "columns")
     assert page.locator(".board").inner_text() == state
     assert page.title() == "Leaderboard · evalsuite"
     assert page.evaluate("document.activeElement.className") == "name"
@@ -227,7 +228,7 @@ def test_back_and_reload_give_the_same_view(ten: Report, visit: Visits) -> None:
 def test_the_items_filters_are_in_the_address(pair: Report, visit: Visits) -> None:
     page = visit().open(pair.html, pair_list(pair))
     page.fill("#view input.search", "250k")
-    page.wait_for_function("location.hash.includes('q=')")
+    settle(page, "q=")
     page.select_option("#view [data-control=only]", "unscored")
     page.wait_for_selector("#view table.items tbody tr:only-child")
     assert items(page) == ["5"]
@@ -281,7 +282,7 @@ def test_an_empty_filter_says_so_and_charts_follow_it(ten: Report, visit: Visits
     drawn = page.locator("#chart-1-bars-mt_bench g[data-model]")
     assert drawn.count() == 10
     page.fill("#filter", "100k")
-    page.wait_for_function("location.hash.includes('filter')")
+    settle(page, "filter")
     page.wait_for_function("document.querySelectorAll('.board tr[data-slug]:not([hidden])').length < 10")
     left = page.locator(".board tr[data-slug]:visible").count()
     assert sum(one.is_visible() for one in drawn.all()) == left
@@ -440,7 +441,7 @@ def test_categories_have_intervals_and_sort_by_either_side(ten: Report, visit: V
     cell = page.locator("#view table.heat td a").first
     assert "95 % interval" in cell.get_attribute("title")
     page.locator("#view table.heat thead button").first.click()
-    page.wait_for_function("location.hash.includes('by=')")
+    settle(page, "by=")
     values = page.locator("#view table.heat tbody tr td:nth-child(2)").evaluate_all(
         "all => all.map(one => Number(one.dataset.value))"
     )
