@@ -20,3 +20,11 @@ def shared() -> Path:
     if not (SHARED / "mirror").is_dir() or not (SHARED / "reference").is_dir():
         pytest.skip(f"needs the data mirror and the published figures in {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def cases(shared) -> Path:
+    """The folder of inputs that once gave wrong results, beside the mirror."""
+    if not (shared / "cases").is_dir():
+        pytest.skip(f"needs the recorded cases in {shared / 'cases'}")
+    return shared / "cases"

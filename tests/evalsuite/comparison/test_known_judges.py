@@ -318,14 +318,6 @@ def test_a_judge_of_length_is_not_to_be_used(tmp_path, taste, kind):
     assert f"it errs towards the {kind} answer" in " ".join(shown.split())
 
 
-def test_the_longer_judge_on_mt_benchs_pairs(tmp_path, shared):
-    rows = json.loads((shared / "mirror/raw/judge_agreement/Processed_MT-Bench.json").read_text())
-    figures, _ = card(tmp_path, judge(longer), rows, "--attacked", "0", "--judge-repeats", "0")
-    assert figures["agreement"]["by_mean"]["accuracy"] == pytest.approx(0.697, abs=0.005)
-    assert figures["conclusions"]["verdict"] == "do not use"
-    assert "length" in failed(figures)
-
-
 def test_a_judge_that_prefers_its_own_is_not_to_be_used(tmp_path):
     rows = labelled(40)
     for i in range(40):
