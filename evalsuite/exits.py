@@ -1,9 +1,12 @@
 """How a command ends: one sentence on stderr and an exit code; a traceback only with ``--debug`` or in a file.
 
-0    done 1    done, but more items are unscored than --max-unscored allows, or something is left out or has failed 2
-invalid usage, configuration or data; a disk or an output that cannot be written 3    the model or the server failed 70
-an unexpected error; a file holds its traceback 75   another process holds the lock, or a server's quota is used up: try
-again later 130  interrupted; finished answers are kept
+- 0: done
+- 1: done, but more items are unscored than --max-unscored allows, or something is left out or has failed
+- 2: invalid usage, configuration or data; a disk or an output that cannot be written
+- 3: the model or the server failed
+- 70: an unexpected error; a file holds its traceback
+- 75: another process holds the lock, or a server's quota is used up: try again later
+- 130: interrupted; finished answers are kept
 """
 
 from __future__ import annotations

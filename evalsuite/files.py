@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import secrets
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -173,10 +174,18 @@ def exists(path: Path) -> bool:
         return False
 
 
+def refuse_pipe(path: Path) -> None:
+    """Raise DataError for a pipe or a device: opening it may wait for ever, and it cannot be read twice."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DataError(f"{path} is a pipe or a device, not a file; save its content in a file and give that")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that others wrote, decompressed where it is gzip or Zstandard; raises DataError."""
     try:
+        refuse_pipe(path)
         with path.open("rb") as plain:
             start = plain.peek(_LONGEST_MAGIC)
             if packed := next((name for magic, name in _PACKED.items() if start.startswith(magic)), None):

@@ -42,6 +42,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import scrubbed
 from evalsuite.results.environment import environment
 from evalsuite.runs.judges import panel_of
+from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key, open_store
 from judges.formats import JudgeFormat
@@ -78,6 +79,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     weights = (1.0,) * len(judges) if panel is None else panel.weights
     prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
     candidates = find_candidates(config.models, config.serve, prompts, progress, results)
+    served = [candidate.source for candidate in candidates if isinstance(candidate.source, Checkpoint)]
+    warn_of_silent_servers([*served, *judges], progress)
     prompts, notes = common_prompts(prompts, candidates)
     names = [candidate.name for candidate in candidates]
     notes += [*prompts.notes, *prompts.copies]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from evalsuite.conversations.formats import carried
 from evalsuite.errors import DataError, first_line
-from evalsuite.files import MAX_LINE_BYTES, iter_objects, opened, plain_name
+from evalsuite.files import MAX_LINE_BYTES, iter_objects, opened, plain_name, refuse_pipe
 
 _SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 _SAMPLE_ROWS = 1000
@@ -26,6 +26,7 @@ def find_files(path: Path) -> list[Path]:
 
     Without any in the folder itself, those of its only subfolder with such files. Raises DataError.
     """
+    refuse_pipe(path)
     if path.is_file():
         if not plain_name(path).endswith(_SUFFIXES):
             raise DataError(f"{path} is not a {', '.join(_SUFFIXES)} file; convert it to one of these")

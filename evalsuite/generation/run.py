@@ -40,6 +40,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.restarts import with_restarts
@@ -73,6 +74,7 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
     checkpoints = [
         config.serve.resolve(spec, base_url=config.base_url, on_step=progress.step) for spec in config.models
     ]
+    warn_of_silent_servers(checkpoints, progress)
     with ExitStack() as stack:
         plans = []
         for checkpoint, folder in zip(checkpoints, folders_of(config, checkpoints), strict=True):

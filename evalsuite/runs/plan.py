@@ -35,7 +35,7 @@ from evalsuite.results.folder import (
 )
 from evalsuite.results.variants import variant_settings
 from evalsuite.runs.judges import Judges, Panel, panel_of, resolve_judges
-from evalsuite.serving.identity import refuse_twins, renamed, tells_weights_apart
+from evalsuite.serving.identity import refuse_twins, renamed
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.sampler import Sampler
 from evalsuite.serving.session import answer_identity, attached_server, served_as
@@ -154,11 +154,6 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     serve = config.serve
     checkpoint = serve.resolve(spec, base_url=config.base_url, on_step=progress.step)
     checkpoint = recalled(renamed(checkpoint, config.name), config.results)
-    if not tells_weights_apart(checkpoint) and checkpoint.served is not None:
-        progress.log(
-            f"warning: {checkpoint.name}: its server reports nothing that changes with the weights; if other weights "
-            "are served under the same name, the stored answers are used unless you pass --ask-again"
-        )
     reasoning = settled(checkpoint, serve, budget)
     settings = variant_settings(config, budget)
     label = config.label or "+".join(f"{name}-{value}" for name, value in settings.items())

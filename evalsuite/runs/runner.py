@@ -42,6 +42,7 @@ from evalsuite.runs.writing import write_figures
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
+from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import described, settle
@@ -98,10 +99,9 @@ def evaluate(config: RunConfig, progress: Progress | None = None, shared: Shared
 def planned(config: RunConfig, progress: Progress) -> tuple[Judges, list[ModelRun]]:
     """Decide what a run has to do for each model, and each budget of a sweep; nothing is started."""
     judges = judges_of(config, progress)
-    swept = config.serve.thinking_budget
-    budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
-    plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress, budgets)]
+    plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress)]
     refuse_same_model(plans)
+    warn_of_silent_servers((*(plan.checkpoint for plan in plans), *judges.members), progress)
     return judges, plans
 
 
@@ -120,11 +120,11 @@ def outcome_of(plans: Sequence[ModelRun], config: RunConfig) -> Outcome:
     )
 
 
-def _plans(
-    spec: str, config: RunConfig, judges: Judges, progress: Progress, budgets: Sequence[int | None]
-) -> list[ModelRun]:
+def _plans(spec: str, config: RunConfig, judges: Judges, progress: Progress) -> list[ModelRun]:
     if (folder := imported_folder(spec, config.results)) is not None:
         return [plan_recorded(folder, config, judges, progress)]
+    swept = config.serve.thinking_budget
+    budgets: Sequence[int | None] = swept if len(swept) > 1 else [None]
     return [plan_model(spec, config, judges, progress, budget) for budget in budgets]
 
 

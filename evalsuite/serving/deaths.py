@@ -126,13 +126,12 @@ def how_it_ended(code: int | None, kills: int) -> str:
     return ""
 
 
-def startup_error(name: str, port: int, log: str, tail: str) -> Exception | None:
-    """Return the error for a server that ended while starting, if its log names a known cause."""
+def startup_error(name: str, port: int, log: str, log_path: Path) -> Exception | None:
+    """Return the error for a server that ended while starting, if its ``log`` names a known cause."""
     if _PORT_TAKEN.search(log):
-        said = f"cannot serve {name}: port {port} is taken; run again, and leave the port to evalsuite"
-        return PortTakenError(said, tail)
+        return PortTakenError(f"cannot serve {name}: port {port} is taken; run again, and leave the port to evalsuite")
     for pattern, remedy, is_checkpoint in _KNOWN_FAILURES:
         if match := re.search(pattern, log):
-            message = f"cannot serve {name}: {remedy.format(*match.groups())}"
-            return CheckpointError(message) if is_checkpoint else ServerError(message, tail)
+            message = f"cannot serve {name}: {remedy.format(*match.groups())}; the log is {log_path}"
+            return CheckpointError(message) if is_checkpoint else ServerError(message)
     return None

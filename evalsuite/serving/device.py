@@ -29,6 +29,9 @@ _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _BF16_CAPABILITY = 8.0
 """The compute capability from which on a GPU multiplies in bfloat16 (Ampere)."""
 _GIB = 2**30
+_CGROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_CGROUP_2 = ("memory.max", "memory.current", "inactive_file")
+"""Files of a cgroup's limit and use, and what of its memory.stat can be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,37 @@ def served_bytes(checkpoint: Checkpoint, asked: str, device: Device) -> int:
 
 def cpu_kv_cache_gib() -> int:
     """Return how much of a CPU machine's memory the KV cache gets: a quarter of what is free, from 2 to 4 GiB."""
-    return max(2, min(4, psutil.virtual_memory().available // (4 * _GIB)))
+    return max(2, min(4, available_memory() // (4 * _GIB)))
+
+
+def available_memory(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes of memory that are free: on the machine, or of a container's or job's limit if that is less.
+
+    ``own`` names this process's cgroups, whose files (version 1 or 2) are below ``mounted``; limits above them count
+    too. Cached files do not, as the kernel drops them.
+    """
+    free = [psutil.virtual_memory().available]
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") > 1):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, files = (mounted / "memory", _CGROUP_1) if controllers else (mounted, _CGROUP_2)
+        group = top / path.lstrip("/")
+        free += [left for each in (group, *group.parents) if (left := _left_of(each, *files)) is not None]
+    return max(0, min(free))
+
+
+def _left_of(group: Path, limit: str, used: str, cached: str) -> int | None:
+    """Return the bytes left of a cgroup's limit; None where it has none, or is none."""
+    try:
+        found = re.search(rf"^{cached} (\d+)$", (group / "memory.stat").read_text("ascii"), re.MULTILINE)
+        left = int((group / limit).read_text("ascii")) - int((group / used).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return left + (int(found[1]) if found else 0)
 
 
 def gpu_names() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.fingerprint import text_sha256
+from evalsuite.progress import Progress
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.wire import listed_models
 
@@ -51,9 +52,16 @@ def name_at_server(checkpoint: Checkpoint) -> str | None:
     return None if checkpoint.endpoint is None else checkpoint.served_name or checkpoint.name
 
 
-def tells_weights_apart(checkpoint: Checkpoint) -> bool:
-    """Whether the server tells anything that changes with the weights under one name."""
-    return checkpoint.endpoint is None or bool((checkpoint.served or {}).keys() & _TELLING)
+def warn_of_silent_servers(checkpoints: Iterable[Checkpoint], progress: Progress) -> None:
+    """Log one line that names the models whose servers report nothing that changes with the weights."""
+    silent = dict.fromkeys(
+        each.name for each in checkpoints if each.served is not None and not each.served.keys() & _TELLING
+    )
+    if silent:
+        progress.log(
+            f"warning: the server of {', '.join(silent)} reports nothing that changes with the weights; if other "
+            "weights are served under the same name, evalsuite forget NAME deletes the answers of the earlier ones"
+        )
 
 
 def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy: str = "") -> None:

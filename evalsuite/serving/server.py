@@ -28,6 +28,7 @@ from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
 from evalsuite.serving.deaths import how_it_ended, kernel_kills, startup_error
 from evalsuite.serving.device import (
     Device,
+    available_memory,
     cpu_kv_cache_gib,
     gpu_memory,
     head_dtype,
@@ -111,7 +112,7 @@ class Server(AbstractContextManager["Server"]):
     def wait_ready(self, on_step: Callable[[str], None] = lambda _: None) -> float:
         """Wait until the server answers; return the seconds since its start.
 
-        Raises CheckpointError or ServerError, with the tail of the log, when it dies first.
+        Raises CheckpointError or ServerError when it dies first, with the tail of its log where the cause is unknown.
         """
         while not self.answers():
             if self._guarded.process.poll() is not None:
@@ -150,23 +151,25 @@ class Server(AbstractContextManager["Server"]):
             return False
         return self.model_name.encode() in reply
 
-    def end(self) -> str:
-        """Return the sentence on how a server that has exited ended, with the remedy where there is one."""
-        said = how_it_ended(self._guarded.process.poll(), kernel_kills() - self._kills)
-        return f": {said}" if said else ""
+    def end(self) -> tuple[str, str]:
+        """Return how a server that has exited ended, as the end of a sentence, and the last lines of its log.
+
+        Without the lines where memory ran out: they are tracebacks of what followed from that.
+        """
+        kills = kernel_kills() - self._kills
+        said = how_it_ended(self._guarded.process.poll(), kills)
+        return (f": {said}" if said else ""), ("" if kills else self.log_tail())
 
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
-        tail, name = self.log_tail(), self.checkpoint.name
-        return startup_error(name, self.port, self._log.text(), tail) or ServerError(
-            f"vLLM exited while starting {name}{self.end()}; the log is {self.log_path}", tail
+        name, (end, tail) = self.checkpoint.name, self.end()
+        return startup_error(name, self.port, self._log.text(), self.log_path) or ServerError(
+            f"vLLM exited while starting {name}{end}; the log is {self.log_path}", tail
         )
 
 
 def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:
     """Raise ServerError when this machine, or its GPUs, clearly lack the memory for the weights."""
-    import psutil
-
     weights = served_bytes(checkpoint, serve.dtype, device)
     if device.kind != "cpu":
         memory = sum(sorted(gpu_memory(), reverse=True)[: serve.tensor_parallel_size])
@@ -177,12 +180,13 @@ def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> 
                 "raise --tensor-parallel-size or use a smaller model"
             )
         return
-    free = psutil.virtual_memory().available
+    free = available_memory()
     needed = int(weights * 1.2) + (cpu_kv_cache_gib() + 1) * _GIB
     if needed > free:
         raise ServerError(
             f"too little memory: serving {checkpoint.name} needs about {needed / _GIB:.1f} GiB, "
-            f"{free / _GIB:.1f} GiB are free; close other programs or use a smaller model"
+            f"{free / _GIB:.1f} GiB are free; close other programs, raise the job's memory limit, "
+            "or use a smaller model"
         )
 
 

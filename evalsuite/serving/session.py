@@ -178,10 +178,9 @@ class Session(AbstractContextManager["Session"]):
 def _diagnosis(server: Server) -> str | None:
     if server.alive():
         return None
-    return (
-        f"vLLM exited while answering for {server.checkpoint.name}{server.end()}; the log is {server.log_path}:\n"
-        f"{server.log_tail()}"
-    )
+    end, tail = server.end()
+    said = f"vLLM exited while answering for {server.checkpoint.name}{end}; the log is {server.log_path}"
+    return f"{said}:\n{tail}" if tail else said
 
 
 def effective_dtype(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> str | None:

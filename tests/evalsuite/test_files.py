@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
+from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError
 from evalsuite.files import exists, read_json, read_objects, write_json, write_pieces, write_text
 from evalsuite.training.data import open_training_data
@@ -202,8 +203,18 @@ def test_reading_is_bounded(tmp_path, monkeypatch):
     path.write_text(json.dumps({"a": "x" * 90}) + "\n" + json.dumps({"a": "x" * 200}) + "\n")
     with pytest.raises(DataError, match="line 2 has more than 100 bytes"):
         read_objects(path)
+    path.write_bytes(bytes(1001))
     with pytest.raises(DataError, match="has more than 1,000 bytes"):
-        read_json(Path("/dev/zero"), 1000)
+        read_json(path, 1000)
+
+
+def test_a_pipe_or_a_device_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    for path in (tmp_path / "rows.jsonl", Path("/dev/zero")):
+        with pytest.raises(DataError, match="is a pipe or a device, not a file; save its content"):
+            read_json(path)
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        open_source(str(tmp_path / "rows.jsonl"))
 
 
 ROWS = [{"a": "ü"}, {"a": 2}]

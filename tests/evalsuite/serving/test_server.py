@@ -18,7 +18,7 @@ from evalsuite.progress import NoProgress
 from evalsuite.serving import server as server_module
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.deaths import kernel_kills
-from evalsuite.serving.device import Device
+from evalsuite.serving.device import Device, available_memory
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
@@ -133,7 +133,9 @@ def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kin
     assert remedy in str(error.value)
     assert "\n" not in str(error.value)
     if kind is ServerError:
-        assert last_words in error.value.log_tail
+        shown = "" if remedy != "vLLM exited while starting" else last_words
+        assert error.value.log_tail == shown, "vLLM's traceback only where nothing better is known"
+        assert str(tmp_path / "log") in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -148,11 +150,12 @@ def test_a_death_is_explained(checkpoint, tmp_path, monkeypatch, last_words, kin
 def test_a_signal_is_named_and_one_of_the_kernel_for_memory_with_its_remedy(
     checkpoint, tmp_path, monkeypatch, number, kills, said
 ):
-    in_place_of_vllm(monkeypatch, f"import os; os.kill(os.getpid(), {int(number)})")
+    in_place_of_vllm(monkeypatch, f"import os; print('Traceback', flush=True); os.kill(os.getpid(), {int(number)})")
     counts = iter([5, 5 + kills])
     monkeypatch.setattr(server_module, "kernel_kills", lambda: next(counts))
-    with Server(checkpoint, ServeConfig(), tmp_path / "log") as server, pytest.raises(ServerError, match=said):
+    with Server(checkpoint, ServeConfig(), tmp_path / "log") as server, pytest.raises(ServerError, match=said) as error:
         server.wait_ready()
+    assert ("Traceback" in error.value.log_tail) == (kills == 0), "what followed from too little memory says nothing"
 
 
 def test_the_kernel_says_how_many_processes_it_has_ended_for_memory(tmp_path):
@@ -296,6 +299,30 @@ def test_ports_are_not_tried_for_ever_and_a_named_one_once(checkpoint, tmp_path,
         engine.start(lambda _: None)
     assert len(occupied.ports) == (1 if is_named else 3)
     assert engine.server is None
+
+
+def write_group(folder, files, limit, used, cached):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(files, (limit, used, f"cache 9\n{files[2]} {cached}\n"), strict=True):
+        (folder / (name if name != files[2] else "memory.stat")).write_text(text)
+
+
+def test_free_memory_is_that_of_a_containers_limit(tmp_path):
+    one = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    two = ("memory.max", "memory.current", "inactive_file")
+    own = tmp_path / "cgroup"
+    own.write_text("4:cpu,memory:/jobs/7\n3:cpuset:/\n0::/jobs/8\n")
+    machine = psutil.virtual_memory().total
+    assert 0 < available_memory(tmp_path / "none", tmp_path) <= machine
+    assert 0 < available_memory(own, tmp_path) <= machine, "no limit"
+    write_group(tmp_path / "jobs" / "8", two, "max\n", "600\n", 100)
+    assert available_memory(own, tmp_path) > 1000, "version 2 without a limit"
+    (tmp_path / "jobs" / "8" / "memory.max").write_text("1000\n")
+    assert available_memory(own, tmp_path) == 1000 - 600 + 100
+    write_group(tmp_path / "memory" / "jobs" / "7", one, f"{2**63 - 4096}", "600", 0)
+    assert available_memory(own, tmp_path) == 500, "version 1 without a limit"
+    write_group(tmp_path / "memory" / "jobs", one, "900", "650", 0)
+    assert available_memory(own, tmp_path) == 250, "the limit of a group above"
 
 
 def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
