@@ -103,11 +103,12 @@ def judging_notes(figures: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the verdicts must know about how they came about."""
     notes = []
     if (mass := figures["label_mass"]) is not None and mass < MASS_HALF:
-        notes.append(f"the labels have a probability of {mass:.1%} together on average: it would mostly say otherwise")
+        notes.append(f"the labels have a probability of {mass:.1%} together on average: it mostly writes others")
     if n := figures["in_words"]:
         notes.append(f"{n} games were asked again in words: the labels had less than {MASS_FLOOR:.0%}")
     if n := figures["closed_by_guide"]:
-        notes.append(f"{n} of {figures['n_games']} verdicts were completed under guided output: the text had none")
+        closed = f"{n} of {figures['n_games']} verdicts were completed under guided output"
+        notes.append(f"{closed}: the text had none in the required form")
     if n := figures["contradictions"]:
         notes.append(f"{n} of these contradict the text before")
     if n := figures["shortened"]:

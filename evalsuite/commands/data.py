@@ -31,7 +31,11 @@ _NamesArgument = Annotated[
 @data_app.command("list")
 @with_config_file
 def data_list(as_json: JsonOption = False) -> None:
-    """List every asset: source, licence, rows, hash, and where it is."""
+    """List every asset: source, licence, rows, hash, and where it is.
+
+    [bold]evalsuite data list[/]
+    [bold]evalsuite data list --json[/]
+    """
     from evalsuite.assets import list_assets
 
     _print_table(list_assets, [], as_json=as_json)
@@ -43,6 +47,9 @@ def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None
     """Download the data, so that runs need no network access; exits with 2 if some is missing afterwards.
 
     Gated data is downloaded too, but is required only if you name it.
+
+    [bold]evalsuite data pull[/]
+    [bold]evalsuite data pull mt_bench openllm:ifeval[/]
     """
     from evalsuite.assets import pull
     from evalsuite.suites.registry import all_assets
@@ -61,6 +68,9 @@ def data_verify(names: _NamesArgument = None, as_json: JsonOption = False) -> No
     """Check the hashes of the data on this machine; exits with 2 if one differs or data you named is missing.
 
     Without names, missing data is only counted on stderr.
+
+    [bold]evalsuite data verify[/]
+    [bold]evalsuite data verify mixeval[/]
     """
     from evalsuite.assets import verify
 

@@ -48,6 +48,7 @@ def export(
     leaves this machine without --push. Exits with 1 if something in the folder could not be read.
 
     [bold]evalsuite export --to latex --out table.tex[/]
+    [bold]evalsuite export --to parquet --out items/[/]
     """
     from evalsuite.exports.write import write_export
 

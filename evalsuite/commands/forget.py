@@ -24,6 +24,7 @@ def forget(
 
     Figures and records are kept until run --fresh computes them again.
 
+    [bold]evalsuite forget gpt-deployment[/]
     [bold]evalsuite forget gpt-deployment --yes[/]
     """
     from evalsuite.results.forgetting import forget as forget_answers

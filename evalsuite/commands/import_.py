@@ -46,6 +46,7 @@ def import_recorded(
     unscored than --max-unscored allows; they are imported anyway.
 
     [bold]evalsuite import openllm lm_eval_output/ --model Llama-3.1-8B[/]
+    [bold]evalsuite import mt_bench model_judgment.jsonl --model vicuna-13b-v1.5[/]
     """
     from evalsuite.results.folder import unscored_share
     from evalsuite.results.importing import import_results

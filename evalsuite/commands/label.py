@@ -14,6 +14,7 @@ def label(config: LabelConfig, *, as_json: bool) -> None:
     The page works offline, keeps the labels in the browser and saves labels.jsonl for compare --human.
 
     [bold]evalsuite label results/comparisons/a-vs-b --n 100 --out sheet.html[/]
+    [bold]evalsuite label results/comparisons/a-vs-b --n 100 --seed 1 --out another-sheet.html[/]
     """
     from evalsuite.labelling.sheet import write_sheet
 

@@ -25,6 +25,7 @@ def merge(
     Merging again adds nothing. Folders that contradict each other are refused, and nothing is written.
 
     [bold]evalsuite merge node-1/ node-2/ --into results/[/]
+    [bold]evalsuite merge earlier-results/ --into results/ --keep-first[/]
     """
     from evalsuite.results.merging import merge_results
 

@@ -14,6 +14,7 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     Variances come from the models in results/; without any, an upper bound is used.
 
     [bold]evalsuite plan --suite mt_bench --models 2 --effect 0.02[/]
+    [bold]evalsuite plan --suite openllm:ifeval --effect 0.05 --price-per-million 0.6[/]
     """
     from evalsuite.power.plan import as_json as document
     from evalsuite.power.plan import plan as needs_of

@@ -38,6 +38,7 @@ def score(
     preferences: a CSV of ratings, question_id,MODEL,MODEL...
 
     [bold]evalsuite score mixeval --from model_responses/ --mixeval-parser rule[/]
+    [bold]evalsuite score preferences --from scores.csv --lineage lineage.yaml[/]
     """
     from evalsuite.api import PREFERENCES
     from evalsuite.api import score as score_recorded

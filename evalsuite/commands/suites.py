@@ -32,6 +32,9 @@ def suite_check(
     """Report all faults of a benchmark's file, and what a run of it would ask; exits with 2 if there is a fault.
 
     Runs no code of the file and queries no model.
+
+    [bold]evalsuite suite check my-benchmark.yaml[/]
+    [bold]evalsuite suite check recipes/suites/support_tone.yaml --json[/]
     """
     from evalsuite.suites.file.check import check_file
     from evalsuite.suites.registry import installed_names
@@ -61,7 +64,11 @@ def suite_check(
 
 @with_config_file
 def list_suites(as_json: JsonOption = False) -> None:
-    """List the installed suites, and groups of lm-eval tasks that suit chat models, with their requirements."""
+    """List the installed suites, and groups of lm-eval tasks that suit chat models, with their requirements.
+
+    [bold]evalsuite suites[/]
+    [bold]evalsuite suites --json[/]
+    """
     from evalsuite.suites.harness.groups import task_groups
     from evalsuite.suites.registry import suites
 

@@ -20,6 +20,7 @@ def view(
     Listens on loopback only, with a key in the URL. Stop it with Ctrl-C.
 
     [bold]evalsuite view --open[/]
+    [bold]evalsuite view --results study/ --port 8900[/]
     """
     from evalsuite.viewing.server import LiveReport, serving
 

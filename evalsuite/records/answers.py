@@ -61,8 +61,8 @@ def _mean(counts: Sequence[int]) -> float | None:
 def verdict_figures(rows: Iterable[Row]) -> dict[str, int] | None:
     """Return {"n", "closed_by_guide", "contradictions"} of one judge's verdicts in words; None where it wrote none.
 
-    How many had no verdict in their text and were completed under guided output, and for how many of these the text
-    named another one.
+    How many had no verdict of the required form in their text and were completed under guided output, and for how many
+    of these the text named another one in other words.
     """
     written = [verdict for row in rows for verdict in row.verdicts if verdict.text]
     if not written:
@@ -79,7 +79,7 @@ def how_verdicts_ended(suite: str, counts: Mapping[str, int]) -> str:
     if not counts["closed_by_guide"]:
         return ""
     said = f"{suite}: {counts['closed_by_guide']} of {counts['n']} verdicts were completed under guided output: "
-    said += "the text had none"
+    said += "the text had none in the required form"
     return f"{said}; {n} of these contradict the text" if (n := counts["contradictions"]) else said
 
 

@@ -23,7 +23,7 @@ class SoFar:
     """The finished items of one suite, shown beside its bar ``line``.
 
     ``judge`` is the one whose verdicts the rows have, None for a suite that needs none or whose verdicts come later:
-    then only answers that failed are counted.
+    then, and where marking takes long, only answers that failed are counted. It runs beside the requests in flight.
     """
 
     def __init__(self, line: str, run: SuiteRun, judge: Checkpoint | None, progress: Progress, speed: Speed) -> None:
@@ -34,7 +34,7 @@ class SoFar:
 
     def add(self, row: Row) -> None:
         """Count an item as finished."""
-        if self._run.needs_judge and self._judge is None:
+        if self._run.suite.marks_slowly or (self._run.needs_judge and self._judge is None):
             self._unscored += any(reply.unscored is not None for reply in row.replies)
         else:
             self._mark(row)

@@ -56,6 +56,8 @@ class Suite(abc.ABC):
     """Options that change figures and no answers: the answers of an earlier run are scored again."""
     whole: ClassVar[bool] = False
     """Whether it runs as a whole on the main thread (``run_whole``), by tokens, instead of item by item."""
+    marks_slowly: bool = False
+    """Whether marking a row may take seconds or runs a user's code: it is done once, after the last answer."""
     note_on_thinking: ClassVar[str] = ""
     """A note for models that think before they answer, if this suite's figures have to be read differently then."""
     needs_chat: ClassVar[bool] = True
@@ -296,9 +298,7 @@ class Suite(abc.ABC):
 
     def protocol(self, options: Mapping[str, Any], scores: Mapping[str, Any]) -> Mapping[str, str | int | float]:  # noqa: ARG002
         """Return the settings of ``protocol_titles`` that are known of one object of scores.json."""
-        return {
-            name: options[name] for name in self.protocol_titles if isinstance(options.get(name), str | int | float)
-        }
+        return {key: options[key] for key in self.protocol_titles if isinstance(options.get(key), str | int | float)}
 
     def protocol_text(self, name: str, value: str | float) -> str:
         """Print one setting of ``protocol`` as a tab shows it: ``parser rule``."""

@@ -41,6 +41,29 @@ def calls() -> list[tuple[str, list[str]]]:
     return found
 
 
+def commands() -> dict[str, list[list[str]]]:
+    """Every command but ``version``, with the examples of its help."""
+    found = {}
+    groups = [("", typer.main.get_command(app))]
+    for above, group in groups:
+        for name, command in group.commands.items():
+            if getattr(command, "commands", None):
+                groups.append((f"{name} ", command))
+            elif name != "version":
+                examples = re.findall(r"\[bold\](.*?)\[/\]", command.help or "", re.DOTALL)
+                found[above + name] = [shlex.split(example)[1:] for example in examples]
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_help_of_every_command_has_two_examples_that_it_takes(command):
+    examples = commands()[command]
+    assert len(examples) >= 2
+    for words in examples:
+        assert " ".join(words).startswith(command)
+        test_every_documented_call_is_one_the_command_line_takes(f"help of {command}", words)
+
+
 @pytest.mark.parametrize(
     ("page", "words"), calls(), ids=lambda value: value if isinstance(value, str) else " ".join(value)
 )

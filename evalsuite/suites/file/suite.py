@@ -65,10 +65,12 @@ class FileSuite(Suite):
     def __init__(self, benchmark: Benchmark, sha256: str = "") -> None:
         self.benchmark = benchmark
         self.recorded_sha256 = sha256
+        self.marks_slowly = benchmark.method in ("function", "math_verify")
         # What is needed to mark rows and is not in them: protected references, and trusted code.
         self._items: dict[str, Mapping[str, Any]] = {}
         self._baseline: Mapping[str, str] = {}
         self._function: UserFunction | None = None
+        self._given: dict[tuple[str, str], float | Unscored] = {}
 
     @cached_property
     def sha256(self) -> str:
@@ -93,7 +95,7 @@ class FileSuite(Suite):
                     f"{self.name} is scored by {benchmark.score.function}, which is code of its author; "
                     "read it, then pass --trust-suite-code"
                 )
-            self._function = load_function(benchmark)
+            self._function, self._given = load_function(benchmark), {}
         return self.load_prompts(options)
 
     def load_prompts(self, options: FileOptions) -> Loaded:
@@ -204,7 +206,11 @@ class FileSuite(Suite):
         if method == "function":
             if self._function is None:
                 return row
-            given = score_by_function(self._function, _last_user(known), answer, known.get("row", {}))
+            # Once per answer: what is recorded of an item is what is counted, whatever the function does.
+            if (key := (row.item_id, answer)) not in self._given:
+                data = known.get("row", {})
+                self._given[key] = score_by_function(self._function, _last_user(known), answer, data)
+            given = self._given[key]
             return marked(row, [given], score=None) if isinstance(given, Unscored) else marked(row, score=given)
         references = row.facts.get("reference") or known.get("reference") or []
         if not references and method != "regex":

@@ -55,7 +55,7 @@ def test_verdicts_are_counted_by_how_they_ended():
     figures = verdict_figures([Row("1", verdicts=verdicts)])
     assert figures == {"n": 4, "closed_by_guide": 2, "contradictions": 1}
     assert how_verdicts_ended("mt_bench", figures) == (
-        "mt_bench: 2 of 4 verdicts were completed under guided output: the text had none; "
+        "mt_bench: 2 of 4 verdicts were completed under guided output: the text had none in the required form; "
         "1 of these contradict the text"
     )
 

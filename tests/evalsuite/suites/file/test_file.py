@@ -338,6 +338,21 @@ def test_the_examples_run_report_and_resume(tmp_path):
     assert set(scores.judge.methods or {}) == {"short_copy", "support_tone"}
 
 
+def test_a_users_function_is_called_once_per_answer_and_not_between_the_requests(tmp_path, write):
+    (tmp_path / "scorer.py").write_text(
+        "import threading\n"
+        "def length(prompt, answer, row):\n"
+        f"    with open({str(tmp_path / 'calls')!r}, 'a') as out:\n"
+        "        out.write(threading.current_thread().name + '\\n')\n"
+        "    return 0.5\n"
+    )
+    path = write({"function": "./scorer.py:length"}, SUMS)
+    with StubEndpoint(obliging) as stub:
+        (scores,) = run(config(stub, tmp_path / "r", [str(path)], suite_options={"trust_suite_code": True})).models
+    assert scores.suites["mine"]["score"] == 0.5
+    assert (tmp_path / "calls").read_text().split() == ["MainThread"] * len(SUMS)
+
+
 def test_results_are_read_without_the_file(tmp_path, write):
     """A process that never saw the YAML shows figures, items and CSV columns."""
     with StubEndpoint(obliging) as stub:
