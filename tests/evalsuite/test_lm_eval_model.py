@@ -48,7 +48,9 @@ def toy_server(path: str, body: dict[str, Any]) -> tuple[int, Any]:
 def request(context: str, choice: str) -> Any:
     from lm_eval.api.instance import Instance
 
-    return Instance("loglikelihood", {}, (context, choice), 0, metadata=("t", 0, 1))
+    # 0.4 reads the metadata, 0.5 the fields
+    fields = {"task_name": "t", "doc_id": 0, "idx": 0, "metadata": ("t", 0, 1)}
+    return Instance(request_type="loglikelihood", doc={}, arguments=(context, choice), **fields)
 
 
 def test_log_likelihoods_are_those_of_the_distribution(tmp_path: Path) -> None:

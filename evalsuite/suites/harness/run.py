@@ -10,9 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +26,8 @@ from evalsuite.serving.reasoning import NO_REASONING
 from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.repeats import Marks, repeated
 from evalsuite.suites.harness.scoring import repeatable
+from evalsuite.suites.harness.versions import loaded_tasks, scored_by_document, task_index
+from evalsuite.suites.patching import patched
 from evalsuite.suites.sampling import stratified
 from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
@@ -105,10 +106,10 @@ def load_tasks(
         refuse_tasks(manager, names, run_unsafe_code=run_unsafe_code)
         for name in names:
             with lm_eval_seeds():
-                loaded = manager.load([name])
-            tasks |= loaded["tasks"]
-            groups |= loaded.get("groups", {})
-            parts[name] = tuple(loaded["tasks"])
+                of_name, groups_of_name = loaded_tasks(manager.load([name]))
+            tasks |= of_name
+            groups |= groups_of_name
+            parts[name] = tuple(of_name)
     for task in tasks.values():
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
@@ -131,13 +132,14 @@ def unsafe_tasks(manager: Any, name: str, seen: frozenset[str] = frozenset()) ->
     """Return those of a task, group or tag that run code which the model wrote; no code of a task is imported."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    entry = manager.task_index.get(name)
+    index = task_index(manager)
+    entry = index.get(name)
     if entry is None or entry.yaml_path is None or name in seen:
         return []
     config = load_yaml(entry.yaml_path, resolve_func=False)
     members = config.get("task") if isinstance(config.get("task"), list) else []
     members = [one.get("task") or one.get("group") if isinstance(one, Mapping) else one for one in members]
-    members += [other for other, one in manager.task_index.items() if name in one.tags]
+    members += [other for other, one in index.items() if name in one.tags]
     own = [name] if config.get("unsafe_code") else []
     return own + [task for one in members for task in unsafe_tasks(manager, str(one), seen | {name})]
 
@@ -193,6 +195,7 @@ def run_tasks(
             lm.told_output_types(),
             quiet_harness(),
             lm_eval_seeds(),
+            scored_by_document(tasks),
             unscored_left_out(tasks, lm.unscored),
             repeatable(tasks) as late,
             repeated(tasks, repeats, sampler) as marks,
@@ -233,7 +236,7 @@ def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], U
     ``process_results`` returns no metrics; lm-eval then aggregates as if the document did not exist.
     """
 
-    def change(task: Any) -> None:
+    def without(task: Any) -> dict[str, Any]:
         original_filters, original_process = task.apply_filters, task.process_results
 
         def apply_filters() -> Any:
@@ -247,16 +250,12 @@ def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], U
         def process_results(doc: Any, results: Any) -> Any:
             return {} if any(isinstance(one, Unscored) for one in results) else original_process(doc, results)
 
-        task.apply_filters, task.process_results = apply_filters, process_results
+        return {"apply_filters": apply_filters, "process_results": process_results}
 
-    changed = list(tasks)
-    for task in changed:
-        change(task)
-    try:
+    with ExitStack() as changed:
+        for task in tasks:
+            changed.enter_context(patched(task, **without(task)))
         yield
-    finally:
-        for task in changed:
-            del task.apply_filters, task.process_results
 
 
 @contextmanager
@@ -294,18 +293,22 @@ def _torch_seed() -> Iterator[None]:
 def quiet_harness() -> Iterator[None]:
     """Keep lm-eval's progress bars and log off the terminal, which has a progress line of its own."""
     import datasets
-    import lm_eval.api.task as task_module
+    from lm_eval.api.model import tqdm
 
-    logger, bar = logging.getLogger("lm_eval"), task_module.tqdm
+    show = tqdm.__init__
+
+    def hide(bar: Any, *args: Any, **settings: Any) -> None:
+        show(bar, *args, **{**settings, "disable": True})
+
+    logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    task_module.tqdm = partial(bar, disable=True)
     try:
-        with no_progress_bars(datasets):
+        # Where lm-eval's modules hold the class differs by version.
+        with no_progress_bars(datasets), patched(tqdm, __init__=hide):
             yield
     finally:
         logger.setLevel(level)
-        task_module.tqdm = bar
 
 
 def _by_part(loaded: HarnessLoaded, on_progress: OnProgress | None) -> OnProgress | None:

@@ -32,7 +32,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def instance(kind: str, *arguments: Any, task: str = "t", doc: int = 0, index: int = 0) -> Any:
     from lm_eval.api.instance import Instance
 
-    return Instance(kind, {}, arguments, index, metadata=(task, doc, 1))
+    # 0.4 reads the metadata, 0.5 the fields
+    fields = {"task_name": task, "doc_id": doc, "idx": index, "metadata": (task, doc, 1)}
+    return Instance(request_type=kind, doc={}, arguments=arguments, **fields)
 
 
 def lm_on(server: ToyServer, loop: asyncio.AbstractEventLoop, **options: Any) -> Any:
