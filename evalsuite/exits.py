@@ -55,11 +55,6 @@ def stop_while_loading() -> None:
             signal.signal(number, stop_at_once)
 
 
-def is_debugging() -> bool:
-    """Return whether --debug was given."""
-    return bool(os.environ.get("EVALSUITE_DEBUG"))
-
-
 def keep_tracebacks_in(results: Path) -> None:
     """Write tracebacks of unexpected errors to ``results/logs/`` from now on; to the temporary folder without it."""
     _results[:] = [results]
@@ -80,7 +75,7 @@ def report_error(error: BaseException, *, as_document: bool = True) -> int:
 
 def _reported(error: BaseException) -> tuple[int, str]:
     """Print what there is to say about an error; return the exit code and the sentence."""
-    if is_debugging():
+    if os.environ.get("EVALSUITE_DEBUG"):
         _print(without_any_key("".join(traceback.format_exception(error)).rstrip()))
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

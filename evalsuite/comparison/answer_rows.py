@@ -121,12 +121,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def user_turns(row: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the user's turns of a plain row, None where it has none."""
-    asked = dialogue_of(row, "a row")
-    return None if asked is None else asked.request.turns
-
-
 def answers_sha256(rows: Iterable[AnswerRow]) -> str:
     """Return the SHA-256 of prompts and answers, by which recorded answers are known wherever they are kept."""
     digest = hashlib.sha256()
@@ -169,7 +163,8 @@ def _plain_row(row: Mapping[str, Any], origin: str) -> AnswerRow:
     each = reasons if isinstance(reasons, list) else [reasons] * len(texts)
     replies = tuple(_reply(text, each[turn] if turn < len(each) else None) for turn, text in enumerate(texts))
     ids = [str(row[key]) for key in ("id", "question_id") if row.get(key) is not None]
-    return AnswerRow(user_turns(row) or (), replies, ids[0] if ids else "")
+    asked = dialogue_of(row, "a row")
+    return AnswerRow(() if asked is None else asked.request.turns, replies, ids[0] if ids else "")
 
 
 def _reply(text: Any, reason: Any) -> str | Unscored:

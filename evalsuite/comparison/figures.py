@@ -69,12 +69,14 @@ def preference_figures(given: Verdicted, lineage: Mapping[str, str] | None = Non
     tests = [{"p_value": p, "p_value_holm": q} for p, q in zip(p_values, holm_correction(p_values), strict=True)]
     pairs = [pair.model_copy(update=test) for pair, test in zip(pairs, tests, strict=True)]
     flips = flip_figures(given, lineage or {})
+    rows = [row for of_judge in (given.games or {}).values() for row in of_judge]
+    games = [game for row in rows for game in row if game is not None]
     return PreferenceFigures(
         n_prompts=len(given.prompt_ids),
         pairs=tuple(pairs),
         flips=tuple(flips),
         **_ranked(given),
-        judging=None if given.games is None else JudgingFigures(**judging_figures(_all_games(given))),
+        judging=None if given.games is None else JudgingFigures(**judging_figures(games)),
         matrix=_matrix(given, pairs, flips, lineage or {}),
         position_bias=_bias(given, list(given.verdicts)),
     )
@@ -190,11 +192,6 @@ def flip_figures(given: Verdicted, lineage: Mapping[str, str]) -> list[Flip]:
         for other in others
         if other not in (own, dgm)
     ]
-
-
-def _all_games(given: Verdicted) -> list[Game | Unscored]:
-    games = given.games or {}
-    return [game for rows in games.values() for row in rows for game in row if game is not None]
 
 
 def _ranked(given: Verdicted) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def load_pairs(spec: str | None, limit: int | None) -> tuple[list[LabelledPair],
     ``limit`` takes rows at equal distances. Returns the pairs, their pin {"name", "sha256", "source", "pinned"} and
     notes on copies. Raises DataError.
     """
-    pinned = pinned_pairs()
+    pinned = {name.removeprefix(f"{PAIRS}/"): asset for name, asset in all_assets().items() if asset.suite == PAIRS}
     if spec is None or spec in pinned:
         asset = pinned[spec or next(iter(pinned))]
         try:
@@ -82,11 +82,6 @@ def load_pairs(spec: str | None, limit: int | None) -> tuple[list[LabelledPair],
     groups, _ = grouped([(pair.id, pair.request, group) for pair, group in found_pairs])
     pairs = [replace(pair, question=group) for (pair, _), group in zip(found_pairs, groups, strict=True)]
     return pairs, pin, _copies(pairs)
-
-
-def pinned_pairs() -> dict[str, assets.Asset]:
-    """Return the pinned labelled pairs by name."""
-    return {name.removeprefix(f"{PAIRS}/"): asset for name, asset in all_assets().items() if asset.suite == PAIRS}
 
 
 def pairs_of(row: Mapping[str, Any], number: int, source: str) -> list[LabelledPair]:

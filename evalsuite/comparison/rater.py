@@ -68,10 +68,6 @@ class Rater:
         scales = {(factor.low, factor.high) for factor in self.factors}
         return scales.pop() if self.template is not None and len(scales) == 1 else None
 
-    def with_factors(self, factors: Sequence[Factor]) -> Rater:
-        """Return the same way of rating with these factors."""
-        return replace(self, factors=tuple(factors))
-
     def factors_of(self, people: Collection[str]) -> tuple[Factor, ...]:
         """Return the factors to rate where people rated those in ``people``; a reward model's score goes for any."""
         return self.factors if self.template is None else tuple(one for one in self.factors if one.key in people)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _named(rater: Rater, factors: Sequence[str], labels: Path) -> Rater:
     if strange := [factor for factor in factors if factor not in known]:
         ours = ", or define it in a file for --factors" if set(known) == set(FACTORS) else ""
         raise UsageError(f"{labels}: {unknown('factor', strange[0], known)}{ours}")
-    return rater.with_factors([known[factor] for factor in factors])
+    return replace(rater, factors=tuple(known[factor] for factor in factors))
 
 
 def _rate_all(

@@ -14,11 +14,6 @@ from evalsuite.records.rows import Reply, Row
 from judges.thoughts import is_loop
 
 
-def replies_of(rows: Iterable[Row]) -> list[Reply]:
-    """Return all written answers of rows; choices of log-likelihood items are none."""
-    return [reply for row in rows for draw in row.draws for reply in draw.turns if reply.text is not None]
-
-
 def ends_in_loop(reply: Reply) -> bool:
     """Whether an answer that was cut, or its closed thought, repeats itself up to its bound."""
     is_cut = reply.finish == "length" and reply.text is not None and is_loop(reply.text)
@@ -32,7 +27,8 @@ def answer_figures(rows: Sequence[Row]) -> dict[str, Any] | None:
     "thought_tokens"}: how many answers had a thought, how many thoughts were closed from outside, and for how many the
     context left less than the budget. Token counts are means over the answers that have them.
     """
-    replies = replies_of(rows)
+    # Choices of log-likelihood items are no written answers.
+    replies = [reply for row in rows for draw in row.draws for reply in draw.turns if reply.text is not None]
     if not replies:
         return None
     thoughts = [reply for reply in replies if reply.thought is not None]

@@ -32,7 +32,8 @@ def read_ratings(results: Path, faults: list[str]) -> list[tuple[str, Analysis]]
 
 def rating_analysis(name: str, document: Ratings) -> Analysis:
     """Return a document of ratings as tables by model, by category and of differences, and their charts."""
-    keys = [*document.factors, *([MEAN] if _has_mean(document) else [])]
+    has_mean = len(document.factors) > 1 and all(model.mean is not None for model in document.models)
+    keys = [*document.factors, *([MEAN] if has_mean else [])]
     columns = [Column(f"f{number}", key, "float2") for number, key in enumerate(keys)]
     scores = [{"model": model.name, **_cells(keys, {**model.factors, MEAN: model.mean})} for model in document.models]
     categories = [
@@ -61,10 +62,6 @@ def rating_analysis(name: str, document: Ratings) -> Analysis:
     provenance = {"judge": judge.as_json(), "factors": {key: one.as_json() for key, one in document.factors.items()}}
     title = f"Ratings of {', '.join(model.name for model in document.models)}"
     return Analysis("ratings", name, title, about, provenance, tables, charts)
-
-
-def _has_mean(document: Ratings) -> bool:
-    return len(document.factors) > 1 and all(model.mean is not None for model in document.models)
 
 
 def _cells(keys: Sequence[str], figures: Mapping[str, RatingFigures | None]) -> dict[str, Any]:

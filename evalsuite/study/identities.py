@@ -128,11 +128,7 @@ def _n_rows(spec: str) -> int | None:
     if plain_name(files[0]).endswith((".json", ".csv")):
         return sum(1 for file in files for _ in rows_in(file))
     # Lines are counted without parsing: a source may be many gigabytes, and a plan should not take minutes.
-    return sum(_n_lines(file) for file in files)
-
-
-def _n_lines(file: Path) -> int:
-    return sum(1 for _ in iter_lines(file))
+    return sum(1 for file in files for _ in iter_lines(file))
 
 
 def _model_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:

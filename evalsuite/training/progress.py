@@ -58,9 +58,6 @@ class TrainingProgress:
         self._step = step
         self.show.update(TASK, step, self.steps)
 
-    def at_loss(self, loss: float) -> None:
-        self.show.step(self.summary(loss))
-
     def summary(self, loss: float) -> str:
         parts = [f"step {self._step}/{self.steps}", f"loss {loss:.3f}"]
         if rate := self.tokens_per_second:

@@ -109,7 +109,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, _args: Any, _state: TrainerState, _control: Any, logs: Any = None, **_: Any) -> None:
         if logs and "loss" in logs:
-            self._progress.at_loss(float(logs["loss"]))
+            self._progress.show.step(self._progress.summary(float(logs["loss"])))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, _control: Any, **_: Any) -> None:
         if state.is_world_process_zero:

@@ -27,8 +27,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 def score_answer(benchmark: Benchmark, answer: str, references: Sequence[str], options: Sequence[str]) -> float:
     """Return what an answer is worth by its benchmark's method, 0 or 1; an answer in which nothing is found is 0."""
     score = benchmark.score
-    if score.exact_match is not None:
-        return float(_exact(answer, references, score.exact_match))
+    if (spec := score.exact_match) is not None:
+        return float(_plain(answer, spec) in {_plain(reference, spec) for reference in references})
     if score.regex is not None:
         return float(_found_right(answer, references, score.regex))
     if score.numeric is not None:
@@ -37,10 +37,6 @@ def score_answer(benchmark: Benchmark, answer: str, references: Sequence[str], o
         letter = chosen_letter(answer, options)
         return float(letter is not None and letter == right_letter(references[0], options))
     return float(any(_equal_in_math(answer, reference) for reference in references))
-
-
-def _exact(answer: str, references: Sequence[str], spec: ExactSpec) -> bool:
-    return _plain(answer, spec) in {_plain(reference, spec) for reference in references}
 
 
 def _plain(text: str, spec: ExactSpec) -> str:
