@@ -68,7 +68,7 @@ def examine(
     progress.step("checking the scorers")
     findings += check_scorers(options)
     progress.step("")
-    return findings
+    return _told_once(findings)
 
 
 def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -> list[Finding]:
@@ -95,6 +95,15 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
     if faults := [finding.sentence for finding in findings if finding.level == "fault"]:
         raise UsageError("; ".join(faults))
     return findings
+
+
+def _told_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out a suite's fault that an earlier check found too: a missing package stops data and scorer alike."""
+    first: dict[object, Finding] = {}
+    for number, finding in enumerate(findings):
+        repeats = finding.level == "fault" and finding.check in ("packages", "data", "scorer")
+        first.setdefault(finding.message if repeats else number, finding)
+    return list(first.values())
 
 
 def _serving(config: RunConfig, role: Role) -> ServeConfig:

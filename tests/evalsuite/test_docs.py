@@ -29,10 +29,13 @@ WRITTEN = {"commands/index.md", "reference/options.md", "reference/python.md", "
 WRITTEN |= {"reference/recipes.md", "changelog.md", "contributing.md", "security.md"}
 
 
+OTHERS_OPTIONS = {"--reasoning-parser", "--scheduling-policy"}  # vLLM's
+
+
 def calls() -> list[tuple[str, list[str]]]:
     """Every line of a code block that calls evalsuite, without its comment."""
     found = []
-    for page in PAGES:
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"):
         for block in BLOCK.findall(page.read_text(encoding="utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
                 command = re.sub(r"\s+#.*|\s*\|.*", "", line.removeprefix("$ ").strip())
@@ -74,6 +77,43 @@ def test_every_documented_call_is_one_the_command_line_takes(page, words):
         command, words = inner, words[1:]
     assert not getattr(command, "commands", None), f"{page}: {words}"
     command.make_context("evalsuite", [word for word in words if word != "[OPTIONS]"], resilient_parsing=False)
+
+
+def options(command: typer.core.TyperCommand | typer.core.TyperGroup) -> set[str]:
+    """Every spelling of every option of a command and of those in it."""
+    own = {spelling for option in command.params for spelling in (*option.opts, *option.secondary_opts)}
+    return own.union(*(options(inner) for inner in getattr(command, "commands", {}).values()))
+
+
+def test_every_option_in_the_text_is_one_of_the_command_line():
+    known = options(typer.main.get_command(app)) | OTHERS_OPTIONS
+    for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"):
+        named = set(re.findall(r"`(--[a-z0-9-]+)", page.read_text(encoding="utf-8")))
+        # `--judge-` stands for all that begin so.
+        assert {option for option in named if not option.endswith("-")} <= known, page.name
+
+
+def test_every_promise_of_the_security_page_names_a_test_that_exists():
+    promises = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## Not guaranteed")[0]
+    points = re.findall(r"^- .*(?:\n  .*)*", promises, re.MULTILINE)
+    assert len(points) > 25
+    for point in points:
+        named = re.findall(r"`(test_\w+)`", point)
+        assert named, point
+        files = [ROOT / "tests/evalsuite/test_security.py"]
+        files += [
+            ROOT / ("" if file.startswith("tests/") else "tests/evalsuite") / file
+            for file in re.findall(r"`([\w/]+\.py)`", point)
+        ]
+        source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+        assert [name for name in named if f"def {name}(" not in source] == []
+
+
+def test_every_test_file_in_the_documentation_exists():
+    for page in PAGES:
+        for file in re.findall(r"`([\w/]*test_\w+\.py)`", page.read_text(encoding="utf-8")):
+            places = (ROOT, ROOT / "tests/evalsuite", ROOT / "tests/evalsuite/serving")
+            assert any((place / file).is_file() for place in places), f"{page.name}: {file}"
 
 
 def test_every_message_of_the_troubleshooting_page_is_in_the_source():

@@ -6,16 +6,18 @@ import json
 import sqlite3
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from evalsuite.assets.asset import Pin
 from evalsuite.checkpoint import resolve
 from evalsuite.cli import app
 from evalsuite.config import read_config
-from evalsuite.doctor import capacity, examination, results_folder
+from evalsuite.doctor import capacity, examination, installation, results_folder
 from evalsuite.doctor import suites as suite_checks
 from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, kv_bytes_per_token
 from evalsuite.doctor.chat_template import check_template
+from evalsuite.doctor.installation import check_vllm
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers, package_of
 from evalsuite.errors import DataError, UsageError
@@ -280,6 +282,17 @@ def test_data_that_are_not_available_are_a_fault(monkeypatch):
 
 def invoke(*arguments):
     return CliRunner().invoke(app, ["doctor", *arguments])
+
+
+@pytest.mark.parametrize(("torch", "level"), [("2.13.0", "ok"), ("2.13.0+cpu", "ok"), ("2.12.1+cpu", "warning")])
+def test_a_cpu_build_of_vllm_takes_any_build_of_its_torch(monkeypatch, torch, level):
+    required = Requirement("torch==2.13.0+cpu")
+    monkeypatch.setattr(installation, "installed_vllm", lambda: Device("cpu", "0.32.0"))
+    monkeypatch.setattr(installation, "_requirements", lambda _: iter([required]))
+    monkeypatch.setattr(installation.metadata, "version", lambda _: torch)
+    monkeypatch.setattr(installation, "gpu_names", list)
+    monkeypatch.setattr(installation, "_import_fault", str)
+    assert worst(check_vllm()[1]) == level
 
 
 def test_the_command_prints_findings_and_exits_by_faults(tmp_path, monkeypatch):
