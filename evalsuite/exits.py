@@ -6,7 +6,7 @@
 - 3: the model or the server failed
 - 70: an unexpected error; a file holds its traceback
 - 75: another process holds the lock, or a server's quota is used up: try again later
-- 130: interrupted; finished answers are kept
+- 130: interrupted; finished work is kept
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from evalsuite.text import printable
 
 UNUSABLE, UNEXPECTED, INTERRUPTED = 2, 70, 130
 _SIGNALLED = 128
-RESUME = "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
+RESUME = "evalsuite: interrupted; finished work is kept, run the same command again to resume"
 _results: list[Path] = []
 
 

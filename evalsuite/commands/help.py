@@ -101,7 +101,10 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
 
 
 def _about(command: TyperCommand | TyperGroup, ctx: Any, width: int) -> Iterator[str]:
-    yield from _wrapped(f"Usage: {ctx.command_path} {' '.join(command.collect_usage_pieces(ctx))}", width)
+    usage = " ".join(command.collect_usage_pieces(ctx))
+    # Typer writes {FILE...}... for an argument whose metavar is FILE...
+    usage = re.sub(r"\{([^{}|]+?)(?:\.\.\.)?\}", r"\1", usage)
+    yield from _wrapped(f"Usage: {ctx.command_path} {usage}", width)
     text, examples = _split_examples(inspect.cleandoc(command.help or ""))
     for paragraph in text.split("\n\n"):
         if plain := " ".join(paragraph.split()):

@@ -83,7 +83,8 @@ def preflight(config: RunConfig, uses: Sequence[ModelUse], progress: Progress) -
     findings += [*check_results(config.results, thorough=False, store=config.store), check_disk(config.results)]
     for use in uses:
         if not use.is_managed:
-            _server_of(use, _serving(config, use.role))
+            with nullcontext() if use.role == "candidate" else blamed_on(f"judge {use.checkpoint.name}"):
+                _server_of(use, _serving(config, use.role))
         findings += _labelled(examine_model(use, config, device), use.role)
     if config.data == "full":
         progress.step("checking the scorers")
@@ -159,8 +160,7 @@ def _server_of(use: ModelUse, serve: ServeConfig) -> tuple[str, int | None]:
     """Return the name and context of an external server; raises ServerError or UsageError."""
     checkpoint = use.checkpoint
     url = checkpoint.endpoint or use.attached or ""
-    with nullcontext() if use.role == "candidate" else blamed_on(f"judge {checkpoint.name}"):
-        return check_endpoint(url, name_at_server(checkpoint), serve.api_key_env)
+    return check_endpoint(url, name_at_server(checkpoint), serve.api_key_env)
 
 
 def _labelled(findings: Sequence[Finding], role: Role) -> list[Finding]:

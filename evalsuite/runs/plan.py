@@ -82,6 +82,11 @@ class SuiteRun:
     def needs_judge(self) -> bool:
         return self.suite.needs_judge(self.options)
 
+    def notes_on_thinking(self) -> list[str]:
+        """Return what to know about its figures of a model that thinks first."""
+        asked = self.options.parts or self.suite.parts
+        return [note for part, note in self.suite.notes_on_thinking.items() if part in asked]
+
     @property
     def is_answered(self) -> bool:
         return self.answered or self.whole is not None

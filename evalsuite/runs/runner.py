@@ -228,8 +228,8 @@ class _Runner:
     def _say_how_it_thinks(self, plan: ModelRun) -> None:
         if said := described(plan.reasoning):
             self.progress.log(f"{plan.checkpoint.name} {said}")
-        notes = dict.fromkeys(suite.suite.note_on_thinking for suite in plan.todo if plan.reasoning.thinks)
-        for note in filter(None, notes):
+        notes = (note for run in plan.todo if plan.reasoning.thinks for note in run.notes_on_thinking())
+        for note in dict.fromkeys(notes):
             self.progress.log(note)
 
     def _own_judge(self, checkpoint: Checkpoint, session: Session) -> _OwnJudge | None:

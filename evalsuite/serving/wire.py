@@ -188,9 +188,13 @@ def is_same_model(requested: str, replied: Any) -> bool:
     return other == name or (other.startswith(name) and _SNAPSHOT.fullmatch(other[len(name) :]) is not None)
 
 
-def _denied(url: str, status: int, words: str = "") -> str:
+def _denied(url: str, status: int, key: str, words: str = "") -> str:
     said = f" ({words})" if words else ""
-    return f"{url} returned {status}{said}; set EVALSUITE_API_KEY to its key, or name another with --api-key-env"
+    reason = "it does not accept the key that was sent" if key else "it needs a key"
+    return (
+        f"{url} returned {status}{said}: {reason}; set EVALSUITE_API_KEY to its key, or name another variable with "
+        "--api-key-env (--judge-api-key-env for a judge)"
+    )
 
 
 def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) -> Exception:
@@ -202,7 +206,7 @@ def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) ->
     if error.status in _DENIED and not (error.status == _FORBIDDEN and refused_fields(message, body)):
         if error.status == _FORBIDDEN and _FILTERED.search(message):
             return RefusedError(message, error.status)
-        return ServerError(_denied(endpoint.display_url, error.status, words_of(message)))
+        return ServerError(_denied(endpoint.display_url, error.status, endpoint.api_key, words_of(message)))
     if error.status in _BUSY or error.status >= 500:
         wait_s = wait_of(error.headers, refused=True)
         is_rate_limit = error.status == _TOO_MANY or (wait_s is not None and error.status in _BUSY)
@@ -377,7 +381,7 @@ def _listed_models(base_url: str, key_variable: str | None) -> dict[str, dict[st
         ) from error
     except StatusError as error:
         if error.status in _DENIED:
-            raise UsageError(_denied(url, error.status)) from error
+            raise UsageError(_denied(url, error.status, key)) from error
         raise UsageError(
             f"{url}/models returned no list of models ({first_line(error)}); does the URL end in /v1?"
         ) from error

@@ -58,8 +58,8 @@ class Suite(abc.ABC):
     """Whether it runs as a whole on the main thread (``run_whole``), by tokens, instead of item by item."""
     marks_slowly: bool = False
     """Whether marking a row may take seconds or runs a user's code: it is done once, after the last answer."""
-    note_on_thinking: ClassVar[str] = ""
-    """A note for models that think before they answer, if this suite's figures have to be read differently then."""
+    notes_on_thinking: ClassVar[Mapping[str, str]] = {}
+    """A note for models that think before they answer, by part, if its figures have to be read differently then."""
     needs_chat: ClassVar[bool] = True
     """Whether its items are conversations, so that a model without a chat template cannot be asked."""
     n_turns: ClassVar[int] = 1

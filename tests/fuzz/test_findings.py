@@ -317,5 +317,5 @@ def test_an_interrupt_while_the_program_still_loads_is_one_sentence(name):
     ended = subprocess.run([sys.executable, "-c", preamble + script], capture_output=True, text=True, check=False)
     assert ended.returncode == 130
     assert ended.stderr.splitlines() == [
-        "evalsuite: interrupted; finished answers are kept, run the same command again to resume"
+        "evalsuite: interrupted; finished work is kept, run the same command again to resume"
     ]

@@ -41,9 +41,10 @@ class OpenLLM(LmEvalSuite):
     """The leaderboard's six parts."""
 
     name = "openllm"
-    note_on_thinking = (
-        "openllm scores choices behind an empty thought; for the written answers that authors of thinking models "
-        "report, run --suite lm_eval:mmlu_pro,gpqa_diamond_cot_zeroshot"
+    notes_on_thinking = dict.fromkeys(
+        ("bbh", "gpqa", "musr", "mmlu_pro"),
+        "openllm scores choices after an empty thought; for the written answers that authors of reasoning models "
+        "report, run --suite lm_eval:mmlu_pro,gpqa_diamond_cot_zeroshot",
     )
     title = "Open LLM Leaderboard v2"
     packages = ("lm_eval",)

@@ -39,6 +39,7 @@ def test_help_is_whole_at_any_width(command: str, width: int) -> None:
     assert [line for line in lines if len(line) > width and " " in line.strip(" -")] == []
     for torn in ("…", "<bool>", "[bold]", "[/]"):
         assert torn not in result.stdout
+    assert "{" not in lines[0], "an argument's name in braces"
 
 
 def test_help_of_the_whole_lists_every_command_under_a_title() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from evalsuite.config import read_config
 from evalsuite.errors import UsageError
+from evalsuite.progress import NoProgress
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.report.build import build_report
 from evalsuite.runs.runner import run
@@ -45,6 +46,18 @@ def done(tmp_path_factory):
         run(settings(stub, judge, folder, results))
         assert len(stub.requests) == asked, "a second run asks nothing"
         return outcome, outcome.folders[0], [body for _, body in judge.requests], model
+
+
+@pytest.mark.parametrize(("suite", "is_noted"), [("openllm:ifeval", False), ("openllm:ifeval,bbh", True)])
+def test_a_note_on_choices_comes_with_choices_alone(tmp_path, suite, is_noted):
+    thinking_checkpoint(tmp_path / "m", "switched", context=32_000)
+    said: list[str] = []
+    progress = NoProgress()
+    progress.log = said.append
+    model = ThinkingModel(load_tokenizer(tmp_path / "m"), OUTPUT)
+    with model.serve(max_model_len=32_000) as stub, StubEndpoint(obliging, model="judge") as judge:
+        run(settings(stub, judge, tmp_path / "m", tmp_path / "results", suites=[suite], limit=1), progress)
+    assert any("after an empty thought" in line for line in said) == is_noted
 
 
 def test_the_judge_never_sees_a_thought(done):

@@ -430,15 +430,17 @@ async def test_an_assistant_turn_is_continued_and_guides_are_sent(store):
     assert body["structured_outputs"] == {"choice": ["7]]", "8]]"]}
 
 
-def test_check_endpoint():
+def test_check_endpoint(monkeypatch):
     with StubEndpoint(lambda path, body: None, model="judge", max_model_len=77) as stub:
         assert check_endpoint(stub.url, None) == ("judge", 77)
         with pytest.raises(UsageError, match="did you mean 'judge'"):
             check_endpoint(stub.url, "judgge")
-    with (
-        StubEndpoint(lambda path, body: None, status=401) as stub,
-        pytest.raises(UsageError, match="EVALSUITE_API_KEY"),
-    ):
-        check_endpoint(stub.url, None)
+    for key, reason in (("", "it needs a key"), ("wrong", "does not accept the key")):
+        monkeypatch.setenv("EVALSUITE_API_KEY", key)
+        with (
+            StubEndpoint(lambda path, body: None, status=401) as stub,
+            pytest.raises(UsageError, match=f"{reason}.*EVALSUITE_API_KEY"),
+        ):
+            check_endpoint(stub.url, None)
     with pytest.raises(ServerError, match="no response from"):
         check_endpoint("http://127.0.0.1:9/v1", None)
