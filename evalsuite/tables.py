@@ -34,8 +34,8 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
         for name, average in AVERAGES.items():
             table.add_row(f"[bold]{average.line}", f"[bold]{shown(scores.average.get(name), 4)}", "", "", "", "")
             if partial := (scores.average.get("partial") or {}).get(name):
-                parts = f"the {len(partial['parts'])} parts that are there"
-                notes.append(f"{average.line}: {shown(partial['mean'], 4)} over {parts}")
+                parts = ", ".join(partial["parts"])
+                notes.append(f"{average.line}: {shown(partial['mean'], 4)} over {parts} alone")
         notes += [
             f"{key}: no suite of that name is installed here; install its package to see the figures"
             for key in scores.suites

@@ -80,4 +80,6 @@ def _print(findings: Sequence[Finding]) -> None:
     console = Console(highlight=False)
     console.print(table)
     passed, warnings, faults = (sum(one.level == level for one in findings) for level in ("ok", "warning", "fault"))
-    console.print(f"{passed} checks passed, {warnings} warnings, {faults} faults")
+    counts = ((passed, "check"), (warnings, "warning"), (faults, "fault"))
+    said = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts]
+    console.print(f"{said[0]} passed, {said[1]}, {said[2]}")

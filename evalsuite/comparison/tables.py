@@ -211,7 +211,8 @@ def _print_pairs(console: Console, pairs: Sequence[PairFigures], title: str) -> 
             DASH if pair.position_flips is None else str(pair.position_flips),
             str(pair.unscored),
             DASH if pair.p_value_holm is None else f"{pair.p_value_holm:.3g}",
-            _percent(pair.detectable),
+            # A difference of two rates is at most 100 %: so few prompts detect none.
+            "> 100 %" if (pair.detectable or 0) > 1 else _percent(pair.detectable),
         )
         a, b = escape(pair.a), escape(pair.b)
         table.add_row(a, b, _percent(pair.rate_a), interval_text(pair.ci95_a), *common)

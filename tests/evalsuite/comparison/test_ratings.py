@@ -1,6 +1,7 @@
 """``evalsuite score preferences``: the paper's ratings, flip counts by hand, and what is wrong with a file."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -201,3 +202,11 @@ def test_nothing_scored_gives_no_figures():
     [pair] = figures["pairs"]
     assert (pair["rate_a"], pair["ci95_a"], pair["preference_a"], pair["p_value"]) == (None, None, None, 1.0)
     assert [row["bradley_terry"] for row in figures["ranking"]] == [None, None]
+
+
+def test_no_difference_of_rates_is_over_100_percent(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("question_id,a,b\n1,7,5\n2,8,8\n3,3,6\n4,9,2\n")
+    text = CliRunner().invoke(app, ["score", "preferences", "--from", str(path)], env={"COLUMNS": "120"}).stdout
+    assert "> 100 %" in text
+    assert not [share for share in re.findall(r"(\d+)\.\d %", text) if int(share) > 100]
