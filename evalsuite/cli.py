@@ -104,7 +104,10 @@ for _title, _commands in _SECTIONS.items():
         else:
             app.command(_name, rich_help_panel=_title)(_command)
 
-_NOISY = ("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub", "huggingface_hub.utils._http")
+_NOISY = (
+    *("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub", "huggingface_hub.utils._http"),
+    "torch.utils.flop_counter",  # PyPI's torch on a CPU misses triton, which nothing here uses
+)
 
 
 def _print_version(wanted: bool) -> None:
