@@ -52,7 +52,7 @@ def _single(text: str) -> list[str]:
     return single
 
 
-def read_suites(given: Any) -> Any:
+def read_suites(given: object) -> Any:
     """Read the names of suites, all that ``run`` runs by default for an empty list; raises ValueError."""
     if not isinstance(given, list | tuple) or not all(isinstance(spec, str | SuiteSpec) for spec in given):
         raise ValueError(f"{given!r} is not a list of suites; give names such as mt_bench")
@@ -131,7 +131,7 @@ class Config(pydantic.BaseModel):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _nest(cls, values: Any) -> Any:
+    def _nest(cls, values: object) -> Any:
         if not isinstance(values, Mapping):
             return values
         flat = {key: option for key, option in options_by_key(cls).items() if option.block and key in values}
@@ -228,7 +228,7 @@ class RunConfig(JudgedConfig, Placed):
 
     @pydantic.field_validator("suites", mode="before")
     @classmethod
-    def _read_suites(cls, given: Any) -> Any:
+    def _read_suites(cls, given: object) -> Any:
         return read_suites(given)
 
     @pydantic.model_validator(mode="after")
@@ -352,7 +352,7 @@ def read_config_file(kind: type[Config], path: Path) -> dict[str, Any]:
     return {key: _located(value, options[key], folder) for key, value in values.items() if value is not None}
 
 
-def _located(value: Any, option: Option, folder: Path) -> Any:
+def _located(value: object, option: Option, folder: Path) -> Any:
     """Return paths of an option as they are reached from here; ``folder`` is what they are relative to."""
     if not option.is_path:
         return value
@@ -380,7 +380,7 @@ def flat_values(config: Config) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, SuiteSpec):
         return value.file or ":".join(filter(None, (value.name, ",".join(value.parts))))
     if isinstance(value, list | tuple):

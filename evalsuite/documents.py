@@ -166,7 +166,7 @@ class Manifest(Document):
     server_restarts: int = 0
 
 
-def validated(kind: type[DocumentT], document: Any, path: Path, remedy: str) -> DocumentT:
+def validated(kind: type[DocumentT], document: object, path: Path, remedy: str) -> DocumentT:
     """Check what a file holds; raises DataError naming the file, every fault and the remedy."""
     if not isinstance(document, Mapping):
         raise DataError(f"{path} is not an object; {remedy}")

@@ -144,7 +144,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return max(inside, default=(0, ""))[1]
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write one JSON document, indented, without NaN (missing figures are null)."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -315,7 +315,7 @@ def _without_mark(start: bytes) -> bytes:
     return start.removeprefix(codecs.BOM_UTF8)
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> Any:
     """Return a JSON document in which NaN and infinities, which JSON cannot hold, are None."""
     if isinstance(value, dict):
         return {key: without_nan(one) for key, one in value.items()}

@@ -56,7 +56,7 @@ def read_placement(text: str) -> Placement:
     return Placement("slurm", None, settings, None if gpus is None else int(gpus))
 
 
-def _check(text: Any) -> Any:
+def _check(text: object) -> Any:
     if isinstance(text, str):
         try:
             read_placement(text)

@@ -57,6 +57,6 @@ def without_any_key(text: str) -> str:
     return without_secrets(_KEY.sub("***", text))
 
 
-def scrubbed(document: Any) -> Any:
+def scrubbed(document: object) -> Any:
     """Return a JSON-ready document with :func:`without_secrets` applied to every string in it."""
     return mapped(document, without_secrets)

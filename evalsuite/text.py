@@ -27,7 +27,7 @@ def well_formed(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def is_well_formed(document: Any) -> bool:
+def is_well_formed(document: object) -> bool:
     """Return whether no text in a JSON document has half of a surrogate pair."""
     try:
         _encoder.encode(document)
@@ -36,7 +36,7 @@ def is_well_formed(document: Any) -> bool:
     return True
 
 
-def mapped(value: Any, change: Callable[[str], str]) -> Any:
+def mapped(value: object, change: Callable[[str], str]) -> Any:
     """Return a JSON document with ``change`` applied to every key and text in it."""
     if isinstance(value, str):
         return change(value)

@@ -188,7 +188,7 @@ def _fault(fault: Any, loc: Loc, name: Name, known: Known) -> str | None:
     return f"{name(loc)} is missing" if fault["type"] == "missing" else None
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 

@@ -40,7 +40,7 @@ class PromptSandbox(SandboxedEnvironment):
             raise SecurityError(f"{operator!r} is only allowed between numbers, and powers are not allowed")
         return _NUMBERS_ONLY[operator](left, right)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+    def is_safe_attribute(self, obj: Any, attr: str, value: object) -> bool:
         """Block the padding methods of strings."""
         return not (isinstance(obj, str) and attr in _PADDING) and super().is_safe_attribute(obj, attr, value)
 

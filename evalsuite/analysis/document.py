@@ -174,7 +174,7 @@ def _row_faults(table: Table, row: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -22,7 +22,7 @@ RECIPE = 1
 """Version of a row's canonical form: a change invalidates remembered hashes."""
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return ``value`` as JSON can hold it, the same whichever file format it came from.
 
     NumPy scalars and arrays become Python's; NaN becomes None; inside a nested mapping a None is

@@ -127,7 +127,7 @@ def is_over(folder: Path) -> bool:
     return any(file.stat().st_mtime >= begun for file in weights)
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,7 +77,7 @@ def require_scored(n_unscored: int, n_items: int, max_unscored: float, what: str
         raise typer.Exit(TOO_MANY_UNSCORED)
 
 
-def print_json(document: Any) -> None:
+def print_json(document: object) -> None:
     is_utf_8 = (sys.stdout.encoding or "").lower().replace("-", "").replace("_", "") == "utf8"
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     if not is_utf_8 or text != printable(text):

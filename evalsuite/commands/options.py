@@ -150,7 +150,7 @@ _ConfigFileOption = Annotated[
 ]
 
 
-def _reached(value: Any, folder: Path) -> Any:
+def _reached(value: object, folder: Path) -> Any:
     """Return the paths of a config file as they are reached from here."""
     if isinstance(value, list):
         return [_reached(one, folder) for one in value]
@@ -203,7 +203,7 @@ def _help(option: Option) -> str:
     return f"{text} Default: {default}." if is_plain and not option.inherits else text
 
 
-def _number(value: Any, option: Option) -> Any:
+def _number(value: object, option: Option) -> Any:
     """Return a number that was typed as one; what is none stays a text, which its field refuses by name."""
     if _metavar(option.field.annotation) is None or not isinstance(value, str):
         return value

@@ -167,7 +167,7 @@ def _plain_row(row: Mapping[str, Any], origin: str) -> AnswerRow:
     return AnswerRow(() if asked is None else asked.request.turns, replies, ids[0] if ids else "")
 
 
-def _reply(text: Any, reason: Any) -> str | Unscored:
+def _reply(text: object, reason: Any) -> str | Unscored:
     if reason:
         reason = reason.get("reason") if isinstance(reason, Mapping) else str(reason).partition(":")[0]
         return recorded_reason(reason)

@@ -152,7 +152,7 @@ def _pair(
     return LabelledPair(identity, request, texts[0], texts[1], label, **more)
 
 
-def _output(value: Any, where: str, n_turns: int | None) -> tuple[tuple[str, ...], str, Output]:
+def _output(value: object, where: str, n_turns: int | None) -> tuple[tuple[str, ...], str, Output]:
     """Read one output: (the user's turns where it is a conversation, the system prompt, the answers)."""
     if isinstance(value, str):
         return (), "", (value,)
@@ -165,7 +165,7 @@ def _output(value: Any, where: str, n_turns: int | None) -> tuple[tuple[str, ...
     raise DataError(f"{where} {_EXPECTED}")
 
 
-def _alternatives(value: Any, where: str) -> list[Any]:
+def _alternatives(value: object, where: str) -> list[Any]:
     """Return the outputs of a side: one text or conversation, or a list of several texts."""
     if isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], dict)):
         return [value]
@@ -190,7 +190,7 @@ def _author(row: Mapping[str, Any], number: int) -> str | None:
     return next((row[name] for name in names if isinstance(row.get(name), str)), None)
 
 
-def _text_or_none(value: Any) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 

@@ -95,11 +95,11 @@ def _texts(row: Mapping[str, Any]) -> list[str] | None:
     return next(([row[key]] for key in _PROMPT_KEYS if isinstance(row.get(key), str) and row[key].strip()), None)
 
 
-def _is_messages(value: Any) -> bool:
+def _is_messages(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
-def _content(content: Any, where: str) -> str:
+def _content(content: object, where: str) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):

@@ -21,7 +21,7 @@ from judges.verdicts import Method, check_margin
 LongAnswers = Literal["refuse", "shorten"]
 
 
-def _factor_names(given: Any) -> Any:
+def _factor_names(given: object) -> Any:
     texts = (str(given),) if isinstance(given, str | Path) else given
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str | Path) for text in texts):
         return given
@@ -60,7 +60,7 @@ class _AskedConfig(JudgedConfig):
 
     @pydantic.field_validator("prompts", mode="before")
     @classmethod
-    def _as_text(cls, given: Any) -> Any:
+    def _as_text(cls, given: object) -> Any:
         return str(given) if isinstance(given, Path) else given
 
     def shared_options(self) -> SuiteOptions:

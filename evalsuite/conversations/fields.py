@@ -31,7 +31,7 @@ def is_thought(part: Any) -> bool:
     return isinstance(part, Mapping) and part.get("type") in _THOUGHT_PARTS
 
 
-def _part_text(value: Any) -> str:
+def _part_text(value: object) -> str:
     if isinstance(value, list | tuple):
         return "".join(_part_text(part.get("text", "") if isinstance(part, Mapping) else part) for part in value)
     return value if isinstance(value, str) else ""
@@ -98,14 +98,14 @@ def _tool(tool: Any) -> dict[str, Any]:
     return {"type": "function", "function": without_nulls(function)}
 
 
-def without_nulls(value: Any) -> Any:
+def without_nulls(value: object) -> Any:
     """Return a value without null fields, which Arrow adds to objects with different keys in one column."""
     if isinstance(value, Mapping):
         return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _parsed(value: Any, name: str) -> Any:
+def _parsed(value: object, name: str) -> Any:
     if not isinstance(value, str):
         return value
     if not value.strip():

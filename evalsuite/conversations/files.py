@@ -173,7 +173,7 @@ def _common_type(values: Sequence[Any]) -> Any:
         return pa.string()
 
 
-def _unified(one: Any, other: Any) -> Any:
+def _unified(one: object, other: Any) -> Any:
     try:
         schemas = [pa.schema([("value", kind)]) for kind in (one, other)]
         return pa.unify_schemas(schemas, promote_options="permissive").field("value").type
@@ -190,7 +190,7 @@ def _is_storable(kind: Any) -> bool:
     return not pa.types.is_null(kind)
 
 
-def as_text(value: Any) -> str | None:
+def as_text(value: object) -> str | None:
     """Return text and None unchanged, and anything else as JSON."""
     if value is None or isinstance(value, str):
         return value

@@ -191,7 +191,7 @@ def conversation_hash(row: Mapping[str, Any], texts: Sequence[Sequence[str]]) ->
     return recorded if isinstance(recorded, str) and recorded else text_hash(texts)
 
 
-def text_hash(value: Any) -> str:
+def text_hash(value: object) -> str:
     """Return 32 hex digits of the SHA-256 of a value's JSON, with ``str`` of what JSON cannot represent."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -237,7 +237,7 @@ def _turns_of(row: Mapping[str, Any], layout: Format) -> tuple[_Turn, ...] | Uns
     return _chat(row.get(name), name)
 
 
-def _chat(value: Any, column: str) -> tuple[_Turn, ...] | Unscored:
+def _chat(value: object, column: str) -> tuple[_Turn, ...] | Unscored:
     """Read a list of turns; both spellings of a turn's fields are accepted in every format."""
     if not isinstance(value, list | tuple):
         return Unscored("malformed_row", f"{column!r} is {type(value).__name__}, not a list of turns")
@@ -279,7 +279,7 @@ def _turn(turn: Mapping[str, Any], role: str, text: str | None) -> _Turn:
     return replace(read, text="", tool_calls=tuple(call_of(call) for call in calls))
 
 
-def joined_text(content: Any) -> Any:
+def joined_text(content: object) -> Any:
     r"""Return text parts as one text, joined by a line break as vLLM does; anything else as it is.
 
     >>> joined_text([{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}])

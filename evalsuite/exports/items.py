@@ -100,7 +100,7 @@ def _words(reasons: Sequence[Unscored]) -> str | None:
     return without_paths("; ".join(dict.fromkeys(one.detail for one in reasons if one.detail))) or None
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     return None if value is None else well_formed(str(value))
 
 

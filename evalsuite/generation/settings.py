@@ -87,7 +87,7 @@ class GenerateConfig(Config, Placed):
 
     @pydantic.field_validator("shard", mode="before")
     @classmethod
-    def _read_shard(cls, given: Any) -> Any:
+    def _read_shard(cls, given: object) -> Any:
         if not isinstance(given, str):
             return given
         match = re.fullmatch(r"(\d+)/(\d+)", given.strip())

@@ -108,7 +108,7 @@ def _contains(text: str, pattern: str) -> bool:
     return bool(found[0].as_py())
 
 
-def holds(value: Any, condition: Condition) -> bool:
+def holds(value: object, condition: Condition) -> bool:
     """Whether a column's value fulfils a condition; a value that cannot be compared does not."""
     if condition.null is not None and (value is None) != condition.null:
         return False

@@ -34,5 +34,5 @@ class PlanConfig(Config):
 
     @pydantic.field_validator("suites", mode="before")
     @classmethod
-    def _read_suites(cls, given: Any) -> Any:
+    def _read_suites(cls, given: object) -> Any:
         return read_suites(given)

@@ -42,7 +42,7 @@ class Condition(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _read_values(cls, given: Any) -> Any:
+    def _read_values(cls, given: object) -> Any:
         if isinstance(given, Mapping | Condition):
             return given
         return {"one_of": given if isinstance(given, list | tuple) else [given]}
@@ -77,12 +77,12 @@ class Filters(Section):
 
     @pydantic.field_validator("phrases", mode="before")
     @classmethod
-    def _names_are_lists(cls, value: Any) -> Any:
+    def _names_are_lists(cls, value: object) -> Any:
         return dict.fromkeys(value, ()) if isinstance(value, list | tuple) else value
 
     @pydantic.field_validator("language", "finish_reason", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
+    def _one_is_a_list(cls, value: object) -> Any:
         return [value] if isinstance(value, str) and value != "any" else value
 
     @pydantic.model_validator(mode="after")
@@ -184,7 +184,7 @@ class Duplicates(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _read_on(cls, values: Any) -> Any:
+    def _read_on(cls, values: object) -> Any:
         # YAML reads a bare on as a truth value, keys included.
         if isinstance(values, Mapping) and True in values and "on" not in values:
             return {"on" if key is True else key: value for key, value in values.items()}

@@ -68,7 +68,7 @@ class _Embedded:
         self.blocks[name] = as_base64(packed)
         return name
 
-    def add_fitting(self, content: Any, room: int) -> tuple[str | None, int]:
+    def add_fitting(self, content: object, room: int) -> tuple[str | None, int]:
         """Embed a JSON value if it is not empty and fits; return its block, None without, and the room left."""
         packed = packed_json(content)
         cost = 4 * len(packed) // 3 + _TAGS_BYTES

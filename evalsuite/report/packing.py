@@ -157,7 +157,7 @@ def deflated(raw: bytes, *, quick: bool = False, level: int = 9) -> bytes:
     return packer.compress(raw) + packer.flush()
 
 
-def packed_json(value: Any, *, quick: bool = False) -> bytes:
+def packed_json(value: object, *, quick: bool = False) -> bytes:
     """Encode as JSON and compress; numbers that JSON cannot hold become null."""
     return deflated(_encode(value), quick=quick)
 

@@ -38,7 +38,7 @@ def shorten(text: str, length: int) -> str:
     return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
 
 
-def without_folders(value: Any, folders: Sequence[Path] = ()) -> Any:
+def without_folders(value: object, folders: Sequence[Path] = ()) -> Any:
     """Return a JSON value in which every absolute path is cut to its last name: the page is sent around.
 
     Paths inside one of ``folders`` become relative to it. A folder whose name holds spaces is only known whole as one

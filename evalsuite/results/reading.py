@@ -185,7 +185,7 @@ def _first(training: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((holder[key] for key in keys for holder in holders if holder.get(key)), None)
 
 
-def _words(value: Any) -> str | None:
+def _words(value: object) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

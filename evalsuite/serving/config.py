@@ -61,7 +61,7 @@ _WITHOUT_EFFECT_ON_ANSWERS = frozenset(
 )
 
 
-def _join_urls(given: Any) -> Any:
+def _join_urls(given: object) -> Any:
     return ",".join(map(str, given)) or None if isinstance(given, list | tuple) else given
 
 
@@ -154,7 +154,7 @@ class ServeConfig(pydantic.BaseModel):
 
     @pydantic.field_validator("vllm_args", mode="before")
     @classmethod
-    def _read_vllm_args(cls, given: Any) -> Any:
+    def _read_vllm_args(cls, given: object) -> Any:
         args = []
         for key, value in _pairs(given):
             if not re.fullmatch(r"[A-Za-z][\w-]*", key):
@@ -206,7 +206,7 @@ class ServeConfig(pydantic.BaseModel):
 
     @pydantic.field_validator("extra_body", mode="before")
     @classmethod
-    def _read_extra_body(cls, given: Any) -> Any:
+    def _read_extra_body(cls, given: object) -> Any:
         if isinstance(given, str):
             try:
                 given = json.loads(given)
@@ -339,14 +339,14 @@ _SERVERS_OWN = {
 """What belongs to one external server."""
 
 
-def _json(value: Any, otherwise: Any = None) -> Any:
+def _json(value: object, otherwise: Any = None) -> Any:
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError:
         return otherwise
 
 
-def _pairs(given: Any) -> list[tuple[str, str]]:
+def _pairs(given: object) -> list[tuple[str, str]]:
     """Read vLLM options: texts ``key=value``, pairs (key, value), or a mapping."""
     items = list(given.items()) if isinstance(given, Mapping) else given
     if not isinstance(items, list | tuple):

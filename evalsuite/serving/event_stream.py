@@ -66,7 +66,7 @@ def _add_message(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
             message[name] = value
 
 
-def _add_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
+def _add_logprobs(choice: dict[str, Any], logprobs: object) -> None:
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if isinstance(content, list):
         choice.setdefault("logprobs", {"content": []})["content"].extend(content)

@@ -46,7 +46,7 @@ def read_safely(
         return Unscored("malformed_reply", f"{type(error).__name__}: {error}")
 
 
-def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
+def _completion(text: object, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     if _first(raw, "finish_reason") == "content_filter":
         return Unscored("content_filter", "the server's content filter cut the answer off")
     if not isinstance(text, str):
@@ -70,7 +70,7 @@ def _completion(text: Any, raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     }
 
 
-def cumulative_logprob(logprobs: Any) -> float | None:
+def cumulative_logprob(logprobs: object) -> float | None:
     """Return the sum of the sampled tokens' log-probabilities (completion or chat format), None without them."""
     if not isinstance(logprobs, Mapping):
         return None

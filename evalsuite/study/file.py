@@ -80,12 +80,12 @@ class Study(Section):
 
     @pydantic.field_validator("paper", mode="before")
     @classmethod
-    def _read_paper(cls, value: Any) -> Any:
+    def _read_paper(cls, value: object) -> Any:
         return {True: Paper(), False: None}[value] if isinstance(value, bool) else value
 
     @pydantic.field_validator("analyze", mode="before")
     @classmethod
-    def _read_analyze(cls, value: Any) -> Any:
+    def _read_analyze(cls, value: object) -> Any:
         return () if value is None else value
 
     @pydantic.model_validator(mode="after")
@@ -253,7 +253,7 @@ def read_study(path: Path) -> Study:
     return checked(Study, {**values, "folder": folder}, str(path))
 
 
-def _located_suites(given: Any, folder: Path) -> Any:
+def _located_suites(given: object, folder: Path) -> Any:
     """Return the YAML files among suites as they are reached from here; names of suites are not paths."""
     if isinstance(given, list):
         return [_located_suites(one, folder) for one in given]

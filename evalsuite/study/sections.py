@@ -152,7 +152,7 @@ class Run(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _nest(cls, values: Any) -> Any:
+    def _nest(cls, values: object) -> Any:
         if not isinstance(values, Mapping):
             return values
         flags = option_fields()

@@ -146,26 +146,26 @@ def _binomial_n(share: float, stderr: float, n: int | None) -> float | None:
     return n if n and n - 1.5 <= same <= n + 0.5 else max(1.0, same)
 
 
-def number(value: Any) -> float | None:
+def number(value: object) -> float | None:
     """Return a JSON number as a float, None for anything else."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def unscored_text(counts: Any) -> str:
+def unscored_text(counts: object) -> str:
     """Say which reasons left how many items unscored: ``no_rating 2, timeout 1``."""
     return ", ".join(f"{reason} {count}" for reason, count in as_object(counts).items() if count)
 
 
-def n_unscored(counts: Any) -> int:
+def n_unscored(counts: object) -> int:
     return sum(value for value in as_object(counts).values() if isinstance(value, int))
 
 
-def as_object(value: Any) -> Mapping[str, Any]:
+def as_object(value: object) -> Mapping[str, Any]:
     """Return a JSON object, an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
-def shown(value: Any, digits: int) -> str:
+def shown(value: object, digits: int) -> str:
     """Print a number, a dash if there is none."""
     return f"{value:.{digits}f}" if isinstance(value, int | float) else DASH
 

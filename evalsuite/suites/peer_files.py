@@ -39,7 +39,7 @@ def forms_of(path: Path) -> list[Path]:
     return [path.with_name(f"{name}{compression}") for name in names for compression in ("", *COMPRESSIONS)]
 
 
-def conform(row: Any, shape: Any, where: str, expected: str) -> None:
+def conform(row: object, shape: Any, where: str, expected: str) -> None:
     """Check a recorded row by a msgspec type; raises DataError with ``where`` it is and the field at fault."""
     try:
         msgspec.convert(row, shape)
@@ -103,7 +103,7 @@ def copy_rows(folder: Path, names: Sequence[str], files: Sequence[Rows]) -> None
             write(folder / name, [without_nan(dict(row)) for row in rows])
 
 
-def finite_number(value: Any) -> float | None:
+def finite_number(value: object) -> float | None:
     """Return a number of a recorded file as a float; None for NaN, infinities, booleans and anything else."""
     try:
         return msgspec.convert(value, Finite)
@@ -111,7 +111,7 @@ def finite_number(value: Any) -> float | None:
         return None
 
 
-def recorded_reason(value: Any, words: Any = "") -> Unscored:
+def recorded_reason(value: object, words: object = "") -> Unscored:
     """Return the reason that a recorded file gives and its ``words``; ``recorded_failure`` for an unknown one."""
     said = words if isinstance(words, str) else ""
     return Unscored(value if isinstance(value, str) and value in REASONS else "recorded_failure", said)

@@ -91,7 +91,7 @@ def _mix_files(folder: Path, mix: Any) -> tuple[Path, ...]:
     return tuple(folder / name for name in listed)
 
 
-def _is_shard(shard: Any) -> bool:
+def _is_shard(shard: object) -> bool:
     return isinstance(shard, dict) and isinstance(shard.get("file"), str) and isinstance(shard.get("sha256"), str)
 
 

@@ -255,7 +255,7 @@ def _values(call: ToolCall) -> Iterator[Any]:
             yield value
 
 
-def _is_in(text: str, value: Any) -> bool:
+def _is_in(text: str, value: object) -> bool:
     """Whether a value is in a normalised text as it is, as in JSON or as in Python."""
     forms = [value, json.dumps(value, ensure_ascii=False).strip('"'), json.dumps(value).strip('"'), str(value)]
     return any(_normalized(form) in text for form in forms if isinstance(form, str))

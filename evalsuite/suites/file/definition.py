@@ -146,7 +146,7 @@ class Score(_Part):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _exactly_one(cls, given: Any) -> Any:
+    def _exactly_one(cls, given: object) -> Any:
         if isinstance(given, str):
             given = {given: {}}
         if not isinstance(given, Mapping):

@@ -123,7 +123,7 @@ def content_hash(prompt: Sequence[Message]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _messages(given: Any) -> Iterator[Message]:
+def _messages(given: object) -> Iterator[Message]:
     if isinstance(given, str):
         yield Message("user", given)
         return
@@ -140,7 +140,7 @@ def _messages(given: Any) -> Iterator[Message]:
             yield Message("user", "")
 
 
-def _references(given: Any) -> list[str]:
+def _references(given: object) -> list[str]:
     values = given if isinstance(given, list) else [] if given is None else [given]
     return [str(value) for value in values]
 

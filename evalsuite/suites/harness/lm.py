@@ -337,7 +337,7 @@ class _Results:
         self._answered: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
 
-    def put(self, position: int, value: Any) -> None:
+    def put(self, position: int, value: object) -> None:
         """Resolve a request with its answer, or with the Unscored that it failed with."""
         task, request = self.tasks[position], self.requests[position]
         with self._lock:

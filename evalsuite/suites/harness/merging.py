@@ -81,6 +81,6 @@ def _notes(newer: Any, older: Any, added: list[str]) -> dict[str, Any]:
     }
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

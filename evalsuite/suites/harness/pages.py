@@ -45,7 +45,7 @@ def question_of(facts: Mapping[str, Any], choices: Sequence[str] = ()) -> dict[s
     }
 
 
-def choices_of(document: Any, part: str) -> list[str]:
+def choices_of(document: object, part: str) -> list[str]:
     """Return the choices of a task that are the same for every document, as lm-eval's results document lists them."""
     configs = as_object(as_object(document).get("configs"))
     choices = as_object(configs.get(part.rpartition("/")[2])).get("doc_to_choice")

@@ -85,12 +85,12 @@ def without_text(sample: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _only_numbers(value: Any) -> bool:
+def _only_numbers(value: object) -> bool:
     texts = [None if one is None else str(one) for one in _leaves(value)]
     return all(text is not None and (text in _FLAGS or _NUMBER.fullmatch(text)) for text in texts)
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: object) -> Iterator[Any]:
     """Yield what is inside lists of lists, in order and without recursion: a file may nest them to any depth."""
     pending = [value]
     while pending:
@@ -127,7 +127,7 @@ def _draws(sample: Mapping[str, Any], *, protected: bool) -> tuple[Draw, ...]:
     )
 
 
-def _thoughts(recorded: Any) -> dict[tuple[int, int], str]:
+def _thoughts(recorded: object) -> dict[tuple[int, int], str]:
     """Read what ``thoughts_of`` has written, by (request, repeat)."""
     requests = recorded if isinstance(recorded, list) else []
     return {
@@ -187,7 +187,7 @@ def _facts(sample: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _field_text(value: Any) -> str:
+def _field_text(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):

@@ -30,7 +30,7 @@ def repeatable(tasks: Iterable[Any]) -> Iterator[Counter[str]]:
     def repeated(task: Any) -> Callable[[Any, Any], Any]:
         original = task.process_results
 
-        def process_results(doc: Any, results: Any) -> Any:
+        def process_results(doc: Any, results: object) -> Any:
             marks, is_late = _timed(lambda: original(doc, results), signal.alarm, signal.SIGALRM)
             if is_late:
                 marks, is_late = _timed(lambda: original(doc, results), _cpu_time_alarm, signal.SIGPROF)

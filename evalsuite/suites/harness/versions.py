@@ -79,5 +79,5 @@ def _scorers(scorer: Any, requests: Sequence[Any], results: Sequence[list[Any]])
         return reduced
 
 
-def _only(values: Any) -> Any:
+def _only(values: object) -> Any:
     return values[0] if isinstance(values, list) and len(values) == 1 else values

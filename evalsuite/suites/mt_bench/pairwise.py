@@ -57,7 +57,7 @@ class PairwiseOptions(SuiteOptions):
 
     @pydantic.field_validator("mt_bench_baseline", mode="before")
     @classmethod
-    def _one_is_a_list(cls, given: Any) -> Any:
+    def _one_is_a_list(cls, given: object) -> Any:
         return (given,) if isinstance(given, str) else given
 
 

@@ -230,7 +230,7 @@ def judge_name(judgment: Mapping[str, Any]) -> str:
     return str(judge) if judge else ""
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
