@@ -92,7 +92,7 @@ def shipped_recipe(path: Path) -> Path:
 
 
 def located(text: str, folder: Path) -> str:
-    """Return a path that a file in ``folder`` names as it is reached from here; any other text as it stands.
+    """Return a path that a file in ``folder`` names as it is reached from here; any other text unchanged.
 
     Relative are what exists there, and what begins with ``./`` or ``../``; ``NAME=PATH`` is one of recorded answers.
     """

@@ -6,6 +6,7 @@ reason from :data:`REASONS`. It is counted and reported, and never given a made-
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +69,11 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     weight: float | None = None
     name: str = ""
     tool_call_id: str = ""
+
+
+def user_texts(messages: Iterable[Message]) -> list[str]:
+    """Return what the user said, a text per turn."""
+    return [message.content for message in messages if message.role == "user"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ FLOORS = (
     "__main__",
 )
 MAX_LINES = 450
+MAX_FUNCTION_LINES = 70
 
 # What lm-eval's tasks and the leaderboard made of them share, an option of the command line among it.
 SHARED_NAMES = {"harness": ("openllm",), "openllm": ("lm_eval",)}
@@ -272,6 +273,17 @@ def test_files_fit_a_head(tree):
         module: count
         for module, path in tree.files.items()
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    }
+    assert not long
+
+
+def test_functions_fit_a_screen(tree):
+    long = {
+        f"{module}.{node.name}": count
+        for module, parsed in tree.trees.items()
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (count := (node.end_lineno or 0) - node.lineno + 1) > MAX_FUNCTION_LINES
     }
     assert not long
 

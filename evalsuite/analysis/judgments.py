@@ -17,6 +17,7 @@ from evalsuite.fingerprint import files_sha256
 from evalsuite.records.rows import Row, Verdict, for_judge
 from evalsuite.results.reading import models_in
 from evalsuite.results.records import all_records
+from judges.types import user_texts
 
 _FORMS = "a model's folder in results/ or a file of judgments in a benchmark's own format"
 _MIN_WORDS = 5
@@ -92,7 +93,7 @@ def _read_file(path: Path, name: str | None) -> tuple[str, str, Sequence[Row]]:
 def _judgments(key: str, rows: Iterable[Row]) -> Iterator[Judgment | None]:
     """Yield each verdict on a first draw as a judgment, None where it has no words."""
     for row in rows:
-        turns = [message.content for message in row.prompt or () if message.role == "user"]
+        turns = user_texts(row.prompt or ())
         for verdict in row.verdicts:
             if verdict.repeat == 0:
                 yield _judgment(key, row, turns[: verdict.turn], verdict)

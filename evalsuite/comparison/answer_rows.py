@@ -26,7 +26,7 @@ from evalsuite.results.records import all_records, suite_records
 from evalsuite.suites.peer_files import recorded_reason
 from evalsuite.suites.registry import suites
 from evalsuite.suites.types import Recorded
-from judges.types import Unscored
+from judges.types import Unscored, user_texts
 
 _AUTHOR_KEYS = ("model", "model_id", "generator")
 _ANSWER_KEYS = ("answers", "answer", "output", "response")
@@ -139,7 +139,7 @@ def _answer_rows(key: str, rows: Iterable[Row]) -> list[AnswerRow]:
     """Convert rows of records, without protected prompts, log-likelihood items and items that were not answered."""
     return [
         AnswerRow(
-            tuple(message.content for message in row.prompt if message.role == "user"),
+            tuple(user_texts(row.prompt)),
             tuple(map(text_of, row.replies)),
             f"{row.part}/{row.item_id}" if row.part else row.item_id,
             f"{key}/{row.part}" if row.part else key,

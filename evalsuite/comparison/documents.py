@@ -66,14 +66,8 @@ def comparison_document(
     ``setting`` are the options in the document (turns, data, limit); ``results`` is the folder of the judges' cards;
     ``labels`` are people's, by which the figures come corrected too.
     """
-    fingerprints = {candidate.fingerprint for candidate in candidates}
-    judges = [
-        ComparisonJudge(
-            **{**judge.described(results), **({"weight": weight} if len(set(weights)) > 1 else {})},
-            is_candidate=judge.checkpoint.fingerprint in fingerprints,
-        )
-        for (judge, _), weight in zip(judged, weights, strict=True)
-    ]
+    judges = _described([judge for judge, _ in judged], candidates, results, weights)
+    names, ids = tuple(one.name for one in candidates), tuple(question.id for question in prompts.questions)
     each = [by_pair for _, by_pair in judged]
     votes = {
         pair: [[one.verdict for one in row] for row in zip(*(by_pair[pair] for by_pair in each), strict=True)]
@@ -82,8 +76,8 @@ def comparison_document(
 
     def figures(verdicts: Mapping[Pair, Verdicts], records: Sequence[Judged]) -> dict[str, Any]:
         given = Verdicted(
-            models=tuple(candidate.name for candidate in candidates),
-            prompt_ids=tuple(question.id for question in prompts.questions),
+            models=names,
+            prompt_ids=ids,
             categories=tuple(question.category for question in prompts.questions),
             groups=prompts.groups,
             verdicts=verdicts,
@@ -116,7 +110,7 @@ def comparison_document(
     own = [f"the judge {member.name} is one of the models that it judges" for member in judges if member.is_candidate]
     document = Preferences(
         schema=SCHEMA,
-        models=tuple(candidate.name for candidate in candidates),
+        models=names,
         judge=judge,
         prompts=prompts.name,
         **setting,
@@ -124,8 +118,20 @@ def comparison_document(
         notes=(*notes, *own),
         **panel,
     )
-    ids = [question.id for question in prompts.questions]
     return document if labels is None else with_labels(document, majority, ids, prompts.groups, labels)
+
+
+def _described(
+    judges: Sequence[Judge], candidates: Sequence[Candidate], results: Path, weights: Sequence[float]
+) -> list[ComparisonJudge]:
+    fingerprints = {candidate.fingerprint for candidate in candidates}
+    return [
+        ComparisonJudge(
+            **{**judge.described(results), **({"weight": weight} if len(set(weights)) > 1 else {})},
+            is_candidate=judge.checkpoint.fingerprint in fingerprints,
+        )
+        for judge, weight in zip(judges, weights, strict=True)
+    ]
 
 
 def _own(

@@ -14,6 +14,7 @@ from evalsuite.records.rows import Row
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.types import CheckedItem
 from judges.paired import quantile
+from judges.types import user_texts
 
 Found = Mapping[str, Collection[str]]
 """The ids of the items that the data contain, by the name that they are counted under."""
@@ -85,7 +86,7 @@ def _texts(row: Row) -> Iterator[str]:
     for names in _TOGETHER:
         if all(fields.get(name) for name in names):
             yield _key("\n".join(fields[name] for name in names))
-    yield from [_key(message.content) for message in row.prompt or () if message.role == "user"][:1]
+    yield from map(_key, user_texts(row.prompt or ())[:1])
     yield from map(_key, fields.values())
 
 

@@ -20,7 +20,7 @@ from evalsuite.files import exists
 from evalsuite.progress import Progress
 from evalsuite.results.reading import read_results_folder
 from evalsuite.suites.options import DataKind
-from judges.types import Unscored
+from judges.types import Unscored, user_texts
 
 Turns = Literal["user", "all"]
 NEAR_WORDS = 5
@@ -53,7 +53,7 @@ class Meter:
     def _texts(self, conversation: Conversation) -> list[str]:
         if self.turns == "all":
             return [text for message in conversation.messages for text in texts_of(message)]
-        return [message.content for message in conversation.messages if message.role == "user"]
+        return user_texts(conversation.messages)
 
 
 def load_meter(
@@ -217,21 +217,18 @@ def analysis_of(
         for suite, counts in figures["suites"].items()
     ]
     rows += [{"suite": suite, "share": None, "share_why": reason} for suite, reason in figures["missing"].items()]
-    examples = [
-        {"suite": suite, **example} for suite, counts in figures["suites"].items() for example in counts["examples"]
-    ]
     about = (
         f"How many items of each suite occur in {figures['n_conversations']:,} conversations: an item is counted when "
         f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the "
         f"{'user ' if rule['turns'] == 'user' else ''}turns of one conversation contain too."
     )
-    near = figures["near"]
-    near_columns = () if near is None else (Column("n_near", "Near only", "int"),)
-    near_notes = (
-        ()
-        if near is None
-        else (f"Near only: not found, but more than {near['share']:.0%} of the words are in word {near['n']}-grams.",)
-    )
+    near_columns: tuple[Column, ...] = ()
+    near_notes: tuple[str, ...] = ()
+    if (near := figures["near"]) is not None:
+        near_columns = (Column("n_near", "Near only", "int"),)
+        near_notes = (
+            f"Near only: not found, but more than {near['share']:.0%} of the words are in word {near['n']}-grams.",
+        )
     by_suite = Table(
         "suites",
         "Items found in the data",
@@ -252,17 +249,6 @@ def analysis_of(
             *near_notes,
         ),
     )
-    items = Table(
-        "items",
-        f"Where items were found, at most {MAX_EXAMPLES} per suite",
-        (
-            Column("suite", "Suite"),
-            Column("item", "Item"),
-            Column("conversation", "Conversation"),
-            Column("covered", "Words covered", "percent1"),
-        ),
-        examples,
-    )
     return Analysis(
         "contamination",
         analysis_name([Path(spec).stem if exists(Path(spec)) else spec for spec in specs]),
@@ -276,9 +262,22 @@ def analysis_of(
             "missing": figures["missing"],
             "versions": dict(versions),
         },
-        (by_suite, *(() if clean is None else (clean,)), items),
+        (by_suite, *(() if clean is None else (clean,)), _examples(figures)),
         (Chart("shares", "Share of items found", "bars", "suites", "suite", ("share",)),),
     )
+
+
+def _examples(figures: Mapping[str, Any]) -> Table:
+    columns = (
+        Column("suite", "Suite"),
+        Column("item", "Item"),
+        Column("conversation", "Conversation"),
+        Column("covered", "Words covered", "percent1"),
+    )
+    rows = [
+        {"suite": suite, **example} for suite, counts in figures["suites"].items() for example in counts["examples"]
+    ]
+    return Table("items", f"Where items were found, at most {MAX_EXAMPLES} per suite", columns, rows)
 
 
 def write_report(specs: Sequence[str], results: Path, meter: Meter, progress: Progress) -> tuple[dict[str, Any], Path]:

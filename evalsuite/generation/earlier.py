@@ -19,6 +19,7 @@ from evalsuite.conversations.formats import Conversation
 from evalsuite.files import timestamp
 from evalsuite.generation.shards import OLD_TURNS_COLUMN, TURNS_COLUMN
 from evalsuite.generation.turns import Turn
+from judges.types import user_texts
 
 _TURN_FIELDS = {field.name for field in fields(Turn)}
 _KEPT_GROUPS = 4
@@ -61,7 +62,7 @@ class EarlierAnswers:
 
     def turns_of(self, conversation: Conversation, sample: int) -> tuple[Turn, ...]:
         """Return the recorded turns of a conversation, none if it was not answered."""
-        users = [message.content for message in conversation.messages if message.role == "user"]
+        users = user_texts(conversation.messages)
         key = _key(conversation.hash, users, sample)
         at = int(np.searchsorted(self._keys, key, side="right")) - 1
         if at < 0 or self._keys[at] != key:

@@ -38,7 +38,7 @@ from evalsuite.mix.tokens import TokenCount
 from evalsuite.progress import Progress
 from evalsuite.recipes.recipe import Best, Source, Text
 from evalsuite.text import well_formed
-from judges.types import Message, Unscored
+from judges.types import Message, Unscored, user_texts
 
 _PROGRESS_EVERY = 500
 _MAX_EXAMPLES = 3
@@ -235,7 +235,7 @@ def _best_of(pool: Pool, best: Best, scores: NDArray[np.float64], prompts: NDArr
 def compared_text(conversation: Conversation, on: Text) -> str:
     """Return the normalised text by which two conversations are compared."""
     if on == "prompts":
-        return plain("\n\n".join(message.content for message in conversation.messages if message.role == "user"))
+        return plain("\n\n".join(user_texts(conversation.messages)))
     turns = ("\n".join([message.role, *texts_of(message)]) for message in conversation.messages)
     return plain("\n\n".join(turns))
 

@@ -86,12 +86,12 @@ def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
                 model = model and model.with_reasoning(plan.reasoning)
             found += [_of_suite(run, plan, _Counted(model), asking, known, config) for run in plan.todo]
             owed = {run.spec.key for run in plan.todo}
-            stands = [spec.key for spec in config.suites if spec.key not in owed and plan.stored is not None]
+            done = [spec.key for spec in config.suites if spec.key not in owed and plan.stored is not None]
             found += [
                 Forecast(
                     plan.checkpoint.name, key, True, _n_of(plan, key), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, 0, ()
                 )
-                for key in stands
+                for key in done
                 if key in (plan.stored.suites if plan.stored else {})
             ]
     return found

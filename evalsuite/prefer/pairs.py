@@ -26,6 +26,7 @@ from evalsuite.prefer.pair import DOCUMENT, Pair, Row
 from evalsuite.prefer.samples import sampled_pairs
 from evalsuite.prefer.settings import PreferConfig
 from evalsuite.prefer.verdicts import compared_pairs
+from judges.types import user_texts
 
 PAIRS, DROPPED = "train.jsonl", "dropped.jsonl"
 
@@ -92,7 +93,7 @@ def _duplicate(pair: Pair, seen: set[tuple[str, ...]]) -> str:
 
 
 def _overlapping(pair: Pair, meter: Meter) -> list[str]:
-    asked = [message.content for message in pair.prompt if message.role == "user"]
+    asked = user_texts(pair.prompt)
     return sorted({overlap.item.suite for overlap in meter.index.overlaps(asked)})
 
 

@@ -26,7 +26,7 @@ from evalsuite.suites.figures import Column, Line, ReportPart, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
 from judges.panel import majority, weighted_mean
-from judges.types import Unscored
+from judges.types import Unscored, user_texts
 
 
 class Suite(abc.ABC):
@@ -254,12 +254,13 @@ class Suite(abc.ABC):
         """
         if row.prompt is None:
             return {"note": "protected text: it is not shown"}
-        reference = row.facts.get("reference", ())
+        reference, baseline = row.facts.get("reference", ()), row.facts.get("baseline")
         return {
             "category": row.facts.get("category"),
-            "messages": [message.content for message in row.prompt if message.role == "user"],
+            "messages": user_texts(row.prompt),
             "options": list(row.facts.get("options", ())),
             "reference": [str(text) for text in (reference if isinstance(reference, list | tuple) else [reference])],
+            **({"reference_title": f"the baseline's answer ({baseline})"} if baseline else {}),
         }
 
     def answer_page(self, row: Row, header: Header) -> dict[str, Any]:  # noqa: ARG002
@@ -272,7 +273,8 @@ class Suite(abc.ABC):
         if row.verdicts:
             page["judge"] = [
                 {
-                    "label": f"turn {verdict.turn}" if self.n_turns > 1 else "judge",
+                    "label": (f"turn {verdict.turn}" if self.n_turns > 1 else "judge")
+                    + (f", the model is {verdict.order[0].upper()}" if verdict.order else ""),
                     "mark": self.verdict_text(verdict),
                     "text": verdict.text,
                     **({"closed": "against" if verdict.contradicts else "guided"} if verdict.closed_by_guide else {}),
@@ -364,7 +366,7 @@ class Suite(abc.ABC):
         items = []
         for item in loaded.items:
             row = self.row(item, loaded)
-            turns = tuple(message.content for message in row.prompt or () if message.role == "user")
+            turns = tuple(user_texts(row.prompt or ()))
             items.append(CheckedItem(name, item.id, turns, tuple(map(str, row.facts.get("options", ())))))
         return CheckedItems(items, loaded.data_pins)
 
@@ -375,7 +377,6 @@ def draw_of(completions: Iterable[Completion | Unscored]) -> Draw:
 
 
 def reply_of(completion: Completion) -> Reply:
-    """Turn an answer of the server into a reply."""
     return Reply(
         completion.text,
         thought=completion.thought,
@@ -437,7 +438,6 @@ def scored_values(rows: Iterable[Row]) -> list[float]:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean; None for no values."""
     return fmean(values) if values else None
 
 

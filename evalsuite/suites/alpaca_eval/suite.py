@@ -163,10 +163,6 @@ class AlpacaEval(Suite):
     def report_part(self, key: str, part: str) -> ReportPart:  # noqa: ARG002
         return ReportPart(self.title, "alpaca_win_rate", top=100.0, scale=100.0)
 
-    def question_page(self, row: Row, header: Header) -> dict[str, Any]:
-        title = f"the baseline's answer ({row.facts.get('baseline', '')})"
-        return {**super().question_page(row, header), "reference_title": title}
-
     def verdict_text(self, verdict: Verdict) -> str | float:
         if not isinstance(verdict.value, int | float):
             return super().verdict_text(verdict)

@@ -184,17 +184,6 @@ class ArenaHard(Suite):
         title = f"{self.titles[key]}, {self.part_titles[part]}" if part in self.part_titles else self.titles[key]
         return ReportPart(title, column, top=100.0, scale=100.0, weight="games")
 
-    def question_page(self, row: Row, header: Header) -> dict[str, Any]:
-        title = f"the baseline's answer ({row.facts.get('baseline', '')})"
-        return {**super().question_page(row, header), "reference_title": title}
-
-    def answer_page(self, row: Row, header: Header) -> dict[str, Any]:
-        page = super().answer_page(row, header)
-        names = {"ba": "baseline is A", "ab": "model is A"}
-        for shown, verdict in zip(page.get("judge", ()), row.verdicts, strict=False):
-            shown["label"] = names.get(verdict.order, "judge")
-        return page
-
     def verdict_text(self, verdict: Verdict) -> str | float:
         if isinstance(verdict.value, int | float):
             return f"A with {100 * verdict.value:.1f} %"

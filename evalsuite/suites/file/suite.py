@@ -41,7 +41,7 @@ from evalsuite.suites.options import NO_FIGURES, DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.arena import own_game_messages
 from judges.rubric import lead_in, parse_rubric_rating, rating_messages
-from judges.types import Message, Unscored
+from judges.types import Message, Unscored, user_texts
 
 METHOD_NAMES: Mapping[str, str] = {"rating": "rubric_rating", "pairwise": "two_games_against_a_baseline"}
 
@@ -158,7 +158,7 @@ class FileSuite(Suite):
         spec = self.benchmark.score.rating
         assert spec is not None
         reference = "\n".join(item.data["reference"])
-        questions = [message.content for message in item.data["prompt"] if message.role == "user"]
+        questions = user_texts(item.data["prompt"])
         template = rating_template(self.benchmark)
         messages, key = rating_messages(template, spec.rubric, questions, answers, reference)
         sampling = Sampling(spec.max_judge_tokens, temperature=0.0)
@@ -175,7 +175,7 @@ class FileSuite(Suite):
     async def _play(self, item: Item, answers: Sequence[str], baseline: str, judge: Chat) -> list[Verdict]:
         spec = self.benchmark.score.pairwise
         assert spec is not None
-        questions = [message.content for message in item.data["prompt"] if message.role == "user"]
+        questions = user_texts(item.data["prompt"])
         reference = "\n".join(item.data["reference"])
         # A baseline has the last answer alone: the turns before it are the model's own.
         shown = {"ab": ([answers[-1]], [baseline]), "ba": ([baseline], [answers[-1]])}
@@ -279,9 +279,7 @@ class FileSuite(Suite):
     def checked_items(self, name: str, data: DataKind) -> CheckedItems:
         """Return the user's turns of every prompt, of a protected benchmark too: the check quotes none."""
         loaded = self.load_prompts(self.options_type(data=data))
-        turns = {
-            item.id: tuple(one.content for one in item.data["prompt"] if one.role == "user") for item in loaded.items
-        }
+        turns = {item.id: tuple(user_texts(item.data["prompt"])) for item in loaded.items}
         return CheckedItems([CheckedItem(name, item_id, texts) for item_id, texts in turns.items()], loaded.data_pins)
 
     def recognises(self, first_row: Mapping[str, Any]) -> bool:  # noqa: ARG002

@@ -216,16 +216,18 @@ def run_tasks(
     except Exception as error:  # tasks are untrusted code: whatever they raise ends the suite, not the program
         raise EvalsuiteError(f"lm-eval failed ({type(error).__name__}: {error})") from error
     tracker.log_end_time()
-    truncated = dict(+lm.truncated)
-    for task_name, count in sorted(truncated.items()):
-        log.warning("%s: %d prompts were cut on the left to fit %d tokens", task_name, count, lm.max_length)
-    for task_name, count in sorted((+late).items()):
-        log.warning("%s: the scorer ran into its time limit on %d answers; they count as wrong", task_name, count)
+    _warn(lm, late)
     samples = evaluated.pop("samples")
     results = {**evaluated, **_about(tracker, lm, limit, samples)}
-    return HarnessResult(
-        results, samples, _counted(lm.unscored), truncated, loaded.missing, lm.replies, dict(+late), marks
-    )
+    unscored, truncated = _counted(lm.unscored), dict(+lm.truncated)
+    return HarnessResult(results, samples, unscored, truncated, loaded.missing, lm.replies, dict(+late), marks)
+
+
+def _warn(lm: EvalsuiteLM, late: Counter[str]) -> None:
+    for task, count in sorted((+lm.truncated).items()):
+        log.warning("%s: %d prompts were cut on the left to fit %d tokens", task, count, lm.max_length)
+    for task, count in sorted((+late).items()):
+        log.warning("%s: the scorer ran into its time limit on %d answers; they count as wrong", task, count)
 
 
 @contextmanager

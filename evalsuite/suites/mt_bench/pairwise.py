@@ -145,13 +145,6 @@ class MtBenchPairwise(MtBench):
     def question_page(self, row: Row, header: Header) -> dict[str, Any]:
         return {**super().question_page(row, header), "reference_title": f"the answers of {row.part}"}
 
-    def answer_page(self, row: Row, header: Header) -> dict[str, Any]:
-        page = super().answer_page(row, header)
-        names = {"ab": "the model is A", "ba": "the model is B"}
-        for shown, verdict in zip(page.get("judge", ()), row.verdicts, strict=False):
-            shown["label"] = f"turn {verdict.turn}, {names.get(verdict.order, 'judge')}"
-        return page
-
     def verdict_text(self, verdict: Verdict) -> str | float:
         if isinstance(verdict.value, int | float):
             return {"a": "A", "b": "B", "tie": "tie"}[winner_of(float(verdict.value))]
