@@ -1,19 +1,23 @@
-"""What many units ask of one head: waiting for 64 at once, planning and committing a million conversations, merging.
+"""What many units ask of one head: eight real ones, 64 that only wait, a million conversations planned, committed, merged.
 
 python -m bench.fleet [CONVERSATIONS,...]
 """
 
 from __future__ import annotations
 
+import json
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,9 +37,12 @@ from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import ShardFile, file_name
 from evalsuite.progress import NoProgress
 from evalsuite.store import Store
+from tests.evalsuite.scripted_endpoint import Behaviour, ScriptedEndpoint
 
 SIZES = (10_000, 100_000, 1_000_000)
 ANSWER = "a " * 400
+LATENCY_S = (2.0, 9.0)
+"""The middle nine tenths of what answers of about 100 tokens took on a real vLLM at 32 in flight (bench/RESULTS.md)."""
 
 
 class StandIns:
@@ -111,6 +118,39 @@ def head(folder: Path, at_once: int = 64, n: int = 256) -> str:
     cores = (time.process_time() - used) / wall
     idle = executor.idle_s / (executor.idle_s + executor.busy_s)
     return f"{n} units, {at_once} at once: {cores:.3f} cores, peak {peak_mib():.0f} MiB, idle {idle:.2%}"
+
+
+def units(folder: Path, n: int, prompts: int = 1600) -> str:
+    """Evaluate 2 n models, n at a time, on servers as slow as a real one: what the head and the waits between cost."""
+    rows = [{"prompt": f"What is {number} plus 1?", "reference": number + 1} for number in range(prompts)]
+    (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite = folder / "sums.yaml"
+    suite.write_text("name: sums\nprompts: sums.jsonl\nfields: {reference: reference}\nscore: {numeric: {}}\n")
+    models = tuple(f"m{number}" for number in range(2 * n))
+    with ScriptedEndpoint(Behaviour(models, LATENCY_S), folder / "asked.jsonl") as endpoint:
+        words = ["run", *(f"{model}@{endpoint.url}" for model in models), "--suite", str(suite), "--no-judge"]
+        words += ["--on", "local", "--jobs", str(n), "--in-flight", "32", "--results", str(folder / "results")]
+        began = time.time()
+        running = psutil.Popen([sys.executable, "-m", "evalsuite", *words], stdout=subprocess.DEVNULL)
+        cpu, memory = 0.0, 0
+        while running.poll() is None:
+            with suppress(psutil.Error):
+                cpu, memory = sum(running.cpu_times()[:2]), max(memory, running.memory_info().rss)
+            time.sleep(0.2)
+        wall = time.time() - began
+        assert running.returncode == 0, "the run failed"
+        events = list(endpoint.events())
+    model_of = {one["id"]: one["model"] for one in events if one["event"] == "asked"}
+    times: dict[str, list[float]] = {}
+    for one in events:
+        times.setdefault(model_of[one["id"]], []).append(one["at"])
+    busy = [max(each) - min(each) for each in times.values()]
+    assert len(model_of) == 2 * n * prompts
+    return (
+        f"{2 * n} units, {n} at once, {prompts} answers each in {statistics.median(busy):.0f} s: {wall:.0f} s, "
+        f"no question on its way {1 - sum(busy) / (n * wall):.1%} of it, head {cpu / wall:.3f} cores, "
+        f"peak {memory / 2**20:.0f} MiB"
+    )
 
 
 def write_source(path: Path, n: int) -> None:
@@ -190,7 +230,7 @@ def _cost(since: float) -> str:
 
 def main(sizes: Sequence[int]) -> None:
     """Run each measurement in a process of its own, whose peak of memory is its own."""
-    for what, n in [("head", 64), *((what, n) for what in ("plan", "commit", "merge") for n in sizes)]:
+    for what, n in [("units", 8), ("head", 64), *((what, n) for what in ("plan", "commit", "merge") for n in sizes)]:
         with tempfile.TemporaryDirectory() as folder:
             if what in ("plan", "commit"):
                 subprocess.run([sys.executable, "-m", "bench.fleet", "source", folder, str(n)], check=True)
@@ -205,6 +245,8 @@ if __name__ == "__main__":
             write_source(Path(folder) / "chats.parquet", int(n))
         case ["head", folder, n]:
             print(head(Path(folder), int(n)))
+        case ["units", folder, n]:
+            print(units(Path(folder), int(n)), flush=True)
         case ["plan", folder, n]:
             print(f"{int(n):,} conversations {plan(Path(folder))}", flush=True)
         case ["commit", folder, n]:

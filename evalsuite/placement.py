@@ -12,8 +12,11 @@ import pydantic
 
 from evalsuite.errors import UsageError, unknown
 
-_SLURM_KEYS = ("partition", "account", "qos", "constraint", "reservation", "time", "mem", "cpus", "gpus", "nodelist")
-_FORMS = "give local, ray, ray:ADDRESS, slurm, or slurm:partition=NAME,account=NAME,gpus=N,time=HH:MM:SS"
+_KEYS = {
+    "ray": ("gpus",),
+    "slurm": ("partition", "account", "qos", "constraint", "reservation", "time", "mem", "cpus", "gpus", "nodelist"),
+}
+_FORMS = "give local, ray[:ADDRESS][,gpus=N], slurm, or slurm:partition=NAME,account=NAME,gpus=N,time=HH:MM:SS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +41,23 @@ def read_placement(text: str) -> Placement:
     kind, _, rest = text.strip().partition(":")
     if kind == "local" and not rest:
         return Placement("local")
-    if kind == "ray":
-        return Placement("ray", rest or None)
-    if kind != "slurm":
+    if kind not in ("ray", "slurm"):
         raise UsageError(f"{text!r} is not a place to run; {_FORMS}")
+    items, address = [*filter(None, rest.split(","))], None
+    if kind == "ray" and items and "=" not in items[0]:
+        address = items.pop(0)
     settings: dict[str, str] = {}
-    for item in filter(None, rest.split(",")):
+    for item in items:
         key, equals, value = item.partition("=")
-        if key not in _SLURM_KEYS:
-            raise UsageError(unknown("setting of slurm", key, _SLURM_KEYS))
+        if key not in _KEYS[kind]:
+            raise UsageError(unknown(f"setting of {kind}", key, _KEYS[kind]))
         if not equals or not re.fullmatch(r"[\w.:+@/-]+", value):
             raise UsageError(f"{item!r} is not key=value; {_FORMS}")
         settings[key] = value
     gpus = settings.pop("gpus", None)
     if gpus is not None and not gpus.isdecimal():
         raise UsageError(f"gpus={gpus} is not a number; {_FORMS}")
-    return Placement("slurm", None, settings, None if gpus is None else int(gpus))
+    return Placement(kind, address, settings, None if gpus is None else int(gpus))
 
 
 def _check(text: object) -> Any:
@@ -78,7 +82,7 @@ _On = Annotated[
     str | None,
     pydantic.AfterValidator(_check),
     pydantic.Field(
-        description="Where to run, a unit of work per model: local, ray[:ADDRESS], or "
+        description="Where to run, a unit of work per model: local, ray[:ADDRESS][,gpus=N], or "
         "slurm[:KEY=VALUE,...] (partition, account, gpus, time).",
         json_schema_extra={**_UNRECORDED, "metavar": "PLACE"},
     ),

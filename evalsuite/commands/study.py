@@ -35,7 +35,7 @@ def study(
         typer.Option(
             "--on",
             metavar="PLACE",
-            help="Where models run: local, ray[:ADDRESS], slurm[:KEY=VALUE,...].",
+            help="Where models run: local, ray[:ADDRESS][,gpus=N], slurm[:KEY=VALUE,...].",
         ),
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="With --on: max units of work at once.")] = None,

@@ -45,7 +45,8 @@ class OnRay:
         most = max((node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
         if gpus > most:
             raise UsageError(
-                f"a unit needs {gpus} GPUs on one node, and the largest of this cluster has {most:g}; lower -tp or -dp"
+                f"a unit needs {gpus} GPUs on one node, and the largest of this cluster has {most:g}; lower -tp "
+                "or -dp, or add ,gpus=0 to --on for servers on the CPU"
             )
 
     def submit(self, units: Sequence[Unit]) -> None:

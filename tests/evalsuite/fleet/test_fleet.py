@@ -141,11 +141,14 @@ def started(words: list[str], log: Path, **environment: str) -> Iterator[subproc
 
 def test_places_are_read_and_faults_named():
     assert read_placement("ray:10.0.0.1:6379") == Placement("ray", "10.0.0.1:6379")
+    assert read_placement("ray:10.0.0.1:6379,gpus=0") == Placement("ray", "10.0.0.1:6379", gpus=0)
+    assert read_placement("ray:gpus=2") == Placement("ray", gpus=2)
     assert read_placement("slurm:partition=gpu,gpus=2,time=4:00:00").gpus == 2
     for text, fault in (
         ("mars", "not a place to run"),
         ("slurm:partion=x", "'partition'"),
         ("slurm:gpus=x", "not a number"),
+        ("ray:auto,partition=x", "partition"),
     ):
         with pytest.raises(UsageError, match=fault):
             read_placement(text)

@@ -45,7 +45,7 @@ def test_two_servers_under_ray_and_none_left_when_its_nodes_are_killed(tmp_path,
     monkeypatch.setenv("EVALSUITE_TEST_OF", str(tmp_path))
     assert subprocess.run(command(tmp_path / "plain")).returncode == 0
     with ray_cluster() as cluster:
-        place = ["--on", f"ray:{cluster.address}", "--jobs", "2"]
+        place = ["--on", f"ray:{cluster.address},gpus=0", "--jobs", "2"]
         with started(command(tmp_path / "r", *place, "--seed", "1"), tmp_path / "log") as first:
             second = subprocess.Popen(command(tmp_path / "other", *place))
             wait_for(lambda: sum("EngineCore" in one.name() for one in served_for(tmp_path)) == 2, 900)
@@ -64,7 +64,7 @@ def test_two_servers_under_ray_and_none_left_when_its_nodes_are_killed(tmp_path,
     # On a new cluster the same command resumes, with the figures of one machine.
     with ray_cluster() as cluster:
         ended = subprocess.run(
-            command(tmp_path / "other", "--on", f"ray:{cluster.address}"), capture_output=True, text=True
+            command(tmp_path / "other", "--on", f"ray:{cluster.address},gpus=0"), capture_output=True, text=True
         )
     assert ended.returncode == 0, ended.stderr
     assert figures(tmp_path / "other") == figures(tmp_path / "plain")
