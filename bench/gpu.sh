@@ -96,7 +96,7 @@ run() {
     step generate 120 "$PYTHON" bench/generate.py --prompts recipes/mini_chats.jsonl --conversations $conversations \
         --max-new-tokens $tokens --max-num-seqs 64 --batch 64
     step sft 90 "$PYTHON" bench/sft.py --steps $steps --pairs 1 --packing yes
-    step thinker 90 "$PYTHON" -m evalsuite sft recipes/thinking.yaml --out "$OUT/thinker" --contamination off
+    step thinker 150 "$PYTHON" -m evalsuite sft recipes/thinking.yaml --out "$OUT/thinker" --contamination off
     step thinking 100 "$PYTHON" bench/thinking.py --model "$OUT/thinker" --prompts 8 --repeats 1
     step suites 200 "$PYTHON" bench/suites.py --data mini --limit $items
     rm -rf "$OUT/thinker"

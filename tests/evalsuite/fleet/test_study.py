@@ -171,6 +171,7 @@ def test_on_slurm_a_killed_head_attaches_to_the_jobs_of_all_stages(served, tmp_p
 
 
 @long
+@pytest.mark.timeout(5400)
 def test_a_whole_study_on_slurm_is_that_of_one_machine(tmp_path):
     """Real models and trainings: answer, mix, train, evaluate, compare, analyze and show, in float32."""
     document = yaml.safe_load(DEMO.read_text("utf-8"))
