@@ -1,4 +1,4 @@
-"""What many units ask of one head: eight real ones, 64 that only wait, a million conversations planned, committed, merged.
+"""What many units ask of one head: eight real ones, 64 that wait, a million conversations planned, committed, merged.
 
 python -m bench.fleet [CONVERSATIONS,...]
 """
