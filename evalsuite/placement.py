@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pydantic
 
@@ -21,12 +21,12 @@ _FORMS = "give local, ray[:ADDRESS][,gpus=N], slurm, or slurm:partition=NAME,acc
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where units run: ``kind``, a Ray cluster's ``address``, Slurm's ``settings`` and how many ``gpus`` a unit gets.
+    """Where units run: ``kind`` (local, ray, slurm), a Ray ``address``, Slurm's ``settings``, and a unit's ``gpus``.
 
     ``gpus`` of None are those that its model needs.
     """
 
-    kind: Literal["local", "ray", "slurm"]
+    kind: str
     address: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     gpus: int | None = None
