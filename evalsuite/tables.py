@@ -32,8 +32,11 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
         ]
         table, notes = _table(lines, title)
         for name, average in AVERAGES.items():
+            partial = (scores.average.get("partial") or {}).get(name)
+            if scores.average.get(name) is None and not partial:
+                continue  # none of its parts was run
             table.add_row(f"[bold]{average.line}", f"[bold]{shown(scores.average.get(name), 4)}", "", "", "", "")
-            if partial := (scores.average.get("partial") or {}).get(name):
+            if partial:
                 parts = ", ".join(partial["parts"])
                 notes.append(f"{average.line}: {shown(partial['mean'], 4)} over {parts} alone")
         notes += [

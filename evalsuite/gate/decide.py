@@ -25,6 +25,7 @@ from evalsuite.report.parts import part_sources, read_part
 from evalsuite.report.protocol import protocol_of
 from evalsuite.report.significance import Contexts, Marks, column_tests, parts_behind
 from evalsuite.report.tabs import tabs_of
+from evalsuite.results.folder import limit_text
 from evalsuite.results.reading import ModelResult, models_in
 from evalsuite.suites.figures import Column, Figure, range_of
 from judges.paired import ALPHA, Difference, one_sided
@@ -134,7 +135,7 @@ def _comparable(
     reasons = []
     one, other = baseline.scores, candidate.scores
     if (one.data, one.limit) != (other.data, other.limit):
-        reasons.append(f"data {one.data}, limit {one.limit} against data {other.data}, limit {other.limit}")
+        reasons.append(f"data {one.data}, {limit_text(one.limit)} against data {other.data}, {limit_text(other.limit)}")
     if baseline.judge and candidate.judge and baseline.judge.key != candidate.judge.key:
         reasons.append(f"judge {baseline.judge.name} against {candidate.judge.name}")
     ours, theirs = protocol_of(baseline), protocol_of(candidate)

@@ -114,6 +114,15 @@ def other_model(stored: Scores, manifest: Manifest, model: Mapping[str, Any]) ->
     ]
 
 
+def limit_text(limit: int | None) -> str:
+    """Return how a message names a run's --limit.
+
+    >>> limit_text(5), limit_text(None)
+    ('limit 5', 'no limit')
+    """
+    return "no limit" if limit is None else f"limit {limit}"
+
+
 def refuse_mixing(folder: Path, said: Sequence[str]) -> None:
     """Raise UsageError where the figures in a folder differ (``differences``) from those that would join them."""
     if said:
@@ -152,7 +161,7 @@ def differences(
     if stored.data != data:
         said.append(f"data {stored.data} (now {data})")
     if stored.limit != limit:
-        said.append(f"limit {stored.limit} (now {limit})")
+        said.append(f"{limit_text(stored.limit)} (now {limit_text(limit)})")
     said += _other_settings(manifest, settings)
     for suite, new in pins.items():
         old = manifest.suites[suite].data_pins if suite in manifest.suites else {}

@@ -25,7 +25,15 @@ from evalsuite.records.files import RecordsFile, encoded, records_path, write_re
 from evalsuite.records.rows import Header, Row
 from evalsuite.results.averages import averages
 from evalsuite.results.environment import environment
-from evalsuite.results.folder import entry_of, folders_of, model_folder, stored_manifest, stored_scores, write_results
+from evalsuite.results.folder import (
+    entry_of,
+    folders_of,
+    limit_text,
+    model_folder,
+    stored_manifest,
+    stored_scores,
+    write_results,
+)
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_suite, require_packages
 from evalsuite.suites.types import Recorded
@@ -134,8 +142,8 @@ class _Import:
         limit = None if self.options.data == "mini" else suite.recorded_limit(self.header, self.rows)
         if stored is not None and (stored.data, stored.limit) != (self.options.data, limit):
             raise UsageError(
-                f"{folder} contains figures on data {stored.data}, limit {stored.limit}; these have data "
-                f"{self.options.data}, limit {limit}: import them under another --model"
+                f"{folder} contains figures on data {stored.data}, {limit_text(stored.limit)}; these have data "
+                f"{self.options.data}, {limit_text(limit)}: import them under another --model"
             )
         scores = self._scores(stored, manifest, limit)
         entry = SuiteEntry(

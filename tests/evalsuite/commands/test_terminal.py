@@ -18,7 +18,10 @@ from evalsuite.cli import app
 from evalsuite.commands.console import QUIET, suggest
 from evalsuite.commands.help import shared_first
 from evalsuite.config import read_config
+from evalsuite.results.folder import stored_scores
+from evalsuite.tables import print_models
 from evalsuite.terminal import TABLES, Console
+from tests.evalsuite.report_results import mt_bench_scores, write_model
 
 
 def commands() -> list[str]:
@@ -137,3 +140,13 @@ def test_the_next_command_is_named_at_a_terminal_only(
     out, err = capsys.readouterr()
     expected = "next: evalsuite view --open --results 'my results' | evalsuite report --results 'my results'\n"
     assert (out, err) == ("", expected if said else "")
+
+
+def test_an_average_without_any_of_its_parts_has_no_line(tmp_path: Path) -> None:
+    scores = stored_scores(write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)}))
+    assert scores is not None
+    out = io.StringIO()
+    print_models(Console(file=out, width=100), [scores])
+    assert "mean of 9: 0.7000 over mt_bench alone" in out.getvalue()
+    assert "mean of 7" not in out.getvalue()
+    assert "leaderboard" not in out.getvalue()

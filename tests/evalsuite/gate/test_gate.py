@@ -87,8 +87,8 @@ def test_a_margin_is_a_fraction_of_the_columns_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"data": "mini"}, "data full, limit None against data mini, limit None"),
-        ({"limit": 5}, "limit None against data full, limit 5"),
+        ({"data": "mini"}, "data full, no limit against data mini, no limit"),
+        ({"limit": 5}, "no limit against data full, limit 5"),
         ({"judge": {**JUDGE, "name": "other", "fingerprint": "e" * 64}}, "judge judge-x against other"),
         ({"options": {"mixeval_version": "2024-08-11"}}, "against mixeval version 2024-08-11"),
         ({"options": {"mixeval_version": "2024-06-01", "sample": 9}}, "mixeval a sample of 9 items, seed 0"),
