@@ -3,7 +3,7 @@
 python docs/site/pictures.py [RESULTS]
 
 The models of the table and of the comparison are invented. The picture of thinking shows RESULTS, in which one
-reasoning model was run with two or more --thinking-budget; without RESULTS it stays as it is.
+reasoning model was run in two or more ways (--thinking, --thinking-budget); without RESULTS it stays as it is.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def main(results: list[str]) -> None:
             page.screenshot(path=IMAGES / "compare.png")
         for thinking in map(Path, results):
             with report_page(thinking, folder) as page:
+                page.set_viewport_size({"width": 760, "height": 820})  # one chart beside the other would be small
                 page.locator("details.thinking").first.screenshot(path=IMAGES / "thinking.png")
 
 
