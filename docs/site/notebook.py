@@ -1,6 +1,6 @@
 """Write docs/notebook.ipynb, executed: a first evaluation from Python, over the scripted models of session.py.
 
-python docs/site/notebook.py     (needs nbclient, nbformat and ipykernel)
+python docs/site/notebook.py     (needs the extra `docs`)
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.comparison.prompts import PromptSet, Question, Texts
+from evalsuite.comparison.prompts import PromptSet, Texts
 from evalsuite.comparison.recorded import Recorded, find_recorded
 from evalsuite.comparison.servers import Servers
 from evalsuite.doctor import require_servable
@@ -17,7 +17,6 @@ from evalsuite.progress import Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.engine import engine_key
 from evalsuite.serving.identity import refuse_twins
-from evalsuite.serving.requests import Chat
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple
 
 
 def collect_answers(
-    candidates: Sequence[Candidate], prompts: PromptSet, servers: Servers, progress: Progress, *, last: Checkpoint
+    candidates: Sequence[Candidate], prompts: PromptSet, servers: Servers, *, last: Checkpoint
 ) -> Answers:
     """Have every model answer every prompt."""
     answers: dict[str, dict[str, Texts]] = {}
@@ -87,7 +86,9 @@ def collect_answers(
         if isinstance(candidate.source, Recorded):
             answers[candidate.name] = dict(candidate.source.answers)
         else:
-            answers[candidate.name] = _answers_of(candidate.source, candidate.name, prompts, servers, progress)
+            line = f"{candidate.name} {prompts.name}"
+            texts = servers.ask_each(candidate.source, line, prompts.questions, prompts.answer, candidate=True)
+            answers[candidate.name] = {one.id: text for one, text in zip(prompts.questions, texts, strict=True)}
     return answers
 
 
@@ -96,24 +97,6 @@ def _in_order(candidates: Sequence[Candidate], servers: Servers, last: Checkpoin
     keys = [engine_key(one.source) if isinstance(one.source, Checkpoint) else None for one in candidates]
     order = {one.name: (key == engine_key(last), keys.index(key)) for one, key in zip(candidates, keys, strict=True)}
     return sorted(candidates, key=lambda one: (*order[one.name], servers.is_same_server(one.source, last)))
-
-
-def _answers_of(
-    checkpoint: Checkpoint, name: str, prompts: PromptSet, servers: Servers, progress: Progress
-) -> dict[str, Texts]:
-    answers: dict[str, Texts] = {}
-    line = f"{name} {prompts.name}"
-
-    async def one(question: Question, client: Chat) -> None:
-        answers[question.id] = await prompts.answer(question, client)
-        progress.advance(line)
-
-    def work(client: Chat) -> list[Awaitable[None]]:
-        progress.begin(line, len(prompts.questions))
-        return [one(question, client) for question in prompts.questions]
-
-    servers.ask_all(checkpoint, work, candidate=True)
-    return answers
 
 
 def described_candidate(candidate: Candidate) -> dict[str, Any]:

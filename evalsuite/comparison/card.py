@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.comparison.games import Judging, asked_form, check_context_is_shown, play
+from evalsuite.comparison.games import asked_form, check_context_is_shown, play
 from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
@@ -106,7 +106,7 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         if config.judge_kind == "reward":
             # A score depends on no key: asked again, it would come from the store.
             config = config.model_copy(update={"judge_repeats": 0})
-        played = _play_all(judge, pairs, config, servers, progress)
+        played = _play_all(judge, pairs, config, servers)
         usage = dict(servers.usage)
     about = {
         "name": judge.name,
@@ -165,48 +165,29 @@ def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
     return f"{how.name.replace(' ', '-')}-{content_key({'how': asked, 'pairs': taken})[:8]}"
 
 
-def _play_all(
-    judge: Judge, pairs: Sequence[LabelledPair], config: CardConfig, servers: Servers, progress: Progress
-) -> _Played:
+def _play_all(judge: Judge, pairs: Sequence[LabelledPair], config: CardConfig, servers: Servers) -> _Played:
     """Ask everything that the card needs at once."""
     played = _Played()
-    line = f"judge card of {judge.name}"
-    attacked = attacked_pairs(pairs, config.attacked)
+    games: list[tuple[dict[Any, BothOrders], Any, Request, Sequence[str], Sequence[str], int]] = [
+        (played.pairs, i, pair.request, pair.output_1, pair.output_2, 0) for i, pair in enumerate(pairs)
+    ]
+    games += [
+        (played.repeats, i, pair.request, pair.output_1, pair.output_2, _SALT_OF_REPEATS)
+        for i, pair in enumerate(pairs[: config.judge_repeats])
+    ]
+    games += [
+        (played.attacks, (name, i), pairs[i].request, _only(attack, pairs[i]), preferred(pairs[i]), 0)
+        for i in attacked_pairs(pairs, config.attacked)
+        for name, attack in ((_NO_ATTACK, EMPTY_ANSWER), *ATTACKS.items())
+    ]
 
-    def work(client: Scorer) -> list[Awaitable[None]]:
-        ask = _asking(client, judge.how, lambda: progress.advance(line))
-        games = [ask(played.pairs, i, pair.request, pair.output_1, pair.output_2) for i, pair in enumerate(pairs)]
-        games += [
-            ask(played.repeats, i, pair.request, pair.output_1, pair.output_2, salt=_SALT_OF_REPEATS)
-            for i, pair in enumerate(pairs[: config.judge_repeats])
-        ]
-        games += [
-            ask(played.attacks, (name, i), pairs[i].request, _only(attack, pairs[i]), preferred(pairs[i]))
-            for i in attacked
-            for name, attack in ((_NO_ATTACK, EMPTY_ANSWER), *ATTACKS.items())
-        ]
-        progress.begin(line, len(games))
-        return games
+    async def both_orders(game: tuple[Any, Any, Request, Sequence[str], Sequence[str], int], client: Scorer) -> None:
+        into, key, request, first, second, salt = game
+        straight = await play(client, judge.how, request, first, second, salt=salt)
+        into[key] = (straight, await play(client, judge.how, request, second, first, salt=salt))
 
-    servers.ask_all(judge.checkpoint, work, candidate=False)
+    servers.ask_each(judge.checkpoint, f"judge card of {judge.name}", games, both_orders, candidate=False)
     return played
-
-
-def _asking(client: Scorer, how: Judging, done: Callable[[], None]) -> Callable[..., Awaitable[None]]:
-    async def ask(
-        into: dict[Any, BothOrders],
-        key: Any,
-        request: Request,
-        first: Sequence[str],
-        second: Sequence[str],
-        salt: int = 0,
-    ) -> None:
-        straight = await play(client, how, request, first, second, salt=salt)
-        turned = await play(client, how, request, second, first, salt=salt)
-        into[key] = (straight, turned)
-        done()
-
-    return ask
 
 
 def attacked_pairs(pairs: Sequence[LabelledPair], count: int) -> list[int]:

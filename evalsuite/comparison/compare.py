@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -101,7 +101,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
         servers.expect(judges, candidates=False)
-        answers = collect_answers(candidates, prompts, servers, progress, last=judges[0])
+        answers = collect_answers(candidates, prompts, servers, last=judges[0])
         judged = [
             _judged_by(checkpoint, config, form, names, prompts, answers, servers, progress) for checkpoint in judges
         ]
@@ -159,28 +159,20 @@ def _judged_by(
         kind=config.judge_kind,
         progress=progress,
     )
-    return judge, _judge_all(judge, names, prompts, answers, servers, progress)
+    return judge, _judge_all(judge, names, prompts, answers, servers)
 
 
-def _judge_all(
-    judge: Judge, names: Sequence[str], prompts: PromptSet, answers: Answers, servers: Servers, progress: Progress
-) -> Judged:
+def _judge_all(judge: Judge, names: Sequence[str], prompts: PromptSet, answers: Answers, servers: Servers) -> Judged:
     """Judge every pair on every prompt, in both orders."""
     pairs = list(combinations(names, 2))
-    records: dict[tuple[Pair, str], PairRecord] = {}
-    line = f"judged by {judge.name}"
+    asked = [(pair, question) for pair in pairs for question in prompts.questions]
 
-    async def one(pair: Pair, question: Question, client: Scorer) -> None:
-        a, b = (answers[name][question.id] for name in pair)
-        records[pair, question.id] = await judge_pair(client, judge.how, question.request, a, b)
-        progress.advance(line)
+    async def one(game: tuple[Pair, Question], client: Scorer) -> PairRecord:
+        (a, b), question = game
+        return await judge_pair(client, judge.how, question.request, answers[a][question.id], answers[b][question.id])
 
-    def work(client: Scorer) -> list[Awaitable[None]]:
-        progress.begin(line, len(pairs) * len(prompts.questions))
-        return [one(pair, question, client) for pair in pairs for question in prompts.questions]
-
-    servers.ask_all(judge.checkpoint, work, candidate=False)
-    return {pair: [records[pair, question.id] for question in prompts.questions] for pair in pairs}
+    records = iter(servers.ask_each(judge.checkpoint, f"judged by {judge.name}", asked, one, candidate=False))
+    return {pair: [next(records) for _ in prompts.questions] for pair in pairs}
 
 
 def _folder(

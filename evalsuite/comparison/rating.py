@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,9 @@ def rate(config: RateConfig, progress: Progress | None = None) -> RatingOutcome:
         open_store(results, config.store) as store,
         Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
     ):
-        answers = collect_answers(candidates, prompts, servers, progress, last=judge)
+        answers = collect_answers(candidates, prompts, servers, last=judge)
         rater = settle_rater(rater, judge, [question.request for question in prompts.questions], servers, progress)
-        ratings = _rate_all(judge, rater, prompts, answers, servers, progress)
+        ratings = _rate_all(judge, rater, prompts, answers, servers)
     names = tuple(candidate.name for candidate in candidates)
     rated = Rated(ratings, prompts, names, tuple(factor.key for factor in rater.factors), rater.scale is not None)
     document = Ratings(
@@ -121,31 +121,19 @@ def _rated(config: RateConfig, progress: Progress) -> tuple[PromptSet, list[Cand
 
 
 def _rate_all(
-    judge: Checkpoint, rater: Rater, prompts: PromptSet, answers: Answers, servers: Servers, progress: Progress
+    judge: Checkpoint, rater: Rater, prompts: PromptSet, answers: Answers, servers: Servers
 ) -> dict[tuple[str, str, str], Rating | Unscored]:
-    ratings: dict[tuple[str, str, str], Rating | Unscored] = {}
-    line = f"rated by {judge.name}"
+    asked = [(name, one, factor) for name in answers for one in prompts.questions for factor in rater.factors]
 
-    async def one(name: str, question: Question, factor: Factor, client: Scorer) -> None:
-        answer = answers[name][question.id]
-        ratings[name, question.id, factor.key] = (
-            answer
-            if isinstance(answer, Unscored)
-            else await rate_answer(client, rater, factor, question.request, answer)
+    async def rated(answer: tuple[str, Question, Factor], client: Scorer) -> Rating | Unscored:
+        name, question, factor = answer
+        texts = answers[name][question.id]
+        return (
+            texts if isinstance(texts, Unscored) else await rate_answer(client, rater, factor, question.request, texts)
         )
-        progress.advance(line)
 
-    def work(client: Scorer) -> list[Awaitable[None]]:
-        progress.begin(line, len(answers) * len(prompts.questions) * len(rater.factors))
-        return [
-            one(name, question, factor, client)
-            for name in answers
-            for question in prompts.questions
-            for factor in rater.factors
-        ]
-
-    servers.ask_all(judge, work, candidate=False)
-    return ratings
+    ratings = servers.ask_each(judge, f"rated by {judge.name}", asked, rated, candidate=False)
+    return {(name, one.id, factor.key): found for (name, one, factor), found in zip(asked, ratings, strict=True)}
 
 
 def _folder(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def rating_card(config: CardConfig, labels: Path, progress: Progress | None = No
         Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
     ):
         rater = settle_rater(rater, judge, [row.request for row in rows], servers, progress)
-        answers = _rate_all(judge, rater, rows, servers, progress)
+        answers = _rate_all(judge, rater, rows, servers)
     pin = {"name": labels.name, "sha256": file_sha256(labels), "n": len(rows)}
     card = _card(judge, rater, answers, factors, pin)
     asked = [rater.method, rater.sha256, {key: one.as_json() for key, one in described_factors(rater).items()}]
@@ -64,22 +64,15 @@ def _named(rater: Rater, factors: Sequence[str], labels: Path) -> Rater:
     return replace(rater, factors=tuple(known[factor] for factor in factors))
 
 
-def _rate_all(
-    judge: Checkpoint, rater: Rater, rows: Sequence[Labelled], servers: Servers, progress: Progress
-) -> list[RatedAnswer]:
-    judged: dict[tuple[str, str], Rating | Unscored] = {}
-    line = f"judge card of {judge.name}"
+def _rate_all(judge: Checkpoint, rater: Rater, rows: Sequence[Labelled], servers: Servers) -> list[RatedAnswer]:
+    asked = [(row, factor) for row in rows for factor in rater.factors_of(row.people)]
 
-    async def one(row: Labelled, factor: Factor, client: Scorer) -> None:
-        judged[row.id, factor.key] = await rate_answer(client, rater, factor, row.request, row.answers)
-        progress.advance(line)
+    async def rated(one: tuple[Labelled, Factor], client: Scorer) -> Rating | Unscored:
+        row, factor = one
+        return await rate_answer(client, rater, factor, row.request, row.answers)
 
-    def work(client: Scorer) -> list[Awaitable[None]]:
-        asked = [(row, factor) for row in rows for factor in rater.factors_of(row.people)]
-        progress.begin(line, len(asked))
-        return [one(row, factor, client) for row, factor in asked]
-
-    servers.ask_all(judge, work, candidate=False)
+    ratings = servers.ask_each(judge, f"judge card of {judge.name}", asked, rated, candidate=False)
+    judged = {(row.id, factor.key): found for (row, factor), found in zip(asked, ratings, strict=True)}
     return [
         RatedAnswer(
             row.id,

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.recorded import Recorded
@@ -23,6 +23,9 @@ from evalsuite.serving.requests import Scorer
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
 from evalsuite.store import Store
+
+Asked = TypeVar("Asked")
+Found = TypeVar("Found")
 
 
 def source_identity(source: Checkpoint | Recorded, serve: ServeConfig) -> dict[str, Any] | None:
@@ -86,6 +89,29 @@ class Servers:
         with nullcontext() if candidate else blamed_on(f"judge {checkpoint.name}"):
             with_restarts(session, lambda: self._loop.wait(walk()), self._progress)
         self.usage[self._named(checkpoint)] = {**asdict(session.client.usage), **session.client.server_told}
+
+    def ask_each(
+        self,
+        checkpoint: Checkpoint,
+        line: str,
+        asked: Sequence[Asked],
+        ask: Callable[[Asked, Scorer], Awaitable[Found]],
+        *,
+        candidate: bool,
+    ) -> list[Found]:
+        """Ask a model about each of ``asked`` under one line of progress; returns what ``ask`` found, in order."""
+        found: dict[int, Found] = {}
+
+        async def one(number: int, client: Scorer) -> None:
+            found[number] = await ask(asked[number], client)
+            self._progress.advance(line)
+
+        def work(client: Scorer) -> list[Awaitable[None]]:
+            self._progress.begin(line, len(asked))
+            return [one(number, client) for number in range(len(asked))]
+
+        self.ask_all(checkpoint, work, candidate=candidate)
+        return [found[number] for number in range(len(asked))]
 
     def _named(self, checkpoint: Checkpoint) -> str:
         """Return a model's name in ``usage``: one of two with the same name has its fingerprint too."""
