@@ -76,8 +76,8 @@ def tie_model(wins: _Table, ties: _Table, *, pseudo_ties: float = 0.0) -> TieMod
     """Estimate strengths by maximum likelihood from ``wins[i, j]``, how often i beat j, and symmetric ``ties``.
 
     ``pseudo_ties`` adds this many ties, as half a win each, to every pair that played. None when there is no finite
-    maximum: some group of models never lost to the others, or never played them. Without ties this is Bradley and
-    Terry's model. Raises ValueError unless the tables are square, of two or more models and of finite counts of at
+    maximum: some group of models never lost to the others and never tied with them, never played them, or the ties
+    can be told from no pair. Without ties this is Bradley and Terry's model. Raises ValueError unless the tables are square, of two or more models and of finite counts of at
     least 0. Source: Davidson 1970 (JASA 65, 317-328); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33).
     """
     wins, ties = np.array(wins, dtype=np.float64), np.array(ties, dtype=np.float64)
@@ -88,7 +88,7 @@ def tie_model(wins: _Table, ties: _Table, *, pseudo_ties: float = 0.0) -> TieMod
     np.fill_diagonal(wins, 0.0)
     np.fill_diagonal(ties, 0.0)
     wins = wins + np.where(wins + wins.T + ties > 0, pseudo_ties / 2, 0.0)
-    if not _linked(wins):
+    if not _is_finite(wins, ties):
         return None
     parameters = np.zeros(len(wins) + bool(ties.any()))
     if len(parameters) > len(wins):
@@ -233,11 +233,23 @@ def _ranks(model: str, n: int, differences: Sequence[Difference]) -> tuple[int, 
 _NO_SPREAD = 1e-9
 
 
-def _linked(wins: _Table) -> bool:
-    """Return whether a chain of wins leads from every model to every other one."""
-    from scipy.sparse.csgraph import connected_components
+def _is_finite(wins: _Table, ties: _Table) -> bool:
+    """Return whether the likelihood has a maximum at finite strengths and a finite tie parameter.
 
-    return bool(connected_components(wins > 0, directed=True, connection="strong")[0] == 1)
+    A chain of wins and ties leads from every model to every other one, and some cycle has more wins than ties: else all
+    strengths along the wins, and with them the tie parameter, could grow without end. From the directions of recession
+    of the log-likelihood, which is linear in them; without ties the first condition is Ford's.
+    """
+    from scipy.sparse.csgraph import NegativeCycleError, connected_components, floyd_warshall
+
+    played = np.where(wins > 0, -1.0, np.where(ties > 0, 1.0, 0.0))
+    if connected_components(played != 0, directed=True, connection="strong")[0] != 1:
+        return False
+    try:
+        floyd_warshall(played, overwrite=False)
+    except NegativeCycleError:
+        return True
+    return False
 
 
 # Below, ``parameters`` are the n strengths and, where there are ties, the logarithm of the tie parameter.

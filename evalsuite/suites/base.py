@@ -22,7 +22,7 @@ from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Completion
 from evalsuite.serving.sampler import Sampler
 from evalsuite.suites import figures
-from evalsuite.suites.figures import Column, Line, ReportPart, scored_figure
+from evalsuite.suites.figures import Column, Line, ReportPart, doubt, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
 from judges.panel import majority, weighted_mean
@@ -179,7 +179,7 @@ class Suite(abc.ABC):
         The default is the mean of the metric "score": {"score", "stderr", "ci95", "n", "n_scored", "unscored"}.
         """
         values = scored_values(rows)
-        return {"score": mean(values), **doubt(values), "n": len(rows), "n_scored": len(values)} | {
+        return {"score": mean(values), **doubt(rows, self.context_of), "n": len(rows), "n_scored": len(values)} | {
             "unscored": count_unscored(reason for row in rows for reason in row.unscored[:1])
         }
 
@@ -439,12 +439,3 @@ def scored_values(rows: Iterable[Row]) -> list[float]:
 
 def mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
-
-
-def doubt(values: Sequence[float]) -> dict[str, Any]:
-    """Return the standard error of a mean, and its interval where all values are in 0..1; None for no values."""
-    from judges.statistics import mean_and_stderr, proportion_ci
-
-    interval = proportion_ci(values) if values and all(0 <= value <= 1 for value in values) else None
-    stderr = mean_and_stderr(values)[1] if values else None
-    return {"stderr": stderr, "ci95": list(interval) if interval else None}

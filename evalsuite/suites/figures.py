@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+from evalsuite.records.rows import Row
 
 Z95 = 1.959963984540054
 NO_SPREAD = 1e-9
@@ -144,6 +146,28 @@ def _binomial_n(share: float, stderr: float, n: int | None) -> float | None:
         return n if n and variance <= NO_SPREAD else None
     same = variance / stderr**2
     return n if n and n - 1.5 <= same <= n + 0.5 else max(1.0, same)
+
+
+def doubt(rows: Iterable[Row], context_of: Callable[[Row], str]) -> dict[str, Any]:
+    """Return {"stderr", "ci95"} of the mean score; None for no scores, no interval where one is not in 0..1.
+
+    Items that share a context are one cluster. Source: Miller 2024 (arXiv 2411.00640), clustered standard errors.
+    """
+    from judges.statistics import clustered_stderr, mean_and_stderr, proportion_ci
+
+    scored = [
+        (mark, context_of(row) or (row.part, row.item_id))
+        for row in rows
+        for mark in row.marks.get("score", ())
+        if mark is not None
+    ]
+    if not scored:
+        return {"stderr": None, "ci95": None}
+    marks, clusters = [mark for mark, _ in scored], [cluster for _, cluster in scored]
+    alone = len(set(clusters)) == len(marks)
+    stderr = mean_and_stderr(marks)[1] if alone else clustered_stderr(marks, clusters)
+    interval = proportion_ci(marks, clusters) if all(0 <= mark <= 1 for mark in marks) else None
+    return {"stderr": stderr, "ci95": list(interval) if interval else None}
 
 
 def number(value: object) -> float | None:

@@ -280,6 +280,45 @@ def test_intervals_cover_the_truth_near_a_clean_sweep_too(n, chance):
     assert held > 0.9
 
 
+@pytest.mark.parametrize(
+    ("wins", "ties", "is_finite"),
+    [
+        # 0 never lost to 1 and 2, but tied with 2; the tie parameter follows from 1 and 2, who both won.
+        ([(0, 1), (0, 2), (1, 2), (2, 1)], [(0, 2)], True),
+        # A tie closes the circle of two wins, so no strengths can grow without a smaller likelihood.
+        ([(0, 1), (1, 2)], [(0, 2)], True),
+        # Two wins and two ties: all strengths and the tie parameter can grow together.
+        ([(0, 1), (0, 2)], [(0, 1), (0, 2)], False),
+        ([(0, 1)], [(0, 1)], False),
+        ([(0, 1), (1, 0)], [(0, 1)], True),
+        ([], [(0, 1)], False),
+        # 2 never lost and never tied.
+        ([(0, 1), (1, 0), (2, 0), (2, 1)], [(0, 1)], False),
+    ],
+)
+def test_strengths_are_finite_exactly_where_the_likelihood_has_a_maximum(wins, ties, is_finite):
+    n = 1 + max(max(pair) for pair in [*wins, *ties])
+    won, tied = np.zeros((2, n, n))
+    for i, j in wins:
+        won[i, j] += 3
+    for i, j in ties:
+        tied[i, j] = tied[j, i] = 2
+    model = tie_model(won, tied)
+    assert (model is not None) == is_finite
+
+    def loss(parameters):
+        half = (parameters[:n, None] - parameters[None, :n]) / 2
+        total = np.logaddexp(np.logaddexp(half, -half), parameters[n])
+        return -float((won * (half - total)).sum() + (np.triu(tied) * (parameters[n] - total)).sum())
+
+    far = minimize(loss, np.zeros(n + 1), method="BFGS").x
+    spread = np.abs(far[:n] - far[:n].mean()).max()
+    if is_finite:
+        assert far[:n] - far[:n].mean() == pytest.approx(model.strengths, abs=1e-3)
+    else:
+        assert spread > 6 or abs(far[n]) > 6, "the general optimizer walks away"
+
+
 def test_only_ties_do_not_give_a_zero_width_interval():
     ranking = rank_by_prompts(["x", "y"], {("x", "y"): [T] * 80})
     # Nothing was decided but the half win each that was added: Var(logit) = 1/0.5 + 1/0.5.

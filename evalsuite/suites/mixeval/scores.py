@@ -9,8 +9,9 @@ from string import ascii_uppercase
 from typing import Any
 
 from evalsuite.records.rows import Row
-from evalsuite.suites.base import count_unscored, doubt, marked, mean, scored_values, verdict_on
-from evalsuite.suites.mixeval.prompts import SPLITS, right_letter
+from evalsuite.suites.base import count_unscored, marked, mean, scored_values, verdict_on
+from evalsuite.suites.figures import doubt
+from evalsuite.suites.mixeval.prompts import SPLITS, context_of, right_letter
 from evalsuite.suites.types import Scores
 from judges.extraction import choice_as_published, free_form_is_correct_by_rule, parse_choice_by_rule
 from judges.parse import parse_option, parse_score_0_to_1
@@ -75,7 +76,8 @@ def scores_of(rows: Sequence[Row], parser: str, *, as_published: bool) -> Scores
     All figures lie in 0..1. ``score`` is the published one: each split's mean rounded to 3 places, then weighted by
     count; ``score_unrounded`` is the plain mean over items. A split without a scored item makes both ``null``;
     ``partial`` then has what is there and ``missing`` says why. ``free_form`` and ``multiple_choice`` are plain means,
-    ``benchmarks`` the published combination of a benchmark's rounded means in both splits.
+    ``benchmarks`` the published combination of a benchmark's rounded means in both splits. ``stderr`` and ``ci95`` take
+    items of one context as one cluster.
     """
     no_option = sum(row.marks.get("no_option") == (1.0,) for row in rows)
     if as_published:
@@ -83,7 +85,7 @@ def scores_of(rows: Sequence[Row], parser: str, *, as_published: bool) -> Scores
     by_split = {split: [row for row in rows if row.part == split] for split in SPLITS}
     missing = {split: reason for split, group in by_split.items() if (reason := _why_missing(group))}
     values = scored_values(rows)
-    whole = {"score": combined(rows), "score_unrounded": mean(values), **doubt(values)}
+    whole = {"score": combined(rows), "score_unrounded": mean(values), **doubt(rows, lambda row: context_of(row.facts))}
     scores: Scores = {
         **(dict.fromkeys(whole) if missing else whole),
         **{split: mean(scored_values(group)) for split, group in by_split.items()},

@@ -160,6 +160,9 @@ class MixEval(Suite):
     def score(self, header: Header, rows: Sequence[Row]) -> Scores:
         return scores_of(rows, _parser(header), as_published=bool(header.options.get("as_published")))
 
+    def context_of(self, row: Row) -> str:
+        return prompts.context_of(row.facts)
+
     def has_right_answer(self, row: Row, header: Header) -> bool:
         return "options" in row.facts or _parser(header) == "rule"
 

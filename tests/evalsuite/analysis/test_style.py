@@ -136,7 +136,10 @@ def test_every_block_of_every_page_is_told_apart(shared: Path) -> None:
         page = read_page(path.read_text(encoding="utf-8"))
         assert {tag: page.blocks["answer"].counts[tag] for tag in one["answer"]} == one["answer"]
         assert len(page.blocks["answer"].html) == one["answer_html_len"]
-    totals = {"question_block_only": "question", "judgment_block_only": "judgment"}
+        assert {tag: page.whole.counts[tag] for tag in one["whole"]} == one["whole"]
+        assert len(page.whole.html) == one["html_len"]
+        assert float(page.blocks["score"].text.split()[-1]) == one["score"]
+    totals = {"question_block_only": "question", "judgment_block_only": "judgment", "score_block": "score"}
     for key, block in totals.items():
         found = dict.fromkeys(expected[key]["tags"], 0)
         for path in (shared / "reference/paper/q72_pages").glob("*.html"):

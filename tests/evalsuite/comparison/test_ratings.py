@@ -1,5 +1,6 @@
 """``evalsuite score preferences``: the paper's ratings, flip counts by hand, and what is wrong with a file."""
 
+import csv
 import json
 import re
 
@@ -41,6 +42,25 @@ def test_the_papers_ratings_give_the_papers_rates(shared):
     [pair] = score_preferences(path)["pairs"]
     assert (pair["wins_a"], pair["wins_b"], pair["ties"], pair["unscored"], pair["n"]) == (18, 32, 18, 12, 68)
     assert pair["rate_b"] == 32 / 68
+
+
+def test_the_papers_decided_questions_give_the_same_wins(shared):
+    [pair] = score_preferences(shared / "reference/paper/preferences_l8.csv")["pairs"]
+    assert (pair["a"], pair["wins_a"], pair["wins_b"], pair["ties"], pair["n"]) == ("score_qwen", 32, 18, 0, 50)
+
+
+def test_the_papers_ratings_and_judged_pages_give_the_papers_flips(shared, tmp_path):
+    # The pages' scores are the DGM's first-turn ratings; six times Q72 > L8B:L70 > L8B:Q72.
+    pages = json.loads((shared / "reference/style_expected.json").read_text())["per_file"]
+    of_q72 = {str(page["question_id"]): page["score"] for page in pages}
+    head, *rows = (shared / "reference/paper/turn1_ratings_l8.csv").read_text().splitlines()
+    path = write(tmp_path, "\n".join([f"{head},Q72", *(f"{row},{of_q72[row.split(',')[0]]}" for row in rows)]) + "\n")
+    document = score_preferences(path, lineage={"L8B:Q72": "Q72", "L8B:L70": "L70"}, as_published=True)
+    with (shared / "reference/paper/table4.csv").open() as file:
+        published = {row["Model"]: row["FlipCt"] for row in csv.DictReader(file)}
+    assert document["flips"] == [
+        {"dgm": "Q72", "own": "L8B:Q72", "other": "L8B:L70", "count": int(published["Q72 : None"])}
+    ]
 
 
 SCORES = """question_id,S,O,D,E
