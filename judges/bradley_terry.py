@@ -21,7 +21,7 @@ from judges.types import Unscored
 from judges.verdicts import PairVerdict, winner_of
 
 LINKING_TIES = 1.0
-"""Ties, as half a win each, added per pair when a model never lost or never won, so that its strength is finite."""
+"""Ties, as half a win each, added per pair where the likelihood has no finite maximum: a model always won, say."""
 
 CYCLE_LEVEL = 0.05
 
@@ -76,9 +76,10 @@ def tie_model(wins: _Table, ties: _Table, *, pseudo_ties: float = 0.0) -> TieMod
     """Estimate strengths by maximum likelihood from ``wins[i, j]``, how often i beat j, and symmetric ``ties``.
 
     ``pseudo_ties`` adds this many ties, as half a win each, to every pair that played. None when there is no finite
-    maximum: some group of models never lost to the others and never tied with them, never played them, or the ties
-    can be told from no pair. Without ties this is Bradley and Terry's model. Raises ValueError unless the tables are square, of two or more models and of finite counts of at
-    least 0. Source: Davidson 1970 (JASA 65, 317-328); existence by Ford 1957 (Amer. Math. Monthly 64, 28-33).
+    maximum: some group of models neither lost to the others nor tied with them, or never played them, or no wins
+    against ties tell how large the tie parameter is. Without ties this is Bradley and Terry's model. Raises ValueError
+    unless the tables are square, of two or more models and of finite counts of at least 0. Source: Davidson 1970 (JASA
+    65, 317-328); existence without ties by Ford 1957 (Amer. Math. Monthly 64, 28-33).
     """
     wins, ties = np.array(wins, dtype=np.float64), np.array(ties, dtype=np.float64)
     if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or len(wins) < 2 or ties.shape != wins.shape:

@@ -195,7 +195,7 @@ def flip_figures(given: Verdicted, lineage: Mapping[str, str]) -> list[Flip]:
 
 
 def _ranked(given: Verdicted) -> dict[str, Any]:
-    """Rank by strength; where a model never lost or never won, one tie per pair is added and noted."""
+    """Rank by strength; where strengths would not be finite, one tie per pair is added and noted."""
     adjusted = {model: _win_rate_adjusted(given, model) for model in given.models}
     circles = tuple(Cycle(models=models, p_value=p) for models, p in cycles(given.verdicts, given.clusters))
     ranked = rank_by_prompts(given.models, given.verdicts, given.clusters)
