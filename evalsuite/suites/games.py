@@ -131,12 +131,12 @@ def share_of(outcomes: Sequence[Outcome]) -> float:
 def game_figures(rows: Sequence[Row], *, as_published: bool = False) -> dict[str, Any]:
     """Compute {"score", "stderr", "ci95", "sc_score", "sc_ci95", "style", "n", "n_scored", "unscored"}, in percent.
 
-    ``score`` is the mean over games; ``ci95`` resamples prompts. ``sc_score`` is the win rate under style control
-    (:mod:`judges.style_control`); None with the reason under ``style``. With ``as_published``, ``score`` and
-    ``sc_score`` are the original's mean and median of 100 resamplings of games, and ``quantiles_5_95`` and
+    ``score`` is the mean over games; ``ci95`` is Wilson's, with prompts as clusters. ``sc_score`` is the win rate under
+    style control (:mod:`judges.style_control`); None with the reason under ``style``. With ``as_published``, ``score``
+    and ``sc_score`` are the original's mean and median of 100 resamplings of games, and ``quantiles_5_95`` and
     ``sc_quantiles_5_95`` its quantiles; its style features are centred.
     """
-    from judges.statistics import bootstrap_ratio_ci, wilson_ci
+    from judges.statistics import proportion_ci
 
     scored = [(row, games) for row in rows if not isinstance(games := outcomes_of(row), Unscored)]
     unscored = count_unscored(games for row in rows if isinstance(games := outcomes_of(row), Unscored))
@@ -145,9 +145,8 @@ def game_figures(rows: Sequence[Row], *, as_published: bool = False) -> dict[str
     played = [float(sum(game.weight for game in games)) for _, games in scored]
     if scored:
         rate = sum(won) / sum(played)
-        interval = bootstrap_ratio_ci(won, played) if len(scored) > 1 else None
-        if interval is None and len(scored) > 1 and rate in (0.0, 1.0):
-            interval = wilson_ci(round(rate) * len(scored), len(scored))
+        shares = [(game.share, row.item_id) for row, games in scored for game in games for _ in range(game.weight)]
+        interval = proportion_ci(*map(list, zip(*shares, strict=True)))
         figures = {"score": 100 * rate, "stderr": _stderr(won, played), "ci95": _percent(interval)}
     if scored and as_published:
         figures |= _published_rate([game for _, games in scored for game in games])

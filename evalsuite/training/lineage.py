@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from importlib.util import find_spec
@@ -11,7 +11,7 @@ from typing import Any
 
 from evalsuite.training.data import TokenCounts, TrainingData
 from evalsuite.training.plan import Plan
-from judges.statistics import bootstrap_ci_of
+from judges.statistics import bootstrap_ratio_ci
 
 SCHEMA = 1
 _PACKAGES = ("evalsuite", "torch", "transformers", "trl", "accelerate", "peft", "datasets", "tokenizers")
@@ -63,18 +63,13 @@ def held_out_figures(losses: Mapping[str, Sequence[Sequence[float]]] | None) -> 
         return None
     before, after = losses["before"], losses["after"]
     weights = [n for _, n in before]
-
-    def change(rows: Iterable[Any]) -> float:
-        drawn = list(rows)
-        return float(sum(after[i][0] - before[i][0] for i in drawn) / sum(weights[i] for i in drawn))
-
-    n = len(before)
-    interval = bootstrap_ci_of(change, n)
+    changes = [total - earlier for (total, _), (earlier, _) in zip(after, before, strict=True)]
+    interval = bootstrap_ratio_ci(changes, weights)
     return {
-        "n": n,
+        "n": len(before),
         "n_tokens": sum(weights),
         "loss_before": sum(total for total, _ in before) / sum(weights),
         "loss_after": sum(total for total, _ in after) / sum(weights),
-        "change": change(range(n)),
+        "change": sum(changes) / sum(weights),
         "change_ci95": None if interval is None else list(interval),
     }

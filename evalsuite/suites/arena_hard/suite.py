@@ -1,7 +1,7 @@
 """Arena-Hard: hard prompts, each answer compared with a baseline's in two games, and style control beside the raw rate.
 
 The protocol is that of lmarena/arena-hard-auto@196f6b8. Deviations by default, each undone by ``as_published``: the
-interval resamples prompts instead of games; the figure with style control is that of equal style (the original centres
+interval is over prompts instead of games; the figure with style control is that of equal style (the original centres
 its features, which for one model leaves its average style in the figure). A judgment without a label is completed under
 guided output. ``arena_hard_verdict=logprobs`` is ours and cheaper: the judge's probabilities of A and B, no words.
 """
