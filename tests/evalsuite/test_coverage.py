@@ -5,15 +5,11 @@ Those of ``judges`` are in ``tests/judges/test_coverage.py``. Each case draws da
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from evalsuite.analysis import lineage
 from evalsuite.analysis.efficiency import efficiency_row
 from evalsuite.analysis.keywords import PRIOR_WORDS, distinguishing_words
-from evalsuite.analysis.measuring import FEATURES
 from evalsuite.analysis.similarity_tables import mean_intervals
 from evalsuite.analysis.style import ratio_cell
 from evalsuite.contamination import clean
@@ -27,7 +23,6 @@ from judges.paired import paired_difference
 from judges.repeats import spread
 from judges.selection import against_reference
 from judges.statistics import mean_and_stderr
-from judges.style_control import Battle, fit_style_control
 from tests.evalsuite.analysis.test_efficiency import measured
 from tests.judges.test_coverage import HIGHEST, coverage, holds
 
@@ -102,24 +97,6 @@ def test_win_rates_in_games_of_which_strong_ones_count_three(n):
     holds(np.mean([low <= 40 <= high for low, high in (one["ci95"] for one in figures)]), n_runs=300)
     ratio = spread_of_errors([one["score"] for one in figures], [one["stderr"] for one in figures])
     assert ratio == pytest.approx(1, abs=0.13)
-
-
-def test_the_win_rate_under_style_control():
-    # One game per prompt; the judge adds 1.5 log-odds per unit of relative length to a strength of 0.5.
-    strength, n, n_runs = 0.5, 150, 60
-
-    def interval(rng):
-        length = rng.uniform(-0.5, 0.7, n)
-        wins = rng.random(n) < 1 / (1 + np.exp(-(strength + 1.5 * length)))
-        battles = [
-            Battle("m", "base", float(win), (one, 0.0, 0.0, 0.0), i)
-            for i, (win, one) in enumerate(zip(wins, length.tolist(), strict=True))
-        ]
-        return fit_style_control(battles, n_boot=100).interval("m", "base")
-
-    rng = np.random.default_rng(4)
-    truth = 1 / (1 + math.exp(-strength))
-    holds(np.mean([low <= truth <= high for low, high in (interval(rng) for _ in range(n_runs))]), 0.98, n_runs)
 
 
 @SIZES
@@ -197,23 +174,6 @@ def test_frequencies_of_style(n):
         return ratio_cell("strong", above, below, [str(i) for i in range(n)])["strong_ci95"]
 
     bootstrapped(coverage(draw, 2.0, interval, 300), n, 300)
-
-
-def test_inheritance(monkeypatch):
-    monkeypatch.setattr(lineage, "_N_BOOT", 300)
-    rates = {"sft": 3.0, "own": 4.0, "other": 9.0}
-
-    def draw(rng, n):
-        return {name: rng.poisson(rate * rng.gamma(5, 0.2, (n, 1)), (n, len(FEATURES))) for name, rate in rates.items()}
-
-    def score(counts, n):
-        return lineage._score_cell(counts, "sft", "own", ["other"], range(n))
-
-    large = {name: lineage.style_vector(counts) for name, counts in draw(np.random.default_rng(8), 200_000).items()}
-    truth = lineage.inheritance_score(large["sft"], large["own"], [large["other"]])
-    rng, n_runs = np.random.default_rng(9), 150
-    cells = [score(draw(rng, 40), 40)["score_ci95"] for _ in range(n_runs)]
-    holds(np.mean([low <= truth <= high for low, high in cells]), n_runs=n_runs)
 
 
 def test_the_words_that_tell_two_sides_apart():
