@@ -302,6 +302,8 @@ def _environment(server: Server) -> dict[str, str]:
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_kv_cache_gib()))
         # Saves a third of the start on a CPU: two processes import instead of three.
         environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        # The client shares the cores with the engine: threads that spin while they wait starve it.
+        # The client shares the cores with the engine: threads that spin while they wait starve it, and threads that
+        # sleep between two layers are woken late (bench/RESULTS.md, Generation).
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        environment.setdefault("GOMP_SPINCOUNT", "20000")
     return environment
