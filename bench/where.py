@@ -22,9 +22,9 @@ from pathlib import Path
 
 PHASES: dict[str, dict[str, str]] = {
     "engine": {
-        "start: imports, weights, compilation, warm-up": r"_find_and_load|_load_model|load_model|compile_or_warm_up|determine_avail"
-        r"|initialize_from_config|profile_run|_dummy_run|_initialize_kv|_import_module",
-        "log-probabilities and sampling": r"sampler\.py|sample/|logprobs|compute_logits|sample_tokens|_sample|get_prompt_logprobs",
+        "start: imports, weights, compilation, warm-up": r"_find_and_load|_import_module|load_model|compile_or_warm_up"
+        r"|determine_avail|initialize_from_config|profile_run|_dummy_run|_initialize_kv",
+        "log-probabilities and sampling": r"sampler\.py|sample/|logprobs|compute_logits|sample_tokens|_sample",
         "model: forward": r"forward \(|_model_forward|model_executor/",
         "preparing a batch": r"_prepare_inputs|_update_states|_build_attention|prepare_inputs|input_batch|_bookkeeping",
         "scheduler": r"core/sched/|kv_cache_",
@@ -35,7 +35,7 @@ PHASES: dict[str, dict[str, str]] = {
         "detokenising and output": r"detokenizer|output_processor|logprobs",
         "scoring endpoint": r"scoring_endpoint",
         "messages between processes": r"core_client|serial_utils|zmq|msgpack",
-        "requests: checking and answering": r"entrypoints/|pydantic|fastapi|starlette|input_processor|renderers|tokenizers",
+        "requests: checking and answering": r"entrypoints/|pydantic|starlette|input_processor|renderers|tokenizers",
         "HTTP": r"uvicorn|h11|httptools|uvloop|asyncio",
     },
     "client": {
