@@ -6,6 +6,7 @@ written flat wherever a user does: ``dtype``, ``judge_dtype``. The options of be
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -254,8 +255,9 @@ class RunConfig(JudgedConfig, Placed):
     @pydantic.field_validator("label")
     @classmethod
     def _check_label(cls, label: str | None) -> str | None:
-        if label is not None and not label.strip():
-            raise ValueError("--label is empty; leave it out for the default")
+        # Of other characters a folder's name keeps nothing: it would be that of the defaults.
+        if label is not None and not re.search(r"[A-Za-z0-9_=+]", label):
+            raise ValueError(f"--label {label!r} has no letter from A to Z and no digit; leave it out for the default")
         return label
 
     @pydantic.model_validator(mode="after")

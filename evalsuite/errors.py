@@ -130,6 +130,9 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= 200 else line[:199] + "…"
 
 
+_MOST_LISTED = 60
+
+
 def unknown(what: str, value: str, known: Iterable[str]) -> str:
     """Return the message that ``value`` is not a known ``what``, with the closest known name.
 
@@ -142,7 +145,9 @@ def unknown(what: str, value: str, known: Iterable[str]) -> str:
     if not names:
         return f"unknown {what} {value!r}; none exist"
     near = get_close_matches(value, names, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    more = len(names) - _MOST_LISTED
+    listed = ", ".join(names[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {listed}"
     return f"unknown {what} {value!r}; {hint}"
 
 

@@ -103,7 +103,7 @@ def judging_notes(figures: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the verdicts must know about how they came about."""
     notes = []
     if (mass := figures["label_mass"]) is not None and mass < MASS_HALF:
-        notes.append(f"the labels have a probability of {mass:.1%} together on average: it mostly writes others")
+        notes.append(f"the labels have {mass:.1%} of the probability on average: the judge tends to write other text")
     if n := figures["in_words"]:
         notes.append(f"{n} games were asked again in words: the labels had less than {MASS_FLOOR:.0%}")
     if n := figures["closed_by_guide"]:

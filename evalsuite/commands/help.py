@@ -1,4 +1,4 @@
-"""``--help``: what a command does, two examples, its options in groups; nothing is cut, however narrow the terminal."""
+"""``--help``, which nothing is cut from, however narrow the terminal; and wrong usage, in one sentence."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
+import pydantic
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from evalsuite.errors import UsageError
+from evalsuite.exits import report_error
+from evalsuite.validation import faults_of
 
 _WIDEST = 100
 _TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
@@ -27,8 +34,39 @@ _ENVIRONMENT = {
 }
 
 
+@contextmanager
+def plain_usage() -> Iterator[None]:
+    """Report wrong usage as every other error: one sentence instead of a box, and a document with --json."""
+    try:
+        yield
+    except Exception as error:  # the class of typer's usage errors is private
+        if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        raise typer.Exit(report_error(UsageError(_usage_sentence(error)))) from error
+
+
+def _usage_sentence(error: Any) -> str:
+    """Put a usage error of typer into our own words."""
+    see = "" if error.ctx is None else f"; see {error.ctx.command_path} --help"
+    if isinstance(error.__cause__, pydantic.ValidationError):
+        flag = error.param.opts[0] if error.param.param_type_name == "option" else error.param.name.upper()
+        faults = faults_of(error.__cause__, pydantic.BaseModel, name=lambda _: flag)
+        return "; ".join(fault.rstrip(".") for fault in faults) + see
+    name = getattr(error, "option_name", None)
+    if name is not None and hasattr(error, "possibilities"):
+        known = [opt for param in error.ctx.command.params for opt in (*param.opts, *param.secondary_opts)]
+        near = get_close_matches(name, known, n=1)
+        return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else see)
+    text = error.format_message()
+    return text if text.endswith("?") else f"{text.rstrip('.')}{see}"
+
+
 class Command(TyperCommand):
     """A command whose help fits any width."""
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        with plain_usage():
+            return super().make_context(*given, **named)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         typer.echo("\n".join(_command_help(self, ctx, _width())))
@@ -36,6 +74,14 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """Commands under one name, with the help of a command."""
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        with plain_usage():
+            return super().make_context(*given, **named)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        with plain_usage():
+            return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         typer.echo("\n".join(_group_help(self, ctx, _width())))

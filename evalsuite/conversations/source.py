@@ -16,17 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-
-from evalsuite.conversations.files import (
-    common_schema,
-    find_files,
-    json_columns,
-    json_rows,
-    json_schema,
-    parquet_batches,
-    parquet_schemas,
-)
+from evalsuite.conversations.files import find_files, json_columns, json_rows
 from evalsuite.errors import DataError
 from evalsuite.files import exists, plain_name
 from evalsuite.fingerprint import files_sha256
@@ -92,6 +82,8 @@ def _files(spec: str, path: Path, read_columns: Collection[str] | None) -> Rows:
     files = find_files(path)
     fingerprint = files_sha256(files)
     if files[0].suffix == ".parquet":
+        from evalsuite.conversations.parquet import common_schema, parquet_batches, parquet_schemas
+
         schemas, counts = parquet_schemas(files)
         columns = tuple(dict.fromkeys(name for schema in schemas for name in schema.names))
 
@@ -102,8 +94,13 @@ def _files(spec: str, path: Path, read_columns: Collection[str] | None) -> Rows:
         return Rows(
             spec, "file", columns, sum(counts), fingerprint, lambda: common_schema(files, schemas), parquet_rows
         )
-    columns, read = json_columns(files), partial(json_rows, files)
-    return Rows(spec, "file", columns, None, fingerprint, partial(json_schema, files), read)
+
+    def schema() -> Any:
+        from evalsuite.conversations.parquet import json_schema
+
+        return json_schema(files)
+
+    return Rows(spec, "file", json_columns(files), None, fingerprint, schema, partial(json_rows, files))
 
 
 def _suite(name: str) -> Rows:
@@ -117,8 +114,12 @@ def _suite(name: str) -> Rows:
         {"id": key, "messages": [{"role": "user", "content": turn.content} for turn in prompt if turn.role == "user"]}
         for key, prompt in prompts.items()
     ]
-    turn = pa.struct({"role": pa.string(), "content": pa.string()})
-    schema = pa.schema({"id": pa.string(), "messages": pa.list_(turn)})
+
+    def schema() -> Any:
+        import pyarrow as pa
+
+        turn = pa.struct({"role": pa.string(), "content": pa.string()})
+        return pa.schema({"id": pa.string(), "messages": pa.list_(turn)})
+
     fingerprint = " ".join(str(pin.sha256) for pin in loaded.data_pins.values())
-    columns = tuple(schema.names)
-    return Rows(name, "suite", columns, len(rows), fingerprint, lambda: schema, lambda start: iter(rows[start:]))
+    return Rows(name, "suite", ("id", "messages"), len(rows), fingerprint, schema, lambda start: iter(rows[start:]))

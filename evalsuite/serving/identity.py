@@ -59,8 +59,9 @@ def warn_of_silent_servers(checkpoints: Iterable[Checkpoint], progress: Progress
     )
     if silent:
         progress.log(
-            f"warning: the server of {', '.join(silent)} reports nothing that changes with the weights; if other "
-            "weights are served under the same name, evalsuite forget NAME deletes the answers of the earlier ones"
+            f"warning: the server of {', '.join(silent)} reports nothing that changes with the weights; if others "
+            "are served under the same name, answers of the earlier ones are used: run has --ask-again, generate "
+            "--fresh, and evalsuite forget NAME deletes them"
         )
 
 

@@ -114,7 +114,8 @@ def count_rows(study: Study) -> dict[str, int]:
 
 
 def _n_rows(spec: str) -> int | None:
-    from evalsuite.conversations.files import find_files, parquet_schemas, rows_in
+    from evalsuite.conversations.files import find_files, rows_in
+    from evalsuite.conversations.parquet import parquet_schemas
     from evalsuite.conversations.source import open_source
 
     if spec in prompt_suites():

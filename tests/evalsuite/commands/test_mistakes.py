@@ -52,6 +52,41 @@ MISTAKES = [
     ("import mt_bench missing.jsonl", 2, "--model"),
     ("export --results missing", 2, "--to"),
     ("rn", 2, "Did you mean 'run'?"),
+    ("run ck --thinking maybe", 2, "--thinking: 'maybe' is not one of 'auto', 'on', 'off'; see"),
+    ("run ck --label é --no-judge", 2, "has no letter from A to Z and no digit"),
+    ("run ck --on nosuch --no-judge", 2, "'nosuch' is not a place to run; give local, ray"),
+    ("run ck --on slurm:x --no-judge", 2, "unknown setting of slurm 'x'"),
+    ("run ck --extra-body x --no-judge", 2, "'x' is not JSON"),
+    ("run ck --chat-template-kwargs x --no-judge", 2, "'x' is not key=value"),
+    ("run ck --template-date yesterday --no-judge", 2, "must be a date like 2025-12-31, not 'yesterday'"),
+    ("run ck --log-to nosuch --no-judge", 2, "unknown logger 'nosuch'; known: mlflow"),
+    ("run ck --suite bad.yaml --no-judge", 2, "bad.yaml: name is missing; score is missing; unknown key 'juge'"),
+    ("gate a", 2, "CANDIDATE is missing"),
+    ("gate a b --non-inferior 2", 2, "--non-inferior must be less than 1, not 2"),
+    ("gate a b --non-inferor 1", 2, "unknown option --non-inferor; did you mean --non-inferior?"),
+    ("gate a b --nosuch", 2, "gate --help"),
+    ("plan --suite mt_bench --models 1", 2, "--models must be at least 2, not 1"),
+    ("prefer empty --out o", 2, "empty is not a comparison"),
+    ("prefer empty --out o --by", 2, "'--by' requires an argument"),
+    ("label empty --n 0 --out o.html", 2, "--n must be at least 1, not 0"),
+    ("merge nosuch --into r", 2, "nosuch is not a folder; give results folders"),
+    ("watch empty --every 0 --no-judge", 2, "--every must be at least 1, not 0"),
+    ("view --port 99999", 2, "--port must be at most 65535, not '99999'"),
+    ("forget nosuch", 2, "give a results folder with --results"),
+    ("judge-card demo --judge-format nosuch", 2, "unknown judge format 'nosuch'; known: auto-j"),
+    ("rate ck --judge demo --factors bad.yaml", 2, "bad.yaml: factors is missing; unknown key 'juge'"),
+    ("analyze similarity a", 2, "give two or more (got a)"),
+    ("study bad.yaml", 2, "unknown key 'juge'; did you mean 'judge'?"),
+    ("show bad.yaml", 2, "convert it to one of these"),
+    ("suite check bad.yaml", 2, "fault: name is missing"),
+    ("data lst", 2, "No such command 'lst'. Did you mean 'list'?"),
+    ("data verify mt_bench:x", 2, "mt_bench has no parts; drop ':x'"),
+    ("export --to nosuch", 2, "--to: 'nosuch' is not one of 'markdown', 'latex'"),
+    ("score preferences --from bad.yaml", 2, "expected question_id,<model>,<model>"),
+    ("generate ck --prompts missing.jsonl --out o --shard 5/4", 2, "'5/4' is not i/n with i from 1 to n"),
+    ("sft --merge nosuch --out o", 2, "model 'nosuch' not found"),
+    ("paper table99", 2, "unknown table 'table99'; known: table1"),
+    ("setup --extra nosuch --dry-run", 2, "unknown extra 'nosuch'"),
 ]
 
 
@@ -80,4 +115,5 @@ def test_a_mistake_is_told_in_one_sentence_with_its_exit_code(line: str, code: i
     assert isinstance(done.exception, SystemExit)
     assert said in " ".join(done.output.split())
     assert "Traceback" not in done.output
+    assert "╭" not in done.output, "a sentence, not a box"
     assert spent < 2, f"{spent:.1f} s of CPU"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -36,6 +38,16 @@ def data(tmp_path):
 def shown(*arguments):
     done = CliRunner().invoke(app, ["show", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
     return done.exit_code, done.output
+
+
+def test_json_lines_are_shown_by_the_base_install(data):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('pyarrow', 'datasets', 'transformers', 'torch'))); "
+        f"from evalsuite.cli import app; app(['show', {data!r}, '--row', 'h05'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "question 5" in done.stdout
 
 
 def test_a_row_is_shown_with_its_ends_and_its_thought_folded(data):
