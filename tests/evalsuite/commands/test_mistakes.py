@@ -75,7 +75,6 @@ MISTAKES = [
     ("forget nosuch", 2, "give a results folder with --results"),
     ("judge-card demo --judge-format nosuch", 2, "unknown judge format 'nosuch'; known: auto-j"),
     ("rate ck --judge demo --factors bad.yaml", 2, "bad.yaml: factors is missing; unknown key 'juge'"),
-    ("analyze similarity a", 2, "give two or more (got a)"),
     ("study bad.yaml", 2, "unknown key 'juge'; did you mean 'judge'?"),
     ("show bad.yaml", 2, "convert it to one of these"),
     ("suite check bad.yaml", 2, "fault: name is missing"),
