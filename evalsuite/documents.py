@@ -103,6 +103,11 @@ class Scores(Document):
     answers: dict[str, dict[str, Any]] = {}
     """How the answers of each suite ended: cut, thoughts closed, loops, mean tokens."""
 
+    @property
+    def name(self) -> str:
+        """The model's name, with its variant where settings differ from the defaults."""
+        return f"{self.model.name} ({self.variant})" if self.variant else self.model.name
+
     @pydantic.field_validator("suites")
     @classmethod
     def _check_suites(cls, suites: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -48,9 +48,7 @@ class ModelResult:
 
     @property
     def name(self) -> str:
-        """The model's name, with its variant where settings differ from the defaults."""
-        variant = self.scores.variant
-        return f"{self.scores.model.name} ({variant})" if variant else self.scores.model.name
+        return self.scores.name
 
     @property
     def slug(self) -> str:

@@ -293,11 +293,11 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
 
 
 def model_name(folder: Path) -> str:
-    """Return the name of a results folder's model; raises DataError where it holds no figures."""
+    """Return the name of a results folder's model as ``compare`` has it; raises DataError where it holds no figures."""
     scores = stored_scores(folder)
     if scores is None:
         raise DataError(f"{folder} has no scores.json; run the model again")
-    return scores.model.name
+    return scores.name
 
 
 def _config(task: Task, workspace: Workspace, options: Mapping[str, Any], serve: ServeConfig) -> Path:

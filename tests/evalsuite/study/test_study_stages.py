@@ -10,8 +10,10 @@ import pytest
 
 from evalsuite.analysis.document import read_analysis
 from evalsuite.files import read_json
+from evalsuite.results.reading import read_models
 from evalsuite.study.run import run_study
-from evalsuite.study.stages import ADAPTERS
+from evalsuite.study.stages import ADAPTERS, model_name
+from tests.evalsuite.report_results import mt_bench_scores, write_model
 from tests.evalsuite.study_toys import toy_study
 
 pytestmark = pytest.mark.slow
@@ -61,6 +63,15 @@ def test_each_model_is_served_once_for_its_runs_and_the_judge_once_for_all(whole
     assert [call["command"] for call in calls] == ["generate", *["sft"] * 5, "run", "compare"]
     run = next(call for call in calls if call["command"] == "run")
     assert len(run["models"]) == 7
+
+
+def test_a_variant_has_the_name_in_a_lineage_that_it_has_in_a_comparison(tmp_path):
+    """``run: {mixeval_parser: rule}``, as in recipes/demo-study.yaml, makes variants of all models."""
+    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
+    scores = read_json(folder / "scores.json") | {"variant": "mixeval_parser-rule"}
+    (folder / "scores.json").write_text(json.dumps(scores))
+    (model,) = read_models(tmp_path)
+    assert model_name(folder) == model.name == "m (mixeval_parser-rule)"
 
 
 def test_the_tables_of_the_paper_are_there_with_their_layout(whole):
