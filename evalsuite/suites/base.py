@@ -25,7 +25,6 @@ from evalsuite.suites import figures
 from evalsuite.suites.figures import Column, Line, ReportPart, doubt, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
-from judges.panel import majority, weighted_mean
 from judges.types import Unscored, user_texts
 
 
@@ -163,6 +162,9 @@ class Suite(abc.ABC):
 
     def panel_value(self, values: Sequence[tuple[float | str, float]]) -> float | str | Unscored:
         """Combine the judges' values, given as (value, weight): the mean of numbers, else the majority."""
+        # Every command loads the suites for their options; numpy would double what that takes.
+        from judges.panel import majority, weighted_mean
+
         numbers = [(float(value), weight) for value, weight in values if isinstance(value, int | float)]
         if len(numbers) == len(values):
             return weighted_mean(numbers)

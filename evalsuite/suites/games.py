@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -20,15 +20,6 @@ from evalsuite.suites.base import answer_of, count_unscored, marked, no_answer
 from evalsuite.suites.figures import Z95, Figure, Line, scored_figure
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from judges.arena import CHOICES, LEAD_IN, OUTCOMES, parse_label
-from judges.panel import weighted_mean
-from judges.style_control import (
-    MIN_PROMPTS,
-    Battle,
-    StyleControlled,
-    fit_style_control,
-    style_counts,
-    style_difference,
-)
 from judges.types import Choice, Message, Unscored
 from judges.verdicts import (
     LABELS,
@@ -42,6 +33,9 @@ from judges.verdicts import (
     parse_verdict,
     verdict_lead_in,
 )
+
+if TYPE_CHECKING:
+    from judges.style_control import Battle, StyleControlled
 
 ORDERS: tuple[Order, Order] = ("ba", "ab")
 """The two games in their published order: first the baseline is assistant A, then the model."""
@@ -90,6 +84,8 @@ def panel_value(values: Sequence[tuple[float | str, float]]) -> float | Unscored
 
     A strong verdict counts three of its judge's others; the panel's game counts once.
     """
+    from judges.panel import weighted_mean
+
     outcomes = [(outcome_of(Verdict(value=value, order="ab")), weight) for value, weight in values]
     known = [(one.share, one.weight * weight) for one, weight in outcomes if isinstance(one, Outcome)]
     return weighted_mean(known) if known else Unscored("no_verdict")
@@ -181,6 +177,8 @@ def _published_rate(games: Sequence[Outcome]) -> dict[str, Any]:
 
 def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_published: bool) -> dict[str, Any]:
     """Return the win rate under style control with its interval, and the coefficients or why there are none."""
+    from judges.style_control import MIN_PROMPTS, fit_style_control
+
     style: dict[str, Any] = {"coefficients": None, "centred": as_published, "reason": None}
     nothing = {"sc_score": None, "sc_ci95": None, "style": style}
     if not scored:
@@ -213,6 +211,8 @@ def _published_quantiles(fit: StyleControlled) -> dict[str, Any]:
 
 
 def _battles(scored: Sequence[tuple[Row, list[Outcome]]]) -> list[Battle]:
+    from judges.style_control import Battle, style_counts, style_difference
+
     battles = []
     for row, games in scored:
         # Lengths of both answers are counted the same way: as recorded only where both are.

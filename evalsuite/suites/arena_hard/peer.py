@@ -19,7 +19,6 @@ from evalsuite.suites.games import ORDERS, game_verdict
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.peer_files import Rows
 from evalsuite.suites.types import Recorded
-from judges.style_control import style_counts
 from judges.types import Message, Unscored
 
 JUDGMENT_FILE, ANSWER_FILE = "model_judgment.jsonl", "model_answer.jsonl"
@@ -172,6 +171,8 @@ def write_files(rows: Sequence[Row], folder: Path, *, model: str, judge: str | N
 
 
 def _answer(row: Row, text: str, model: str) -> dict[str, Any]:
+    from judges.style_control import style_counts
+
     counts = style_counts(text)
     prompt = row.prompt[0].content if row.prompt else ""
     return {

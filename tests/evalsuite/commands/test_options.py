@@ -42,7 +42,19 @@ KINDS: dict[str, type[Config]] = {
 }
 UNITS_ONLY = {("generate", "chunks")}
 """Options that only a unit of work on a cluster is given, in a config file."""
-HEAVY = ("torch", "transformers", "vllm", "lm_eval", "alpaca_eval", "datasets", "pandas", "fastchat", "openai", "scipy")
+HEAVY = (
+    "torch",
+    "transformers",
+    "vllm",
+    "lm_eval",
+    "alpaca_eval",
+    "datasets",
+    "pandas",
+    "fastchat",
+    "openai",
+    "scipy",
+    "numpy",
+)
 
 
 def help_of(command: str) -> str:
