@@ -170,6 +170,16 @@ def test_on_slurm_a_killed_head_attaches_to_the_jobs_of_all_stages(served, tmp_p
     assert sum(len(stub.requests) for stub in urls.values()) == 2 * before, "every question was asked once"
 
 
+def figures_anywhere(results: Path) -> dict[str, object]:
+    """Return the figures without what depends on the folder: a trained checkpoint's path, and its run's random id."""
+    found = figures(results)
+    for scores in (each for each in found.values() if isinstance(each, dict)):
+        del scores["model"]["path"]
+        if scores["training_step"] is not None:
+            del scores["training_step"]["run_id"]
+    return found
+
+
 @long
 @pytest.mark.timeout(5400)
 def test_a_whole_study_on_slurm_is_that_of_one_machine(tmp_path):
@@ -194,6 +204,5 @@ def test_a_whole_study_on_slurm_is_that_of_one_machine(tmp_path):
         ended = subprocess.run([*words, *place], capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert {cell["status"] for cell in json.loads(ended.stdout)["stages"]} == {"done"}
-    assert figures(tmp_path / "placed").keys() == figures(tmp_path / "plain").keys()
-    assert figures(tmp_path / "placed") == figures(tmp_path / "plain")
+    assert figures_anywhere(tmp_path / "placed") == figures_anywhere(tmp_path / "plain") != {}
     assert preferences(tmp_path / "placed") == preferences(tmp_path / "plain")
