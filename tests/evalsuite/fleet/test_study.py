@@ -175,7 +175,7 @@ def figures_anywhere(results: Path) -> dict[str, object]:
     found = figures(results)
     for scores in (each for each in found.values() if isinstance(each, dict)):
         del scores["model"]["path"]
-        if scores["training_step"] is not None:
+        if "training_step" in scores:
             del scores["training_step"]["run_id"]
     return found
 
