@@ -170,7 +170,7 @@ def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"limit": 2}, r"no limit \(now limit 2\)"), ({"data": "full", "suites": ["mt_bench"]}, "data mini")],
+    [({"limit": 2}, "no limit (now limit 2)"), ({"data": "full", "suites": ["mt_bench"]}, "data mini")],
 )
 def test_figures_on_other_data_are_refused_and_fresh_sets_the_old_ones_aside(tmp_path, monkeypatch, changes, words):
     load = MtBench.load
