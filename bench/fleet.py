@@ -42,7 +42,7 @@ from tests.evalsuite.scripted_endpoint import Behaviour, ScriptedEndpoint
 SIZES = (10_000, 100_000, 1_000_000)
 ANSWER = "a " * 400
 LATENCY_S = (2.0, 9.0)
-"""The middle nine tenths of what answers of about 100 tokens took on a real vLLM at 32 in flight (bench/RESULTS.md)."""
+"""Seconds that a stand-in's server takes for an answer, drawn evenly; chosen, not recorded."""
 
 
 class StandIns:
@@ -121,7 +121,7 @@ def head(folder: Path, at_once: int = 64, n: int = 256) -> str:
 
 
 def units(folder: Path, n: int, prompts: int = 1600) -> str:
-    """Evaluate 2 n models, n at a time, on servers as slow as a real one: what the head and the waits between cost."""
+    """Evaluate 2 n models, n at a time, on servers that take seconds: what the head and the waits between cost."""
     rows = [{"prompt": f"What is {number} plus 1?", "reference": number + 1} for number in range(prompts)]
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     suite = folder / "sums.yaml"
