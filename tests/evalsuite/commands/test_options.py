@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,19 +40,6 @@ KINDS: dict[str, type[Config]] = {
 }
 UNITS_ONLY = {("generate", "chunks")}
 """Options that only a unit of work on a cluster is given, in a config file."""
-HEAVY = (
-    "torch",
-    "transformers",
-    "vllm",
-    "lm_eval",
-    "alpaca_eval",
-    "datasets",
-    "pandas",
-    "fastchat",
-    "openai",
-    "scipy",
-    "numpy",
-)
 
 
 def help_of(command: str) -> str:
@@ -374,12 +359,6 @@ def test_doctor_takes_the_file_of_a_run(tmp_path):
 def test_the_version_is_an_option(flag):
     result = CliRunner().invoke(app, [flag])
     assert (result.exit_code, result.output) == (0, f"{evalsuite.__version__}\n")
-
-
-def test_the_command_line_starts_without_heavy_imports():
-    code = f"import sys, evalsuite.cli; print(*[name for name in {HEAVY!r} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert result.stdout.strip() == ""
 
 
 def test_score_names_an_option_that_no_suite_has(tmp_path):
