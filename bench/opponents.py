@@ -104,7 +104,8 @@ class Offline(Opponent):
         generate = self.lm.model.generate
 
         def counted(*given: Any, **named: Any) -> Any:
-            outputs = generate(*given, **named)
+            # vLLM divides by the seconds of its progress bar, which are 0 where bars are switched off.
+            outputs = generate(*given, **{**named, "use_tqdm": False})
             self._outputs += [(len(each.prompt_token_ids), each.num_cached_tokens or 0) for each in outputs]
             return outputs
 

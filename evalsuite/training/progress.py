@@ -25,6 +25,7 @@ class TrainingProgress:
     before: float = 0.0
     _tokens: int = 0
     _started_at: float = 0.0
+    _stepped_at: float = 0.0
     _first_step: int = 0
     _step: int = 0
 
@@ -40,9 +41,12 @@ class TrainingProgress:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens trained per second since this process started, without padding."""
-        elapsed = time.monotonic() - self._started_at
-        return self._tokens / elapsed if self._started_at and self._tokens and elapsed > 0 else None
+        """Tokens per second from the start of this process's training to its last step, without padding.
+
+        The training checkpoint that is saved after the last step does not count.
+        """
+        elapsed = self._stepped_at - self._started_at
+        return self._tokens / elapsed if self._tokens and elapsed > 0 else None
 
     @property
     def mfu(self) -> float | None:
@@ -55,7 +59,7 @@ class TrainingProgress:
         self._tokens += n_tokens
 
     def at_step(self, step: int) -> None:
-        self._step = step
+        self._step, self._stepped_at = step, time.monotonic()
         self.show.update(TASK, step, self.steps)
 
     def summary(self, loss: float) -> str:

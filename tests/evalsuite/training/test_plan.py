@@ -143,7 +143,9 @@ def test_flops_and_mfu_by_definition(monkeypatch):
     progress.begin(0)
     progress.count(5000)
     progress.at_step(5)
-    # 5,000 tokens in the clock's 10 seconds are 500 per second, at 2 GFLOP each 1 of 1 TFLOP/s.
+    # 5,000 tokens in the clock's 10 seconds are 500 per second, at 2 GFLOP each 1 of 1 TFLOP/s; what comes after the
+    # last step, such as saving, counts in the seconds alone.
+    assert progress.seconds == 20
     assert progress.mfu == pytest.approx(1.0)
 
 
