@@ -72,6 +72,8 @@ class SeenConversations:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
+            # What a power failure takes back is read from the source again: a batch and its mark are one transaction.
+            self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID")
             self._db.execute("CREATE TABLE IF NOT EXISTS reading (rows INTEGER)")
             self.rows: int = self._db.execute("SELECT COALESCE(MAX(rows), 0) FROM reading").fetchone()[0]

@@ -212,13 +212,14 @@ def _free_port(serve: ServeConfig) -> int:
 
 
 def _entry_module() -> str:
-    """Return vLLM's server module: newer releases moved it and warn about the old place."""
-    for name in ("vllm.entrypoints.launchers.api_server.entry", "vllm.entrypoints.openai.api_server"):
-        try:
-            if util.find_spec(name) is not None:
-                return name
-        except ModuleNotFoundError:
-            continue
+    """Return vLLM's server module: newer releases moved it and warn about the old place.
+
+    Files are looked for, because asking for a submodule's spec would import vLLM (and torch) into this process.
+    """
+    spec = util.find_spec("vllm")
+    folders = (spec and spec.submodule_search_locations) or ()
+    if any(Path(folder, "entrypoints/launchers/api_server/entry.py").is_file() for folder in folders):
+        return "vllm.entrypoints.launchers.api_server.entry"
     return "vllm.entrypoints.openai.api_server"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from evalsuite.serving import server
 from tests.vllm_versions import ROOT, TABLE, names_in_use
 
 LOOKED_FOR = {
@@ -45,3 +47,21 @@ def test_names_in_use_are_read_from_the_code():
     assert {"max-logprobs", "no-"} & used["flag"] == {"max-logprobs"}
     assert {"logprob_token_ids", "skip_reading_prefix_cache"} <= used["SamplingParams"]
     assert "structured_outputs" in used["/completions"] & used["/chat/completions"]
+
+
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("launchers/api_server/entry.py", "vllm.entrypoints.launchers.api_server.entry"),
+        ("openai/api_server.py", "vllm.entrypoints.openai.api_server"),
+    ],
+)
+def test_the_servers_module_is_found_without_importing_vllm(tmp_path, monkeypatch, file, module):
+    path = tmp_path / "vllm" / "entrypoints" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    # Importing vLLM takes seconds of CPU time, just when its server is to start.
+    (tmp_path / "vllm" / "__init__.py").write_text("raise SystemExit('vLLM is imported')\n")
+    monkeypatch.delitem(sys.modules, "vllm", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert server._entry_module() == module
