@@ -336,7 +336,7 @@ def read_as(kind: type[ConfigT], values: Mapping[str, Any], file: Path | None = 
             return path_text(loc) if loc and loc[0] in kind.model_fields and loc[0] != "suite_options" else ""
         label = f"{key} in {file}" if key in from_file and key not in given else options[key].label
         position = next((step for step in loc if isinstance(step, int)), None)
-        return label if position is None else f"{label} ({position + 1})"
+        return label if position is None else f"value {position + 1} of {label}"
 
     return checked(kind, {**from_file, **given}, name=name, known=lambda _: list(options))
 

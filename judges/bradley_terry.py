@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from judges.preference import Verdicts, count_verdicts
-from judges.statistics import Interval, holm_correction, normal_ci, sign_test_exact, student_ci
+from judges.statistics import NO_SPREAD, Interval, holm_correction, normal_ci, sign_test_exact, student_ci
 from judges.types import Unscored
 from judges.verdicts import PairVerdict, winner_of
 
@@ -40,11 +40,6 @@ class TieModel:
     strengths: tuple[float, ...]
     tie: float | None
     covariance: _Table
-
-    @property
-    def stderrs(self) -> tuple[float, ...]:
-        """The standard errors of the strengths, for independent games."""
-        return tuple(np.sqrt(np.diag(self.covariance)[: len(self.strengths)]).tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +107,10 @@ def rank_by_prompts(
     ``pairs`` holds each pair's verdicts per prompt, all in the same order. A verdict counts as its two orders do: a
     position flip is half a win each, a half tie half a tie and half a win. Where the wins have no finite maximum,
     :data:`LINKING_TIES` are added to every pair that played; None if that still does not connect all models. Intervals
-    are Student's, from the variance between groups; where ties were added they also cover the normal one of independent
-    games, since the prompts hardly differ there. Source: the sandwich estimator with clusters (Liang and Zeger 1986,
-    Biometrika 73, 13-22), times G / (G - 1); rank ranges as in Chiang et al. 2024 (arXiv 2403.04132, section 5).
+    are Student's, from the variance between groups; where ties were added, or that variance is 0, they also cover the
+    normal one of independent games, since the prompts hardly differ there. Source: the sandwich estimator with clusters
+    (Liang and Zeger 1986, Biometrika 73, 13-22), times G / (G - 1); rank ranges as in Chiang et al. 2024 (arXiv
+    2403.04132, section 5).
     """
     counts = _counts(models, pairs, groups)
     wins, ties = (counts[kind].sum(axis=0) for kind in ("wins", "ties"))
@@ -132,11 +128,12 @@ def rank_by_prompts(
             return None
         value = float(contrast @ np.array(estimate.strengths))
         by_prompt, by_game = (
-            math.sqrt(max(0.0, float(contrast @ table[:n, :n] @ contrast))) for table in (robust, estimate.covariance)
+            max(0.0, float(contrast @ table[:n, :n] @ contrast)) for table in (robust, estimate.covariance)
         )
-        low, high = student_ci(value, by_prompt, n_groups - 1, level=level)
-        normal = normal_ci(value, by_game, level=level)
-        is_too_narrow = (added > 0 or by_prompt < _NO_SPREAD) and normal is not None
+        low, high = student_ci(value, math.sqrt(by_prompt), n_groups - 1, level=level)
+        normal = normal_ci(value, math.sqrt(by_game), level=level)
+        # Scores of prompts that cancel out leave a variance of rounding errors, whose root is far above them.
+        is_too_narrow = (added > 0 or by_prompt <= NO_SPREAD * by_game) and normal is not None
         return (min(low, normal[0]), max(high, normal[1])) if is_too_narrow and normal else (low, high)
 
     unit = np.eye(n)
@@ -229,9 +226,6 @@ def _ranks(model: str, n: int, differences: Sequence[Difference]) -> tuple[int, 
         low, high = one.interval if one.a == model else (-one.interval[1], -one.interval[0])
         above, below = above + (high < 0), below + (low > 0)
     return 1 + above, n - below
-
-
-_NO_SPREAD = 1e-9
 
 
 def _is_finite(wins: _Table, ties: _Table) -> bool:

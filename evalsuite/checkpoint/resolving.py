@@ -103,6 +103,11 @@ def _located(spec: str, choices: _Choices, on_step: Callable[[str], None]) -> tu
     raise UsageError(f"model {shown!r} not found; give an existing checkpoint folder, a hub id, demo, or NAME@URL")
 
 
+def is_endpoint(spec: str) -> bool:
+    """Return whether a model is given as NAME@URL."""
+    return _ENDPOINT.fullmatch(spec) is not None
+
+
 def _endpoint(name: str, url: str) -> Checkpoint:
     name = well_formed(name)
     fingerprint = text_sha256(f"endpoint\x1f{name}")

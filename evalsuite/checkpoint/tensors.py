@@ -27,6 +27,7 @@ _EMBEDDINGS = (
 )
 _HEADS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|head)\.")
 _LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.)+(?:layers|h)\.(\d+)\.")
+_FIRST_MLP = "model.layers.0.mlp.gate_proj.weight"
 _GENERATES = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
 
 
@@ -100,6 +101,8 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
         raise CheckpointError(
             f"{folder} has no weights for {len(lost)} of {n_layers} layers (layer {lost[0]}); save the checkpoint again"
         )
+    if "quantization_config" not in config:
+        _check_widths(folder, tensors, text)
     embedding = embedding_of(tensors)
     if embedding is None:
         return
@@ -114,6 +117,18 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
             f"{folder} has {rows:,} rows in its embedding, and its config has vocab_size {vocabulary:,}; "
             "save config and weights together again"
         )
+
+
+def _check_widths(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> None:
+    """Compare the first MLP with the config: vLLM cuts weights that are too wide and says nothing."""
+    if (gate := tensors.get(_FIRST_MLP)) is None or len(gate.shape) != 2:
+        return
+    for key, width in zip(("intermediate_size", "hidden_size"), gate.shape, strict=True):
+        if isinstance(said := text.get(key), int) and said != width:
+            raise CheckpointError(
+                f"{folder} has {width:,} as {key} in its weights and {said:,} in its config; save config and weights "
+                "together again"
+            )
 
 
 def embedding_of(tensors: Mapping[str, Tensor]) -> Tensor | None:

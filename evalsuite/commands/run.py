@@ -93,6 +93,16 @@ def _times(rows: Sequence[Forecast], config: RunConfig) -> Iterator[str]:
         yield f"{model}: time for {', '.join(said)}{gpus}"
 
 
+def _check_place(config: RunConfig) -> None:
+    """Raise UsageError where the units could not run; Ray is not asked, as that may start a cluster."""
+    from evalsuite.fleet.run import placed
+    from evalsuite.placement import read_placement
+
+    if read_placement(config.on or "local").kind != "ray":
+        with placed(config):
+            pass
+
+
 def _forecast(config: RunConfig, *, as_json: bool) -> None:
     from evalsuite.power.dry_run import as_json as document_of
     from evalsuite.power.dry_run import forecast
@@ -101,6 +111,9 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
 
     with showing_progress() as progress:
         rows = forecast(config, progress)
+    n_units = len({row.writes[0] for row in rows if row.writes})
+    if config.on and n_units:
+        _check_place(config)
     if as_json:
         print_json(document_of(rows))
         return
@@ -135,6 +148,10 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
         )
     for text in _times(rows, config):
         console.print(text, highlight=False)
+    if config.on and n_units:
+        at_once = "" if config.jobs is None else f", at most {config.jobs} at once"
+        units = "1 unit" if n_units == 1 else f"{n_units} units, one per model"
+        console.print(f"on {config.on}: {units}{at_once}", highlight=False)
     folders = dict.fromkeys(row.writes[0].removesuffix("scores.json") for row in rows if row.writes)
     for folder in folders:
         console.print(

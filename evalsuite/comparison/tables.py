@@ -310,7 +310,9 @@ def _print_ranking(console: Console, document: PreferenceFigures) -> None:
         names = " over ".join(map(escape, (*circle.models, circle.models[0])))
         console.print(f"[yellow]no ranking describes {names} (p = {circle.p_value:.2g})", highlight=False)
     if any(row.added_ties for row in document.ranking):
-        console.print("a model never lost or never won: one tie per pair was added so that the ranking is finite")
+        console.print(
+            "a model won or lost everything, so its strength has no finite estimate; one tie was added to each pair"
+        )
 
 
 def _print_categories(console: Console, pairs: Sequence[PairFigures]) -> None:
@@ -341,7 +343,8 @@ def _percent(value: float | None) -> str:
 
 
 def figure_text(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}"
+    # Adding 0 takes the sign from a rounded zero.
+    return DASH if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def interval_text(interval: Sequence[float] | None, *, percent: bool = True) -> str:

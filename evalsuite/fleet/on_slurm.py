@@ -64,13 +64,14 @@ class Slurm:
         return self._jobs
 
     def check(self, gpus: int) -> None:
-        self._sbatch([], gpus, "--test-only")
+        script = self._script("0", gpus, Path("units"))
+        self._accepted(_run(["sbatch", "--test-only"], script))
 
     def submit(self, units: Sequence[Unit]) -> None:
         self._began = time.monotonic()
         for gpus in sorted({unit.gpus for unit in units}):
             chosen = [unit for unit in units if unit.gpus == gpus]
-            job = self._sbatch(chosen, gpus, "--parsable").split(";")[0].strip()
+            job = self._sbatch(chosen, gpus)
             self._job_ids[job] = [unit.name for unit in chosen]
             # Known before it is first asked for.
             self._active |= {unit.name for unit in chosen}
@@ -126,24 +127,31 @@ class Slurm:
                 names.add(units[int(task)])
         return names
 
-    def _sbatch(self, units: Sequence[Unit], gpus: int, option: str) -> str:
+    def _sbatch(self, units: Sequence[Unit], gpus: int) -> str:
         stamp = timestamp()
         script, listed = self._folder / f"{stamp}.sh", self._folder / f"{stamp}.units"
         write_text(listed, "".join(f"{unit.folder}\n" for unit in units))
         at_once = f"%{self._jobs}" if self._jobs else ""
+        write_text(script, self._script(f"0-{len(units) - 1}{at_once}", gpus, listed))
+        return self._accepted(_run(["sbatch", "--parsable", str(script)])).split(";")[0].strip()
+
+    def _script(self, array: str, gpus: int, listed: Path) -> str:
+        settings = self._placement.settings
         values = {
             "name": "evalsuite",
-            "array": f"0-{max(0, len(units) - 1)}{at_once}",
+            "array": array,
             "log": str(self._folder / "%A_%a.log"),
-            "notice_s": _NOTICE_S if "time" not in self._placement.settings else _notice_s(self._placement.settings),
-            "options": _options(self._placement.settings, gpus),
+            "notice_s": _notice_s(settings) if "time" in settings else _NOTICE_S,
+            "options": _options(settings, gpus),
             "gpus": gpus,
-            "settings": dict(self._placement.settings),
+            "settings": dict(settings),
             "worker": shlex.join(WORKER),
             "units": shlex.quote(str(listed)),
         }
-        write_text(script, self._template.render(values))
-        ended = _run(["sbatch", option, str(script)])
+        return self._template.render(values)
+
+    @staticmethod
+    def _accepted(ended: subprocess.CompletedProcess[str]) -> str:
         if ended.returncode:
             raise UsageError(f"Slurm refuses the jobs: {_said(ended)}; {_partitions()}")
         return ended.stdout
@@ -175,9 +183,9 @@ def _template(path: Path | None) -> jinja2.Template:
         raise UsageError(f"{path} is not a Jinja template ({error}); see recipes/slurm/") from error
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], given: str | None = None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise BusyError(f"{command[0]} does not answer; run the same command again to attach") from error
 
@@ -188,10 +196,10 @@ def _said(ended: subprocess.CompletedProcess[Any]) -> str:
 
 
 def _partitions() -> str:
-    """Say which partitions the cluster has, with the GPUs of their nodes; raises BusyError for one that is down."""
+    """List the partitions of the cluster, with the GPUs of their nodes; raises BusyError for one that is down."""
     ended = _run(["sinfo", "--noheader", "--format=%R %D %G"])
     if ended.returncode:
         raise BusyError(f"Slurm does not answer ({_said(ended)}); check that slurmctld runs and SLURM_CONF is its file")
-    rows = ended.stdout.split("\n")
-    found = [" ".join((name, n, "nodes", gres)) for name, n, gres in (row.split()[:3] for row in rows if row.strip())]
-    return f"there is {', '.join(found).replace('(null)', 'without GPUs')}" if found else "there is no partition"
+    rows = [row.split()[:3] for row in ended.stdout.splitlines() if row.strip()]
+    found = [f"{name} ({n} nodes, {'no GPUs' if gres == '(null)' else gres})" for name, n, gres in rows]
+    return f"partitions: {', '.join(found) or 'none'}"

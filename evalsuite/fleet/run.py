@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.resolving import is_endpoint
 from evalsuite.config import RunConfig, resolved_yaml
 from evalsuite.errors import UsageError
 from evalsuite.files import write_json, write_text
+from evalsuite.fleet.executors import Executor
 from evalsuite.fleet.head import Head, UnitsFailedError, heading
 from evalsuite.fleet.places import executor_of
 from evalsuite.fleet.units import RESULTS, SCRATCH, Done, Unit, delete, paths_in, unit_folder
@@ -41,16 +43,28 @@ def run_on(config: RunConfig, progress: Progress | None = None, head: Head | Non
         with ExitStack() as stack:
             if head is None:
                 stack.enter_context(heading(config.results))
+                executor = stack.enter_context(placed(config))
             _fetch_data(plans, progress)
-            if head is None:
-                executor = executor_of(placement, config.results, config.jobs, config.slurm_template)
-                stack.callback(executor.close)
             carrier = replace(head, progress=progress) if head else Head(executor, progress, config.detach)
             failures = _Fleet(config, placement, judges.members, carrier).run(plans)
         # What is to be said of the models has been said.
         _, plans = planned(config.model_copy(update={"fresh": False, "ask_again": False}), NoProgress())
     outcome = outcome_of(plans, config)
     return replace(outcome, failures={**outcome.failures, **failures})
+
+
+@contextmanager
+def placed(config: RunConfig) -> Iterator[Executor]:
+    """Open what ``config.on`` names; raises UsageError where it cannot run the largest unit. Nothing is written."""
+    placement = read_placement(config.on or "local")
+    executor = executor_of(placement, config.results, config.jobs, config.slurm_template)
+    served = 0 if config.base_url or all(map(is_endpoint, config.models)) else config.serve.devices
+    judging = 0 if all(map(is_endpoint, config.judge)) else config.judge_serving.devices
+    try:
+        executor.check(max(served, judging) if placement.gpus is None else placement.gpus)
+        yield executor
+    finally:
+        executor.close()
 
 
 def _fetch_data(plans: Sequence[ModelRun], progress: Progress) -> None:

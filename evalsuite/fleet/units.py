@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from evalsuite.errors import DataError
 from evalsuite.files import exists, read_json, temporary_for, write_json
 from evalsuite.store import content_key
@@ -80,6 +82,9 @@ class Done:
         return path.read_text("utf-8", "replace").splitlines()[-40:] if path.is_file() else []
 
 
+_UNIT, _DONE = pydantic.TypeAdapter(Unit), pydantic.TypeAdapter(Done)
+
+
 def paths_in(specs: Iterable[str | Path]) -> tuple[Path, ...]:
     """Return which of the models or data that a command names are files or folders of this machine."""
     paths = (Path(spec).expanduser() for spec in specs)
@@ -94,18 +99,12 @@ def unit_folder(results: Path, name: str, identity: Any) -> Path:
 
 def read_unit(folder: Path) -> Unit:
     """Read the unit of a folder; raises DataError if there is none."""
-    document = read_json(folder / "unit.json")
+    path = folder / "unit.json"
+    document = read_json(path)
     try:
-        return Unit(
-            folder,
-            document["title"],
-            tuple(document["arguments"]),
-            tuple(map(Path, document["seeds"])),
-            document["gpus"],
-            tuple(map(Path, document["reads"])),
-        )
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'unit.json'} is not a unit of work; run the command again") from error
+        return _UNIT.validate_python({**document, "folder": folder})
+    except (pydantic.ValidationError, TypeError) as error:
+        raise DataError(f"{path} is not a unit of work; run the command again") from error
 
 
 def done_of(unit: Unit) -> Done | None:
@@ -114,8 +113,10 @@ def done_of(unit: Unit) -> Done | None:
     if not path.is_file():
         return None
     document = read_json(path)
-    attempt = unit.folder / "attempts" / document["attempt"]
-    return Done(document["exit_code"], document["reason"], attempt, document["seconds"], document["host"])
+    try:
+        return _DONE.validate_python({**document, "attempt": unit.folder / "attempts" / document["attempt"]})
+    except (pydantic.ValidationError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not say how the unit ended; remove it and run the command again") from error
 
 
 def failed_attempts(unit: Unit) -> list[dict[str, Any]]:

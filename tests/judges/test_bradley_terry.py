@@ -26,13 +26,18 @@ def bradley_terry(wins, *, pseudo_ties=0.0):
     return tie_model(table, np.zeros_like(table), pseudo_ties=pseudo_ties)
 
 
+def stderrs_of(model):
+    """The standard errors of the strengths, for independent games."""
+    return np.sqrt(np.diag(model.covariance)[: len(model.strengths)])
+
+
 def test_bradley_terry_of_two_models_is_the_log_odds():
     result = bradley_terry([[0, 30], [10, 0]])
     gap = math.log(3)
     # Var(logit) = 1/30 + 1/10; under the sum-to-zero constraint each strength is half the gap.
     stderr = math.sqrt(1 / 30 + 1 / 10) / 2
     assert result.strengths == pytest.approx((gap / 2, -gap / 2))
-    assert result.stderrs == pytest.approx((stderr, stderr))
+    assert stderrs_of(result) == pytest.approx((stderr, stderr))
 
 
 def test_two_models_with_ties_are_the_odds_of_the_decided_games_and_the_ties_have_their_own():
@@ -90,7 +95,7 @@ def test_expected_wins_are_the_observed_wins(flat):
     assert moved.strengths == pytest.approx([result.strengths[i] for i in order], abs=1e-6)
     mirrored = bradley_terry(wins.T.tolist())
     assert mirrored.strengths == pytest.approx([-s for s in result.strengths], abs=1e-6)
-    assert mirrored.stderrs == pytest.approx(result.stderrs, rel=1e-6)
+    assert stderrs_of(mirrored) == pytest.approx(stderrs_of(result), rel=1e-6)
 
 
 def test_bradley_terry_standard_errors_cover():
@@ -104,7 +109,7 @@ def test_bradley_terry_standard_errors_cover():
             wins[i, j] = rng.binomial(60, chance[i, j])
             wins[j, i] = 60 - wins[i, j]
         result = bradley_terry(wins)
-        for value, estimate, stderr in zip(truth, result.strengths, result.stderrs, strict=True):
+        for value, estimate, stderr in zip(truth, result.strengths, stderrs_of(result), strict=True):
             low, high = normal_ci(estimate, stderr)
             hits, trials = hits + (low <= value <= high), trials + 1
     assert 0.92 <= hits / trials <= 0.98
@@ -130,7 +135,7 @@ def test_standard_errors_match_the_contrasts_with_one_model_held_fixed(n_models)
         held[1:, 1:] = np.linalg.inv(information[1:, 1:])
         centred = np.eye(n_models) - 1 / n_models
         expected = np.sqrt(np.diag(centred @ held @ centred))
-        assert result.stderrs == pytest.approx(expected, rel=1e-6)
+        assert stderrs_of(result) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_pseudo_ties_make_a_clean_sweep_finite_but_do_not_connect_models():
 
 def test_a_lopsided_table_still_converges():
     result = bradley_terry([[0, 1e6, 1], [1, 0, 1e6], [1, 1, 0]])
-    assert all(math.isfinite(value) for value in (*result.strengths, *result.stderrs))
+    assert all(math.isfinite(value) for value in (*result.strengths, *stderrs_of(result)))
 
 
 @pytest.mark.parametrize("wins", [[[0]], [[0, 1]], [[0, -1], [1, 0]], [[0, math.nan], [1, 0]]])
@@ -181,6 +186,16 @@ def covers(truth, intervals):
     return [low <= value <= high for value, (low, high) in zip(truth, intervals, strict=True)]
 
 
+def test_prompts_whose_scores_cancel_out_leave_no_interval_of_one_point():
+    # The last model loses half of its games and ties the rest, on every one of the four prompts.
+    rated = [[2, 2, 1, 1], [1, 1, 2, 2], [1, 1, 1, 1]]
+    ranked = rank_by_prompts(*verdicts_of(rated))
+    wins, ties = np.array([[0.0, 2, 2], [2, 0, 2], [0, 0, 0]]), np.array([[0.0, 0, 2], [0, 0, 2], [2, 2, 0]])
+    alone = tie_model(wins, ties)
+    assert ranked.intervals[2] == pytest.approx(normal_ci(alone.strengths[2], stderrs_of(alone)[2]))
+    assert ranked.intervals[2][1] - ranked.intervals[2][0] > 1
+
+
 def test_intervals_over_prompts_cover_the_truth_where_those_of_independent_games_do_not():
     # Ten models that answer equally well: every strength is 0.
     rng = np.random.default_rng(0)
@@ -189,7 +204,7 @@ def test_intervals_over_prompts_cover_the_truth_where_those_of_independent_games
         rated = rng.normal(size=(10, 80))
         over_prompts += covers([0] * 10, rank_by_prompts(*verdicts_of(rated)).intervals)
         alone = bradley_terry((rated[:, None] > rated[None]).sum(axis=2))
-        of_games += covers([0] * 10, [normal_ci(*one) for one in zip(alone.strengths, alone.stderrs, strict=True)])
+        of_games += covers([0] * 10, [normal_ci(*one) for one in zip(alone.strengths, stderrs_of(alone), strict=True)])
     assert 0.93 <= np.mean(over_prompts) <= 0.97
     assert np.mean(of_games) < 0.8
 

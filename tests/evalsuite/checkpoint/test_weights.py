@@ -78,6 +78,19 @@ def test_the_embedding_has_the_size_that_the_config_says(tmp_path):
     )
 
 
+def test_the_first_mlp_has_the_widths_that_the_config_says(tmp_path):
+    shapes = {**llama_shapes(rows=ROWS), "model.layers.0.mlp.gate_proj.weight": (12, 4)}
+    assert resolve(str(llama(tmp_path / "fits", shapes, intermediate_size=12, hidden_size=4))).fingerprint
+    assert "12 as intermediate_size in its weights and 9 in its config" in error_of(
+        llama(tmp_path / "narrow", shapes, intermediate_size=9)
+    )
+    assert "4 as hidden_size in its weights and 5 in its config" in error_of(
+        llama(tmp_path / "wide", shapes, hidden_size=5)
+    )
+    packed = llama(tmp_path / "packed", shapes, intermediate_size=9, quantization_config={"quant_method": "awq"})
+    assert resolve(str(packed)).fingerprint
+
+
 def test_tensors_without_elements_are_refused(tmp_path):
     folder = llama(tmp_path / "m", {**llama_shapes(rows=ROWS), "model.layers.0.mlp.up_proj.weight": (0,)})
     assert "1 empty tensors (model.layers.0.mlp.up_proj.weight)" in error_of(folder)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -329,11 +330,13 @@ def test_an_interrupt_without_a_terminal_ends_the_jobs(slurm, models, tmp_path):
 
 @long
 def test_what_slurm_cannot_run_is_said_with_what_is_there(slurm, models, tmp_path):
-    for place, fault in (("slurm:partition=nope", "Invalid partition"), ("slurm:gpus=2", "generic resource")):
-        ended = on_slurm(slurm, command(models, tmp_path / "r", "--on", place, names="a"))
+    faults = (("slurm:partition=nope", "Invalid partition"), ("slurm:gpus=2", "generic resource"))
+    for (place, fault), more in product(faults, ([], ["--dry-run"])):
+        ended = on_slurm(slurm, command(models, tmp_path / "r", "--on", place, *more, names="a"))
         assert ended.returncode == 2
         assert fault in ended.stderr
-        assert "there is all 3 nodes without GPUs" in ended.stderr
+        assert "partitions: all (3 nodes, no GPUs)" in ended.stderr
+        assert not list((tmp_path / "r").rglob("*.yaml"))
 
 
 @long
