@@ -63,8 +63,22 @@ def stacks(raw: str) -> Iterator[tuple[str, list[str], int]]:
         yield who, frames.split(";"), int(found[2])
 
 
+def phases_of(raw: str) -> dict[str, Counter[str]]:
+    """Return the samples of each process by phase."""
+    counts: dict[str, Counter[str]] = {who: Counter() for who in PHASES}
+    for who, frames, n in stacks(raw):
+        found = (name for name, frame in PHASES[who].items() if any(re.search(frame, one) for one in frames))
+        counts[who][next(found, "other")] += n
+    return counts
+
+
 def main(words: list[str]) -> None:
     """Run the command under py-spy and print a table per process."""
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__)
+        return
+    if shutil.which("py-spy") is None:
+        sys.exit("py-spy not found; pip install py-spy")
     keep = None
     if "--raw" in words:
         at = words.index("--raw")
@@ -77,10 +91,7 @@ def main(words: list[str]) -> None:
         text = raw.read_text("utf-8")
         if keep:
             shutil.copyfile(raw, keep)
-    counts: dict[str, Counter[str]] = {who: Counter() for who in PHASES}
-    for who, frames, n in stacks(text):
-        found = (name for name, frame in PHASES[who].items() if any(re.search(frame, one) for one in frames))
-        counts[who][next(found, "other")] += n
+    counts = phases_of(text)
     whole = sum(each.total() for each in counts.values())
     print("| process | phase | CPU seconds | share |\n| --- | --- | ---: | ---: |")
     for who, phases in counts.items():
