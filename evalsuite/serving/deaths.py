@@ -70,8 +70,25 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         r"(\w+ quantization is currently not supported in \w+|The quantization method \w+ is not supported for the "
-        r"current GPU|Unknown quantization method: \w+)",
+        r"current GPU)",
         "{0}; serve an unquantised checkpoint, or use a device that this method runs on",
+        True,
+    ),
+    (
+        r"'_OpNamespace' '\w+' object has no attribute '(\w+)'",
+        "this vLLM's build for this device lacks the operation {0}; serve an unquantised checkpoint, or use a device "
+        "that the checkpoint's quantization runs on",
+        True,
+    ),
+    (
+        r"Unknown quantization method: (\w+)",
+        "this vLLM has no quantization method {0}; serve an unquantised checkpoint, or use a vLLM that has it",
+        True,
+    ),
+    (
+        r"The quantization method %s is deprecated[^\n]{0,200}', '(\w+)'",
+        "this vLLM refuses the deprecated quantization method {0}; serve an unquantised checkpoint, or pass --vllm-arg "
+        "allow_deprecated_quantization=true",
         True,
     ),
     (
@@ -135,3 +152,17 @@ def startup_error(name: str, port: int, log: str, log_path: Path) -> Exception |
             message = f"cannot serve {name}: {remedy.format(*match.groups())}; the log is {log_path}"
             return CheckpointError(message) if is_checkpoint else ServerError(message)
     return None
+
+
+_CAUSE = re.compile(
+    r"^(?:\([^)\n]*\) )?(?:ERROR [^\]\n]*\] )?"
+    r"((?:\w+\.)*\w*(?:Error|Exception): (?!Engine core init|WorkerProc init).+)$",
+    re.M,
+)
+_LONGEST_CAUSE = 300
+
+
+def startup_cause(log: str) -> str | None:
+    """Return the last error in a log that is not vLLM's own sentence about an engine or worker that did not start."""
+    causes: list[str] = _CAUSE.findall(log)
+    return causes[-1].strip()[:_LONGEST_CAUSE] if causes else None

@@ -25,7 +25,7 @@ from evalsuite.checkpoint.kinds import is_reward_model
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
-from evalsuite.serving.deaths import how_it_ended, kernel_kills, startup_error
+from evalsuite.serving.deaths import how_it_ended, kernel_kills, startup_cause, startup_error
 from evalsuite.serving.device import (
     Device,
     available_memory,
@@ -162,10 +162,12 @@ class Server(AbstractContextManager["Server"]):
 
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
-        name, (end, tail) = self.checkpoint.name, self.end()
-        return startup_error(name, self.port, self._log.text(), self.log_path) or ServerError(
-            f"vLLM exited while starting {name}{end}; the log is {self.log_path}", tail
-        )
+        name, log, (end, tail) = self.checkpoint.name, self._log.text(), self.end()
+        if known := startup_error(name, self.port, log, self.log_path):
+            return known
+        if not end and (cause := startup_cause(log)):
+            return ServerError(f"vLLM exited while starting {name} ({cause}); the log is {self.log_path}")
+        return ServerError(f"vLLM exited while starting {name}{end}; the log is {self.log_path}", tail)
 
 
 def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:

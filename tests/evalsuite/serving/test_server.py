@@ -110,6 +110,17 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             CheckpointError,
             "needs the package torchvision",
         ),
+        (
+            "  Value error, ('The quantization method %s is deprecated and will be removed in future versions of vLLM. "
+            "To bypass, set `--allow-deprecated-quantization`.', 'fbgemm_fp8') [type=value_error]",
+            CheckpointError,
+            "method fbgemm_fp8; serve an unquantised checkpoint, or pass --vllm-arg allow_deprecated_quantization=true",
+        ),
+        (
+            "Unknown quantization method: bitsandbytes. Must be",
+            CheckpointError,
+            "has no quantization method bitsandbytes; serve",
+        ),
         ("ValueError: vLLM does not yet support DoRA.", CheckpointError, "merge it into its base"),
         ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", CheckpointError, "merge it into its base"),
         (
@@ -122,6 +133,17 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             "OSError: Can't load image processor for 'ckpt'. If you were trying to load it from",
             CheckpointError,
             "preprocessor_config.json",
+        ),
+        (
+            "AttributeError: '_OpNamespace' '_C' object has no attribute 'gptq_marlin_repack'",
+            CheckpointError,
+            "lacks the operation gptq_marlin_repack",
+        ),
+        (
+            "(EngineCore pid=1) ERROR 11-30 06:54:19 [core.py:1510] KeyError: 'rope'\nRuntimeError: Engine core "
+            "initialization failed. See root cause above.",
+            ServerError,
+            "vLLM exited while starting ckpt (KeyError: 'rope'); the log is",
         ),
         ("something nobody has seen before", ServerError, "vLLM exited while starting"),
     ],
