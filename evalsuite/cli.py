@@ -6,43 +6,14 @@ import logging
 import os
 import sys
 from asyncio import CancelledError
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from evalsuite.commands.analyze import analyze_app
-from evalsuite.commands.compare import compare
 from evalsuite.commands.console import QUIET
-from evalsuite.commands.data import data_app
-from evalsuite.commands.doctor import doctor
-from evalsuite.commands.export import export
-from evalsuite.commands.forget import forget
-from evalsuite.commands.gate import gate
-from evalsuite.commands.generate import generate
-from evalsuite.commands.help import Command, Root
-from evalsuite.commands.import_ import import_recorded
-from evalsuite.commands.judge_card import judge_card
-from evalsuite.commands.label import label
-from evalsuite.commands.merge import merge
-from evalsuite.commands.mix import mix
-from evalsuite.commands.options import with_config_file
-from evalsuite.commands.paper import paper
-from evalsuite.commands.plan import plan
-from evalsuite.commands.prefer import prefer
-from evalsuite.commands.rate import rate
-from evalsuite.commands.report import report
-from evalsuite.commands.run import run
-from evalsuite.commands.score import score
-from evalsuite.commands.setup import setup
-from evalsuite.commands.sft import sft
-from evalsuite.commands.show import show
-from evalsuite.commands.study import study
-from evalsuite.commands.suites import list_suites, suite_app
-from evalsuite.commands.view import view
-from evalsuite.commands.watch import watch
+from evalsuite.commands.table import Root
+from evalsuite.commands.version import version
 from evalsuite.exits import keep_libraries_brief, report_error, stop_while_loading
-from evalsuite.suites.registry import default_suites
 from evalsuite.terminal import TABLES
 
 app = typer.Typer(
@@ -52,58 +23,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=f"Evaluate checkpoints on {', '.join(spec.suite.title for spec in default_suites())}, on a vLLM server "
-    "that evalsuite starts.\n\n"
+    help="Evaluate checkpoints on chat, knowledge and reasoning benchmarks (evalsuite suites lists them), on a vLLM "
+    "server that evalsuite starts.\n\n"
     "[bold]evalsuite run demo --judge demo --data mini[/] [bold]evalsuite run ckpt/ --judge judge/[/]",
 )
-_SECTIONS: Mapping[str, Mapping[str, Any]] = {
-    "Evaluate": {
-        "run": run,
-        "compare": compare,
-        "rate": rate,
-        "watch": watch,
-        "gate": gate,
-        "score": with_config_file(score),
-    },
-    "Look and share": {
-        "report": with_config_file(report),
-        "view": with_config_file(view),
-        "show": with_config_file(show),
-        "export": with_config_file(export),
-        "paper": with_config_file(paper),
-        "analyze": analyze_app,
-    },
-    "Check and plan": {
-        "doctor": doctor,
-        "plan": plan,
-        "judge-card": judge_card,
-        "label": label,
-        "suites": list_suites,
-        "suite": suite_app,
-    },
-    "Data and training": {
-        "generate": generate,
-        "mix": with_config_file(mix),
-        "sft": with_config_file(sft),
-        "prefer": prefer,
-        "study": with_config_file(study),
-    },
-    "Results and installation": {
-        "import": with_config_file(import_recorded),
-        "merge": with_config_file(merge),
-        "forget": with_config_file(forget),
-        "setup": with_config_file(setup),
-        "data": data_app,
-    },
-}
-"""The commands as ``--help`` lists them."""
-for _title, _commands in _SECTIONS.items():
-    for _name, _command in _commands.items():
-        if isinstance(_command, typer.Typer):
-            app.add_typer(_command, name=_name, rich_help_panel=_title)
-        else:
-            app.command(_name, rich_help_panel=_title)(_command)
-
 _NOISY = (
     *("httpx", "httpx2", "lm_eval", "datasets", "transformers", "huggingface_hub", "huggingface_hub.utils._http"),
     "torch.utils.flop_counter",  # PyPI's torch on a CPU misses triton, which nothing here uses
@@ -137,19 +60,6 @@ def _common(
     if not (debug or verbose):
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@app.command(rich_help_panel="Results and installation")
-def version() -> None:
-    """Print the version."""
-    from evalsuite import __version__
-
-    typer.echo(__version__)
-
-
-for _app in (app, data_app, suite_app, analyze_app):
-    for _registered in _app.registered_commands:
-        _registered.cls = Command
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
+from evalsuite.commands.table import Root
 from evalsuite.suites.registry import keys_of, suites
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -310,9 +312,29 @@ def test_the_command_line_starts_without_heavy_libraries():
         "scipy",
         "numpy",
     }
-    script = "import sys, evalsuite.cli; print(sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
-    found = subprocess.run([sys.executable, "-c", script, *heavy], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    # The options of a command are loaded with it: run's bring the suites.
+    assert loaded_for("from evalsuite.commands.run import run", heavy) == "[]"
+    assert loaded_for("from evalsuite.comparison.settings import CompareConfig", heavy) == "[]"
+
+
+def test_the_list_of_commands_loads_no_command():
+    listing = "import contextlib, io, evalsuite.cli as c\nwith contextlib.redirect_stdout(io.StringIO()) as shown:\n"
+    listing += "    c.app(['--help'], standalone_mode=False)\nassert 'judge-card' in shown.getvalue()"
+    unwanted = {"pydantic", "jinja2", "evalsuite.config", "evalsuite.suites.registry", "evalsuite.commands.run"}
+    assert loaded_for(listing, unwanted) == "[]"
+
+
+def test_the_list_of_commands_has_the_help_of_each_command():
+    written = {name: about for _, name, about in Root(name="evalsuite").summaries()}
+    assert written == {name: inspect.cleandoc(one.help) for name, one in Root(name="evalsuite").commands.items()}
+
+
+def loaded_for(script, names):
+    """Return which of these modules and packages are loaded after a script, as printed."""
+    shown = "print(sorted(({m.split('.')[0] for m in sys.modules} | {*sys.modules}) & wanted))"
+    script = f"import sys\nwanted = set(sys.argv[1:])\n{script}\n{shown}"
+    found = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
+    return found.stdout.strip()
 
 
 def readme_commands() -> Iterator[list[str]]:

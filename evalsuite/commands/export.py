@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import JsonOption, ResultsOption, print_error, print_json, reporting_errors
+from evalsuite.commands.options import with_config_file
 
 SOMETHING_LEFT_OUT = 1
 
@@ -24,6 +25,7 @@ class ExportFormat(enum.StrEnum):
     EVERY_EVAL_EVER = "every-eval-ever"
 
 
+@with_config_file
 def export(
     to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
     results: ResultsOption = Path("results"),

@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import JsonOption, ResultsOption, print_json, reporting_errors
+from evalsuite.commands.options import with_config_file
 
 
+@with_config_file
 def forget(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="Name of a model or judge in the results, or a MODEL as for run.")

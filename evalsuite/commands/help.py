@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
-import pydantic
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from evalsuite.errors import UsageError
 from evalsuite.exits import report_error
-from evalsuite.validation import faults_of
 
 _WIDEST = 100
 _TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
@@ -47,6 +45,10 @@ def plain_usage() -> Iterator[None]:
 
 def _usage_sentence(error: Any) -> str:
     """Put a usage error of typer into our own words."""
+    import pydantic
+
+    from evalsuite.validation import faults_of
+
     see = "" if error.ctx is None else f"; see {error.ctx.command_path} --help"
     if isinstance(error.__cause__, pydantic.ValidationError):
         flag = error.param.opts[0] if error.param.param_type_name == "option" else error.param.name.upper()
@@ -86,12 +88,10 @@ class Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         typer.echo("\n".join(_group_help(self, ctx, _width())))
 
-
-class Root(Group):
-    """The whole command line; shared options may come before or after the command."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return list(super().parse_args(ctx, shared_first(args)))
+    def summaries(self) -> Iterator[tuple[str, str, str]]:
+        """Return (section, name, help) of each command."""
+        for name, command in self.commands.items():
+            yield getattr(command, "rich_help_panel", None) or "Commands", name, inspect.cleandoc(command.help or "")
 
 
 def shared_first(words: Sequence[str]) -> list[str]:
@@ -125,15 +125,15 @@ def _width() -> int:
 
 def _group_help(group: Group, ctx: Any, width: int) -> Iterator[str]:
     yield from _about(group, ctx, width)
-    sections: dict[str, list[Any]] = {}
-    for command in group.commands.values():
-        sections.setdefault(getattr(command, "rich_help_panel", None) or "Commands", []).append(command)
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for title, name, about in group.summaries():
+        sections.setdefault(title, []).append((name, about))
     room = 4 + max(len(name) for name in group.commands)
     for title, commands in sections.items():
         yield f"\n{title}:"
-        for command in commands:
-            summary = inspect.cleandoc(command.help or "").split("\n\n")[0]
-            yield from _wrapped(" ".join(summary.split()), width, f"  {command.name}".ljust(room), " " * room)
+        for name, about in commands:
+            summary = " ".join(about.split("\n\n")[0].split())
+            yield from _wrapped(summary, width, f"  {name}".ljust(room), " " * room)
     yield from _options(group, ctx, width)
     yield f"\nOptions of a command: {ctx.command_path} COMMAND --help"
 

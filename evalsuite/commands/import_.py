@@ -16,10 +16,18 @@ from evalsuite.commands.console import (
     require_scored,
     suggest,
 )
-from evalsuite.commands.options import AnnotatorOption, DataOption, MaxUnscoredOption, SuiteArgument, with_suite_options
+from evalsuite.commands.options import (
+    AnnotatorOption,
+    DataOption,
+    MaxUnscoredOption,
+    SuiteArgument,
+    with_config_file,
+    with_suite_options,
+)
 
 
 @with_suite_options
+@with_config_file
 def import_recorded(
     suite: SuiteArgument,
     source: Annotated[Path, typer.Argument(metavar="PATH", help="File or folder in the benchmark's own format.")],

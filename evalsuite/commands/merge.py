@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, suggest
+from evalsuite.commands.options import with_config_file
 
 
+@with_config_file
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
     into: Annotated[Path, typer.Option("--into", help="Results folder to merge into; may be new.")],

@@ -21,12 +21,14 @@ from evalsuite.commands.options import (
     OverlapShareOption,
     OverlapWordsOption,
     TurnsOption,
+    with_config_file,
 )
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
 
 
+@with_config_file
 def mix(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file with name, seed and a mix section.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the Parquet shards and mix.json.")],

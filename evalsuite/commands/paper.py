@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import JsonOption, ResultsOption, reporting_errors, write_and_print
+from evalsuite.commands.options import with_config_file
 
 
+@with_config_file
 def paper(
     tables: Annotated[
         list[str] | None,

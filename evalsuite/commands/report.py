@@ -16,10 +16,12 @@ from evalsuite.commands.console import (
     reporting_errors,
     suggest,
 )
+from evalsuite.commands.options import with_config_file
 
 SOMETHING_LEFT_OUT = 1
 
 
+@with_config_file
 def report(
     results: ResultsOption = Path("results"),
     out: Annotated[

@@ -9,10 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, require_scored
-from evalsuite.commands.options import AnnotatorOption, MaxUnscoredOption, SuiteArgument, with_suite_options
+from evalsuite.commands.options import (
+    AnnotatorOption,
+    MaxUnscoredOption,
+    SuiteArgument,
+    with_config_file,
+    with_suite_options,
+)
 
 
 @with_suite_options
+@with_config_file
 def score(
     suite: SuiteArgument,
     source: Annotated[Path, typer.Option("--from", help="File or folder in the benchmark's own format.")],

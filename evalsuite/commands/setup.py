@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import reporting_errors, suggest
+from evalsuite.commands.options import with_config_file
 
 
+@with_config_file
 def setup(
     cpu: Annotated[
         bool | None, typer.Option("--cpu/--gpu", help="vLLM for CPU or for CUDA; default: detected with nvidia-smi.")

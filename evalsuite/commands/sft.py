@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress, suggest
-from evalsuite.commands.options import ContaminationOption
+from evalsuite.commands.options import ContaminationOption, with_config_file
 from evalsuite.errors import UsageError
 from evalsuite.packages import require
 
 
+@with_config_file
 def sft(
     out: Annotated[Path, typer.Option("--out", help="Folder of the checkpoint.")],
     recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+from evalsuite.commands.options import with_config_file
 
 if TYPE_CHECKING:
     from evalsuite.conversations.source import Rows
@@ -20,6 +21,7 @@ _STYLES = {"user": "bold cyan", "assistant": "bold green", "system": "bold yello
 Numbered = tuple[int, Mapping[str, Any]]
 
 
+@with_config_file
 def show(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of generate or mix, file or hub data set.")],
     row: Annotated[

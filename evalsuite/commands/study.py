@@ -15,12 +15,14 @@ from evalsuite.commands.console import (
     reporting_errors,
     showing_progress,
 )
+from evalsuite.commands.options import with_config_file
 
 if TYPE_CHECKING:
     from evalsuite.study.run import Outcome
     from evalsuite.terminal import Console
 
 
+@with_config_file
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="DGMs, targets, sizes, blends and settings.")],
     results: ResultsOption = Path("results"),

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from evalsuite.commands.console import ResultsOption, print_error, reporting_errors
+from evalsuite.commands.options import with_config_file
 
 
+@with_config_file
 def view(
     results: ResultsOption = Path("results"),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 0,
