@@ -65,6 +65,11 @@ class TabTable:
     sort: str
     ranks: Mapping[str, Ranks]
 
+    @property
+    def n_tested(self) -> int:
+        """How many of the columns shown at first are tested together."""
+        return sum(self.tests[key].best is not None for key in self.shown & self.tests.keys())
+
     def detectable(self, column: Column) -> str:
         """Return the difference that a column's comparisons detect with 80 % power; a dash where unknown."""
         effect = self.tests[column.key].detectable

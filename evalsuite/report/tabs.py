@@ -11,10 +11,10 @@ from typing import Any
 
 from evalsuite.documents import JudgeEntry
 from evalsuite.report.protocol import Protocol, protocol_of
-from evalsuite.report.texts import without_paths
+from evalsuite.report.texts import shorten, without_paths
 from evalsuite.results.reading import ModelResult
 
-_SHORT_HASH = 8
+_SHORT_HASH, _JUDGE_LENGTH = 8, 24
 
 
 @dataclass(slots=True)
@@ -40,6 +40,11 @@ class Tab:
     @property
     def title(self) -> str:
         return self._titled(self.judge.name if self.judge else "")
+
+    @property
+    def short_title(self) -> str:
+        """The title with a judge's name that fits on a tab."""
+        return self._titled(shorten(self.judge.name, _JUDGE_LENGTH) if self.judge else "")
 
     def _titled(self, judge: str) -> str:
         title = [f"{self.data} data" if self.limit is None else f"{self.data} data, limit {self.limit}"]
