@@ -4,8 +4,8 @@ A plain row is an object with a prompt and an answer, and perhaps ``id``, ``cate
 
     {"id": "tea-1", "prompt": "Write an invitation to a tea tasting.", "answer": "Dear friends, ..."}
 
-The prompt is ``prompt``, ``instruction`` or ``question`` (one turn) or ``turns`` (several); the answer ``answer``,
-``answers``, ``output`` or ``response``. Why there is no answer may be given as ``unscored``.
+The prompt is ``prompt``, ``instruction``, ``question`` or ``turns`` (a text, or a list of one per turn); the answer
+``answer``, ``answers``, ``output`` or ``response``. Why there is no answer may be given as ``unscored``.
 """
 
 from __future__ import annotations

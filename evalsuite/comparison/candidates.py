@@ -62,18 +62,28 @@ def find_candidates(
 
 
 def common_prompts(prompts: PromptSet, candidates: Sequence[Candidate]) -> tuple[PromptSet, list[str]]:
-    """Keep the prompts that every model has or can answer; a note says how many those are."""
-    recorded = {one.name: one.source.answers for one in candidates if isinstance(one.source, Recorded)}
-    kept = [question for question in prompts.questions if all(question.id in answers for answers in recorded.values())]
+    """Keep the prompts that every model has or can answer; a note says how many those are, and what is missing."""
+    recorded = {one.name: one.source for one in candidates if isinstance(one.source, Recorded)}
+    kept = [one for one in prompts.questions if all(one.id in source.answers for source in recorded.values())]
     if not kept:
         fault = f"the recorded answers have no prompt of {prompts.name} in common"
         raise DataError(f"{fault}; give answers to the same prompts")
     if len(kept) == len(prompts.questions):
         return prompts, []
-    counts = ", ".join(f"{name} {len(answers)}" for name, answers in recorded.items())
-    compared = f"{len(kept)} of {len(prompts.questions)} are compared (recorded: {counts})"
-    note = f"not every model has an answer to every prompt: {compared}"
+    gaps = "; ".join(filter(None, (_gap(name, source, prompts) for name, source in recorded.items())))
+    note = f"{len(kept)} of {len(prompts.questions)} prompts are compared: {gaps}"
     return replace(prompts, questions=tuple(kept)), [note]
+
+
+def _gap(name: str, source: Recorded, prompts: PromptSet) -> str:
+    """Say which prompts recorded answers lack, and how many of their rows match no prompt; "" if none is lacking."""
+    missing = [question.id for question in prompts.questions if question.id not in source.answers]
+    if not missing:
+        return ""
+    gap = f"{name} has no answer to {', '.join(missing[:3])}" + (", …" if len(missing) > 3 else "")
+    if source.n_unmatched:
+        gap += f" ({source.n_unmatched} of its answers match no prompt by text or id)"
+    return gap
 
 
 def collect_answers(

@@ -1,7 +1,7 @@
 """What the models are asked, and how: the items of a suite, asked as a run does, or a file of prompts.
 
-A line of such a file is an object with ``prompt``, ``instruction`` or ``question`` (one turn), ``turns`` (several) or
-``messages``, and perhaps ``id``, ``category``, ``system``, ``reference``, ``rubric`` and ``group``:
+A line of such a file is an object with ``prompt``, ``instruction``, ``question`` or ``turns`` (a text, or a list of one
+per turn) or ``messages``, and perhaps ``id``, ``category``, ``system``, ``reference``, ``rubric`` and ``group``:
 
     {"id": "tea-1", "category": "writing", "prompt": "Write an invitation to a tea tasting."}
 """
@@ -197,8 +197,8 @@ def read_questions(path: Path) -> list[Question]:
         asked = dialogue_of(row, f"{path} row {number}")
         if asked is None or not asked.request.turns:
             raise DataError(
-                f"{path} row {number} has no prompt; give it 'prompt', 'instruction' or 'question' (a text), "
-                "'turns' (a list of texts) or 'messages'"
+                f"{path} row {number} has no prompt; give it 'prompt', 'instruction', 'question' or 'turns' (a text, "
+                "or a list of one per turn) or 'messages'"
             )
         if asked.replies:
             raise DataError(f"{path} row {number} has assistant messages; give user turns only")

@@ -17,12 +17,13 @@ _CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A model that is known only by its answers."""
+    """A model that is known only by its answers; ``n_unmatched`` counts the rows that answer none of the prompts."""
 
     name: str
     fingerprint: str
     path: Path
     answers: Mapping[str, Texts]
+    n_unmatched: int = 0
 
 
 def find_recorded(spec: str, prompts: PromptSet, results: Path | None = None) -> Recorded | None:
@@ -82,7 +83,7 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
             )
     if not answers:
         raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")
-    return Recorded(name, answers_sha256(rows), path, answers)
+    return Recorded(name, answers_sha256(rows), path, answers, question_ids.count(None))
 
 
 def _question_ids(rows: Sequence[AnswerRow], questions: Sequence[Question]) -> list[str | None]:

@@ -89,10 +89,13 @@ def group_of(row: Mapping[str, Any]) -> str | None:
 
 
 def _texts(row: Mapping[str, Any]) -> list[str] | None:
-    turns = row.get("turns")
-    if isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns):
-        return turns
-    return next(([row[key]] for key in _PROMPT_KEYS if isinstance(row.get(key), str) and row[key].strip()), None)
+    for key in ("turns", *_PROMPT_KEYS):
+        value = row.get(key)
+        if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+            return value
+        if isinstance(value, str) and value.strip():
+            return [value]
+    return None
 
 
 def _is_messages(value: object) -> bool:

@@ -300,8 +300,24 @@ def test_recorded_answers_are_compared_on_the_prompts_that_all_have(tmp_path):
         assert len(stubs["plain"].requests) == 3
     assert outcome.document["models"] == ["plain", "old"]
     [note] = outcome.document["notes"]
-    assert note == "not every model has an answer to every prompt: 3 of 5 are compared (recorded: old 3)"
+    assert note == "3 of 5 prompts are compared: old has no answer to 9004, 9005"
     assert (pair["wins_b"], pair["ties"], pair["unscored_reasons"]) == (1, 1, {"recorded_failure": 1})
+
+
+def test_the_note_names_recorded_answers_that_match_no_prompt(tmp_path):
+    prompts, file = tmp_path / "prompts.jsonl", tmp_path / "old.jsonl"
+    asked = [{"prompt": "One?"}, {"turns": ["Two?", "More?"]}, {"prompt": "Three?"}]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    rows = [
+        {"prompt": "One?", "answer": "good"},
+        {"prompt": ["Two?", "More?"], "answers": ["good", "good"]},
+        {"prompt": "Another?", "answer": "good"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with models_and(umpire=judge(prefers("good"))) as stubs:
+        outcome = run(stubs, tmp_path, "umpire", models=("plain", str(file)), prompts=prompts, turns="both")
+    reason = "old has no answer to 3 (1 of its answers match no prompt by text or id)"
+    assert f"2 of 3 prompts are compared: {reason}" in outcome.document["notes"]
 
 
 def test_recorded_answers_without_a_common_prompt_are_refused(tmp_path):
