@@ -112,7 +112,8 @@ def _print_row(console: Console, rows: Rows, number: int, row: Mapping[str, Any]
     from judges.types import Unscored
 
     names = [f"{name} {row[name]}" for name in ("model", "source", "dgm", "language", "sample") if row.get(name)]
-    console.rule(f"row {number} {_hash_of(row)[:12]}  {', '.join(names)}", align="left", style="dim")
+    title = f"── row {number} {_hash_of(row)[:12]}  {', '.join(names)} ──"
+    console.print(title, style="dim", markup=False, highlight=False)
     conversation = prompts_of(row, detect_format(rows.columns, rows.spec))
     if isinstance(conversation, Unscored):
         console.print(f"no conversation: {conversation.reason} ({conversation.detail})", markup=False)

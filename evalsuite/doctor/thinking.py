@@ -7,6 +7,7 @@ from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.reasoning import described, settled
+from evalsuite.serving.server import context_length
 
 
 def check_thinking(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
@@ -17,5 +18,5 @@ def check_thinking(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
         return [fault("thinking", checkpoint.name, str(error))]
     findings = [warning("thinking", checkpoint.name, note) for note in reasoning.notes]
     if reasoning.style is not None:
-        findings.append(ok("thinking", checkpoint.name, described(reasoning)))
+        findings.append(ok("thinking", checkpoint.name, described(reasoning, context_length(checkpoint, serve))))
     return findings

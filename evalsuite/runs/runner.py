@@ -226,7 +226,7 @@ class _Runner:
         )
 
     def _say_how_it_thinks(self, plan: ModelRun) -> None:
-        if said := described(plan.reasoning):
+        if said := described(plan.reasoning, context_length(plan.checkpoint, self.config.serve)):
             self.progress.log(f"{plan.checkpoint.name} {said}")
         notes = (note for run in plan.todo if plan.reasoning.thinks for note in run.notes_on_thinking())
         for note in dict.fromkeys(notes):

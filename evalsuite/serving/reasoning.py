@@ -300,9 +300,13 @@ def _ends_in(prompt: str, mark: str) -> bool:
     return prompt.rstrip().endswith(mark.rstrip())
 
 
-def described(reasoning: Reasoning) -> str:
-    """Say how a model thinks; "" for one that is not known to."""
+def described(reasoning: Reasoning, context: int | None) -> str:
+    """Say how a model thinks; "" for one that is not known to. ``context`` is the served one, None if unknown."""
     if reasoning.style is None:
         return ""
-    how = f"thinks, up to {reasoning.budget:,} tokens" if reasoning.thinks else "does not think"
+    bound = f"up to {reasoning.budget:,} tokens"
+    if context is not None and reasoning.budget >= context:
+        # The budget then never applies: prompt and answer are reserved first.
+        bound = f"in what prompt and answer leave of {context:,} tokens of context"
+    how = f"thinks, {bound}" if reasoning.thinks else "does not think"
     return f"{how} ({reasoning.style.name}, from {reasoning.found}; --thinking {reasoning.mode})"
