@@ -12,10 +12,11 @@ from evalsuite.errors import UsageError
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.reasoning import described, settle, settled
+from evalsuite.serving.reasoning import Reasoning, described, settle, settled
 from evalsuite.serving.requests import Completion, Guide, Sampling
 from evalsuite.serving.wire import Endpoint
 from evalsuite.store import Store
+from judges.thoughts import STYLES
 from judges.types import Message, Unscored
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 from tests.evalsuite.thinking_endpoint import HEADER, ThinkingModel, thinking_checkpoint
@@ -207,7 +208,7 @@ async def test_thinking_off_writes_a_closed_empty_thought(tmp_path, family, tail
     assert prompt == f"<|im_start|>user\nhello<|im_end|>\n{HEADER}{tail}"
     assert (reply.text, reply.thought) == ("Seven.", None)
     assert any("no switch" in note for note in served.reasoning.notes) == bool(says)
-    assert described(served.reasoning).startswith("does not think")
+    assert described(served.reasoning, None).startswith("does not think")
 
 
 async def test_thinking_on_opens_the_thought_of_a_model_that_may_not(tmp_path):
@@ -391,8 +392,6 @@ def test_the_marks_are_those_of_vllms_parsers():
     pytest.importorskip("vllm.reasoning")
     from vllm.reasoning import ReasoningParserManager
 
-    from judges.thoughts import STYLES
-
     class Vocabulary:
         """Enough of a tokenizer for the parsers' constructors."""
 
@@ -479,3 +478,11 @@ async def test_how_a_hosted_model_thinks_is_sent(tmp_path):
     assert bodies[0]["chat_template_kwargs"] == {"enable_thinking": False}
     assert bodies[0]["reasoning_effort"] == "low"
     assert json.dumps(bodies[0])
+
+
+def test_a_budget_beyond_the_context_is_not_promised():
+    reasoning = Reasoning(style=STYLES["qwen3"], found="its template")
+    assert "up to 16,384 tokens" in described(reasoning, 32_768)
+    said = described(reasoning, 8_192)
+    assert "16,384" not in said
+    assert "8,192 tokens of context" in said
