@@ -132,18 +132,20 @@ def _nothing_common(names: Sequence[str], by_prompt: Sequence[dict[str, Answer]]
 
 def compare(aligned: Aligned, wordnet: WordNet | None, progress: Progress) -> tuple[Values, list[str]]:
     """Score all pairs of models on every prompt: arrays (models, models, prompts), and notes on unscored answers."""
-    tokens = [[rouge_tokens(answer.text) for answer in answers] for answers in aligned.answers]
-    words = [[answer.text.split() for answer in answers] for answers in aligned.answers]
     n, n_prompts = len(aligned.names), len(aligned.answers[0])
     values = {metric.key: np.full((n, n, n_prompts), np.nan) for metric in METRICS}
+    n_without_tokens = [0] * n
     progress.begin(_TASK, n_prompts)
     for prompt in range(n_prompts):
-        values["rouge1"][:, :, prompt], values["rougeL"][:, :, prompt] = rouge([each[prompt] for each in tokens])
-        values["meteor"][:, :, prompt] = meteor([each[prompt] for each in words], wordnet)
+        texts = [answers[prompt].text for answers in aligned.answers]
+        tokens = [rouge_tokens(text) for text in texts]
+        n_without_tokens = [count + (not each) for count, each in zip(n_without_tokens, tokens, strict=True)]
+        values["rouge1"][:, :, prompt], values["rougeL"][:, :, prompt] = rouge(tokens)
+        values["meteor"][:, :, prompt] = meteor([text.split() for text in texts], wordnet)
         progress.advance(_TASK)
     notes = []
-    for name, answers, each in zip(aligned.names, aligned.answers, tokens, strict=True):
-        if n_empty := each.count([]):
+    for name, answers, n_empty in zip(aligned.names, aligned.answers, n_without_tokens, strict=True):
+        if n_empty:
             notes.append(f"{name}: {n_empty} of {n_prompts} answers have no a-z or 0-9 and are unscored by ROUGE")
         foreign = sum(_mostly_foreign(answer.text) for answer in answers) - n_empty
         if foreign > 0:
