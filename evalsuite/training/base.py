@@ -30,6 +30,8 @@ def check_base(base: Checkpoint, method: str, *, merges: bool = False) -> None:
             said, remedy = "brings its own code", "if you trust it, pass --trust-remote-code"
         elif isinstance(error, ImportError):
             said, remedy = f"needs a package ({first_line(error)})", "install it, or give the model in full precision"
+        elif "ignore_mismatched_sizes" in str(error):
+            said, remedy = "has weights of another shape than its config says", "save config and weights together again"
         else:
             said, remedy = f"cannot be loaded by transformers ({first_line(error)})", "save it again, or give another"
         raise CheckpointError(f"the base {base.name} {said}; {remedy}") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class SlurmCluster:
         key.chmod(0o400)
         names = [f"--{name}={self.folder}/munge{end}" for name, end in _MUNGE.items()]
         subprocess.run(["/usr/sbin/munged", "--force", f"--key-file={key}", *names], check=True, capture_output=True)
-        host, port = socket.gethostname().partition(".")[0], _free_port()
+        host, port = socket.gethostname().partition(".")[0], _free_ports(4)
         nodes = [f"NodeName=n{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port + n}" for n in (1, 2, 3)]
         self.config.write_text(_CONFIG.format(host=host, port=port, folder=self.folder, nodes="\n".join(nodes)))
         self.run("/usr/sbin/slurmctld", "-f", str(self.config))
@@ -93,10 +94,14 @@ class SlurmCluster:
 _MUNGE = {"socket": ".socket", "pid-file": ".pid", "log-file": ".log", "seed-file": ".seed"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports(n: int) -> int:
+    """Return the first of ``n`` free ports in a row, below those that the system gives to whoever asks for any."""
+    for first in random.sample(range(20_000, 32_000, 10), 50):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + n):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return first
+    raise AssertionError("no free ports in a row")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 from evalsuite.config import read_config
 from evalsuite.errors import DataError
 from evalsuite.fleet import run as fleet_run
+from evalsuite.fleet.executors import Local
 from evalsuite.fleet.run import run_on
 from tests.evalsuite.runs.test_runner import obliging
 from tests.evalsuite.stub_endpoint import StubEndpoint
@@ -24,16 +25,23 @@ class Started(Exception):
     pass
 
 
+class Place(Local):
+    """This machine, up to the start of the first unit."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def submit(self, _units: object) -> None:
+        raise Started
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Return a function that runs suites of the tiny model up to the start of units."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     checkpoint = str(write_checkpoint(tmp_path / "ckpt"))
 
-    def started(*_: object) -> None:
-        raise Started
-
-    monkeypatch.setattr(fleet_run, "executor_of", started)
+    monkeypatch.setattr(fleet_run, "executor_of", lambda *_: Place())
 
     def run(**given: object) -> None:
         with StubEndpoint(obliging, model=checkpoint) as stub:
