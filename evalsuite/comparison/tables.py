@@ -311,7 +311,8 @@ def _print_ranking(console: Console, document: PreferenceFigures) -> None:
         console.print(f"[yellow]no ranking describes {names} (p = {circle.p_value:.2g})", highlight=False)
     if any(row.added_ties for row in document.ranking):
         console.print(
-            "a model won or lost everything, so its strength has no finite estimate; one tie was added to each pair"
+            "a model, or a group of models, won or lost everything against the others, so strengths have no finite "
+            "estimate; one tie was added to each pair"
         )
 
 

@@ -76,8 +76,8 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         r"'_OpNamespace' '\w+' object has no attribute '(\w+)'",
-        "this vLLM's build for this device lacks the operation {0}; serve an unquantised checkpoint, or use a device "
-        "that the checkpoint's quantization runs on",
+        "this vLLM's build for this device lacks the operation {0}; use another device, or serve the checkpoint in "
+        "full precision if it is quantised",
         True,
     ),
     (

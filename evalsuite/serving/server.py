@@ -162,7 +162,8 @@ class Server(AbstractContextManager["Server"]):
 
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
-        name, log, (end, tail) = self.checkpoint.name, self._log.text(), self.end()
+        name, (end, tail) = self.checkpoint.name, self.end()
+        log = self._log.text()
         if known := startup_error(name, self.port, log, self.log_path):
             return known
         if not end and (cause := startup_cause(log)):
