@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from asyncio import CancelledError
 from typing import Annotated, Literal
 
 import typer
@@ -70,5 +69,7 @@ def main() -> None:
         keep_libraries_brief()
     try:
         app()
-    except (Exception, KeyboardInterrupt, CancelledError) as error:  # The unexpected, from any command.
+    except SystemExit:
+        raise
+    except BaseException as error:  # The unexpected, Ctrl-C or a cancelled task, from any command.
         sys.exit(report_error(error))

@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import pydantic
 
-from evalsuite.checkpoint.training_run import checkpoints_in, in_training_order, matching_folders, what_is_missing
 from evalsuite.errors import UsageError, unknown
 from evalsuite.placement import Placed, StoreFolder
 from evalsuite.redaction import scrubbed
@@ -31,7 +30,7 @@ from evalsuite.suites.registry import (
     suites,
 )
 from evalsuite.tracking import Loggers
-from evalsuite.validation import Loc, checked, located, path_text, read_mapping
+from evalsuite.validation import Described, Loc, checked, located, path_text, read_mapping
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
 JUDGE = "judge_"
@@ -123,10 +122,10 @@ class Option:
         return Path in (self.field.annotation, *get_args(self.field.annotation))
 
 
-class Config(pydantic.BaseModel):
+class Config(Described):
     """The options of one command; flat keys of ``serve``, ``judge_serve`` and the suites' own options are taken too."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
 
     command: ClassVar[str]
 
@@ -151,8 +150,8 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 class JudgedConfig(Config):
     """The options of a command that serves models and their judges."""
 
-    serve: ServeConfig = ServeConfig()
-    judge_serve: ServeConfig = ServeConfig()
+    serve: ServeConfig = pydantic.Field(default_factory=ServeConfig)
+    judge_serve: ServeConfig = pydantic.Field(default_factory=ServeConfig)
 
     @property
     def judge_serving(self) -> ServeConfig:
@@ -217,6 +216,8 @@ class RunConfig(JudgedConfig, Placed):
         folder = values.get("checkpoints") if isinstance(values, Mapping) else None
         if not isinstance(folder, str | Path):
             return values
+        from evalsuite.checkpoint.training_run import checkpoints_in, what_is_missing
+
         found = [path for path in checkpoints_in(Path(folder).expanduser()) if not what_is_missing(path)]
         if not found:
             raise ValueError(f"{folder} has no complete checkpoint-N; give the folder that a trainer saves to")
@@ -225,6 +226,8 @@ class RunConfig(JudgedConfig, Placed):
     @pydantic.field_validator("models")
     @classmethod
     def _expand(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        from evalsuite.checkpoint.training_run import in_training_order, matching_folders
+
         return in_training_order([path for model in models for path in matching_folders(model)])
 
     @pydantic.field_validator("suites", mode="before")

@@ -22,8 +22,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
-import psutil
-
 from evalsuite.errors import DataError, cannot_write
 from evalsuite.text import mapped, well_formed
 
@@ -117,7 +115,11 @@ def temporary_for(path: Path) -> Path:
 def _remove_stale(path: Path) -> None:
     """Remove temporary files of ``path`` whose writers were killed on this machine."""
     prefix = f".{path.name}.{machine()}-"
-    for other in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
+    if not (others := [each for each in path.parent.iterdir() if each.name.startswith(prefix)]):
+        return
+    import psutil
+
+    for other in others:
         pid = other.name.removeprefix(prefix).partition("-")[0]
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             with suppress(OSError):

@@ -15,15 +15,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import platformdirs
-
 from evalsuite.text import well_formed
 
 
 def cache_folder() -> Path:
     """Return evalsuite's cache folder: EVALSUITE_CACHE, else the platform's user cache."""
-    chosen = os.environ.get("EVALSUITE_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("evalsuite")
+    if chosen := os.environ.get("EVALSUITE_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_cache_path("evalsuite")
 
 
 def file_sha256(path: Path) -> str:

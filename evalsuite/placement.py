@@ -110,6 +110,8 @@ _Detach = Annotated[
 class Placed(pydantic.BaseModel):
     """The options of a command whose work can run elsewhere."""
 
+    model_config = pydantic.ConfigDict(defer_build=True)
+
     on: _On = None
     jobs: _Jobs = None
     slurm_template: _SlurmTemplate = None

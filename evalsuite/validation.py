@@ -6,9 +6,13 @@ everywhere: all faults at once, with the nearest known key, in our own words.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -51,6 +55,38 @@ _UNION_MEMBER = re.compile(r"(str|int|float|bool)$|(tuple|list|dict|literal|cons
 _LONGEST_SHOWN = 60
 _MAX_YAML_BYTES = 1 << 22
 _MAX_YAML_VALUES = 100_000
+
+
+class Described(pydantic.BaseModel):
+    """A model that takes no unknown keys, whose fields are described by the texts below them in the source.
+
+    pydantic's ``use_attribute_docstrings`` searches all loaded modules and reads the source again for each class, which
+    was a sixth of the start of a command. Models are built with their first object: no command needs all of them.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for name, text in _texts_below_fields(cls).items():
+            if (field := cls.model_fields.get(name)) is not None and field.description is None:
+                field.description = text
+
+
+def _texts_below_fields(kind: type) -> dict[str, str]:
+    """Return the texts below the fields of a class of a module, by field; {} where its source cannot be read."""
+    try:
+        source = inspect.getsource(sys.modules[kind.__module__])
+        own = re.search(rf"^class {kind.__name__}\b.*?(?=^[^\s#)]|\Z)", source, re.MULTILINE | re.DOTALL)
+        body = ast.parse(own[0]).body[0].body if own else []  # type: ignore[attr-defined]
+    except (KeyError, OSError, TypeError, SyntaxError):  # made in a console, or installed without source
+        return {}
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from judges.thoughts import answer_alone
@@ -81,18 +82,19 @@ def _letter(text: str) -> str:
     return text.strip("().:").upper()
 
 
-_GRAMMARS: dict[Kind, _Grammar] = {
-    "rating": _number_grammar("rating|score|grade", 10),
-    "score": _number_grammar("rating|score|grade|correctness", 1),
-    "option": _grammar(
-        _letter, "[A-Z]", r"\(?[A-Z]\)?[.:]?", "option|answer|choice|choose|chooses|chose|chosen|selected"
-    ),
-}
+@cache
+def _grammar_of(kind: Kind) -> _Grammar:
+    if kind == "option":
+        labels = "option|answer|choice|choose|chooses|chose|chosen|selected"
+        return _grammar(_letter, "[A-Z]", r"\(?[A-Z]\)?[.:]?", labels)
+    labels, top = ("rating|score|grade", 10) if kind == "rating" else ("rating|score|grade|correctness", 1)
+    return _number_grammar(labels, top)
 
 
 def _verdicts(text: str, kind: Kind) -> list[float | str]:
     """Return the distinct verdicts that ``text`` states, by the rule at the top of this module."""
-    text, grammar, read = answer_alone(text), _GRAMMARS[kind], _GRAMMARS[kind].read
+    text, grammar = answer_alone(text), _grammar_of(kind)
+    read = grammar.read
     labelled = [
         match
         for match in grammar.labelled.finditer(text)

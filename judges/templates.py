@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateSyntaxError, UndefinedError, meta
-
-from judges.sandbox import PromptSandbox
 from judges.types import Message
+
+if TYPE_CHECKING:  # jinja2 is loaded with the first template
+    from jinja2 import Template
+
+    from judges.sandbox import PromptSandbox
 
 _ATTEMPTS_PER_SALT = 1_000_000
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -30,6 +33,10 @@ def template_folder() -> Path:
 
 @lru_cache(maxsize=1)
 def _environment() -> PromptSandbox:
+    from jinja2 import FileSystemLoader, StrictUndefined
+
+    from judges.sandbox import PromptSandbox
+
     # Prompts are plain text: HTML escaping would change the answers that are judged.
     return PromptSandbox(
         loader=FileSystemLoader(template_folder()),
@@ -47,6 +54,8 @@ def _compiled(source: str) -> Template:
 
 
 def _render(source: str, values: Mapping[str, object]) -> str:
+    from jinja2 import UndefinedError
+
     try:
         return _compiled(source).render(**values).removesuffix("\n")
     except UndefinedError:
@@ -75,6 +84,8 @@ class JudgeTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """The variables that it uses; raises ``jinja2.TemplateSyntaxError``."""
+        from jinja2 import meta
+
         sources = (self.user, self.system or "")
         return frozenset(
             name for source in sources for name in meta.find_undeclared_variables(_environment().parse(source))
@@ -82,6 +93,8 @@ class JudgeTemplate:
 
     def check(self, known: frozenset[str], needed: frozenset[str]) -> None:
         """Raise ValueError unless the template renders and uses all needed and no unknown variables."""
+        from jinja2 import TemplateSyntaxError
+
         try:
             used = self.variables
         except TemplateSyntaxError as error:

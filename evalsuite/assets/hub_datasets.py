@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from evalsuite.assets.asset import Asset, OnHub, remedy
 from evalsuite.assets.locations import (
@@ -105,6 +104,8 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
 
 def _why_unreachable() -> str:
     """Return why the hub's name leads nowhere, "" where it does: its client would try for half a minute."""
+    from urllib.request import getproxies
+
     from huggingface_hub import constants
 
     if getproxies():

@@ -177,4 +177,4 @@ class CardConfig(Config):
     """Questions to try the attacks on."""
     results: Results = Path("results")
     store: StoreFolder = None
-    serve: ServeConfig = ServeConfig()
+    serve: ServeConfig = pydantic.Field(default_factory=ServeConfig)

@@ -83,7 +83,7 @@ class GenerateConfig(Config, Placed):
     """Retry every missing answer, even if the server was not the cause."""
     base_url: BaseUrl = None
     max_unscored: MaxUnscored = 0.01
-    serve: ServeConfig = ServeConfig()
+    serve: ServeConfig = pydantic.Field(default_factory=ServeConfig)
 
     @pydantic.field_validator("shard", mode="before")
     @classmethod

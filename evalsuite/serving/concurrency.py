@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
@@ -15,6 +14,8 @@ async def gather_or_cancel(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     If one fails, the rest are cancelled and awaited before the error is raised. ``asyncio.gather`` lets them run
     on: requests to a dead server would block the same requests to its replacement.
     """
+    import asyncio
+
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     try:
         return await asyncio.gather(*tasks)

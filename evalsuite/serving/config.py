@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from evalsuite.checkpoint import Checkpoint, resolve
-from evalsuite.checkpoint.kinds import ModelKind, check_kind
 from evalsuite.redaction import keep_secret
 from evalsuite.serving.pace import PATIENCE_S, Limits
+from evalsuite.validation import Described
+
+if TYPE_CHECKING:
+    from evalsuite.checkpoint import Checkpoint
+    from evalsuite.checkpoint.kinds import ModelKind
 
 FASTCHAT = "fastchat:"
 DEFAULT_BUDGET = 16_384
@@ -90,10 +93,8 @@ BaseUrl = Annotated[
 ]
 
 
-class ServeConfig(pydantic.BaseModel):
+class ServeConfig(Described):
     """How a model is served; a judge has one of its own, whose unset fields are the model's."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""
@@ -302,6 +303,8 @@ class ServeConfig(pydantic.BaseModel):
         A checkpoint of another ``kind`` is refused. The server of ``NAME@URL`` is asked what it tells of the model
         (``identity.identified``).
         """
+        from evalsuite.checkpoint import resolve
+        from evalsuite.checkpoint.kinds import check_kind
         from evalsuite.serving.identity import identified
 
         found = resolve(

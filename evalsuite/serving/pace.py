@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,6 +35,8 @@ class Pace:
     """Spaces the requests to one server, waits as long as it says, and keeps within the limits of a run."""
 
     def __init__(self, limits: Limits, note: Callable[[str], None]) -> None:
+        import asyncio
+
         self._limits = limits
         self._note = note
         self._next_at = self._held_until = self._interval_s = 0.0
@@ -59,6 +60,8 @@ class Pace:
 
     async def wait(self) -> None:
         """Wait until a request may be sent."""
+        import asyncio
+
         rate = self._limits.requests_per_minute
         # Each interval starts when the last request was really sent, so a pause of this process causes no burst.
         async with self._turn:

@@ -9,23 +9,26 @@ group ``evalsuite.suites``.
 from __future__ import annotations
 
 import abc
-import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from evalsuite.errors import UsageError, unknown
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Completion
-from evalsuite.serving.sampler import Sampler
 from evalsuite.suites import figures
 from evalsuite.suites.figures import Column, Line, ReportPart, doubt, scored_figure
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, OnProgress, Pins, Recorded, Scores, WholeRun
 from judges.types import Unscored, user_texts
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from evalsuite.serving.sampler import Sampler
 
 
 class Suite(abc.ABC):

@@ -7,17 +7,17 @@ from typing import Any, Literal
 
 import pydantic
 
+from evalsuite.validation import Described
+
 DataKind = Literal["full", "mini"]
 
 
-class SuiteOptions(pydantic.BaseModel):
+class SuiteOptions(Described):
     """Options that change which items are asked or how they are scored; a suite adds its own in a subclass.
 
     Each field of a subclass becomes an option of ``run``, ``score`` and ``import``: its docstring is the help, and
     ``json_schema_extra={"flag": "mixeval_parser"}`` names it where the field's own name will not do.
     """
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     data: DataKind = "full"
     """full: the benchmark's own items; mini: a small built-in set."""

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 _LOCK = threading.RLock()
 
@@ -15,6 +14,8 @@ _LOCK = threading.RLock()
 @contextmanager
 def patched(module: object, **names: Any) -> Iterator[None]:
     """Set attributes of a module within a block and restore or remove them afterwards; one thread at a time."""
+    from unittest import mock
+
     with _LOCK, mock.patch.multiple(module, create=True, **names):
         yield
 

@@ -23,7 +23,7 @@ from evalsuite.assets.pins import SHARED
 from evalsuite.errors import UsageError, first_line, unknown
 from evalsuite.packages import require
 from evalsuite.suites.base import Suite
-from evalsuite.suites.file.suite import FileSuite, recorded_suite, suite_in
+from evalsuite.suites.file.options import FileOptions
 from evalsuite.suites.options import SuiteOptions, own_names
 from evalsuite.validation import Loc, checked, faults_of
 
@@ -46,7 +46,7 @@ _IN_FILES: dict[str, Suite] = {}
 class SuiteSpec(pydantic.BaseModel):
     """One suite with the parts asked of it; ``key`` is its name in scores.json, ``file`` the YAML that holds it."""
 
-    model_config = pydantic.ConfigDict(frozen=True)
+    model_config = pydantic.ConfigDict(frozen=True, defer_build=True)
 
     name: str
     parts: tuple[str, ...] = ()
@@ -166,6 +166,8 @@ def read_file(path: Path) -> Suite:
     Raises DataError or UsageError with all that is wrong with it, and where its name belongs to an installed suite or
     to another file.
     """
+    from evalsuite.suites.file.suite import FileSuite, suite_in
+
     suite = suite_in(path)
     if suite.name in installed_names():
         raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
@@ -181,6 +183,8 @@ def know_recorded(scores: Mapping[str, Mapping[str, Any]]) -> None:
     for key, figures in scores.items():
         described = figures.get("benchmark")
         if key not in suites() and isinstance(described, Mapping) and described.get("name") == key:
+            from evalsuite.suites.file.suite import recorded_suite
+
             suite = recorded_suite(described)
             if suite is not None:
                 _IN_FILES[key] = suite
@@ -196,7 +200,7 @@ def option_fields() -> Mapping[str, tuple[str, FieldInfo]]:
     """Return the suites' own options by flag: (field name, field); suites that share an option share its flag."""
     found: dict[str, tuple[str, FieldInfo]] = {}
     kinds: list[type[SuiteOptions]] = [suite.options_type for suite in installed_suites().values()]
-    kinds.append(FileSuite.options_type)
+    kinds.append(FileOptions)
     for kind in kinds:
         for flag, name in own_names(kind).items():
             found.setdefault(flag, (name, kind.model_fields[name]))

@@ -17,7 +17,7 @@ import pydantic
 
 from evalsuite.checkpoint.templates import is_bounded_pattern
 from evalsuite.errors import UsageError
-from evalsuite.validation import checked, read_mapping, shipped_recipe
+from evalsuite.validation import Described, checked, read_mapping, shipped_recipe
 from judges.rubric import Rubric
 
 Method = Literal["rating", "pairwise", "exact_match", "regex", "choice", "numeric", "math_verify", "function"]
@@ -25,8 +25,8 @@ JUDGED: frozenset[Method] = frozenset({"rating", "pairwise"})
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,40}")
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+class _Part(Described):
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
 
 
 class Fields(_Part):
@@ -177,10 +177,10 @@ class Benchmark(_Part):
     title: str = ""
     prompts: str = ""
     """A .jsonl, .json or .parquet file, or org/name[:config][@split] on the hub."""
-    fields: Fields = Fields()
+    fields: Fields = pydantic.Field(default_factory=Fields)
     system: str | None = None
     """The system prompt of rows without one of their own."""
-    sampling: SamplingSpec = SamplingSpec()
+    sampling: SamplingSpec = pydantic.Field(default_factory=SamplingSpec)
     score: Score
     protected: bool = False
     """Keep prompts and references out of records, reports and exports."""

@@ -14,8 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pydantic
-
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict, replaced
@@ -27,6 +25,7 @@ from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_fi
 from evalsuite.suites.file import peer
 from evalsuite.suites.file.baseline import baseline_answers
 from evalsuite.suites.file.definition import Benchmark, read_benchmark
+from evalsuite.suites.file.options import FileOptions
 from evalsuite.suites.file.prompts import items_of, read_prompts, shown_problems
 from evalsuite.suites.file.scoring import (
     UserFunction,
@@ -37,20 +36,13 @@ from evalsuite.suites.file.scoring import (
 )
 from evalsuite.suites.file.templates import rating_template
 from evalsuite.suites.judging import reason_then_choose, verdict_of
-from evalsuite.suites.options import NO_FIGURES, DataKind, SuiteOptions
+from evalsuite.suites.options import DataKind
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.arena import own_game_messages
 from judges.rubric import lead_in, parse_rubric_rating, rating_messages
 from judges.types import Message, Unscored, user_texts
 
 METHOD_NAMES: Mapping[str, str] = {"rating": "rubric_rating", "pairwise": "two_games_against_a_baseline"}
-
-
-class FileOptions(SuiteOptions):
-    """Options of a benchmark in a file."""
-
-    trust_suite_code: bool = pydantic.Field(default=False, json_schema_extra=NO_FIGURES)
-    """Run the scoring function that a benchmark's YAML file names: it is code of the file's author."""
 
 
 class FileSuite(Suite):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -29,9 +29,11 @@ from evalsuite.suites.harness.rows import (
     with_replies,
     without_text,
 )
-from evalsuite.suites.harness.run import HarnessResult
 from evalsuite.suites.peer_files import finite_number, written_reason
 from judges.types import Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.suites.harness.run import HarnessResult
 
 log = logging.getLogger("evalsuite")
 

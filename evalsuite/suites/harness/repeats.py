@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.rows import metric_values
 from evalsuite.suites.patching import patched
 from judges.types import Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.serving.sampler import Sampler
 
 Marks = Mapping[tuple[str, int], Mapping[str, tuple[float | None, ...]]]
 """By (task, document number): the marks of every answer under each metric."""

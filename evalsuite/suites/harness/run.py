@@ -16,7 +16,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
@@ -147,6 +146,8 @@ def unsafe_tasks(manager: Any, name: str, seen: frozenset[str] = frozenset()) ->
 @contextmanager
 def code_eval_allowed(allowed: bool) -> Iterator[None]:
     """Let the metric code_eval run inside, which asks for this variable besides lm-eval's own confirmation."""
+    from unittest import mock
+
     with mock.patch.dict(os.environ, {"HF_ALLOW_CODE_EVAL": "1"} if allowed else {}):
         yield
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pydantic
@@ -18,8 +17,6 @@ from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line, 
 from evalsuite.files import write_json
 from evalsuite.fingerprint import file_sha256
 from evalsuite.records.rows import Header, Row, replaced
-from evalsuite.serving.continuations import TokenServer
-from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.base import Suite
 from evalsuite.suites.figures import (
     DASH,
@@ -37,7 +34,6 @@ from evalsuite.suites.harness import merging, pages, peer
 from evalsuite.suites.harness.groups import tasks_of
 from evalsuite.suites.harness.repeats import is_sampled
 from evalsuite.suites.harness.rows import PROTECTED_NOTE, is_protected
-from evalsuite.suites.harness.run import HarnessLoaded, load_tasks, quiet_harness, refuse_tasks, run_tasks
 from evalsuite.suites.harness.scores import (
     TaskFigure,
     document_counts,
@@ -49,6 +45,13 @@ from evalsuite.suites.harness.scores import (
 )
 from evalsuite.suites.options import NO_FIGURES, SuiteOptions
 from evalsuite.suites.types import OnProgress, Pins, Recorded, Scores, WholeRun
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from evalsuite.serving.continuations import TokenServer
+    from evalsuite.serving.sampler import Sampler
+    from evalsuite.suites.harness.run import HarnessLoaded
 
 _CONTEXT_FIELDS = ("narrative", "passage", "context", "article", "story")
 
@@ -93,6 +96,8 @@ class LmEvalSuite(Suite):
         options: LmEvalOptions,
         on_progress: OnProgress | None = None,
     ) -> WholeRun:
+        from evalsuite.suites.harness.run import run_tasks
+
         result = run_tasks(
             loaded,
             server,
@@ -265,6 +270,7 @@ class LmEvalTasks(LmEvalSuite):
         without its data.
         """
         from evalsuite.assets import pinned_datasets
+        from evalsuite.suites.harness.run import load_tasks
 
         unsafe = options.confirm_run_unsafe_code
         try:
@@ -345,6 +351,8 @@ class LmEvalTasks(LmEvalSuite):
     def scorer_fault(self, options: LmEvalTasksOptions) -> str:
         """Raise UsageError for tasks that lm-eval does not know, its own or of ``include_path``, or that are unsafe."""
         import lm_eval.tasks
+
+        from evalsuite.suites.harness.run import quiet_harness, refuse_tasks
 
         with quiet_harness():
             manager = lm_eval.tasks.TaskManager(include_path=options.include_path and str(options.include_path))

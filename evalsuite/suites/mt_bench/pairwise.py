@@ -21,7 +21,6 @@ from evalsuite.errors import UsageError
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict, replaced
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling
-from evalsuite.store import content_key
 from evalsuite.suites.base import Suite, count_unscored, no_answer
 from evalsuite.suites.figures import ReportPart
 from evalsuite.suites.games import outcome_of
@@ -297,6 +296,8 @@ def _baselines(options: PairwiseOptions) -> tuple[dict[str, dict[str, Sequence[s
             "mt_bench:pairwise compares with recorded answers; give --mt-bench-baseline FILE: FastChat's "
             "model_answer.jsonl, or a model's folder in results/ (several for all pairs)"
         )
+    from evalsuite.store import content_key
+
     found: dict[str, dict[str, Sequence[str]]] = {}
     pins: dict[str, Pin] = {}
     for path in [Path(text).expanduser() for text in given] or [MINI / "baseline.jsonl"]:

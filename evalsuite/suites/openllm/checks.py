@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite import assets
-from evalsuite.suites.harness.run import quiet_harness
 from evalsuite.suites.openllm.scores import PARTS
 
 Asked = tuple[str, tuple[str, ...], tuple[str, ...]]
@@ -17,6 +16,8 @@ Asked = tuple[str, tuple[str, ...], tuple[str, ...]]
 def missing_tasks() -> str:
     """Return which of the leaderboard's tasks lm-eval lacks, "" where none."""
     import lm_eval.tasks
+
+    from evalsuite.suites.harness.run import quiet_harness
 
     with quiet_harness():
         folder = Path(lm_eval.tasks.__file__).parent / "leaderboard"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evalsuite import assets
 from evalsuite.assets.asset import Pin
@@ -25,7 +25,6 @@ from evalsuite.suites.figures import (
     unscored_text,
 )
 from evalsuite.suites.harness import peer
-from evalsuite.suites.harness.run import HarnessLoaded, load_tasks
 from evalsuite.suites.harness.suite import LmEvalSuite
 from evalsuite.suites.local_rows import local_rows, mini_rows
 from evalsuite.suites.openllm.assets import ASSETS
@@ -33,6 +32,9 @@ from evalsuite.suites.openllm.checks import CHECKED, SELF_CHECKS, missing_tasks
 from evalsuite.suites.openllm.scores import PARTS, part_of_task, part_scores, recorded_task
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.types import NOT_ASKED, CheckedItem, CheckedItems, Pins, Scores
+
+if TYPE_CHECKING:
+    from evalsuite.suites.harness.run import HarnessLoaded
 
 _MINI = Path(__file__).parent / "mini"
 
@@ -86,6 +88,8 @@ class OpenLLM(LmEvalSuite):
         A part that is not available (GPQA without access to it) goes to ``missing`` with one line;
         the others run. Raises UsageError for an unknown part, DataError when none is available.
         """
+        from evalsuite.suites.harness.run import HarnessLoaded
+
         chosen = self._chosen(options)
         missing = {part: NOT_ASKED for part in PARTS if part not in chosen}
         loaded: dict[str, HarnessLoaded] = {}
@@ -208,6 +212,8 @@ def _pins(part: str, options: SuiteOptions) -> dict[str, Pin]:
 
 
 def _load(part: str, data: DataKind) -> HarnessLoaded:
+    from evalsuite.suites.harness.run import load_tasks
+
     if data == "mini":
         return load_tasks([PARTS[part].mini_task], _MINI)
     import lm_eval.tasks

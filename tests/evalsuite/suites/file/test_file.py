@@ -19,7 +19,8 @@ from evalsuite.results.reading import read_results_folder
 from evalsuite.runs.runner import run
 from evalsuite.suites import registry
 from evalsuite.suites.file.check import check_file
-from evalsuite.suites.file.suite import FileOptions, FileSuite, suite_in
+from evalsuite.suites.file.options import FileOptions
+from evalsuite.suites.file.suite import FileSuite, suite_in
 from evalsuite.suites.registry import parse_suite
 from judges.types import Unscored
 from tests.evalsuite.scripted_chat import ScriptedChat
