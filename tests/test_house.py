@@ -312,8 +312,10 @@ def test_the_command_line_starts_without_heavy_libraries():
         "scipy",
         "numpy",
     }
-    # The options of a command are loaded with it: run's bring the suites.
-    assert loaded_for("from evalsuite.commands.run import run", heavy) == "[]"
+    # The options of a command are loaded with it: run's bring the suites, and nothing that asks, judges or stores.
+    later = {"asyncio", "filelock", "jinja2", "psutil", "sqlite3", "unittest", "yaml"}
+    later |= {"evalsuite.checkpoint", "evalsuite.suites.file.suite", "evalsuite.suites.harness.run"}
+    assert loaded_for("from evalsuite.commands.run import run", heavy | later) == "[]"
     assert loaded_for("from evalsuite.comparison.settings import CompareConfig", heavy) == "[]"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pydantic
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -17,9 +18,45 @@ from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.recipes.recipe import read_recipe
 from evalsuite.study.file import read_study
 from evalsuite.suites.file.definition import read_benchmark
-from evalsuite.validation import read_yaml
+from evalsuite.validation import Described, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Base(Described):
+    n: int = pydantic.Field(
+        default=1,
+    )
+    """How many.
+    At least one."""
+    own: int = pydantic.Field(default=0, description="given")
+    """not taken"""
+    bare: int = 0
+
+
+class Derived(Base):
+    more: int = 0
+    """More of them."""
+    bare: int = 1
+    """Described here."""
+
+
+def test_fields_are_described_by_the_texts_below_them():
+    described = {name: field.description for name, field in Derived.model_fields.items()}
+    assert described == {
+        "n": "How many.\nAt least one.",
+        "own": "given",
+        "bare": "Described here.",
+        "more": "More of them.",
+    }
+    assert Base.model_fields["bare"].description is None
+
+
+def test_a_model_made_without_source_has_no_descriptions():
+    scope = {"Described": Described, "__name__": "no_such_module"}
+    exec("class Made(Described):\n    n: int = 0\n    'A text.'\n", scope)
+    assert scope["Made"].model_fields["n"].description is None
+    assert scope["Made"](n=2).n == 2
 
 
 def bomb(first: str, entry: str) -> str:
