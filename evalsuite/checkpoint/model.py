@@ -40,6 +40,8 @@ _CONTEXT_KEYS = (
     "max_sequence_length",
     "max_seq_length",
 )
+_LONG_ROPE = frozenset({"longrope", "su"})
+"""The names of LongRoPE in configs; "su" is the older one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,27 @@ class Checkpoint:
                 if isinstance(value, int) and value > 0:
                     return value
         return None
+
+    @property
+    def plain_context(self) -> int | None:
+        """The longest context in which short prompts are read as in training; None if the config does not say.
+
+        With LongRoPE (Phi-3, Phi-4-mini) that is less than ``context_length``: transformers scales the positions of
+        long prompts only, vLLM those of every prompt once the context it serves is longer (vllm-project/vllm@v0.32.0
+        vllm/model_executor/layers/rotary_embedding/phi3_long_rope_scaled_rope.py). It is vLLM's own default.
+        """
+        length, config = self.context_length, self.config or {}
+        for section in (config, config.get("text_config")):
+            if not isinstance(section, dict):
+                continue
+            rope = section.get("rope_parameters") or section.get("rope_scaling")
+            if not isinstance(rope, dict) or not _LONG_ROPE & {rope.get("rope_type"), rope.get("type")}:
+                continue
+            for trained in (section, rope):
+                value = trained.get("original_max_position_embeddings")
+                if isinstance(value, int) and value > 0:
+                    return value if length is None else min(value, length)
+        return length
 
 
 def remote_code(checkpoint: Checkpoint) -> list[str]:

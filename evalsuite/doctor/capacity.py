@@ -51,6 +51,19 @@ def check_context(
     return ok("context", name, f"a context of {served:,} tokens is long enough for {', '.join(needs) or 'the suites'}")
 
 
+def check_long_rope(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
+    """Say of a managed model with LongRoPE that a longer context changes its answers to short prompts."""
+    served, plain, own = context_length(checkpoint, serve), checkpoint.plain_context, checkpoint.context_length
+    if served is None or plain is None or plain == own:
+        return []
+    why = "vLLM scales the positions of short prompts too (LongRoPE), which changes their answers"
+    if served > plain:
+        remedy = f"pass --max-model-len {plain} if its prompts fit"
+        return [warning("positions", checkpoint.name, f"with a context of {served:,} tokens {why}", remedy)]
+    message = f"it supports {own:,} tokens, but with a context of more than {plain:,} {why}; --max-model-len sets one"
+    return [ok("positions", checkpoint.name, message)]
+
+
 def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> Finding:
     """Compare weights and the KV cache of a few contexts with the memory of the device."""
     name, weights = checkpoint.name, served_bytes(checkpoint, serve.dtype, device)

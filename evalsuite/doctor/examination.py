@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 
 from evalsuite.checkpoint import Checkpoint, remote_code
 from evalsuite.config import RunConfig
-from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, check_parallel
+from evalsuite.doctor.capacity import (
+    check_context,
+    check_device_memory,
+    check_disk,
+    check_long_rope,
+    check_parallel,
+)
 from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.endpoint import check_dialect, check_labels
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -141,7 +147,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     findings += check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
     if use.is_managed:
-        findings += check_parallel(checkpoint, serve)
+        findings += [*check_long_rope(checkpoint, serve), *check_parallel(checkpoint, serve)]
     if use.is_managed and device is not None:
         findings.append(check_device_memory(checkpoint, serve, device))
     return findings

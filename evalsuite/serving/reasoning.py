@@ -222,7 +222,7 @@ def _require_marks(style: Style, chat_format: ChatFormat, checkpoint: Checkpoint
 
 def _check_room(reasoning: Reasoning, serve: ServeConfig, checkpoint: Checkpoint) -> None:
     """Refuse a budget that was asked for and leaves nothing of the context; a default one is cut per item."""
-    length = serve.max_model_len or checkpoint.context_length
+    length = serve.max_model_len or checkpoint.plain_context
     if length is not None and reasoning.cap != DEFAULT_BUDGET and reasoning.cap >= length:
         raise UsageError(
             f"--thinking-budget {reasoning.cap} leaves no room for prompt and answer in the {length} tokens of context "

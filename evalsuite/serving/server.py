@@ -56,12 +56,12 @@ def context_length(checkpoint: Checkpoint, serve: ServeConfig) -> int | None:
     """Return the context that is served, in tokens: as asked, else the checkpoint's up to 32,768.
 
     No suite comes near the bound, and the KV cache of a 128k context would crowd out the batch. A thinking budget
-    beyond half of it moves it, so that prompt and answer have the other half. None where the config does not say; the
-    server then decides.
+    beyond half of it moves it, so that prompt and answer have the other half. A checkpoint with LongRoPE gets the
+    context that leaves short prompts alone. None where the config does not say; the server then decides.
     """
     if serve.max_model_len is not None:
         return serve.max_model_len
-    length = checkpoint.context_length
+    length = checkpoint.plain_context
     return None if length is None else min(length, _DEFAULT_MAX_CONTEXT // 2 + max(serve.budget, DEFAULT_BUDGET))
 
 

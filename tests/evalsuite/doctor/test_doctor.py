@@ -15,7 +15,13 @@ from evalsuite.cli import app
 from evalsuite.config import read_config
 from evalsuite.doctor import capacity, examination, installation, results_folder
 from evalsuite.doctor import suites as suite_checks
-from evalsuite.doctor.capacity import check_context, check_device_memory, check_disk, kv_bytes_per_token
+from evalsuite.doctor.capacity import (
+    check_context,
+    check_device_memory,
+    check_disk,
+    check_long_rope,
+    kv_bytes_per_token,
+)
 from evalsuite.doctor.chat_template import check_template
 from evalsuite.doctor.installation import check_vllm
 from evalsuite.doctor.results_folder import check_results
@@ -126,6 +132,24 @@ def test_a_context_of_one_token_less_than_the_protocol_needs_is_a_warning(tmp_pa
     model = checkpoint(tmp_path, max_position_embeddings=32768)
     levels = [context_finding(model, suite, role, length=length).level for length in (tokens - 1, tokens)]
     assert levels == ["warning", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("length", "level", "said"),
+    [
+        (None, "ok", "it supports 131,072 tokens, but with a context of more than 4,096 vLLM scales"),
+        (4096, "ok", "it supports 131,072 tokens"),
+        (8192, "warning", "which changes their answers; pass --max-model-len 4096"),
+    ],
+)
+def test_a_long_context_that_changes_short_prompts_is_told(tmp_path, length, level, said):
+    rope = {"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 4096}
+    found = check_long_rope(
+        checkpoint(tmp_path, max_position_embeddings=131072, **rope), ServeConfig(max_model_len=length)
+    )
+    assert worst(found) == level
+    assert said in text_of(found)
+    assert not check_long_rope(checkpoint(tmp_path), ServeConfig(max_model_len=1024))
 
 
 SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import httpx
@@ -394,6 +395,29 @@ def test_the_context_is_bounded_unless_asked(checkpoint, tmp_path):
     long = resolve(str(write_checkpoint(tmp_path / "long", context=131072)))
     assert context_length(long, ServeConfig()) == 32768
     assert context_length(long, ServeConfig(max_model_len=100_000)) == 100_000
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        # As in microsoft/Phi-3-mini-128k-instruct, in its first release, and as transformers 5 writes it.
+        {"original_max_position_embeddings": 4096, "rope_scaling": {"type": "longrope"}},
+        {"original_max_position_embeddings": 4096, "rope_scaling": {"type": "su"}},
+        {"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 4096}},
+        {"text_config": {"rope_scaling": {"rope_type": "longrope", "original_max_position_embeddings": 4096}}},
+    ],
+)
+def test_a_context_that_would_scale_the_positions_of_short_prompts_is_not_the_default(checkpoint, config):
+    long = replace(checkpoint, config={"max_position_embeddings": 131072, **config})
+    assert (long.context_length, long.plain_context) == (131072, 4096)
+    assert context_length(long, ServeConfig()) == 4096
+    assert context_length(long, ServeConfig(max_model_len=100_000)) == 100_000
+
+
+def test_only_longrope_reads_short_prompts_otherwise(checkpoint):
+    rope = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192}
+    plain = replace(checkpoint, config={"max_position_embeddings": 131072, "rope_scaling": rope})
+    assert plain.plain_context == plain.context_length == 131072
 
 
 def test_stopping_twice_is_harmless_and_quick(checkpoint, tmp_path, monkeypatch):
