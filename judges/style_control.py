@@ -9,15 +9,13 @@ utils/math_utils.py, utils/add_markdown_info.py; Li et al. 2024, "Does style mat
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.statistics import Interval
+from judges.statistics import NO_SPREAD, Interval, cluster_numbers, student_ci
 
 FEATURES = ("length", "headers", "lists", "bold")
 """The features of a comparison, in the order of all coefficients."""
@@ -27,7 +25,13 @@ MIN_PROMPTS = 20
 
 _TOO_LARGE = 20.0
 """Log-odds above which a fit has run away: some side of the data is separated."""
+_UNBOUNDED = 10.0
+"""Log-odds beyond which a model has won every game, or none: the fit ends where the others' figures no longer move."""
 _MAX_LOST_DRAWS = 0.1
+_FLAT = 1e-8
+_SEPARATED = 1e-6
+"""Mean loss of a game below which all winners are predicted."""
+_MAX_STEPS = 50
 _CODE = re.compile(r"```([^`]*)```")
 _WORD = re.compile(r"\w+|[^\w\s]")
 _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
@@ -52,7 +56,7 @@ class StyleCounts:
 class Battle:
     """One comparison: how much of it ``first`` won (0 to 1), what it counts, and its style features.
 
-    ``style`` is :func:`style_difference` of first and second; games on one ``prompt`` are resampled together.
+    ``style`` is :func:`style_difference` of first and second; games on one ``prompt`` are one observation.
     """
 
     first: str
@@ -67,30 +71,43 @@ class Battle:
 class StyleControlled:
     """The fit: strengths on the log-odds scale that sum to 0, and coefficients per standard deviation of a feature.
 
-    ``draws`` are the strengths of the resampled data, (draws, models), from which intervals of any contrast follow.
+    ``changes`` are those of the strengths without each prompt, (prompts, models); ``draws`` are the strengths of
+    resampled games, (draws, models), empty where too many had no finite fit.
     """
 
     models: tuple[str, ...]
     strengths: tuple[float, ...]
     coefficients: Mapping[str, float]
+    changes: _Array
     draws: _Array
 
     def win_rate(self, model: str, other: str) -> float:
         """Return the probability that ``model`` beats ``other`` under style control, 0 to 1."""
-        values = dict(zip(self.models, self.strengths, strict=True))
-        return _logistic(values[model] - values[other])
+        return _logistic(self._lead(model, other))
 
     def win_rate_quantiles(self, model: str, other: str, quantiles: Sequence[float]) -> list[float] | None:
-        """Return quantiles of the win rate over the draws; None where too many draws had no finite fit."""
+        """Return quantiles of the win rate over the draws; None without draws."""
         if not len(self.draws):
             return None
         differences = self.draws[:, self.models.index(model)] - self.draws[:, self.models.index(other)]
         return [float(value) for value in np.quantile(1 / (1 + np.exp(-differences)), quantiles)]
 
     def interval(self, model: str, other: str, level: float = 0.95) -> Interval | None:
-        """Return the percentile interval of the win rate over prompts."""
-        ends = self.win_rate_quantiles(model, other, ((1 - level) / 2, (1 + level) / 2))
-        return None if ends is None else (ends[0], ends[1])
+        """Return the interval of the win rate: plus and minus t jackknife standard errors of the log-odds, by prompt.
+
+        None for a single prompt, without any spread, and where one side's strength has no bound. Source: CV3 of
+        MacKinnon, Nielsen and Webb 2023 (J. Appl. Econom. 38, 671-694).
+        """
+        lead, n = self._lead(model, other), len(self.changes)
+        changes = self.changes[:, self.models.index(model)] - self.changes[:, self.models.index(other)]
+        stderr = float(np.sqrt((n - 1) / n * (changes @ changes)))
+        if n < 2 or stderr < NO_SPREAD or abs(lead) > _UNBOUNDED:
+            return None
+        low, high = student_ci(lead, stderr, n - 1, level=level)
+        return _logistic(low), _logistic(high)
+
+    def _lead(self, model: str, other: str) -> float:
+        return self.strengths[self.models.index(model)] - self.strengths[self.models.index(other)]
 
 
 def style_counts(text: str, length: int | None = None) -> StyleCounts:
@@ -121,18 +138,13 @@ def style_difference(first: StyleCounts, second: StyleCounts) -> tuple[float, fl
 
 
 def fit_style_control(
-    battles: Sequence[Battle],
-    *,
-    centred: bool = False,
-    by_prompt: bool = True,
-    n_boot: int = 200,
-    seed: int = 0,
+    battles: Sequence[Battle], *, centred: bool = False, n_boot: int = 0, seed: int = 0
 ) -> StyleControlled | None:
     """Fit strengths and style coefficients by maximum likelihood; a tie is half a win each.
 
     Each feature is divided by its standard deviation, so that a strength is that of equal style. ``centred`` takes off
     the mean too, as published: a strength is then that of the average difference between the answers, so that a model
-    which is always longer is not charged for it. ``by_prompt`` resamples prompts, otherwise single games, a game of
+    which is always longer is not charged for it. ``n_boot`` resamples single games that often, as published, a game of
     weight 3 being three. None where the likelihood has no finite maximum: one side won everything, or a feature tells
     every winner. Raises ValueError without a battle. Source: utils/math_utils.py (loss "bt", without a penalty).
     """
@@ -147,15 +159,20 @@ def fit_style_control(
     fitted = _fit(design, shares, weights)
     if fitted is None:
         return None
-    draws, lost = [], 0
-    for times in _resampled(battles, weights, by_prompt=by_prompt, n_boot=n_boot, seed=seed):
-        drawn = _fit(design, shares, times)
-        lost += drawn is None
-        draws += [] if drawn is None else [_strengths(drawn, len(models))]
-    kept = np.array(draws) if n_boot and lost <= _MAX_LOST_DRAWS * n_boot else np.empty((0, len(models)))
+    changes = _without_each(design, shares, weights, fitted, [battle.prompt for battle in battles])
+    rng = np.random.default_rng(seed)
+    games, chances = round(float(weights.sum())), weights / weights.sum()
+    drawn = [_fit(design, shares, rng.multinomial(games, chances).astype(float), fitted) for _ in range(n_boot)]
+    kept = [_strengths(one, len(models)) for one in drawn if one is not None]
     coefficients = dict.fromkeys(FEATURES, 0.0)
     coefficients |= {FEATURES[i]: float(value) for i, value in zip(used, fitted[len(models) - 1 :], strict=True)}
-    return StyleControlled(models, tuple(_strengths(fitted, len(models)).tolist()), coefficients, kept)
+    return StyleControlled(
+        models,
+        tuple(_strengths(fitted, len(models)).tolist()),
+        coefficients,
+        np.array([_strengths(one, len(models)) for one in changes]),
+        np.array(kept if len(kept) >= (1 - _MAX_LOST_DRAWS) * n_boot else []),
+    )
 
 
 def _standardized(style: _Array, weights: _Array, *, centred: bool) -> tuple[_Array, _Array]:
@@ -181,40 +198,53 @@ def _strengths(fitted: _Array, n_models: int) -> _Array:
     return np.asarray(values - values.mean())
 
 
-def _resampled(
-    battles: Sequence[Battle], weights: _Array, *, by_prompt: bool, n_boot: int, seed: int
-) -> Iterator[_Array]:
-    """Yield the weights of the battles in each draw with replacement."""
-    rng = np.random.default_rng(seed)
-    if not by_prompt:
-        games = round(float(weights.sum()))
-        for _ in range(n_boot):
-            yield rng.multinomial(games, weights / weights.sum()).astype(float)
-        return
-    numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(battle.prompt for battle in battles))}
-    of_battle = np.array([numbers[battle.prompt] for battle in battles])
-    for _ in range(n_boot):
-        times = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)))
-        yield weights * times[of_battle]
+def _without_each(
+    design: _Array, shares: _Array, weights: _Array, fitted: _Array, prompts: Sequence[Hashable]
+) -> list[_Array]:
+    """Return how the fit changes without each prompt, by one Newton step (Pregibon 1981, Ann. Stat. 9, 705-724)."""
+    chances = 1 / (1 + np.exp(-design @ fitted))
+    scores = (weights * (shares - chances))[:, None] * design
+    curvature = (weights * chances * (1 - chances))[:, None] * design
+    hessian = curvature.T @ design
+    numbers = cluster_numbers(len(prompts), prompts)
+    by_prompt = np.argsort(numbers, kind="stable")
+    changes = []
+    for rows in np.split(by_prompt, np.flatnonzero(np.diff(numbers[by_prompt])) + 1):
+        rest = hessian - curvature[rows].T @ design[rows]
+        # Least squares: the others may lack a feature.
+        changes.append(np.linalg.lstsq(rest, -scores[rows].sum(axis=0), rcond=1e-10)[0])
+    return changes
 
 
-def _fit(design: _Array, shares: _Array, weights: _Array) -> _Array | None:
-    """Fit a logistic regression of shares without a penalty; None where it has no finite maximum."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+def _fit(design: _Array, shares: _Array, weights: _Array, start: _Array | None = None) -> _Array | None:
+    """Fit a logistic regression of shares without a penalty by Newton's method; None where it has no finite maximum.
 
-    outcome = np.repeat([1, 0], len(shares))
-    counts = np.concatenate([weights * shares, weights * (1 - shares)])
-    kept = counts > 0
-    if len(np.unique(outcome[kept])) < 2:
-        return None
-    model: Any = LogisticRegression(C=np.inf, fit_intercept=False, solver="newton-cholesky", tol=1e-8)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(np.vstack([design, design])[kept], outcome[kept], sample_weight=counts[kept])
-    fitted: _Array = model.coef_[0]
-    diverged = any(issubclass(one.category, ConvergenceWarning) for one in caught)
-    return None if diverged or np.abs(fitted).max(initial=0.0) > _TOO_LARGE else fitted
+    It ends at a gradient (per game) of 1e-8. A rare feature may tell the winners of the games that have it: its
+    coefficient would grow without end, but the strengths have a limit, which is reached there. Source: McCullagh and
+    Nelder 1989, Generalized Linear Models, section 4.4.
+    """
+    weights = weights / weights.sum()
+    fitted = np.zeros(design.shape[1]) if start is None else start
+    odds = design @ fitted
+    loss = weights @ (np.logaddexp(0, odds) - shares * odds)
+    for _ in range(_MAX_STEPS):
+        chances = np.exp(-np.logaddexp(0, -odds))
+        gradient = design.T @ (weights * (chances - shares))
+        if np.abs(gradient).max(initial=0.0) <= _FLAT:
+            return fitted if loss > _SEPARATED else None
+        hessian = (design.T * (weights * chances * (1 - chances))) @ design
+        # Least squares: a draw may lack every game that has a feature.
+        step = np.linalg.lstsq(hessian, gradient, rcond=1e-13)[0]
+        for _ in range(_MAX_STEPS):
+            odds = design @ (fitted - step)
+            found = weights @ (np.logaddexp(0, odds) - shares * odds)
+            if found <= loss:
+                break
+            step = step / 2
+        fitted, loss = fitted - step, found
+        if np.abs(fitted).max() > _TOO_LARGE:
+            return None
+    return None
 
 
 def _logistic(x: float) -> float:

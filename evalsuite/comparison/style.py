@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 
 from evalsuite.comparison.candidates import Answers
 from evalsuite.comparison.figures import Pair
 from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.prompts import PromptSet, Texts
 from evalsuite.comparison_documents import Preferences, StyleControl, StyleRate
-from evalsuite.packages import remedy
 from judges.style_control import MIN_PROMPTS, Battle, StyleCounts, fit_style_control, style_counts, style_difference
 from judges.types import Unscored
 from judges.verdicts import PairVerdict
@@ -28,15 +26,13 @@ def with_style(document: Preferences, prompts: PromptSet, answers: Answers, judg
 def style_control(prompts: PromptSet, answers: Answers, judged: Sequence[Judgments]) -> StyleControl:
     """Fit all pairs together, a tie as half a win: each pair's rate under style control, or why there is none.
 
-    The judges of a panel share a prompt's weight. Intervals resample prompts, or their groups. The style of a
+    The judges of a panel share a prompt's weight. Intervals are by prompt, or group of prompts. The style of a
     conversation is that of all its answers together.
     """
     battles = _battles(prompts, answers, judged)
     n_prompts = len({battle.prompt for battle in battles})
     if n_prompts < MIN_PROMPTS:
         return StyleControl(reason=f"it needs at least {MIN_PROMPTS} judged prompts; these are {n_prompts}")
-    if find_spec("sklearn") is None:
-        return StyleControl(reason=f"it needs the package scikit-learn; run {remedy('sklearn')} and compare again")
     fit = fit_style_control(battles)
     if fit is None:
         return StyleControl(reason="one model won every game, or style alone predicts every winner")

@@ -188,18 +188,12 @@ def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_publish
     if len(scored) < MIN_PROMPTS:
         needs = f"style control needs at least {MIN_PROMPTS} judged prompts; these are {len(scored)}"
         return nothing | {"style": style | {"reason": needs}}
-    fit = fit_style_control(
-        _battles(scored), centred=as_published, by_prompt=not as_published, n_boot=_draws(as_published)
-    )
+    fit = fit_style_control(_battles(scored), centred=as_published, n_boot=PUBLISHED_DRAWS if as_published else 0)
     if fit is None:
         return nothing | {"style": style | {"reason": "one side won every game, or style alone predicts every winner"}}
     figures = {"sc_score": 100 * fit.win_rate(_MODEL, _BASELINE), "sc_ci95": _percent(fit.interval(_MODEL, _BASELINE))}
     figures |= _published_quantiles(fit) if as_published else {}
     return figures | {"style": style | {"coefficients": dict(fit.coefficients)}}
-
-
-def _draws(as_published: bool) -> int:
-    return PUBLISHED_DRAWS if as_published else 200
 
 
 def _published_quantiles(fit: StyleControlled) -> dict[str, Any]:
@@ -247,7 +241,7 @@ def game_lines(title: str, scores: Mapping[str, Any]) -> Iterable[Line]:
 
 
 def style_figure(scores: Mapping[str, Any]) -> Figure:
-    """Read the win rate with style control; its standard error is that of its interval, which resamples prompts."""
+    """Read the win rate with style control; its standard error is that of its interval, by prompts."""
     low_high = scores.get("sc_ci95")
     error = (low_high[1] - low_high[0]) / 2 / Z95 if isinstance(low_high, list) and len(low_high) == 2 else None
     figure = scored_figure({**scores, "score": scores.get("sc_score"), "stderr": error, "ci95": low_high})

@@ -12,6 +12,7 @@ from judges.bradley_terry import rank_by_prompts, tie_model
 from judges.card import JudgedPair, LabelledPair, attack_figures, baseline_figures, length_figures
 from judges.panel import krippendorff_alpha, marks_agreement
 from judges.statistics import cohen_kappa_ci, mean_ci, proportion_ci, quadratic_kappa_ci, wilson_ci
+from judges.style_control import Battle, _fit, fit_style_control
 from judges.verdicts import Game, PairVerdict, Request
 
 SIZES = pytest.mark.parametrize("n", [20, 80, 400])
@@ -215,3 +216,29 @@ def test_strengths_and_their_differences(n, levels):
         ]
     for share in (np.mean(held), np.mean(apart)):
         holds(share, 0.98, n_runs)
+
+
+@SIZES
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_style_control(n, spread):
+    # Two games per prompt. Longer answers and more list items win, few answers have headers. Prompts are easier or
+    # harder by this spread; the strength is then that of endless prompts.
+    def draw(rng, n=n):
+        length = np.clip(rng.normal(0.2, 0.3, n), -0.95, 0.95)
+        headers = rng.normal(0, 0.005, n) * (rng.random(n) < 0.3)
+        lists, bold = rng.normal(0, 0.01, (2, n))
+        odds = 0.6 + spread * rng.normal(size=n) + 1.5 * length + 20 * lists
+        style = np.stack([length, headers, lists, bold], axis=1)
+        return style, rng.random((n, 2)) < 1 / (1 + np.exp(-odds))[:, None]
+
+    def interval(style, won):
+        fit = fit_style_control(
+            [Battle("m", "b", float(won[i, game]), tuple(style[i]), i) for i in range(n) for game in (0, 1)]
+        )
+        return (fit and fit.interval("m", "b")) or (None, None)
+
+    style, won = draw(np.random.default_rng(8), 200_000)
+    design = np.column_stack([np.ones(len(style)), style / style.std(axis=0)])
+    strength = _fit(design, won.mean(axis=1), np.ones(len(style)))[0] if spread else 0.6
+    n_runs = 300 if n < 400 else 100
+    holds(coverage(draw, 1 / (1 + np.exp(-strength)), interval, n_runs), 0.98, n_runs)

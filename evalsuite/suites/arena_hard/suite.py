@@ -71,7 +71,6 @@ class ArenaHard(Suite):
 
     name = "arena_hard"
     title = "Arena-Hard v2.0"
-    packages = ("sklearn",)
     titles: ClassVar = {_KEYS[V2]: "Arena-Hard v2.0", _KEYS[V01]: "Arena-Hard v0.1"}
     parts = (V2, V01)
     part_titles: ClassVar = {HARD: "hard prompts", CREATIVE: "creative writing"}
