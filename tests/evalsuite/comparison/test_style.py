@@ -83,10 +83,3 @@ def test_the_document_keeps_it_and_the_table_shows_it():
     _print_style(Console(file=shown, width=160), read_again)
     assert "in equal style" in shown.getvalue()
     assert "65.0" in shown.getvalue()
-
-
-def test_without_scikit_learn_a_comparison_has_a_reason_instead(monkeypatch):
-    monkeypatch.setattr("evalsuite.comparison.style.find_spec", lambda _: None)
-    found = style_control(prompts(), answers(), [{PAIR: records()}])
-    assert found.reason.startswith("it needs the package scikit-learn")
-    assert not found.pairs
