@@ -317,6 +317,8 @@ def test_the_command_line_starts_without_heavy_libraries():
     later |= {"evalsuite.checkpoint", "evalsuite.suites.file.suite", "evalsuite.suites.harness.run"}
     assert loaded_for("from evalsuite.commands.run import run", heavy | later) == "[]"
     assert loaded_for("from evalsuite.comparison.settings import CompareConfig", heavy) == "[]"
+    # A run of which everything is stored asks nobody; the libraries that talk to servers take half a second.
+    assert loaded_for("from evalsuite.runs.runner import evaluate", heavy | {"aiohttp", "httpx", "jinja2"}) == "[]"
 
 
 def test_the_list_of_commands_loads_no_command():

@@ -16,6 +16,7 @@ from evalsuite.progress import duration
 
 if TYPE_CHECKING:
     from evalsuite.power.dry_run import Forecast
+    from evalsuite.progress import Progress
     from evalsuite.runs.runner import Outcome
 
 
@@ -36,11 +37,8 @@ def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
     if dry_run:
         _forecast(config, as_json=as_json)
         return
-    from evalsuite.fleet.run import run_on
-    from evalsuite.runs.runner import evaluate
-
     with showing_progress(config.results, "evalsuite run") as progress:
-        outcome = (evaluate if config.on is None else run_on)(config, progress)
+        outcome = _evaluated(config, progress)
     if config.log_to:
         from evalsuite.exports.tracked import log_figures
 
@@ -57,6 +55,16 @@ def run(config: RunConfig, *, as_json: bool, dry_run: bool) -> None:
             report_error(error, as_document=False)
         raise typer.Exit(max(error.exit_code for error in failures.values()))
     require_scored(outcome.n_unscored, outcome.n_items, config.max_unscored)
+
+
+def _evaluated(config: RunConfig, progress: Progress) -> Outcome:
+    if config.on is None:
+        from evalsuite.runs.runner import evaluate
+
+        return evaluate(config, progress)
+    from evalsuite.fleet.run import run_on
+
+    return run_on(config, progress)
 
 
 def _print_outcome(outcome: Outcome) -> None:

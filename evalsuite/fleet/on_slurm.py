@@ -12,15 +12,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import BusyError, DataError, UsageError
 from evalsuite.files import read_json, read_text, timestamp, write_json, write_text
 from evalsuite.fleet.executors import WORKER
 from evalsuite.fleet.units import FLEET, Unit
 from evalsuite.placement import Placement
+
+if TYPE_CHECKING:
+    import jinja2
 
 _NOTICE_S = 180
 """Seconds before its time limit at which a unit is told to end; Slurm may be a minute early."""
@@ -176,6 +177,8 @@ def _notice_s(settings: Mapping[str, str]) -> int:
 
 
 def _template(path: Path | None) -> jinja2.Template:
+    import jinja2
+
     text = TEMPLATE if path is None else read_text(path, remedy="give a Jinja file with --slurm-template")
     try:
         return jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True).from_string(text)  # noqa: S701

@@ -9,7 +9,6 @@ from typing import Any
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.errors import UsageError
 from evalsuite.files import read_json
-from judges.panel import weight_by_accuracy
 
 CARD_FILE = "card.json"
 _CARD_FIGURES = ("verdict", "words")
@@ -100,6 +99,8 @@ def card_weights(names: Sequence[str], cards: Sequence[Mapping[str, Any] | None]
                 f"the judge {name} has no card to weigh it by; run evalsuite judge-card with the same --results, or "
                 "leave out --judge-weights"
             )
+    from judges.panel import weight_by_accuracy
+
     weights = tuple(weight_by_accuracy(float(accuracy)) for accuracy in known if accuracy is not None)
     if not any(weights):
         raise UsageError(f"by their cards none of {', '.join(names)} is right more often than chance; choose others")

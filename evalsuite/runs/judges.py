@@ -20,7 +20,6 @@ from evalsuite.serving.identity import refuse_twins
 from evalsuite.store import content_key
 from evalsuite.suites.base import Suite
 from evalsuite.suites.repeats import marked_draws, scored_marks
-from judges.panel import given_values, marks_agreement
 from judges.types import Unscored
 
 Weights = Literal["equal", "card"]
@@ -130,6 +129,8 @@ def _value(verdict: Verdict | None) -> float | str | Unscored:
 
 
 def _together(values: Sequence[float | str | Unscored], panel: Panel, suite: Suite) -> float | str | Unscored:
+    from judges.panel import given_values
+
     given: list[tuple[float | str, float]] | Unscored = given_values(values, panel.weights)
     if not isinstance(given, Unscored):
         return suite.panel_value(given)
@@ -158,6 +159,8 @@ def panel_figures(panel: Panel, suite: Suite, header: Header, rows: Sequence[Row
     shown = suite.report_part(header.suite, rows[0].part)
     marks = [[_mark(suite, header, for_judge(row, judge.slug), shown.metric) for judge in panel.judges] for row in rows]
     clusters = [suite.context_of(row) or f"{row.part}/{row.item_id}" for row in rows]
+    from judges.panel import marks_agreement
+
     found = marks_agreement(marks, clusters, best=shown.top / shown.scale)
     names = [judge.name for judge in panel.judges]
     pairs = [

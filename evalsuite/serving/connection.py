@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tenacity
 
@@ -17,7 +17,6 @@ from evalsuite.serving.known_servers import QUESTIONS, Known, learned
 from evalsuite.serving.pace import Pace, wait_of
 from evalsuite.serving.replies import begun_text, token_counts
 from evalsuite.serving.told import Told
-from evalsuite.serving.transport import Transport
 from evalsuite.serving.wire import (
     Endpoint,
     RefusedError,
@@ -28,6 +27,9 @@ from evalsuite.serving.wire import (
     post,
 )
 from judges.types import Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.serving.transport import Transport
 
 _ATTEMPTS = 6
 _MAX_WAIT_S = 20.0
@@ -323,6 +325,8 @@ class Connection:
         async with self._connecting:
             if self._line is None:
                 endpoint = await self._connect()
+                from evalsuite.serving.transport import Transport
+
                 transport = Transport(endpoint.base_url, endpoint.api_key, is_managed=endpoint.is_managed)
                 pace = None if endpoint.is_managed else Pace(endpoint.limits, endpoint.note)
                 self._line = _Line(transport, endpoint, pace)

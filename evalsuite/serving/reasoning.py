@@ -128,8 +128,10 @@ def _mentions_thinking(checkpoint: Checkpoint) -> bool:
     tokens = [f'"{mark}"'.encode() for mark in marks]
     for folder in (checkpoint.adapter, checkpoint.path):
         path = None if folder is None else folder / "tokenizer.json"
-        if path is not None and path.is_file() and any(token in (text := path.read_bytes()) for token in tokens):
-            return bool(text)
+        if path is not None and path.is_file():
+            text = path.read_bytes()
+            if any(token in text for token in tokens):
+                return True
     return False
 
 

@@ -39,7 +39,7 @@ from evalsuite.serving.device import (
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
 from evalsuite.serving.server_log import ServerLog
-from evalsuite.serving.transport import TransportError, fetch_blocking
+from evalsuite.serving.transport_errors import TransportError
 
 _POLL_S = 0.5
 _GIB = 2**30
@@ -145,6 +145,8 @@ class Server(AbstractContextManager["Server"]):
 
     def answers(self) -> bool:
         """Whether this very server is up: it must list the name drawn for this start."""
+        from evalsuite.serving.transport import fetch_blocking
+
         try:
             reply = fetch_blocking(f"{self.base_url}/models", self.api_key, is_managed=True, timeout_s=5)
         except TransportError:

@@ -11,19 +11,22 @@ import json
 import ssl
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import httpx
 import msgspec
-import openai
 
 from evalsuite.errors import UsageError, first_line
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.event_stream import assembled, is_event_stream
 from evalsuite.serving.loop import LoopThread
+from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError, TransportError
+
+if TYPE_CHECKING:
+    from evalsuite.serving.sdk import SDK
 
 CONNECT_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 3600.0
@@ -33,39 +36,9 @@ MAX_REPLY_BYTES = 64_000_000
 MAX_BUFFERED_BYTES = 512_000_000
 """Of all replies of one server that are being read."""
 _MAX_ERROR_CHARACTERS = 4000
-_SDK = "http://sdk"
-"""Stands for the server's URL inside the SDK, which would rewrite an unusual one."""
 _BESIDE_V1 = frozenset({"/classify", "/pooling"})
 _KEPT_ALIVE_S = 4.0
 """Below vLLM's 5 s, so that a connection that the server is about to close is not reused."""
-
-
-class TransportError(Exception):
-    """The server sent no usable reply; the message holds no secrets."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(without_secrets(message))
-
-
-class NoReplyError(TransportError):
-    """The server sent no complete HTTP reply; ``late`` if it timed out."""
-
-    def __init__(self, message: str, *, late: bool = False) -> None:
-        super().__init__(message)
-        self.late = late
-
-
-class StatusError(TransportError):
-    """The server replied with a status other than 2xx."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers: Mapping[str, str] = headers or {}
-
-
-class MalformedReplyError(TransportError):
-    """The body is too large, or not JSON where JSON is expected."""
 
 
 class Transport:
@@ -89,11 +62,16 @@ class Transport:
             auto_decompress=False,
             trust_env=False,
         )
-        # Only external servers are asked through the SDK: it halves the requests per second (bench/client.py).
-        # Any: the SDK takes a client of httpx, but its types name httpx2 only.
-        client: Any = httpx.AsyncClient(transport=_BelowSDK(self, self._base_url), trust_env=False)
-        self._sdk = (
-            None if is_managed else openai.AsyncOpenAI(api_key="-", base_url=_SDK, max_retries=0, http_client=client)
+        self._is_managed = is_managed
+
+    @cached_property
+    def _sdk(self) -> SDK:
+        # Only external servers are asked through the SDK: it halves the requests per second (bench/client.py), and
+        # half a second goes by until it is loaded.
+        from evalsuite.serving.sdk import SDK
+
+        return SDK(
+            lambda path, content, timeout_s: self.request(url_of(self._base_url, path), content, timeout_s=timeout_s)
         )
 
     async def send(self, path: str, body: Mapping[str, Any]) -> object:
@@ -103,16 +81,10 @@ class Transport:
         """
         deadline_s = READ_TIMEOUT_S + TOKEN_TIMEOUT_S * body.get("max_tokens", 0)
         content = _encoded(body)
-        if self._sdk is None:
+        if self._is_managed:
             raw = await self.request(url_of(self._base_url, path), content, timeout_s=deadline_s)
         else:
-            try:
-                reply = await self._sdk.post(
-                    path, cast_to=httpx.Response, content=content, options={"timeout": deadline_s}
-                )
-                raw = reply.content
-            except openai.APIConnectionError as error:
-                raise error.__cause__ or error from None
+            raw = await self._sdk.post(path, content, deadline_s)
         try:
             document: object = assembled(raw) if body.get("stream") and is_event_stream(raw) else _decoded(raw)
         except (ValueError, RecursionError, TypeError, AttributeError) as error:
@@ -191,19 +163,6 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
 
 
-class _BelowSDK(httpx.AsyncBaseTransport):
-    """Sends the SDK's requests by the rules of ``Transport.request``, with its headers instead of the SDK's."""
-
-    def __init__(self, transport: Transport, base_url: str) -> None:
-        self._transport = transport
-        self._base_url = base_url
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = url_of(self._base_url, request.url.path)
-        raw = await self._transport.request(url, request.content, timeout_s=request.extensions["timeout"]["read"])
-        return httpx.Response(200, content=raw, request=request)
-
-
 def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(body)
@@ -250,6 +209,8 @@ def fetch_blocking(
 
 def _tls_context() -> ssl.SSLContext:
     # With certifi's authorities, which containers without system certificates need, or SSL_CERT_FILE's.
+    import httpx
+
     return httpx.create_ssl_context()
 
 

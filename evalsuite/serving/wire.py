@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
@@ -22,16 +22,11 @@ from evalsuite.redaction import without_secrets
 from evalsuite.serving.dialect import refused_fields, words_of
 from evalsuite.serving.known_servers import Known
 from evalsuite.serving.pace import Limits, wait_of
-from evalsuite.serving.transport import (
-    MalformedReplyError,
-    NoReplyError,
-    StatusError,
-    Transport,
-    TransportError,
-    fetch,
-    fetch_blocking,
-)
+from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError, TransportError
 from judges.types import Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.serving.transport import Transport
 
 _SAME = ("root", "max_model_len")
 """What all servers of one model must report the same way."""
@@ -222,6 +217,8 @@ async def is_reachable(endpoint: Endpoint) -> bool:
 
 async def _get(endpoint: Endpoint, url: str) -> bytes | None:
     """Return the body of a reply, empty for an error status; None without a reply."""
+    from evalsuite.serving.transport import fetch
+
     try:
         return await fetch(url, endpoint.api_key, is_managed=endpoint.is_managed, timeout_s=_PROBE_TIMEOUT_S)
     except NoReplyError:
@@ -301,6 +298,8 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
     Its answers to token ids would be finite, plausible and wrong. Uses vLLM's ``/tokenize``; other servers
     are not checked.
     """
+    from evalsuite.serving.transport import fetch_blocking
+
     url = endpoint.base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
     request = {"model": endpoint.model_name, "prompt": _PROBE_TEXT, "add_special_tokens": False}
     try:
@@ -371,6 +370,8 @@ def listed_models(base_url: str, key_variable: str | None = None) -> dict[str, d
 
 
 def _listed_models(base_url: str, key_variable: str | None) -> dict[str, dict[str, Any]]:
+    from evalsuite.serving.transport import fetch_blocking
+
     url, key = without_secrets(base_url), api_key(base_url, key_variable)
     try:
         reply = fetch_blocking(f"{base_url.rstrip('/')}/models", key, is_managed=False, timeout_s=_MODELS_TIMEOUT_S)

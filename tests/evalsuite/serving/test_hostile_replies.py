@@ -20,14 +20,8 @@ from evalsuite.errors import EvalsuiteError, ServerError, UsageError
 from evalsuite.runs.runner import run
 from evalsuite.serving import connection as connection_module
 from evalsuite.serving import transport as transport_module
-from evalsuite.serving.transport import (
-    MalformedReplyError,
-    NoReplyError,
-    StatusError,
-    Transport,
-    TransportError,
-    fetch_blocking,
-)
+from evalsuite.serving.transport import Transport, fetch_blocking
+from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError, TransportError
 from evalsuite.serving.wire import Endpoint, check_endpoint, check_tokenizer, processed_tokens
 from tests.evalsuite.serving.test_server_faults import config, healthy, is_judges
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from evalsuite.serving import transport as transport_module
-from evalsuite.serving.transport import MalformedReplyError, NoReplyError, StatusError, Transport
+from evalsuite.serving.transport import Transport
+from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError
 from tests.evalsuite.stub_endpoint import StubEndpoint, text_reply
 
 LATE_S = 0.3
