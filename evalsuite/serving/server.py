@@ -38,6 +38,7 @@ from evalsuite.serving.device import (
 )
 from evalsuite.serving.guarded import Guarded
 from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
+from evalsuite.serving.served_tokenizer import corrected_tokenizer
 from evalsuite.serving.server_log import ServerLog
 from evalsuite.serving.transport_errors import TransportError
 
@@ -97,6 +98,7 @@ class Server(AbstractContextManager["Server"]):
         self.takes_priority = dict(serve.vllm_args).get("scheduling_policy", _PRIORITY) == _PRIORITY
         self.port = _free_port(serve)
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.tokenizer = corrected_tokenizer(checkpoint)
         self.command = _command(self, checkpoint, serve)
         self._log = ServerLog(log_path)
         self._kills = kernel_kills()
@@ -139,6 +141,8 @@ class Server(AbstractContextManager["Server"]):
         """End the server and everything it started; safe to call twice."""
         self._guarded.end()
         self._log.close()
+        if self.tokenizer is not None:
+            self.tokenizer.cleanup()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -267,7 +271,9 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
     if not _MODALITIES.isdisjoint(checkpoint.config or {}):
         # Only text is asked: without room for images, their encoder is neither loaded nor tried out.
         flags["limit-mm-per-prompt"] = '{"image": 0, "video": 0, "audio": 0}'
-    if checkpoint.own_tokenizer:
+    if server.tokenizer is not None:
+        flags["tokenizer"] = server.tokenizer.name
+    elif checkpoint.own_tokenizer:
         # Answers are decoded, and end, as the adapter's tokenizer says.
         flags["tokenizer"] = str(checkpoint.tokenizer_folder)
     if server.adapters:
