@@ -11,13 +11,14 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import BusyError, DataError, UsageError
 from evalsuite.files import read_json, read_text, timestamp, write_json, write_text
 from evalsuite.fleet.executors import WORKER
-from evalsuite.fleet.units import FLEET, Unit
+from evalsuite.fleet.units import FLEET, Unit, done_of
 from evalsuite.placement import Placement
 
 if TYPE_CHECKING:
@@ -45,8 +46,24 @@ exec {{ worker }} "$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {{ units }})"
 """
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An array: the names of its units, and how many of them run at once, None for all."""
+
+    units: Sequence[str]
+    at_once: int | None
+
+    def slots(self, n: int) -> int:
+        """Return how many of the units may run, with ``n`` of them in the queue."""
+        return n if self.at_once is None else min(self.at_once, n)
+
+
 class Slurm:
-    """Units on a Slurm cluster; its jobs keep running when the head ends."""
+    """Units on a Slurm cluster; its jobs keep running when the head ends.
+
+    Slurm limits each array by itself, so units that follow while others are queued, such as retries, wait here until
+    all arrays together run less than ``jobs``.
+    """
 
     outlives_head = True
 
@@ -56,8 +73,10 @@ class Slurm:
         self._placement, self._jobs = placement, jobs
         self._template = _template(template)
         self._folder = results.absolute() / FLEET / ".slurm"
-        self._job_ids: dict[str, list[str]] = {}
-        self._active: set[str] = set()
+        self._arrays: dict[str, _Job] = {}
+        self._queued: dict[str, set[str]] = {}
+        """The units that wait or run in Slurm, by job, when it was last asked."""
+        self._held: list[Unit] = []
         self._began = self._asked_at = -_POLL_S[1]
 
     @property
@@ -70,22 +89,17 @@ class Slurm:
 
     def submit(self, units: Sequence[Unit]) -> None:
         self._began = time.monotonic()
-        for gpus in sorted({unit.gpus for unit in units}):
-            chosen = [unit for unit in units if unit.gpus == gpus]
-            job = self._sbatch(chosen, gpus)
-            self._job_ids[job] = [unit.name for unit in chosen]
-            # Known before it is first asked for.
-            self._active |= {unit.name for unit in chosen}
-            write_json(self._folder / f"job-{job}.json", {"job": job, "units": self._job_ids[job]})
-        self._asked_at = time.monotonic()
+        self._held += units
+        self._hand_over()
 
     def poll(self) -> set[str]:
         now = time.monotonic()
         shortest, longest = _POLL_S
-        if self._job_ids and now - self._asked_at >= min(longest, shortest + (now - self._began) / 20):
+        if self._arrays and now - self._asked_at >= min(longest, shortest + (now - self._began) / 20):
             self._asked_at = now
-            self._active = self._queued()
-        return set(self._active)
+            self._queued = self._ask()
+            self._hand_over()
+        return {unit.name for unit in self._held}.union(*self._queued.values())
 
     def attach(self, units: Sequence[Unit]) -> None:
         wanted = {unit.name for unit in units}
@@ -94,47 +108,73 @@ class Slurm:
             try:
                 document = read_json(path)
                 if wanted & set(document["units"]):
-                    self._job_ids[document["job"]] = document["units"]
+                    self._arrays[document["job"]] = _Job(document["units"], document.get("at_once"))
             except (DataError, KeyError, TypeError):
                 continue
-        self._active = self._queued() if self._job_ids else set()
+        self._queued = self._ask() if self._arrays else {}
 
     def cancel(self) -> None:
-        if self._job_ids:
-            _run(["scancel", *self._job_ids])
+        self._held = []
+        if self._arrays:
+            _run(["scancel", *self._arrays])
             deadline = time.monotonic() + _TIMEOUT_S
-            while self._queued() and time.monotonic() < deadline:
+            while self._ask() and time.monotonic() < deadline:
                 time.sleep(0.2)
         self.close()
 
     def close(self) -> None:
-        with suppress(BusyError):
+        with suppress(BusyError, UsageError):
+            self._queued = self._ask() if self._arrays else {}
+            self._hand_over(leaving=True)
             # Jobs that are left running need their scripts; so may those of a Slurm that does not answer.
-            if not (self._job_ids and self._queued()):
+            if not self._queued:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _queued(self) -> set[str]:
+    def _hand_over(self, *, leaving: bool = False) -> None:
+        """Submit what is held, as far as the limit allows; when ``leaving``, all of it, to start after what is queued.
+
+        An array beside others has no more units than are free, so that it does not keep the limit of that moment.
+        """
+        # Of two workers of a unit the slower one may have ended it after all.
+        self._held = [unit for unit in self._held if done_of(unit) is None]
+        while self._held:
+            used = sum(self._arrays[job].slots(len(names)) for job, names in self._queued.items())
+            free = len(self._held) if self._jobs is None else self._jobs - used
+            if free <= 0 and not leaving:
+                return
+            alike = [unit for unit in self._held if unit.gpus == self._held[0].gpus]
+            chosen = alike if leaving or not used else alike[:free]
+            job = self._sbatch(chosen, after=list(self._queued) if leaving else [])
+            self._arrays[job] = _Job([unit.name for unit in chosen], self._jobs)
+            self._held = [unit for unit in self._held if unit not in chosen]
+            # Known before it is first asked for.
+            self._queued[job] = set(self._arrays[job].units)
+            write_json(self._folder / f"job-{job}.json", {"job": job, **asdict(self._arrays[job])})
+            self._asked_at = time.monotonic()
+
+    def _ask(self) -> dict[str, set[str]]:
         """Ask Slurm which units wait or run; a job that it has forgotten has ended."""
         asked = _run(["squeue", "--noheader", "--array", "--format=%F %K"])
         if asked.returncode:
             raise BusyError(
                 f"squeue failed ({_said(asked)}); the jobs keep running; run the same command again to attach"
             )
-        names = set()
+        names: dict[str, set[str]] = {}
         for line in asked.stdout.splitlines():
             job, _, task = line.partition(" ")
-            units = self._job_ids.get(job, [])
+            units = self._arrays[job].units if job in self._arrays else ()
             if task.isdecimal() and int(task) < len(units):
-                names.add(units[int(task)])
+                names.setdefault(job, set()).add(units[int(task)])
         return names
 
-    def _sbatch(self, units: Sequence[Unit], gpus: int) -> str:
+    def _sbatch(self, units: Sequence[Unit], after: Sequence[str]) -> str:
         stamp = timestamp()
         script, listed = self._folder / f"{stamp}.sh", self._folder / f"{stamp}.units"
         write_text(listed, "".join(f"{unit.folder}\n" for unit in units))
         at_once = f"%{self._jobs}" if self._jobs else ""
-        write_text(script, self._script(f"0-{len(units) - 1}{at_once}", gpus, listed))
-        return self._accepted(_run(["sbatch", "--parsable", str(script)])).split(";")[0].strip()
+        write_text(script, self._script(f"0-{len(units) - 1}{at_once}", units[0].gpus, listed))
+        order = [f"--dependency=afterany:{':'.join(after)}"] if after else []
+        return self._accepted(_run(["sbatch", "--parsable", *order, str(script)])).split(";")[0].strip()
 
     def _script(self, array: str, gpus: int, listed: Path) -> str:
         settings = self._placement.settings
