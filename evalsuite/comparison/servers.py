@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -71,7 +71,7 @@ class Servers:
         self._expected[candidates] = checkpoints
 
     def ask_all(
-        self, checkpoint: Checkpoint, work: Callable[[Scorer], Sequence[Awaitable[None]]], *, candidate: bool
+        self, checkpoint: Checkpoint, work: Callable[[Scorer], Iterable[Awaitable[None]]], *, candidate: bool
     ) -> None:
         """Await all of ``work`` on the model's client; a server that dies is restarted a few times.
 
@@ -106,9 +106,9 @@ class Servers:
             found[number] = await ask(asked[number], client)
             self._progress.advance(line)
 
-        def work(client: Scorer) -> list[Awaitable[None]]:
+        def work(client: Scorer) -> Iterable[Awaitable[None]]:
             self._progress.begin(line, len(asked))
-            return [one(number, client) for number in range(len(asked))]
+            return (one(number, client) for number in range(len(asked)))
 
         self.ask_all(checkpoint, work, candidate=candidate)
         return [found[number] for number in range(len(asked))]

@@ -10,6 +10,7 @@ import pytest
 from evalsuite.comparison.games import Judging, judge_pair, pair_template
 from evalsuite.errors import ServerError
 from evalsuite.records.rows import Draw, Reply
+from evalsuite.serving import concurrency
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.suites.mt_bench.suite import MtBench
 from evalsuite.suites.options import SuiteOptions
@@ -43,6 +44,37 @@ async def test_results_are_in_order():
         return value
 
     assert await gather_or_cancel(later(n, 0.02 / (n + 1)) for n in range(3)) == [0, 1, 2]
+
+
+async def test_no_more_are_started_than_a_server_answers_at_once(monkeypatch):
+    monkeypatch.setattr(concurrency, "_STARTED", 3)
+    started, most = 0, 0
+
+    async def one(n):
+        nonlocal started, most
+        started += 1
+        most = max(most, started)
+        await asyncio.sleep(0.001 * (n % 2))
+        started -= 1
+        return n
+
+    assert await gather_or_cancel(one(n) for n in range(20)) == list(range(20))
+    assert most == 3
+
+
+async def test_after_a_failure_nothing_more_is_started(monkeypatch):
+    monkeypatch.setattr(concurrency, "_STARTED", 2)
+    begun = []
+
+    async def one(n):
+        begun.append(n)
+        await asyncio.sleep(0)
+        if n == 3:
+            raise ServerError("gone")
+
+    with pytest.raises(ServerError, match="gone"):
+        await gather_or_cancel(one(n) for n in range(1000))
+    assert max(begun) < 20
 
 
 async def test_the_error_is_raised_after_the_others_have_ended():
