@@ -138,6 +138,11 @@ def with_interval(figure: Figure, recorded: Any = None, top: float | None = 1.0)
     return replace(figure, ci95=(low, high), method=method) if high - low > NO_SPREAD else figure
 
 
+def stderr_of(interval: Any) -> float | None:
+    """Return the standard error of a recorded interval that is about normal; None without one."""
+    return (interval[1] - interval[0]) / 2 / Z95 if isinstance(interval, list) and len(interval) == 2 else None
+
+
 def _binomial_n(share: float, stderr: float, n: int | None) -> float | None:
     """Return how many rights and wrongs have this standard error; None where nothing says it."""
     variance = share * (1 - share)

@@ -17,7 +17,7 @@ from evalsuite.records.rows import Order, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Sampling, thought_of
 from evalsuite.suites import figures
 from evalsuite.suites.base import answer_of, count_unscored, marked, no_answer
-from evalsuite.suites.figures import Z95, Figure, Line, scored_figure
+from evalsuite.suites.figures import Figure, Line, scored_figure, stderr_of
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from judges.arena import CHOICES, LEAD_IN, OUTCOMES, parse_label
 from judges.types import Choice, Message, Unscored
@@ -242,9 +242,9 @@ def game_lines(title: str, scores: Mapping[str, Any]) -> Iterable[Line]:
 
 def style_figure(scores: Mapping[str, Any]) -> Figure:
     """Read the win rate with style control; its standard error is that of its interval, by prompts."""
-    low_high = scores.get("sc_ci95")
-    error = (low_high[1] - low_high[0]) / 2 / Z95 if isinstance(low_high, list) and len(low_high) == 2 else None
-    figure = scored_figure({**scores, "score": scores.get("sc_score"), "stderr": error, "ci95": low_high})
+    interval = scores.get("sc_ci95")
+    given = {**scores, "score": scores.get("sc_score"), "stderr": stderr_of(interval), "ci95": interval}
+    figure = scored_figure(given)
     return figure if figure.value is not None else Figure(reason=style_reason(scores) or figure.reason)
 
 

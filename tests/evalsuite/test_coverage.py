@@ -14,6 +14,7 @@ from evalsuite.analysis.similarity_tables import mean_intervals
 from evalsuite.analysis.style import ratio_cell
 from evalsuite.contamination import clean
 from evalsuite.records.rows import Row, Verdict
+from evalsuite.suites.alpaca_eval.package import length_controlled_interval
 from evalsuite.suites.figures import Figure, doubt, with_interval
 from evalsuite.suites.games import game_figures
 from evalsuite.suites.mt_bench.scores import score_rows
@@ -23,6 +24,7 @@ from judges.paired import paired_difference
 from judges.repeats import spread
 from judges.selection import against_reference
 from judges.statistics import mean_and_stderr
+from judges.style_control import _fit
 from tests.evalsuite.analysis.test_efficiency import measured
 from tests.judges.test_coverage import HIGHEST, coverage, holds
 
@@ -97,6 +99,28 @@ def test_win_rates_in_games_of_which_strong_ones_count_three(n):
     holds(np.mean([low <= 40 <= high for low, high in (one["ci95"] for one in figures)]), n_runs=300)
     ratio = spread_of_errors([one["score"] for one in figures], [one["stderr"] for one in figures])
     assert ratio == pytest.approx(1, abs=0.13)
+
+
+@pytest.mark.parametrize("intercept", [0.5, -1.0, -3.0])
+def test_length_controlled_win_rates(intercept):
+    # Preferences depend on length and difficulty, and differ between instructions; two gamed baselines are fixed.
+    # The true rate is that of the same fit on endless instructions, which count as much as 805.
+    rng, n = np.random.default_rng(15), 805
+    gamed_length, hard = np.tanh(rng.normal(-0.5, 1.5, 2 * n)), np.tile(rng.normal(0, 1, n), 2)
+    gamed = np.column_stack([gamed_length, hard, np.zeros(2 * n)])
+    gamed_shares = 1 / (1 + np.exp(-1.2 * gamed_length))
+
+    def fit(rng, n_drawn):
+        own = np.column_stack([np.tanh(rng.normal(0.5, 1, n_drawn)), rng.choice(hard, n_drawn), np.ones(n_drawn)])
+        odds = own @ [1.0, 0.5, intercept] + rng.normal(size=n_drawn) + rng.logistic(size=n_drawn)
+        features, shares = np.vstack([own, gamed]), np.append(1 / (1 + np.exp(-4 * odds)), gamed_shares)
+        weights = np.append(np.full(n_drawn, n / n_drawn), np.full(2 * n, 0.1))
+        fitted = _fit(features, shares, weights)
+        rates = 1 / (1 + np.exp(-(own * [0, 1, 1]) @ fitted))
+        return rates.mean(), lambda: length_controlled_interval(features, shares, weights, fitted)
+
+    truth, _ = fit(np.random.default_rng(16), 200_000)
+    holds(coverage(lambda rng: fit(rng, n), truth, lambda _, interval: interval(), 300), n_runs=300)
 
 
 @SIZES

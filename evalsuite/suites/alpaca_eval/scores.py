@@ -33,8 +33,8 @@ def preference(row: Row) -> float:
 def score_rows(header: Header, rows: Sequence[Row]) -> Scores:
     """Compute win rates (0-100), their errors, counts and the mean length in characters.
 
-    ``n_total`` counts scored comparisons. ``ci95`` is a bootstrap interval of the win rate. ``lc_win_rate``
-    is None, with the reason in ``lc``, unless at least 797 of the canonical 805 are scored and
+    ``n_total`` counts scored comparisons. ``ci95`` is the interval of the win rate, ``lc_ci95`` that of
+    ``lc_win_rate``, which is None, with the reason in ``lc``, unless at least 797 of the canonical 805 are scored and
     ``df_gamed`` is available. ``lc`` is {"C": the inverse regularisation that cross-validation chose,
     "reason", "warning"}. Every figure is None where nothing is scored.
 
@@ -53,7 +53,7 @@ def score_rows(header: Header, rows: Sequence[Row]) -> Scores:
         controlled = _length_controlled(header, rows, n_scored=len(scored))
     except DataError as error:
         lc = {"C": None, "reason": str(error), "warning": None}
-        controlled = {"lc_win_rate": None, "lc_standard_error": None, "lc": lc}
+        controlled = {"lc_win_rate": None, "lc_standard_error": None, "lc_ci95": None, "lc": lc}
     return {
         **win_rates(scored),
         "ci95": None if interval is None else [100 * bound for bound in interval],

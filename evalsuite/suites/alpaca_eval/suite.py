@@ -35,7 +35,7 @@ from evalsuite.suites.alpaca_eval.assets import (
 from evalsuite.suites.alpaca_eval.package import win_rates
 from evalsuite.suites.alpaca_eval.scores import preference, require_all, score_rows
 from evalsuite.suites.base import Suite, draw_of, marked, no_answer, verdict_on
-from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
+from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure, stderr_of
 from evalsuite.suites.judging import verdict_of
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
@@ -156,7 +156,7 @@ class AlpacaEval(Suite):
         yield Line(
             "  length-controlled",
             figures.shown(scores.get("lc_win_rate"), 2),
-            figures.shown_error(scores.get("lc_standard_error"), 2),
+            figures.shown_interval(scores.get("lc_ci95"), 2) or figures.shown_error(scores.get("lc_standard_error"), 2),
             note=str(figures.as_object(scores.get("lc")).get("reason") or ""),
         )
 
@@ -201,7 +201,10 @@ async def _ranked(judge: Chat, instruction: str, baseline: str, output: str) -> 
 
 
 def _length_controlled(scores: Mapping[str, Any]) -> Figure:
-    # The recorded interval is the plain win rate's; the length-controlled one has its standard error only.
-    figure = scored_figure({**scores, "ci95": None}, "lc_win_rate", "lc_standard_error", "n_total", top=100.0)
+    # "ci95" is the plain win rate's. The package's standard error, all that older results have, is too small.
+    interval = scores.get("lc_ci95")
+    error = stderr_of(interval) or scores.get("lc_standard_error")
+    given = {**scores, "ci95": interval, "lc_standard_error": error}
+    figure = scored_figure(given, "lc_win_rate", "lc_standard_error", "n_total", top=100.0)
     reason = figures.as_object(scores.get("lc")).get("reason")
     return replace(figure, reason=str(reason)) if figure.value is None and reason else figure

@@ -93,6 +93,10 @@ def test_published_figures_are_met(real_assets, tmp_path, model, as_published):
             assert scores["lc_win_rate"] == pytest.approx(float(expected["length_controlled_winrate"]), abs=0.0012)
     if expected["lc_standard_error"] and model != "gpt4_1106_preview":
         assert scores["lc_standard_error"] == pytest.approx(float(expected["lc_standard_error"]), abs=0.01)
+    if model != "gpt4_1106_preview":
+        low, high = scores["lc_ci95"]
+        assert low < scores["lc_win_rate"] < high
+        assert high - low > 2 * 1.96 * scores["lc_standard_error"], "the package leaves out the error of the fit"
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 

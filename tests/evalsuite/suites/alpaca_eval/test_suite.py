@@ -176,8 +176,10 @@ def test_columns_and_averages_read_the_figures(monkeypatch, df_gamed: Path):
     main, plain = ALPACA_EVAL.columns({"alpaca_eval": [scores]})
     figure = main.figure(scores)
     assert (main.key, main.main, plain.key, plain.main) == ("alpaca_eval", True, "alpaca_win_rate", False)
-    assert (figure.value, figure.stderr, figure.n) == (scores["lc_win_rate"], scores["lc_standard_error"], 805)
-    assert figure.ci95[0] == pytest.approx(figure.value - 1.959964 * figure.stderr)
+    assert (figure.value, list(figure.ci95), figure.n) == (scores["lc_win_rate"], scores["lc_ci95"], 805)
+    assert figure.ci95[1] - figure.ci95[0] == pytest.approx(2 * 1.959964 * figure.stderr)
+    older = main.figure({**scores, "lc_ci95": None})
+    assert (older.value, older.stderr) == (scores["lc_win_rate"], scores["lc_standard_error"])
     assert (plain.figure(scores).value, list(plain.figure(scores).ci95)) == (scores["win_rate"], scores["ci95"])
     assert ALPACA_EVAL.averages({"alpaca_eval": scores}) == {"nine": {"alpaca_eval": scores["lc_win_rate"] / 100}}
     assert ALPACA_EVAL.averages({}) == {"nine": {"alpaca_eval": None}}
