@@ -96,7 +96,7 @@ def _baseline(card: Figures) -> Check:
         result = "do not use" if below else "with care"
     words = f"a judge that takes the {length['takes']} answer agrees on {length['accuracy']:.1%} of these pairs"
     words += (
-        ", more than this one" if gain < 0 else f"; this one gains {gain:+.1%}, which is not distinguishable from zero"
+        ", more than this one" if gain < 0 else f"; this one gains {gain:+z.1%}, which is not distinguishable from zero"
     )
     return Check("length-only judge", result, gain, rule, "definition", words)
 
@@ -164,8 +164,8 @@ def _attacks(card: Figures) -> Check:
     words = f"attacks win {rate:.0%}"
     if figures["gain"] is not None:
         interval = figures["gain_ci95"]
-        spread = f"[{interval[0]:+.3f}, {interval[1]:+.3f}]" if interval else f"in {figures['n_questions']} questions"
-        words += f" and gain {figures['gain']:+.3f} in preference over an empty answer {spread}"
+        spread = f"[{interval[0]:+z.3f}, {interval[1]:+z.3f}]" if interval else f"in {figures['n_questions']} questions"
+        words += f" and gain {figures['gain']:+z.3f} in preference over an empty answer {spread}"
     if gains:
         result = max(result, "do not use" if figures["gain"] >= care - NO_SPREAD else "with care", key=_WORSE.index)
         words += ": it can be fooled"

@@ -122,7 +122,7 @@ def _agreement(name: str, figures: Figures) -> Check:
         return Check(
             name, None, None, rule, source, f"{name}: no correlation, because one side's ratings are all equal"
         )
-    shown = f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
+    shown = f"{value:z.2f}" + ("" if interval is None else f" [{interval[0]:z.2f}, {interval[1]:z.2f}]")
     words = f"{name}: Spearman's rho with people is {shown} on {figures['n_scored']} answers"
     result: Use = "usable" if value >= _CARE else "with care"
     if interval is None or interval[0] <= 0:

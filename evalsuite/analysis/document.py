@@ -109,11 +109,11 @@ def written(value: Any, form: Format) -> str:
     if form == "text" or isinstance(value, str | bool):
         return str(value)
     if form == "percent1":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:z.1f} %"
     if form == "int" or (isinstance(value, int) and form.startswith("float")):
         return f"{round(value):,}"
     digits = int(form[-1])
-    return f"{value:+.{digits}f}" if form.startswith("signed") else f"{value:.{digits}f}"
+    return f"{value:+z.{digits}f}" if form.startswith("signed") else f"{value:z.{digits}f}"
 
 
 def analysis_name(names: Sequence[str]) -> str:

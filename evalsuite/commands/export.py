@@ -47,10 +47,10 @@ def export(
 
     markdown and latex have the report's tables with intervals and stars, csv every figure, parquet one row per item.
     hub writes .eval_results and a card's metadata into a folder per model, every-eval-ever one JSON per model. Nothing
-    leaves this machine without --push. Exits with 1 if something in the folder could not be read.
+    leaves this machine without --push. Exits with 1 if something was left out.
 
     [bold]evalsuite export --to latex --out table.tex[/]
-    [bold]evalsuite export --to parquet --out items/[/]
+    [bold]evalsuite export --to parquet --out items.parquet[/]
     """
     from evalsuite.exports.write import write_export
 

@@ -16,8 +16,10 @@ from evalsuite.packages import require
 
 @with_config_file
 def sft(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the checkpoint.")],
     recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the checkpoint; only --inspect works without one.")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Folder of evalsuite mix, or any source of chats; default: the recipe's own mix."),
@@ -53,12 +55,14 @@ def sft(
     Killed or interrupted, the same command resumes from the last training checkpoint.
 
     [bold]evalsuite sft recipes/tiny.yaml --out ckpt/[/]
-    [bold]evalsuite sft recipe.yaml --data mix/ --out ckpt/ --inspect[/]
+    [bold]evalsuite sft recipe.yaml --data mix/ --inspect[/]
     [bold]evalsuite sft --merge adapter/ --out ckpt/[/]
     """
     with reporting_errors():
         if (recipe is None) == (merge is None):
             raise UsageError("give either RECIPE, or --merge with the folder of an adapter")
+        if out is None and not (inspect and recipe):
+            raise UsageError("give --out, the folder of the checkpoint")
         require("training", "trl", "peft", "accelerate", "torch")
         if recipe is None:
             _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
@@ -116,7 +120,7 @@ def _print(out: Path, document: Mapping[str, Any], *, reused: bool) -> None:
         interval = held["change_ci95"]
         typer.echo(
             f"held-out loss {held['loss_before']:.3f} -> {held['loss_after']:.3f} over {held['n']} conversations"
-            + (f" (change {held['change']:+.3f}, 95 % {interval[0]:+.3f} to {interval[1]:+.3f})" if interval else "")
+            + (f" (change {held['change']:+z.3f}, 95 % {interval[0]:+z.3f} to {interval[1]:+z.3f})" if interval else "")
         )
     typer.echo(f"{'already finished' if reused else 'written'}: {out}/")
     suggest(f"run {out}")

@@ -83,7 +83,7 @@ def _rho(figures: dict[str, object] | None) -> str:
     value, interval = (figures or {}).get("value"), (figures or {}).get("ci95")
     if not isinstance(value, float):
         return DASH
-    return f"{value:.2f} {_interval(interval)}" if isinstance(interval, list | tuple) else f"{value:.2f}"
+    return f"{value:z.2f} {_interval(interval)}" if isinstance(interval, list | tuple) else f"{value:z.2f}"
 
 
 def _print_differences(console: Console, document: Ratings) -> None:
@@ -94,7 +94,7 @@ def _print_differences(console: Console, document: Ratings) -> None:
     )
     for one in document.differences:
         p = DASH if one.p_value_holm is None else f"{one.p_value_holm:.3g}"
-        difference = DASH if one.difference is None else f"{one.difference:+.2f}"
+        difference = DASH if one.difference is None else f"{one.difference:+z.2f}"
         interval = _interval(one.ci95)
         table.add_row(escape(one.factor), escape(one.a), escape(one.b), difference, interval, str(one.n), p)
     console.print(table)

@@ -72,7 +72,7 @@ def _print_style(console: Console, document: Preferences) -> None:
             escape(pair.a), escape(pair.b), _percent(pair.raw_a), _percent(pair.rate_a), interval_text(pair.ci95_a)
         )
     console.print(table)
-    shown = ", ".join(f"{name} {value:+.2f}" for name, value in (control.coefficients or {}).items())
+    shown = ", ".join(f"{name} {value:+z.2f}" for name, value in (control.coefficients or {}).items())
     console.print(f"log-odds per standard deviation: {shown}", highlight=False)
 
 
@@ -259,8 +259,8 @@ def _print_panel(console: Console, document: Preferences) -> None:
     for member in document.judges:
         if member.own_preference is not None:
             console.print(
-                f"judge {escape(member.judge.name)} lets its own answers win {100 * member.own_preference:+.1f} % more "
-                f"often than the other judges do {interval_text(member.own_preference_ci95)}",
+                f"judge {escape(member.judge.name)} lets its own answers win {100 * member.own_preference:+z.1f} % "
+                f"more often than the other judges do {interval_text(member.own_preference_ci95)}",
                 highlight=False,
             )
 
@@ -344,12 +344,11 @@ def _percent(value: float | None) -> str:
 
 
 def figure_text(value: float | None) -> str:
-    # Adding 0 takes the sign from a rounded zero.
-    return DASH if value is None else f"{round(value, 2) + 0.0:.2f}"
+    return DASH if value is None else f"{value:z.2f}"
 
 
 def interval_text(interval: Sequence[float] | None, *, percent: bool = True) -> str:
     if not interval:
         return ""
-    low, high = (f"{100 * end:.0f}" if percent else f"{end:.2f}" for end in interval)
+    low, high = (f"{100 * end:z.0f}" if percent else f"{end:z.2f}" for end in interval)
     return f"\\[{low}, {high}]"

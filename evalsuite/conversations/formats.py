@@ -52,6 +52,7 @@ SUPPORTED = (
     "'question' with 'choices' and 'answer', or 'prompt', 'instruction', 'question', 'turns' or 'chosen', "
     "optionally with an answer"
 )
+_MOST_LISTED = 12
 COMPLETE = (None, "stop", "tool_calls")
 """How an answer ended that was not cut; None is not recorded."""
 READ_COLUMNS = frozenset(
@@ -115,7 +116,9 @@ def detect_format(columns: Sequence[str], source: str) -> Format:
         return "multiple_choice"
     if known & {*_PROMPT_COLUMNS, "chosen"}:
         return "prompt_answer"
-    raise DataError(f"{source} has the columns {', '.join(sorted(columns)) or 'none'}; supported are {SUPPORTED}")
+    more = f" and {len(known) - _MOST_LISTED} more" if len(known) > _MOST_LISTED else ""
+    named = ", ".join(sorted(known)[:_MOST_LISTED]) or "none"
+    raise DataError(f"{source} has the columns {named}{more}; supported are {SUPPORTED}")
 
 
 def conversation_of(row: Mapping[str, Any], format: Format) -> Conversation | Unscored:  # noqa: A002 - the established name

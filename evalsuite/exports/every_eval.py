@@ -80,7 +80,7 @@ def _result(column: Column, figure: Figure, model: ModelResult) -> dict[str, Any
         "metric_name": column.title,
         "lower_is_better": False,
         "score_type": "continuous",
-        "min_score": 0,
+        "min_score": column.low,
         "max_score": column.top,
     }
     if column.judged and model.judge is not None:

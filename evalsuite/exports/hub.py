@@ -24,15 +24,17 @@ from evalsuite.suites.figures import Column, Figure
 Cells = Mapping[str, Figure]
 
 
-def write_hub_files(contents: Contents, out: Path) -> list[Path]:
-    """Write a folder for each model with ``.eval_results/evalsuite.yaml`` and ``README.md``; return the folders.
+def write_hub_files(contents: Contents, out: Path) -> tuple[list[Path], list[str]]:
+    """Write a folder for each model with ``.eval_results/evalsuite.yaml`` and ``README.md``.
 
-    Benchmarks without a data set on the hub are in the card only. Mini data and limits are left out: no figure of
-    these compares with a published one.
+    Returns the folders, and which models are left out: no figure of mini data or a limit compares with a published one.
+    Benchmarks without a data set on the hub are in the card only.
     """
-    folders = []
+    folders, left_out = [], []
     for model, figures in zip(contents.models, contents.figures, strict=True):
         if model.scores.data != "full" or model.scores.limit is not None:
+            part = "mini data" if model.scores.data != "full" else f"--limit {model.scores.limit}"
+            left_out.append(f"{model.slug}: {part}; run all items for figures that compare with published ones")
             continue
         known = [column for column in contents.columns if figures[column.key].value is not None]
         if not known:
@@ -44,7 +46,7 @@ def write_hub_files(contents: Contents, out: Path) -> list[Path]:
             write_text(folder / ".eval_results" / "evalsuite.yaml", text)
         write_text(folder / "README.md", f"---\n{_card(known, figures, model)}\n---\n")
         folders.append(folder)
-    return folders
+    return folders, left_out
 
 
 def push(folder: Path, repo: str) -> str:

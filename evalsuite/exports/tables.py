@@ -22,10 +22,11 @@ def table_frame(table: TabTable, *, star: str, plus_minus: str) -> pd.DataFrame:
     averages = [name for name in AVERAGES if f"{AVERAGE}{name}" in table.shown and name != HIDDEN_AVERAGE]
     rows = [
         {
-            "#": "" if line.rank is None else str(line.rank),
+            "#": "" if line.rank is None else "–".join(map(str, sorted({*line.rank}))),
             "model": printable(line.model.name),
             **{title: _text(line.cells[key], star, plus_minus) for key, title in columns},
             **{AVERAGES[name].title: _text(line.averages[name], star, plus_minus) for name in averages},
+            "n": str(line.n),
         }
         for line in table.lines
     ]

@@ -74,9 +74,10 @@ def _folders(contents: Contents, to: str, out: Path, push_to: str | None) -> Wri
         return Written(paths, contents.faults)
     from evalsuite.exports.hub import push, write_hub_files
 
-    folders = write_hub_files(contents, out)
+    folders, left_out = write_hub_files(contents, out)
+    left_out = [*contents.faults, *left_out]
     if push_to is None:
-        return Written(folders, contents.faults)
+        return Written(folders, left_out)
     if len(folders) != 1:
         raise UsageError(f"--push {push_to} needs the results of one model on full data; {out} has {len(folders)}")
-    return Written(folders, contents.faults, address=push(folders[0], push_to))
+    return Written(folders, left_out, address=push(folders[0], push_to))

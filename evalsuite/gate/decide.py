@@ -119,7 +119,10 @@ def _views(spec: str, results: Path) -> list[ModelResult]:
     if not named:
         slugs = sorted(path.parent.name for path in results.glob("*/scores.json"))
         # A variant is known by its folder, another model by its name too.
-        known = [slug if "~" in slug else slug.rpartition("-")[0] for slug in slugs]
+        known = [slug if "~" in slug else slug.rpartition("-")[0] or slug for slug in slugs]
+        if spec in known:
+            # Its scores.json cannot be read, and says why.
+            return models_in(results / slugs[known.index(spec)])
         raise UsageError(f"{unknown('model', spec, known)}; give a model's folder or its name in {results}")
     return models_in(named[0].folder)
 
@@ -215,9 +218,9 @@ def _sentence(
     holds: bool,
 ) -> str:
     digits = column.digits
-    change = f"{values[0]:.{digits}f} to {values[1]:.{digits}f}"
+    change = f"{values[0]:z.{digits}f} to {values[1]:z.{digits}f}"
     interval = (
-        "" if difference.ci95 is None else ", 95 % interval {:.{d}f} to {:.{d}f}".format(*difference.ci95, d=digits)
+        "" if difference.ci95 is None else ", 95 % interval {:z.{d}f} to {:z.{d}f}".format(*difference.ci95, d=digits)
     )
     items = "" if difference.n is None else f", {difference.n} items"
     where = f"({change}{interval}{items}, p = {p_value:.2g}"

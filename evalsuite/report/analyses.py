@@ -194,7 +194,7 @@ def _heatmap_chart(drawn: Drawn, table: Table, values: Sequence[TableColumn]) ->
         others = known[column.key] if by_column else all_values
         low, high = min(others), max(others)
         shade = (value - low) / (high - low) if high > low else 0.5
-        return f"{value:.{_scale(column.format)[1]}f}", shade
+        return f"{value:z.{_scale(column.format)[1]}f}", shade
 
     cells = [[cell(row, column) for column in values] for row in rows]
     names = [visible(row.get(drawn.label)) for row in rows]

@@ -104,7 +104,7 @@ def bars(
             first, last = (at(bound) for bound in figure.ci95)
             bar += [svg.line(first, 8.5, last, 8.5, 1.4)]
             bar += [svg.line(x, 5, x, 12, 1.4) for x in (first, last)]
-        bar.append(svg.text(left + wide + 8, 12, f"{value:.{column.digits}f}"))
+        bar.append(svg.text(left + wide + 8, 12, f"{value:z.{column.digits}f}"))
         shapes.append(svg.tag("g", *bar, data_model=model, transform=f"translate(0 {10 + row * step:g})"))
     note += f" The {MAX_BARS} highest of {len(known)} are drawn." if len(known) > MAX_BARS else ""
     drawing = svg.picture(left + wide + 60, bottom + 22, title, *shapes)
@@ -116,8 +116,8 @@ def bars(
 
 
 def _bar_row(name: str, figure: Figure, digits: int) -> list[str]:
-    ends = [f"{end:.{digits}f}" for end in figure.ci95] if figure.ci95 else [DASH, DASH]
-    return [name, f"{figure.value:.{digits}f}", *ends, DASH if figure.n is None else str(figure.n)]
+    ends = [f"{end:z.{digits}f}" for end in figure.ci95] if figure.ci95 else [DASH, DASH]
+    return [name, f"{figure.value:z.{digits}f}", *ends, DASH if figure.n is None else str(figure.n)]
 
 
 def _spiders(columns: Sequence[Column], names: Mapping[int, str], figures: ModelFigures) -> Chart | None:

@@ -54,20 +54,19 @@ class Curve:
         """Say which checkpoint is best, and whether it is better than the last."""
         best, last, digits = self.best, self.points[-1], self.column.digits
         if best is last and any(point.value == last.value for point in self.points[:-1]):
-            return f"No checkpoint is better than the last, step {last.step:,}: {last.value:.{digits}f}."
+            return f"No checkpoint is better than the last, step {last.step:,}: {last.value:z.{digits}f}."
         if best is last:
-            return f"The last checkpoint, step {last.step:,}, is the best: {last.value:.{digits}f}."
-        said = (
-            f"Best at step {best.step:,}: {best.value:.{digits}f}; at the last, {last.step:,}: {last.value:.{digits}f}."
-        )
+            return f"The last checkpoint, step {last.step:,}, is the best: {last.value:z.{digits}f}."
+        first, end = (f"{one.step:,}: {one.value:z.{digits}f}" for one in (best, last))
+        said = f"Best at step {first}; at the last, {end}."
         test = best.against_last
         if test is None:
             return f"{said} There is no paired test: this figure has no marks per item, or they share too few."
-        ends = "" if test.ci95 is None else f", 95 % {test.ci95[0]:+.{digits}f} to {test.ci95[1]:+.{digits}f}"
+        ends = "" if test.ci95 is None else f", 95 % {test.ci95[0]:+z.{digits}f} to {test.ci95[1]:+z.{digits}f}"
         n = len(self.points) - 1
         among = f", corrected for the choice among {n} (largest of their t statistics)" if n > 1 else ""
         return (
-            f"{said} Paired over {test.difference.n} items: {test.difference.value:+.{digits}f}{ends}, "
+            f"{said} Paired over {test.difference.n} items: {test.difference.value:+z.{digits}f}{ends}, "
             f"p = {test.p_value:.2g}{among}."
         )
 
@@ -144,10 +143,10 @@ def curve_rows(curve: Curve) -> list[list[str]]:
                 f"{point.step:,}",
                 f"{tokens:,}" if isinstance(tokens, int) else DASH,
                 f"{rate:.3g}" if isinstance(rate, float) else DASH,
-                f"{point.value:.{digits}f}",
+                f"{point.value:z.{digits}f}",
                 _ends(point.figure.ci95, digits),
                 DASH if point.figure.n is None else str(point.figure.n),
-                DASH if test is None else f"{test.difference.value:+.{digits}f}",
+                DASH if test is None else f"{test.difference.value:+z.{digits}f}",
                 DASH if test is None else _ends(test.ci95, digits, "+"),
                 DASH if test is None else f"{test.p_value:.2g}",
             ]

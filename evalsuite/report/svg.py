@@ -78,4 +78,4 @@ def points(pairs: list[tuple[float, float]]) -> str:
 
 
 def _short(value: object) -> object:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    return f"{value:z.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value

@@ -165,7 +165,7 @@ def _cell(figure: Figure, digits: int, *, best: bool = False, ranks: tuple[int, 
         low, high = figure.ci95
         spread = f"±{(high - low) / 2:.{digits}f}"
         method = f" ({figure.method})" if figure.method else ""
-        hint.append(f"95 % interval {low:.{digits}f} to {high:.{digits}f}{method}")
+        hint.append(f"95 % interval {low:z.{digits}f} to {high:z.{digits}f}{method}")
     if figure.n is not None:
         hint.append(f"n = {figure.n}")
     if figure.unscored:
@@ -174,7 +174,7 @@ def _cell(figure: Figure, digits: int, *, best: bool = False, ranks: tuple[int, 
         hint.append(f"rank {ranks[0]}" if ranks[0] == ranks[1] else f"rank {ranks[0]} to {ranks[1]}")
     if best:
         hint.append("best, and significantly better than every other model")
-    return Cell(f"{figure.value:.{digits}f}", spread, "; ".join(hint), figure.value, best)
+    return Cell(f"{figure.value:z.{digits}f}", spread, "; ".join(hint), figure.value, best)
 
 
 def _missing(

@@ -104,15 +104,15 @@ def _row(
     sign = 1 if pair == (number, first) else -1
     tokens, thoughts = _tokens(model, column.suite), counts.get("thoughts")
     low_high = (
-        DASH if figure.ci95 is None else f"{figure.ci95[0]:.{column.digits}f} to {figure.ci95[1]:.{column.digits}f}"
+        DASH if figure.ci95 is None else f"{figure.ci95[0]:z.{column.digits}f} to {figure.ci95[1]:z.{column.digits}f}"
     )
     return [
         visible(model.scores.variant or "default"),
         f"{reasoning['budget']:,}" if reasoning.get("thinks") else "no thought",
         DASH if tokens is None else f"{tokens:,.0f}",
         f"{counts.get('closed', 0)} of {thoughts}" if thoughts else DASH,
-        f"{figure.value:.{column.digits}f}",
+        f"{figure.value:z.{column.digits}f}",
         low_high,
-        DASH if difference is None else f"{sign * difference.value:+.{column.digits}f}",
+        DASH if difference is None else f"{sign * difference.value:+z.{column.digits}f}",
         DASH if difference is None else f"{difference.p_value:.3g}",
     ]

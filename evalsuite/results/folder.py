@@ -35,7 +35,7 @@ def stored_scores(folder: Path) -> Scores | None:
     path = folder / SCORES_FILE
     if not path.is_file():
         return None
-    scores = validated(Scores, read_json(path), path, _REMEDY)
+    scores = validated(Scores, read_json(path, remedy=_REMEDY), path, _REMEDY)
     for figures in (scores.suites, *(one.suites for one in scores.judged)):
         know_recorded(figures)
     return scores
@@ -44,7 +44,7 @@ def stored_scores(folder: Path) -> Scores | None:
 def stored_manifest(folder: Path) -> Manifest:
     """Return the folder's manifest.json, an empty one if there is none; raises DataError when it is broken."""
     path = folder / MANIFEST_FILE
-    return validated(Manifest, read_json(path), path, _REMEDY) if path.is_file() else Manifest()
+    return validated(Manifest, read_json(path, remedy=_REMEDY), path, _REMEDY) if path.is_file() else Manifest()
 
 
 def write_results(folder: Path, scores: Scores, manifest: Manifest) -> None:

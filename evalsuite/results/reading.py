@@ -194,5 +194,6 @@ def _words(value: object) -> str | None:
 def comparison_in(folder: Path) -> Comparison:
     """Read a folder of ``evalsuite compare``; raises DataError where it cannot be read."""
     path, verdicts = folder / "preferences.json", folder / "verdicts.jsonl"
-    preferences = validated(Preferences, read_json(path), path, "run `evalsuite compare` again")
+    remedy = "run `evalsuite compare` again"
+    preferences = validated(Preferences, read_json(path, remedy=remedy), path, remedy)
     return Comparison(well_formed(folder.name), preferences, read_verdict_rows(verdicts) if verdicts.is_file() else [])

@@ -107,8 +107,8 @@ def scored_figure(
     n_items = counted if isinstance(counted, int) else None
     figure = Figure(value, error, None, n_items, n_unscored(scores.get("unscored")), reason)
     if not stderr or (not error and scores.get("ci95", ...) is None):
-        # A suite that gives no interval where all items are alike means it.
-        return figure
+        # A suite that gives no interval where all items are alike means it: their spread is unknown, not 0.
+        return replace(figure, stderr=error or None)
     return with_interval(figure, scores.get("ci95"), top)
 
 
@@ -196,7 +196,7 @@ def as_object(value: object) -> Mapping[str, Any]:
 
 def shown(value: object, digits: int) -> str:
     """Print a number, a dash if there is none."""
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else DASH
+    return f"{value:z.{digits}f}" if isinstance(value, int | float) else DASH
 
 
 def shown_error(error: Any, digits: int) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def inspect(
     recipe_path: Path,
-    out: Path,
+    out: Path | None = None,
     *,
     data: str | None = None,
     contamination: Contamination = "full",
@@ -31,13 +31,13 @@ def inspect(
 ) -> dict[str, Any]:
     """Tokenise all data as training would and return the counts and example number ``row``.
 
-    Nothing is trained, and nothing is kept on disk except a mix that had to be built. Raises what
+    Nothing is trained, and nothing is kept on disk except, with ``out``, a mix that had to be built. Raises what
     ``train`` raises before it loads the base.
     """
     progress = progress or NoProgress()
     trust = Trust(allow_pickle, trust_remote_code)
-    prepared = open_recipe(recipe_path, out, data, contamination, progress, trust)
     with TemporaryDirectory(prefix="evalsuite-inspect-") as folder:
+        prepared = open_recipe(recipe_path, out or Path(folder, "out"), data, contamination, progress, trust)
         counts = tokenise(prepared, Path(folder), progress)
         example = _example(prepared, Path(folder), row % counts.n_trained)
     return {"counts": asdict(counts), "left_out": left_out(counts, prepared.config), "example": example}

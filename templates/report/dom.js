@@ -37,7 +37,7 @@ function shortName(name, length) {
 }
 
 function figure(value, digits) {
-  return value === null || value === undefined || Number.isNaN(value) ? "–" : value.toFixed(digits);
+  return value === null || value === undefined || Number.isNaN(value) ? "–" : (Number(value.toFixed(digits)) || 0).toFixed(digits); // -0.00 is 0.00
 }
 
 function interval(ends, digits, factor = 1) {

@@ -145,7 +145,7 @@ function boardAsCsv(section) {
     shown.forEach((row, place) => {
       const [value, , ci, n] = has ? index.models[modelBySlug(row.dataset.slug)].figures[name] : [];
       const cell = row.querySelector(`[data-column="${CSS.escape(key)}"]`);
-      rows[place].push(has ? value : key === "model" ? index.models[modelBySlug(row.dataset.slug)].name : cell.dataset.value || cell.textContent.trim());
+      rows[place].push(has ? value : key === "model" ? index.models[modelBySlug(row.dataset.slug)].name : key === "rank" ? cell.textContent.trim() : cell.dataset.value || cell.textContent.trim());
       if (has && name === key) rows[place].push(ci && ci[0], ci && ci[1], n);
     });
   }

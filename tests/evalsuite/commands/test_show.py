@@ -89,3 +89,22 @@ def test_the_summary_counts_what_is_there(data):
 def test_bars_show_every_count_that_is_there():
     assert bars([0, 1, 8]) == " ▁█"
     assert bars([]) == ""
+
+
+@pytest.mark.parametrize("place", [".", "demo-0"])
+def test_a_results_folder_is_not_conversations(tmp_path, place):
+    (tmp_path / "demo-0").mkdir()
+    (tmp_path / "demo-0" / "scores.json").write_text("{}")
+    (tmp_path / "demo-0" / "manifest.json").write_text("{}")
+    (tmp_path / "leaderboard.csv").write_text("model,score\ndemo,1\n")
+    ended = CliRunner().invoke(app, ["show", str(tmp_path / place)])
+    assert ended.exit_code == 2
+    assert "has results, not conversations; see their items with `evalsuite view`" in ended.output
+
+
+def test_many_unknown_columns_are_counted(tmp_path):
+    (tmp_path / "wide.csv").write_text(",".join(f"c{number:02}" for number in range(90)) + "\n" + "1," * 89 + "1\n")
+    ended = CliRunner().invoke(app, ["show", str(tmp_path / "wide.csv")])
+    assert ended.exit_code == 2
+    assert "c10, c11 and 78 more; supported are" in ended.output
+    assert ended.stdout == ""

@@ -64,6 +64,9 @@ def test_tables_have_intervals_stars_and_escaped_names(results: Path) -> None:
     assert "a\\_model\\|50% & more" in markdown
     assert "1.000 ± 0.044 ★" in markdown
     assert "| # " in markdown.splitlines()[2]
+    # Each model has 40 items of MixEval, 2 ratings of MT-Bench and 96 items of MMLU-Pro.
+    assert markdown.splitlines()[2].endswith("| n   |")
+    assert all(line.endswith("| 138 |") for line in markdown.splitlines()[4:6])
     latex = tables_text(contents, "latex")
     assert r"a\_model|50\% \& more" in latex
     assert r"1.000 $\pm$ 0.044$^\star$" in latex
@@ -109,6 +112,11 @@ def test_every_eval_ever_passes_the_schema(results: Path, tmp_path: Path, shared
         jsonschema.validate(document, schema)
         by_name = {one["evaluation_name"]: one for one in document["evaluation_results"]}
         assert by_name["mmlu_pro"]["source_data"]["hf_repo"] == "TIGER-Lab/MMLU-Pro"
+        scales = {
+            name: (one["metric_config"]["min_score"], one["metric_config"]["max_score"])
+            for name, one in by_name.items()
+        }
+        assert (scales["mt_bench"], scales["mixeval"]) == ((1, 10), (0, 1))
         interval = by_name["mmlu_pro"]["score_details"]["uncertainty"]["confidence_interval"]
         assert interval["method"] == "Wilson"
         assert by_name["mixeval"]["metric_config"]["llm_scoring"]["judges"][0]["model_info"]["name"] == JUDGE["name"]
@@ -128,7 +136,23 @@ def test_the_hubs_files_name_its_data_sets(results: Path, tmp_path: Path) -> Non
 
 def test_mini_data_are_not_for_the_hub(tmp_path: Path) -> None:
     write_model(tmp_path / "r", "m", {"mt_bench": mt_bench_scores(7.0)}, data="mini")
-    assert write_export(tmp_path / "r", "hub", tmp_path / "hub").paths == []
+    written = write_export(tmp_path / "r", "hub", tmp_path / "hub")
+    assert written.paths == []
+    [left_out] = written.faults
+    assert left_out.endswith(": mini data; run all items for figures that compare with published ones")
+
+
+def test_a_rank_is_a_range_and_equal_ratings_have_no_spread(tmp_path: Path) -> None:
+    alike = {"mt_bench": {**mt_bench_scores(4.0), "stderr": 0.0, "ci95": None}}
+    for name in "ab":
+        write_model(tmp_path / "r", name, alike)
+    contents, _ = read_contents(tmp_path / "r")
+    lines = tables_text(contents, "markdown").splitlines()[4:6]
+    assert all(line.startswith("| 1–2 ") for line in lines)
+    assert all("±" not in line for line in lines)
+    text = write_export(tmp_path / "r", "csv").text
+    assert text is not None
+    assert [row["mt_bench_stderr"] for row in csv.DictReader(text.splitlines())] == ["", ""]
 
 
 def test_nothing_is_pushed_without_a_word(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,11 @@ def test_a_candidate_that_lacks_figures_or_items_is_exit_2(tmp_path: Path) -> No
     variant = next(tmp_path.glob("few-*")).with_name("few-0123abcd~answer-256")
     next(tmp_path.glob("few-*")).rename(variant)
     assert f"did you mean {variant.name!r}" in run(tmp_path, "new", "few~answer-256", code=2)
+    damaged = next(tmp_path.glob("new-*")) / "scores.json"
+    damaged.write_text(damaged.read_text()[:50])
+    stderr = run(tmp_path, "base", "new", code=2)
+    assert f"{damaged} is not JSON" in stderr
+    assert "run the model again with --fresh" in stderr
 
 
 def test_one_sided_p_values_are_half_the_two_sided_ones() -> None:

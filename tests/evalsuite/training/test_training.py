@@ -225,14 +225,17 @@ def test_long_conversations_are_counted_or_cut_at_a_turn(tmp_path, base):
 
 def test_inspect_shows_the_mask_without_training(tmp_path, base, mix):
     recipe = write_recipe(tmp_path / "r.yaml", base)
-    arguments = ["sft", str(recipe), "--data", str(mix), "--out", str(tmp_path / "out"), "--inspect"]
+    arguments = ["sft", str(recipe), "--data", str(mix), "--inspect"]
     shown = CliRunner().invoke(app, [*arguments, "--json"])
     assert shown.exit_code == 0, shown.output
     document = json.loads(shown.stdout)
     with_loss = "".join(token["text"] for token in document["example"]["tokens"] if token["loss"])
     assert with_loss == "Still water.<|im_end|>"
     assert document["counts"]["n_trained"] == 14
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["r.yaml"]
+    without = CliRunner().invoke(app, arguments[:-1])
+    assert without.exit_code == 2
+    assert "give --out, the folder of the checkpoint" in without.output
     plain = CliRunner().invoke(app, [*arguments, "--row", "1"])
     assert "with loss" in plain.output
     assert "<|im_end|>" in plain.output
