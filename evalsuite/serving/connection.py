@@ -193,7 +193,8 @@ class Connection:
         except RetryableError as error:
             if not error.is_rate_limit:
                 raise
-            waited = f"did not answer within {patience.seconds:.0f} s of patience (--patience)"
+            options = "--patience; --judge-patience for a judge"
+            waited = f"did not answer within {patience.seconds:.0f} s of patience ({options})"
             raise BusyError(f"{line.name} {waited}: {error}; run again later, finished answers are kept") from error
         return reply
 
