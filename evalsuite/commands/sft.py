@@ -61,20 +61,20 @@ def sft(
     with reporting_errors():
         if (recipe is None) == (merge is None):
             raise UsageError("give either RECIPE, or --merge with the folder of an adapter")
-        if out is None and not (inspect and recipe):
-            raise UsageError("give --out, the folder of the checkpoint")
         require("training", "trl", "peft", "accelerate", "torch")
-        if recipe is None:
-            _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-            return
         given: dict[str, Any] = {
             "data": data,
             "contamination": contamination,
             "allow_pickle": allow_pickle,
             "trust_remote_code": trust_remote_code,
         }
-        if inspect:
+        if recipe is not None and inspect:
             _inspect(recipe, as_json=as_json, out=out, row=row, **given)
+            return
+        if out is None:
+            raise UsageError("give --out, the folder of the checkpoint")
+        if recipe is None:
+            _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
             return
         from evalsuite.training.train import train
 
