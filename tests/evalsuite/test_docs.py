@@ -112,7 +112,7 @@ def test_every_promise_of_the_security_page_names_a_test_that_exists():
 def test_every_test_file_in_the_documentation_exists():
     for page in PAGES:
         for file in re.findall(r"`([\w/]*test_\w+\.py)`", page.read_text(encoding="utf-8")):
-            places = (ROOT, ROOT / "tests/evalsuite", ROOT / "tests/evalsuite/serving")
+            places = (ROOT, *(ROOT / "tests/evalsuite" / folder for folder in ("", "comparison", "serving")))
             assert any((place / file).is_file() for place in places), f"{page.name}: {file}"
 
 

@@ -17,7 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
-from tests.evalsuite.comparison.test_known_judges import failed, quality
+from tests.evalsuite.comparison.test_known_judges import quality
+from tests.evalsuite.comparison.test_known_judges_cards import failed
 
 QUICK = ("--attacked", "0", "--judge-repeats", "0")
 
