@@ -8,6 +8,8 @@ from collections.abc import Hashable, Sequence
 from statistics import fmean, variance
 from typing import NamedTuple
 
+from judges.statistics import clustered_stderr
+
 _PAYS = 1.05
 
 
@@ -26,28 +28,31 @@ class Spread(NamedTuple):
     pays: int | None
 
 
-def spread(marks: Sequence[Sequence[float]]) -> Spread | None:
+def spread(marks: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None = None) -> Spread | None:
     """Split the variance of marks, one sequence of draws per item, by one-way analysis of variance.
 
     An item with one draw is answered the same way every time, so it varies with the items alone. The variance between
-    items is that of the items' means less what draws put into them, at least 0. None for fewer than two items.
+    items is that of the items' means less what draws put into them, at least 0. Items of one cluster depend on each other:
+    more draws lessen their own variance alone. None for fewer than two items with a draw.
     """
-    drawn = [own for own in marks if own]
-    if len(drawn) < 2:
+    kept = [place for place, own in enumerate(marks) if own]
+    if len(kept) < 2:
         return None
-    n = len(drawn)
+    drawn, n = [marks[place] for place in kept], len(kept)
     within = [variance(own) if len(own) > 1 else 0.0 for own in drawn]
     in_means = fmean(own / len(draws) for own, draws in zip(within, drawn, strict=True))
-    of_means = variance(list(map(fmean, drawn)))
-    between, inside = of_means - in_means, fmean(within)
+    means, inside = list(map(fmean, drawn)), fmean(within)
+    of_means = variance(means)
+    of_clusters = clustered_stderr(means, [clusters[place] for place in kept]) if clusters is not None else None
+    of_mean = of_means if of_clusters is None else n * of_clusters**2
     # Rounding leaves a tiny difference between equal numbers, which is not variance.
-    between = between if between > 1e-12 * of_means else 0.0
+    between, lasting = (one - in_means if one - in_means > 1e-12 * one else 0.0 for one in (of_means, of_mean))
     pays = None
     if inside <= 1e-12:
         pays = 1
-    elif between > 0:
-        pays = max(1, math.ceil(inside / between / (_PAYS**2 - 1)))
-    return Spread(between, inside, math.sqrt((between + inside) / n), math.sqrt(of_means / n), pays)
+    elif lasting > 0:
+        pays = max(1, math.ceil(inside / lasting / (_PAYS**2 - 1)))
+    return Spread(between, inside, math.sqrt((lasting + inside) / n), math.sqrt(of_mean / n), pays)
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:

@@ -6,7 +6,7 @@ A suite need not know of it: it marks and scores rows with one draw. lm-eval's s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -95,8 +95,13 @@ def _intervals(scores: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
     """Return the intervals of the repeats where some have one; one without spread among its items is its figure."""
     if not key.endswith("ci95") or not any(isinstance(one.get(key), list) for one in scores):
         return []
-    of = f"{key.removesuffix('ci95')}score"
-    return [one[key] if isinstance(one.get(key), list) else [one.get(of)] * 2 for one in scores]
+    return [one[key] if isinstance(one.get(key), list) else [_value_of(one, key)] * 2 for one in scores]
+
+
+def _value_of(scores: Mapping[str, Any], key: str) -> Any:
+    """Return the figure that an interval is of: "sc_ci95" is of "sc_score", AlpacaEval's "lc_ci95" of "lc_win_rate"."""
+    prefix = key.removesuffix("ci95")
+    return scores.get(f"{prefix}score", scores.get(f"{prefix}win_rate"))
 
 
 def _narrowed(scores: Scores, ratio: float) -> Scores:
@@ -106,7 +111,7 @@ def _narrowed(scores: Scores, ratio: float) -> Scores:
             narrowed[key] = value * ratio
         elif key.endswith("ci95") and isinstance(value, list) and len(value) == 2:
             low, high = value
-            of = scores.get(f"{key.removesuffix('ci95')}score")
+            of = _value_of(scores, key)
             middle = of if isinstance(of, float) else (low + high) / 2
             narrowed[key] = [middle - ratio * (middle - low), middle + ratio * (high - middle)]
     return narrowed
@@ -127,7 +132,7 @@ def of_parts(suite: Suite, header: Header, rows: Sequence[Row]) -> dict[str, Any
     for row in rows:
         by_part.setdefault(row.part, []).append(row)
     metrics = {part: suite.report_part(header.suite, part).metric for part in by_part}
-    whole = spread([scored_marks(row, metrics[row.part]) for row in rows])
+    whole = spread([scored_marks(row, metrics[row.part]) for row in rows], [_cluster(suite, row) for row in rows])
     return {
         "n": max(n_draws, default=0),
         "sampled": sum(n > 1 for n in n_draws),
@@ -135,6 +140,11 @@ def of_parts(suite: Suite, header: Header, rows: Sequence[Row]) -> dict[str, Any
         "narrowing": whole.stderr / whole.stderr_one if whole is not None and whole.stderr_one > 0 else 1.0,
         "parts": {part: _part(suite, header, own, metrics[part]) for part, own in by_part.items()},
     }
+
+
+def _cluster(suite: Suite, row: Row) -> Hashable:
+    """Return what the marks of items that are not independent have in common."""
+    return suite.context_of(row) or (row.part, row.item_id)
 
 
 def scored_marks(row: Row, metric: str) -> list[float]:
@@ -149,7 +159,7 @@ def _part(suite: Suite, header: Header, rows: Sequence[Row], metric: str) -> dic
     values = [[mark * facts.scale for mark in scored_marks(row, metric)] for row in rows]
     n = max(len(row.draws) for row in rows)
     each = [[mark for row in rows if (mark := _mark_at(row, metric, repeat)) is not None] for repeat in range(n)]
-    found = spread(values)
+    found = spread(values, [_cluster(suite, row) for row in rows])
     return {
         "scores": [fmean(own) * facts.scale if own else None for own in each],
         **({} if found is None else found._asdict()),
@@ -169,8 +179,8 @@ def _of_right_answers(suite: Suite, header: Header, rows: Sequence[Row], metric:
     if any({*scored_marks(row, metric)} - {0.0, 1.0} or not suite.has_right_answer(row, header) for row in rows):
         return {}
     sizes = [*(2**power for power in range(n.bit_length()) if 2**power < n), n]
-    passed: dict[int, list[float]] = {k: [] for k in sizes}
-    agreed: dict[int, list[float]] = {k: [] for k in sizes}
+    passed: dict[int, list[tuple[float, Hashable]]] = {k: [] for k in sizes}
+    agreed: dict[int, list[tuple[float, Hashable]]] = {k: [] for k in sizes}
     for row in rows:
         marks = [mark for repeat in range(n) if (mark := _mark_at(row, metric, repeat)) is not None]
         if len(marks) < n:
@@ -179,9 +189,9 @@ def _of_right_answers(suite: Suite, header: Header, rows: Sequence[Row], metric:
         # Every right answer is one vote, however it is written.
         merged = [True if mark == 1.0 else vote for mark, vote in zip(marks, votes, strict=True)]
         for k in sizes:
-            passed[k].append(pass_at_k(n, int(sum(marks)), k))
+            passed[k].append((pass_at_k(n, int(sum(marks)), k), _cluster(suite, row)))
             if None not in votes:
-                agreed[k].append(majority_at_k(merged, True, k))
+                agreed[k].append((majority_at_k(merged, True, k), _cluster(suite, row)))
     return {
         name: {str(k): _mean_of(values) for k, values in by_size.items()}
         for name, by_size in (("pass_at", passed), ("maj_at", agreed))
@@ -189,11 +199,11 @@ def _of_right_answers(suite: Suite, header: Header, rows: Sequence[Row], metric:
     }
 
 
-def _mean_of(values: Sequence[float]) -> dict[str, Any]:
-    from judges.statistics import mean_and_stderr
+def _mean_of(figures: Sequence[tuple[float, Hashable]]) -> dict[str, Any]:
+    from judges.statistics import clustered_stderr
 
-    mean, stderr = mean_and_stderr(values)
-    return {"value": mean, "stderr": stderr, "n": len(values)}
+    values, clusters = zip(*figures, strict=True)
+    return {"value": fmean(values), "stderr": clustered_stderr(values, clusters), "n": len(values)}
 
 
 def said_of_repeats(key: str, found: Mapping[str, Any]) -> list[str]:

@@ -13,15 +13,16 @@ from evalsuite.analysis.keywords import PRIOR_WORDS, distinguishing_words
 from evalsuite.analysis.similarity_tables import mean_intervals
 from evalsuite.analysis.style import ratio_cell
 from evalsuite.contamination import clean
-from evalsuite.records.rows import Row, Verdict
+from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.suites.alpaca_eval.package import length_controlled_interval
+from evalsuite.suites.base import Suite, marked
 from evalsuite.suites.figures import Figure, doubt, with_interval
 from evalsuite.suites.games import game_figures
 from evalsuite.suites.mt_bench.scores import score_rows
+from evalsuite.suites.repeats import marked_draws, scored_draws
 from evalsuite.training.lineage import held_out_figures
 from evalsuite.wildchat.figures import ModelRow, average
 from judges.paired import paired_difference
-from judges.repeats import spread
 from judges.selection import against_reference
 from judges.statistics import mean_and_stderr
 from judges.style_control import _fit
@@ -142,14 +143,58 @@ def test_an_average_of_several_benchmarks():
     holds(coverage(draw, 0.45, lambda row: average(row, list(row.figures)).ci95))
 
 
-def test_several_answers_to_each_item_have_the_standard_error_of_their_mean():
+class Drawn(Suite):
+    """Items that are right or wrong as their answers say, some of one context."""
+
+    name = title = "drawn"
+
+    def load(self, options):
+        raise NotImplementedError
+
+    row = load
+
+    def mark(self, row, header):
+        return marked(row, score=float(row.replies[0].text == "right"))
+
+    def vote(self, row, header, repeat):
+        return row.draws[repeat].turns[0].text
+
+    def has_right_answer(self, row, header):
+        return True
+
+
+def repeated(rng, chances, contexts):
+    """The scores of four answers to each item."""
+    answers = np.where(rng.random((len(chances), 4)) < np.array(chances)[:, None], "right", "wrong").tolist()
+    rows = [
+        Row(str(i), draws=tuple(Draw((Reply(one),), repeat=n) for n, one in enumerate(own)), facts={"context": text})
+        for i, (own, text) in enumerate(zip(answers, contexts, strict=True))
+    ]
+    header = Header("drawn", len(rows))
+    return scored_draws(Drawn(), header, [marked_draws(Drawn(), row, header) for row in rows])
+
+
+@pytest.mark.parametrize(("n", "n_runs"), [(20, 500), (80, 200)])
+def test_the_mean_of_several_answers_to_each_item(n, n_runs):
     rng = np.random.default_rng(5)
-    estimates, errors = [], []
-    for _ in range(400):
-        marks = rng.random((60, 4)) < rng.beta(1, 1, (60, 1))
-        estimates.append(marks.mean())
-        errors.append(spread(marks.astype(float).tolist()).stderr)
-    assert spread_of_errors(estimates, errors) == pytest.approx(1, abs=0.11)
+    found = [repeated(rng, rng.beta(2, 1, n), [""] * n) for _ in range(n_runs)]
+    bootstrapped(np.mean([low <= 2 / 3 <= high for low, high in (one["ci95"] for one in found)]), n, n_runs)
+    ratio = spread_of_errors([one["score"] for one in found], [one["stderr"] for one in found])
+    assert ratio == pytest.approx(1, abs=3 / (2 * n_runs) ** 0.5), "three standard errors of the simulation"
+    if n == 80:  # 1 - E (1 - p)^k for p of this beta distribution
+        parts = [one["repeats"]["parts"][""] for one in found]
+        for name, k, truth in (("pass_at", "2", 5 / 6), ("pass_at", "4", 14 / 15), ("maj_at", "2", 2 / 3)):
+            figures = [part[name][k] for part in parts]
+            holds(np.mean([abs(one["value"] - truth) <= 1.96 * one["stderr"] for one in figures]), n_runs=n_runs)
+
+
+def test_the_mean_of_several_answers_to_items_that_share_contexts():
+    rng, n, n_runs = np.random.default_rng(18), 120, 150
+    contexts = [f"text {i // 4}" for i in range(n)]
+    found = [repeated(rng, np.repeat(rng.beta(1, 1, n // 4), 4), contexts) for _ in range(n_runs)]
+    holds(np.mean([low <= 0.5 <= high for low, high in (one["ci95"] for one in found)]), n_runs=n_runs)
+    part = [one["repeats"]["parts"][""]["pass_at"]["2"] for one in found]
+    holds(np.mean([abs(one["value"] - 2 / 3) <= 1.96 * one["stderr"] for one in part]), n_runs=n_runs)
 
 
 # Models on the same items ---------------------------------------------------------------------------------------------
