@@ -32,8 +32,8 @@ def spread(marks: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None
     """Split the variance of marks, one sequence of draws per item, by one-way analysis of variance.
 
     An item with one draw is answered the same way every time, so it varies with the items alone. The variance between
-    items is that of the items' means less what draws put into them, at least 0. Items of one cluster depend on each other:
-    more draws lessen their own variance alone. None for fewer than two items with a draw.
+    items is that of the items' means less what draws put into them, at least 0. Where items share a cluster,
+    more draws do not lessen what they share. None for fewer than two items with a draw.
     """
     kept = [place for place, own in enumerate(marks) if own]
     if len(kept) < 2:
