@@ -11,13 +11,16 @@ import pytest
 from evalsuite.analysis.efficiency import efficiency_row
 from evalsuite.analysis.keywords import PRIOR_WORDS, distinguishing_words
 from evalsuite.analysis.similarity_tables import mean_intervals
-from evalsuite.analysis.style import ratio_cell
+from evalsuite.analysis.style import _mean_cell, ratio_cell
+from evalsuite.comparison.prompts import PromptSet, Question
+from evalsuite.comparison.rating_figures import Rated
 from evalsuite.contamination import clean
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.suites.alpaca_eval.package import length_controlled_interval
 from evalsuite.suites.base import Suite, marked
 from evalsuite.suites.figures import Figure, doubt, with_interval
 from evalsuite.suites.games import game_figures
+from evalsuite.suites.mt_bench.pairwise import score_pairs
 from evalsuite.suites.mt_bench.scores import score_rows
 from evalsuite.suites.repeats import marked_draws, scored_draws
 from evalsuite.training.lineage import held_out_figures
@@ -26,6 +29,8 @@ from judges.paired import paired_difference
 from judges.selection import against_reference
 from judges.statistics import mean_and_stderr
 from judges.style_control import _fit
+from judges.types import Rating
+from judges.verdicts import Request
 from tests.evalsuite.analysis.test_efficiency import measured
 from tests.judges.test_coverage import HIGHEST, coverage, holds
 
@@ -65,6 +70,25 @@ def test_the_ratings_of_mt_bench(n):
     holds(np.mean([low <= truth <= high for low, high in (one["ci95"] for one in scores)]), n_runs=300)
     ratio = spread_of_errors([one["score"] for one in scores], [one["stderr"] for one in scores])
     assert ratio == pytest.approx(1, abs=0.13), "three standard errors of 300 runs"
+
+
+@SIZES
+def test_wins_over_two_baselines_in_pairwise_mode(n):
+    # Both turns against both baselines are of one question, which is easy or hard; three in ten comparisons are ties.
+    def draw(rng):
+        won = rng.random((2, 2, n)) < rng.beta(3, 2, n)
+        marks = np.where(rng.random((2, 2, n)) < 0.3, 0.5, won).tolist()
+        return [
+            Row(f"{name}/{i}", name, marks={"turn_1": (marks[b][0][i],), "turn_2": (marks[b][1][i],)})
+            for b, name in enumerate("xy")
+            for i in range(n)
+        ]
+
+    rng, n_runs = np.random.default_rng(19), 300 if n == 20 else 150
+    found = [score_pairs(draw(rng)) for _ in range(n_runs)]
+    holds(np.mean([low <= 57 <= high for low, high in (one["ci95"] for one in found)]), 0.98, n_runs)
+    ratio = spread_of_errors([one["score"] for one in found], [one["stderr"] for one in found])
+    assert ratio == pytest.approx(1, abs=3 / (2 * n_runs) ** 0.5)
 
 
 @pytest.mark.parametrize("n", [30, 120])
@@ -212,6 +236,25 @@ def test_paired_differences_with_shared_contexts(n):
     holds(coverage(draw, 0.1, lambda *given: paired_difference(*given).ci95))
 
 
+@SIZES
+def test_the_mean_of_two_factors_of_a_rating(n):
+    # The two ratings of an answer share its quality; three answers in ten are of a group of two prompts.
+    def interval(rng):
+        groups = np.where(rng.random(n) < 0.3, np.arange(n) // 2 * 2, np.arange(n)).tolist()
+        quality = rng.normal(0, 1, n)[groups]
+        questions = tuple(Question(str(i), Request((str(i),)), group=str(group)) for i, group in enumerate(groups))
+        ratings = {
+            ("m", str(i), factor): Rating(float(value), "")
+            for factor in ("style", "truth")
+            for i, value in enumerate(6 + quality + rng.normal(0, 1, n))
+        }
+        prompts = PromptSet("prompts", questions, {}, None)
+        return Rated(ratings, prompts, ("m",), ("style", "truth"), has_mean=True).figures_of("m")["mean"].ci95
+
+    rng, n_runs = np.random.default_rng(20), 300
+    holds(np.mean([low <= 6 <= high for low, high in (interval(rng) for _ in range(n_runs))]), n_runs=n_runs)
+
+
 def test_checkpoints_against_the_last_hold_all_at_once():
     truth = np.array([0.0, 0.2, 0.4, 0.5, 0.5])
     rng, held, n_runs = np.random.default_rng(6), [], 120
@@ -231,6 +274,18 @@ def test_similarities(n):
     values = np.random.default_rng(7).beta(2, 5, (400, n))
     intervals = mean_intervals(values, range(n))
     bootstrapped(np.mean([low <= 2 / 7 <= high for low, high in intervals]), n, 400)
+
+
+@SIZES
+def test_style_per_answer(n):
+    # Three answers to each conversation, some of which ask for more marks.
+    def interval(counts, clusters):
+        return _mean_cell("strong", counts, clusters)["strong_ci95"]
+
+    def draw(rng):
+        return rng.poisson(np.repeat(rng.gamma(2, 2, n), 3)).astype(float), [str(i // 3) for i in range(3 * n)]
+
+    bootstrapped(coverage(draw, 4.0, interval, 300), n, 300)
 
 
 @SIZES
