@@ -28,7 +28,7 @@ import pydantic
 from evalsuite import assets
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.suites.registry import all_assets
-from evalsuite.validation import checked, read_mapping
+from evalsuite.validation import Described, checked, read_mapping
 from judges.formats import COMMON_VARIABLES, PAIR_VARIABLES, RATING_VARIABLES, JudgeFormat, Kind, Outcome
 from judges.templates import JudgeTemplate, template_folder
 
@@ -37,9 +37,7 @@ _LETTERS: Mapping[str, Outcome] = {"A": "a", "B": "b"}
 _PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b)\}")
 
 
-class _Verdict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
+class _Verdict(Described):
     regex: str
     kind: Kind = "label"
     labels: Mapping[str, Outcome] = pydantic.Field(default_factory=lambda: dict(_LETTERS))
@@ -49,9 +47,7 @@ class _Verdict(pydantic.BaseModel):
     lead_in: str = ""
 
 
-class _FormatFile(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
+class _FormatFile(Described):
     verdict: _Verdict
     base: str = ""
     """Preset whose keys count where the file has none (``_with_base``)."""

@@ -26,7 +26,7 @@ from evalsuite.progress import Progress
 from evalsuite.rating_documents import RatedFactor
 from evalsuite.serving.requests import Guide, Sampling, Scorer
 from evalsuite.suites.judging import low_mass_note
-from evalsuite.validation import checked, read_mapping
+from evalsuite.validation import Described, checked, read_mapping
 from judges.factors import (
     FACTORS,
     NEEDED_VARIABLES,
@@ -73,19 +73,15 @@ class Rater:
         return self.factors if self.template is None else tuple(one for one in self.factors if one.key in people)
 
 
-class _FactorEntry(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
+class _FactorEntry(Described):
     meaning: str
     name: str | None = None
     scale: Scale | None = None
     levels: Mapping[int, str] = {}
 
 
-class _FactorFile(pydantic.BaseModel):
+class _FactorFile(Described):
     """``factors`` by key, each a description or an entry; ``scale`` is that of those which have none of their own."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     factors: Annotated[Mapping[str, str | _FactorEntry], pydantic.Field(min_length=1)]
     scale: Scale = (1, 10)

@@ -8,15 +8,14 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from evalsuite.conversations.formats import Thinking
+from evalsuite.validation import Described
 
 Count = Annotated[int, pydantic.Field(ge=1, strict=True)]
 CountFromZero = Annotated[int, pydantic.Field(ge=0, strict=True)]
 
 
-class Section(pydantic.BaseModel):
-    """A part of a recipe; unknown keys are refused."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+class Section(Described):
+    """A part of a recipe."""
 
 
 def _no_truth_value(value: object) -> object:

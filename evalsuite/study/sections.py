@@ -15,7 +15,7 @@ from evalsuite.recipes.recipe import Duplicates, Filters, Source
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.config import ServeConfig
 from evalsuite.suites.registry import SuiteSpec, default_suites, option_fields, parse_suite, prompt_suites
-from evalsuite.validation import faults_of
+from evalsuite.validation import Described, faults_of
 
 Name = Annotated[str, pydantic.Field(min_length=1, max_length=40)]
 Text = Annotated[str, pydantic.Field(min_length=1)]
@@ -54,10 +54,10 @@ def _check_training(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 Training = Annotated[Mapping[str, Any], pydantic.AfterValidator(_check_training)]
 
 
-class Section(pydantic.BaseModel):
-    """Base of every section: frozen, unknown keys refused."""
+class Section(Described):
+    """A part of a study."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
 
 
 def answer_settings(serve: ServeConfig) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Target(Section):
     """A base model to train; ``sft`` overrides the study's training settings for it."""
 
     model: Text
-    sft: Training = {}
+    sft: Training = pydantic.Field(default_factory=dict)
     serve: ServeConfig | None = None
 
 
