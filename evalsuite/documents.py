@@ -24,7 +24,7 @@ DocumentT = TypeVar("DocumentT", bound="Document")
 class Document(pydantic.BaseModel):
     """Base of every document: frozen, unknown keys kept."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    model_config = pydantic.ConfigDict(frozen=True, extra="allow", protected_namespaces=(), defer_build=True)
 
     def as_json(self) -> dict[str, Any]:
         """Return the document in JSON's own types, without the fields that were never set."""
