@@ -150,9 +150,8 @@ def weight_bytes(checkpoint: Checkpoint) -> int:
     files = {file.name: file.stat().st_size for file in checkpoint.path.glob("*.safetensors")}
     if not files:
         return sum(file.stat().st_size for file in pickled_weights(checkpoint.path))
-    # consolidated* is a second copy of the weights, for Mistral's own loader.
-    listed = listed_shards(checkpoint.path) or [name for name in files if not name.startswith("consolidated")]
-    return sum(size for name, size in files.items() if name in listed or not listed)
+    listed = listed_shards(checkpoint.path)
+    return sum(size for name, size in files.items() if listed is None or name in listed)
 
 
 def generation_config(checkpoint: Checkpoint) -> dict[str, Any] | None:

@@ -36,6 +36,8 @@ from evalsuite.text import well_formed
 
 _ENDPOINT = re.compile(r"(?P<name>.*?)@(?P<url>https?://.+)", re.DOTALL)
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?")
+_SECOND_COPY = "consolidated*"
+"""Mistral's repositories contain the weights a second time, for its own loader."""
 _HUB_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
 
@@ -121,7 +123,7 @@ def _from_hub(repo: str, revision: str | None, choices: _Choices, on_step: Calla
     on_step(f"fetching {shown} from the hub")
     patterns = [*_HUB_PATTERNS, *(["*.py"] if choices.remote_code else [])]
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=_SECOND_COPY))
     except Exception as error:  # the hub client raises many types; all mean that the model is not available
         raise CheckpointError(
             f"cannot download {shown} from the hub ({first_line(error)}); check the id and your access, "

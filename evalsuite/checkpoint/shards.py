@@ -46,6 +46,11 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
         _require(folder, shards)
         return [folder / shard for shard in shards]
     if files := sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
+        if has_second_copy(folder):
+            raise CheckpointError(
+                f"{folder} has weights of two formats and no index ({files[0].name}, {files[-1].name}), of which vLLM "
+                "serves the consolidated ones; move those of one format out of the folder"
+            )
         _require(folder, _numbered([file.name for file in files]))
         return files
     if said := unmerged(folder):
@@ -60,6 +65,12 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     listed = weight_map(folder, "pytorch_model.bin.index.json") or {}
     _require(folder, sorted(set(listed.values())) if listed else _numbered([file.name for file in pickles]))
     return pickles
+
+
+def has_second_copy(folder: Path) -> bool:
+    """Whether weights in Mistral's own format are beside others, as in its repositories: vLLM would serve them."""
+    are_mistrals = [file.name.startswith("consolidated") for file in folder.glob("*.safetensors")]
+    return any(are_mistrals) and not all(are_mistrals)
 
 
 def pickled_weights(folder: Path) -> list[Path]:

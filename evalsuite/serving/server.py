@@ -22,6 +22,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
+from evalsuite.checkpoint.shards import has_second_copy
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
@@ -264,6 +265,9 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
     if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
+    if checkpoint.path is not None and has_second_copy(checkpoint.path):
+        # Those that the index lists, which are the checkpoint's.
+        flags |= {"load-format": "safetensors", "config-format": "hf", "tokenizer-mode": "hf"}
     if checkpoint.trust_remote_code:
         flags["trust-remote-code"] = "true"
     if is_reward_model(checkpoint):

@@ -170,18 +170,20 @@ def test_the_default_among_named_templates_is_taken(tmp_path):
     assert resolve(str(folder)).chat_template == "d"
 
 
-def test_duplicate_weights_count_once(tmp_path):
-    """Mistral's repositories contain a second copy, consolidated.safetensors, for its own loader."""
+def test_a_second_copy_of_the_weights_is_not_the_checkpoint(tmp_path):
+    """Mistral's repositories contain one, consolidated.safetensors, for its own loader."""
     folder = write_checkpoint(tmp_path / "one")
-    size = (folder / "model.safetensors").stat().st_size
-    write_safetensors(folder / "consolidated.safetensors")
-    assert weight_bytes(resolve(str(folder))) == size
     index = {"weight_map": {"w": "model.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert weight_bytes(resolve(str(folder))) == size
-    alone = write_checkpoint(tmp_path / "two")
-    (alone / "model.safetensors").rename(alone / "consolidated.safetensors")
-    assert weight_bytes(resolve(str(alone))) == size
+    alone = resolve(str(folder))
+    write_safetensors(folder / "consolidated.safetensors", n_values=8)
+    both = resolve(str(folder))
+    assert (both.fingerprint, weight_bytes(both)) == (alone.fingerprint, (folder / "model.safetensors").stat().st_size)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(CheckpointError, match=r"two formats .* of which vLLM serves the consolidated ones; move"):
+        resolve(str(folder))
+    (folder / "model.safetensors").unlink()
+    assert weight_bytes(resolve(str(folder))) == (folder / "consolidated.safetensors").stat().st_size
 
 
 DEEP = "[" * 100_000

@@ -28,7 +28,7 @@ from evalsuite.serving.server import Server, check_memory, context_length
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message
-from tests.evalsuite.tiny_checkpoint import write_checkpoint
+from tests.evalsuite.tiny_checkpoint import write_checkpoint, write_safetensors
 
 SERVES = """
 import http.server, json, os, sys, time
@@ -388,6 +388,20 @@ def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, t
     with Server(checkpoint, ServeConfig(vllm_args=chosen), tmp_path / "log") as server:
         assert server.takes_priority == (policy == "priority")
     assert made[0]["--scheduling-policy"] == policy
+
+
+def test_the_weights_of_the_index_are_served_not_mistrals_own_copy(checkpoint, tmp_path, monkeypatch):
+    made = []
+    command = server_module._command
+    kept = [sys.executable, "-c", "pass"]
+    monkeypatch.setattr(server_module, "_command", lambda *given: made.append(command(*given)) or kept)
+    (checkpoint.path / "model.safetensors.index.json").write_text('{"weight_map": {"w": "model.safetensors"}}')
+    Server(checkpoint, ServeConfig(), tmp_path / "log").stop()
+    write_safetensors(checkpoint.path / "consolidated.safetensors")
+    Server(checkpoint, ServeConfig(), tmp_path / "log").stop()
+    alone, both = made
+    assert "--load-format" not in alone
+    assert "--load-format safetensors --config-format hf --tokenizer-mode hf" in " ".join(both)
 
 
 def test_the_context_is_bounded_unless_asked(checkpoint, tmp_path):

@@ -1,0 +1,145 @@
+"""Checkpoints of a few hundred thousand random weights in the manner of today's families, written by transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.evalsuite.training.families import QWEN3
+
+_TURNS = (
+    "{{ bos_token }}{% for m in messages %}{% if (m.role == 'user') != (loop.index0 is even) %}"
+    "{{ raise_exception('only user and assistant, in turn') }}{% endif %}"
+)
+MISTRAL = (
+    f"{_TURNS}{{% if m.role == 'user' %}}[INST] {{{{ m.content }}}} [/INST]"
+    "{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+"""No system turn, roles that must alternate, and an answer right behind the user's turn."""
+PHI3 = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+"""A control token per role."""
+
+SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.15,
+}
+"""Heads of 32 numbers, the smallest that vLLM serves on a CPU, and weights that are sure of their next token."""
+N_HALF = 12
+"""Half of the numbers of a Phi-3-like head that are rotated."""
+LONG_ROPE = {
+    "type": "longrope",
+    "short_factor": [1.0 + 0.05 * i for i in range(N_HALF)],
+    "long_factor": [2.0 + 0.5 * i for i in range(N_HALF)],
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """``config`` names a class of transformers and its settings; ``ends`` are the tokens that end an answer."""
+
+    config: str
+    template: str
+    tokenizer_class: str
+    tokens: Callable[[], Any]
+    ends: tuple[str, ...]
+    bos: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def byte_level(special: Sequence[str], added: Sequence[str] = ()) -> Any:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+    tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in added])
+    return tokenizer
+
+
+def sentencepiece(special: Sequence[str]) -> Any:
+    """Return a tokenizer as converted from SentencePiece: "▁" for spaces, one before the text, bytes as fallback."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *map(chr, range(33, 127))]
+    model = models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], unk_token="<unk>")
+    model.byte_fallback = model.fuse_unk = True
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    tokenizer.decoder = decoders.Sequence(steps)
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in ("<unk>", "<s>", "</s>", *special)])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return tokenizer
+
+
+FAMILIES = {
+    "qwen3": Family(
+        config="Qwen3Config",
+        settings={"head_dim": 32, "tie_word_embeddings": True},
+        template=QWEN3,
+        tokenizer_class="Qwen2Tokenizer",
+        tokens=lambda: byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<think>", "</think>"]),
+        ends=("<|im_end|>", "<|endoftext|>"),
+    ),
+    "mistral": Family(
+        config="MistralConfig",
+        settings={"sliding_window": 48},
+        template=MISTRAL,
+        tokenizer_class="LlamaTokenizer",
+        tokens=lambda: sentencepiece(["[INST]", "[/INST]"]),
+        ends=("</s>",),
+        bos="<s>",
+    ),
+    "phi3": Family(
+        config="Phi3Config",
+        settings={
+            "original_max_position_embeddings": 512,
+            "rope_scaling": LONG_ROPE,
+            "partial_rotary_factor": 2 * N_HALF / 32,
+        },
+        template=PHI3,
+        tokenizer_class="LlamaTokenizer",
+        tokens=lambda: sentencepiece(["<|endoftext|>", "<|assistant|>", "<|system|>", "<|user|>", "<|end|>"]),
+        ends=("<|endoftext|>", "<|end|>"),
+        bos="<s>",
+    ),
+}
+
+
+def write_family(name: str, folder: Path) -> Path:
+    """Write a checkpoint whose every weight, norms included, was drawn with a seed."""
+    import torch
+    import transformers
+
+    family = FAMILIES[name]
+    folder.mkdir(parents=True)
+    tokenizer = family.tokens()
+    ends = [tokenizer.token_to_id(token) for token in family.ends]
+    ids = {"eos_token_id": ends[0], "pad_token_id": ends[0], "bos_token_id": family.bos and 1}
+    sizes = {**SIZES, **ids, **family.settings, "vocab_size": tokenizer.get_vocab_size()}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, family.config)(**sizes))
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() == 1:
+                weights.add_(torch.randn_like(weights) * 0.2)
+    model.generation_config.eos_token_id = ends
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": family.tokenizer_class, "eos_token": family.ends[0], "bos_token": family.bos}
+    settings = {key: value for key, value in settings.items() if value} | {"chat_template": family.template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
