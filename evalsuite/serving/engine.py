@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.errors import CheckpointError
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.deaths import PortTakenError
 from evalsuite.serving.server import Server
@@ -20,10 +21,13 @@ class Engine(AbstractContextManager["Engine"]):
 
     def __init__(self, checkpoints: Sequence[Checkpoint], serve: ServeConfig, log_path: Path) -> None:
         self.server: Server | None = None
+        self._refusal: CheckpointError | None = None
         self._checkpoints, self._serve, self._log_path = checkpoints, serve, log_path
 
     def start(self, on_step: Callable[[str], None]) -> Server:
         """Return the server, up and ready; raises CheckpointError or ServerError when it dies while starting."""
+        if self._refusal is not None:
+            raise self._refusal
         if self.server is not None:
             return self.server
         # A free port may be taken before vLLM binds it; each start draws another.
@@ -35,6 +39,10 @@ class Engine(AbstractContextManager["Engine"]):
             except PortTakenError:
                 if not starts:
                     raise
+            except CheckpointError as error:
+                # Every suite asks for the server, and a checkpoint that cannot be served stays one.
+                self._refusal = error
+                raise
 
     def _started(self, on_step: Callable[[str], None]) -> Server:
         first, *others = self._checkpoints

@@ -144,13 +144,18 @@ def test_an_adapters_own_tokenizer_is_the_servers(adapters, tmp_path, monkeypatc
     assert dict(pairwise(made[0]))["--tokenizer"] == str(one.adapter)
 
 
-def test_a_shared_engine_that_dies_while_starting_says_why(adapters, tmp_path, monkeypatch):
+def test_an_engine_that_dies_while_starting_says_why_and_is_not_started_again(adapters, tmp_path, monkeypatch):
     script = "import sys; print('error: unrecognized arguments: --max-loras'); sys.exit(1)"
-    monkeypatch.setattr(server_module, "_command", lambda *_: [sys.executable, "-c", script])
+    started = []
+    monkeypatch.setattr(
+        server_module, "_command", lambda *given: started.append(given) or [sys.executable, "-c", script]
+    )
     with Engine(adapters, ServeConfig(), tmp_path / "log") as engine:
-        with pytest.raises(CheckpointError, match="does not know --max-loras"):
-            engine.start(lambda _: None)
+        for _ in ("one suite", "another"):
+            with pytest.raises(CheckpointError, match="does not know --max-loras"):
+                engine.start(lambda _: None)
         assert engine.server is None
+    assert len(started) == 1
 
 
 def test_a_model_that_cannot_be_served_ends_generate_and_is_not_counted_as_refused_conversations(
