@@ -163,7 +163,7 @@ def kv_bytes_per_token(checkpoint: Checkpoint, serve: ServeConfig, device: Devic
 def check_disk(results: Path) -> Finding:
     """Check the free space where results are written."""
     free = shutil.disk_usage(existing_folder(results)).free
-    message = f"{free / _GIB:.1f} GiB free"
+    message = f"{free / _GIB:.1f} GiB free" if free >= _GIB else f"{free / 2**20:.0f} MiB free"
     if free < _MIN_FREE:
         return fault("disk", str(results), message, "free some space or give another folder with --results")
     if free < _LOW_FREE:

@@ -425,6 +425,8 @@ class _Runner:
         except EvalsuiteError as error:
             # Another run may have written in that model's folder meanwhile; the others' figures are good.
             plan.failures[""] = error
+            # It has figures that were not written.
+            plan.stored = None
 
 
 def _owes_verdicts(suite: SuiteRun, judge: Checkpoint) -> bool:

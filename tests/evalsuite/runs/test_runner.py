@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from evalsuite.cli import app
 from evalsuite.config import read_config
-from evalsuite.errors import ServerError, UsageError
+from evalsuite.errors import ServerError, StoreError, UsageError
 from evalsuite.progress import Progress
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import read_results_folder
+from evalsuite.runs import writing
 from evalsuite.runs.runner import run
 from evalsuite.suites.mt_bench.suite import MtBench
 from tests.evalsuite.assets_env import empty_machine
@@ -274,6 +275,23 @@ def test_the_command_line_prints_one_json_document(tmp_path):
     assert list(json.loads(result.stdout)) == ["models"]
     assert "MT-Bench" in table.stdout
     assert "data mini" in table.stdout
+
+
+def test_figures_that_could_not_be_written_are_not_said_to_be(tmp_path, monkeypatch):
+    def full(path, text):
+        raise StoreError(f"cannot write {path}: No space left on device; free some space and run again")
+
+    monkeypatch.setattr(writing, "write_text", full)
+    with StubEndpoint(obliging) as stub:
+        words = ["run", f"stub@{stub.url}", "--judge", f"stub@{stub.url}", "--suite", "mt_bench", "--data", "mini"]
+        ended = invoke(*words, "--results", str(tmp_path))
+        assert ended.exit_code == 2
+        assert "config.yaml: No space left on device" in ended.output
+        assert "written to" not in ended.output
+        monkeypatch.undo()
+        asked = len(stub.requests)
+        assert "written to" in invoke(*words, "--results", str(tmp_path)).output
+        assert len(stub.requests) == asked, "every answer was kept"
 
 
 def test_what_a_suite_lacks_is_said_before_anything_is_asked(tmp_path):
