@@ -16,7 +16,7 @@ from pathlib import Path
 from evalsuite.errors import BusyError, EvalsuiteError
 from evalsuite.files import writing
 from evalsuite.fleet.executors import Executor
-from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts
+from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts, has_started
 from evalsuite.fleet.view import View
 from evalsuite.lease import Lease, holder_of
 from evalsuite.progress import NoProgress, Progress
@@ -166,8 +166,12 @@ class Head:
         now = time.monotonic()
         each.gone_at = each.gone_at or now
         failures = failed_attempts(each.unit)[each.failed_before :]
-        silent = f"it ended without reporting a result; see whether its node sees {each.unit.folder}"
-        reason = failures[-1]["reason"] if failures else silent
+        if failures:
+            reason = failures[-1]["reason"]
+        elif has_started(each.unit):
+            reason = "it was stopped from outside: its job was cancelled, its process killed, or its node lost"
+        else:
+            reason = f"it ended without a sign of life; see whether its node sees {each.unit.folder}"
         if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
             return False
         if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:

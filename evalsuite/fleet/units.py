@@ -125,6 +125,11 @@ def failed_attempts(unit: Unit) -> list[dict[str, Any]]:
     return [read_json(path) for path in sorted(paths, key=lambda path: path.stat().st_mtime)]
 
 
+def has_started(unit: Unit) -> bool:
+    """Return whether any machine has begun with it."""
+    return any((unit.folder / "attempts").glob("*"))
+
+
 def commit(path: Path, document: Any) -> bool:
     """Write a document if there is none yet; return False where another process was first."""
     temporary = temporary_for(path)

@@ -14,6 +14,7 @@ from evalsuite.fleet.head import Head
 from evalsuite.fleet.on_slurm import Slurm
 from evalsuite.fleet.units import Unit, done_of
 from evalsuite.placement import Placement
+from evalsuite.progress import NoProgress
 from tests.evalsuite.fleet.clusters import SlurmCluster, slurm_cluster
 from tests.evalsuite.fleet.test_fleet import jobs_of, wait_for
 
@@ -78,6 +79,30 @@ def test_retries_stay_within_the_limit(slurm, monkeypatch, tmp_path):
     head.join(120)
     assert {path.name for path in log.iterdir()} == {"a0", "a1", "a2", "b0", "c0", "d0"}
     assert most_at_once(log) <= 2
+
+
+def test_a_cancelled_unit_is_tried_again_and_said_to_be_stopped(slurm, monkeypatch, tmp_path):
+    class Said(NoProgress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    said: list[str] = []
+    wait_for(lambda: not jobs_of(slurm))
+    units = scripted(tmp_path, monkeypatch, slurm, "00")
+    log = tmp_path / "log"
+    executor = Slurm(Placement("slurm"), tmp_path / "r", jobs=2, template=None)
+    head = threading.Thread(target=Head(executor, Said()).carry_out, args=[units])
+    head.start()
+    wait_for(lambda: {path.name for path in log.iterdir()} == {"a0", "b0"})
+    [job] = jobs_of(slurm)
+    slurm.run("scancel", f"{job}_0")
+    wait_for(lambda: (log / "a1").exists())
+    (tmp_path / "go").touch()
+    head.join(120)
+    assert said == [
+        "again: a: it was stopped from outside: its job was cancelled, its process killed, or its node lost"
+    ]
+    assert all(done_of(unit) for unit in units)
 
 
 def test_what_is_held_when_the_head_leaves_follows_what_runs(slurm, monkeypatch, tmp_path):
