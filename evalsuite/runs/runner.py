@@ -424,9 +424,7 @@ class _Runner:
             write_figures(plan, self.config, judges)
         except EvalsuiteError as error:
             # Another run may have written in that model's folder meanwhile; the others' figures are good.
-            plan.failures[""] = error
-            # It has figures that were not written.
-            plan.stored = None
+            plan.failures[""], plan.stored = error, None
 
 
 def _owes_verdicts(suite: SuiteRun, judge: Checkpoint) -> bool:
