@@ -30,7 +30,7 @@ from evalsuite.suites.registry import (
     suites,
 )
 from evalsuite.tracking import Loggers
-from evalsuite.validation import Described, Loc, checked, located, path_text, read_mapping
+from evalsuite.validation import Described, Loc, checked, located, path_text, read_mapping, repeated
 
 _BLOCKS = ("suite_options", "serve", "judge_serve")
 JUDGE = "judge_"
@@ -62,7 +62,7 @@ def read_suites(given: object) -> Any:
     except UsageError as error:
         raise ValueError(str(error)) from error
     keys = [spec.key for spec in specs]
-    if duplicates := sorted({key for key in keys if keys.count(key) > 1}):
+    if duplicates := repeated(keys):
         raise ValueError(f"duplicate suite {', '.join(duplicates)}")
     return tuple(specs)
 

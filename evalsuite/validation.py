@@ -11,7 +11,8 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -55,6 +56,15 @@ _UNION_MEMBER = re.compile(r"(str|int|float|bool)$|(tuple|list|dict|literal|cons
 _LONGEST_SHOWN = 60
 _MAX_YAML_BYTES = 1 << 22
 _MAX_YAML_VALUES = 100_000
+
+
+def repeated(values: Iterable[str]) -> list[str]:
+    """Return the values that occur more than once, each once, in their order.
+
+    >>> repeated(["b", "a", "c", "a", "b"])
+    ['b', 'a']
+    """
+    return [value for value, n in Counter(values).items() if n > 1]
 
 
 class Described(pydantic.BaseModel):

@@ -20,6 +20,7 @@ from evalsuite.conversations.formats import READ_COLUMNS, Format, detect_format,
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import exists, plain_name
 from evalsuite.results.reading import models_in
+from evalsuite.validation import repeated
 from judges.types import Unscored
 
 _CHAT_KEYS = ("conversation", "messages", "conversations")
@@ -151,7 +152,7 @@ def read_answers(spec: str, results: Path) -> Answers:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise UsageError for two models of one name."""
-    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+    if duplicates := repeated(names):
         raise UsageError(f"two models are called {duplicates[0]!r}; name them as NAME=PATH")
 
 

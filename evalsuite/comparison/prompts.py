@@ -25,6 +25,7 @@ from evalsuite.suites.base import no_answer
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
 from evalsuite.suites.types import Pins
+from evalsuite.validation import repeated
 from judges.types import Message, Unscored
 from judges.verdicts import Request
 
@@ -205,7 +206,6 @@ def read_questions(path: Path) -> list[Question]:
         category = row.get("category")
         identity = str(row.get("id", row.get("question_id", number)))
         questions.append(Question(identity, asked.request, str(category) if category else None, group_of(row)))
-    ids = [question.id for question in questions]
-    if duplicates := sorted({one for one in ids if ids.count(one) > 1}):
+    if duplicates := repeated(question.id for question in questions):
         raise DataError(f"{path}: duplicate id {duplicates[0]!r}; give every prompt its own")
     return questions

@@ -13,7 +13,7 @@ from evalsuite.comparison.figures import Verdicted, preference_figures
 from evalsuite.comparison_documents import Preferences
 from evalsuite.errors import DataError
 from evalsuite.files import read_text
-from evalsuite.validation import read_mapping
+from evalsuite.validation import read_mapping, repeated
 from judges.preference import verdicts_from_ratings
 
 _FAILED = -1.0
@@ -67,7 +67,7 @@ def read_ratings(
     models = header[1:]
     if not header or header[0] != _ID_COLUMN or len(models) < 2 or "" in models:
         raise DataError(f"{path} has the header {','.join(header) or '(none)'}; expected question_id,<model>,<model>")
-    if duplicates := [model for model in models if models.count(model) > 1]:
+    if duplicates := repeated(models):
         raise DataError(f"{path}: duplicate column {duplicates[0]!r}")
     ids: list[str] = []
     ratings: dict[str, list[float | None]] = {model: [] for model in models}

@@ -14,7 +14,7 @@ import pydantic
 
 from evalsuite.conversations.formats import Format, Thinking
 from evalsuite.recipes.training import Count, CountFromZero, Section, TrainingConfig
-from evalsuite.validation import checked, located, read_mapping, shipped_recipe
+from evalsuite.validation import checked, located, read_mapping, repeated, shipped_recipe
 
 Text = Literal["conversation", "prompts"]
 
@@ -152,7 +152,7 @@ class Source(Section):
         if self.blend and (self.dgm or self.format):
             faults.append("in a blend, give dgm and format for each member")
         dgms = [member.dgm for member in self.blend]
-        if duplicates := sorted({dgm for dgm in dgms if dgms.count(dgm) > 1}):
+        if duplicates := repeated(dgms):
             faults.append(f"duplicate DGM {duplicates[0]!r} in the blend")
         sizes = [name for name in ("count", "fraction", "weight", "tokens") if getattr(self, name) is not None]
         if len(sizes) > 1:
@@ -212,7 +212,7 @@ class Mix(Section):
             source if source.name else source.model_copy(update={"name": _name_of(source)}) for source in sources
         )
         names = [source.name for source in named]
-        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        if duplicates := repeated(names):
             raise ValueError(f"duplicate source name {duplicates[0]!r}")
         return named
 

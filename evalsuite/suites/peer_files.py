@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from evalsuite.files import COMPRESSIONS, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Header, JudgeRef, Row
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Recorded
+from evalsuite.validation import repeated
 from judges.types import REASONS, Unscored
 
 Rows = Sequence[Mapping[str, Any]]
@@ -83,9 +83,8 @@ def single(what: str, values: Iterable[Any], path: Path, remedy: str) -> None:
 
 def refuse_duplicates(names: Iterable[str], path: Path, remedy: str) -> None:
     """Raise DataError for the first name that a file has twice."""
-    duplicate = next((name for name, count in Counter(names).items() if count > 1), None)
-    if duplicate is not None:
-        raise DataError(f"{path} has a duplicate {duplicate[:80]}; {remedy}")
+    if duplicates := repeated(names):
+        raise DataError(f"{path} has a duplicate {duplicates[0][:80]}; {remedy}")
 
 
 def recorded_by(judge: str | None, suite: str, rows: Sequence[Row], options: SuiteOptions) -> Recorded:
