@@ -181,3 +181,23 @@ def test_the_workflow_is_yaml_and_calls_what_exists():
     called = re.findall(r"bin/evalsuite (\w+)", "\n".join(step.get("run", "") for step in steps))
     assert called == ["setup", "doctor", "run", "gate", "report"]
     assert set(called) <= set(typer.main.get_command(app).commands)
+
+
+def test_every_interval_in_the_table_has_its_test():
+    tests = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    page = (DOCS / "statistics.md").read_text(encoding="utf-8")
+    rows = (
+        page.partition("## Intervals and their coverage")[2]
+        .partition("\n\n| figure")[2]
+        .partition("\n\n")[0]
+        .splitlines()[2:]
+    )
+    assert len(rows) > 30
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named, row
+        assert named <= tests, row
