@@ -192,6 +192,8 @@ def _read_folder(folder: Path, collected: _Collected) -> str | None:
         return _read_folder(inner[0], collected)
     if inner:
         raise DataError(f"{folder} contains several models ({_listed(inner)}); give one of these folders")
+    if models := sorted(path.parent for path in folder.glob("*/scores.json")):
+        raise DataError(f"{folder} has the results of {_listed(models)}; give one of these folders")
     raise DataError(f"{folder} has no answers; give {_FORMS}")
 
 

@@ -124,7 +124,9 @@ def _measure(
 ) -> Measured:
     name, place = split_name(spec)
     path = find_path(place, results)
-    pages = sorted(path.glob("*.html")) if path.is_dir() and not (path / "scores.json").is_file() else []
+    # A results folder has a page too, its report.
+    has_results = (path / "scores.json").is_file() or any(path.glob("*/scores.json"))
+    pages = sorted(path.glob("*.html")) if path.is_dir() and not has_results else []
     if pages:
         return _measure_pages(name or path.name, pages, counter, as_published=as_published)
     if as_published:

@@ -22,7 +22,8 @@ def compared_pairs(config: PreferConfig) -> tuple[list[Pair], dict[str, Any]]:
     """Return a comparison's pairs in the file's order; of a panel all judges have to agree. Raises as ``prefer``."""
     folder = _comparison_folder(config.comparison, config.results)
     file = folder / "preferences.json"
-    document = validated(Preferences, read_json(file), file, "run `evalsuite compare` again")
+    remedy = "run `evalsuite compare` again"
+    document = validated(Preferences, read_json(file, remedy=remedy), file, remedy)
     _check(config, document, folder)
     pairs = list(_pairs(read_verdict_rows(folder / "verdicts.jsonl")))
     origin = {

@@ -65,6 +65,10 @@ def merge_results(
             raise DataError(f"{source} is the folder to merge into; leave it out")
         if into.resolve().is_relative_to(source.resolve()):
             raise DataError(f"{into} is inside {source}; give a folder beside it with --into")
+        if not (
+            (source / STORE).is_file() or any(folders_of(source)) or any((source / kind).is_dir() for kind in _COPIED)
+        ):
+            raise DataError(f"{source} has no results; leave it out")
     models = {
         name: _union([folder for folder in folders if folder.is_dir()]) for name, folders in _by_name(sources, into)
     }

@@ -168,6 +168,7 @@ def test_bad_places_are_one_sentence(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "unasked.jsonl", [{"id": 3, "answer": "x"}])
     write_jsonl(tmp_path / "two.jsonl", [{"prompt": p, "answer": "x", "model": p} for p in "ab"])
     half = write_model(tmp_path, "half", {})
+    one = write_model(tmp_path / "whole", "one", {})
     for n in (1, 2):
         write_generated(tmp_path / "many" / f"m{n}", [[turn("user", "a"), turn("assistant", "b")]])
     expected = {
@@ -181,6 +182,7 @@ def test_bad_places_are_one_sentence(tmp_path: Path) -> None:
         half.name: "has no answers",
         "unasked.jsonl": "row 1 has no prompt",
         "many": "several models",
+        "whole": f"has the results of {one.name}; give one of these folders",
     }
     for place, words in expected.items():
         word = place if place == "gone" else str(tmp_path / place)

@@ -22,6 +22,7 @@ from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import write_jsonl
 from judges.statistics import bootstrap_ci, bootstrap_ratio_ci
+from tests.evalsuite.report_results import write_model
 from tests.evalsuite.tiny_checkpoint import write_tokenizer
 
 TEXT = """# Title
@@ -311,6 +312,12 @@ def test_the_command_writes_prints_and_names_its_faults(tmp_path: Path) -> None:
     )
     printed = CliRunner().invoke(app, ["analyze", "style", a, b, "--results", str(results)])
     assert "Proportional frequencies" in printed.output
+    # The page in a results folder is its report, no judged page.
+    write_model(results, "m", {})
+    (results / "leaderboard.html").write_text("<p>a report</p>", encoding="utf-8")
+    whole = CliRunner().invoke(app, ["analyze", "style", str(results), a])
+    assert whole.exit_code == 2
+    assert "results has the results of m-" in whole.output
     failed = CliRunner().invoke(app, ["analyze", "style", "nobody", "--results", str(results)])
     assert failed.exit_code == 2
     assert "no answers found for 'nobody'" in failed.output

@@ -116,6 +116,10 @@ def test_a_place_that_cannot_be_merged_into_is_one_sentence(tmp_path):
             merge_results([tmp_path / "a"], tmp_path / into)
         assert error.value.exit_code == 2
     assert not list((tmp_path / "a" / "comparisons").iterdir())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty has no results; leave it out"):
+        merge_results([tmp_path / "a", tmp_path / "empty"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_other_data_are_refused(parts, tmp_path):
