@@ -10,6 +10,7 @@
     ├── BusyError            75   another process holds the lock, or a server's quota is used up: try again later
     ├── TrainingError         3   a training run failed; its checkpoints are kept
     └── ServerError           3   the model server failed; has the tail of its log
+        └── DeniedError       2   it does not accept the key
 
 A message is one sentence with the value, the expectation and the remedy. Items that fail during a run
 are not errors but ``judges.types.Unscored``.
@@ -93,6 +94,12 @@ class ServerError(EvalsuiteError):
     def __str__(self) -> str:
         # The message may span lines.
         return Exception.__str__(self)
+
+
+class DeniedError(ServerError):
+    """A server needs a key, or does not accept the one that was sent."""
+
+    exit_code = 2
 
 
 @contextmanager

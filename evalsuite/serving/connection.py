@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from evalsuite.errors import BusyError, EvalsuiteError, ServerError
+from evalsuite.errors import BusyError, DeniedError, EvalsuiteError, ServerError
 from evalsuite.serving.dialect import Dialect, words_of
 from evalsuite.serving.known_servers import QUESTIONS, Known, learned
 from evalsuite.serving.pace import Pace, wait_of
@@ -201,18 +201,27 @@ class Connection:
     async def _sent_once(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
         if line.pace is None:
             return self._counted(line, await self._post_monitored(line, path, body))
-        async with line.pace.spending(body) as spent:
-            await line.pace.wait()
+        try:
+            return await self._sent_in_turn(line, line.pace, path, body)
+        except (BusyError, DeniedError) as error:
+            await line.pace.refused(error)
+            raise
+
+    async def _sent_in_turn(
+        self, line: _Line, pace: Pace, path: str, body: dict[str, Any]
+    ) -> dict[str, Any] | Unscored:
+        async with pace.spending(body) as spent:
+            await pace.wait()
             streamed = body | self._stream_fields(body) if path == _CHAT else body
             try:
                 reply = self._counted(line, await self._post_monitored(line, path, streamed))
             except RetryableError as error:
-                line.pace.hold(error.wait_s)
+                pace.hold(error.wait_s)
                 self._streams |= error.too_silent
                 raise
             if not isinstance(reply, Unscored):
                 spent(sum(token_counts(reply)[:2]))
-                line.pace.answered()
+                pace.answered()
             return reply
 
     def _counted(self, line: _Line, reply: dict[str, Any] | Unscored) -> dict[str, Any] | Unscored:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from evalsuite.errors import BusyError
+from evalsuite.errors import BusyError, EvalsuiteError
 
 PATIENCE_S = 600.0
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d)")
@@ -41,6 +41,7 @@ class Pace:
         self._note = note
         self._next_at = self._held_until = self._interval_s = 0.0
         self._requests = self._tokens = self._reserved = self._sending = 0
+        self._refusal: EvalsuiteError | None = None
         self._freed = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -73,16 +74,28 @@ class Pace:
             interval_s = max(self._interval_s, 60.0 / rate if rate is not None else 0.0)
             self._next_at = time.monotonic() + interval_s
 
+    async def refused(self, error: EvalsuiteError) -> None:
+        """Send nothing more, and wait for the answers in flight: they are paid for, and the error ends their tasks."""
+        if self._refusal is None and self._sending:
+            self._note(f"the server takes no more questions: waiting for {self._sending} answers in flight")
+        self._refusal = self._refusal or error
+        while self._sending:
+            self._freed.clear()
+            await self._freed.wait()
+
     @asynccontextmanager
     async def spending(self, body: Mapping[str, Any]) -> AsyncIterator[Callable[[int], None]]:
         """Reserve a request and its tokens; yields a function to be told how many it took.
 
-        Raises BusyError where the run's limits do not allow it, once all requests before it are answered and stored.
+        Raises BusyError where the run's limits do not allow it, or what ``refused`` was told, once all requests before
+        it are answered and stored.
         """
         need = _tokens_of(body)
         while not self._allows(need):
             if not self._sending:
-                raise BusyError(f"{self._reached(need)}; finished answers are kept, run again with a larger one")
+                raise self._refusal or BusyError(
+                    f"{self._reached(need)}; finished answers are kept, run again with a larger one"
+                )
             self._freed.clear()
             await self._freed.wait()
         self._requests += 1
@@ -102,7 +115,7 @@ class Pace:
 
     def _allows(self, need: int) -> bool:
         limits = self._limits
-        if limits.max_requests is not None and self._requests >= limits.max_requests:
+        if self._refusal or (limits.max_requests is not None and self._requests >= limits.max_requests):
             return False
         return limits.max_tokens_total is None or self._tokens + self._reserved + need <= limits.max_tokens_total
 

@@ -17,4 +17,5 @@ def with_restarts(session: Session, task: Callable[[], None], progress: Progress
         except ServerError as error:
             if not session.restart_allowed():
                 raise
-            progress.log(f"the server died and is restarted ({first_line(error)})")
+            said = first_line(error).removesuffix(":").replace("; run again", "")
+            progress.log(f"the server died and is restarted ({said})")

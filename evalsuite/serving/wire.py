@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from evalsuite.errors import BusyError, ServerError, UsageError, first_line, unknown
+from evalsuite.errors import BusyError, DeniedError, ServerError, UsageError, first_line, unknown
 from evalsuite.redaction import without_secrets
 from evalsuite.serving.dialect import refused_fields, words_of
 from evalsuite.serving.known_servers import Known
@@ -201,7 +201,7 @@ def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) ->
     if error.status in _DENIED and not (error.status == _FORBIDDEN and refused_fields(message, body)):
         if error.status == _FORBIDDEN and _FILTERED.search(message):
             return RefusedError(message, error.status)
-        return ServerError(_denied(endpoint.display_url, error.status, endpoint.api_key, words_of(message)))
+        return DeniedError(_denied(endpoint.display_url, error.status, endpoint.api_key, words_of(message)))
     if error.status in _BUSY or error.status >= 500:
         wait_s = wait_of(error.headers, refused=True)
         is_rate_limit = error.status == _TOO_MANY or (wait_s is not None and error.status in _BUSY)

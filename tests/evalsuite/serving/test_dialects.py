@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +13,7 @@ from evalsuite.cli import app
 from evalsuite.comparison.compare import compare
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import read_as, read_config
-from evalsuite.errors import BusyError, ServerError
+from evalsuite.errors import BusyError, DeniedError, ServerError
 from evalsuite.progress import NoProgress
 from evalsuite.runs.runner import run
 from evalsuite.serving import connection as connection_module
@@ -218,6 +219,27 @@ def test_a_run_spends_no_more_requests_than_it_may_and_resumes(tmp_path):
         run_on(server, tmp_path, ["mixeval"])
         bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
     assert len(set(bodies)) == len(bodies), "every answer that was paid for is kept"
+
+
+def test_a_key_that_is_refused_half_way_loses_no_answer_in_flight(tmp_path, monkeypatch):
+    """The third question is denied at once, those beside it are answered later."""
+    monkeypatch.setenv("EVALSUITE_API_KEY", "k")
+
+    def denying(server, _):
+        if len(server.requests) == 3:
+            return error(401, "The key has been revoked")
+        time.sleep(0.05)
+        return None
+
+    with Hosted(denying) as server:
+        with pytest.raises(DeniedError, match="does not accept the key") as caught:
+            run_on(server, tmp_path, ["mixeval"])
+        assert caught.value.exit_code == 2
+        n_answered = server.n_answered
+        assert n_answered > 1
+        run_on(server, tmp_path, ["mixeval"])
+        bodies = [json.dumps(body, sort_keys=True) for body in server.requests]
+    assert len(bodies) - len(set(bodies)) == 1, "only the denied one is asked twice"
 
 
 def test_a_run_takes_no_more_tokens_than_it_may(tmp_path):
