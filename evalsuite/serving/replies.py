@@ -23,11 +23,17 @@ FEATURE_IDS = (0, 1, 2)
 
 def _first(reply: Mapping[str, Any], *path: str) -> Any:
     """Return a nested value of the reply's first choice by ``index``, whatever their order; None if missing."""
-    choices = [choice for choice in reply.get("choices") or () if isinstance(choice, dict)]
-    value: Any = min(choices, key=_index, default=None)
+    choices = reply.get("choices") or ()
+    # Six values are read of every reply, and nearly all replies have one choice.
+    is_one = isinstance(choices, list) and len(choices) == 1
+    value: Any = choices[0] if is_one else min(filter(_is_object, choices), key=_index, default=None)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+def _is_object(choice: object) -> bool:
+    return isinstance(choice, dict)
 
 
 def _index(choice: Mapping[str, Any]) -> int:
