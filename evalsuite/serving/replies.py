@@ -23,7 +23,7 @@ FEATURE_IDS = (0, 1, 2)
 
 def _first(reply: Mapping[str, Any], *path: str) -> Any:
     """Return a nested value of the reply's first choice by ``index``, whatever their order; None if missing."""
-    choices = reply.get("choices") or ()
+    choices: Any = reply.get("choices") or ()
     # Six values are read of every reply, and nearly all replies have one choice.
     is_one = isinstance(choices, list) and len(choices) == 1
     value: Any = choices[0] if is_one else min(filter(_is_object, choices), key=_index, default=None)
