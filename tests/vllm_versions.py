@@ -278,7 +278,7 @@ def main() -> None:
         names = names_of(Wheel(url_of(version)))
         lacking[version] = {kind: sorted(words - names[kind]) for kind, words in used.items() if words - names[kind]}
         print(version, lacking[version] or "has everything", flush=True)
-    table = {"used": {kind: sorted(words) for kind, words in used.items()}, "lacking": lacking}
+    table = {"used": {kind: sorted(words) for kind, words in sorted(used.items())}, "lacking": lacking}
     TABLE.write_text(json.dumps(table, indent=1) + "\n")
 
 
