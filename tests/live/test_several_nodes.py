@@ -56,7 +56,7 @@ def parsed(command: list[str]):
 @pytest.fixture
 def command(tmp_path):
     checkpoint = resolve(str(write_checkpoint(tmp_path / "ckpt")))
-    server = SimpleNamespace(model_name="big", port=8000, device=Device("cuda", "0"), adapters={})
+    server = SimpleNamespace(model_name="big", port=8000, device=Device("cuda", "0"), adapters={}, tokenizer=None)
     return lambda words: server_module._command(server, checkpoint, config_of(words).serve)
 
 
