@@ -17,6 +17,7 @@ SOURCE = "WILDCHAT-50M, Table 5"
 SEED, N_BOOT = 0, 2000
 ALPHA = 0.3
 _N_REFERENCES, _FIRST_SEED = 5, 42844
+_DRAWS_PER_CHUNK = 50
 _COLUMNS_PER_CHUNK = 500
 _MAX_DRAWN_MODELS = 60
 
@@ -64,13 +65,18 @@ def mean_intervals(
     np.add.at(sizes, owner, known.T.astype(np.float64))
     if len(numbers) < 2:
         return [None] * len(values)
-    drawn = np.random.default_rng(seed).multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n_boot)
-    weights = drawn.astype(np.float64)
     intervals: list[list[float] | None] = []
     for start in range(0, len(values), _COLUMNS_PER_CHUNK):
         part = slice(start, start + _COLUMNS_PER_CHUNK)
-        with np.errstate(invalid="ignore"):
-            means = (weights @ sums[:, part]) / (weights @ sizes[:, part])
+        # The same draws for every part, and few at a time: all of them would take more memory than the answers.
+        rng, chunks = np.random.default_rng(seed), []
+        for first in range(0, n_boot, _DRAWS_PER_CHUNK):
+            n_draws = min(_DRAWS_PER_CHUNK, n_boot - first)
+            drawn = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n_draws)
+            weights = drawn.astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                chunks.append((weights @ sums[:, part]) / (weights @ sizes[:, part]))
+        means = np.vstack(chunks)
         for replicates, n_clusters in zip(means.T, (sizes[:, part] > 0).sum(axis=0), strict=True):
             interval = percentile_ci(replicates[np.isfinite(replicates)]) if n_clusters >= 2 else None
             intervals.append(list(interval) if interval else None)
