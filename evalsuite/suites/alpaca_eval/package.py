@@ -71,7 +71,7 @@ def length_controlled_win_rate(
             fitted.append(fit(data, column, sample_weight=sample_weight, **kwargs))
             features, shares = data.drop(columns=[column]).to_numpy(), data[column].to_numpy()
             found = length_controlled_interval(features, shares, sample_weight.to_numpy(), fitted[-1].coef_[0])
-            interval[:] = [100 * end for end in found]
+            interval[:] = [100 * end for end in found or ()]
             return fitted[-1]
 
         with patched(
@@ -93,8 +93,10 @@ def length_controlled_win_rate(
 
 def length_controlled_interval(
     features: _Array, shares: _Array, weights: _Array, fitted: _Array
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Return the 95 % interval of the length-controlled win rate over instructions, 0 to 1.
+
+    None without spread, and for a fit that has run away: a rate that is 0 or 1 to the last digit has no log-odds.
 
     The package's standard error is the spread of its predictions, which differ by the instructions' difficulty alone:
     it knows nothing of the error of the fit. ``features`` (games, 3) are length, difficulty and 1 for the model's own
@@ -104,22 +106,28 @@ def length_controlled_interval(
     penalty is left out: with the C of published models it moves a coefficient by a few thousandths.
     """
     import numpy as np
+    from scipy.special import expit
 
-    from judges.statistics import normal_ci
+    from judges.statistics import NO_SPREAD, normal_ci
 
-    chances = 1 / (1 + np.exp(-features @ fitted))
+    chances = expit(features @ fitted)
     curvature = (weights * chances * (1 - chances))[:, None] * features
     own = features[:, 2] == 1
     scores = (shares - chances)[own, None] * features[own]
     of_equal_length = features[own] * [0.0, 1.0, 1.0]
-    rates = 1 / (1 + np.exp(-of_equal_length @ fitted))
+    rates = expit(of_equal_length @ fitted)
     slope = ((rates * (1 - rates))[:, None] * of_equal_length).mean(axis=0)
     n, rate = len(rates), float(rates.mean())
+    if not 0 < rate < 1:
+        return None
     influence = (rates - rate) / n + scores @ np.linalg.lstsq(curvature.T @ features, slope, rcond=None)[0]
     error = float(np.sqrt(n) * influence.std(ddof=1))
     odds = float(np.log(rate / (1 - rate)))
-    low, high = normal_ci(odds, error / (rate * (1 - rate))) or (odds, odds)
-    return 1 / (1 + float(np.exp(-low))), 1 / (1 + float(np.exp(-high)))
+    ends = normal_ci(odds, error / (rate * (1 - rate))) if error > NO_SPREAD else None
+    if ends is None:
+        return None
+    low, high = expit(ends).tolist()
+    return low, high
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from evalsuite.assets.asset import Pin
@@ -10,6 +11,7 @@ from evalsuite.records.rows import Verdict, replaced
 from evalsuite.serving.requests import derive_seed
 from evalsuite.suites.alpaca_eval import suite as alpaca_eval
 from evalsuite.suites.alpaca_eval.assets import TEMPLATE_SHA256, template
+from evalsuite.suites.alpaca_eval.package import length_controlled_interval
 from evalsuite.suites.options import SuiteOptions
 from judges.pairwise import is_switched
 from judges.types import Message, Unscored
@@ -244,3 +246,11 @@ def test_the_mass_of_the_labels_stands_beside_the_win_rate():
     ranking = "[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2}]"
     worded = [replaced(row, verdicts=(Verdict(value=1.0, text=ranking),)) for row in rows]
     assert ALPACA_EVAL.score(MINI_HEADER, worded)["judged_in_words"] == len(rows)
+
+
+@pytest.mark.parametrize("odds", [40.0, -800.0])
+def test_a_fit_that_has_run_away_has_no_interval(odds):
+    rng = np.random.default_rng(0)
+    features = np.column_stack([rng.normal(size=(805, 2)), np.ones(805)])
+    won = np.full(805, float(odds > 0))
+    assert length_controlled_interval(features, won, np.ones(805), np.array([0, 0, odds])) is None
