@@ -248,4 +248,7 @@ def _fit(design: _Array, shares: _Array, weights: _Array, start: _Array | None =
 
 
 def _logistic(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
+    from scipy.special import expit
+
+    # Not 1 / (1 + exp(-x)), which overflows at the end of a wide interval.
+    return float(expit(x))
