@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Interval = tuple[float, float]
 
 _CELLS_PER_CHUNK = 4_000_000
+_CELLS_IN_CACHE = 50_000  # about 400 kB a table
 NO_SPREAD = 1e-9
 """Replicates within this tolerance (relative above 1, else absolute) differ by rounding only."""
 
@@ -297,7 +298,8 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     lists or lists of different lengths. Source: Cohen 1960 (Educ. Psychol. Meas. 20, 37-46).
     """
     _paired(a, b)
-    return _kappa(_confusions(a, b, None).sum(axis=0))
+    [kappa] = _kappas(_confusions(a, b, None).sum(axis=0, keepdims=True))
+    return kappa
 
 
 def cohen_kappa_ci(
@@ -316,14 +318,14 @@ def cohen_kappa_ci(
     n = _paired(a, b)
     tables = _confusions(a, b, clusters)
     total, n_clusters = tables.sum(axis=0), len(tables)
-    kappa = _kappa(total)
+    [kappa] = _kappas(total[None])
     if n_clusters < 2 or kappa is None:
         return None
     if all(x == y for x, y in zip(a, b, strict=True)):
         by_chance = sum(count**2 for count in Counter(a).values()) / n**2
         lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
         return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
-    return jackknifed(kappa, [_kappa(total - table) for table in tables], n_clusters, level)
+    return jackknifed(kappa, _kappas(total - tables), n_clusters, level)
 
 
 def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -334,7 +336,8 @@ def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
     different lengths. Source: Cohen 1968 (Psychol. Bull. 70, 213-220); it is Lin's concordance correlation (1989).
     """
     _paired(a, b)
-    return _concordance(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    [kappa] = _concordances(np.array([a], dtype=np.float64), np.array([b], dtype=np.float64))
+    return kappa
 
 
 def quadratic_kappa_ci(
@@ -342,19 +345,33 @@ def quadratic_kappa_ci(
 ) -> Interval | None:
     """Return the jackknife interval of :func:`quadratic_kappa`, as :func:`cohen_kappa_ci`; None without any spread."""
     numbers = cluster_numbers(_paired(a, b), clusters)
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    n_clusters, kappa = int(numbers.max()) + 1, _concordance(first, second)
+    both = np.array([a, b], dtype=np.float64)
+    n_clusters, [kappa] = int(numbers.max()) + 1, _concordances(*both[:, None])
     if n_clusters < 2 or kappa is None:
         return None
-    left_out = [_concordance(first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
-    return jackknifed(kappa, left_out, n_clusters, level)
+    return jackknifed(kappa, _concordances_without_each(both, numbers), n_clusters, level)
 
 
-def _concordance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
-    if not a.size:
-        return None
-    by_chance = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2)
-    return None if by_chance < NO_SPREAD else 1 - float(((a - b) ** 2).mean()) / by_chance
+def _concordances_without_each(both: NDArray[np.float64], numbers: NDArray[np.intp]) -> list[float | None]:
+    """Return the concordances without each cluster; ``both`` are the raters' numbers, (2, n)."""
+    sizes = np.bincount(numbers)
+    found: list[float | None] = [None] * sizes.size
+    rows = max(1, _CELLS_IN_CACHE // numbers.size)
+    # Clusters of one size leave as many numbers, so that they are the rows of one table.
+    for alike in (np.flatnonzero(sizes == size) for size in np.unique(sizes)):
+        for some in (alike[start : start + rows] for start in range(0, alike.size, rows)):
+            kept = numbers != some[:, None]
+            a, b = (np.broadcast_to(one, kept.shape)[kept].reshape(some.size, -1) for one in both)
+            for cluster, value in zip(some, _concordances(a, b), strict=True):
+                found[cluster] = value
+    return found
+
+
+def _concordances(a: NDArray[np.float64], b: NDArray[np.float64]) -> list[float | None]:
+    """Return Lin's concordance of each row, None without any spread."""
+    by_chance = a.var(axis=1) + b.var(axis=1) + (a.mean(axis=1) - b.mean(axis=1)) ** 2
+    apart = ((a - b) ** 2).mean(axis=1)
+    return [None if y < NO_SPREAD else 1 - x / y for x, y in zip(apart.tolist(), by_chance.tolist(), strict=True)]
 
 
 def jackknifed(value: float, each: Sequence[float | None], n_clusters: int, level: float = 0.95) -> Interval | None:
@@ -381,13 +398,15 @@ def _confusions(
     return tables
 
 
-def _kappa(table: NDArray[np.float64]) -> float | None:
-    n = float(table.sum())
-    if n <= 0:
-        return None
-    observed = float(np.trace(table)) / n
-    by_chance = float(table.sum(axis=0) @ table.sum(axis=1)) / n**2
-    return None if by_chance >= 1 else (observed - by_chance) / (1 - by_chance)
+def _kappas(tables: NDArray[np.float64]) -> list[float | None]:
+    """Return Cohen's kappa of each table of counts, (tables, labels, labels); None where it is undefined."""
+    alike = np.trace(tables, axis1=1, axis2=2)
+    products = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1)
+    found: list[float | None] = []
+    for n, same, product in np.stack([tables.sum(axis=(1, 2)), alike, products], axis=1).tolist():
+        by_chance = product / n**2 if n > 0 else 1.0
+        found.append(None if by_chance >= 1 else (same / n - by_chance) / (1 - by_chance))
+    return found
 
 
 def sign_test_exact(wins: int, losses: int) -> float:

@@ -129,7 +129,8 @@ def test_alpha_of_three_judges_ratings(n, noise):
     def interval(marks):
         return marks_agreement(marks, range(n), best=1).alpha_interval
 
-    holds(coverage(draw, 1 / (1 + noise**2), lambda marks: interval(marks) or (None, None), 400), 0.98, 400)
+    n_runs = 400 if n < 400 else 150
+    holds(coverage(draw, 1 / (1 + noise**2), lambda marks: interval(marks) or (None, None), n_runs), 0.98, n_runs)
 
 
 @SIZES
@@ -143,7 +144,8 @@ def test_alpha_of_three_judges_verdicts_on_prompts_with_several_games(n, agreed,
         return votes, np.repeat(np.arange(n), 2).tolist()
 
     alpha = 1 - 2 * agreed * (1 - agreed) / 0.5
-    holds(coverage(draw, alpha, lambda *given: krippendorff_alpha(*given)[1], 400), highest, 400)
+    n_runs = 400 if n < 400 else 150
+    holds(coverage(draw, alpha, lambda *given: krippendorff_alpha(*given)[1], n_runs), highest, n_runs)
 
 
 @pytest.mark.parametrize("n", [10, 20, 80])
