@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from evalsuite.analysis.overlap import rouge_tokens
 from evalsuite.suites.harness.rows import sample_row, without_text
 from evalsuite.suites.mt_bench.peer import recorded_rating
 from judges import extraction, pairwise, parse, verdicts
+from tests.processor_time import TooSlow, within
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH = 200_000
@@ -27,26 +26,6 @@ FILE_NAMES = ("samples_(?P<task>",)
 """Patterns that read names of files alone, which have 255 bytes at most."""
 BAIT = "01aAeE _-.,:/'\"()[]<>|{}*`#\n\t@=ü٣"
 """Characters that stand for the classes of a pattern."""
-
-
-class TooSlow(Exception):
-    pass
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise TooSlow after this much processor time; other processes of the machine do not count."""
-
-    def ring(*_: object) -> None:
-        raise TooSlow
-
-    before = signal.signal(signal.SIGVTALRM, ring)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def check(texts: Iterable[str], read: Callable[[str], object]) -> None:

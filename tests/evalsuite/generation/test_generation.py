@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from evalsuite.conversations.formats import conversation_of, detect_format
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError, StoreError, UsageError
 from evalsuite.generation import feed as feed_module
+from evalsuite.generation import run as run_module
 from evalsuite.generation import shards as shards_module
 from evalsuite.generation.feed import SeenConversations
 from evalsuite.generation.run import generate
@@ -136,16 +138,19 @@ def test_reading_the_source_again_does_not_count_as_generation(stub, tmp_path, m
     chats, out = write_chats(tmp_path / "chats.jsonl", 30), tmp_path / "out"
     (before,) = generate(config(stub, chats, out)).manifests
     (out / "part-00002.parquet").unlink()
-    read = feed_module.prompts_of
+    read, hours = feed_module.prompts_of, []
 
     def slowly(row, layout):
-        time.sleep(0.1)
+        hours.append(1)
         return read(row, layout)
 
     monkeypatch.setattr(feed_module, "prompts_of", slowly)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * len(hours), sleep=time.sleep)
+    monkeypatch.setattr(run_module, "time", clock)
     (after,) = generate(config(stub, chats, out)).manifests
-    # The thirty rows take three seconds to read, the ten that are asked again much less to answer.
-    assert 0 < after["seconds"]["generate"] - before["seconds"]["generate"] < 3
+    assert len(hours) == 30
+    # Each row takes an hour to read; the first twenty are before the first that is asked again.
+    assert 0 < after["seconds"]["generate"] - before["seconds"]["generate"] < 11 * 3600
 
 
 def test_an_interrupted_repair_still_knows_the_earlier_rows(stub, tmp_path):

@@ -183,7 +183,8 @@ async def test_a_straggler_blocks_only_rows_beyond_reach(tmp_path, size, ahead):
         await asyncio.wait_for(shards.admit(index), 5)
         await shards.add(row(index))
     beyond = asyncio.ensure_future(shards.admit(shards.reach))
-    await asyncio.sleep(0.05)
+    for _ in range(20):
+        await asyncio.sleep(0)
     assert not beyond.done()
     assert sum(map(len, shards._rows.values())) <= shards.reach
     await shards.add(row(0))

@@ -53,12 +53,17 @@ def finish(*processes):
     assert [process.returncode for process in processes] == [0] * len(processes), said
 
 
-def slowly(gate):
-    """Answer after a moment, and nothing before two processes have asked, so that they really are at work at once."""
+def slowly(results, n_processes):
+    """Answer after a moment, and nothing before so many processes have opened the store: they are at work at once."""
+
+    all_there = threading.Event()
 
     def handler(path, body):
-        gate.wait(60)
-        time.sleep(0.05)
+        while not all_there.is_set():
+            owners = [each for each in results.glob(".store.sqlite.*") if each.suffix != ".opening"]
+            if len(owners) >= n_processes:
+                all_there.set()
+            time.sleep(0.05)
         return healthy(path, body)
 
     return handler
@@ -69,11 +74,9 @@ def scores_in(results):
 
 
 def test_two_runs_of_one_model_ask_nothing_twice_and_lose_no_figures(tmp_path):
-    gate = threading.Event()
-    with StubEndpoint(slowly(gate)) as stub:
+    with StubEndpoint(slowly(tmp_path, 3)) as stub:
         same = [start(words(stub, tmp_path, ["mt_bench"])) for _ in range(2)]
         other = start(words(stub, tmp_path, ["alpaca_eval"]))
-        threading.Timer(8, gate.set).start()
         finish(*same, other)
         asked = Counter(json.dumps(body, sort_keys=True) for _, body in stub.requests)
     assert max(asked.values()) == 1
@@ -85,9 +88,6 @@ def test_two_runs_of_one_model_ask_nothing_twice_and_lose_no_figures(tmp_path):
 
 
 def test_runs_of_different_models_stay_apart(tmp_path):
-    gate = threading.Event()
-    gate.set()
-
     def answering(text):
         def handler(path, body):
             plain = not body.get("structured_outputs") and not body.get("top_logprobs")

@@ -37,6 +37,8 @@ class RawServer:
         self._chunks, self._pause_s = chunks, pause_s
         self.heard = []
         self.sent = 0
+        self.has_ended = False
+        """Whether all chunks were sent to some connection."""
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
@@ -68,6 +70,7 @@ class RawServer:
                     connection.sendall(chunk)
                     self.sent += len(chunk)
                     time.sleep(self._pause_s)
+                self.has_ended = True
             except OSError:
                 return
 
@@ -262,14 +265,14 @@ async def test_a_reply_that_never_ends_is_late_after_a_time_that_grows_with_the_
         with RawServer(SLOW[kind], pause_s=0.02) as server, pytest.raises(NoReplyError) as caught:
             await send(server.url, {"max_tokens": tokens})
         assert caught.value.late
-        assert deadline_s <= time.monotonic() - began < deadline_s + 0.9
+        assert deadline_s <= time.monotonic() - began
+        assert not server.has_ended
 
 
 def test_probes_have_a_deadline_too():
-    began = time.monotonic()
     with RawServer(SLOW["body"], pause_s=0.02) as server, pytest.raises(NoReplyError):
         fetch_blocking(server.url, "", is_managed=True, timeout_s=0.5)
-    assert time.monotonic() - began < 2
+    assert not server.has_ended
 
 
 class TwiceServer(RawServer):

@@ -434,11 +434,10 @@ def test_only_longrope_reads_short_prompts_otherwise(checkpoint):
     assert plain.plain_context == plain.context_length == 131072
 
 
-def test_stopping_twice_is_harmless_and_quick(checkpoint, tmp_path, monkeypatch):
+def test_stopping_twice_is_harmless_and_needs_no_kill(checkpoint, tmp_path, monkeypatch):
     in_place_of_vllm(monkeypatch, SERVES)
     server = Server(checkpoint, ServeConfig(), tmp_path / "log")
     server.wait_ready()
-    began = time.monotonic()
     server.stop()
     server.stop()
-    assert time.monotonic() - began < 15
+    assert server._guarded.process.returncode not in (None, -signal.SIGKILL)

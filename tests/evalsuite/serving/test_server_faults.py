@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import time
+import threading
 
 import pytest
 import tenacity
@@ -24,9 +24,8 @@ LATE_S = 1.5
 
 
 @pytest.fixture(autouse=True)
-def _short_timeouts(monkeypatch):
+def _no_pauses(monkeypatch):
     monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
-    monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
 
 
 def healthy(path, body):
@@ -39,7 +38,7 @@ def healthy(path, body):
 
 
 def hangs():
-    time.sleep(LATE_S + 1)
+    threading.Event().wait(60)  # longer than anyone waits for it
     return 200, text_reply("too late")
 
 
@@ -87,9 +86,12 @@ def is_judges(body):
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_fault_is_a_named_unscored_and_is_repaired_by_a_healthy_server(tmp_path, kind):
+def test_a_fault_is_a_named_unscored_and_is_repaired_by_a_healthy_server(tmp_path, monkeypatch, kind):
     make, reason = FAULTS[kind]
     faulty = [True]
+    if kind == "hangs":
+        # For this one alone: a busy machine is that late with any reply.
+        monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", LATE_S)
 
     def handler(path, body):
         return make() if faulty[0] and is_judges(body) else healthy(path, body)
@@ -207,8 +209,8 @@ async def test_a_server_hangs_if_its_token_counts_do_not_change(monkeypatch, cou
     detector.stall_s = 1e9
     with detector.pending():
         await detector.check(endpoint)
-        detector.stall_s = 0.05
-        await asyncio.sleep(0.06)
+        detector.stall_s = 60
+        detector._last_progress -= 61
         if outcome is None:
             await detector.check(endpoint)
         else:
@@ -218,7 +220,6 @@ async def test_a_server_hangs_if_its_token_counts_do_not_change(monkeypatch, cou
 
 
 def test_token_counts_are_read_from_vllms_metrics():
-    import threading
     from http.server import BaseHTTPRequestHandler, HTTPServer
 
     text = 'vllm:prompt_tokens_total{engine="0"} 10.0\nvllm:generation_tokens_total{engine="0"} 3.0\nother 7\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,7 +63,8 @@ async def test_a_conversation_stays_on_one_server_and_all_are_used(servers, tmp_
 
 async def test_a_dead_server_is_left_out_and_looked_at_again(servers, tmp_path, monkeypatch):
     monkeypatch.setattr("evalsuite.serving.connection._ATTEMPTS", 1)
-    monkeypatch.setattr(spread, "_LOOK_AGAIN_S", 0.3)
+    now = [1000.0]
+    monkeypatch.setattr(spread, "time", SimpleNamespace(monotonic=lambda: now[0]))
     notes = []
     with Store(tmp_path / "store.sqlite") as store:
         client = client_of(servers, store, note=notes.append)
@@ -72,7 +74,7 @@ async def test_a_dead_server_is_left_out_and_looked_at_again(servers, tmp_path, 
         assert {text for servers in answered for text in servers} == {"from 1", "from 2"}
         assert sum("left out" in note for note in notes) >= 1
         servers[0].alive = True
-        await asyncio.sleep(0.4)
+        now[0] += spread._LOOK_AGAIN_S
         answered = await asyncio.gather(*(converse(client, number) for number in range(200, 260)))
         assert "from 0" in {text for servers in answered for text in servers}
         assert any("answers again" in note for note in notes)

@@ -16,6 +16,7 @@ from evalsuite.errors import BusyError, DataError, ServerError, UsageError
 from evalsuite.fleet.children import run_child
 from evalsuite.study.run import plan_only, run_study
 from evalsuite.study.state import Failed, State
+from tests.evalsuite.serving.test_guard import gone
 from tests.evalsuite.study_toys import Toys, toy_study
 
 pytestmark = pytest.mark.slow
@@ -280,8 +281,7 @@ def test_killed_during_a_stage_it_resumes_there_and_leaves_no_process(tmp_path, 
                 study.wait(timeout=60)
             finally:
                 study.kill()
-        _, alive = psutil.wait_procs([child], timeout=60)
-        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+        assert gone([child])
     finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, **options)
     assert finished.returncode == 0, finished.stderr
     did = (tmp_path / "did.txt").read_text().splitlines()

@@ -298,9 +298,13 @@ def test_a_server_that_is_gone_ends_the_run_and_what_is_under_way(loop: asyncio.
 
     with pytest.raises(ServerError, match="died"):
         feed()
-    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result()
+
+    async def others_end() -> None:
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left)
+
+    asyncio.run_coroutine_threadsafe(others_end(), loop).result(30)
     assert cancelled
-    assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
 
 
 def test_the_chat_template_is_tried_again_without_a_system_turn(loop: asyncio.AbstractEventLoop) -> None:
