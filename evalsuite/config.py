@@ -175,7 +175,7 @@ class RunConfig(JudgedConfig, Placed):
         default_factory=default_suites,
         json_schema_extra={"flag": "suite", "metavar": "SUITE[:PART,...]|FILE.yaml", "path": True},
     )
-    """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard, or a benchmark of your own in a YAML file;
+    """Suite to run, with parts as in openllm:ifeval,musr or mixeval:hard, or your own benchmark in a YAML file;
     repeatable. Known: {suites}."""
     judge: Judges = ()
     """Judge model (same forms as MODEL); several make a panel. demo judges itself by default."""
@@ -187,7 +187,7 @@ class RunConfig(JudgedConfig, Placed):
     limit: int | None = pydantic.Field(default=None, ge=1)
     """Max items per suite, split or task (quick trial). Some suites then cover few categories; --sample covers all."""
     sample: int | None = pydantic.Field(default=None, ge=1)
-    """Items per suite (or task) in a seeded sample, stratified by category; a variant with a folder of its own."""
+    """Items per suite (or task) in a seeded sample, stratified by category; a variant with its own folder."""
     sample_seed: int = 0
     """Seed of the sample."""
     repeats: int = pydantic.Field(default=1, ge=1, le=1000)

@@ -303,7 +303,7 @@ class LocalStore(Store):
         except OSError as error:
             raise _failure("write", copy, error) from error
         if lease is None:
-            raise BusyError(f"another process writes {copy}; run again when it has ended")
+            raise BusyError(f"another process is writing {copy}; run again when it has ended")
         self._copy, self._lease, self._n_copied = copy, lease, -1
         self._closing = threading.Event()
         try:

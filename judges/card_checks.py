@@ -71,7 +71,7 @@ def concluded(checks: Sequence[Check], n_main: int = 1) -> dict[str, Any]:
 def _agreement(card: Figures) -> Check:
     figures = card["agreement"]
     value, interval = figures["accuracy"], figures["ci95"]
-    source = "definition: a judge that says anything has one half"
+    source = "by definition: a judge that answers at random has one half"
     if value is None:
         reason = "no pair was judged in both orders" if figures["n"] else "there are no pairs"
         return Check("agreement", None, None, "above one half", source, f"its agreement is unknown: {reason}")
@@ -116,7 +116,7 @@ def _position(card: Figures) -> Check:
 def _bias(card: Figures, name: str, key: str, kind: str) -> Check:
     care, bad = 0.2, 0.5
     figures, rule = card[key], f"bias up to {care:.0%}; from {bad:.0%}, both significant"
-    source = f"{_ZHENG}, section 3.3: win rates 10 and 25 points too high for the own answers"
+    source = f"{_ZHENG}, section 3.3: win rates 10 and 25 points too high for a judge's own answers"
     missing = card.get(f"{key}_reason") or "no pair has one"
     if figures is None or figures["bias"] is None:
         return Check(name, None, None, rule, source, missing)

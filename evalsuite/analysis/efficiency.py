@@ -223,8 +223,8 @@ def _columns(conversations: int, dollars_per_hour: float | None) -> list[Column]
 def _notes(conversations: int, read: Sequence[Measured]) -> list[str]:
     notes = [
         f"The hours for {conversations:,} conversations are a linear projection of one measurement per row. Its 95 % "
-        "interval is that of the mean tokens of a conversation and, after the warm-up, of the speed; another day, "
-        "machine or kind of prompts is not in it.",
+        "interval is that of the mean tokens of a conversation and, after the warm-up, of the speed; it does "
+        "not cover another day, machine or kind of prompts.",
         "The paper reports about 10,000 H100 hours for 50 models on 1M conversations: 200 per model.",
     ]
     kinds = dict.fromkeys(measured.peak_memory.what for measured in read)

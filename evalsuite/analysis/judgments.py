@@ -137,7 +137,7 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
         sides[row.winner] += [Judgment(item, text, None, row.prompt) for text in row.texts]
     for judgments, name in zip(sides.values(), matches[0], strict=True):
         if not judgments:
-            why = f"{n_without} verdicts without words" if n_without else f"{name} was never preferred"
+            why = f"{n_without} verdicts without an explanation" if n_without else f"{name} was never preferred"
             raise DataError(f"{file}: {why}; keywords need `compare --method reasoned` and verdicts for both models")
     fingerprint = files_sha256([file])
     a, b = (

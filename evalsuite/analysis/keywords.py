@@ -101,7 +101,7 @@ def _sides(config: KeywordsConfig) -> tuple[Judgments, Judgments, list[str]]:
     a, b = (read_judgments(spec, config.results) for spec in config.specs)
     if a.name == b.name:
         raise UsageError(f"both are called {a.name!r}; name them as NAME=PATH")
-    notes = [f"{s.name}: {s.left_out} judgments without words are left out" for s in (a, b) if s.left_out]
+    notes = [f"{s.name}: {s.left_out} judgments without text are left out" for s in (a, b) if s.left_out]
     if config.all_judgments:
         return a, b, notes
     a, b, note = only_differing(a, b)

@@ -46,7 +46,7 @@ def lineage_tables(given: Sequence[Measured], lineage: Mapping[str, str], *, as_
     common = common_prompts(members)
     if not common:
         names = ", ".join(one.name for one in members)
-        raise DataError(f"{names} have no prompt in common; let all answer the same prompts")
+        raise DataError(f"{names} have no prompt in common; give answers to the same prompts")
     counts = {one.name: one.rows_of(common) for one in members}
     clusters = clusters_of(members[0], common)
     notes = [f"{len(common)} answers of each model, to the same prompts"]

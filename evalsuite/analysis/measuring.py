@@ -141,7 +141,7 @@ def _measure_answers(given: Answers, counter: TokenCounter, sources: Sequence[st
     kept = [answer for answer in given.answers if not sources or answer.source in sources]
     if not kept:
         known = ", ".join(sorted({answer.source for answer in given.answers}))
-        raise DataError(f"{given.name} has no answers of {', '.join(sources)}; it has {known}")
+        raise DataError(f"{given.name} has no answers from {', '.join(sources)}; it has those from {known}")
     rows = [_row(markdown_counts(answer.text), len(answer.text), counter.count(answer.text)) for answer in kept]
     return Measured(
         given.name,

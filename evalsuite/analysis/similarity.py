@@ -126,7 +126,7 @@ def _nothing_common(names: Sequence[str], by_prompt: Sequence[dict[str, Answer]]
     of_all = f"no prompt is answered by all {len(names)} models" if len(names) > 2 else "the models share no prompt"
     return (
         f"{of_all}: {names[a]} answers {len(by_prompt[a])} and {names[b]} {len(by_prompt[b])}, {shared} in common; "
-        "let all answer the same prompts"
+        "give answers to the same prompts"
     )
 
 

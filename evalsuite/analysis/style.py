@@ -140,7 +140,7 @@ def _pair_row(a: Measured, b: Measured) -> dict[str, Any]:
     common = common_prompts((a, b))
     row: dict[str, Any] = {"pair": f"{a.name}, {b.name}", "a": a.name, "b": b.name, "n": len(common)}
     if not common:
-        why = "no prompt in common; let both answer the same prompts"
+        why = "no prompt in common; give answers to the same prompts"
         return row | dict.fromkeys(FEATURES) | {f"{feature}_why": why for feature in FEATURES}
     clusters = clusters_of(a, common)
     above, below = a.rows_of(common), b.rows_of(common)

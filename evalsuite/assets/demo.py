@@ -88,7 +88,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     if done.returncode:
         raise DataError(
             f"the demo model could not be converted ({last_line(done.stderr)}); check that torch, transformers and "
-            "gguf are installed as pyproject.toml asks"
+            "gguf are installed in the versions that pyproject.toml requires"
         )
 
 

@@ -50,9 +50,7 @@ def check_kind(checkpoint: Checkpoint, kind: ModelKind) -> None:
             f"{name} scores steps, not answers ({architecture}); give a reward model that scores whole answers"
         )
     if (n := _n_labels(checkpoint.config or {})) > MAX_LABELS:
-        raise CheckpointError(
-            f"{name} has {n} labels; a reward model has one, or two of which the second means the better answer"
-        )
+        raise CheckpointError(f"{name} has {n} labels; a reward model has one, or two of which the second means better")
 
 
 def _n_labels(config: Mapping[str, Any]) -> int:

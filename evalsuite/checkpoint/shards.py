@@ -48,8 +48,8 @@ def weight_files(folder: Path, *, allow_pickle: bool) -> list[Path]:
     if files := sorted(file for file in folder.glob("*.safetensors") if file.is_file()):
         if has_second_copy(folder):
             raise CheckpointError(
-                f"{folder} has weights of two formats and no index ({files[0].name}, {files[-1].name}), of which vLLM "
-                "serves the consolidated ones; move those of one format out of the folder"
+                f"{folder} has weights of two formats and no index ({files[0].name}, {files[-1].name}); vLLM would "
+                "serve the consolidated one; move the files of one format out of the folder"
             )
         _require(folder, _numbered([file.name for file in files]))
         return files

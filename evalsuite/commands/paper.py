@@ -30,7 +30,7 @@ def paper(
 ) -> None:
     """Print the paper's published tables with your own figures beside them, and whether they agree within the interval.
 
-    A published leaderboard names its judge; your figures stand beside it only if that judge gave them.
+    A published leaderboard names its judge; your figures are shown beside it only if that judge gave them.
 
     [bold]evalsuite paper[/] [bold]evalsuite paper table2 table6 --results results --map rows.yaml[/]
     [bold]evalsuite paper arena_hard_v0_1[/]

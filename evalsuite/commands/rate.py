@@ -9,7 +9,7 @@ from evalsuite.comparison.settings import RateConfig
 
 @from_config(RateConfig)
 def rate(config: RateConfig, *, as_json: bool) -> None:
-    """Rate answers from 1 to 10 on twelve factors, on factors of your own (a YAML file), or with a reward model.
+    """Rate answers from 1 to 10 on twelve factors, on your own factors (a YAML file), or with a reward model.
 
     Ratings are expectations under the judge's probabilities. Several models are compared factor by factor.
 

@@ -23,7 +23,9 @@ from evalsuite.commands.options import (
 def score(
     suite: SuiteArgument,
     source: Annotated[Path, typer.Option("--from", help="File or folder in the benchmark's own format.")],
-    as_published: Annotated[bool, typer.Option("--as-published", help="The reference's own arithmetic.")] = False,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="Use the benchmark's own arithmetic where evalsuite's differs.")
+    ] = False,
     annotator: AnnotatorOption = None,
     lineage: Annotated[
         Path | None, typer.Option("--lineage", help="preferences: YAML of 'sft: dgm', for flip counts.")

@@ -28,7 +28,7 @@ def show(
         str | None, typer.Option("--row", help="Row by number (from 0) or by the start of its hash.")
     ] = None,
     sample: Annotated[int | None, typer.Option("--sample", min=1, help="Show this many randomly chosen rows.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the sample.")] = 0,
     where: Annotated[
         list[str] | None,
         typer.Option("--where", help="COLUMN=VALUE or COLUMN!=VALUE; finish_reason matches if any answer has it."),

@@ -114,7 +114,7 @@ def _print_suites(facts: Sequence[Mapping[str, Any]], groups: Sequence[GroupFact
         parts = ", ".join(one["parts"][:6])
         table.add_row(one["name"] + (" *" if one["default"] else ""), one["title"], parts, one["judge"] or "–")
     console.print(table)
-    console.print("* runs without --suite. A YAML file of your own is a suite too: --suite FILE.yaml", highlight=False)
+    console.print("* runs without --suite. Your own YAML file is a suite too: --suite FILE.yaml", highlight=False)
     for group in groups:
         console.print(f"\n{group.name}: evalsuite run MODEL {' '.join(group.options)}", highlight=False)
         tasks = Table("task", "needs", box=None, pad_edge=False)

@@ -277,7 +277,7 @@ def _card(
         "attacks": _attacks(played),
     }
     if card["self_preference"] is None:
-        card["self_preference_reason"] = f"no pair says that one of its outputs is by {about['name']}"
+        card["self_preference_reason"] = f"no pair names {about['name']} as the author of an output"
     return card | {"conclusions": conclusions(card)}
 
 

@@ -103,7 +103,7 @@ def load_format(spec: str) -> JudgeFormat:
     if pattern.groups != (wanted := 2 if kind == "scores" else 1):
         raise UsageError(f"{path}: regex has {pattern.groups} groups; expected {wanted} for a verdict of {kind}")
     if given.verdict.logprobs and (kind == "scores" or (kind == "rating" and not _is_short(given.verdict.scale))):
-        raise UsageError(f"{path}: log-probabilities are read of one label: labels, or a scale within 0 to 9")
+        raise UsageError(f"{path}: log-probabilities need one-token labels; give labels, or a scale within 0 to 9")
     if kind == "label" and not {"a", "b"} <= set(outcomes):
         raise UsageError(f"{path}: labels name {', '.join(outcomes)}; expected one for a and one for b")
     return JudgeFormat(

@@ -155,7 +155,7 @@ def asked_form(
     if name is None:
         return None, pair_template(file, method)
     if file is not None:
-        raise UsageError(f"--judge-format {name} has a template of its own; leave out --template {file.name}")
+        raise UsageError(f"--judge-format {name} has its own template; leave out --template {file.name}")
     form = load_format(name)
     return form, form.template
 

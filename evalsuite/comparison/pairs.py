@@ -140,7 +140,7 @@ def _pair(
         raise DataError(f"{where} {_EXPECTED}")
     if requests:
         if any(other.turns != requests[0].turns for other in requests):
-            raise DataError(f"{where} has two conversations with different turns of the user; give the same questions")
+            raise DataError(f"{where} has two conversations with different user turns; give the same questions")
         request = replace(request, turns=requests[0].turns, system=request.system or requests[0].system)
     earlier = asked.replies if asked is not None and not requests else ()
     texts = [(*earlier, *answers) for _, _, answers in read]

@@ -79,7 +79,7 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
         if question_id is None and row.id in questions and row.id not in answers:
             raise DataError(
                 f"{path} row {number} has the id {row.id!r}, under which {prompts.name} has a different prompt; "
-                "give the same prompt, or leave one of the two out"
+                "give the same prompt, or leave out either the id or the prompt"
             )
     if not answers:
         raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")

@@ -78,7 +78,7 @@ def grouped(requests: Sequence[tuple[str, Request, str | None]]) -> tuple[tuple[
         return tuple(groups), []
     listed = ", ".join(copies[0][:3]) + (", …" if len(copies[0]) > 3 else "")
     return tuple(groups), [
-        f"{sum(map(len, copies))} prompts are copies of {len(copies)} ({listed} are one); copies count as one "
+        f"{sum(map(len, copies))} prompts are copies of {len(copies)} ({listed} are the same); copies count as one "
         "observation; give a 'group' to say which prompts belong together"
     ]
 

@@ -134,7 +134,7 @@ class RateConfig(_AskedConfig):
     factors: Factors = tuple(FACTORS)
     """all (the default), or some of logical_robustness, logical_correctness, logical_efficiency, commonsense,
     factuality, metacognition, insightfulness, completeness, comprehension, conciseness, readability, harmlessness, or
-    a .yaml file with factors and scales of your own."""
+    a .yaml file with your own factors and scales."""
 
 
 class CardConfig(Config):

@@ -54,8 +54,8 @@ def clean_table(models: Sequence[ModelResult], items: Sequence[CheckedItem], fou
         Column("difference", "All minus these", "signed3"),
     )
     notes = (
-        "Means of the items' marks, not the formula of a figure that has its own, such as a length-controlled rate.",
-        "Protected items cannot be told from others and are left out, as are items without a mark.",
+        "Means of the items' marks; a figure with its own formula, such as a length-controlled rate, differs.",
+        "Protected items cannot be told apart and are left out, as are items without a mark.",
     )
     return Table("clean", "Figures on items that are not in the data", columns, rows, notes=notes)
 

@@ -132,7 +132,7 @@ def _own_weights(folder: Path, embedding_rows: int | None) -> str | None:
         for name, tensor in tensors.items()
         if ".lora_" not in name and (".base_layer." not in name or tensor.shape[:1] != (embedding_rows,))
     ]
-    return f"it has whole weights of its own ({', '.join(others[:3])})" if others else None
+    return f"it contains full weights besides the adapter's ({', '.join(others[:3])})" if others else None
 
 
 def _refusal_of_vllm(settings: Mapping[str, Any], folder: Path) -> str | None:

@@ -34,7 +34,7 @@ def write_hub_files(contents: Contents, out: Path) -> tuple[list[Path], list[str
     for model, figures in zip(contents.models, contents.figures, strict=True):
         if model.scores.data != "full" or model.scores.limit is not None:
             part = "mini data" if model.scores.data != "full" else f"--limit {model.scores.limit}"
-            left_out.append(f"{model.slug}: {part}; run all items for figures that compare with published ones")
+            left_out.append(f"{model.slug}: {part}; run all items to get figures comparable with published ones")
             continue
         known = [column for column in contents.columns if figures[column.key].value is not None]
         if not known:

@@ -52,7 +52,7 @@ def generate_on(config: GenerateConfig, progress: Progress | None = None, head: 
             stack.enter_context(locked(folder, config))
             plan = plan_of(config, rows, checkpoint, folder, progress)
             if plan.old is not None and (plan.grown or (folder / "_unfinished" / "earlier").exists()):
-                raise UsageError(f"{folder} has answers that are used again; run it without --on, or with --fresh")
+                raise UsageError(f"{folder} contains answers to reuse; run without --on, or pass --fresh")
             if plan.is_complete:
                 manifests.append(plan.old or {})
                 continue

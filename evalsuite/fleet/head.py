@@ -54,8 +54,8 @@ def heading(results: Path) -> Iterator[None]:
     if lease is None:
         holder = holder_of(path)
         raise BusyError(
-            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} runs the units of {results} already; run "
-            "again when it has ended, or give another folder with --results"
+            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} is already running the units of {results}; "
+            "run again when it has ended, or give another folder with --results"
         )
     try:
         with lease:
@@ -171,7 +171,7 @@ class Head:
         elif has_started(each.unit):
             reason = "it was stopped from outside: its job was cancelled, its process killed, or its node lost"
         else:
-            reason = f"it ended without a sign of life; see whether its node sees {each.unit.folder}"
+            reason = f"it ended without reporting anything; check that its node sees {each.unit.folder}"
         if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
             return False
         if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:

@@ -242,7 +242,9 @@ def _partitions() -> str:
     """List the partitions of the cluster, with the GPUs of their nodes; raises BusyError for one that is down."""
     ended = _run(["sinfo", "--noheader", "--format=%R %D %G"])
     if ended.returncode:
-        raise BusyError(f"Slurm does not answer ({_said(ended)}); check that slurmctld runs and SLURM_CONF is its file")
+        raise BusyError(
+            f"Slurm does not answer ({_said(ended)}); check that slurmctld is running and SLURM_CONF names its file"
+        )
     rows = [row.split()[:3] for row in ended.stdout.splitlines() if row.strip()]
     found = [f"{name} ({n} nodes, {'no GPUs' if gres == '(null)' else gres})" for name, n, gres in rows]
     return f"partitions: {', '.join(found) or 'none'}"

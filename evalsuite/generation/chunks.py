@@ -57,7 +57,7 @@ def read_chunks(path: Path) -> Chunks:
         marks = [Mark(**mark) for mark in document["marks"]]
         return Chunks(marks, Mark(**document["end"]), document["first"], document["last"])
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path} plans no Parquet files; run the command again") from error
+        raise DataError(f"{path} lists no Parquet files; run the command again") from error
 
 
 def plan_chunks(config: GenerateConfig, rows: Rows, seen: SeenConversations) -> Chunks:

@@ -87,7 +87,7 @@ class Plan:
 
 def folders_of(config: GenerateConfig, checkpoints: Sequence[Checkpoint]) -> list[Path]:
     """Return --out itself for a single model, and a folder in it per model for several, also for later calls."""
-    refuse_twins(checkpoints, remedy=", or give each an --out of its own")
+    refuse_twins(checkpoints, remedy=", or give each its own --out")
     names = [_folder_name(config.out, checkpoint) for checkpoint in checkpoints]
     slugs = [
         checkpoint.slug if names.count(name) > 1 else name for name, checkpoint in zip(names, checkpoints, strict=True)
@@ -116,7 +116,7 @@ def locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout as error:
         raise BusyError(
-            f"another evalsuite process generates into {folder}; wait for it, or split the work with --shard i/n"
+            f"another evalsuite process is generating into {folder}; wait for it, or split the work with --shard i/n"
         ) from error
     except OSError as error:
         raise cannot_write(folder, error) from error

@@ -103,5 +103,5 @@ def card_weights(names: Sequence[str], cards: Sequence[Mapping[str, Any] | None]
 
     weights = tuple(weight_by_accuracy(float(accuracy)) for accuracy in known if accuracy is not None)
     if not any(weights):
-        raise UsageError(f"by their cards none of {', '.join(names)} is right more often than chance; choose others")
+        raise UsageError(f"by their cards, none of {', '.join(names)} is right more often than chance; choose others")
     return weights

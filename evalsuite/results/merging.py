@@ -104,7 +104,7 @@ def _copies(sources: Sequence[Path], into: Path) -> Iterator[tuple[Path, Path]]:
                     taken[target] = folder
                     yield folder, target
                 elif _content(folder) != _content(other):
-                    raise DataError(f"{folder} and {other} have other contents; {_REMEDY}")
+                    raise DataError(f"{folder} and {other} have different contents; {_REMEDY}")
 
 
 def _content(folder: Path) -> list[tuple[str, str]]:
@@ -204,10 +204,10 @@ def _take(union: _Union, into: _Suites, key: str, entry: tuple[dict[str, Any], S
             return
         if lacks == lacked:
             raise DataError(
-                f"{folder} has different figures for {key} than {union.folders[0]} to the same answers; {_REMEDY}"
+                f"{folder} has different figures for {key} than {union.folders[0]} for the same answers; {_REMEDY}"
             )
     elif known is not None and not _has_parts_of(known[1], new[1]):
-        raise DataError(f"{folder} has figures of {key} with other settings than {union.folders[0]}; {_REMEDY}")
+        raise DataError(f"{folder} has figures of {key} with different settings from {union.folders[0]}; {_REMEDY}")
     into[key] = entry
     union.grown = True
     union.exports[key] = folder
@@ -238,7 +238,7 @@ def _join_rows(union: _Union, key: str, folder: Path) -> None:
     for row in new.rows():
         other = known.get((row.part, row.item_id))
         if other is not None and other.draws and row.draws and answer_texts(other) != answer_texts(row):
-            raise DataError(f"{folder} has another answer to {row.item_id} of {key} than the others; {_REMEDY}")
+            raise DataError(f"{folder} has a different answer to {row.item_id} of {key}; {_REMEDY}")
     joined = merged(rows, new.rows())
     union.grown |= [len(row.verdicts) for row in joined] != [len(row.verdicts) for row in rows]
     judges = {**header.judges, **new.header.judges}

@@ -216,7 +216,7 @@ def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
         keys = ", ".join(run.spec.key for run in plan.todo)
         raise UsageError(
             f"--repeats {config.repeats} has nothing to repeat: {plan.checkpoint.name} answers all of {keys} greedily, "
-            "so that every answer is the first; leave --repeats out, or let the model's own settings sample "
+            "so every answer would be the same; leave --repeats out, or let the model's own settings sample "
             "(--sampling model)"
         )
 

@@ -44,7 +44,9 @@ def imported_folder(spec: str, results: Path) -> Path | None:
         folders = []
     found = [folder for folder in folders if _matches(folder, spec, by_folder=exists(path))]
     if len(found) > 1:
-        raise UsageError(f"several imported models are called {spec}; give one's folder: {', '.join(map(str, found))}")
+        raise UsageError(
+            f"several imported models are called {spec}; give the folder of one: {', '.join(map(str, found))}"
+        )
     return found[0] if found else None
 
 

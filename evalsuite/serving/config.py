@@ -143,7 +143,7 @@ class ServeConfig(Described):
     requests_per_minute: float | None = pydantic.Field(default=None, gt=0)
     """Max requests per minute to an external server."""
     patience: float = pydantic.Field(default=PATIENCE_S, ge=0)
-    """Seconds that an external server may keep refusing requests by its rate limit before the run ends."""
+    """Seconds that an external server may keep rate-limiting requests before the run ends."""
     max_requests: int | None = pydantic.Field(default=None, ge=1)
     """Stop the run after this many requests to an external server; finished answers are kept."""
     max_tokens_total: int | None = pydantic.Field(default=None, ge=1)

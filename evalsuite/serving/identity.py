@@ -59,8 +59,8 @@ def warn_of_silent_servers(checkpoints: Iterable[Checkpoint], progress: Progress
     )
     if silent:
         progress.log(
-            f"warning: the server of {', '.join(silent)} reports nothing that changes with the weights; if others "
-            "are served under the same name, answers of the earlier ones are used: run has --ask-again, generate "
+            f"warning: the server of {', '.join(silent)} reports nothing that changes with the weights; if other "
+            "weights are served under the same name, the stored answers are still used: run has --ask-again, generate "
             "--fresh, and evalsuite forget NAME deletes them"
         )
 
@@ -79,7 +79,7 @@ def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy:
             raise UsageError(f"duplicate {role} {each.name}")
         urls = " and ".join(without_secrets(one.endpoint or str(one.path)) for one in (other, each))
         raise UsageError(
-            f"{each.name} is given at {urls}, and the servers report nothing that differs; serve one of them under "
+            f"{each.name} is served at {urls}, and the servers report nothing that differs; serve one of them under "
             f"another name{remedy}"
         )
 

@@ -218,7 +218,7 @@ def _require_marks(style: Style, chat_format: ChatFormat, checkpoint: Checkpoint
     if missing := [mark for mark in dict.fromkeys(marks) if mark not in tokens]:
         raise UsageError(
             f"--reasoning-style {style.name}: the tokenizer of {checkpoint.name} has no token {missing[0]}; "
-            "leave the option out to find the style, or give another"
+            "leave the option out to detect the style, or give another"
         )
 
 
@@ -309,6 +309,6 @@ def described(reasoning: Reasoning, context: int | None) -> str:
     bound = f"up to {reasoning.budget:,} tokens"
     if context is not None and reasoning.budget >= context:
         # The budget then never applies: prompt and answer are reserved first.
-        bound = f"in what prompt and answer leave of {context:,} tokens of context"
+        bound = f"in what the prompt and answer leave of {context:,} tokens of context"
     how = f"thinks, {bound}" if reasoning.thinks else "does not think"
     return f"{how} ({reasoning.style.name}, from {reasoning.found}; --thinking {reasoning.mode})"

@@ -100,7 +100,7 @@ def find_identities(study: Study, *, fetch: bool, on_step: _OnStep = lambda _: N
     if faults:
         raise UsageError("; ".join(dict.fromkeys(faults)))
     missing = dict.fromkeys(spec for key, spec, _ in wanted if identities[key].startswith(UNRESOLVED))
-    unsettled = "is not on this machine; the keys that depend on it are settled once it is"
+    unsettled = "is not on this machine; the keys that depend on it are computed once it is"
     return identities, [f"{spec} {unsettled}" for spec in missing]
 
 
@@ -171,7 +171,7 @@ def _template_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:
     if file.is_file():
         return file_sha256(file)
     if file.suffix in {".jinja", ".j2"}:
-        raise UsageError(f"chat template {spec} not found; give a Jinja file or a model whose template to take")
+        raise UsageError(f"chat template {spec} not found; give a Jinja file or a model whose template to use")
     if (remote := _remote_identity(spec, fetch)) is not None:
         return remote
     template = resolve(spec, on_step=on_step).chat_template

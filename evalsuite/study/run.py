@@ -160,7 +160,7 @@ def _count_notes(study: Study, n_rows: Mapping[str, int]) -> list[str]:
             f"and the hours are for {max(study.sizes):,}, the largest size: set generate.limit for a reliable figure"
         ]
     if settings.limit is None and settings.language is not None:
-        return [f"the hours of generating are for all of {settings.prompts}; those in {settings.language} are fewer"]
+        return [f"the hours to generate are for all of {settings.prompts}; in {settings.language} there are fewer"]
     return []
 
 

@@ -170,7 +170,7 @@ def read_file(path: Path) -> Suite:
 
     suite = suite_in(path)
     if suite.name in installed_names():
-        raise UsageError(f"{path}: the name {suite.name!r} is that of an installed suite; give the benchmark another")
+        raise UsageError(f"{path}: the name {suite.name!r} is taken by an installed suite; give the benchmark another")
     other = _IN_FILES.get(suite.name)
     if isinstance(other, FileSuite) and not other.recorded_sha256 and other.benchmark.folder != suite.benchmark.folder:
         raise UsageError(f"{path}: another file is called {suite.name!r} too; give one of them another name")
@@ -259,4 +259,4 @@ def _fault(suite: Any, taken: set[str]) -> str:
     if missing:
         return f"has no {', '.join(missing)}; add it to the package, or uninstall"
     duplicates = sorted(taken.intersection(keys_of(suite)))
-    return f"has the name {duplicates[0]!r}, which exists; rename it, or uninstall" if duplicates else ""
+    return f"has the name {duplicates[0]!r}, which is taken; rename it, or uninstall" if duplicates else ""

@@ -31,7 +31,7 @@ DROP_REASONS: dict[str, str] = {
     "bad_roles": "an answer follows an answer or starts the conversation",
     "too_long": "longer than the window",
     "template_refused": "rejected by the chat template",
-    "boundary_merges": "the chat template writes its answers elsewhere than in a prompt for them",
+    "boundary_merges": "the chat template does not write its answers right after the generation prompt",
     "mask_mismatch": "the tokens of its last answer do not decode to the answer",
     "thinking_off": "its last answer has a thought, but template_args switch thinking off",
     "calls_not_shown": "the chat template does not write the tool calls of its last answer",

@@ -167,12 +167,12 @@ def _check_adapter(config: TrainingConfig) -> None:
     """Refuse settings with which training cannot go on from an adapter."""
     if config.method != "lora":
         raise UsageError(
-            f"the base {config.base} is a LoRA adapter; set method: lora to go on training it, or merge it first "
+            f"the base {config.base} is a LoRA adapter; set method: lora to continue training it, or merge it first "
             f"with evalsuite sft --merge {config.base} --out FOLDER"
         )
     if given := (config.lora.model_fields_set | config.lora.further.keys()) - {"merge"}:
         raise UsageError(
-            f"lora.{min(given)} is given, but the base {config.base} is an adapter with settings of its own; remove it"
+            f"lora.{min(given)} is given, but the base {config.base} is an adapter with its own settings; remove it"
         )
 
 

@@ -19,7 +19,7 @@ from evalsuite.runs.runner import run
 from evalsuite.runs.shared import Shared
 from evalsuite.watching.settings import WatchConfig
 
-_REMOVED = "the training removed it before it was evaluated; let it keep more (save_total_limit)"
+_REMOVED = "the trainer removed it before it was evaluated; raise save_total_limit"
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ def watch(
     Raises UsageError without that folder, and whatever stops a run, except what is wrong with a checkpoint alone.
     """
     if not config.run_dir.is_dir():
-        raise UsageError(f"{config.run_dir} is not a folder; give the one that the training saves its checkpoints to")
+        raise UsageError(f"{config.run_dir} is not a folder; give the folder that the trainer saves its checkpoints to")
     with Shared(config, keep_judge=config.keep_judge) as shared:
         watching = _Watching(config, progress or NoProgress(), shared)
         while not watching.look():

@@ -179,9 +179,9 @@ def _kept_apart(table: PublishedTable, found: Results) -> list[str]:
         figure = score_figure(model, column, table.requires if model in alike else None)
         if model not in alike and figure.value is not None:
             judge = model.judge.name if model.judge else "no judge"
-            notes.append(f"{model.name} is not beside them: its judge is {judge}, theirs {table.judge}")
+            notes.append(f"{model.name} is not shown beside them: its judge is {judge}, theirs is {table.judge}")
         elif model in alike and figure.value is None and "the published one" in figure.reason:
-            notes.append(f"{model.name} is not beside them: {figure.reason}")
+            notes.append(f"{model.name} is not shown beside them: {figure.reason}")
     return notes
 
 

@@ -28,7 +28,7 @@ BROKEN = {
         "    def row(self, item, loaded): ...\n"
         "    async def answer(self, *a): ...\n"
         "    def mark(self, row, header): ...\n",
-        "has the name 'openllm', which exists",
+        "has the name 'openllm', which is taken",
     ),
     "lacks_a_method": (
         "from evalsuite.suites.base import Suite\n"

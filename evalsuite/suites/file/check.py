@@ -47,7 +47,7 @@ def check_file(path: Path, taken: Collection[str] = ()) -> Checked:
     faults: list[str] = []
     items: list[dict[str, Any]] = []
     if benchmark.name in taken:
-        faults.append(f"the name {benchmark.name!r} is that of an installed suite; give the benchmark another")
+        faults.append(f"the name {benchmark.name!r} is taken by an installed suite; give the benchmark another")
     for what in (lambda: rating_template(benchmark), lambda: _function(benchmark), lambda: _example(benchmark)):
         faults += _fault_of(what)
     try:
@@ -82,7 +82,7 @@ def _example(benchmark: Benchmark) -> None:
 def _notes(benchmark: Benchmark, items: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     if benchmark.score.function is not None:
-        notes.append("it is scored by code of its author: a run needs --trust-suite-code")
+        notes.append("it is scored by its author's code: a run needs --trust-suite-code")
     if (spec := benchmark.score.regex) is not None and spec.example is None:
         references = [text for item in items for text in item["reference"]]
         if not any(found_by(spec, text) is not None for text in references):
@@ -92,7 +92,7 @@ def _notes(benchmark: Benchmark, items: Sequence[Mapping[str, Any]]) -> list[str
             )
     made = sum(item["id"] == item["content"] for item in items)
     if made:
-        notes.append(f"{made} of {len(items)} rows have no id; theirs are made from the content")
+        notes.append(f"{made} of {len(items)} rows have no id; they get one from their content")
     return notes
 
 

@@ -110,8 +110,7 @@ class RegexSpec(_Part):
             raise ValueError(f"'{pattern}' is not a regular expression ({error})") from error
         if not is_bounded_pattern(pattern):
             raise ValueError(
-                f"'{pattern}' does not finish within 10 s on 2,000 characters; do not repeat what is a repeat itself, "
-                "as (a+)+ does"
+                f"'{pattern}' does not finish within 10 s on 2,000 characters; avoid nested repeats, such as (a+)+"
             )
         return pattern
 
@@ -190,7 +189,7 @@ class Benchmark(_Part):
     @classmethod
     def _check_name(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a name; use 2 to 41 lower-case letters, digits and _")
+            raise ValueError(f"{name!r} is not a valid name; use 2 to 41 lower-case letters, digits and _")
         return name
 
     @property

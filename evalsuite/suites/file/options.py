@@ -11,4 +11,4 @@ class FileOptions(SuiteOptions):
     """Options of a benchmark in a file."""
 
     trust_suite_code: bool = pydantic.Field(default=False, json_schema_extra=NO_FIGURES)
-    """Run the scoring function that a benchmark's YAML file names: it is code of the file's author."""
+    """Run the scoring function that a benchmark's YAML file names, which is code by the file's author."""

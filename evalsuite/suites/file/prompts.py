@@ -35,7 +35,9 @@ def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
         return rows, Pin(rows_sha256(rows), "file", pinned=True)
     found = _ON_HUB.fullmatch(benchmark.prompts)
     if found is None:
-        raise DataError(f"no prompts {source}; give a .jsonl, .json or .parquet file, or org/name[:config][@split]")
+        raise DataError(
+            f"prompts {source} not found; give a .jsonl, .json or .parquet file, or org/name[:config][@split]"
+        )
     part = Part(found["config"], found["split"] or "train")
     names = tuple(benchmark.fields.model_dump().values())
     asset = Asset(
@@ -91,7 +93,7 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
     if given is None:
         faults.append(f"no prompt in the field {fields.prompt!r}")
     elif not any(message.role == "user" for message in messages) or not all(m.content.strip() for m in messages):
-        faults.append("the prompt is empty, or no text, list of texts or list of {role, content}")
+        faults.append("the prompt is empty, or not a text, a list of texts or a list of {role, content}")
     system = row.get(fields.system, benchmark.system)
     if system and not any(message.role == "system" for message in messages):
         messages.insert(0, Message("system", str(system)))

@@ -84,7 +84,7 @@ class FileSuite(Suite):
         if benchmark.score.function is not None:
             if not options.trust_suite_code:
                 raise UsageError(
-                    f"{self.name} is scored by {benchmark.score.function}, which is code of its author; "
+                    f"{self.name} is scored by {benchmark.score.function}, which is its author's code; "
                     "read it, then pass --trust-suite-code"
                 )
             self._function, self._given = load_function(benchmark), {}

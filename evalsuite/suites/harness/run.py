@@ -121,7 +121,7 @@ def refuse_tasks(manager: Any, names: Sequence[str], *, run_unsafe_code: bool) -
     if not run_unsafe_code and (unsafe := [task for name in names for task in unsafe_tasks(manager, name)]):
         faults.append(
             f"{unsafe[0]} runs code that the model wrote on this machine, without isolation; "
-            "pass --confirm-run-unsafe-code in a container that may be lost"
+            "pass --confirm-run-unsafe-code in a disposable container"
         )
     if faults:
         raise UsageError("; ".join(faults))

@@ -225,7 +225,7 @@ class LmEvalTasksOptions(LmEvalOptions):
     """What tasks that are named one by one may be asked with."""
 
     include_path: Path | None = pydantic.Field(default=None, json_schema_extra={**NO_FIGURES, "path": True})
-    """Folder with lm-eval task YAMLs of your own for lm_eval:TASK, beside lm-eval's."""
+    """Folder with your own lm-eval task YAMLs for lm_eval:TASK, in addition to lm-eval's."""
     confirm_run_unsafe_code: bool = pydantic.Field(default=False, json_schema_extra=NO_FIGURES)
     """Run lm-eval tasks that execute what the model wrote (HumanEval, MBPP) on this machine, without isolation."""
 

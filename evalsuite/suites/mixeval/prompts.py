@@ -98,7 +98,7 @@ def checked_item(item: Mapping[str, Any], origin: str) -> dict[str, Any]:
     The hub's Parquet files hold the index of the right option as text; it becomes a number here, and ``options`` is
     dropped where an item has none. ``origin`` names file and row. Raises DataError.
     """
-    expected = "expected an item of MixEval with 'target' and, of multiple choice, 2 to 26 'options'"
+    expected = "expected an item of MixEval with 'target' and, for multiple choice, 2 to 26 'options'"
     conform(item, _FreeForm | _MultipleChoice, origin, expected)
     if item["problem_type"] == "free-form":
         rest = {name: value for name, value in item.items() if name != "options"}

@@ -194,7 +194,7 @@ def test_unknown_sources_same_names_and_mixed_kinds_are_refused(tmp_path: Path) 
     (tmp_path / "pages" / "1.html").write_text('<div class="answer"><p>x</p></div>', encoding="utf-8")
     with pytest.raises(UsageError, match="two models are called 'a'"):
         style_analysis([a, a], tmp_path)
-    with pytest.raises(DataError, match=r"no answers of mt_bench; it has a\.jsonl"):
+    with pytest.raises(DataError, match=r"no answers from mt_bench; it has those from a\.jsonl"):
         style_analysis([a], tmp_path, StyleOptions(sources=("mt_bench",)))
     with pytest.raises(UsageError, match="only one of the two kinds"):
         style_analysis([a, str(tmp_path / "pages")], tmp_path)

@@ -180,7 +180,7 @@ def test_a_second_copy_of_the_weights_is_not_the_checkpoint(tmp_path):
     both = resolve(str(folder))
     assert (both.fingerprint, weight_bytes(both)) == (alone.fingerprint, (folder / "model.safetensors").stat().st_size)
     (folder / "model.safetensors.index.json").unlink()
-    with pytest.raises(CheckpointError, match=r"two formats .* of which vLLM serves the consolidated ones; move"):
+    with pytest.raises(CheckpointError, match=r"two formats .* vLLM would serve the consolidated one; move"):
         resolve(str(folder))
     (folder / "model.safetensors").unlink()
     assert weight_bytes(resolve(str(folder))) == (folder / "consolidated.safetensors").stat().st_size

@@ -260,7 +260,7 @@ def test_a_scale_that_has_no_single_tokens_is_refused(tmp_path):
 
 def test_a_format_and_a_template_are_too_much(tmp_path):
     (tmp_path / "t.jinja").write_text("{{ nonce }}{{ answers_a }}{{ answers_b }}")
-    with pytest.raises(UsageError, match="has a template of its own"):
+    with pytest.raises(UsageError, match="has its own template"):
         play(tmp_path, lambda prompt: "", judge_format="judgelm", template=tmp_path / "t.jinja")
 
 

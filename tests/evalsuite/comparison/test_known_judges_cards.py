@@ -251,7 +251,7 @@ def test_the_forms_of_published_sets_are_read(tmp_path, row, expected):
         ({"input": "Q", "outputs": ["x", "y"], "label": 3}, "has 2 outputs and the label 3"),
         (
             {"winner": "model_a", "conversation_a": said("a", "x"), "conversation_b": said("b", "y")},
-            "two conversations with different turns",
+            "two conversations with different user turns",
         ),
         ({"input": "Q", "output_1": "x", "output_2": 3, "label": 1}, "is not a labelled pair"),
     ],

@@ -139,7 +139,7 @@ def test_mini_data_are_not_for_the_hub(tmp_path: Path) -> None:
     written = write_export(tmp_path / "r", "hub", tmp_path / "hub")
     assert written.paths == []
     [left_out] = written.faults
-    assert left_out.endswith(": mini data; run all items for figures that compare with published ones")
+    assert left_out.endswith(": mini data; run all items to get figures comparable with published ones")
 
 
 def test_a_rank_is_a_range_and_equal_ratings_have_no_spread(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_generation_killed_twice_resumes_to_the_same_files(tmp_path):
         first = start(stub.url, chats, out, log)
         # 37 answers are sent and all requests in flight are blocked: kill in the middle of conversations
         wait_for(lambda: len(stub.requests) >= 37 + 4, first, log)
-        with pytest.raises(BusyError, match="another evalsuite process generates into"):
+        with pytest.raises(BusyError, match="another evalsuite process is generating into"):
             generate(config(stub, chats, out))
         first.send_signal(signal.SIGKILL)
         first.wait()

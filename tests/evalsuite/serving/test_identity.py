@@ -103,7 +103,7 @@ def test_two_models_of_one_name_are_told_apart_or_refused_in_compare_and_generat
     def generated(models, out):
         return generate(read_as(GenerateConfig, {"models": models, "prompts": str(chats), "out": tmp_path / out}))
 
-    refusal = r"hosted is given at http\S+ and http\S+, and the servers report nothing that differs; serve one of"
+    refusal = r"hosted is served at http\S+ and http\S+, and the servers report nothing that differs; serve one of"
     with Hosted() as one, Hosted() as other, Hosted(listed={"root": "/ckpt/b"}) as another:
         both = [one.spec, other.spec]
         for refused in (

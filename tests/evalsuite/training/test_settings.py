@@ -154,7 +154,7 @@ def test_what_cannot_be_merged_or_gone_on_from_is_one_sentence(tmp_path, base, m
         UsageError, match=r"is a LoRA adapter; set method: lora .* or merge it first with evalsuite sft --merge"
     ):
         train(write_recipe(tmp_path / "f.yaml", adapter), tmp_path / "out", data=str(mix))
-    with pytest.raises(UsageError, match=r"lora.rank is given, but the base .* is an adapter with settings of its own"):
+    with pytest.raises(UsageError, match=r"lora.rank is given, but the base .* is an adapter with its own settings"):
         train(
             write_recipe(tmp_path / "l.yaml", adapter, method="lora", lora={"rank": 8}), tmp_path / "out", data=str(mix)
         )

@@ -303,8 +303,8 @@ def test_check_says_that_a_pattern_never_matches(write):
 
 def test_a_name_of_an_installed_suite_is_refused(write):
     result = CliRunner().invoke(app, ["suite", "check", str(write("numeric", ROWS, name="openllm"))])
-    assert "is that of an installed suite" in result.stdout
-    with pytest.raises(UsageError, match="that of an installed suite"):
+    assert "is taken by an installed suite" in result.stdout
+    with pytest.raises(UsageError, match="taken by an installed suite"):
         parse_suite(str(write("numeric", ROWS, name="openllm")))
 
 
