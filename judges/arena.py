@@ -42,8 +42,8 @@ _PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
 def parse_label(judgment: str) -> Choice | Unscored:
     """Read the verdict of a game: the last label in double brackets or, if there is none, in single ones.
 
-    Never raises; no label, or one that is not of :data:`OUTCOMES` ("[[A]]", for which the published arithmetic breaks
-    off), is ``Unscored("no_verdict")`` with the judgment as its detail. Source: gen_judgment.py (get_score).
+    Never raises; no label, or one that is not of :data:`OUTCOMES` ("[[A]]", on which the published code fails), is
+    ``Unscored("no_verdict")`` with the judgment as its detail. Source: gen_judgment.py (get_score).
     """
     for pattern in _PATTERNS:
         if found := pattern.findall(judgment.upper()):
@@ -52,7 +52,7 @@ def parse_label(judgment: str) -> Choice | Unscored:
 
 
 def game_messages(system: str, template: str, prompt: str, first: str, second: str) -> list[Message]:
-    """Return the published prompt of one game, filled in one pass so that no answer can fill a place of it.
+    """Return the published prompt of one game, filled in one pass so that no answer can fill a placeholder.
 
     Raises ValueError for a template without QUESTION, ANSWER_A or ANSWER_B.
     """
@@ -63,7 +63,7 @@ def game_messages(system: str, template: str, prompt: str, first: str, second: s
 def own_game_messages(
     questions: Sequence[str], first: Sequence[str], second: Sequence[str], *, criteria: str = "", reference: str = ""
 ) -> list[Message]:
-    """Return our own words for a game, one text per turn. Template: ``pairwise_labels``."""
+    """Return evalsuite's own prompt for a game, one text per turn. Template: ``pairwise_labels``."""
     texts = {"questions": list(questions), "answers_a": list(first), "answers_b": list(second), "reference": reference}
     key = nonce(*questions, *first, *second, reference)
     return judge_template("pairwise_labels").messages(**texts, criteria=criteria, nonce=key)

@@ -1,7 +1,7 @@
 """Rank models from pairwise verdicts: Bradley-Terry strengths with a tie parameter, and cycles that no ranking fits.
 
 Ties are an outcome of the model (Davidson 1970), not half a win each: a judge that ties often and one that never does
-give the same strengths where they decide alike. Games of one prompt are correlated, as all pairs answer it and one
+give the same strengths if their decided games agree. Games of one prompt are correlated, as all pairs answer it and one
 answer plays against every other model's, so intervals come from the variation between prompts.
 """
 
@@ -32,9 +32,9 @@ _Table = NDArray[np.float64]
 class TieModel:
     """Strengths on the log-odds scale, one per model in the order of ``wins``; they sum to 0.
 
-    Of the games of i and j that are no tie, i wins the share ``1 / (1 + exp(strengths[j] - strengths[i]))``. Two equal
-    models tie ``exp(tie) / (2 + exp(tie))`` of their games; ``tie`` is None where there are no ties. ``covariance`` is
-    that of independent games.
+    Of the games of i and j that are not ties, i wins the share ``1 / (1 + exp(strengths[j] - strengths[i]))``. Two
+    equal models tie ``exp(tie) / (2 + exp(tie))`` of their games; ``tie`` is None where there are no ties.
+    ``covariance`` is that of independent games.
     """
 
     strengths: tuple[float, ...]
@@ -153,7 +153,7 @@ def rank_by_prompts(
 def cycles(
     pairs: Mapping[tuple[str, str], Verdicts], groups: Sequence[Hashable] | None = None
 ) -> list[tuple[tuple[str, str, str], float]]:
-    """Return triples of models that beat each other in a circle, each over the next, and their p-values.
+    """Return triples of models that beat each other in a circle, and their p-values.
 
     A triple counts if all three sign tests say so (the p-value is the largest of the three), Holm-corrected over all
     triples, at :data:`CYCLE_LEVEL`. No ranking describes such models.

@@ -248,7 +248,7 @@ def baseline_figures(judged: Sequence[JudgedPair]) -> Figures | None:
 
     ``constant`` always says the first place, or one letter: in both orders that decides nothing, one half. ``random``
     is one half too. ``length`` takes the longer or the shorter output, whichever does better here. ``gain`` is the
-    judge's accuracy minus that one's. None without a scored pair.
+    judge's accuracy minus that of ``length``. None without a scored pair.
     """
     scored = [pair for pair in judged if pair.pair.label and isinstance(pair.verdict, PairVerdict)]
     if not scored:

@@ -19,7 +19,7 @@ def mean_in_log_odds(a_first: float, b_first: float) -> float:
     """Return the preference for a, averaged over both orders in log-odds; both figures are for the answer shown first.
 
     It names the same winner as the mean of the probabilities: both favour a where ``a_first`` is above ``b_first``. It
-    says by how much more boldly where one order is nearly certain.
+    is more extreme where one order is nearly certain.
 
     >>> round(mean_in_log_odds(0.99, 0.9), 3), round((0.99 + 1 - 0.9) / 2, 3)
     (0.768, 0.545)
@@ -38,8 +38,9 @@ def order_rules(
     """Compare the rules over pairs of which people prefer a (``wanted``) or b.
 
     {"undecided": pairs that the strict rule discards, "by_mean": how often the mean preference is right on these
-    (a half where it favours none), "ci95", "rule": "mean" where that is told from chance, else "strict", "brier": the
-    mean squared error of the preference by averaging "probability" and "log_odds", their "difference" and "ci95"}.
+    (a half where it favours none), "ci95", "rule": "mean" where that is distinguishable from chance, else "strict",
+    "brier": the mean squared error of the preference by averaging "probability" and "log_odds", their "difference" and
+    "ci95"}.
     """
     probability = [(a + 1 - b) / 2 for a, b in zip(a_first, b_first, strict=True)]
     log_odds = [mean_in_log_odds(a, b) for a, b in zip(a_first, b_first, strict=True)]
@@ -70,7 +71,7 @@ def order_rules(
 
 
 def rule_in_words(figures: dict[str, Any] | None, n: int) -> str:
-    """Say how many pairs the strict rule discards and which rule to use; "" where it throws none away."""
+    """Say how many pairs the strict rule discards and which rule to use; "" if it discards none."""
     if not figures or not figures["undecided"]:
         return ""
     said = f"the strict rule (both orders agree) decides nothing on {figures['undecided']} of {n} pairs"

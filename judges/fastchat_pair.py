@@ -37,7 +37,7 @@ def pair_messages(
     *,
     turn: Literal[1, 2],
 ) -> list[Message]:
-    """Return FastChat's prompt that compares two answers to one turn; of the second, whole conversations.
+    """Return FastChat's prompt that compares two answers to one turn (to the second: two whole conversations).
 
     The arguments are as in :func:`judges.pointwise.judge_messages`, with two answers. Raises ValueError if a prompt or
     a turn is missing, or for unexpected placeholders.

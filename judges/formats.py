@@ -1,6 +1,6 @@
-"""The forms that published judges were trained on: a prompt of their own, and a regular expression for the verdict.
+"""The formats that published judges were trained on: their own prompt, and a regular expression for the verdict.
 
-A format's verdict is a label of an answer, two scores, or a rating of each answer by itself. Answers stand between
+A format's verdict is a label of an answer, two scores, or a rating of each answer by itself. Answers are enclosed in
 keyed delimiters where the format allows it; where it does not, an answer can imitate the format's own structure.
 """
 
@@ -30,7 +30,7 @@ _POINTS: Mapping[Outcome, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class JudgeFormat:
-    """A published judge's form.
+    """A published judge's format.
 
     ``pattern`` has one group: a label (a key of ``labels``, any case) or a rating within ``scale``; of ``scores`` it
     has two. The first or the last match of a reply counts. ``samples`` replies at ``temperature`` are averaged.

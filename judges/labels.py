@@ -1,7 +1,7 @@
 """One-token verdicts: a label as judges spell it, and how much probability the labels have together.
 
-A judge that puts its probability on " A" or "a." means A. Its bare "A" may hold a rounding error of the rest, in which
-the other label leads. So all spellings of a label count, and their total says how much of a verdict it is.
+A judge that puts its probability on " A" or "a." means A. Its bare "A" may then hold only a rounding error, in which
+the other label can lead. So all spellings of a label count, and their total says how much of a verdict it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models on the same items: differences with their doubt, the smallest one that can be shown, and who is really best.
+"""Models on the same items: differences with their errors, the smallest detectable one, and stars and ranks.
 
 Pure. Sources: Miller 2024 (arXiv 2411.00640) for paired differences and clustered standard errors; Berger 1982
 (Technometrics 24, 295-300) for intersection-union tests; Holm 1979 for several columns.
@@ -142,8 +142,8 @@ def needed_items(effect: float, variance: float, *, alpha: float = ALPHA, power:
 def paired_difference(a: Floats, b: Floats, clusters: Sequence[Hashable] | None = None) -> Difference | None:
     """Return the mean difference over items that both models were marked on (NaN: not); None with fewer than two.
 
-    Items of one cluster share a context: the standard error is the clustered one, with a degree of freedom per
-    cluster but one. None where all of them are one cluster.
+    Items of one cluster share a context: the standard error is the clustered one, with one degree of freedom fewer than
+    clusters. None where all of them are one cluster.
     """
     both = ~(np.isnan(a) | np.isnan(b))
     n = int(both.sum())
@@ -169,8 +169,8 @@ def paired_differences(
 ) -> dict[tuple[int, int], Difference | None]:
     """Return :func:`paired_difference` of every two rows of ``marks`` (models by items, NaN: not marked), by (a, b).
 
-    All pairs come from a few products of matrices, so that a hundred models take no longer than their marks to read.
-    Rows that differ hardly at all, and clustered rows with unmarked items, are compared one by one.
+    All pairs come from a few products of matrices, so that a hundred models take no longer than reading their marks.
+    Rows that hardly differ, and clustered rows with unmarked items, are compared one by one.
     """
     if clusters is not None and len(np.unique(clusters)) == marks.shape[1]:
         clusters = None
@@ -220,7 +220,7 @@ def _squared_cluster_sums(marks: Floats, clusters: NDArray[np.intp], means: Floa
 def best_of(values: Mapping[int, float], p_values: PValues) -> tuple[int, float] | None:
     """Return the model with the highest value and the p-value of "better than every other"; None without two models.
 
-    The intersection-union test: all comparisons have to hold, so that the largest p-value is the whole one's, and no
+    The intersection-union test: all comparisons have to hold, so the largest p-value is that of the whole test, and no
     correction within the column is needed. 1 where one cannot be made or the best is tied.
     """
     if len(values) < 2:

@@ -24,7 +24,7 @@ class Corrected(NamedTuple):
     """A mean over all prompts, corrected by the labels of some.
 
     ``weight`` is how much the judge counts, 0 (labels alone) to 1; ``alone`` and ``alone_ci95`` are from the labels
-    alone. Intervals are Student's, with one degree of freedom less than there are labels (groups of them).
+    alone. Intervals are Student's, with one degree of freedom fewer than there are labels (or groups of them).
     """
 
     value: float
@@ -45,9 +45,9 @@ def corrected_mean(
 ) -> Corrected | None:
     """Return the mean label over all prompts from labels on some of them and the judge's figures on all.
 
-    The mean of the judge's figures, times the weight, plus the labelled prompts' mean difference to it. The weight is
-    the one of least variance, so that a useless judge takes nothing away. ``chances`` are those with which each prompt
-    was drawn for labelling (all alike if None), ``groups`` those of prompts that are one observation.
+    The mean of the judge's figures, times the weight, plus the labelled prompts' mean difference to it. The weight
+    minimises the variance, so that a useless judge does no harm. ``chances`` are those with which each prompt was drawn
+    for labelling (all alike if None), ``groups`` those of prompts that are one observation.
 
     None for fewer than MIN_LABELS labels (groups with one). Raises ValueError for sequences of different lengths, and
     for chances outside 0 to 1 or 0 for a labelled prompt.

@@ -1,4 +1,4 @@
-"""The figures of a card of ratings: how a judge's ratings go with those by people, factor by factor, and what follows.
+"""The figures of a card of ratings: how a judge's ratings correlate with people's, factor by factor, and what follows.
 
 Pure. Correlations lie in [-1, 1]; their intervals are the jackknife's with whole questions left out.
 """
@@ -74,8 +74,8 @@ def _correlation(kind: Correlation, a: NDArray[np.float64], b: NDArray[np.float6
 def rating_figures(answers: Sequence[RatedAnswer], factor: str, judged_as: str) -> Figures:
     """Compare one factor with people's ratings; ``judged_as`` is the judge's own factor for it.
 
-    ``length`` is Spearman's rho of people's ratings with the length of the answer: what a judge reaches that reads
-    nothing. ``categories`` have Spearman's rho alone.
+    ``length`` is Spearman's rho of people's ratings with the length of the answer: what a judge that reads nothing
+    would reach. ``categories`` have Spearman's rho alone.
     """
     known = [answer for answer in answers if factor in answer.people]
     scored = [answer for answer in known if isinstance(answer.judged[judged_as], Rating)]

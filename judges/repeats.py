@@ -17,8 +17,8 @@ class Spread(NamedTuple):
     """The variance of one answer's mark in two parts, of items and of draws within an item.
 
     ``stderr_one`` and ``stderr`` are the standard errors of a suite's mean with one draw per item, and with those that
-    there are. ``pays`` is the number of draws that brings the standard error within 5 % of what endless draws would
-    give; None where the draws alone make the items differ.
+    there are. ``pays`` is the number of draws that brings the standard error within 5 % of that of infinitely many;
+    None where the draws alone make the items differ.
     """
 
     between: float
@@ -32,8 +32,8 @@ def spread(marks: Sequence[Sequence[float]], clusters: Sequence[Hashable] | None
     """Split the variance of marks, one sequence of draws per item, by one-way analysis of variance.
 
     An item with one draw is answered the same way every time, so it varies with the items alone. The variance between
-    items is that of the items' means less what draws put into them, at least 0. Where items share a cluster,
-    more draws do not lessen what they share. None for fewer than two items with a draw.
+    items is that of the items' means minus the part due to draws, at least 0. Where items share a cluster, more draws
+    do not reduce the variance that they share. None for fewer than two items with a draw.
     """
     kept = [place for place, own in enumerate(marks) if own]
     if len(kept) < 2:

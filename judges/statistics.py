@@ -135,7 +135,7 @@ def bootstrap_ci(
 def mean_ci(
     values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
 ) -> Interval | None:
-    """Return the mean plus and minus t clustered standard errors, with one degree of freedom less than clusters.
+    """Return the mean plus and minus t clustered standard errors, with one degree of freedom fewer than clusters.
 
     None with fewer than two clusters, and if all clusters have the same mean: equal values say nothing of their spread.
     Raises ValueError for no or non-finite values. Source: the linearised variance of a ratio mean with whole clusters

@@ -113,8 +113,8 @@ class StyleControlled:
 def style_counts(text: str, length: int | None = None) -> StyleCounts:
     """Count an answer's style; code in fences has no headers, lists or bold text.
 
-    ``length`` is the number of tokens where it is known; otherwise words and punctuation marks are counted, which
-    needs no tokenizer and moves only the unit. Source: utils/add_markdown_info.py, with the tokens of GPT-4o.
+    ``length`` is the number of tokens where it is known; otherwise words and punctuation marks are counted, which needs
+    no tokenizer and changes only the unit. Source: utils/add_markdown_info.py, with the tokens of GPT-4o.
     """
     prose = _CODE.sub("``````", text)
     counts = [sum(1 for _ in pattern.finditer(prose)) for pattern in (_HEADER, _LIST_ITEM, _BOLD)]
@@ -142,11 +142,12 @@ def fit_style_control(
 ) -> StyleControlled | None:
     """Fit strengths and style coefficients by maximum likelihood; a tie is half a win each.
 
-    Each feature is divided by its standard deviation, so that a strength is that of equal style. ``centred`` takes off
+    Each feature is divided by its standard deviation, so that a strength is that of equal style. ``centred`` subtracts
     the mean too, as published: a strength is then that of the average difference between the answers, so that a model
     which is always longer is not charged for it. ``n_boot`` resamples single games that often, as published, a game of
-    weight 3 being three. None where the likelihood has no finite maximum: one side won everything, or a feature tells
-    every winner. Raises ValueError without a battle. Source: utils/math_utils.py (loss "bt", without a penalty).
+    weight 3 being three. None where the likelihood has no finite maximum: one side won everything, or a feature
+    predicts every winner. Raises ValueError without a battle. Source: utils/math_utils.py (loss "bt", without a
+    penalty).
     """
     if not battles:
         raise ValueError("no battles; expected at least one")

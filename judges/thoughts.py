@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The marks around a thought; ``is_special`` says that they are tokens of their own in every such model."""
+    """The marks around a thought; ``is_special`` says that they are single tokens in every such model."""
 
     name: str
     start: str
