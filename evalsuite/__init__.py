@@ -1,4 +1,4 @@
-"""evalsuite: evaluate checkpoints on a real vLLM, judge them, and believe the figures."""
+"""evalsuite: evaluate checkpoints on a real vLLM, judge them, and trust the figures."""
 
 from __future__ import annotations
 

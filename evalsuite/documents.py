@@ -1,6 +1,6 @@
 """The documents of a results folder as types: scores.json, manifest.json, and what is in them.
 
-They write the schema of CONTRACT to the letter; keys that are not known here are kept. ``validated`` turns pydantic's
+Keys that are not known here are kept. ``validated`` turns pydantic's
 faults into one DataError.
 """
 
@@ -148,7 +148,7 @@ class JudgedEntry(Document):
 
 
 class Manifest(Document):
-    """manifest.json: everything that a reader needs to repeat or doubt the figures; written last."""
+    """manifest.json: everything that a reader needs to reproduce or question the figures; written last."""
 
     schema_: Literal[1] = pydantic.Field(default=SCHEMA, alias="schema")
     imported: pydantic.StrictBool = False

@@ -163,7 +163,7 @@ _JSON_TYPES |= {"array": "a list", "object": "an object"}
 
 
 def plain_fault(error: Exception) -> str:
-    """Put what msgspec says of a wrong value into our own words.
+    """Rewrite msgspec's message about a wrong value in plain words.
 
     >>> plain_fault(ValueError("Expected `str`, got `null` - at `$.output_1`"))
     "'output_1' must be a text, not null"

@@ -34,7 +34,7 @@ def _print_table(console: Console, table: Table) -> None:
         console.print(_sideways(columns, rows) if sideways else _upright(columns, rows))
     if len(table.rows) > _MAX_ROWS:
         console.print(f"  {len(table.rows) - _MAX_ROWS} more rows in {table.id}.csv", highlight=False, markup=False)
-    left_out = [f"all 0 or missing: {', '.join(column.label for column in empty)}"] if empty else []
+    left_out = [f"all 0 or missing: {', '.join(column.label for column in empty)}"] if empty and rows else []
     for note in [*table.notes, *left_out, *_reasons(table)]:
         console.print(f"  {note}", style="dim", highlight=False, markup=False)
 

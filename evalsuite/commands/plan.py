@@ -31,9 +31,9 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     columns = {
         "figure": [need.figure for need in needs],
         "difference": [f"{need.effect:.3g}" for need in needs],
-        "items": [f"{need.items:,}" for need in needs],
-        "of": ["" if need.available is None else f"{need.available:,}" for need in needs],
-        "all show": ["" if need.detectable is None else f"{need.detectable:.2g}" for need in needs],
+        "items needed": [f"{need.items:,}" for need in needs],
+        "available": ["" if need.available is None else f"{need.available:,}" for need in needs],
+        "detectable": ["" if need.detectable is None else f"{need.detectable:.2g}" for need in needs],
         "answers": [f"{need.answer_calls:,}" for need in needs],
         "judged": [f"{need.judge_calls:,}" if need.judge_calls else "" for need in needs],
         "tokens": ["" if need.tokens is None else f"{need.tokens:,}" for need in needs],

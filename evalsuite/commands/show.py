@@ -113,7 +113,7 @@ def _print_row(console: Console, rows: Rows, number: int, row: Mapping[str, Any]
 
     conversation = prompts_of(row, detect_format(rows.columns, rows.spec))
     names = [f"{name} {row[name]}" for name in ("model", "source", "dgm", "language", "sample") if row.get(name)]
-    title = f"── row {number} {_hash_of(row)[:12]}  {', '.join(names)} ──"
+    title = " ".join(filter(None, (f"── row {number}", _hash_of(row)[:12], ", ".join(names), "──")))
     console.print(title, style="dim", markup=False, highlight=False)
     if isinstance(conversation, Unscored):
         console.print(f"no conversation: {conversation.reason} ({conversation.detail})", markup=False)

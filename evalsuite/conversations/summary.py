@@ -97,7 +97,7 @@ def summary_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row per measure for the terminal."""
     return [
         {
-            "of": name,
+            "measure": name,
             "n": f"{each['n']:,}",
             **{key: f"{each[key]:,}" for key in ("p10", "p50", "p90", "p99", "max")},
             "histogram (log)": bars(each["histogram"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -180,9 +180,11 @@ def _tested(
     non_inferior: float | None,
 ) -> tuple[Tested, ...]:
     margins = {column.key: None if non_inferior is None else non_inferior * range_of(column) for column in columns}
-    raw = [one_sided(differences[column.key], -(margins[column.key] or 0.0)) for column in columns]
-    # That it fell: the other side of the same test. That it fell by less than the margin: this one, uncorrected.
-    p_values = raw if non_inferior is not None else holm_correction([1 - p for p in raw])
+    if non_inferior is not None:
+        p_values = [one_sided(differences[column.key], -(margins[column.key] or 0.0)) for column in columns]
+    else:  # From the mirrored difference: 1 - p would be 0 for a clear fall.
+        fallen = [replace(differences[column.key], value=-differences[column.key].value) for column in columns]
+        p_values = holm_correction([one_sided(difference) for difference in fallen])
     found = []
     for column, p_value in zip(columns, p_values, strict=True):
         values = [figures[number][column.key].value or 0.0 for number in (_BASELINE, _CANDIDATE)]

@@ -5,7 +5,7 @@
      "draws": [{"turns": [{"text": "8 euros.", "answer_tokens": 4}, {"text": "6 euros.", "answer_tokens": 4}]}],
      "verdicts": [{"judge": "j-1a2b3c4d", "value": 8.0, "turn": 1, "text": "Correct. Rating: [[8]]"}, ...]}
 
-Rows are values: nothing in the house changes one in place. What cannot be scored holds an
+Rows are values: nothing changes one in place. What cannot be scored holds an
 :class:`~judges.types.Unscored` where the value would be.
 """
 

@@ -64,7 +64,7 @@ def data_analysis(spec: str) -> Analysis:
 def _distributions(summary: Mapping[str, Any]) -> tuple[list[Table], list[Chart]]:
     """Return the tables of lengths and counts, each with the chart of its histogram."""
     keys = [f"p{round(100 * q)}" for q in QUANTILES]
-    columns = [Column("of", "of"), *(Column(key, key, "int") for key in ("n", *keys, "max"))]
+    columns = [Column("of", "measure"), *(Column(key, key, "int") for key in ("n", *keys, "max"))]
     rows = [
         {"of": name, **{key: each[key] for key in ("n", *keys, "max")}} for name, each in summary["lengths"].items()
     ]

@@ -1,4 +1,4 @@
-"""What a run leaves behind: scores.json and manifest.json as CONTRACT has them."""
+"""What a run leaves behind: scores.json and manifest.json."""
 
 from __future__ import annotations
 

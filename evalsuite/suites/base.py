@@ -2,7 +2,7 @@
 
 The core is small: ``load`` the items, make the ``row`` of one, ``answer`` it and ``mark`` it (CONTRIBUTING.md shows a
 whole suite). Everything else has a default that a benchmark overrides where it differs. A suite never starts servers,
-never touches the store and never loops over items. One in a package of your own is found through the entry point
+never touches the store and never loops over items. A suite in your own package is found through the entry point
 group ``evalsuite.suites``.
 """
 
@@ -98,7 +98,7 @@ class Suite(abc.ABC):
     """The names under which the contamination check counts; () for the suite's name."""
 
     def key(self, parts: Sequence[str]) -> str:  # noqa: ARG002
-        """Return the key in scores.json under which these parts stand."""
+        """Return the key of these parts in scores.json."""
         return self.name
 
     def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int | None:  # noqa: ARG002
@@ -120,7 +120,7 @@ class Suite(abc.ABC):
                 raise UsageError(known if self.parts else f"{self.name} has no parts; drop ':{part}'")
 
     def expanded(self, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the parts that are meant by those asked for; a suite with names for several overrides it."""
+        """Return the parts that the requested names mean; a suite with names for several parts overrides it."""
         return parts
 
     @abc.abstractmethod
@@ -128,7 +128,7 @@ class Suite(abc.ABC):
         """Read the items; raises DataError where they are not available."""
 
     def load_prompts(self, options: Any) -> Loaded:
-        """Read the items for other uses than scoring them; a suite whose scorer needs more overrides it."""
+        """Read the items for uses other than scoring; a suite whose scorer needs more overrides it."""
         loaded: Loaded = self.load(options)
         return loaded
 
@@ -317,7 +317,7 @@ class Suite(abc.ABC):
         return any(fields <= first_row.keys() for fields in self.peer_fields)
 
     def read_peer(self, path: Path, options: Any, model: str | None = None) -> Recorded:  # noqa: ARG002
-        """Read a recorded file or folder in the benchmark's own format; of one with several models those of ``model``.
+        """Read a recorded file or folder in the benchmark's own format; of several models in it, those of ``model``.
 
         Raises DataError or UsageError, naming the file and the remedy.
         """
@@ -355,7 +355,7 @@ class Suite(abc.ABC):
         return self.score(recorded.header, [self.mark(row, recorded.header) for row in recorded.rows])
 
     def self_check(self, parts: Sequence[str]) -> str:  # noqa: ARG002
-        """Try the scorer on answers whose score is known; return what is wrong, "" where nothing is."""
+        """Try the scorer on answers whose score is known; return what is wrong, "" if nothing."""
         return ""
 
     def scorer_fault(self, options: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a suite is asked with."""
+"""The options of a suite."""
 
 from __future__ import annotations
 

@@ -55,10 +55,10 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class WholeRun:
-    """What a suite that runs as a whole comes back with.
+    """What a suite that runs as a whole returns.
 
-    ``applied`` names the settings that came to something else than was asked; ``export`` writes the peer's files into
-    a folder, since they hold more than the rows do.
+    ``applied`` names the settings whose effective value differs from the requested one; ``export`` writes the peer's
+    files into a folder, since they hold more than the rows do.
     """
 
     rows: Sequence[Row]

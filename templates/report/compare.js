@@ -14,7 +14,7 @@ async function compareView() {
   return [...head, warning,
     tab ? plainTable(["figure", "A", "B", "A − B", term("95 % interval"), "n", "on which items", "A, all items", "B, all items"], await differenceRows(a, b), "Differences") : null,
     tab ? h("p", { class: "legend" }, "A is ", h("b", {}, nameOf(a)), ", B is ", h("b", {}, nameOf(b)),
-      ". A, B and A − B are over the items that both have a mark for (paired, Miller 2024); without such items they are over all items, and the interval comes from the two standard errors. Bold: 0 lies outside the interval (Student's t), or the exact sign test says so where all items differ alike.") : null,
+      ". A, B and A − B are over the items that both have a mark for (paired, Miller 2024); without such items they are over all items, and the interval comes from the two standard errors. Bold: 0 lies outside the interval (Student's t), or the exact sign test says so where all items differ by the same amount.") : null,
     await fieldsOfParts(a, b),
     h("h3", {}, "Items where they differ most"),
     items.length ? plainTable(["item", "part", "question", "A", "B"], items.map(({ part, item, x, y }) =>
@@ -64,7 +64,7 @@ async function differenceRows(a, b) {
   return rows;
 }
 
-// Both, one or none right in every part that both have, each count with its items.
+// Both, one or neither right in every part that both have, each count with its items.
 async function fieldsOfParts(a, b) {
   const models = slugsOf([a, b]), rows = [];
   for (const part of index.parts.filter((one) => one.models.includes(a) && one.models.includes(b))) {
@@ -76,7 +76,7 @@ async function fieldsOfParts(a, b) {
     rows.push([part.title, ...Object.entries(counts).map(([fields, count]) => link({ view: "items", part: part.name, models, fields }, count)), pValue(mcnemar(counts.a, counts.b))]);
   }
   if (!rows.length) return null;
-  return [h("h3", {}, "Both, one or none right"), plainTable(["part", "both", "A only", "B only", "none", term("McNemar's p")], rows),
+  return [h("h3", {}, "Both, one or neither right"), plainTable(["part", "both", "A only", "B only", "neither", term("McNemar's p")], rows),
     h("p", { class: "legend" }, "Right: at least half of the maximum mark. A count opens its items.")];
 }
 

@@ -62,12 +62,12 @@ async function fieldsTable(part, picked) {
   const cell = (key, says) => h("td", {}, h("a", { href: changed({ fields: chosen === key ? "" : key, page: "" }), "aria-current": chosen === key && "true" },
     h("b", {}, counts[key]), " ", says));
   const from = part.top === 1 ? "" : ` Right: a mark of at least ${part.top / 2} of ${part.top}.`;
-  return [h("details", { open: true }, h("summary", {}, "Both, one or none right"),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Both, one or none right" }, h("table", { class: "fields" },
+  return [h("details", { open: true }, h("summary", {}, "Both, one or neither right"),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Both, one or neither right" }, h("table", { class: "fields" },
       h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, shortName(b, 34), " right"), h("th", { scope: "col" }, shortName(b, 34), " wrong"))),
       h("tbody", {},
         h("tr", {}, h("th", { scope: "row" }, shortName(a, 34), " right"), cell("both", "both right"), cell("a", "only the first")),
-        h("tr", {}, h("th", { scope: "row" }, shortName(a, 34), " wrong"), cell("b", "only the second"), cell("none", "none right"))))),
+        h("tr", {}, h("th", { scope: "row" }, shortName(a, 34), " wrong"), cell("b", "only the second"), cell("none", "neither right"))))),
     h("p", { class: "legend" }, term("McNemar's p"), ": ", pValue(mcnemar(counts.a, counts.b)), ` (${counts.a} against ${counts.b}).`, from,
       chosen && [" ", h("a", { href: changed({ fields: "", page: "" }) }, "Show all items")]))];
 }

@@ -40,7 +40,7 @@ function roundTicks(low, high) {
 
 async function tokensView() {
   const tab = index.tabs[Number(query.get("tab") || 1) - 1] || index.tabs[0];
-  if (!tab) return [h("h2", {}, "Score against cost"), h("p", {}, "The results hold no figures.")];
+  if (!tab) return [h("h2", {}, "Score against cost"), h("p", {}, "The results contain no figures.")];
   const columns = index.columns.filter((column) => tab.members.some((model) => index.models[model].figures[column.key][0] !== null));
   const column = columns.find((one) => one.key === query.get("score")) || columns[0];
   const costs = Object.entries(COSTS).filter(([, [, of]]) => tab.members.some((model) => of(model, column) > 0));

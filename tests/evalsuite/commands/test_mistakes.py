@@ -1,4 +1,4 @@
-"""Mistakes at the command line: one sentence with the remedy, the exit code of CONTRACT's table, no traceback."""
+"""Mistakes at the command line: one sentence with the remedy, the documented exit code, no traceback."""
 
 from __future__ import annotations
 

@@ -61,6 +61,10 @@ def test_a_figure_that_fell_beyond_noise_is_named(tmp_path: Path) -> None:
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert "fell by 0.100" in str(failure.get("message"))
+    # The p-value of a fall far beyond noise is small, not 0 by cancellation.
+    model(tmp_path, "worse", [0.0 if i % 50 else mark for i, mark in enumerate(HALF)])
+    document, _ = run(tmp_path, base.name, "worse", code=1)
+    assert 0 < document["tests"][0]["p_value"] < 1e-12
     # The other way round it rose.
     document, _ = run(tmp_path, new.name, base.name, "--junit", str(junit), code=0)
     assert "did not fall beyond noise" in junit.read_text(encoding="utf-8")
