@@ -1,7 +1,6 @@
 """The documents of a results folder as types: scores.json, manifest.json, and what is in them.
 
-Keys that are not known here are kept. ``validated`` turns pydantic's
-faults into one DataError.
+Keys that are not known here are kept. ``validated`` turns pydantic's faults into one DataError.
 """
 
 from __future__ import annotations
