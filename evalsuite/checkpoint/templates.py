@@ -80,7 +80,7 @@ def _listed(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def check_bounds(template: str) -> None:
     """Raise CheckpointError for a chat template that needs more than 10 s or 2 GiB for three short messages.
 
-    Loops and string multiplication need no unsafe function, so Jinja's sandbox does not stop them; a process of its own
+    Loops and string multiplication need no unsafe function, so Jinja's sandbox does not stop them; a separate process
     does.
     """
     if not _is_bounded("--template", given=template):

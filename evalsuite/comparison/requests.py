@@ -64,7 +64,7 @@ def read_messages(messages: Sequence[Mapping[str, Any]], where: str) -> list[tup
 def grouped(requests: Sequence[tuple[str, Request, str | None]]) -> tuple[tuple[str, ...], list[str]]:
     """Return the group of each (id, request, group or None), and notes on requests that are the same except for layout.
 
-    Equal requests without a group of their own are one group: asking one question thirty times is not thirty prompts.
+    Equal requests without their own group are one group: asking one question thirty times is not thirty prompts.
     """
     by_text: dict[str, list[str]] = {}
     groups = []

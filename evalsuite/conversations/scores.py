@@ -1,4 +1,4 @@
-"""Scores of conversations that are in files of their own, found by the hash of the conversation's content.
+"""Scores of conversations that are in separate files, found by the hash of the conversation's content.
 
 A file of scores has a JSON object per line: ``content_hash`` (``formats.content_hash``) and numbers under any names, or
 ``factor`` and ``rating``, as ``evalsuite rate`` writes them: those become the columns ``rating_<factor>``, and

@@ -50,7 +50,7 @@ def _changed(found: Mapping[str, float], logged: Mapping[str, float]) -> dict[st
 
 
 def _run_of(model: ModelResult) -> tuple[str, str]:
-    """Return a run's name and id: of a training, or of a model alone; a variant has one of its own."""
+    """Return a run's name and id: of a training, or of a model alone; a variant has its own."""
     at, variant = model.scores.training_step, model.scores.variant
     if at is None:
         run, run_id = model.scores.model.name, model.scores.model.fingerprint[:8]

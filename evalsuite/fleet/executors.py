@@ -56,7 +56,7 @@ class Executor(Protocol):
 
 
 class Local:
-    """Units on this machine, each on GPUs of its own."""
+    """Units on this machine, each with its own GPUs."""
 
     outlives_head = False
 

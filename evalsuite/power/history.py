@@ -34,7 +34,7 @@ class Tokens:
 class Pace:
     """Seconds that a role took in earlier runs for each of ``n`` written tokens (answers) or calls (verdicts).
 
-    ``on_gpus`` says that these runs had GPUs of their own.
+    ``on_gpus`` says that these runs had their own GPUs.
     """
 
     seconds: float = 0.0
@@ -52,7 +52,7 @@ def answer_pace(models: Iterable[ModelResult]) -> Pace:
 
 
 def verdict_pace(models: Iterable[ModelResult]) -> Pace:
-    """Return how fast judges with a server of their own judged."""
+    """Return how fast judges with their own server judged."""
     return _pace(models, "judge", "judge", "requests")
 
 

@@ -103,7 +103,7 @@ _parts_of_process: Sequence[PartSources] = ()
 
 
 def _start_process(parts: Sequence[PartSources]) -> None:
-    global _parts_of_process  # noqa: PLW0603 (set once, in a process of its own)
+    global _parts_of_process  # noqa: PLW0603 (set once, in a separate process)
     _parts_of_process = parts
 
 

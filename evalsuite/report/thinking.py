@@ -1,6 +1,6 @@
 """Variants of one checkpoint that differ in how it thinks: scores against thinking tokens, and paired differences.
 
-Thinking on and off, or two budgets, are different policies and are in tabs of their own. Here the variants of one
+Thinking on and off, or two budgets, are different policies and are in separate tabs. Here the variants of one
 checkpoint are side by side, on the same data and by the same judge, compared item by item.
 """
 

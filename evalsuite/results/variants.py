@@ -1,4 +1,4 @@
-"""What makes a run a variant of its model, with a folder and a row of its own: settings other than the defaults."""
+"""What makes a run a variant of its model, with its own folder and row: settings other than the defaults."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Judges:
-    """The judges of a run. ``views`` are those that have figures of their own; the last one's are on top."""
+    """The judges of a run. ``views`` are those that have their own figures; the last one's are on top."""
 
     members: tuple[Checkpoint, ...] = ()
     panel: Panel | None = None

@@ -94,7 +94,7 @@ BaseUrl = Annotated[
 
 
 class ServeConfig(Described):
-    """How a model is served; a judge has one of its own, whose unset fields are the model's."""
+    """How a model is served; a judge has its own, whose unset fields are the model's."""
 
     dtype: Literal["auto", "bfloat16", "float16", "float32", "half", "float", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the weights; auto: the checkpoint's own, and float32 on a CPU without bfloat16."""

@@ -120,7 +120,7 @@ def head_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> st
 
 @lru_cache(maxsize=1)
 def vllm_takes_head_dtype() -> bool:
-    """Whether the installed vLLM computes logits in a dtype of their own, by its source: importing it takes seconds."""
+    """Whether the installed vLLM computes logits in their own dtype, by its source: importing it takes seconds."""
     found = util.find_spec("vllm")
     if found is None or found.origin is None:
         return False

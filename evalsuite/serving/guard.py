@@ -3,7 +3,7 @@
 Run as a script: ``python -I guard.py FD COMMAND...``. ``FD`` is the read end of a pipe whose write end
 only the owner has. When the owner exits, even by kill -9, the kernel closes the pipe, and the guard
 terminates the command's process group and all processes that left it. If the guard itself is killed,
-the kernel kills the command (PR_SET_PDEATHSIG), and a watcher in a session of its own, child of no process
+the kernel kills the command (PR_SET_PDEATHSIG), and a watcher in its own session, child of no process
 that a cluster's manager would end with the guard, kills what the command had started: every process that has
 the guard's mark in its environment. Standard library only, so that it starts in milliseconds.
 """

@@ -68,7 +68,7 @@ def warn_of_silent_servers(checkpoints: Iterable[Checkpoint], progress: Progress
 def refuse_twins(checkpoints: Iterable[Checkpoint], role: str = "model", remedy: str = "") -> None:
     """Raise UsageError for a duplicate model, and for servers whose models nothing tells apart.
 
-    A ``role`` other than "model" has no name of its own: the same weights under two names are one.
+    A ``role`` other than "model" has no separate name: the same weights under two names are one.
     """
     first: dict[Hashable, Checkpoint] = {}
     for each in checkpoints:

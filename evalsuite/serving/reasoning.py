@@ -1,7 +1,7 @@
 """How a model thinks, determined once before anything starts: its style, on or off, and its budget.
 
 The chat template and the tokenizer tell it; ``--thinking`` and ``--reasoning-style`` override them. Prompts are written
-here and not by the server, so a thought has a budget of its own, the answer keeps its benchmark's token limit, and
+here and not by the server, so a thought has its own budget, the answer keeps its benchmark's token limit, and
 thinking is switched off the way the template does it or, without a switch, by an empty, closed thought.
 """
 

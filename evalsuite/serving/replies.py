@@ -128,7 +128,7 @@ def begun_text(raw: dict[str, Any]) -> str:
 
 
 def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
-    """Read a chat reply; its thought is in a field of its own, or before the answer in the content.
+    """Read a chat reply; its thought is in a separate field, or before the answer in the content.
 
     ``thought_closed`` says that the thought was cut, so that there is no answer.
     """

@@ -1,6 +1,6 @@
 """One vLLM process for one model: start, wait with progress, watch, stop; never an orphan.
 
-The server listens on loopback under an API key of its own, so that no other local user can use it, and serves the model
+The server listens on loopback under its own API key, so that no other local user can use it, and serves the model
 under a name drawn for this start, so that a stale server on the same port can never be mistaken for it.
 """
 

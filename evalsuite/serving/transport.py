@@ -191,7 +191,7 @@ def url_of(base_url: str, path: str) -> str:
 async def fetch(
     url: str, api_key: str, body: Mapping[str, Any] | None = None, *, is_managed: bool, timeout_s: float
 ) -> bytes:
-    """Send one request over a connection of its own; see ``Transport.request``."""
+    """Send one request over a separate connection; see ``Transport.request``."""
     transport = Transport(url, api_key, is_managed=is_managed)
     try:
         return await transport.request(url, body, timeout_s=timeout_s)

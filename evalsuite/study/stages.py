@@ -1,6 +1,6 @@
 """The adapters that run the stages.
 
-What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a process of its own, or units of work
+What serves a model, trains one or runs lm-eval (generate, sft, run, compare) is a separate process, or units of work
 elsewhere; mixes, analyses and pages are made in this process. A model is served once for all suites, all models run in
 one call so that their judge is served once, and comparisons read the answers that the runs have recorded, so only the
 judge is served.

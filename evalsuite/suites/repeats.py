@@ -1,4 +1,4 @@
-"""Several answers to each item (``--repeats``): each repeat is marked and scored as a run of its own, then averaged.
+"""Several answers to each item (``--repeats``): each repeat is marked and scored as a separate run, then averaged.
 
 A suite need not know of it: it marks and scores rows with one draw. lm-eval's suites average inside
 (``harness.repeats``), since their aggregates are lm-eval's.
@@ -25,7 +25,7 @@ _ERRORS = ("stderr", "standard_error")
 
 
 def for_repeat(options: SuiteOptions, repeat: int) -> SuiteOptions:
-    """Return the options that one repeat is answered with: a seed of its own, the run's for repeat 0."""
+    """Return the options that one repeat is answered with: its own seed, the run's for repeat 0."""
     seed = derive_seed(options.seed, "repeat", repeat)
     return options if repeat == 0 else options.model_copy(update={"seed": seed})
 

@@ -1,6 +1,6 @@
 """Settings that a recipe passes by name to trl's ``SFTConfig`` (``trainer:``) and peft's ``LoraConfig`` (``lora:``).
 
-What has a key of its own in the recipe, or would change the verified tokens, is refused by name.
+What has its own key in the recipe, or would change the verified tokens, is refused by name.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8"
 
 
 class LiveReport:
-    """The latest report of a results folder, in a folder of its own; ``version`` grows with every new one."""
+    """The latest report of a results folder, in its own folder; ``version`` grows with every new one."""
 
     def __init__(self, results: Path) -> None:
         require_folder(results)

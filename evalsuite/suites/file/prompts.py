@@ -1,4 +1,4 @@
-"""The prompts of a benchmark's file: rows of a file or of the hub, checked, each with an id of its own."""
+"""The prompts of a benchmark's file: rows of a file or of the hub, checked, each with its own id."""
 
 from __future__ import annotations
 

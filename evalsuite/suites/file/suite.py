@@ -66,7 +66,7 @@ class FileSuite(Suite):
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of all that decides what a figure means, except data and answers, which have pins of their own."""
+        """The hash of all that decides what a figure means, except data and answers, which have their own pins."""
         if self.recorded_sha256:
             return self.recorded_sha256
         content = self.benchmark.model_dump(mode="json", exclude=set(Benchmark.WITHOUT_CONTENT))
@@ -304,7 +304,7 @@ def _by_category(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def file_suite(benchmark: Benchmark, sha256: str = "") -> FileSuite:
-    """Return the suite of a benchmark: a class of its own, since a suite's facts are its class's."""
+    """Return the suite of a benchmark: its own class, since a suite's facts are its class's."""
     rating = benchmark.score.rating
     facts: dict[str, Any] = {
         "__module__": __name__,

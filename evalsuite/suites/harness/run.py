@@ -88,7 +88,7 @@ class HarnessResult:
 def load_tasks(
     names: Sequence[str], include: Path | None = None, *, defaults: bool | None = None, run_unsafe_code: bool = False
 ) -> HarnessLoaded:
-    """Load tasks, groups or tags of lm-eval by name, each a part of its own.
+    """Load tasks, groups or tags of lm-eval by name, each as its own part.
 
     With ``include``, only the tasks of that folder are known, unless ``defaults`` keeps lm-eval's own beside them.
     Raises UsageError for a name that lm-eval does not know and for a task that runs what a model wrote without
@@ -294,7 +294,7 @@ def _torch_seed() -> Iterator[None]:
 
 @contextmanager
 def quiet_harness() -> Iterator[None]:
-    """Keep lm-eval's progress bars and log off the terminal, which has a progress line of its own."""
+    """Keep lm-eval's progress bars and log off the terminal, which has its own progress line."""
     import datasets
     from lm_eval.api.model import tqdm
 
