@@ -55,7 +55,7 @@ def test_a_judge_that_knows_what_is_right_gets_a_good_card(tmp_path, method):
     assert card["failures"]["n_games"] == 2 * (12 + 3 + 2 * (len(ATTACKS) + 1))
     assert card["failures"]["closed_by_guide"] == (card["failures"]["n_games"] if method == "reasoned" else 0)
     assert card["self_preference"] is None
-    assert "no pair says" in card["self_preference_reason"]
+    assert "no pair names" in card["self_preference_reason"]
     assert card["conclusions"]["verdict"] == "usable"
     assert "agrees with people on 100.0%" in shown
     [path] = (tmp_path / "judges").glob("umpire-*/card.json")

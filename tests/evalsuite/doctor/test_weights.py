@@ -93,7 +93,7 @@ def test_a_plain_adapter_is_no_fault_and_vllm_is_not_asked(tmp_path, monkeypatch
     [
         (None, {"peft_type": "IA3"}, "the type IA3"),
         ({**LORA, "base_model.model.lm_head.weight": (ROWS, 4)}, {}, "full weights besides the adapter's"),
-        ({**LORA, "base_model.model.model.embed_tokens.base_layer.weight": (ROWS + 1, 4)}, {}, "whole weights"),
+        ({**LORA, "base_model.model.model.embed_tokens.base_layer.weight": (ROWS + 1, 4)}, {}, "full weights"),
         ({**LORA, "base_model.model.model.embed_tokens.base_layer.weight": (ROWS, 4)}, {}, None),
     ],
 )

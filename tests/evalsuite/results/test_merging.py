@@ -100,7 +100,7 @@ def test_other_answers_are_refused_and_nothing_is_written(parts, tmp_path):
     with StubEndpoint(other) as stub:
         stub_folder = tmp_path / "d"
         run(config(stub, stub_folder, suites=["mt_bench"]))
-    with pytest.raises(DataError, match=r"another answer .* of mt_bench"):
+    with pytest.raises(DataError, match=r"a different answer .* of mt_bench"):
         merge_results([tmp_path / "a", stub_folder], tmp_path / "c")
     assert not (tmp_path / "c").exists()
     with pytest.raises(DataError, match="is not a folder"):
@@ -134,5 +134,5 @@ def test_comparisons_are_copied_and_other_ones_of_a_name_refused(tmp_path):
         folder.mkdir(parents=True)
         (folder / "preferences.json").write_text(json.dumps(text))
     assert list(merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c").folders) == ["comparisons/x"]
-    with pytest.raises(DataError, match="other contents"):
+    with pytest.raises(DataError, match="different contents"):
         merge_results([tmp_path / "d"], tmp_path / "c")

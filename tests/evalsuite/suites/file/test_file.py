@@ -199,7 +199,7 @@ def test_rows_without_ids_get_one_from_their_content(write):
 @pytest.mark.parametrize(
     ("keys", "fault"),
     [
-        ({"name": "Bad Name"}, "not a name"),
+        ({"name": "Bad Name"}, "not a valid name"),
         ({"promts": "x"}, "did you mean 'prompts'"),
         ({"sampling": {"temperture": 1}}, "did you mean 'temperature'"),
         ({"score": {}}, "no way to score"),
@@ -209,7 +209,7 @@ def test_rows_without_ids_get_one_from_their_content(write):
         ({"score": {"regex": {"pattern": r"(\w+\s?)+[!]$"}}}, "does not finish within 10 s on 2,000 characters"),
         ({"score": {"rating": {"criteria": "x", "scale": [5, 1]}}}, "scale from 5 to 1"),
         ({"score": {"function": "os.system"}}, "function"),
-        ({"prompts": "nothing here"}, "no prompts"),
+        ({"prompts": "nothing here"}, "nothing here not found"),
     ],
 )
 def test_faults_of_the_file_are_named(write, keys, fault):
