@@ -24,8 +24,8 @@ from tests.evalsuite.stub_endpoint import StubEndpoint
 CELLS = (
     """# A first evaluation from Python
 
-The models of this notebook are scripts that answer at random, so that it runs anywhere in seconds: it shows what the
-functions return, its figures mean nothing. Put your own checkpoint folders, hub ids or servers in their places.""",
+The models of this notebook are scripts that answer at random, so that it runs anywhere in seconds. It shows what the
+functions return; the figures mean nothing. Replace the models with your own checkpoint folders, hub ids or servers.""",
     """import os
 
 import evalsuite

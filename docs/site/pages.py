@@ -38,7 +38,7 @@ MOVED = {f"{name.upper()}.md": f"{name}.md" for name in ("contributing", "securi
 MOST_LINES = 60
 """Of an example's output."""
 STYLE = ".md-grid { max-width: 76rem } td:first-child code { white-space: nowrap }"
-SCRIPTED = "The models are scripts that answer at random: the example shows the form, its figures mean nothing."
+SCRIPTED = "The models are scripts that answer at random, so the figures mean nothing."
 
 
 def main(out: Path) -> None:
@@ -121,7 +121,7 @@ def options_page() -> list[str]:
         if blocks := {one.block for one in options} & {"serve", "judge_serve"}:
             lines += ["", "And those of [serving](#serving)" + ", also for the judge." * (len(blocks) > 1)]
     options = options_by_key(RunConfig).values()
-    lines += ["", "## serving", "", "With `judge_` in front they are the judge's, by default as the model's.", ""]
+    lines += ["", "## serving", "", "With the prefix `judge_` they apply to the judge; by default they are the model's.", ""]
     lines += option_table(one for one in options if one.block == "serve")
     lines += ["", "## options of single suites", ""]
     lines += option_table(one for one in options if one.block == "suite_options")
