@@ -121,7 +121,7 @@ def options_page() -> list[str]:
         if blocks := {one.block for one in options} & {"serve", "judge_serve"}:
             lines += ["", "And those of [serving](#serving)" + ", also for the judge." * (len(blocks) > 1)]
     options = options_by_key(RunConfig).values()
-    lines += ["", "## serving", "", "With the prefix `judge_` they apply to the judge; by default they are the model's.", ""]
+    lines += ["", "## serving", "", "With the prefix `judge_`: the judge's; by default the model's.", ""]
     lines += option_table(one for one in options if one.block == "serve")
     lines += ["", "## options of single suites", ""]
     lines += option_table(one for one in options if one.block == "suite_options")
