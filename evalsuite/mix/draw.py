@@ -163,7 +163,7 @@ class Allocation:
 
 
 def blend_order(offers: Sequence[Offer], members: int) -> list[tuple[int, int]]:
-    """Return (offer, member) in the order in which a blend is drawn, of which any draw is a prefix.
+    """Return (offer, member) in the order in which a blend is drawn; any draw is a prefix of it.
 
     In every round each member gives one more conversation, the earliest offer first, so that shares differ
     by at most one and a larger draw contains a smaller one. All offers are allocated at once, regardless of

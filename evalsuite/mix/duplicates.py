@@ -46,7 +46,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 
 class NearDuplicates:
-    """Texts of which those that were added are found again by similar ones.
+    """An index of texts: those that were added are found by similar ones.
 
     ``threshold`` is the smallest Jaccard similarity of the sets of n-grams (``ngram`` tokens) at which two texts are
     near-duplicates. A text gets a number when it is sketched.

@@ -1,4 +1,4 @@
-"""An index from 64-bit keys to numbers that is in files, of which a few megabytes are read at a time."""
+"""An index from 64-bit keys to numbers in files that are read a few megabytes at a time."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from evalsuite.suites.registry import SuiteSpec
 
 
 def imported_folder(spec: str, results: Path) -> Path | None:
-    """Return the folder of the imported model that is meant by its name or by its folder; None for any other model.
+    """Return the folder of the imported model with this name or folder; None for any other model.
 
     Raises UsageError where several are called so.
     """

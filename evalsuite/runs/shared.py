@@ -33,7 +33,7 @@ class Shared(AbstractContextManager["Shared"]):
 
     @contextmanager
     def judge(self, slug: str, begin: Callable[[], Session]) -> Iterator[Session]:
-        """Give a judge's session, which ``begin`` makes if there is none yet."""
+        """Return a judge's session; ``begin`` makes it if there is none yet."""
         if slug in self._judges:
             yield self._judges[slug]
             return

@@ -100,7 +100,7 @@ class Client:
         self._remote = RemoteChat(self._cached, target.reasoning, target.generation)
 
     def with_reasoning(self, reasoning: Reasoning) -> Client:
-        """Return a client of the same server, in whose requests the model thinks in another way."""
+        """Return a client of the same server whose requests use other thinking settings."""
         other = copy(self)
         other.target = replace(self.target, reasoning=reasoning)
         other._remote = RemoteChat(other._cached, reasoning, self.target.generation)
@@ -150,7 +150,7 @@ class Client:
 
     @property
     def server_told(self) -> Mapping[str, Any]:
-        """What an external server told of itself under "server", for the manifest; empty for a managed one."""
+        """What an external server reported about itself, under "server", for the manifest; empty for a managed one."""
         return self._connection.document()
 
     def refusals(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""How one model is served: the options that every command has which starts a server, for models and for judges."""
+"""How one model is served: the options of every command that starts a server, for models and for judges."""
 
 from __future__ import annotations
 
