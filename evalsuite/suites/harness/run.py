@@ -85,20 +85,17 @@ class HarnessResult:
     marks: Marks = field(default_factory=dict)
 
 
-def load_tasks(
-    names: Sequence[str], include: Path | None = None, *, defaults: bool | None = None, run_unsafe_code: bool = False
-) -> HarnessLoaded:
+def load_tasks(names: Sequence[str], known: Path | Any, *, run_unsafe_code: bool = False) -> HarnessLoaded:
     """Load tasks, groups or tags of lm-eval by name, each as its own part.
 
-    With ``include``, only the tasks of that folder are known, unless ``defaults`` keeps lm-eval's own beside them.
-    Raises UsageError for a name that lm-eval does not know and for a task that runs what a model wrote without
-    ``run_unsafe_code``, and whatever ``datasets`` raises when the data are not available.
+    ``known`` is the folder that has them, or lm-eval's ``TaskManager``. Raises UsageError for a name that lm-eval does
+    not know and for a task that runs what a model wrote without ``run_unsafe_code``, and whatever ``datasets`` raises
+    when the data are not available.
     """
     from lm_eval.tasks import TaskManager
 
     with quiet_harness(), code_eval_allowed(run_unsafe_code):
-        with_defaults = include is None if defaults is None else defaults
-        manager = TaskManager(include_path=include and str(include), include_defaults=with_defaults)
+        manager = TaskManager(include_path=str(known), include_defaults=False) if isinstance(known, Path) else known
         parts: dict[str, tuple[str, ...]] = {}
         tasks: dict[str, Any] = {}
         groups: dict[str, Any] = {}

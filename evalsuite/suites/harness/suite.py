@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -275,7 +275,7 @@ class LmEvalTasks(LmEvalSuite):
         unsafe = options.confirm_run_unsafe_code
         try:
             with pinned_datasets():
-                loaded = load_tasks(options.parts, options.include_path, defaults=True, run_unsafe_code=unsafe)
+                loaded = load_tasks(options.parts, self._known_tasks(options), run_unsafe_code=unsafe)
             return replace(loaded, data_pins=self.data_pins(options))
         except EvalsuiteError:
             raise
@@ -350,14 +350,25 @@ class LmEvalTasks(LmEvalSuite):
 
     def scorer_fault(self, options: LmEvalTasksOptions) -> str:
         """Raise UsageError for tasks that lm-eval does not know, its own or of ``include_path``, or that are unsafe."""
-        import lm_eval.tasks
+        from evalsuite.suites.harness.run import refuse_tasks
 
-        from evalsuite.suites.harness.run import quiet_harness, refuse_tasks
-
-        with quiet_harness():
-            manager = lm_eval.tasks.TaskManager(include_path=options.include_path and str(options.include_path))
-        refuse_tasks(manager, options.parts, run_unsafe_code=options.confirm_run_unsafe_code)
+        refuse_tasks(self._known_tasks(options), options.parts, run_unsafe_code=options.confirm_run_unsafe_code)
         return ""
+
+    def _known_tasks(self, options: LmEvalTasksOptions) -> Any:
+        content = "".join(pin.sha256 for pin in self.data_pins(options).values())
+        return _task_manager(options.include_path, content)
+
+
+@lru_cache(maxsize=1)
+def _task_manager(include: Path | None, _content: str) -> Any:
+    """Return lm-eval's index of its own tasks and those of a folder: thousands of files, which take seconds to read."""
+    from lm_eval.tasks import TaskManager
+
+    from evalsuite.suites.harness.run import quiet_harness
+
+    with quiet_harness():
+        return TaskManager(include_path=include and str(include))
 
 
 def _is_task_file(path: Path, kept: Collection[str]) -> bool:
