@@ -1,7 +1,7 @@
 """Tries a foreign chat template, tokenizer.json or regular expression in a process with bounded time and memory.
 
-``--tokenizer PATH``; ``--pattern`` and ``--template`` are read from stdin. Exits with 3 if a bound was reached, and by
-a signal where a library does not survive one. Other errors are ignored: they are met again where they are
+``SECONDS --tokenizer PATH``; ``--pattern`` and ``--template`` are read from stdin. Exits with 3 if a bound was reached,
+and by a signal where a library does not survive one. Other errors are ignored: they are met again where they are
 explained. Imports nothing of evalsuite, so that it starts in a tenth of a second.
 """
 
@@ -57,12 +57,12 @@ def tokenize(path: str) -> None:
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
     try:
-        if sys.argv[1] == "--tokenizer":
-            tokenize(sys.argv[2])
+        if sys.argv[2] == "--tokenizer":
+            tokenize(sys.argv[3])
         else:
-            tried = {"--template": render, "--pattern": match}[sys.argv[1]]
+            tried = {"--template": render, "--pattern": match}[sys.argv[2]]
             tried(sys.stdin.buffer.read().decode("utf-8", "replace"))
     except MemoryError:
         sys.exit(REACHED)

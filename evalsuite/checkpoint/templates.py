@@ -112,7 +112,7 @@ def _is_bounded_tokenizer(path: Path, *_: int) -> bool:
 
 
 def _is_bounded(*arguments: str, given: str = "") -> bool:
-    command = [sys.executable, "-I", bounded_trial.__file__, *arguments]
+    command = [sys.executable, "-I", bounded_trial.__file__, str(bounded_trial.CPU_SECONDS), *arguments]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
     try:
         tried = subprocess.run(

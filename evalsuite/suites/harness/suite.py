@@ -356,7 +356,7 @@ class LmEvalTasks(LmEvalSuite):
         return ""
 
     def _known_tasks(self, options: LmEvalTasksOptions) -> Any:
-        content = "".join(pin.sha256 for pin in self.data_pins(options).values())
+        content = "".join(pin.sha256 or "" for pin in self.data_pins(options).values())
         return _task_manager(options.include_path, content)
 
 

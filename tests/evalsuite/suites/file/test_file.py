@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from evalsuite.checkpoint import bounded_trial
 from evalsuite.cli import app
 from evalsuite.config import read_config, resolved_yaml
 from evalsuite.errors import DataError, UsageError
@@ -212,7 +213,8 @@ def test_rows_without_ids_get_one_from_their_content(write):
         ({"prompts": "nothing here"}, "nothing here not found"),
     ],
 )
-def test_faults_of_the_file_are_named(write, keys, fault):
+def test_faults_of_the_file_are_named(write, monkeypatch, keys, fault):
+    monkeypatch.setattr(bounded_trial, "CPU_SECONDS", 1)
     path = write(**{"score": "numeric", "rows": ROWS, **keys})
     [*faults] = check_file(path).faults
     assert any(fault in one for one in faults), faults
