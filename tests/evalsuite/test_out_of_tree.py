@@ -168,24 +168,36 @@ def test_doctor_data_and_contamination_know_it(environment, results, tmp_path):
     assert "toy/sums" in json.dumps(listed)
 
 
-@pytest.mark.parametrize("kind", list(BROKEN))
-def test_a_broken_package_is_named_and_the_rest_works(kind, tmp_path):
-    content, fault = BROKEN[kind]
-    package = tmp_path / "broken"
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """An environment with a package whose suites are all broken, each in its own way."""
+    folder = tmp_path_factory.mktemp("broken")
+    package = folder / "package"
     package.mkdir()
-    (package / "broken_suite.py").write_text(content)
+    for kind, (content, _) in BROKEN.items():
+        (package / f"broken_{kind}.py").write_text(content)
+    entries = "".join(f'{kind} = "broken_{kind}:Bad"\n' for kind in BROKEN)
+    modules = [f"broken_{kind}" for kind in BROKEN]
     (package / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
         '[project]\nname = "broken-suite"\nversion = "1"\n'
-        '[project.entry-points."evalsuite.suites"]\nbad = "broken_suite:Bad"\n'
-        '[tool.setuptools]\npy-modules = ["broken_suite"]\n'
+        f'[project.entry-points."evalsuite.suites"]\n{entries}'
+        f"[tool.setuptools]\npy-modules = {json.dumps(modules)}\n"
     )
-    environment = Environment(tmp_path / "env")
+    environment = Environment(folder / "env")
     environment.install(package)
-    printed = environment.evalsuite("run", "demo", "--suite", "bad", code=2)
-    assert f"suite 'bad' of the package broken-suite {fault}" in printed
+    return environment
+
+
+@pytest.mark.parametrize("kind", list(BROKEN))
+def test_a_broken_suite_is_named_with_its_package(broken, kind):
+    printed = broken.evalsuite("run", "demo", "--suite", kind, code=2)
+    assert f"suite '{kind}' of the package broken-suite {BROKEN[kind][1]}" in printed
     assert "uninstall broken-suite" in printed
-    assert "mt_bench/question" in environment.evalsuite("data", "list", "--json")
+
+
+def test_beside_broken_suites_the_rest_works(broken):
+    assert "mt_bench/question" in broken.evalsuite("data", "list", "--json")
 
 
 def test_types_are_shipped():
