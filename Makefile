@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# Two workers, each with one thread: torch and BLAS start one per core, and four on two cores wait for each other.
+OFFLINE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore=tests/live -n 2 --dist worksteal
 STAMP := $(VENV)/.installed-$(EXTRA)
 FOR_CPU := --override evalsuite/installation/cpu-overrides.txt --requirement evalsuite/installation/cpu-requirements.txt
 
@@ -40,10 +42,10 @@ demo: setup
 	@echo "==> done. See results/, then try: $(BIN)/evalsuite run path/to/checkpoint --judge path/to/judge"
 
 check: setup lint
-	@$(BIN)/python -m pytest tests --ignore=tests/live -n 2 --dist worksteal
+	@$(OFFLINE)
 
 quick: setup lint
-	@$(BIN)/python -m pytest tests --ignore=tests/live -n 2 --dist worksteal -m "not slow"
+	@$(OFFLINE) -m "not slow"
 
 lint: setup
 	@$(BIN)/ruff check .

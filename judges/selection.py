@@ -48,17 +48,18 @@ def against_reference(
     if len(differences) < len(others) or not others:
         return None
     varied = [row for row in others if differences[row].stderr > 0]
-    largest = np.zeros(0)
+    largest, critical = np.zeros(0), 0.0
     if len(varied) > 1:
         gaps = known[varied] - known[reference]
         gaps = gaps - gaps.mean(axis=1, keepdims=True)
         sums = np.stack([np.bincount(numbers, weights=gap) for gap in gaps])
         correlation = np.corrcoef(sums).astype(np.float64)
         largest = largest_statistics(correlation, sums.shape[1] - 1)
-    return {row: _corrected(differences[row], largest, len(others)) for row in others}
+        critical = float(np.quantile(largest, 1 - ALPHA))
+    return {row: _corrected(differences[row], largest, critical, len(others)) for row in others}
 
 
-def _corrected(difference: Difference, largest: Floats, n_compared: int) -> Corrected:
+def _corrected(difference: Difference, largest: Floats, critical: float, n_compared: int) -> Corrected:
     if difference.stderr == 0:
         # Without any spread there is no t statistic; Bonferroni holds for every test.
         return Corrected(difference, min(1.0, n_compared * difference.p_value), None)
@@ -66,7 +67,7 @@ def _corrected(difference: Difference, largest: Floats, n_compared: int) -> Corr
         return Corrected(difference, min(1.0, n_compared * difference.p_value), difference.ci95)
     statistic = abs(difference.value / difference.stderr)
     p_value = (1 + int((largest >= statistic).sum())) / (1 + largest.size)
-    half = float(np.quantile(largest, 1 - ALPHA)) * difference.stderr
+    half = critical * difference.stderr
     ends = (difference.value - half, difference.value + half)
     # Far out the draws say little, and Bonferroni's bound, which always holds, is the smaller one.
     p_value = min(max(p_value, difference.p_value), n_compared * difference.p_value)
