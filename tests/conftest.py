@@ -28,3 +28,13 @@ def cases(shared) -> Path:
     if not (shared / "cases").is_dir():
         pytest.skip(f"needs the recorded cases in {shared / 'cases'}")
     return shared / "cases"
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that failed are tried again at once."""
+    import tenacity
+
+    from evalsuite.serving import connection
+
+    monkeypatch.setattr(connection.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())

@@ -135,6 +135,7 @@ def test_a_later_single_judge_and_an_earlier_one_share_the_members_figures(tmp_p
     assert members["high"] == alone["suites"]["mt_bench"]["score"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_panel_needs_more_than_half_of_its_judges(tmp_path):
     with Judged(tmp_path, high=rates(9), low=rates(None, None), third=rates(None, None)) as judged:
         scores = judged.run()["suites"]["mt_bench"]
@@ -145,6 +146,7 @@ def test_a_panel_needs_more_than_half_of_its_judges(tmp_path):
     assert (scores["score"], scores["n_scored"]) == (6.5, TURNS)
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_judge_that_fails_takes_no_other_judges_figures_with_it(tmp_path):
     fails = [True]
 

@@ -88,6 +88,7 @@ def test_a_run_of_which_nothing_is_left_is_refused(tmp_path, monkeypatch):
     assert "none of the suites can run on stub" in result.stderr
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_model_or_judge_that_fails_takes_no_other_figures_with_it(tmp_path):
     with StubEndpoint(obliging) as good, StubEndpoint(lambda path, body: None, model="bad") as bad:
         models = [f"bad@{bad.url}", f"stub@{good.url}"]

@@ -124,6 +124,7 @@ def test_damaged_records_are_written_again_from_the_store(tmp_path):
         assert len(stub.requests) == asked
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_dies_half_way_loses_nothing(tmp_path):
     alive = [True]
     answered = [0]

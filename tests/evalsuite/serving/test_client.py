@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-import tenacity
 
 from evalsuite.errors import ServerError, UsageError
-from evalsuite.serving import connection as connection_module
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.requests import Guide, Sampling
 from evalsuite.serving.wire import Endpoint, check_endpoint
@@ -21,9 +19,7 @@ GREEDY = Sampling(max_new_tokens=16)
 HELLO = [Message("user", "hello")]
 
 
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch):
-    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from evalsuite.config import read_as, read_config
 from evalsuite.errors import BusyError, DeniedError, ServerError
 from evalsuite.progress import NoProgress
 from evalsuite.runs.runner import run
-from evalsuite.serving import connection as connection_module
 from evalsuite.serving.dialect import Dialect, refused_fields, words_of
 from tests.evalsuite.dialects import DIALECTS, OTHER, Hosted, error, every, no_system, per_window, quota_gone, strict
 
@@ -25,9 +24,7 @@ BODY = {**CHAT, "temperature": 0, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "stop
 CLOSING = {"structured_outputs": {"choice": ["1]]", "2]]"]}, "continue_final_message": True}
 
 
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch):
-    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: lambda _: 0.0)
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 class Shown(NoProgress):

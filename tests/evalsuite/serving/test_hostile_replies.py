@@ -14,11 +14,9 @@ from itertools import repeat
 from pathlib import Path
 
 import pytest
-import tenacity
 
 from evalsuite.errors import EvalsuiteError, ServerError, UsageError
 from evalsuite.runs.runner import run
-from evalsuite.serving import connection as connection_module
 from evalsuite.serving import transport as transport_module
 from evalsuite.serving.transport import Transport, fetch_blocking
 from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError, TransportError
@@ -107,8 +105,7 @@ MALFORMED = {
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+def _quick(monkeypatch, no_pauses):
     monkeypatch.setattr(transport_module, "READ_TIMEOUT_S", 5.0)
 
 

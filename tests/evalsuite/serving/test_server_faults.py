@@ -8,12 +8,10 @@ import math
 import threading
 
 import pytest
-import tenacity
 
 from evalsuite.config import read_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.runs.runner import run
-from evalsuite.serving import connection as connection_module
 from evalsuite.serving import transport as transport_module
 from evalsuite.serving import wire
 from evalsuite.serving.wire import Endpoint, RetryableError, StallDetector, is_same_model
@@ -23,9 +21,7 @@ QUESTION = "A bakery sells rolls at 3 for 2 euros. How much do 12 rolls cost?"
 LATE_S = 1.5
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch):
-    monkeypatch.setattr(connection_module.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def healthy(path, body):
