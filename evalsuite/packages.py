@@ -23,6 +23,14 @@ SERVING = frozenset({"vllm", "torch", "gguf", "safetensors"})
 SETUP = "evalsuite setup (vLLM for CUDA where nvidia-smi is found, else for CPUs)"
 
 
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution, None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def remedy(module: str) -> str | None:
     """Return what installs an optional package; None for a package that every installation has, or that is foreign.
 

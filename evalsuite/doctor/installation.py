@@ -18,7 +18,7 @@ from evalsuite.assets.wheels import last_line
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import UsageError
 from evalsuite.fingerprint import cache_folder, text_sha256
-from evalsuite.packages import shadowed_sentence
+from evalsuite.packages import shadowed_sentence, version_of
 from evalsuite.serving.device import Device, gpu_names, installed_vllm
 
 _ABOUT = "installation"
@@ -32,13 +32,10 @@ def check_versions() -> list[Finding]:
         return [fault("versions", _ABOUT, shadowed)]
     outside = []
     for required in _requirements("evalsuite"):
-        try:
-            version = metadata.version(required.name)
-        except metadata.PackageNotFoundError:
+        if (version := version_of(required.name)) is None:
             if required.marker is None or "extra" not in str(required.marker):
                 outside.append(f"{required.name} is missing")
-            continue
-        if not required.specifier.contains(version, prereleases=True):
+        elif not required.specifier.contains(version, prereleases=True):
             outside.append(f"{required.name} {version} is not {required.specifier}")
     if outside:
         remedy = "install evalsuite again; its figures are tested with these versions"
@@ -87,7 +84,7 @@ def _import_fault() -> str:
 
     An environment that has worked once is not tried again until one of these packages changes.
     """
-    versions = [f"{name} {metadata.version(name)}" for name in _IMPORTED if _is_installed(name)]
+    versions = [f"{name} {version}" for name in _IMPORTED if (version := version_of(name))]
     mark = cache_folder() / "imported" / text_sha256("\n".join([sys.executable, *versions]))[:16]
     if mark.exists():
         return ""
@@ -107,13 +104,6 @@ def _import_fault() -> str:
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
     return ""
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return bool(metadata.version(name))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def _requirements(package: str) -> Iterator[Requirement]:

