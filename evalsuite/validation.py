@@ -24,6 +24,7 @@ from evalsuite.files import read_text
 from evalsuite.text import mapped, well_formed
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
+ValueT = TypeVar("ValueT")
 Loc = tuple[int | str, ...]
 """Where a fault is: keys, and positions in lists from 0."""
 Name = Callable[[Loc], str]
@@ -58,7 +59,7 @@ _MAX_YAML_BYTES = 1 << 22
 _MAX_YAML_VALUES = 100_000
 
 
-def repeated(values: Iterable[str]) -> list[str]:
+def repeated(values: Iterable[ValueT]) -> list[ValueT]:
     """Return the values that occur more than once, each once, in their order.
 
     >>> repeated(["b", "a", "c", "a", "b"])

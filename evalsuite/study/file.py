@@ -18,8 +18,7 @@ A study is DGMs x targets x sizes x blends. Sections that another command has to
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,7 +48,7 @@ from evalsuite.study.sections import (
     answer_settings,
     faults_in,
 )
-from evalsuite.validation import checked, located, read_mapping, shipped_recipe
+from evalsuite.validation import checked, located, read_mapping, repeated, shipped_recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -105,8 +104,8 @@ class Study(Section):
         ]
         if not _FOLDER_NAME.fullmatch(self.name):
             faults.append(f"name {self.name!r} is not a folder name; use letters, digits, dots, - and _")
-        faults += [f"duplicate size {size}" for size in _duplicates(self.sizes)]
-        faults += [f"duplicate analysis {kind!r} in analyze" for kind in _duplicates(self.analyze)]
+        faults += [f"duplicate size {size}" for size in repeated(self.sizes)]
+        faults += [f"duplicate analysis {kind!r} in analyze" for kind in repeated(self.analyze)]
         faults += [
             f"{name} is a dgm with model {self.dgms[name].model} and a target with model {self.targets[name].model}; "
             "rename one of them"
@@ -150,8 +149,8 @@ class Study(Section):
             known = ", ".join(self.dgms)
             unknown = [dgm for dgm in blend.dgms if dgm not in self.dgms]
             faults += [f"{title}: {dgm!r} is not a dgm of the study; known: {known}" for dgm in unknown]
-            faults += [f"{title}: duplicate dgm {dgm!r}" for dgm in _duplicates(blend.dgms)]
-        cells = _duplicates(("+".join(sorted(blend.dgms)), self.size_of(blend)) for blend in self.blends)
+            faults += [f"{title}: duplicate dgm {dgm!r}" for dgm in repeated(blend.dgms)]
+        cells = repeated(("+".join(sorted(blend.dgms)), self.size_of(blend)) for blend in self.blends)
         return faults + [f"duplicate blend {dgms} of size {size}" for dgms, size in cells]
 
     def _section_faults(self) -> list[str]:
@@ -258,7 +257,3 @@ def _located_suites(given: object, folder: Path) -> Any:
     if isinstance(given, list):
         return [_located_suites(one, folder) for one in given]
     return located(given, folder) if isinstance(given, str) and given.endswith((".yaml", ".yml")) else given
-
-
-def _duplicates(values: Iterable[Any]) -> list[Any]:
-    return [value for value, count in Counter(values).items() if count > 1]
