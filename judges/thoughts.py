@@ -21,37 +21,18 @@ class Style:
     is_special: bool = False
 
 
-def _styles(*styles: Style) -> Mapping[str, Style]:
-    return {style.name: style for style in styles}
-
-
 _ANGLE = ("<think>", "</think>")
-STYLES: Mapping[str, Style] = _styles(
-    *(
-        Style(name, *_ANGLE)
-        for name in (
-            "deepseek_r1",
-            "qwen3",
-            "olmo3",
-            "glm45",
-            "nemotron_v3",
-            "ernie45",
-            "kimi_k2",
-            "minimax_m2",
-            "mimo",
-            "step3",
-        )
-    ),
-    Style("mistral", "[THINK]", "[/THINK]", is_special=True),
-    Style("seed_oss", "<seed:think>", "</seed:think>", is_special=True),
-    Style("cohere_command3", "<|START_THINKING|>", "<|END_THINKING|>", is_special=True),
-    Style(
-        "openai_gptoss",
-        "<|channel|>analysis<|message|>",
-        "<|end|><|start|>assistant<|channel|>final<|message|>",
-        is_special=True,
-    ),
-)
+_IN_ANGLES = "deepseek_r1 qwen3 olmo3 glm45 nemotron_v3 ernie45 kimi_k2 minimax_m2 mimo step3"
+_SPECIAL = {
+    "mistral": ("[THINK]", "[/THINK]"),
+    "seed_oss": ("<seed:think>", "</seed:think>"),
+    "cohere_command3": ("<|START_THINKING|>", "<|END_THINKING|>"),
+    "openai_gptoss": ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+}
+STYLES: Mapping[str, Style] = {
+    **{name: Style(name, *_ANGLE) for name in _IN_ANGLES.split()},
+    **{name: Style(name, *marks, is_special=True) for name, marks in _SPECIAL.items()},
+}
 """The marks of each style, as vLLM 0.32's parsers have them (``reasoning_start_str``, ``reasoning_end_str``); for
 mistral and openai_gptoss, where vLLM states none, as the models' chat templates write them."""
 

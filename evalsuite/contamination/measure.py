@@ -133,11 +133,6 @@ class Tally:
         }
 
 
-def shares_of(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the share of each suite's items that was found, for a manifest."""
-    return {suite: counts["share"] for suite, counts in figures["suites"].items()}
-
-
 def suite_rows(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row per suite for the terminal, those without data last with the reason."""
     near = figures.get("near") is not None

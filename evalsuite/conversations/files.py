@@ -28,7 +28,8 @@ def find_files(path: Path) -> list[Path]:
             raise DataError(f"{path} is not a {', '.join(_SUFFIXES)} file; convert it to one of these")
         return [path]
     files = _data_files(path)
-    if not (files and plain_name(files[0]).endswith((".parquet", ".jsonl"))) and _has_results(path):
+    has_rows = bool(files) and plain_name(files[0]).endswith((".parquet", ".jsonl"))
+    if not has_rows and ((path / "scores.json").is_file() or any(path.glob("*/scores.json"))):
         raise DataError(f"{path} has results, not conversations; see their items with `evalsuite view`")
     if files:
         return files
@@ -39,10 +40,6 @@ def find_files(path: Path) -> list[Path]:
         names = ", ".join(folder.name for folder in subfolders[:5])
         raise DataError(f"{path} contains several data sets ({names}); give one of these folders")
     raise DataError(f"{path} contains no {', '.join(_SUFFIXES)} files; give a folder that does")
-
-
-def _has_results(folder: Path) -> bool:
-    return (folder / "scores.json").is_file() or any(folder.glob("*/scores.json"))
 
 
 def _visible(path: Path) -> bool:

@@ -42,7 +42,9 @@ class Scores:
 
         The scores of its first exchange (up to the first answer) are taken where there are none of the whole.
         """
-        for size in dict.fromkeys((len(messages), _first_exchange(messages))):
+        whole = len(messages)
+        first = next((number for number, message in enumerate(messages, 1) if message.role == "assistant"), whole)
+        for size in dict.fromkeys((whole, first)):
             key = np.uint64(_key(content_hash(messages[:size])))
             place = int(np.searchsorted(self.keys, key))
             if place < len(self.keys) and self.keys[place] == key:
@@ -51,10 +53,6 @@ class Scores:
                     name: None if math.isnan(value) else value for name, value in zip(self.columns, values, strict=True)
                 }
         return {}
-
-
-def _first_exchange(messages: Sequence[Message]) -> int:
-    return next((number for number, message in enumerate(messages, 1) if message.role == "assistant"), len(messages))
 
 
 def _key(hash_: str) -> int:

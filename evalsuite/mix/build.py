@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter, shares_of
+from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter
 from evalsuite.contamination.prompts import is_here
 from evalsuite.errors import DataError, UsageError, cannot_write
 from evalsuite.files import read_json, rename, write_json
@@ -185,7 +185,7 @@ def _write(
         "tokens": sum(count.tokens or 0 for count in counts.values()) if count_tokens is not None else None,
         "dgms": sorted({stream.dgm for one in chosen for stream in one.streams if stream.dgm is not None}),
         "sources": [_source_figures(one, counts[one.source.name]) for one in chosen],
-        "contamination": shares_of(detail) if detail is not None else None,
+        "contamination": detail and {suite: counts["share"] for suite, counts in detail["suites"].items()},
         "contamination_detail": detail,
         "recipe": {"name": recipe.name, "seed": recipe.seed, "mix": recipe.document()["mix"]},
         "shards": shards,

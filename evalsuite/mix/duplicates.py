@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,8 @@ class NearDuplicates:
         numbers = [-1] * len(texts)
         if not usable:
             return numbers
-        grams = [_grams(np.array(row, dtype=np.uint64), self._ngram) for row in _hashed(tokens, usable)]
+        hashed = RMinHash.hash_token_sets([tokens[row] for row in usable])
+        grams = [_grams(np.array(row, dtype=np.uint64), self._ngram) for row in hashed]
         for row, own in zip(usable, grams, strict=True):
             numbers[row] = len(self._starts)
             self._starts.append(self._written)
@@ -156,10 +157,6 @@ class NearDuplicates:
         size = 8 * self._bands
         parts = [os.pread(self._keys.fileno(), size, size * number) for number in numbers]
         return np.frombuffer(b"".join(parts), dtype=np.uint64)
-
-
-def _hashed(tokens: Sequence[Sequence[str]], rows: Sequence[int]) -> Iterator[list[int]]:
-    yield from RMinHash.hash_token_sets([tokens[row] for row in rows])
 
 
 def _grams(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:

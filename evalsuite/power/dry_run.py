@@ -15,7 +15,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
 from evalsuite.doctor import require_servable
 from evalsuite.errors import ServerError
-from evalsuite.power.history import Pace, Tokens, answer_pace, answer_tokens, verdict_pace, verdict_tokens
+from evalsuite.power.history import Pace, Tokens, answer_tokens, pace_of, verdict_tokens
 from evalsuite.progress import Progress
 from evalsuite.records.rows import Draw, Reply, Row
 from evalsuite.results.reading import ModelResult, read_results_folder
@@ -213,8 +213,8 @@ def _of_suite(
     earlier = next((found for group in (own, known) if (found := answer_tokens(group, run.spec.key)).n_items), Tokens())
     judged = verdict_tokens(known) if verdicts else Tokens()
     read, written = earlier.of_calls(answers)
-    pace = next((one for group in (own, known) if (one := answer_pace(group)).n), Pace())
-    judging = verdict_pace(known)
+    pace = next((one for group in (own, known) if (one := pace_of(group, "generate")).n), Pace())
+    judging = pace_of(known, "judge")
     seconds = pace.of(written), judging.of(verdicts)
     gpus = pace.on_gpus * config.serve.devices, judging.on_gpus * config.judge_serving.devices
     gpu_seconds = [took * n for took, n in zip(seconds, gpus, strict=True) if took is not None]
@@ -254,11 +254,7 @@ async def _walk(run: SuiteRun, model: _Counted, judges: Sequence[_Counted]) -> i
             draws = [await run.suite.answer(item, run.loaded, model, options) for options in every]
         for draw in draws:
             for judge in judges:
-                given = Draw(tuple(_with_text(reply) for reply in draw.turns), draw.repeat)
+                asked = tuple(reply if reply.text is not None else Reply("(not asked)") for reply in draw.turns)
+                given = Draw(asked, draw.repeat)
                 await run.suite.judge(item, given, run.loaded, judge, run.options)
     return n_recorded
-
-
-def _with_text(reply: Reply) -> Reply:
-    """Return a reply that a judge is asked about."""
-    return reply if reply.text is not None else Reply("(not asked)")

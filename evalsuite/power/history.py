@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from evalsuite.records.rows import Row
 from evalsuite.results.reading import ModelResult
@@ -46,17 +47,9 @@ class Pace:
         return 0.0 if n == 0 else None if n is None or not self.n else self.seconds * n / self.n
 
 
-def answer_pace(models: Iterable[ModelResult]) -> Pace:
-    """Return how fast models answered, the start of their servers not counted."""
-    return _pace(models, "generate", "candidate", "completion_tokens")
-
-
-def verdict_pace(models: Iterable[ModelResult]) -> Pace:
-    """Return how fast judges with their own server judged."""
-    return _pace(models, "judge", "judge", "requests")
-
-
-def _pace(models: Iterable[ModelResult], phase: str, role: str, unit: str) -> Pace:
+def pace_of(models: Iterable[ModelResult], phase: Literal["generate", "judge"]) -> Pace:
+    """Return how fast models answered, or judges with their own server judged; without their servers' start."""
+    role, unit = ("candidate", "completion_tokens") if phase == "generate" else ("judge", "requests")
     seconds, n, on_gpus = 0.0, 0, False
     for manifest in {id(model.manifest): model.manifest for model in models}.values():
         used = [usage for name, usage in manifest.usage.items() if name.partition(" ")[0] == role]

@@ -138,17 +138,13 @@ def _with_figures(
     kept, figures = [], []
     for model in contents.models:
         try:
-            cells = figures_of(model, columns)
-            figures.append({key: _without_path(figure, folder) for key, figure in cells.items()})
+            cells = figures_of(model, columns).items()
+            figures.append({key: replace(one, reason=without_paths(one.reason, [folder])) for key, one in cells})
         except Exception:  # a suite may raise anything where a file has no figure; the other models stay
             faults.append(f"{model.folder / 'scores.json'} has figures of an unknown format; run the model again")
         else:
             kept.append(model)
     return replace(contents, models=kept), figures
-
-
-def _without_path(figure: Figure, folder: Path) -> Figure:
-    return replace(figure, reason=without_paths(figure.reason, [folder])) if figure.reason else figure
 
 
 def _public(row: VerdictRow) -> VerdictRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -178,13 +178,12 @@ def _texts(rows: Rows, n_rows: int, wanted: Collection[int]) -> dict[int, tuple[
                 texts[number] = (model, f"not read: {read.reason}", read.detail)
             else:
                 asked = next((message.content for message in read.messages if message.role == "user"), "")
-                texts[number] = (model, asked, "\n\n".join(_spoken(read)))
+                spoken = [
+                    f"{message.role}{f' ({end})' if end else ''}:\n{message.content or '(no text)'}"
+                    for message, end in zip(read.messages, read.finish_reasons, strict=True)
+                ]
+                texts[number] = (model, asked, "\n\n".join(spoken))
     return texts
-
-
-def _spoken(conversation: Conversation) -> Iterator[str]:
-    for message, end in zip(conversation.messages, conversation.finish_reasons, strict=True):
-        yield f"{message.role}{f' ({end})' if end else ''}:\n{message.content or '(no text)'}"
 
 
 def _excerpt(text: str, most: int) -> str:

@@ -25,8 +25,7 @@ def name(
     """Return a text cut in its middle to ``length``; the whole is read on hover."""
     short = shorten(content, length)
     whole = [] if short == content else [tag("title", content)]
-    style = {"x": x, "y": y, "text_anchor": anchor, "font_size": size, "fill": "currentColor", **more}
-    return tag("text", short, *whole, **style)
+    return tag("text", short, *whole, x=x, y=y, text_anchor=anchor, font_size=size, fill="currentColor", **more)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, width: float = 1, **more: object) -> Markup:

@@ -310,13 +310,11 @@ def _recorded_answers(folder: Path, manifest: Manifest, suite: SuiteRun) -> Mapp
     except DataError:
         # A broken or missing records file costs a look into the store, which has every answer.
         return {}
-    return {f"{row.part}/{row.item_id}": row for row in rows if _is_complete(row)}
-
-
-def _is_complete(row: Row) -> bool:
-    return bool(row.draws) and not any(
-        reply.unscored is not None and is_retried(reply.unscored.reason) for reply in row.replies
-    )
+    return {
+        f"{row.part}/{row.item_id}": row
+        for row in rows
+        if row.draws and not any(reply.unscored and is_retried(reply.unscored.reason) for reply in row.replies)
+    }
 
 
 def _with_stored_parts(

@@ -394,15 +394,13 @@ class _Runner:
 
         Figures that --fresh sets aside stay until all new ones exist.
         """
-        owing = [suite for suite in plan.todo if self._is_waiting(suite)]
+        judges = self.judges.members
+        owing = [one for one in plan.todo if not one.is_answered or any(_owes_verdicts(one, each) for each in judges)]
         settled = [suite for suite in plan.todo if suite not in owing]
         if settled and not (owing and plan.replaces is not None):
             plan.todo = settled
             self._finish(plan)
             plan.todo = owing
-
-    def _is_waiting(self, suite: SuiteRun) -> bool:
-        return not suite.is_answered or any(_owes_verdicts(suite, judge) for judge in self.judges.members)
 
     def _lacks_verdicts(self, suite: SuiteRun) -> bool:
         """Whether every judge of a suite has failed."""

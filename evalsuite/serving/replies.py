@@ -26,14 +26,11 @@ def _first(reply: Mapping[str, Any], *path: str) -> Any:
     choices: Any = reply.get("choices") or ()
     # Six values are read of every reply, and nearly all replies have one choice.
     is_one = isinstance(choices, list) and len(choices) == 1
-    value: Any = choices[0] if is_one else min(filter(_is_object, choices), key=_index, default=None)
+    objects = (choice for choice in choices if isinstance(choice, dict))
+    value: Any = choices[0] if is_one else min(objects, key=_index, default=None)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _is_object(choice: object) -> bool:
-    return isinstance(choice, dict)
 
 
 def _index(choice: Mapping[str, Any]) -> int:

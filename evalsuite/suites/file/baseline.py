@@ -26,7 +26,10 @@ def baseline_answers(
         return {}, {}, []
     path = (benchmark.folder / spec.baseline).expanduser()
     try:
-        found = _of_run(path, benchmark.name) if path.is_dir() else recorded_answers(read_objects(path), items)
+        if path.is_dir():
+            found = _of_run(path, benchmark.name)
+        else:
+            found = {item_id: one["text"] for item_id, one in answers_by_item(read_objects(path), items).items()}
     except DataError as error:
         return {}, {}, [f"the baseline: {error}"]
     missing = [item for item in items if item["id"] not in found]
@@ -47,11 +50,6 @@ def _of_run(folder: Path, suite: str) -> dict[str, str]:
         raise DataError(f"{folder} has no records of {suite}; run that model on this file first, with any baseline")
     answers = ((row.item_id, row.replies[-1].text if row.replies else None) for row in RecordsFile(path).rows())
     return {item_id: text for item_id, text in answers if text is not None}
-
-
-def recorded_answers(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the texts of recorded answers by item id."""
-    return {item_id: found["text"] for item_id, found in answers_by_item(rows, items).items()}
 
 
 def answers_by_item(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -274,9 +274,6 @@ class FileSuite(Suite):
         turns = {item.id: tuple(user_texts(item.data["prompt"])) for item in loaded.items}
         return CheckedItems([CheckedItem(name, item_id, texts) for item_id, texts in turns.items()], loaded.data_pins)
 
-    def recognises(self, first_row: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        return False
-
     def read_peer(self, path: Path, options: FileOptions, model: str | None = None) -> Recorded:  # noqa: ARG002
         loaded = self.load(options)
         rows = {item.id: self.row(item, loaded) for item in loaded.items}

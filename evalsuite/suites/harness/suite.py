@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -258,7 +258,8 @@ class LmEvalTasks(LmEvalSuite):
         if options.include_path is None:
             return {}
         kept = {".yaml", ".yml", ".py", ".json", ".jsonl", ".csv", ".txt"}
-        files = sorted(path for path in options.include_path.rglob("*") if path.is_file() and _is_task_file(path, kept))
+        found = (path for path in options.include_path.rglob("*") if path.suffix in kept and path.is_file())
+        files = sorted(path for path in found if "__pycache__" not in path.parts)
         content = [f"{path.relative_to(options.include_path).as_posix()} {file_sha256(path)}" for path in files]
         sha256 = hashlib.sha256("\n".join(content).encode()).hexdigest()
         return {f"{self.name}/include_path": Pin(sha256, "file", pinned=True)}
@@ -369,10 +370,6 @@ def _task_manager(include: Path | None, _content: str) -> Any:
 
     with quiet_harness():
         return TaskManager(include_path=include and str(include))
-
-
-def _is_task_file(path: Path, kept: Collection[str]) -> bool:
-    return path.suffix in kept and "__pycache__" not in path.parts
 
 
 def _template_settings(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -170,7 +170,8 @@ def read_files(path: Path, model: str | None, judge: str | None = None) -> tuple
     rows = peer_files.rows_of_judge(rows, list(map(judge_name, rows)), judge, file)
     name = str(rows[0]["model"])
     # A model's name may hold a slash, so that its file is searched for instead of opened.
-    shared = [other for other in (file.parent.parent / "model_answer").glob("*.json*") if _stem(other) == name]
+    found = (file.parent.parent / "model_answer").glob("*.json*")
+    shared = [other for other in found if Path(plain_name(other)).stem == name]
     for answer_file in (*peer_files.forms_of(file.with_name(ANSWER_FILE)), *shared):
         if answer_file.is_file():
             answers = [row for row in read_objects(answer_file) if str(row.get("model_id", name)) == name]
@@ -190,7 +191,8 @@ def _counted(judgments: Rows, path: Path) -> Rows:
     if not again:
         return judgments
     for turn, same in again.items():
-        by_turn[turn] = [one for one in same if _has_score(one)] or same[-1:]
+        scored = [one for one in same if finite_number(one["score"]) not in (None, FASTCHAT_FAILED_SCORE)]
+        by_turn[turn] = scored or same[-1:]
     counted = [judgment for same in by_turn.values() for judgment in same]
     log.warning(
         "%s: %d of %d turns are judged more than once; as in FastChat's show_result, %d failed judgments are left out "
@@ -202,14 +204,6 @@ def _counted(judgments: Rows, path: Path) -> Rows:
         len(counted),
     )
     return counted
-
-
-def _has_score(judgment: Mapping[str, Any]) -> bool:
-    return finite_number(judgment["score"]) not in (None, FASTCHAT_FAILED_SCORE)
-
-
-def _stem(file: Path) -> str:
-    return Path(plain_name(file)).stem
 
 
 def _checked_answers(rows: Rows, path: Path) -> Rows:

@@ -132,7 +132,11 @@ def _part_scores(
         return None
     leaves = leaf_tasks(results, task)
     by_leaf = {leaf: _metric(rows.get(leaf, {}), part.metric) for leaf in leaves}
-    above_chance = (_above_chance(value, choices_of(leaf, configs.get(leaf, {}))) for leaf, value in by_leaf.items())
+    choices = {leaf: choices_of(leaf, configs.get(leaf, {})) or 0 for leaf in leaves}
+    above_chance = (
+        None if score is None or choices[leaf] < 2 else normalized(score, 1 / choices[leaf])
+        for leaf, score in by_leaf.items()
+    )
     figures: Scores = {
         "score": score,
         "stderr": _metric(rows[task], f"{part.metric}_stderr"),
@@ -148,10 +152,6 @@ def _part_scores(
     if part.name == "ifeval":
         figures["inst_level_strict_acc"] = _metric(rows[task], "inst_level_strict_acc")
     return figures
-
-
-def _above_chance(score: float | None, choices: int | None) -> float | None:
-    return None if score is None or not choices or choices < 2 else normalized(score, 1 / choices)
 
 
 def _metric(row: Mapping[str, Any], metric: str) -> float | None:
