@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 
-from evalsuite.errors import DataError, cannot_write
+from evalsuite.errors import BusyError, DataError, cannot_write
 from evalsuite.text import mapped, well_formed
 
 MAX_BYTES = 1 << 30
@@ -124,6 +124,29 @@ def _remove_stale(path: Path) -> None:
         if pid.isdecimal() and not psutil.pid_exists(int(pid)):
             with suppress(OSError):
                 other.unlink()
+
+
+@contextmanager
+def locked(path: Path, busy: str, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, which the kernel releases when the process ends.
+
+    Raises BusyError with the sentence ``busy`` where another process keeps it for ``timeout_s`` seconds, StoreError
+    where none can be made.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path, timeout=timeout_s)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise BusyError(busy) from error
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 NETWORK_FILE_SYSTEMS = frozenset(

@@ -22,7 +22,7 @@ from evalsuite.fleet.units import FLEET, SCRATCH, Done, Unit, delete, paths_in, 
 from evalsuite.generation.chunks import SEEN, Chunks, plan_chunks
 from evalsuite.generation.feed import SeenConversations
 from evalsuite.generation.manifest import Costs, ManifestFile, manifest_name, read_manifest, verified_shards
-from evalsuite.generation.plan import Plan, folders_of, locked, plan_of
+from evalsuite.generation.plan import Plan, folders_of, locked_part, plan_of
 from evalsuite.generation.run import Generated, opened_prompts
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.placement import read_placement
@@ -49,7 +49,7 @@ def generate_on(config: GenerateConfig, progress: Progress | None = None, head: 
     placement = read_placement(config.on or "local")
     for checkpoint, folder in zip(checkpoints, folders, strict=True):
         with ExitStack() as stack:
-            stack.enter_context(locked(folder, config))
+            stack.enter_context(locked_part(folder, config))
             plan = plan_of(config, rows, checkpoint, folder, progress)
             if plan.old is not None and (plan.grown or (folder / "_unfinished" / "earlier").exists()):
                 raise UsageError(f"{folder} contains answers to reuse; run without --on, or pass --fresh")

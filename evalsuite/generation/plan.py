@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.conversations.formats import detect_format, prompts_of
 from evalsuite.conversations.source import Rows
-from evalsuite.errors import BusyError, UsageError, cannot_write
+from evalsuite.errors import UsageError
+from evalsuite.files import locked
 from evalsuite.fingerprint import text_sha256
 from evalsuite.generation.answers import keep_stores
 from evalsuite.generation.earlier import hashes_in, move_to_earlier
@@ -107,23 +106,10 @@ def _folder_name(out: Path, checkpoint: Checkpoint) -> str:
     return checkpoint.slug.rpartition("-")[0]
 
 
-@contextmanager
-def locked(folder: Path, config: GenerateConfig) -> Iterator[None]:
-    """Lock the folder's part for this process; the kernel releases the lock when the process ends."""
-    lock = filelock.FileLock(folder / f".{manifest_name(config.shard.suffix)}.lock", timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise BusyError(
-            f"another evalsuite process is generating into {folder}; wait for it, or split the work with --shard i/n"
-        ) from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def locked_part(folder: Path, config: GenerateConfig) -> AbstractContextManager[None]:
+    """Lock the folder's part for this process; raises BusyError or StoreError."""
+    busy = f"another evalsuite process is generating into {folder}; wait for it, or split the work with --shard i/n"
+    return locked(folder / f".{manifest_name(config.shard.suffix)}.lock", busy)
 
 
 def plan_of(config: GenerateConfig, rows: Rows, checkpoint: Checkpoint, folder: Path, progress: Progress) -> Plan:

@@ -32,7 +32,7 @@ from evalsuite.generation.manifest import (
 )
 from evalsuite.generation.memory import PeakMemory
 from evalsuite.generation.pace import Pace
-from evalsuite.generation.plan import Plan, folders_of, locked, plan_of
+from evalsuite.generation.plan import Plan, folders_of, locked_part, plan_of
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.generation.shards import Columns, Row, ShardFile, ShardWriter
 from evalsuite.generation.turns import answer_conversation
@@ -78,7 +78,7 @@ def generate(config: GenerateConfig, progress: Progress | None = None) -> Genera
     with ExitStack() as stack:
         plans = []
         for checkpoint, folder in zip(checkpoints, folders_of(config, checkpoints), strict=True):
-            stack.enter_context(locked(folder, config))
+            stack.enter_context(locked_part(folder, config))
             plans.append(plan_of(config, rows, checkpoint, folder, progress))
         progress.step("")
         asked = [plan for plan in plans if not plan.is_complete]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from evalsuite.documents import Judged, JudgedEntry, Manifest, Scores, SuiteEntry, validated
-from evalsuite.errors import BusyError, DataError, UsageError, cannot_write
-from evalsuite.files import read_json, rename, timestamp, write_json, writing
+from evalsuite.errors import DataError, UsageError
+from evalsuite.files import locked, read_json, rename, timestamp, write_json, writing
 from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.registry import know_recorded
 from evalsuite.suites.types import Pins
@@ -171,27 +171,13 @@ def differences(
     return said
 
 
-@contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> AbstractContextManager[None]:
     """Keep other processes from writing a model's figures meanwhile.
 
     Raises StoreError where no lock can be made, BusyError where another process keeps it for ten minutes.
     """
-    import filelock
-
-    locks = folder.parent / ".locks"
-    try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(locks / f"{folder.name}.lock", timeout=_LOCK_TIMEOUT_S)
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise BusyError(f"another process keeps writing in {folder}; run again when that process has ended") from error
-    except OSError as error:
-        raise cannot_write(folder.parent, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    busy = f"another process keeps writing in {folder}; run again when that process has ended"
+    return locked(folder.parent / ".locks" / f"{folder.name}.lock", busy, _LOCK_TIMEOUT_S)
 
 
 def figures_sha256(folder: Path) -> str | None:

@@ -12,18 +12,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import filelock
-
+from evalsuite.assets.rows import file_sha256
 from evalsuite.documents import SCHEMA
-from evalsuite.errors import BusyError, DataError, EvalsuiteError, cannot_write
-from evalsuite.files import read_json, write_json
+from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.files import locked, read_json, write_json
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
 from evalsuite.study.file import Study
@@ -78,21 +77,11 @@ class State:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Lock the study; raises BusyError while another process runs it, StoreError without a writable folder."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self.folder / ".lock")
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise BusyError(f"another process runs the study in {self.folder}; wait for it, or stop it") from error
-        except OSError as error:
-            raise cannot_write(self.folder, error) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return locked(
+            self.folder / ".lock", f"another process runs the study in {self.folder}; wait for it, or stop it"
+        )
 
     def record_of(self, key: str) -> Record | None:
         """Return the record of a stage; None if there is none or a file in its proof has changed."""
@@ -157,10 +146,7 @@ def _hash_of(path: Path) -> str | None:
             f"{file.relative_to(path)}\x1f{file.stat().st_size}" for file in path.rglob("*") if file.is_file()
         )
         return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-    if not path.is_file():
-        return None
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    return file_sha256(path) if path.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)

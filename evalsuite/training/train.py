@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.checkpoint.templates import own_templates
-from evalsuite.errors import BusyError, CheckpointError, UsageError, unknown
-from evalsuite.files import read_json, write_json
+from evalsuite.errors import CheckpointError, UsageError, unknown
+from evalsuite.files import locked, read_json, write_json
 from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.recipes.recipe import Recipe, read_recipe
@@ -103,7 +103,7 @@ def train(
     merges = merges_adapter(prepared.config, prepared.base.path, prepared.template.end_id)
     check_base(prepared.base, prepared.config.method, merges=merges)
     claim(out, prepared.identity, fresh=fresh)
-    with _locked(out / WORK):
+    with locked(out / WORK / "lock", f"another process is training into {out}; wait for it, or give another --out"):
         if not (out / WORK / "finished" / "training.json").is_file():
             _train(prepared, out, tuple(log_to), progress)
         publish(out / WORK / "finished", out)
@@ -371,16 +371,3 @@ def _template(source: str, base: Checkpoint, progress: Progress) -> str:
     if template is None:
         raise CheckpointError(f"{source} has no chat template either; give a Jinja file or another model")
     return template
-
-
-def _locked(work: Path) -> Any:
-    """Lock the folder for this process; the kernel releases the lock when the process ends."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(work / "lock", timeout=0)
-    try:
-        return lock.acquire()
-    except Timeout as error:
-        raise BusyError(
-            f"another process is training into {work.parent}; wait for it, or give another --out"
-        ) from error
