@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.exits import INTERRUPTED
@@ -19,57 +19,46 @@ from evalsuite.serving.guarded import Guarded
 WORKER = (sys.executable, "-m", "evalsuite.fleet.worker")
 
 
-class Executor(Protocol):
+class Executor(abc.ABC):
     """Runs units. How they ended is in their folders; an executor only knows which have not."""
 
-    @property
-    def outlives_head(self) -> bool:
-        """Whether units keep running when this process ends."""
-        ...
+    outlives_head = False
+    """Whether units keep running when this process ends."""
+    at_once: int | None = None
+    """The most units at once, None where the cluster decides."""
 
-    @property
-    def at_once(self) -> int | None:
-        """The most units at once, None where the cluster decides."""
-        ...
-
+    @abc.abstractmethod
     def check(self, gpus: int) -> None:
         """Raise UsageError where a unit with that many GPUs can never run."""
-        ...
 
+    @abc.abstractmethod
     def submit(self, units: Sequence[Unit]) -> None:
         """Run units, several at once, as room allows."""
-        ...
 
+    @abc.abstractmethod
     def poll(self) -> set[str]:
         """Return the names of the units that wait or run."""
-        ...
 
-    def attach(self, units: Sequence[Unit]) -> None:
+    def attach(self, units: Sequence[Unit]) -> None:  # noqa: B027 (those that end with their head leave none)
         """Find units that an earlier head has submitted."""
-        ...
 
+    @abc.abstractmethod
     def cancel(self) -> None:
         """End all units; what they were answered is kept."""
-        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.cancel()
 
 
-class Local:
+class Local(Executor):
     """Units on this machine, each with its own GPUs."""
-
-    outlives_head = False
 
     def __init__(self, jobs: int | None) -> None:
         self._gpus = _visible_gpus()
         self._n_gpus = len(self._gpus)
-        self._jobs = jobs or max(1, len(self._gpus))
+        self.at_once: int = jobs or max(1, len(self._gpus))
         self._waiting: list[Unit] = []
         self._running: dict[str, tuple[Guarded, Sequence[str]]] = {}
-
-    @property
-    def at_once(self) -> int:
-        return self._jobs
 
     def check(self, gpus: int) -> None:
         if gpus > self._n_gpus > 0:
@@ -85,7 +74,7 @@ class Local:
                 guarded.end()
                 self._gpus += gpus
                 del self._running[name]
-        while self._waiting and len(self._running) < self._jobs:
+        while self._waiting and len(self._running) < self.at_once:
             unit = self._waiting[0]
             if self._n_gpus and unit.gpus > len(self._gpus):
                 break
@@ -94,17 +83,11 @@ class Local:
             self._running[unit.name] = (_started(unit, gpus), gpus)
         return {*self._running, *(unit.name for unit in self._waiting)}
 
-    def attach(self, units: Sequence[Unit]) -> None:
-        """Do nothing: units end with their head."""
-
     def cancel(self) -> None:
         self._waiting = []
         for guarded, _ in self._running.values():
             guarded.end()
         self._running = {}
-
-    def close(self) -> None:
-        self.cancel()
 
 
 class StoppedError(EvalsuiteError):
@@ -113,7 +96,7 @@ class StoppedError(EvalsuiteError):
     exit_code = INTERRUPTED
 
 
-class Shared:
+class Shared(Executor):
     """An executor for the heads of several threads; after ``stop`` each of them ends with StoppedError."""
 
     def __init__(self, executor: Executor) -> None:

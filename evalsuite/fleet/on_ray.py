@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalsuite.errors import UsageError
-from evalsuite.fleet.executors import WORKER, worker_environment
+from evalsuite.fleet.executors import WORKER, Executor, worker_environment
 from evalsuite.fleet.units import Unit
 from evalsuite.serving.guarded import Guarded
 
@@ -16,10 +16,8 @@ _RETRIES = 3
 _CONNECT_S = 5.0
 
 
-class OnRay:
+class OnRay(Executor):
     """Units on a Ray cluster: that of an address, of RAY_ADDRESS, or one on this machine."""
-
-    outlives_head = False
 
     def __init__(self, address: str | None, jobs: int | None) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -33,13 +31,9 @@ class OnRay:
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
-        self._jobs = jobs
+        self.at_once = jobs
         self._waiting: list[Unit] = []
         self._running: dict[str, Any] = {}
-
-    @property
-    def at_once(self) -> int | None:
-        return self._jobs
 
     def check(self, gpus: int) -> None:
         most = max((node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
@@ -59,14 +53,11 @@ class OnRay:
             for task in self._ray.wait(list(names), num_returns=len(names), timeout=0)[0]:
                 # How it ended is in its folder.
                 del self._running[names[task]]
-        while self._waiting and (self._jobs is None or len(self._running) < self._jobs):
+        while self._waiting and (self.at_once is None or len(self._running) < self.at_once):
             unit = self._waiting.pop(0)
             task = self._ray.remote(_run_unit).options(num_gpus=unit.gpus, num_cpus=1, max_retries=_RETRIES)
             self._running[unit.name] = task.remote([*WORKER, str(unit.folder)], dict(worker_environment()))
         return {*self._running, *(unit.name for unit in self._waiting)}
-
-    def attach(self, units: Sequence[Unit]) -> None:
-        """Do nothing: tasks end with the head that has started them."""
 
     def cancel(self) -> None:
         self._waiting = []
@@ -75,7 +66,7 @@ class OnRay:
         self._running = {}
 
     def close(self) -> None:
-        self.cancel()
+        super().close()
         if self._is_ours:
             self._ray.shutdown()
 

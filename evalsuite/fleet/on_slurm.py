@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.errors import BusyError, DataError, UsageError
 from evalsuite.files import read_json, read_text, timestamp, write_json, write_text
-from evalsuite.fleet.executors import WORKER
+from evalsuite.fleet.executors import WORKER, Executor
 from evalsuite.fleet.units import FLEET, Unit, done_of
 from evalsuite.placement import Placement
 
@@ -58,7 +58,7 @@ class _Job:
         return n if self.at_once is None else min(self.at_once, n)
 
 
-class Slurm:
+class Slurm(Executor):
     """Units on a Slurm cluster; its jobs keep running when the head ends.
 
     Slurm limits each array by itself, so units that follow while others are queued, such as retries, wait here until
@@ -70,7 +70,7 @@ class Slurm:
     def __init__(self, placement: Placement, results: Path, jobs: int | None, template: Path | None) -> None:
         if shutil.which("sbatch") is None:
             raise UsageError("sbatch not found; run on a login node of the cluster, or --on local")
-        self._placement, self._jobs = placement, jobs
+        self._placement, self.at_once = placement, jobs
         self._template = _template(template)
         self._folder = results.absolute() / FLEET / ".slurm"
         self._arrays: dict[str, _Job] = {}
@@ -78,10 +78,6 @@ class Slurm:
         """The units that wait or run in Slurm, by job, when it was last asked."""
         self._held: list[Unit] = []
         self._began = self._asked_at = -_POLL_S[1]
-
-    @property
-    def at_once(self) -> int | None:
-        return self._jobs
 
     def check(self, gpus: int) -> None:
         script = self._script("0", gpus, Path("units"))
@@ -139,13 +135,13 @@ class Slurm:
         self._held = [unit for unit in self._held if done_of(unit) is None]
         while self._held:
             used = sum(self._arrays[job].slots(len(names)) for job, names in self._queued.items())
-            free = len(self._held) if self._jobs is None else self._jobs - used
+            free = len(self._held) if self.at_once is None else self.at_once - used
             if free <= 0 and not leaving:
                 return
             alike = [unit for unit in self._held if unit.gpus == self._held[0].gpus]
             chosen = alike if leaving or not used else alike[:free]
             job = self._sbatch(chosen, after=list(self._queued) if leaving else [])
-            self._arrays[job] = _Job([unit.name for unit in chosen], self._jobs)
+            self._arrays[job] = _Job([unit.name for unit in chosen], self.at_once)
             self._held = [unit for unit in self._held if unit not in chosen]
             # Known before it is first asked for.
             self._queued[job] = set(self._arrays[job].units)
@@ -171,7 +167,7 @@ class Slurm:
         stamp = timestamp()
         script, listed = self._folder / f"{stamp}.sh", self._folder / f"{stamp}.units"
         write_text(listed, "".join(f"{unit.folder}\n" for unit in units))
-        at_once = f"%{self._jobs}" if self._jobs else ""
+        at_once = f"%{self.at_once}" if self.at_once else ""
         write_text(script, self._script(f"0-{len(units) - 1}{at_once}", units[0].gpus, listed))
         order = [f"--dependency=afterany:{':'.join(after)}"] if after else []
         return self._accepted(_run(["sbatch", "--parsable", *order, str(script)])).split(";")[0].strip()
