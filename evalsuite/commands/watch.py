@@ -46,12 +46,9 @@ def _curves(results: Path, folders: list[Path]) -> list[Curve]:
     from evalsuite.report.build import read_contents
     from evalsuite.report.curves import curves_of
 
-    contents, parts = read_contents(results)
-    marks = {part.index["name"]: part.marks for part in parts}
-    contexts = {part.index["name"]: part.contexts for part in parts}
+    contents, _ = read_contents(results)
     own = {folder.name for folder in folders}
-    curves = curves_of(contents.models, contents.columns, contents.figures, marks, contexts)
-    shown = [curve for curve in curves if curve.column.main]
+    shown = [curve for curve in curves_of(contents) if curve.column.main]
     return [curve for curve in shown if own & {contents.models[point.model].folder.name for point in curve.points}]
 
 

@@ -128,7 +128,7 @@ def read_contents(results: Path) -> tuple[Contents, list[PackedPart]]:
     slugs = slugs_of(models)
     tables = [table_of(tab, models, slugs, columns, figures, marks, contexts) for tab in tabs_of(models)]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return Contents(results, found, columns, figures, tables, faults, analyses, made), parts
+    return Contents(results, found, columns, figures, tables, faults, analyses, made, marks, contexts), parts
 
 
 def _with_figures(
@@ -171,11 +171,8 @@ class _Page:
     def __init__(self, contents: Contents, parts: Sequence[PackedPart]) -> None:
         self.parts = parts
         self.charts = [charts_of(table, contents.models, contents.figures) for table in contents.tables]
-        marks = {part.index["name"]: part.marks for part in parts}
-        contexts = {part.index["name"]: part.contexts for part in parts}
-        self.thinking = thinking_charts(contents.models, contents.columns, contents.figures, marks, contexts)
-        found = curves_of(contents.models, contents.columns, contents.figures, marks, contexts)
-        self.curves = curve_charts(found)
+        self.thinking = thinking_charts(contents)
+        self.curves = curve_charts(curves_of(contents))
         comparisons = contents.results.comparisons
         drawn = [preference_chart(comparison, number) for number, comparison in enumerate(comparisons)]
         self.preferences = [chart for chart in drawn if chart is not None]

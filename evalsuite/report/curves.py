@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.report.chart import Chart
+from evalsuite.report.index import Contents
 from evalsuite.report.lines import line_chart
-from evalsuite.report.significance import Contexts, Marks, parts_behind, stacked
-from evalsuite.report.tables import ModelFigures
+from evalsuite.report.significance import parts_behind, stacked
 from evalsuite.report.texts import visible
-from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure
 from judges.selection import Corrected, against_reference
 
@@ -71,15 +70,13 @@ class Curve:
         )
 
 
-def curves_of(
-    models: Sequence[ModelResult], columns: Sequence[Column], figures: ModelFigures, marks: Marks, contexts: Contexts
-) -> list[Curve]:
+def curves_of(contents: Contents) -> list[Curve]:
     """Return a curve per training run and column, for runs of which two or more checkpoints have a figure.
 
     Checkpoints that were judged or asked differently are apart.
     """
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for number, model in enumerate(models):
+    for number, model in enumerate(contents.models):
         if (at := model.scores.training_step) is not None and isinstance(at.get("step"), int):
             judge = None if model.judge is None else model.judge.key
             key = (at.get("run"), at.get("run_id"), model.scores.variant, judge, model.scores.data, model.scores.limit)
@@ -87,25 +84,23 @@ def curves_of(
     curves = []
     for (run, _, variant, *_), members in groups.items():
         title = f"{run} ({variant})" if variant else str(run)
-        for column in columns:
-            points = _points(column, members, models, figures)
+        for column in contents.columns:
+            points = _points(column, members, contents)
             if len(points) > 1:
-                curves.append(Curve(visible(title), column, _tested(points, column, marks, contexts)))
+                curves.append(Curve(visible(title), column, _tested(points, column, contents)))
     return curves
 
 
-def _points(
-    column: Column, members: Sequence[int], models: Sequence[ModelResult], figures: ModelFigures
-) -> list[Point]:
-    points = [
-        Point(number, models[number].scores.training_step or {}, figures[number][column.key]) for number in members
-    ]
+def _points(column: Column, members: Sequence[int], contents: Contents) -> list[Point]:
+    steps = {number: contents.models[number].scores.training_step or {} for number in members}
+    points = [Point(number, step, contents.figures[number][column.key]) for number, step in steps.items()]
     return sorted((point for point in points if point.figure.value is not None), key=lambda point: point.step)
 
 
-def _tested(points: Sequence[Point], column: Column, marks: Marks, contexts: Contexts) -> list[Point]:
+def _tested(points: Sequence[Point], column: Column, contents: Contents) -> list[Point]:
     """Return the points with their comparisons to the last one."""
-    stack = stacked([point.model for point in points], parts_behind(column.items, marks), marks, contexts)
+    parts = parts_behind(column.items, contents.marks)
+    stack = stacked([point.model for point in points], parts, contents.marks, contents.contexts)
     tests = None if stack is None else against_reference(stack[0], len(points) - 1, stack[1])
     return [
         Point(point.model, point.at, point.figure, (tests or {}).get(number)) for number, point in enumerate(points)

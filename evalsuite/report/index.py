@@ -13,6 +13,7 @@ from evalsuite.report.charts import judge_names
 from evalsuite.report.figures import average_digits
 from evalsuite.report.glossary import GLOSSARY
 from evalsuite.report.ranks import AVERAGE
+from evalsuite.report.significance import Contexts, Marks
 from evalsuite.report.tables import ModelFigures, TabTable
 from evalsuite.report.tabs import labels_of, slugs_of
 from evalsuite.report.texts import without_folders
@@ -36,6 +37,8 @@ class Contents:
     faults: Sequence[str]
     analyses: Sequence[ShownAnalysis]
     made: str
+    marks: Marks
+    contexts: Contexts
     analysis_blocks: Sequence[Mapping[str, str | None]] = ()
     verdicts: Mapping[str, str | None] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def _packed_part(sources: PartSources, *, quick: bool) -> PackedPart:
         "models": list(marks),
         "marks": layout,
         "facts": facts,
-        "tokens": {model: [sums.answers, sums.thought, sums.answer] for model, sums in part.tokens_by_model.items()},
+        "tokens": {model: list(astuple(one.tokens)) for model, one in part.by_model.items()},
     }
     return PackedPart(index, blocks, packed, packed_facts, part.tested(), part.context_numbers(), faults)
 
@@ -191,7 +191,7 @@ def _packed_facts(part: Part) -> tuple[dict[str, Any], dict[str, bytes]]:
     """
     layout: dict[str, Any] = {}
     packed: dict[str, bytes] = {}
-    models = list(part.facts_by_model.values())
+    models = [one.facts for one in part.by_model.values()]
     for number, name in enumerate(AnswerFacts._fields):
         levels = sorted({facts[number] for known in models for facts in known.values()} - {"", 0})
         if not levels or len(levels) > _MAX_LEVELS or any(len(str(text)) > _MAX_LEVEL_LENGTH for text in levels):

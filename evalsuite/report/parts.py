@@ -27,6 +27,7 @@ from evalsuite.suites.repeats import with_first_marks
 _PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extracted", "unscored")
 """What a page may show of an item whose text is protected."""
 
+_TITLE = 90
 _encode = msgspec.json.Encoder().encode
 
 THOUGHT, THOUGHT_CLOSED, CUT, OTHER_END, VERDICT_CLOSED = 1, 2, 4, 8, 16
@@ -86,32 +87,35 @@ class Tokens:
             self.answer += reply.answer_tokens
 
 
+class Marked(NamedTuple):
+    """One model's answers to a part, by item: marks on the scale of the part's column (NaN: unscored), and facts.
+
+    Where the figure is a weighted mean of marks, ``weighted`` has each item's marks and their weights, by draw.
+    """
+
+    marks: dict[int, float]
+    weighted: dict[int, NDArray[np.float64]]
+    facts: dict[int, AnswerFacts]
+    tokens: Tokens
+
+
 @dataclass(slots=True)
 class Part:
-    """The items of one part.
-
-    ``answers[i]`` maps a model to the JSON of its answer to item i, ``marks_by_model`` a model to its mark by item: on
-    the scale of the part's column, NaN where unscored. ``facts_by_model`` maps a model to what is known of its answers
-    by item.
-    """
+    """The items of one part; ``answers[i]`` maps a model to the JSON of its answer to item i."""
 
     labels: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
     answers: list[dict[int, msgspec.Raw]] = field(default_factory=list)
-    marks_by_model: dict[int, dict[int, float]] = field(default_factory=dict)
-    weighted_by_model: dict[int, dict[int, NDArray[np.float64]]] = field(default_factory=dict)
-    """Where a figure is a weighted mean of marks: each item's marks and their weights, by draw."""
     contexts: list[str] = field(default_factory=list)
-    facts_by_model: dict[int, dict[int, AnswerFacts]] = field(default_factory=dict)
-    tokens_by_model: dict[int, Tokens] = field(default_factory=dict)
+    by_model: dict[int, Marked] = field(default_factory=dict)
     _by_id: dict[tuple[str, str], int] = field(default_factory=dict)
     _by_content: dict[str, list[int]] = field(default_factory=dict)
 
     def marks(self) -> dict[int, NDArray[np.float64]]:
         """Return one array per answering model with one mark per item, NaN if there is none."""
         arrays = {}
-        for model, marks in self.marks_by_model.items():
+        for model, (marks, *_) in self.by_model.items():
             array = np.full(len(self.labels), nan)
             array[list(marks)] = list(marks.values())
             arrays[model] = array
@@ -123,8 +127,9 @@ class Part:
         A weighted mean is linearised: the rate, and each item's influence on it (Woodruff 1971).
         """
         arrays = self.marks()
-        for model, weighted in self.weighted_by_model.items():
-            arrays[model][list(weighted)] = _linearised(list(weighted.values()))
+        for model, one in self.by_model.items():
+            if one.weighted:
+                arrays[model][list(one.weighted)] = _linearised(list(one.weighted.values()))
         return arrays
 
     def context_numbers(self) -> NDArray[np.intp]:
@@ -165,31 +170,20 @@ class Part:
             unscored, extracted = answer.get("unscored"), answer.get("extracted")
             if unscored or extracted or flags:
                 known[item] = AnswerFacts(str(unscored or ""), str(extracted or "").strip(), flags)
-        self.marks_by_model[source.model] = marks
-        if weighted:
-            self.weighted_by_model[source.model] = weighted
-        self.facts_by_model[source.model] = known
-        self.tokens_by_model[source.model] = tokens
+        self.by_model[source.model] = Marked(marks, weighted, known, tokens)
 
     def add_copy(self, source: PartSource, of: PartSource) -> None:
         """Add the answers and marks of another model as those of this one."""
         for answers in self.answers:
             if of.model in answers:
                 answers[source.model] = answers[of.model]
-        self.marks_by_model[source.model] = self.marks_by_model[of.model]
-        if of.model in self.weighted_by_model:
-            self.weighted_by_model[source.model] = self.weighted_by_model[of.model]
-        self.facts_by_model[source.model] = self.facts_by_model[of.model]
-        self.tokens_by_model[source.model] = self.tokens_by_model[of.model]
+        self.by_model[source.model] = self.by_model[of.model]
 
     def remove(self, source: PartSource) -> None:
         """Remove one model's answers and marks."""
         for answers in self.answers:
             answers.pop(source.model, None)
-        self.marks_by_model.pop(source.model, None)
-        self.weighted_by_model.pop(source.model, None)
-        self.facts_by_model.pop(source.model, None)
-        self.tokens_by_model.pop(source.model, None)
+        self.by_model.pop(source.model, None)
 
     def _find(self, row: Row, taken: Mapping[int, float]) -> int | None:
         """Return the item that a row is about: that of its id and content, else another one of the same content."""
@@ -327,11 +321,7 @@ def _told(replies: Iterable[Reply], tokens: Tokens) -> tuple[list[dict[str, Any]
 
 
 def _title(question: Mapping[str, Any]) -> str:
-    fields = [text for _, text in question.get("fields") or []]
-    return first_line([*(question.get("messages") or []), *fields])
-
-
-def first_line(texts: Iterable[str], length: int = 90) -> str:
-    """Return the beginning of the first text that has any, on one line."""
-    line = next((" ".join(text[: length * 3].split()) for text in texts if text and text.strip()), "")
-    return line if len(line) <= length else line[: length - 1] + "…"
+    """Return the beginning of the first text of a question that has any, on one line."""
+    texts = [*(question.get("messages") or []), *(text for _, text in question.get("fields") or [])]
+    line = next((" ".join(text[: _TITLE * 3].split()) for text in texts if text and text.strip()), "")
+    return line if len(line) <= _TITLE else line[: _TITLE - 1] + "…"

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalsuite.report.chart import Chart
+from evalsuite.report.index import Contents
 from evalsuite.report.lines import line_chart
-from evalsuite.report.significance import Contexts, Marks, column_tests
-from evalsuite.report.tables import ModelFigures
+from evalsuite.report.significance import column_tests
 from evalsuite.report.texts import visible
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure
@@ -20,11 +20,9 @@ from evalsuite.suites.figures import DASH, Column, Figure
 _HEAD = ("variant", "budget", "tokens per answer", "thoughts closed", "score", "95 %", "minus the first", "p")
 
 
-def thinking_charts(
-    models: Sequence[ModelResult], columns: Sequence[Column], figures: ModelFigures, marks: Marks, contexts: Contexts
-) -> list[tuple[str, list[Chart]]]:
+def thinking_charts(contents: Contents) -> list[tuple[str, list[Chart]]]:
     """Return a set of charts per checkpoint with several variants of thinking: a chart per column with figures."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    models, groups = contents.models, dict[tuple[Any, ...], list[int]]()
     for number, model in enumerate(models):
         if model.scores.reasoning is not None:
             judge = None if model.judge is None else model.judge.key
@@ -34,7 +32,7 @@ def thinking_charts(
     for members in groups.values():
         if len({_policy(models[number]) for number in members}) > 1:
             ordered = sorted(members, key=lambda number: (_tokens(models[number], None) or 0.0, models[number].name))
-            drawn = [_chart(column, ordered, models, figures, marks, contexts) for column in columns if column.main]
+            drawn = [_chart(column, ordered, contents) for column in contents.columns if column.main]
             title = f"How {visible(models[members[0]].scores.model.name)} thinks"
             sets.append((title, [chart for chart in drawn if chart is not None]))
     return [(title, charts) for title, charts in sets if charts]
@@ -57,19 +55,13 @@ def _tokens(model: ModelResult, suite: str | None) -> float | None:
     return float((thoughts + answered) / total)
 
 
-def _chart(
-    column: Column,
-    members: Sequence[int],
-    models: Sequence[ModelResult],
-    figures: ModelFigures,
-    marks: Marks,
-    contexts: Contexts,
-) -> Chart | None:
-    cells = {number: figures[number][column.key] for number in members}
+def _chart(column: Column, members: Sequence[int], contents: Contents) -> Chart | None:
+    models, cells = contents.models, {number: contents.figures[number][column.key] for number in members}
     known = [number for number in members if cells[number].value is not None]
     if len(known) < 2:
         return None
-    tests = column_tests({number: cells[number] for number in known}, marks, contexts, column.items)
+    shown = {number: cells[number] for number in known}
+    tests = column_tests(shown, contents.marks, contents.contexts, column.items)
     rows, points, spans = [], {}, {}
     for number in known:
         rows.append(_row(column, number, known[0], models[number], cells[number], tests.differences))

@@ -46,11 +46,7 @@ def write_run(results: Path, steps: list[int], n: int = 40, **of_run: str) -> No
 
 
 def curves(results: Path) -> list[Curve]:
-    contents, parts = read_contents(results)
-    marks = {part.index["name"]: part.marks for part in parts}
-    contexts = {part.index["name"]: part.contexts for part in parts}
-    found = curves_of(contents.models, contents.columns, contents.figures, marks, contexts)
-    return [curve for curve in found if curve.column.key == "mt_bench"]
+    return [curve for curve in curves_of(read_contents(results)[0]) if curve.column.key == "mt_bench"]
 
 
 def test_points_are_in_the_order_of_steps_and_the_best_is_compared_with_the_last(tmp_path):
