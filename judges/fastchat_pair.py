@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from judges.templates import fill, placeholders_of
+from judges.pointwise import filled_prompt
 from judges.types import Choice, Message, Unscored
 
 LEAD_IN = "\n\nFinal verdict: [["
@@ -43,18 +43,13 @@ def pair_messages(
     a turn is missing, or for unexpected placeholders.
     """
     name = pair_prompt_name(turn=turn, with_reference=reference is not None)
-    if name not in prompts:
-        raise ValueError(f"judge_prompts.jsonl has no prompt {name!r}; pull the asset mt_bench/judge_prompts again")
     if turn == 1:
         values = {"question": turns[0], "answer_a": first[0], "answer_b": second[0]}
     else:
         values = {f"question_{i + 1}": turns[i] for i in range(2)}
         values |= {f"answer_a_{i + 1}": first[i] for i in range(2)} | {f"answer_b_{i + 1}": second[i] for i in range(2)}
     values |= {f"ref_answer_{i + 1}": text for i, text in enumerate((reference or ())[:turn])}
-    template = str(prompts[name]["prompt_template"])
-    if unfilled := sorted(placeholders_of(template) - set(values)):
-        raise ValueError(f"the judge prompt {name!r} has the placeholder {{{unfilled[0]}}}, which MT-Bench lacks")
-    return [Message("system", str(prompts[name]["system_prompt"])), Message("user", fill(template, values))]
+    return filled_prompt(prompts, name, values)
 
 
 def parse_winner(judgment: str, *, as_published: bool = False) -> Choice | Unscored:

@@ -59,10 +59,14 @@ def judge_messages(
     lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/gen_judgment.py and common.py.
     """
     name = prompt_name(turn=turn, with_reference=reference is not None)
+    return filled_prompt(prompts, name, _values(turns, answers, reference, turn))
+
+
+def filled_prompt(prompts: Mapping[str, Mapping[str, Any]], name: str, values: Mapping[str, str]) -> list[Message]:
+    """Return a judge prompt with its placeholders filled; ValueError where it is missing, or has others."""
     if name not in prompts:
         raise ValueError(f"judge_prompts.jsonl has no prompt {name!r}; pull the asset mt_bench/judge_prompts again")
     template = str(prompts[name]["prompt_template"])
-    values = _values(turns, answers, reference, turn)
     if unfilled := sorted(placeholders_of(template) - set(values)):
         raise ValueError(
             f"the judge prompt {name!r} has the placeholder {{{unfilled[0]}}}, which MT-Bench does not define"

@@ -14,6 +14,7 @@ from evalsuite.records.rows import Row
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.types import CheckedItem
 from judges.paired import quantile
+from judges.statistics import mean_ci
 from judges.types import user_texts
 
 Found = Mapping[str, Collection[str]]
@@ -101,7 +102,7 @@ def _figures(marked: Sequence[_Marked]) -> dict[str, Any]:
     figures: dict[str, Any] = {"all": everything, "n": len(marked), "clean": None, "n_clean": len(clean)}
     if not clean:
         return {**figures, "clean_why": "all items are in the data", "difference": None}
-    figures |= cell("clean", fmean(clean), _interval(fmean(clean), clean))
+    figures |= cell("clean", fmean(clean), mean_ci(clean))
     if not rest:
         return {**figures, "difference": 0.0}
     # The mean of all minus the clean ones' is this share of what sets the others apart.
@@ -112,10 +113,3 @@ def _figures(marked: Sequence[_Marked]) -> dict[str, Any]:
     stderr = share * math.sqrt(variance(clean) / len(clean) + variance(rest) / len(rest))
     half = quantile(0.975, min(len(clean), len(rest)) - 1) * stderr
     return {**figures, **cell("difference", difference, (difference - half, difference + half))}
-
-
-def _interval(mean: float, values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    half = quantile(0.975, len(values) - 1) * math.sqrt(variance(values) / len(values))
-    return mean - half, mean + half

@@ -26,17 +26,9 @@ def card_summary(
 
     Of several, on other pairs, it is the one with the most pairs.
     """
-    cards = [read_json(path) for path in sorted(card_path(results, checkpoint).parent.glob("card*.json"))]
-    judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
-    fitting = [
-        card
-        for card in judged
-        if method is None
-        or (card["judge"].get("method"), card["judge"].get("template_sha256")) == (method, template_sha256)
-    ]
-    if not fitting:
+    card = _largest_card(card_path(results, checkpoint), "card*.json", "pairs", method, template_sha256)
+    if card is None:
         return None
-    card = max(fitting, key=lambda card: (card.get("pairs") or {}).get("n") or 0)
     figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
     return {
         "method": card["judge"].get("method"),
@@ -44,6 +36,21 @@ def card_summary(
         **{name: figures.get(name) for name in ("accuracy", "ci95", "kappa")},
         **{name: (card.get("conclusions") or {}).get(name) for name in _CARD_FIGURES},
     }
+
+
+def _largest_card(
+    beside: Path, pattern: str, counted: str, method: str | None, template_sha256: str | None
+) -> dict[str, Any] | None:
+    """Return the stored card with the most pairs or labels (``counted``) of a method and template (None: of any)."""
+    cards = [read_json(path) for path in sorted(beside.parent.glob(pattern))]
+    judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
+    wanted = (method, template_sha256)
+    fitting = [
+        card
+        for card in judged
+        if method is None or (card["judge"].get("method"), card["judge"].get("template_sha256")) == wanted
+    ]
+    return max(fitting, key=lambda card: (card.get(counted) or {}).get("n") or 0, default=None)
 
 
 def rating_card_path(results: Path, checkpoint: Checkpoint, key: str) -> Path:
@@ -59,20 +66,10 @@ def rating_card_summary(
     ``factors`` are those that are rated now, as they are described in a document: the correlation of each is given
     that was asked in the same words and scale.
     """
-    cards = [
-        read_json(path) for path in sorted(rating_card_path(results, checkpoint, "x").parent.glob("rating-card-*"))
-    ]
-    fitting = [
-        card
-        for card in cards
-        if isinstance(card, dict)
-        and isinstance(about := card.get("judge"), dict)
-        and (about.get("method"), about.get("template_sha256")) == (method, template_sha256)
-        and isinstance(card.get("factors"), dict)
-    ]
-    if not fitting:
+    path = rating_card_path(results, checkpoint, "x")
+    card = _largest_card(path, "rating-card-*", "labels", method, template_sha256)
+    if card is None or not isinstance(card.get("factors"), dict):
         return None
-    card = max(fitting, key=lambda card: (card.get("labels") or {}).get("n") or 0)
     labels = card.get("labels") or {}
     known = {
         name: {**figures["spearman"], "n": figures["n_scored"]}
