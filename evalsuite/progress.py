@@ -263,10 +263,10 @@ def _times_column() -> ProgressColumn:
     class Times(ProgressColumn):
         def render(self, task: Task) -> Text:
             seconds = task.finished_time if task.finished else task.elapsed
-            times = [] if seconds is None else [f"elapsed {_clock(seconds)}"]
+            times = [] if seconds is None else [f"elapsed {clock(seconds)}"]
             # A step without a total, such as a server's start, has no end that could be told.
             if task.total and not task.finished and task.time_remaining is not None:
-                times.append(f"remaining {_clock(task.time_remaining)}")
+                times.append(f"remaining {clock(task.time_remaining)}")
             return Text(", ".join(times), style="progress.elapsed")
 
     return Times()
@@ -283,7 +283,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Print seconds as 3:05 or 1:03:05."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -51,7 +52,7 @@ def show(
         fitting = (each for each in enumerate(rows) if all(_fits(each[1], *one) for one in conditions))
         if row is not None:
             fitting = (each for each in fitting if row == str(each[0]) or _hash_of(each[1]).startswith(row))
-        chosen = _sampled(fitting, sample, seed) if sample and row is None else list(_first(fitting))
+        chosen = _sampled(fitting, sample, seed) if sample and row is None else list(islice(fitting, 1))
         if not chosen:
             raise UsageError(f"no row of {data} matches; try without --row and --where")
         if as_json:
@@ -62,12 +63,6 @@ def show(
             _print_row(console, rows, number, each, thoughts=thoughts)
         if row is None:
             print_summary(console, rows)
-
-
-def _first(rows: Iterator[Numbered]) -> Iterator[Numbered]:
-    first = next(rows, None)
-    if first is not None:
-        yield first
 
 
 def _sampled(rows: Iterator[Numbered], count: int, seed: int) -> list[Numbered]:

@@ -45,7 +45,11 @@ def write_export(results: Path, to: str, out: Path | None = None, push_to: str |
     if not (contents.models or contents.faults):
         raise no_results(results)
     if to in ("markdown", "latex", "csv"):
-        text = well_formed(_table_text(contents, to))
+        if to == "csv":
+            text = csv_of(contents.tables, contents.columns, contents.figures)
+        else:
+            text = tables_text(contents, "latex" if to == "latex" else "markdown")
+        text = well_formed(text)
         if out is None:
             return Written([], contents.faults, text)
         write_text(out, text)
@@ -57,12 +61,6 @@ def write_export(results: Path, to: str, out: Path | None = None, push_to: str |
         write_items(contents, out)
         return Written([out], contents.faults)
     return _folders(contents, to, out or results / "export" / to, push_to)
-
-
-def _table_text(contents: Contents, to: str) -> str:
-    if to == "csv":
-        return csv_of(contents.tables, contents.columns, contents.figures)
-    return tables_text(contents, "latex" if to == "latex" else "markdown")
 
 
 def _folders(contents: Contents, to: str, out: Path, push_to: str | None) -> Written:

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from evalsuite.progress import Progress
+from evalsuite.progress import Progress, clock
 
 TASK = "sft"
 
@@ -68,13 +68,7 @@ class TrainingProgress:
             parts.append(f"{rate:,.0f} tokens/s")
         if done := self._step - self._first_step:
             left = (self.steps - self._step) * (time.monotonic() - self._started_at) / done
-            parts.append(f"{_clock(left)} left")
+            parts.append(f"{clock(math.ceil(left))} left")
         if (share := self.mfu) is not None:
             parts.append(f"MFU {share:.0%}")
         return " · ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
