@@ -7,7 +7,6 @@ one-sided test of non-inferiority at 5 % each, which needs no correction because
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -21,9 +20,9 @@ from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import exists
 from evalsuite.gate.settings import GateConfig
 from evalsuite.report.figures import columns_of, figures_of
-from evalsuite.report.parts import part_sources, read_part
+from evalsuite.report.parts import marks_behind
 from evalsuite.report.protocol import protocol_of
-from evalsuite.report.significance import Contexts, Marks, column_tests, parts_behind
+from evalsuite.report.significance import Marks, column_tests, parts_behind
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.folder import limit_text
 from evalsuite.results.reading import ModelResult, models_in
@@ -92,7 +91,7 @@ def gate(config: GateConfig) -> Verdict:
             f"{models[_CANDIDATE].name} has no figure of {', '.join(column.title for column in absent)} ({why}), which "
             f"{models[_BASELINE].name} has; run it on the same suites"
         )
-    marks, contexts = _items(models, columns, faults)
+    marks, contexts = marks_behind(models, columns, faults)
     differences = {}
     for column in shared:
         pair = {number: figures[number][column.key] for number in (_CANDIDATE, _BASELINE)}
@@ -148,16 +147,6 @@ def _comparable(
     if not set(baseline.suites) & set(candidate.suites):
         reasons.append("no suite in common")
     raise UsageError(f"{config.baseline} and {config.candidate} cannot be compared: {'; '.join(reasons)}")
-
-
-def _items(models: Sequence[ModelResult], columns: Sequence[Column], faults: list[str]) -> tuple[Marks, Contexts]:
-    marks, contexts = {}, {}
-    with tempfile.TemporaryDirectory(prefix="evalsuite-gate-") as scratch:
-        for source in part_sources(models, columns, Path(scratch), faults):
-            part, broken = read_part(source)
-            faults += broken
-            marks[source.name], contexts[source.name] = part.tested(), part.context_numbers()
-    return marks, contexts
 
 
 def _refuse_lost_items(column: Column, difference: Difference, marks: Marks) -> None:

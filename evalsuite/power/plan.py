@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -16,8 +14,8 @@ from evalsuite.doctor.finding import Finding, ok
 from evalsuite.power.history import answer_tokens
 from evalsuite.power.settings import PlanConfig
 from evalsuite.report.figures import columns_of, figures_of
-from evalsuite.report.parts import part_sources, read_part
-from evalsuite.report.significance import Contexts, Marks, column_tests
+from evalsuite.report.parts import marks_behind
+from evalsuite.report.significance import column_tests
 from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import ModelResult, Results, read_results_folder
 from evalsuite.suites.figures import Column, range_of
@@ -88,7 +86,7 @@ def _observed(column: Column, models: Sequence[ModelResult]) -> _Observed:
     if len(with_suite) < 2:
         return _Observed(tokens=answer_tokens(with_suite, column.suite).per_item)
     figures = [figures_of(model, [column]) for model in with_suite]
-    marks, contexts = _items(column, with_suite)
+    marks, contexts = marks_behind(with_suite, [column], [], column.suite)
     variances = []
     for pair in {pair for tab in tabs_of(with_suite) for pair in combinations(tab.members, 2)}:
         cells = {number: figures[number][column.key] for number in pair}
@@ -97,16 +95,6 @@ def _observed(column: Column, models: Sequence[ModelResult]) -> _Observed:
             variances.append(difference.stderr**2 * difference.n)
     tokens = answer_tokens(with_suite, column.suite).per_item
     return _Observed(median(variances) if variances else None, len(variances), tokens)
-
-
-def _items(column: Column, models: Sequence[ModelResult]) -> tuple[Marks, Contexts]:
-    marks, contexts = {}, {}
-    with tempfile.TemporaryDirectory(prefix="evalsuite-plan-") as scratch:
-        for source in part_sources(models, [column], Path(scratch), []):
-            if source.key == column.suite:
-                part, _ = read_part(source)
-                marks[source.name], contexts[source.name] = part.tested(), part.context_numbers()
-    return marks, contexts
 
 
 def _need(column: Column, spec: SuiteSpec, config: PlanConfig, observed: _Observed) -> Need:

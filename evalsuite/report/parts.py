@@ -5,6 +5,7 @@ One part is read at a time, so that only its texts are in memory.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import nan
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from evalsuite.errors import DataError
 from evalsuite.records.files import RecordsFile, write_records
 from evalsuite.records.rows import Reply, Row
+from evalsuite.report.significance import Contexts, Marks
 from evalsuite.results.reading import ModelResult
 from evalsuite.results.records import RecordsOrExports, SuiteRecords, judge_id
 from evalsuite.suites.figures import Column, ReportPart
@@ -284,6 +286,20 @@ def read_part(part: PartSources) -> tuple[Part, list[str]]:
         if source.records.note:
             faults.append(_exports_instead(source.records.note))
     return items, faults
+
+
+def marks_behind(
+    models: Sequence[ModelResult], columns: Sequence[Column], faults: list[str], suite: str | None = None
+) -> tuple[Marks, Contexts]:
+    """Return the marks that tests compare and the items' contexts, by part; of one suite if it is named."""
+    marks, contexts = {}, {}
+    with tempfile.TemporaryDirectory(prefix="evalsuite-marks-") as scratch:
+        for source in part_sources(models, columns, Path(scratch), faults):
+            if suite in (None, source.key):
+                part, broken = read_part(source)
+                faults += broken
+                marks[source.name], contexts[source.name] = part.tested(), part.context_numbers()
+    return marks, contexts
 
 
 def _fault(error: Exception, name: str) -> str:
