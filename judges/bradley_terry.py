@@ -99,8 +99,6 @@ def rank_by_prompts(
     models: Sequence[str],
     pairs: Mapping[tuple[str, str], Verdicts],
     groups: Sequence[Hashable] | None = None,
-    *,
-    level: float = 0.95,
 ) -> Ranking | None:
     """Rank models by strength with intervals over prompts, or over ``groups`` of them (one per prompt).
 
@@ -130,8 +128,8 @@ def rank_by_prompts(
         by_prompt, by_game = (
             max(0.0, float(contrast @ table[:n, :n] @ contrast)) for table in (robust, estimate.covariance)
         )
-        low, high = student_ci(value, math.sqrt(by_prompt), n_groups - 1, level=level)
-        normal = normal_ci(value, math.sqrt(by_game), level=level)
+        low, high = student_ci(value, math.sqrt(by_prompt), n_groups - 1)
+        normal = normal_ci(value, math.sqrt(by_game))
         # Scores of prompts that cancel out leave a variance of rounding errors, whose root is far above them.
         is_too_narrow = (added > 0 or by_prompt <= NO_SPREAD * by_game) and normal is not None
         return (min(low, normal[0]), max(high, normal[1])) if is_too_narrow and normal else (low, high)

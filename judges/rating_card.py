@@ -43,7 +43,7 @@ def correlation(kind: Correlation, a: Sequence[float], b: Sequence[float]) -> fl
 
 
 def correlation_ci(
-    kind: Correlation, a: Sequence[float], b: Sequence[float], clusters: Sequence[str], *, level: float = 0.95
+    kind: Correlation, a: Sequence[float], b: Sequence[float], clusters: Sequence[str]
 ) -> tuple[float, float] | None:
     """Return the jackknife interval of a correlation with whole clusters left out, on the scale of Fisher's z.
 
@@ -56,7 +56,7 @@ def correlation_ci(
     if value is None or len(numbers) < _LEAST:
         return None
     left_out = [_correlation(kind, first[places != one], second[places != one]) for one in range(len(numbers))]
-    return jackknifed(value, left_out, len(numbers), level)
+    return jackknifed(value, left_out, len(numbers))
 
 
 def _correlation(kind: Correlation, a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:

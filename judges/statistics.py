@@ -282,15 +282,6 @@ def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     return len(a)
 
 
-def accuracy(
-    predicted: Sequence[Hashable], actual: Sequence[Hashable], *, level: float = 0.95
-) -> tuple[float, Interval]:
-    """Return the share of equal labels and its Wilson interval; ValueError for empty lists or different lengths."""
-    n = _paired(predicted, actual)
-    k = sum(p == a for p, a in zip(predicted, actual, strict=True))
-    return k / n, wilson_ci(k, n, level=level)
-
-
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     """Return Cohen's kappa of two raters, in [-1, 1]: agreement beyond chance.
 

@@ -92,7 +92,7 @@ class StyleControlled:
         differences = self.draws[:, self.models.index(model)] - self.draws[:, self.models.index(other)]
         return [float(value) for value in np.quantile(1 / (1 + np.exp(-differences)), quantiles)]
 
-    def interval(self, model: str, other: str, level: float = 0.95) -> Interval | None:
+    def interval(self, model: str, other: str) -> Interval | None:
         """Return the interval of the win rate: plus and minus t jackknife standard errors of the log-odds, by prompt.
 
         None for a single prompt, without any spread, and where one side's strength has no bound. Source: CV3 of
@@ -103,7 +103,7 @@ class StyleControlled:
         stderr = float(np.sqrt((n - 1) / n * (changes @ changes)))
         if n < 2 or stderr < NO_SPREAD or abs(lead) > _UNBOUNDED:
             return None
-        low, high = student_ci(lead, stderr, n - 1, level=level)
+        low, high = student_ci(lead, stderr, n - 1)
         return _logistic(low), _logistic(high)
 
     def _lead(self, model: str, other: str) -> float:

@@ -66,10 +66,6 @@ class Outcome:
     n_items: int
     failures: Mapping[str, EvalsuiteError]
 
-    @property
-    def unscored_share(self) -> float:
-        return self.n_unscored / self.n_items if self.n_items else 0.0
-
 
 def run(config: RunConfig, progress: Progress | None = None, shared: Shared | None = None) -> Outcome:
     """Evaluate as :func:`evaluate` does, and raise the first failure when the figures of the others are written."""
