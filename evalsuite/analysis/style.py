@@ -51,8 +51,10 @@ def style_analysis(specs: Sequence[str], results: Path, options: StyleOptions | 
     tables = [counts_table(given), rates_table(given, counter.unit)]
     charts = _rate_charts(len(given))
     if len(given) > 1:
-        tables.append(frequency_table(given))
-        charts += _frequency_charts(tables[-1])
+        tables.append(table := frequency_table(given))
+        if len(table.rows) <= _MAX_DRAWN_PAIRS:
+            drawn = (*_DRAWN, "chars")
+            charts.append(Chart("frequencies", table.title, "heatmap", table.id, "pair", drawn, table.source))
     if options.lineage is not None:
         tables += lineage_tables(given, options.lineage, as_published=options.as_published)
         charts += lineage_charts(tables)
@@ -169,9 +171,3 @@ def _rate_charts(n_models: int) -> list[Chart]:
     if n_models > 1:
         charts.append(Chart("profile", "Style profile", "spider", "rates", "model", (*_DRAWN, "chars")))
     return charts
-
-
-def _frequency_charts(table: Table) -> list[Chart]:
-    if len(table.rows) > _MAX_DRAWN_PAIRS:
-        return []
-    return [Chart("frequencies", table.title, "heatmap", table.id, "pair", (*_DRAWN, "chars"), table.source)]

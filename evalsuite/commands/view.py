@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -34,13 +35,6 @@ def view(
 
             webbrowser.open(address)
         try:
-            wait_forever()
+            Event().wait()
         except KeyboardInterrupt:
             print_error("evalsuite: stopped")
-
-
-def wait_forever() -> None:
-    """Wait until an interrupt."""
-    import threading
-
-    threading.Event().wait()

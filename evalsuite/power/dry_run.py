@@ -46,20 +46,20 @@ class Forecast:
     suite: str
     is_stored: bool
     items: int | None
-    answers: int | None
-    answers_stored: int
-    verdicts: int | None
-    verdicts_stored: int
-    answer_tokens_in: int | None
-    answer_tokens_out: int | None
-    verdict_tokens_in: int | None
-    verdict_tokens_out: int | None
-    answer_seconds: float | None
-    verdict_seconds: float | None
-    gpu_hours: float | None
-    n_known: int
-    n_verdicts: int
-    writes: Sequence[str]
+    answers: int | None = 0
+    answers_stored: int = 0
+    verdicts: int | None = 0
+    verdicts_stored: int = 0
+    answer_tokens_in: int | None = 0
+    answer_tokens_out: int | None = 0
+    verdict_tokens_in: int | None = 0
+    verdict_tokens_out: int | None = 0
+    answer_seconds: float | None = 0
+    verdict_seconds: float | None = 0
+    gpu_hours: float | None = None
+    n_known: int = 0
+    n_verdicts: int = 0
+    writes: Sequence[str] = ()
 
 
 def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
@@ -87,24 +87,17 @@ def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
             found += [_of_suite(run, plan, _Counted(model), asking, known, config) for run in plan.todo]
             owed = {run.spec.key for run in plan.todo}
             done = [spec.key for spec in config.suites if spec.key not in owed and plan.stored is not None]
-            found += [
-                Forecast(
-                    plan.checkpoint.name, key, True, _n_of(plan, key), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None, 0, 0, ()
-                )
-                for key in done
-                if key in (plan.stored.suites if plan.stored else {})
-            ]
+            stored_suites = plan.stored.suites if plan.stored is not None else {}
+            for key in done:
+                if key in stored_suites:
+                    n = stored_suites[key].get("n")
+                    found.append(Forecast(plan.checkpoint.name, key, True, n if isinstance(n, int) else None))
     return found
 
 
 def as_json(forecasts: Sequence[Forecast]) -> Mapping[str, Any]:
     """Return the forecast as a JSON document."""
     return {"dry_run": [asdict(one) for one in forecasts]}
-
-
-def _n_of(plan: ModelRun, key: str) -> int | None:
-    n = plan.stored.suites[key].get("n") if plan.stored is not None else None
-    return n if isinstance(n, int) else None
 
 
 class _NotStoredError(Exception):

@@ -47,7 +47,8 @@ def prefer(config: PreferConfig) -> dict[str, Any]:
     seen: set[tuple[str, ...]] = set()
     for pair in (_filtered(pair, config) for pair in pairs):
         reason = pair.dropped or _duplicate(pair, seen)
-        overlapping = [] if reason or meter is None else _overlapping(pair, meter)
+        overlaps = [] if reason or meter is None else meter.index.overlaps(user_texts(pair.prompt))
+        overlapping = {overlap.item.suite for overlap in overlaps}
         found.update(overlapping)
         if overlapping and not config.benchmark_prompts:
             reason = "contaminated"
@@ -90,11 +91,6 @@ def _duplicate(pair: Pair, seen: set[tuple[str, ...]]) -> str:
         return "duplicate"
     seen.add(texts)
     return ""
-
-
-def _overlapping(pair: Pair, meter: Meter) -> list[str]:
-    asked = user_texts(pair.prompt)
-    return sorted({overlap.item.suite for overlap in meter.index.overlaps(asked)})
 
 
 def _row(pair: Pair) -> Row:

@@ -103,7 +103,8 @@ def tabs_of(models: Sequence[ModelResult]) -> list[Tab]:
     tabs.sort(key=lambda tab: (tab.data != "full", tab.limit is not None, -len(tab.members)))
     for tab in tabs:
         tab.members.sort()
-        tab.distinctions = _distinctions(tab, tabs)
+        alike = [one for one in tabs if (one.data, one.limit, one.judge_key) == (tab.data, tab.limit, tab.judge_key)]
+        tab.distinctions = _setting_texts(tab, alike)
         tab.reason = _reason(tab, tabs)
     return tabs
 
@@ -131,14 +132,6 @@ def _with(tab: Tab, other: Tab) -> Tab:
         return tab
     members = list(dict.fromkeys([*tab.members, *other.members]))
     return Tab(tab.data, tab.limit, tab.judge or other.judge, tab.protocol.joined(other.protocol), members)
-
-
-def _distinctions(tab: Tab, tabs: Sequence[Tab]) -> list[str]:
-    """Describe the settings that keep this tab apart from those with the same data, limit and judge."""
-    alike = [
-        other for other in tabs if (other.data, other.limit, other.judge_key) == (tab.data, tab.limit, tab.judge_key)
-    ]
-    return _setting_texts(tab, alike)
 
 
 def _setting_texts(tab: Tab, others: Sequence[Tab]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import msgspec
 
@@ -89,7 +88,8 @@ def _add_figures(plan: ModelRun, config: RunConfig, view: View, *, is_last: bool
             missing=dict(getattr(suite.loaded, "missing", {}) or {}),
         ).with_given(applied=dict(suite.whole.applied) if suite.whole is not None else {})
     plan.watch.lap("score")
-    answers = {**(plan.stored.answers if plan.stored is not None else {}), **_how_answered(plan.todo)}
+    answers = dict(plan.stored.answers) if plan.stored is not None else {}
+    answers |= {run.spec.key: counts for run in plan.todo if (counts := answer_figures(run.rows)) is not None}
     plan.stored = scores_document(plan, suites, answers, config, view)
     plan.manifest = manifest_document(plan, entries, config, plan.stored)
 
@@ -159,11 +159,6 @@ def header_of(run: SuiteRun, judges: Sequence[Checkpoint | Panel]) -> Header:
         missing=dict(whole.missing if whole is not None else getattr(run.loaded, "missing", {}) or {}),
         document=None if whole is None else whole.document,
     )
-
-
-def _how_answered(runs: Sequence[SuiteRun]) -> dict[str, dict[str, Any]]:
-    counts = {run.spec.key: answer_figures(run.rows) for run in runs}
-    return {key: one for key, one in counts.items() if one is not None}
 
 
 def _old_records(plan: ModelRun) -> Mapping[str, Records]:

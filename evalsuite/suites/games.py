@@ -97,17 +97,13 @@ def outcomes_of(row: Row) -> list[Outcome] | Unscored:
     for order in ORDERS:
         verdict = next((one for one in row.verdicts if one.order == order and one.repeat == 0), None)
         if verdict is None:
-            return _unjudged(row)
+            answered = answer_of(row) is not None
+            return Unscored("no_judge") if answered else no_answer(row.replies[0].unscored if row.replies else None)
         outcome = outcome_of(verdict)
         if isinstance(outcome, Unscored):
             return outcome
         found.append(outcome)
     return found
-
-
-def _unjudged(row: Row) -> Unscored:
-    reply = row.replies[0] if row.replies else None
-    return no_answer(reply.unscored if reply else None) if answer_of(row) is None else Unscored("no_judge")
 
 
 def mark_games(row: Row) -> Row:
