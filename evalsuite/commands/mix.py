@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,10 +109,8 @@ def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
 
 def _left_out(source: dict[str, Any]) -> str:
     """List the rules that left rows out with their counts, over all members."""
-    counts: dict[str, int] = dict(source["refused"])
+    counts = Counter(source["refused"])
     for member in source["members"]:
-        for rule, count in member["dropped"].items():
-            counts[rule] = counts.get(rule, 0) + count
-        for change, count in member["changed"].items():
-            counts[change] = counts.get(change, 0) + count
+        counts.update(member["dropped"])
+        counts.update(member["changed"])
     return ", ".join(f"{rule} {count:,}" for rule, count in sorted(counts.items()))
