@@ -136,7 +136,7 @@ def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
         raise CheckpointError(said)
     config = read_config(folder / "config.json")
     weights = weight_files(folder, allow_pickle=choices.pickle)
-    tensors = read_tensors(file for file in weights if file.suffix == ".safetensors")
+    tensors = read_tensors(weights)
     check_tensors(folder, tensors, config)
     code = sorted(folder.glob("*.py")) if choices.remote_code else []
     if not (tokenizer := tokenizer_files(folder)):

@@ -43,13 +43,15 @@ class Tensor:
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Return the tensors of safetensors files by name, from the headers; raises CheckpointError.
+    """Return the tensors of weight files by name, from the headers of safetensors; raises CheckpointError.
 
-    A header's last offset is compared with the size of its file, so that a truncated download fails early.
+    Pickled files are not read. A header's last offset is compared with the size of its file, so that a truncated
+    download fails early.
     """
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors |= _read_header(file)
+        if file.suffix == ".safetensors":
+            tensors |= _read_header(file)
     return tensors
 
 

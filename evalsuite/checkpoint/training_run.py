@@ -71,8 +71,7 @@ def what_is_missing(folder: Path) -> str:
         if (folder / SETTINGS).is_file():
             adapter_weights(folder, allow_pickle=True)
         else:
-            weights = weight_files(folder, allow_pickle=True)
-            tensors = read_tensors(file for file in weights if file.suffix == ".safetensors")
+            tensors = read_tensors(weight_files(folder, allow_pickle=True))
             check_tensors(folder, tensors, read_config(folder / "config.json"))
     except (CheckpointError, OSError) as error:
         return str(error)

@@ -6,9 +6,9 @@ import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.tensors import text_config
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.results_folder import existing_folder
@@ -100,8 +100,7 @@ def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
     """
     if checkpoint.endpoint is not None:
         return []
-    config: dict[str, Any] = checkpoint.config or {}
-    config = config.get("text_config") or config
+    config = text_config(checkpoint.config or {})
     tensor, stages = serve.tensor_parallel_size, serve.pipeline_stages
 
     def count(key: str) -> int:
@@ -149,8 +148,7 @@ def require_servable(checkpoints: Iterable[Checkpoint], serve: ServeConfig, *, s
 
 def kv_bytes_per_token(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> int:
     """Return the bytes of KV cache per token: keys and values of every layer and KV head; 0 where unknown."""
-    config: dict[str, Any] = checkpoint.config or {}
-    config = config.get("text_config") or config
+    config = text_config(checkpoint.config or {})
     layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
     kv_heads = config.get("num_key_value_heads") or heads
     if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(kv_heads, int) and heads):

@@ -64,14 +64,12 @@ def check_weights(checkpoint: Checkpoint) -> list[Finding]:
     """Look for NaN and infinities in the norms, the head and the embedding; reads a few megabytes of each at most."""
     if checkpoint.path is None:
         return []
-    files = [file for file in weight_files(checkpoint.path, allow_pickle=True) if file.suffix == ".safetensors"]
-    tensors = read_tensors(files)
+    tensors = read_tensors(weight_files(checkpoint.path, allow_pickle=True))
     examined = {name: tensor for name, tensor in tensors.items() if _is_examined(name)}
     if (embedding := embedding_of(tensors)) is not None:
         examined["the embedding"] = embedding
     if checkpoint.adapter is not None:
-        weights = adapter_weights(checkpoint.adapter, allow_pickle=True)
-        examined |= read_tensors([weights] if weights.suffix == ".safetensors" else [])
+        examined |= read_tensors([adapter_weights(checkpoint.adapter, allow_pickle=True)])
     broken = [name for name, tensor in examined.items() if not _is_finite(tensor)]
     if not broken:
         return []
@@ -124,8 +122,7 @@ def check_adapter(checkpoint: Checkpoint) -> list[Finding]:
 
 def _own_weights(folder: Path, embedding_rows: int | None) -> str | None:
     """Say which weights an adapter has besides its LoRA matrices, which vLLM refuses or ignores."""
-    weights = adapter_weights(folder, allow_pickle=True)
-    tensors = read_tensors([weights] if weights.suffix == ".safetensors" else [])
+    tensors = read_tensors([adapter_weights(folder, allow_pickle=True)])
     # peft writes the base's own embedding beside the matrices of an adapted one; vLLM ignores it.
     others = [
         name
