@@ -13,7 +13,6 @@ copy (``LocalStore``) of a store on this machine's disk.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -31,6 +30,7 @@ import filelock
 
 from evalsuite.errors import BusyError, DataError, EvalsuiteError, StoreError
 from evalsuite.files import NETWORK_FILE_SYSTEMS, file_system, temporary_for
+from evalsuite.fingerprint import text_sha256
 from evalsuite.lease import Lease
 
 SCHEMA_VERSION = 1
@@ -61,7 +61,7 @@ _DELETE_CLAIM = "DELETE FROM claims WHERE key = ? AND owner = ?"
 def content_key(question: Mapping[str, Any]) -> str:
     """Return the key of a request: SHA-256 of its canonical JSON, as 64 hex digits."""
     text = json.dumps(question, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return text_sha256(text)
 
 
 def model_mark(fingerprint: str | None) -> str:

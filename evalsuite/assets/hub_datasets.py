@@ -6,7 +6,6 @@ folder, and a snapshot in a hub cache (or a mirror of one) is a folder with ever
 
 from __future__ import annotations
 
-import hashlib
 import re
 import socket
 import tempfile
@@ -28,7 +27,7 @@ from evalsuite.assets.locations import (
 )
 from evalsuite.assets.rows import file_stamps, selected
 from evalsuite.errors import DataError, first_line
-from evalsuite.fingerprint import cache_folder
+from evalsuite.fingerprint import cache_folder, text_sha256
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LOCK = threading.RLock()
@@ -138,7 +137,7 @@ def arrow_cache(snapshot: Path) -> Path:
     notice when the target of a link has changed.
     """
     stamps = file_stamps(sorted(file for file in snapshot.rglob("*") if file.is_file()))
-    key = hashlib.sha256(repr((str(snapshot), stamps)).encode()).hexdigest()[:16]
+    key = text_sha256(repr((str(snapshot), stamps)))[:16]
     return make_folder(cache_folder() / "datasets" / key)
 
 

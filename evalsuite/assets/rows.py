@@ -14,7 +14,7 @@ from evalsuite.assets.asset import Asset
 from evalsuite.assets.locations import Absent
 from evalsuite.errors import DataError, StoreError
 from evalsuite.files import read_json, write_json
-from evalsuite.fingerprint import cache_folder
+from evalsuite.fingerprint import cache_folder, text_sha256
 
 Row = dict[str, Any]
 
@@ -111,7 +111,7 @@ def file_stamps(files: Iterable[Path]) -> list[tuple[str, int, int]]:
 def _memory(asset: Asset, files: Sequence[Path]) -> Path:
     parts = [str(part) for part in asset.parts]
     key = json.dumps([RECIPE, asset.name, asset.fields, parts, asset.only, file_stamps(files)])
-    return cache_folder() / "hashes" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    return cache_folder() / "hashes" / f"{text_sha256(key)[:32]}.json"
 
 
 def recall(asset: Asset, files: Sequence[Path]) -> tuple[str, int | None] | None:

@@ -15,7 +15,6 @@ thought that is in the content between its marks is taken out of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ import msgspec
 
 from evalsuite.conversations.fields import call_of, calls_of, is_thought, thought_of, tools_of, weight_of
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import text_sha256
 from judges.thoughts import split_thought
 from judges.types import Message, Role, ToolCall, Unscored
 
@@ -197,7 +197,7 @@ def conversation_hash(row: Mapping[str, Any], texts: Sequence[Sequence[str]]) ->
 def text_hash(value: object) -> str:
     """Return 32 hex digits of the SHA-256 of a value's JSON, with ``str`` of what JSON cannot represent."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return text_sha256(text)[:32]
 
 
 def content_hash(messages: Sequence[Message]) -> str:

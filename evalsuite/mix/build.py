@@ -10,7 +10,6 @@ candidates (except for a blend). At most the texts of one shard are held in memo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -28,7 +27,7 @@ from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter
 from evalsuite.contamination.prompts import is_here
 from evalsuite.errors import DataError, UsageError, cannot_write
 from evalsuite.files import read_json, rename, write_json
-from evalsuite.fingerprint import file_sha256
+from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.mix.draw import ranks
 from evalsuite.mix.rows import Stream, open_streams
 from evalsuite.mix.select import Chosen, Selector
@@ -280,7 +279,7 @@ def _identity(
     }
     if scores := {number: members[0].scores.fingerprint for number, members in enumerate(streams) if members[0].scores}:
         parts["scores"] = scores
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return text_sha256(json.dumps(parts, sort_keys=True))
 
 
 def _check_folder(out: Path) -> None:

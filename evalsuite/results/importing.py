@@ -21,6 +21,7 @@ import evalsuite
 from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
 from evalsuite.errors import DataError, UsageError, cannot_write
 from evalsuite.files import reading_recorded, rename, writing
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.files import RecordsFile, encoded, records_path, write_records
 from evalsuite.records.rows import Header, Row
 from evalsuite.results.averages import averages
@@ -225,7 +226,7 @@ def _folder(results: Path, model: str, sha256: str) -> Path:
     if stored_scores(folder) is None:
         return folder
     # The same rows were imported under a name that only differs in what a folder's name cannot hold.
-    return results / f"{slug[:80] or 'model'}-{hashlib.sha256(f'{sha256} {model}'.encode()).hexdigest()[:8]}"
+    return results / f"{slug[:80] or 'model'}-{text_sha256(f'{sha256} {model}')[:8]}"
 
 
 def _judges(stored: Scores | None, key: str, judge: str | None, files: Mapping[str, str]) -> JudgeEntry | None:

@@ -9,7 +9,6 @@ A record counts only while the files in its proof are unchanged; paths in it are
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from evalsuite.assets.rows import file_sha256
 from evalsuite.documents import SCHEMA
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import locked, read_json, write_json
+from evalsuite.fingerprint import text_sha256
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
 from evalsuite.study.file import Study
@@ -145,7 +145,7 @@ def _hash_of(path: Path) -> str | None:
         listing = sorted(
             f"{file.relative_to(path)}\x1f{file.stat().st_size}" for file in path.rglob("*") if file.is_file()
         )
-        return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+        return text_sha256("\n".join(listing))
     return file_sha256(path) if path.is_file() else None
 
 

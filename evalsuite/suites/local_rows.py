@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evalsuite import assets
 from evalsuite.assets.asset import Asset, Pin, remedy
+from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
 from evalsuite.files import read_objects
 from evalsuite.suites.options import DataKind
@@ -18,7 +18,7 @@ RowsAndPins = tuple[list[dict[str, Any]], dict[str, Pin]]
 
 def mini_rows(path: Path) -> tuple[list[dict[str, Any]], Pin]:
     """Read a suite's mini file: its rows and their pin, as part of the package; raises DataError when it is missing."""
-    return read_objects(path), Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "mini", pinned=True)
+    return read_objects(path), Pin(file_sha256(path), "mini", pinned=True)
 
 
 def rows_of(data: DataKind, asset: Asset, mini: Path, *, fetch: bool = True) -> RowsAndPins:

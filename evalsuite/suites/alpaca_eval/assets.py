@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from evalsuite.assets.asset import Asset, OnHub, Pin, by_name
+from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.suites.local_rows import RowsAndPins, rows_of
 from evalsuite.suites.options import DataKind
 
@@ -56,8 +57,7 @@ def canonical_positions(instructions: Sequence[str], data: DataKind = "full") ->
     The order comes from ``instructions`` if they are exactly the canonical ones, else from the baseline. Raises
     DataError if the baseline is then not on this machine; nothing is downloaded.
     """
-    text = "\x1f".join(instructions).encode("utf-8", "surrogatepass")
-    if data == "mini" or hashlib.sha256(text).hexdigest() != _CANONICAL_SHA256:
+    if data == "mini" or text_sha256("\x1f".join(instructions)) != _CANONICAL_SHA256:
         instructions = [row["instruction"] for row in baseline_rows(data, fetch=False)[0]]
     return {instruction: position for position, instruction in enumerate(instructions)}
 
@@ -68,7 +68,7 @@ def template(name: str = TEMPLATE, sha256_in_package: str = TEMPLATE_SHA256) -> 
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         path = Path(folder) / name
         if path.is_file():
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            sha256 = file_sha256(path)
             pin = Pin(sha256, "package", sha256 == sha256_in_package)
             return path.read_text(encoding="utf-8"), {f"alpaca_eval/{path.name}": pin}
     raise DataError(f"the package alpaca-eval has no {name}; install alpaca-eval 0.6.6 with pip")
@@ -76,4 +76,4 @@ def template(name: str = TEMPLATE, sha256_in_package: str = TEMPLATE_SHA256) -> 
 
 def content_hash(instruction: str, baseline: str) -> str:
     """Return a hash of the instruction and the baseline's output, which identifies an item across models and files."""
-    return hashlib.sha256(f"{instruction}\x1f{baseline}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return text_sha256(f"{instruction}\x1f{baseline}")[:16]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from evalsuite.errors import DataError
 from evalsuite.files import read_objects, write_jsonl
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD, answer_text, items_of, token_len, version_of
@@ -127,11 +127,10 @@ def _row(
         "token_len": _lengths(item, answer),
     }
     prompt = item.get("prompt") or _prompt_of(answer)
-    content = f"{item.get('prompt', '')}\x1f{item.get('baseline_answer', '')}".encode("utf-8", "surrogatepass")
     return Row(
         str(item["uid"]),
         part=str(item["category"]) if item.get("category") in (HARD, CREATIVE) else "",
-        content=hashlib.sha256(content).hexdigest()[:16],
+        content=text_sha256(f"{item.get('prompt', '')}\x1f{item.get('baseline_answer', '')}")[:16],
         prompt=(Message("user", prompt),) if prompt else (),
         facts={name: value for name, value in facts.items() if value is not None},
         draws=(Draw((reply,)),),
@@ -177,7 +176,7 @@ def _answer(row: Row, text: str, model: str) -> dict[str, Any]:
     prompt = row.prompt[0].content if row.prompt else ""
     return {
         "uid": row.item_id,
-        "ans_id": hashlib.sha256(f"{model}\x1f{text}".encode("utf-8", "surrogatepass")).hexdigest()[:22],
+        "ans_id": text_sha256(f"{model}\x1f{text}")[:22],
         "model": model,
         "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": {"answer": text}}],
         "metadata": {

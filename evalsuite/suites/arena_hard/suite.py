@@ -8,7 +8,6 @@ guided output. ``arena_hard_verdict=logprobs`` is ours and cheaper: the judge's 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalsuite.errors import UsageError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
@@ -218,11 +218,10 @@ class ArenaHard(Suite):
 
 def item_row(item: Mapping[str, Any], judge_prompt: str) -> Row:
     """Return the row of a question with its baseline's answer."""
-    text = f"{item['prompt']}\x1f{item['baseline_answer']}".encode("utf-8", "surrogatepass")
     return Row(
         item["uid"],
         part=item["category"] if item["category"] in (HARD, CREATIVE) else "",
-        content=hashlib.sha256(text).hexdigest()[:16],
+        content=text_sha256(f"{item['prompt']}\x1f{item['baseline_answer']}")[:16],
         prompt=(Message("user", item["prompt"]),),
         facts={
             "category": item["subcategory"],

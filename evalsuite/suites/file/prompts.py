@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from evalsuite.assets.asset import Asset, OnHub, Part, Pin, remedy
 from evalsuite.assets.rows import plain, rows_sha256
 from evalsuite.errors import DataError, first_line
 from evalsuite.files import read_objects
+from evalsuite.fingerprint import text_sha256
 from evalsuite.suites.file.definition import Benchmark
 from evalsuite.validation import located
 from judges.extraction import parse_choice_by_rule
@@ -122,7 +122,7 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
 def content_hash(prompt: Sequence[Message]) -> str:
     """Return 16 hex digits that identify a prompt."""
     text = json.dumps([[message.role, message.content] for message in prompt], ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return text_sha256(text)[:16]
 
 
 def _messages(given: object) -> Iterator[Message]:

@@ -6,7 +6,6 @@ data pins, so that figures of an edited benchmark are never ranked with older on
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, UsageError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.rows import Draw, Header, Order, Row, Verdict, replaced
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Chat, Completion, Sampling, derive_seed
@@ -76,7 +76,7 @@ class FileSuite(Suite):
             content["template"] = rating_template(self.benchmark).sha256
         if self.benchmark.score.function is not None:
             content["function"] = function_sha256(self.benchmark)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return text_sha256(json.dumps(content, sort_keys=True))
 
     def load(self, options: FileOptions) -> Loaded:
         """Read the prompts, the baseline and the scorer; raises DataError that names what is wrong with them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -15,7 +14,7 @@ import pydantic
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line, unknown
 from evalsuite.files import write_json
-from evalsuite.fingerprint import file_sha256
+from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.records.rows import Header, Row, replaced
 from evalsuite.suites.base import Suite
 from evalsuite.suites.figures import (
@@ -261,8 +260,7 @@ class LmEvalTasks(LmEvalSuite):
         found = (path for path in options.include_path.rglob("*") if path.suffix in kept and path.is_file())
         files = sorted(path for path in found if "__pycache__" not in path.parts)
         content = [f"{path.relative_to(options.include_path).as_posix()} {file_sha256(path)}" for path in files]
-        sha256 = hashlib.sha256("\n".join(content).encode()).hexdigest()
-        return {f"{self.name}/include_path": Pin(sha256, "file", pinned=True)}
+        return {f"{self.name}/include_path": Pin(text_sha256("\n".join(content)), "file", pinned=True)}
 
     def load(self, options: LmEvalTasksOptions) -> HarnessLoaded:
         """Load the named tasks, groups or tags.

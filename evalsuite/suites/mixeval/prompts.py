@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.rows import Row
 from evalsuite.suites.peer_files import conform
 from judges.types import Message
@@ -86,7 +86,7 @@ def item_row(item: Mapping[str, Any], prompt: str) -> Row:
     return Row(
         item["id"],
         part=SPLIT_OF_PROBLEM_TYPE[item["problem_type"]],
-        content=hashlib.sha256(item["prompt"].encode("utf-8", "surrogatepass")).hexdigest()[:16],
+        content=text_sha256(item["prompt"])[:16],
         prompt=(Message("user", prompt),),
         facts={name: item[name] for name in FACTS if name in item},
     )

@@ -6,7 +6,6 @@ The exports keep both because its tools need them, and add ``unscored`` with the
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import logging
@@ -20,6 +19,7 @@ import msgspec
 
 from evalsuite.errors import DataError
 from evalsuite.files import plain_name, read_objects, write_jsonl
+from evalsuite.fingerprint import text_sha256
 from evalsuite.records.rows import Draw, Header, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.base import verdict_on
@@ -314,10 +314,9 @@ def write_files(header: Header, rows: Sequence[Row], folder: Path, *, model: str
 def _answer_line(row: Row, model: str, now: float) -> dict[str, Any]:
     replies = row.replies or (Reply(unscored=Unscored("no_answer")),) * len(TURNS)
     texts, details = _texts(replies), ["" if reply.unscored is None else reply.unscored.detail for reply in replies]
-    identity = "\x1f".join([row.item_id, model, *texts]).encode("utf-8", "surrogatepass")
     return {
         "question_id": _recorded_id(row),
-        "answer_id": hashlib.sha256(identity).hexdigest()[:22],
+        "answer_id": text_sha256("\x1f".join([row.item_id, model, *texts]))[:22],
         "model_id": model,
         "choices": [_choice(0, replies), *(_choice(draw.repeat, draw.turns) for draw in row.draws[1:])],
         "tstamp": now,
