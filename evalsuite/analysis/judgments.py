@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from evalsuite.comparison.answer_rows import authors_of, peer_file, read_rows
 from evalsuite.comparison_documents import read_verdict_rows
 from evalsuite.errors import DataError
 from evalsuite.files import exists
-from evalsuite.fingerprint import files_sha256
+from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.records.rows import Row, Verdict, for_judge
 from evalsuite.results.reading import models_in
 from evalsuite.results.records import all_records
@@ -66,7 +65,7 @@ def read_judgments(spec: str, results: Path) -> Judgments:
         judgments = list(_judgments(key, rows))
         kept = tuple(judgment for judgment in judgments if judgment is not None)
         if kept:
-            fingerprint = hashlib.sha256(json.dumps([asdict(judgment) for judgment in kept]).encode()).hexdigest()
+            fingerprint = text_sha256(json.dumps([asdict(judgment) for judgment in kept]))
             return Judgments(name or own_name, fingerprint, kept, len(judgments) - len(kept))
         n_judgments += len(judgments)
     if not n_judgments:

@@ -59,10 +59,6 @@ class Comparison:
     n_unscored: int
     n_items: int
 
-    @property
-    def unscored_share(self) -> float:
-        return self.n_unscored / self.n_items if self.n_items else 0.0
-
 
 def compare(config: CompareConfig, progress: Progress | None = None) -> Comparison:
     """Compare models pairwise; raises EvalsuiteError, and leaves every finished answer and verdict in the store."""

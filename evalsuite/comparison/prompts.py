@@ -8,13 +8,13 @@ per turn) or ``messages``, and perhaps ``id``, ``category``, ``system``, ``refer
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from evalsuite.assets.asset import Pin
+from evalsuite.assets.rows import file_sha256
 from evalsuite.comparison.answer_rows import read_rows, text_of
 from evalsuite.comparison.requests import dialogue_of, group_of, grouped
 from evalsuite.errors import DataError, UsageError, unknown
@@ -177,7 +177,7 @@ def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
             messages.append(Message("assistant", reply.text))
         return texts_of(replies)
 
-    pin = Pin(hashlib.sha256(path.read_bytes()).hexdigest(), "file")
+    pin = Pin(file_sha256(path), "file")
     return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]), notes=notes)
 
 

@@ -49,7 +49,10 @@ def run(stubs, results, *judges, models=("good", "plain"), **options):
     given = {"models": names, "judge": [word(stubs, name) for name in judges], "data": "mini", "results": results}
     outcome = compare(read_as(CompareConfig, given | options))
     return SimpleNamespace(
-        document=outcome.document.as_json(), folder=outcome.folder, unscored_share=outcome.unscored_share
+        document=outcome.document.as_json(),
+        folder=outcome.folder,
+        n_unscored=outcome.n_unscored,
+        n_items=outcome.n_items,
     )
 
 
@@ -159,7 +162,7 @@ def test_missing_answers_leave_pairs_unscored_and_the_exit_code_says_so(tmp_path
         result = CliRunner().invoke(app, [*words, "--data", "mini", "--results", str(tmp_path)])
     assert (pair["unscored"], pair["unscored_reasons"]) == (5, {"request_failed": 5})
     assert (pair["rate_a"], pair["ci95_a"], pair["preference_a"]) == (None, None, None)
-    assert outcome.unscored_share == 1.0
+    assert outcome.n_unscored == outcome.n_items > 0
     assert result.exit_code == 1
     assert verdict_rows(outcome)[0]["unscored"]["reason"] == "request_failed"
 

@@ -159,7 +159,7 @@ def test_without_a_judge_answers_are_kept_and_figures_are_missing(tmp_path):
         assert document["suites"]["mt_bench"]["unscored"] == {"no_judge": document["suites"]["mt_bench"]["n"]}
         assert document["suites"]["mixeval"]["score"] is not None, "the rule parser needs no judge"
         assert document["judge"] is None
-        assert outcome.unscored_share == 0, "answers that await their judge are what was asked for"
+        assert outcome.n_unscored == 0, "answers that await their judge are what was asked for"
         judged = figures(run(config(stub, tmp_path, fresh=True)))
         asked_again = [body for _, body in stub.requests[answers:] if "A plain answer" not in json.dumps(body)]
     assert judged["suites"]["mt_bench"]["score"] is not None
