@@ -51,13 +51,19 @@ def place(tmp_path, monkeypatch):
     return run
 
 
-def test_data_that_are_not_there_are_named_before_any_unit_starts(place, tmp_path):
-    tasks = write_task(tmp_path / "tasks", dataset_path="nobody/has_this", dataset_kwargs={})
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """A folder of one task with its data and one without, which lm-eval reads once, with all of its own."""
+    folder = write_task(tmp_path_factory.mktemp("own") / "tasks")
+    return write_task(folder, "no_data", dataset_path="nobody/has_this", dataset_kwargs={})
+
+
+def test_data_that_are_not_there_are_named_before_any_unit_starts(place, tasks, tmp_path):
     with pytest.raises(DataError, match="data set nobody/has_this not found"):
-        place(suites=["lm_eval:own_sums"], include_path=tasks)
+        place(suites=["lm_eval:no_data"], include_path=tasks)
     assert not list((tmp_path / "r").iterdir())
 
 
-def test_units_start_when_the_data_are_there(place, tmp_path):
+def test_units_start_when_the_data_are_there(place, tasks):
     with pytest.raises(Started):
-        place(suites=["lm_eval:own_sums"], include_path=write_task(tmp_path / "tasks"))
+        place(suites=["lm_eval:own_sums"], include_path=tasks)
