@@ -32,6 +32,7 @@ SMALL = {
     "paper": False,
     "report": False,
 }
+ONE_SIZE = {**SMALL, "sizes": [2]}
 
 
 @pytest.fixture(scope="module")
@@ -158,24 +159,24 @@ def test_a_judge_that_fails_is_told_apart_from_the_models(tmp_path):
 
 
 def test_figures_of_another_dtype_are_set_aside_too(tmp_path):
-    run_toy(tmp_path, **SMALL)
+    run_toy(tmp_path, **ONE_SIZE)
     for path in (tmp_path / "results").glob("*/scores.json"):
         scores = json.loads(path.read_text())
         path.write_text(json.dumps(scores | {"model": scores["model"] | {"dtype": "float16"}}))
-    _, outcome, calls = run_toy(tmp_path, **{**SMALL, "serve": {"dtype": "float32"}})
+    _, outcome, calls = run_toy(tmp_path, **{**ONE_SIZE, "serve": {"dtype": "float32"}})
     assert next(call for call in calls if call["command"] == "run")["fresh"]
     assert outcome.exit_code == 0
 
 
 def test_figures_of_other_settings_are_set_aside_when_they_are_the_studys_own(tmp_path):
-    run_toy(tmp_path, **SMALL)
-    _, outcome, calls = run_toy(tmp_path, **{**SMALL, "run": SMALL["run"] | {"limit": 1}})
+    run_toy(tmp_path, **ONE_SIZE)
+    _, outcome, calls = run_toy(tmp_path, **{**ONE_SIZE, "run": ONE_SIZE["run"] | {"limit": 1}})
     assert [(call["command"], call["fresh"]) for call in calls] == [("run", True)]
     assert outcome.exit_code == 0
 
 
 def test_the_judges_own_settings_reach_what_judges(tmp_path):
-    _, _, calls = run_toy(tmp_path, **{**SMALL, "judge_serve": {"max_model_len": 4096}})
+    _, _, calls = run_toy(tmp_path, **{**ONE_SIZE, "judge_serve": {"max_model_len": 4096}})
     lengths = {call["command"]: call.get("judge_max_model_len") for call in calls if call["command"] != "sft"}
     assert lengths.pop("run") == 4096
     assert lengths.pop("compare", 4096) == 4096
