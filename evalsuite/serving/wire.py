@@ -315,7 +315,7 @@ def check_tokenizer(endpoint: Endpoint, tokenizer: Any, name: str) -> None:
     if theirs != tokenizer.encode(_PROBE_TEXT, add_special_tokens=False):
         raise UsageError(
             f"{endpoint.display_url} serves {endpoint.model_name} with a different tokenizer from {name}'s; give the "
-            "checkpoint that is served there, or NAME@URL to use the server's tokenizer"
+            "checkpoint that is served there, NAME@URL to use the server's tokenizer, or let evalsuite start the server"
         )
 
 
