@@ -37,8 +37,7 @@ def file_sha256(path: Path) -> str:
     with suppress(OSError, UnicodeDecodeError):
         if re.fullmatch(r"[0-9a-f]{64}", digest := known.read_text("ascii")):
             return digest
-    with real.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = read_sha256(real)
     # Without a cache the file is read every time: slower, but correct.
     with suppress(OSError):
         known.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +45,12 @@ def file_sha256(path: Path) -> str:
         partial.write_text(digest, "ascii")
         partial.replace(known)
     return digest
+
+
+def read_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read each time, even if its size and time are known."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def files_sha256(paths: Iterable[Path]) -> str:

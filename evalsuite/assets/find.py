@@ -13,8 +13,9 @@ from evalsuite.assets import hub_datasets, wheels
 from evalsuite.assets.asset import Asset, Found, InMirror, InWheel, OnHub, Pin, Source, remedy
 from evalsuite.assets.locations import Absent, mirror_root, snapshots_of, user_hub_cache
 from evalsuite.assets.pins import PUNKT
-from evalsuite.assets.rows import Row, file_sha256, folder_sha256, load_rows, recall, remember, rows_sha256
+from evalsuite.assets.rows import Row, folder_sha256, load_rows, recall, remember, rows_sha256
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import read_sha256
 
 _LARGE_BYTES = 8 << 20
 
@@ -204,7 +205,7 @@ def _measure(asset: Asset, paths: list[Path], *, fresh: bool) -> tuple[str, int 
         rows = load_rows(asset, paths)
         return rows_sha256(rows), len(rows), rows
     try:
-        return (folder_sha256(paths[0]) if asset.kind == "corpus" else file_sha256(paths[0])), None, []
+        return (folder_sha256(paths[0]) if asset.kind == "corpus" else read_sha256(paths[0])), None, []
     except OSError as error:
         raise Absent(f"{paths[0]} cannot be read: {error.strerror or error}") from error
 
@@ -213,7 +214,7 @@ def _compared(asset: Asset, paths: list[Path], sha256: str, count: int | None) -
     """Return whether the content is the pinned one, and why not."""
     expected, actual = asset.sha256, sha256
     if expected is None and len(paths) == 1 and paths[0].suffix == ".json":
-        expected, actual = asset.file_sha256, file_sha256(paths[0])
+        expected, actual = asset.file_sha256, read_sha256(paths[0])
     if expected is None:
         return False, f"no hash of {asset.name} is pinned; what was read has SHA-256 {sha256[:12]}"
     if actual == expected:

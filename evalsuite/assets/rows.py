@@ -14,7 +14,7 @@ from evalsuite.assets.asset import Asset
 from evalsuite.assets.locations import Absent
 from evalsuite.errors import DataError, StoreError
 from evalsuite.files import read_json, write_json
-from evalsuite.fingerprint import cache_folder, text_sha256
+from evalsuite.fingerprint import cache_folder, read_sha256, text_sha256
 
 Row = dict[str, Any]
 
@@ -52,16 +52,11 @@ def rows_sha256(rows: Iterable[Mapping[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
-
-
 def folder_sha256(folder: Path) -> str:
     """Hash the names and bytes of a folder's own files, in the order of their names."""
     digest = hashlib.sha256()
     for file in sorted(file for file in folder.iterdir() if file.is_file()):
-        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
+        digest.update(f"{file.name}\0{read_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from evalsuite.assets.asset import Pin
-from evalsuite.assets.rows import file_sha256
 from evalsuite.comparison.answer_rows import read_rows, text_of
 from evalsuite.comparison.requests import dialogue_of, group_of, grouped
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import exists
+from evalsuite.fingerprint import read_sha256
 from evalsuite.records.rows import Row
 from evalsuite.serving.requests import Chat, Completion, Guide, Sampling, derive_seed
 from evalsuite.suites.base import no_answer
@@ -177,7 +177,7 @@ def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
             messages.append(Message("assistant", reply.text))
         return texts_of(replies)
 
-    pin = Pin(file_sha256(path), "file")
+    pin = Pin(read_sha256(path), "file")
     return PromptSet(path.stem, asked, {path.name: pin}, answer, tuple(questions[len(asked) :]), notes=notes)
 
 

@@ -26,8 +26,8 @@ def card_summary(
 
     Of several, on other pairs, it is the one with the most pairs.
     """
-    card = _largest_card(card_path(results, checkpoint), "card*.json", "pairs", method, template_sha256)
-    if card is None:
+    cards = _largest_first(card_path(results, checkpoint), "card*.json", "pairs", method, template_sha256)
+    if (card := next(iter(cards), None)) is None:
         return None
     figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
     return {
@@ -38,10 +38,10 @@ def card_summary(
     }
 
 
-def _largest_card(
+def _largest_first(
     beside: Path, pattern: str, counted: str, method: str | None, template_sha256: str | None
-) -> dict[str, Any] | None:
-    """Return the stored card with the most pairs or labels (``counted``) of a method and template (None: of any)."""
+) -> list[dict[str, Any]]:
+    """Return the stored cards of a method and template (None: of any), those with most pairs or labels first."""
     cards = [read_json(path) for path in sorted(beside.parent.glob(pattern))]
     judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
     wanted = (method, template_sha256)
@@ -50,7 +50,7 @@ def _largest_card(
         for card in judged
         if method is None or (card["judge"].get("method"), card["judge"].get("template_sha256")) == wanted
     ]
-    return max(fitting, key=lambda card: (card.get(counted) or {}).get("n") or 0, default=None)
+    return sorted(fitting, key=lambda card: (card.get(counted) or {}).get("n") or 0, reverse=True)
 
 
 def rating_card_path(results: Path, checkpoint: Checkpoint, key: str) -> Path:
@@ -67,8 +67,8 @@ def rating_card_summary(
     that was asked in the same words and scale.
     """
     path = rating_card_path(results, checkpoint, "x")
-    card = _largest_card(path, "rating-card-*", "labels", method, template_sha256)
-    if card is None or not isinstance(card.get("factors"), dict):
+    cards = _largest_first(path, "rating-card-*", "labels", method, template_sha256)
+    if (card := next((one for one in cards if isinstance(one.get("factors"), dict)), None)) is None:
         return None
     labels = card.get("labels") or {}
     known = {

@@ -18,11 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evalsuite.assets.rows import file_sha256
 from evalsuite.documents import SCHEMA
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import locked, read_json, write_json
-from evalsuite.fingerprint import text_sha256
+from evalsuite.fingerprint import read_sha256, text_sha256
 from evalsuite.fleet.children import COMMAND
 from evalsuite.progress import Progress
 from evalsuite.study.file import Study
@@ -146,7 +145,7 @@ def _hash_of(path: Path) -> str | None:
             f"{file.relative_to(path)}\x1f{file.stat().st_size}" for file in path.rglob("*") if file.is_file()
         )
         return text_sha256("\n".join(listing))
-    return file_sha256(path) if path.is_file() else None
+    return read_sha256(path) if path.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 from evalsuite import assets
 from evalsuite.assets.asset import Asset, Pin, remedy
-from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
 from evalsuite.files import read_objects
+from evalsuite.fingerprint import read_sha256
 from evalsuite.suites.options import DataKind
 
 RowsAndPins = tuple[list[dict[str, Any]], dict[str, Pin]]
@@ -18,7 +18,7 @@ RowsAndPins = tuple[list[dict[str, Any]], dict[str, Pin]]
 
 def mini_rows(path: Path) -> tuple[list[dict[str, Any]], Pin]:
     """Read a suite's mini file: its rows and their pin, as part of the package; raises DataError when it is missing."""
-    return read_objects(path), Pin(file_sha256(path), "mini", pinned=True)
+    return read_objects(path), Pin(read_sha256(path), "mini", pinned=True)
 
 
 def rows_of(data: DataKind, asset: Asset, mini: Path, *, fetch: bool = True) -> RowsAndPins:

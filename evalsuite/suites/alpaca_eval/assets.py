@@ -8,9 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from evalsuite.assets.asset import Asset, OnHub, Pin, by_name
-from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import DataError
-from evalsuite.fingerprint import text_sha256
+from evalsuite.fingerprint import read_sha256, text_sha256
 from evalsuite.suites.local_rows import RowsAndPins, rows_of
 from evalsuite.suites.options import DataKind
 
@@ -68,7 +67,7 @@ def template(name: str = TEMPLATE, sha256_in_package: str = TEMPLATE_SHA256) -> 
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         path = Path(folder) / name
         if path.is_file():
-            sha256 = file_sha256(path)
+            sha256 = read_sha256(path)
             pin = Pin(sha256, "package", sha256 == sha256_in_package)
             return path.read_text(encoding="utf-8"), {f"alpaca_eval/{path.name}": pin}
     raise DataError(f"the package alpaca-eval has no {name}; install alpaca-eval 0.6.6 with pip")

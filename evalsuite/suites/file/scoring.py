@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalsuite.assets.rows import file_sha256
 from evalsuite.errors import UsageError, first_line
+from evalsuite.fingerprint import read_sha256
 from evalsuite.suites.file.definition import Benchmark, ExactSpec, NumericSpec, RegexSpec
 from evalsuite.suites.file.prompts import chosen_letter, last_number, right_letter
 from judges.types import Unscored
@@ -106,7 +106,7 @@ def function_sha256(benchmark: Benchmark) -> str:
             f"score.function: {str(benchmark.score.function).partition(':')[0]!r} not found; "
             "give a .py file beside the YAML, or a module that can be imported"
         )
-    return file_sha256(path)
+    return read_sha256(path)
 
 
 def load_function(benchmark: Benchmark) -> UserFunction:

@@ -287,6 +287,9 @@ def test_a_judge_that_rates_has_a_card_of_its_own_which_stands_beside_its_rating
         result = card(tmp_path, stubs, "--ratings", labels_file(tmp_path), "--json")
         shown = card(tmp_path, stubs, "--ratings", labels_file(tmp_path))
         words = ["rate", file, "--judge", word(stubs, "rater"), "--prompts", prompts, "--factors", "conciseness"]
+        [kept] = (tmp_path / "results").glob("judges/*/rating-card-*.json")
+        larger = {**json.loads(kept.read_text()), "labels": {"n": 1000}, "factors": None}
+        kept.with_name("rating-card-damaged.json").write_text(json.dumps(larger))
         rated = CliRunner().invoke(app, [*words, "--results", str(tmp_path / "results"), "--json"])
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -300,7 +303,6 @@ def test_a_judge_that_rates_has_a_card_of_its_own_which_stands_beside_its_rating
     assert abs(factual["spearman"]["value"]) < 0.4
     assert document["conclusions"]["verdict"] == "do not use"
     assert "factuality: Spearman's rho with people" in " ".join(shown.stdout.split())
-    [kept] = (tmp_path / "results").glob("judges/*/rating-card-*.json")
     assert json.loads(kept.read_text())["factors"] == document["factors"]
     summary = json.loads(rated.stdout)["judge"]["card"]
     assert summary["factors"]["conciseness"]["value"] == pytest.approx(concise["spearman"]["value"])

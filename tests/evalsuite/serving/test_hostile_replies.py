@@ -262,13 +262,15 @@ async def test_a_reply_that_never_ends_is_late_after_a_time_that_grows_with_the_
         with RawServer(SLOW[kind], pause_s=0.02) as server, pytest.raises(NoReplyError) as caught:
             await send(server.url, {"max_tokens": tokens})
         assert caught.value.late
-        assert deadline_s <= time.monotonic() - began
+        assert deadline_s <= time.monotonic() - began < deadline_s + 0.9
         assert not server.has_ended
 
 
 def test_probes_have_a_deadline_too():
+    began = time.monotonic()
     with RawServer(SLOW["body"], pause_s=0.02) as server, pytest.raises(NoReplyError):
         fetch_blocking(server.url, "", is_managed=True, timeout_s=0.5)
+    assert time.monotonic() - began < 2
     assert not server.has_ended
 
 
