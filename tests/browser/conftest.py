@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,22 @@ _QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "
 _QUIET += ("--disable-component-update", "--disable-sync")
 
 
+def until(page: Any, condition: str, argument: Any = None, seconds: float = 20.0) -> None:
+    """Wait until a JavaScript expression is true on the page.
+
+    It is asked from here: Playwright's ``wait_for_function`` evaluates a string inside the page whenever its
+    first try is false, which the report's Content Security Policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < end, f"not true after {seconds:g} seconds: {condition}"
+        page.wait_for_timeout(20)
+
+
 def settle(page: Any, part: str) -> None:
     """Wait until ``part`` is in the address and the page shows what its address says."""
-    page.wait_for_function(
-        "part => location.hash.includes(part) && document.documentElement.dataset.shown === location.hash", arg=part
+    until(
+        page, "part => location.hash.includes(part) && document.documentElement.dataset.shown === location.hash", part
     )
 
 

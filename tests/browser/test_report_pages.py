@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from evalsuite.files import write_json, write_jsonl
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.report.build import Report, build_report
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, until
 from tests.browser.hostile import ANSWERS, HOST, RUN
 from tests.evalsuite.report.test_tabs import by_two_judges
 from tests.evalsuite.report_results import (
@@ -257,7 +257,7 @@ def test_sorting_filtering_grouping_and_columns(synthetic: Report, visit: Visits
         assert column_values(page, "bbh") == sorted(column_values(page, "bbh"), reverse=way == "descending")
     assert page.locator(".board th[aria-sort]").count() == 1
     page.fill("#filter", "100k")
-    page.wait_for_function("document.querySelectorAll('.board tr[data-slug]:not([hidden])').length === 1")
+    until(page, "document.querySelectorAll('.board tr[data-slug]:not([hidden])').length === 1")
     assert page.locator(".board tbody tr[data-slug]:visible").count() == 1
     page.fill("#filter", "")
     page.select_option("#group", "base")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from evalsuite.report.build import Report, build_report
-from tests.browser.conftest import settle
+from tests.browser.conftest import settle, until
 from tests.browser.test_report_pages import slugs
 from tests.browser.test_viewer_pages import PART, Visits, address, items, pair_list, views
 from tests.evalsuite.report_results import (
@@ -65,7 +65,7 @@ def test_the_items_filters_are_in_the_address(pair: Report, visit: Visits) -> No
     assert items(again) == ["5"]
     assert again.locator("#view [data-control=only]").input_value() == "unscored"
     again.select_option("#view [data-control=only]", "")
-    again.wait_for_function("document.querySelectorAll('#view table.items tbody tr').length === 6")
+    until(again, "document.querySelectorAll('#view table.items tbody tr').length === 6")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_four_fields_count_and_test(pair: Report, visit: Visits) -> None:
     assert page.evaluate("mcnemar(0, 5)") == pytest.approx(2 / 32)
     assert page.evaluate("mcnemar(3, 9)") == pytest.approx(0.1459961, abs=1e-6)
     page.locator("#view .fields a").nth(1).click()
-    page.wait_for_function("document.querySelectorAll('#view table.items tbody tr').length === 2")
+    until(page, "document.querySelectorAll('#view table.items tbody tr').length === 2")
     assert items(page) == ["1", "2"]
 
 

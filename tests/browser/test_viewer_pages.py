@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evalsuite.report.build import Report, build_report
-from tests.browser.conftest import Visit, settle
+from tests.browser.conftest import Visit, settle, until
 from tests.browser.test_report_pages import slugs
 from tests.evalsuite.report.test_tabs import by_two_judges
 from tests.evalsuite.report_results import (
@@ -126,14 +126,14 @@ def test_an_empty_filter_says_so_and_charts_follow_it(ten: Report, visit: Visits
     assert drawn.count() == 10
     page.fill("#filter", "100k")
     settle(page, "filter")
-    page.wait_for_function("document.querySelectorAll('.board tr[data-slug]:not([hidden])').length < 10")
+    until(page, "document.querySelectorAll('.board tr[data-slug]:not([hidden])').length < 10")
     left = page.locator(".board tr[data-slug]:visible").count()
     assert sum(one.is_visible() for one in drawn.all()) == left
     page.fill("#filter", "nothing like it")
     page.wait_for_selector("section.tab .nothing:visible")
     assert "No model matches" in page.locator("section.tab .nothing").inner_text()
     page.get_by_role("button", name="Clear the filter").click()
-    page.wait_for_function("document.querySelectorAll('.board tr[data-slug]:not([hidden])').length === 10")
+    until(page, "document.querySelectorAll('.board tr[data-slug]:not([hidden])').length === 10")
     page = visit().open(ten.html, "view=items&q=nothing+like+it")
     assert "No item matches" in page.locator("#view .nothing").inner_text()
 
