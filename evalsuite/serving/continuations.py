@@ -10,11 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from evalsuite.serving.chat_format import ChatFormat
-from evalsuite.serving.reasoning import Reasoning
-from evalsuite.serving.requests import Completion, Sampling
 from judges.types import Unscored
 
 Tokens = tuple[int, ...]
@@ -51,69 +48,6 @@ def next_token_of(ids: Sequence[int], steps: Sequence[Sequence[tuple[float, bool
     logprobs = {token: value for token, [(value, _)] in zip(ids, steps, strict=True)}
     top = next((token for token, [(_, is_top)] in zip(ids, steps, strict=True) if is_top), _ANOTHER_TOKEN)
     return NextToken(logprobs, top, logprobs.get(top))
-
-
-class TokenServer(Protocol):
-    """A served model with token-level requests.
-
-    No method raises for a single bad request: that is an ``Unscored``. A dead server raises ``ServerError``.
-    """
-
-    @property
-    def tokenizer(self) -> Any:
-        """The model's transformers tokenizer; its ``chat_template`` is the one in use, or None."""
-
-    @property
-    def max_model_len(self) -> int:
-        """The maximum length of prompt plus answer, in tokens."""
-
-    @property
-    def has_logprob_token_ids(self) -> bool:
-        """Whether ``next_token_logprobs`` works on this server."""
-
-    @property
-    def scores_continuations(self) -> bool:
-        """Whether ``continuation_steps`` works on this server."""
-
-    @property
-    def model_name(self) -> str: ...
-
-    @property
-    def generation(self) -> Mapping[str, Any] | None:
-        """The checkpoint's own sampling settings; None where they are not known."""
-
-    @property
-    def max_in_flight(self) -> int:
-        """The maximum number of concurrent requests."""
-
-    @property
-    def named_format(self) -> ChatFormat | None:
-        """The chat template that the user named and the tokenizer does not have, or None."""
-
-    async def continuation_steps(
-        self, context: Sequence[int], continuations: Sequence[Tokens]
-    ) -> list[list[tuple[float, bool]]] | Unscored:
-        """Return (log-probability, is the most likely) of each token of each continuation (none empty)."""
-
-    async def next_token_logprobs(self, prompt: Sequence[int], ids: Sequence[int]) -> NextToken | Unscored:
-        """Return the log-probability of each of ``ids`` (at most 128) as the token after ``prompt``."""
-
-    async def prompt_logprobs(self, tokens: Sequence[int], start: int) -> list[tuple[float, bool]] | Unscored:
-        """Return (log-probability, is the most likely) of each token from position ``start`` (at least 1) on."""
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """How the model thinks."""
-
-    async def complete(
-        self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
-    ) -> Completion | Unscored:
-        """Continue ``prompt``; stop strings end the answer and are not part of it."""
-
-    async def answer_prompt(
-        self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True
-    ) -> Completion | Unscored:
-        """Answer a prompt that ends in the assistant's header, after a thought if the model has one."""
 
 
 class Loglikelihood(NamedTuple):

@@ -1,4 +1,4 @@
-"""A toy language model with a full distribution, served as a TokenServer and computed directly."""
+"""A toy language model with a full distribution, served as a Client and computed directly."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def toy_tokenizer(
 
 
 class ToyServer:
-    """A TokenServer over the toy distribution; ``fault`` may fail a prompt by its tokens."""
+    """The token requests of a Client, answered from the toy distribution; ``fault`` may fail a prompt by its tokens."""
 
     model_name = "toy"
     max_in_flight = 128

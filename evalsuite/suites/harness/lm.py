@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from lm_eval.api.model import TemplateLM
@@ -40,7 +40,6 @@ from evalsuite.serving.continuations import (
     ContextGroup,
     Loglikelihood,
     Tokens,
-    TokenServer,
     group_by_context,
     loglikelihoods,
     questions_are_cheaper,
@@ -54,6 +53,9 @@ from evalsuite.suites.harness.tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness.window import Window
 from evalsuite.suites.types import OnProgress
 from judges.types import Message, Unscored
+
+if TYPE_CHECKING:
+    from evalsuite.serving.client import Client
 
 log = logging.getLogger("evalsuite")
 
@@ -69,7 +71,7 @@ _NEUTRAL_SETTINGS: Mapping[str, tuple[Any, ...]] = {
 
 
 class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
-    """lm-eval's interface to a :class:`TokenServer` whose coroutines run on ``loop``.
+    """lm-eval's interface to a :class:`Client` whose coroutines run on ``loop``.
 
     ``loop`` must run in another thread than the caller's. ``open_contexts`` bounds the contexts (or
     generations) in progress; it should exceed the number of requests that the server's client keeps in
@@ -84,7 +86,7 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
 
     def __init__(
         self,
-        server: TokenServer,
+        server: Client,
         loop: asyncio.AbstractEventLoop,
         *,
         on_progress: OnProgress | None = None,
@@ -243,8 +245,10 @@ class EvalsuiteLM(TemplateLM):  # type: ignore[misc]
             window.submit(self._answer_group(group, results))
 
     async def _answer_group(self, group: ContextGroup, results: _Results) -> None:
-        for position, answer in zip(group.members, await _group_loglikelihoods(self.server, group), strict=True):
-            results.put(position, answer)
+        distinct = list(dict.fromkeys(group.continuations))
+        scored = dict(zip(distinct, await _scored(self.server, group.context, distinct), strict=True))
+        for position, continuation in zip(group.members, group.continuations, strict=True):
+            results.put(position, scored[continuation])
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002
         """Return the log-likelihood of each whole text, in disjoint windows of the model's length.
@@ -405,20 +409,14 @@ def task_sampling(
     return sampling, skip_special_tokens
 
 
-async def _group_loglikelihoods(server: TokenServer, group: ContextGroup) -> list[Loglikelihood | Unscored]:
+async def _scored(
+    server: Client, context: Tokens, continuations: Sequence[Tokens]
+) -> Sequence[Loglikelihood | Unscored]:
     """Score all continuations of one context by the cheapest method; every method gives the same figures.
 
     One next-token question where every continuation is a single token; else the server's own scoring endpoint, where it
     has one; else the trie of next-token questions, or prompt log-probabilities where those are cheaper.
     """
-    distinct = list(dict.fromkeys(group.continuations))
-    scored = dict(zip(distinct, await _scored(server, group.context, distinct), strict=True))
-    return [scored[continuation] for continuation in group.continuations]
-
-
-async def _scored(
-    server: TokenServer, context: Tokens, continuations: Sequence[Tokens]
-) -> Sequence[Loglikelihood | Unscored]:
     questions = questions_for(continuations)
     if server.scores_continuations and len(questions) > 1 and len(questions[0].ids) < MAX_IDS_PER_QUESTION:
         asked = [tokens for tokens in continuations if tokens]
@@ -437,7 +435,7 @@ async def _scored(
     return await gather_or_cancel(_by_prompt_logprobs(server, context, tokens) for tokens in continuations)
 
 
-async def _by_prompt_logprobs(server: TokenServer, context: Tokens, continuation: Tokens) -> Loglikelihood | Unscored:
+async def _by_prompt_logprobs(server: Client, context: Tokens, continuation: Tokens) -> Loglikelihood | Unscored:
     """Score one continuation by the log-probabilities of its tokens as a part of the prompt."""
     if not continuation:
         return sum_steps(())

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from evalsuite.assets.locations import no_progress_bars
 from evalsuite.errors import EvalsuiteError, UsageError, unknown
 from evalsuite.records.rows import Reply
-from evalsuite.serving.continuations import TokenServer
 from evalsuite.serving.reasoning import NO_REASONING
 from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.repeats import Marks, repeated
@@ -32,6 +31,7 @@ from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
 
 if TYPE_CHECKING:
+    from evalsuite.serving.client import Client
     from evalsuite.suites.harness.lm import EvalsuiteLM
 
 log = logging.getLogger("evalsuite")
@@ -151,7 +151,7 @@ def code_eval_allowed(allowed: bool) -> Iterator[None]:
 
 def run_tasks(
     loaded: HarnessLoaded,
-    server: TokenServer,
+    server: Client,
     loop: asyncio.AbstractEventLoop,
     *,
     chat_template: bool = True,

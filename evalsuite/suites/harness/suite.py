@@ -48,7 +48,7 @@ from evalsuite.suites.types import OnProgress, Pins, Recorded, Scores, WholeRun
 if TYPE_CHECKING:
     import asyncio
 
-    from evalsuite.serving.continuations import TokenServer
+    from evalsuite.serving.client import Client
     from evalsuite.serving.sampler import Sampler
     from evalsuite.suites.harness.run import HarnessLoaded
 
@@ -90,7 +90,7 @@ class LmEvalSuite(Suite):
     def run_whole(
         self,
         loaded: HarnessLoaded,
-        server: TokenServer,
+        server: Client,
         loop: asyncio.AbstractEventLoop,
         options: LmEvalOptions,
         on_progress: OnProgress | None = None,
