@@ -1,4 +1,4 @@
-"""Standard errors, intervals, tests and agreement.
+"""Standard errors, 95 % intervals, tests and agreement.
 
 All functions are pure and deterministic (the bootstrap given its seed). No observations at all is a ValueError. The
 spread of a single observation is None, never 0, and so is the interval of equal observations or bootstrap draws.
@@ -24,6 +24,8 @@ NO_SPREAD = 1e-9
 
 _TRUSTED_CASES = 5
 _LARGEST_KAPPA = 1 - 1e-9
+_UPPER = 0.975
+_Z = NormalDist().inv_cdf(_UPPER)
 
 
 def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -33,12 +35,6 @@ def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
     if not np.isfinite(array).all():
         raise ValueError("a value is not finite; leave unscored items out before averaging")
     return array
-
-
-def _z(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; expected a number between 0 and 1, such as 0.95")
-    return NormalDist().inv_cdf(0.5 + level / 2)
 
 
 def cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
@@ -82,19 +78,18 @@ def clustered_stderr(values: Sequence[float], clusters: Sequence[Hashable]) -> f
     return math.sqrt(max(variance, 0.0))
 
 
-def normal_ci(mean: float, stderr: float | None, *, level: float = 0.95) -> Interval | None:
+def normal_ci(mean: float, stderr: float | None) -> Interval | None:
     """Return mean ± z standard errors; None without a standard error."""
-    z = _z(level)
-    return None if stderr is None else (mean - z * stderr, mean + z * stderr)
+    return None if stderr is None else (mean - _Z * stderr, mean + _Z * stderr)
 
 
-def student_ci(mean: float, stderr: float, degrees: int, *, level: float = 0.95) -> Interval:
+def student_ci(mean: float, stderr: float, degrees: int) -> Interval:
     """Return mean ± t standard errors with ``degrees`` of freedom, at least 1."""
-    half = _t(degrees, level) * stderr
+    half = _t(degrees) * stderr
     return mean - half, mean + half
 
 
-def wilson_ci(k: float, n: float, *, level: float = 0.95) -> Interval:
+def wilson_ci(k: float, n: float) -> Interval:
     """Return Wilson's score interval of a proportion ``k / n``, within [0, 1].
 
     ``n`` may be an effective number of observations, which need not be whole. Raises ValueError unless 0 <= k <= n and
@@ -102,7 +97,7 @@ def wilson_ci(k: float, n: float, *, level: float = 0.95) -> Interval:
     """
     if n < 1 or not 0 <= k <= n:
         raise ValueError(f"{k} of {n}; expected at least one trial and no more successes than trials")
-    low, high = _score_interval(k / n, n, _z(level))
+    low, high = _score_interval(k / n, n, _Z)
     # Exactly 0 and 1 at the edges, where rounding would be off by an ulp.
     return (0.0 if k == 0 else low, 1.0 if k == n else high)
 
@@ -114,12 +109,7 @@ def _score_interval(p: float, n: float, z: float) -> Interval:
 
 
 def bootstrap_ci(
-    values: Sequence[float],
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    level: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, n_boot: int = 2000, seed: int = 0
 ) -> Interval | None:
     """Return the percentile bootstrap interval of the mean; whole clusters are drawn where given.
 
@@ -129,12 +119,10 @@ def bootstrap_ci(
     chapter 13; clusters as in Field and Welsh 2007 (JRSS B 69, 369-390), the randomized cluster bootstrap.
     """
     array = _finite(values)
-    return bootstrap_ratio_ci(array, np.ones_like(array), clusters, level=level, n_boot=n_boot, seed=seed)
+    return bootstrap_ratio_ci(array, np.ones_like(array), clusters, n_boot=n_boot, seed=seed)
 
 
-def mean_ci(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
-) -> Interval | None:
+def mean_ci(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval | None:
     """Return the mean plus and minus t clustered standard errors, with one degree of freedom fewer than clusters.
 
     None with fewer than two clusters, and if all clusters have the same mean: equal values say nothing of their spread.
@@ -142,15 +130,12 @@ def mean_ci(
     as units (Cochran 1977, Sampling Techniques, section 9A.2), times G / (G - 1).
     """
     mean, variance, n_clusters = _clustered(values, clusters)
-    _z(level)
     if variance is None or variance <= NO_SPREAD**2:
         return None
-    return student_ci(mean, math.sqrt(variance), n_clusters - 1, level=level)
+    return student_ci(mean, math.sqrt(variance), n_clusters - 1)
 
 
-def proportion_ci(
-    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
-) -> Interval | None:
+def proportion_ci(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Interval | None:
     """Return the interval of a mean of values in [0, 1]: Wilson's with the effective number of observations.
 
     Values that are all 0 or 1, each its own cluster, are a binomial proportion with Wilson's interval. Otherwise the
@@ -168,10 +153,10 @@ def proportion_ci(
         return None
     is_binary = bool(np.isin(array, (0.0, 1.0)).all())
     if is_binary and (n == array.size or array.min() == array.max()):
-        return wilson_ci(round(mean * n), n, level=level)
-    effective, z = mean * (1 - mean) / max(variance, NO_SPREAD**2), _t(n - 1, level)
+        return wilson_ci(round(mean * n), n)
+    effective, z = mean * (1 - mean) / max(variance, NO_SPREAD**2), _t(n - 1)
     if variance <= NO_SPREAD**2 or n * min(mean, 1 - mean) < _TRUSTED_CASES:
-        effective, z = min(effective, float(n)), _z(level)
+        effective, z = min(effective, float(n)), _Z
     return _score_interval(mean, effective, z)
 
 
@@ -186,11 +171,10 @@ def _clustered(values: Sequence[float], clusters: Sequence[Hashable] | None) -> 
     return float(array.mean()), n / (n - 1) * float(sums @ sums) / array.size**2, n
 
 
-def _t(degrees: int, level: float) -> float:
+def _t(degrees: int) -> float:
     from scipy.special import stdtrit
 
-    _z(level)
-    return float(stdtrit(degrees, 0.5 + level / 2))
+    return float(stdtrit(degrees, _UPPER))
 
 
 def bootstrap_ratio_ci(
@@ -198,7 +182,6 @@ def bootstrap_ratio_ci(
     denominators: Sequence[float] | NDArray[np.float64],
     clusters: Sequence[Hashable] | None = None,
     *,
-    level: float = 0.95,
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Interval | None:
@@ -212,7 +195,7 @@ def bootstrap_ratio_ci(
         raise ValueError(f"{above.size} numerators for {below.size} denominators; expected equal lengths")
     numbers = cluster_numbers(above.size, clusters)
     sums, sizes = np.bincount(numbers, weights=above), np.bincount(numbers, weights=below)
-    _check_draws(level, n_boot)
+    _check_draws(n_boot)
     if sums.size < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -222,27 +205,24 @@ def bootstrap_ratio_ci(
         drawn = rng.multinomial(sums.size, np.full(sums.size, 1 / sums.size), size=min(rows, n_boot - start))
         totals = drawn @ sizes
         replicates.append((drawn @ sums)[totals != 0] / totals[totals != 0])
-    return percentile_ci(np.concatenate(replicates), level=level)
+    return percentile_ci(np.concatenate(replicates))
 
 
-def percentile_ci(replicates: NDArray[np.float64], *, level: float = 0.95) -> Interval | None:
+def percentile_ci(replicates: NDArray[np.float64]) -> Interval | None:
     """Return the percentile interval of a bootstrap's replicates; None if there are none or all are equal.
 
     Equal replicates mean that there is nothing to resample, not that the figure is certain, as an
-    interval of width 0 would claim. Raises ValueError for a level outside (0, 1).
+    interval of width 0 would claim.
     """
-    _z(level)
     if not replicates.size or np.ptp(replicates) <= NO_SPREAD * max(1.0, float(np.abs(replicates).max())):
         return None
-    tail = (1 - level) / 2
-    low, high = np.quantile(replicates, [tail, 1 - tail])
+    low, high = np.quantile(replicates, [1 - _UPPER, _UPPER])
     return float(low), float(high)
 
 
-def _check_draws(level: float, n_boot: int) -> None:
+def _check_draws(n_boot: int) -> None:
     if n_boot < 1:
         raise ValueError(f"n_boot is {n_boot}; expected at least 1")
-    _z(level)
 
 
 def bootstrap_ci_of(
@@ -250,9 +230,7 @@ def bootstrap_ci_of(
     n: int,
     clusters: Sequence[Hashable] | None = None,
     *,
-    level: float = 0.95,
     n_boot: int = 2000,
-    seed: int = 0,
 ) -> Interval | None:
     """Return the percentile bootstrap interval of any statistic of ``n`` observations.
 
@@ -263,17 +241,17 @@ def bootstrap_ci_of(
     if n < 1:
         raise ValueError("no observations; expected at least one")
     numbers = cluster_numbers(n, clusters)
-    _check_draws(level, n_boot)
+    _check_draws(n_boot)
     members = [np.flatnonzero(numbers == i) for i in range(int(numbers.max()) + 1)]
     if len(members) < 2:
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     replicates = []
     for _ in range(n_boot):
         drawn = rng.integers(len(members), size=len(members))
         if (value := statistic(np.concatenate([members[i] for i in drawn]))) is not None:
             replicates.append(value)
-    return percentile_ci(np.array(replicates), level=level)
+    return percentile_ci(np.array(replicates))
 
 
 def _paired(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
@@ -294,11 +272,7 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
 
 
 def cohen_kappa_ci(
-    a: Sequence[Hashable],
-    b: Sequence[Hashable],
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    level: float = 0.95,
+    a: Sequence[Hashable], b: Sequence[Hashable], clusters: Sequence[Hashable] | None = None
 ) -> Interval | None:
     """Return the jackknife interval of Cohen's kappa with whole clusters as units; None with fewer than two clusters.
 
@@ -314,9 +288,9 @@ def cohen_kappa_ci(
         return None
     if all(x == y for x, y in zip(a, b, strict=True)):
         by_chance = sum(count**2 for count in Counter(a).values()) / n**2
-        lowest = wilson_ci(n_clusters, n_clusters, level=level)[0]
+        lowest = wilson_ci(n_clusters, n_clusters)[0]
         return max(-1.0, (lowest - by_chance) / (1 - by_chance)), 1.0
-    return jackknifed(kappa, _kappas(total - tables), n_clusters, level)
+    return jackknifed(kappa, _kappas(total - tables), n_clusters)
 
 
 def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -332,7 +306,7 @@ def quadratic_kappa(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def quadratic_kappa_ci(
-    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
+    a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable] | None = None
 ) -> Interval | None:
     """Return the jackknife interval of :func:`quadratic_kappa`, as :func:`cohen_kappa_ci`; None without any spread."""
     numbers = cluster_numbers(_paired(a, b), clusters)
@@ -340,7 +314,7 @@ def quadratic_kappa_ci(
     n_clusters, [kappa] = int(numbers.max()) + 1, _concordances(*both[:, None])
     if n_clusters < 2 or kappa is None:
         return None
-    return jackknifed(kappa, _concordances_without_each(both, numbers), n_clusters, level)
+    return jackknifed(kappa, _concordances_without_each(both, numbers), n_clusters)
 
 
 def _concordances_without_each(both: NDArray[np.float64], numbers: NDArray[np.intp]) -> list[float | None]:
@@ -365,7 +339,7 @@ def _concordances(a: NDArray[np.float64], b: NDArray[np.float64]) -> list[float 
     return [None if y < NO_SPREAD else 1 - x / y for x, y in zip(apart.tolist(), by_chance.tolist(), strict=True)]
 
 
-def jackknifed(value: float, each: Sequence[float | None], n_clusters: int, level: float = 0.95) -> Interval | None:
+def jackknifed(value: float, each: Sequence[float | None], n_clusters: int) -> Interval | None:
     """Return the interval of a figure in [-1, 1] from those without one cluster each, on the scale of Fisher's z."""
     left_out = [one for one in each if one is not None]
     scale = np.arctanh(np.clip(left_out, -_LARGEST_KAPPA, _LARGEST_KAPPA))
@@ -374,7 +348,7 @@ def jackknifed(value: float, each: Sequence[float | None], n_clusters: int, leve
     stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
     if stderr < NO_SPREAD:
         return None
-    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, value))), _t(n_clusters - 1, level) * stderr
+    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, value))), _t(n_clusters - 1) * stderr
     return math.tanh(centre - half), math.tanh(centre + half)
 
 
