@@ -16,16 +16,13 @@ from typing import Literal
 from judges.labels import MASS_FLOOR, LabelReading, read_labels
 from judges.templates import JudgeTemplate, nonce
 from judges.types import Message, Unscored
-from judges.verdicts import CONTEXT_VARIABLES, Request
+from judges.verdicts import CONTEXT_VARIABLES, POINTS, Request, Winner
 
 Kind = Literal["label", "scores", "rating"]
-Outcome = Literal["a", "b", "tie"]
 
 PAIR_VARIABLES = frozenset({"answer_a", "answer_b", "answers_a", "answers_b", "dialogue_a", "dialogue_b"})
 RATING_VARIABLES = frozenset({"answer", "answers", "dialogue"})
 COMMON_VARIABLES = frozenset({"question", "questions", "category", "criteria", "nonce", *CONTEXT_VARIABLES})
-
-_POINTS: Mapping[Outcome, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class JudgeFormat:
     template: JudgeTemplate
     pattern: re.Pattern[str]
     kind: Kind = "label"
-    labels: Mapping[str, Outcome] | None = None
+    labels: Mapping[str, Winner] | None = None
     scale: tuple[float, float] | None = None
     reads: Literal["first", "last"] = "last"
     delimiters: bool = True
@@ -101,7 +98,7 @@ class JudgeFormat:
             return 0.5 if first == second else float(first > second)
         named = match[1].strip().lower()
         outcome = next((one for label, one in (self.labels or {}).items() if label.lower() == named), None)
-        return Unscored("no_verdict", text) if outcome is None else _POINTS[outcome]
+        return Unscored("no_verdict", text) if outcome is None else POINTS[outcome]
 
     def value_of_labels(self, logprobs: Mapping[str, float]) -> tuple[float, LabelReading] | Unscored:
         """Return the expected preference for the answer shown first, or the expected rating, and the labels read.
@@ -116,7 +113,7 @@ class JudgeFormat:
         if read.mass < MASS_FLOOR:
             named = " and ".join(self.asked_labels)
             return Unscored("label_mass", f"{named} have a probability of {read.mass:.2g} together")
-        worth = {label: _POINTS[outcome] for label, outcome in (self.labels or {}).items()}
+        worth = {label: POINTS[outcome] for label, outcome in (self.labels or {}).items()}
         weights = {label: math.exp(value) for label, value in read.logprobs.items()}
         values = {label: float(label) if self.kind == "rating" else worth[label] for label in weights}
         mean = math.fsum(values[label] * weight for label, weight in weights.items()) / math.fsum(weights.values())

@@ -93,9 +93,14 @@ def two_sided(t: float, df: int | None) -> float:
     >>> round(two_sided(2.228, 10), 3), round(two_sided(-1.96, None), 3)
     (0.05, 0.05)
     """
+    return 2 * _below(-abs(t), df)
+
+
+def _below(t: float, df: int | None) -> float:
+    """Return the probability that Student's t, or a normal value where ``df`` is None, is below ``t``."""
     from scipy.special import ndtr, stdtr
 
-    return float(2 * (ndtr(-abs(t)) if df is None else stdtr(df, -abs(t))))
+    return float(ndtr(t) if df is None else stdtr(df, t))
 
 
 def one_sided(difference: Difference, threshold: float = 0.0) -> float:
@@ -106,12 +111,9 @@ def one_sided(difference: Difference, threshold: float = 0.0) -> float:
     >>> round(one_sided(Difference(1.645, 1.0, None)), 3), one_sided(Difference(-1.0, 0.0, 3))
     (0.05, 0.875)
     """
-    from scipy.special import ndtr, stdtr
-
     above = difference.value - threshold
     if difference.stderr > 0:
-        t = above / difference.stderr
-        return float(ndtr(-t) if difference.df is None else stdtr(difference.df, -t))
+        return _below(-above / difference.stderr, difference.df)
     chance = 0.5 ** (difference.n or 0)
     return 0.5 if above == 0 else chance if above > 0 else 1 - chance
 

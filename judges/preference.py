@@ -9,7 +9,7 @@ from typing import Any
 from judges.labels import MASS_FLOOR, MASS_HALF
 from judges.statistics import Interval, proportion_ci
 from judges.types import Unscored
-from judges.verdicts import Game, PairVerdict, Winner
+from judges.verdicts import POINTS, Game, PairVerdict, Winner
 
 Ratings = Sequence[float | None]
 """One model's ratings, one per question in a fixed order; None where missing."""
@@ -66,7 +66,7 @@ def _compare(x: float | None, y: float | None) -> PairVerdict | Unscored:
     if x is None or y is None:
         return Unscored("no_rating", "a rating is missing")
     winner: Winner = "a" if x > y else "b" if y > x else "tie"
-    return PairVerdict(winner, {"a": 1.0, "b": 0.0, "tie": 0.5}[winner])
+    return PairVerdict(winner, POINTS[winner])
 
 
 def flip_count_of_verdicts(dgm_over_other: Verdicts, other_over_own: Verdicts, dgm_over_own: Verdicts) -> int:

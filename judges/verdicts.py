@@ -41,7 +41,12 @@ TEMPLATE_VARIABLES = NEEDED_VARIABLES | {"questions", *CONTEXT_VARIABLES}
 VERDICT_CHOICES = ("A]]", "B]]", "tie]]")
 """The guided completions of a reasoned comparison, after :func:`verdict_lead_in`."""
 
-_POINTS = {"A": 1.0, "B": 0.0, TIE: 0.5}
+POINTS: Mapping[Winner, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+"""What each outcome is worth to a."""
+
+OTHER_SIDE: Mapping[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
+
+_POINTS_OF_LETTER = {"A": 1.0, "B": 0.0, TIE: 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,7 @@ def parse_verdict(text: str, key: str, answers: Sequence[str] = ()) -> Choice | 
 
 def game_from_choice(choice: Choice, answers: Sequence[str] = ()) -> Game:
     """Convert the letter of a reasoned comparison of ``answers`` into a game."""
-    first = _POINTS[choice.letter]
+    first = _POINTS_OF_LETTER[choice.letter]
     return Game(
         first,
         choice.text,
@@ -214,7 +219,7 @@ def winner_of(preference_a: float, *, margin: float = 0.0) -> Winner:
 
 def points_of(verdict: PairVerdict) -> float:
     """Return a's share of the win: 1, 0, or one half where the orders do not agree on a winner."""
-    return {"a": 1.0, "b": 0.0, "tie": 0.5}[verdict.winner]
+    return POINTS[verdict.winner]
 
 
 def check_margin(margin: float) -> None:
@@ -249,5 +254,4 @@ def combine_orders(
 
 def swap_pair(verdict: PairVerdict) -> PairVerdict:
     """Return the verdict with a and b exchanged."""
-    mirrored: Mapping[Winner, Winner] = {"a": "b", "b": "a", "tie": "tie"}
-    return replace(verdict, winner=mirrored[verdict.winner], preference_a=1.0 - verdict.preference_a)
+    return replace(verdict, winner=OTHER_SIDE[verdict.winner], preference_a=1.0 - verdict.preference_a)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.prompts import PromptSet, Texts
 from evalsuite.comparison.recorded import Recorded, find_recorded
 from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.settings import CompareConfig, RateConfig
 from evalsuite.doctor import require_servable
 from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import Progress
-from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.engine import engine_key
 from evalsuite.serving.identity import refuse_twins
 
@@ -40,12 +39,11 @@ Answers = Mapping[str, Mapping[str, Texts]]
 """Model: question id: its answers."""
 
 
-def find_candidates(
-    models: Sequence[str], serve: ServeConfig, prompts: PromptSet, progress: Progress, results: Path
-) -> list[Candidate]:
+def find_candidates(config: CompareConfig | RateConfig, prompts: PromptSet, progress: Progress) -> list[Candidate]:
     """Find every model, or its recorded answers; raises UsageError for a duplicate model."""
     sources: list[Checkpoint | Recorded] = [
-        find_recorded(spec, prompts, results) or serve.resolve(spec, on_step=progress.step) for spec in models
+        find_recorded(spec, prompts, config.results) or config.serve.resolve(spec, on_step=progress.step)
+        for spec in config.models
     ]
     served = [source for source in sources if isinstance(source, Checkpoint)]
     refuse_twins(served)
@@ -57,7 +55,7 @@ def find_candidates(
             raise UsageError(f"duplicate model {source.name}")
         name = source.name if names.count(source.name) == 1 else f"{source.name}-{source.fingerprint[:8]}"
         candidates.append(Candidate(name, source))
-    require_servable(served, serve)
+    require_servable(served, config.serve)
     return candidates
 
 

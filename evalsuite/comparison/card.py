@@ -13,7 +13,7 @@ from evalsuite.comparison.games import asked_form, check_context_is_shown, play
 from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.pairs import load_pairs
 from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
-from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.servers import Servers, opened_servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
 from evalsuite.documents import SCHEMA
@@ -22,7 +22,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.results.judge_cards import card_path
 from evalsuite.serving.requests import Scorer
-from evalsuite.store import content_key, open_store
+from evalsuite.store import content_key
 from judges.attacks import ATTACKS, EMPTY_ANSWER
 from judges.card import (
     JudgedPair,
@@ -79,30 +79,14 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
     progress = progress or NoProgress()
     if config.recorded is not None:
         return _recorded_card(config, config.recorded)
-    form, template = asked_form(
-        config.judge_format, config.template, config.method, config.judge_kind, config.max_judge_tokens
-    )
+    form, template = asked_form(config)
     pairs, pin, notes = load_pairs(config.pairs, config.limit)
     check_context_is_shown(template, (pair.request for pair in pairs))
     for note in notes:
         progress.log(note)
-    [checkpoint] = find_judges([config.judge], config.serve, progress, config.judge_kind)
-    results, serve = config.results, config.serve
-    with (
-        open_store(results, config.store) as store,
-        Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
-    ):
-        judge = settle_judge(
-            checkpoint,
-            servers,
-            method=config.method,
-            template=config.template,
-            max_new_tokens=config.max_judge_tokens,
-            long_answers=config.long_answers,
-            form=form,
-            kind=config.judge_kind,
-            progress=progress,
-        )
+    [checkpoint] = find_judges(config, progress)
+    with opened_servers(config, progress) as servers:
+        judge = settle_judge(checkpoint, servers, config, form, progress)
         if config.judge_kind == "reward":
             # A score depends on no key: asked again, it would come from the store.
             config = config.model_copy(update={"judge_repeats": 0})
@@ -116,11 +100,13 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         "notes": [*judge.notes, *notes],
     }
     card = _card(about, pairs, pin, played)
-    card["against"] = _against(results / "judges", checkpoint.fingerprint, pin, config.limit, _judged(pairs, played))
+    card["against"] = _against(
+        config.results / "judges", checkpoint.fingerprint, pin, config.limit, _judged(pairs, played)
+    )
     kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
     key = _key(judge, pin, config)
-    path = card_path(results, checkpoint, key)
-    for file in (path, card_path(results, checkpoint)):
+    path = card_path(config.results, checkpoint, key)
+    for file in (path, card_path(config.results, checkpoint)):
         write_json(file, kept)
     write_jsonl(path.with_name(f"pairs-{key}.jsonl"), (_pair_row(pair) for pair in _judged(pairs, played)))
     write_text(path.with_name("config.yaml"), resolved_yaml(config))

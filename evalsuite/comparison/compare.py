@@ -30,9 +30,9 @@ from evalsuite.comparison.human import read_labels
 from evalsuite.comparison.judging import Judge, find_judges, settle_judge
 from evalsuite.comparison.prompts import PromptSet, Question, load_prompts
 from evalsuite.comparison.ratings import lineage_notes, read_lineage
-from evalsuite.comparison.servers import Servers, source_identity
+from evalsuite.comparison.servers import Servers, opened_servers, source_identity
 from evalsuite.comparison.settings import CompareConfig
-from evalsuite.comparison.style import with_style
+from evalsuite.comparison.style import style_control
 from evalsuite.comparison_documents import ComparisonJudge, ComparisonManifest, Preferences, PromptsEntry
 from evalsuite.config import flat_values, resolved_yaml
 from evalsuite.documents import SCHEMA
@@ -44,7 +44,7 @@ from evalsuite.results.environment import environment
 from evalsuite.runs.judges import panel_of
 from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.requests import Scorer
-from evalsuite.store import content_key, open_store
+from evalsuite.store import content_key
 from judges.formats import JudgeFormat
 
 _LONGEST_NAME = 80
@@ -65,16 +65,14 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     progress = progress or NoProgress()
     began = time.monotonic()
     # What needs no model is checked before any is searched for.
-    form, template = asked_form(
-        config.judge_format, config.template, config.method, config.judge_kind, config.max_judge_tokens
-    )
+    form, template = asked_form(config)
     lineage = read_lineage(config.lineage) if config.lineage else None
-    results, judge_serve = config.results, config.judge_serving
-    judges = find_judges(config.judge, judge_serve, progress, config.judge_kind)
+    results = config.results
+    judges = find_judges(config, progress)
     panel = panel_of(judges, config.judge_weights, results)
     weights = (1.0,) * len(judges) if panel is None else panel.weights
     prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
-    candidates = find_candidates(config.models, config.serve, prompts, progress, results)
+    candidates = find_candidates(config, prompts, progress)
     served = [candidate.source for candidate in candidates if isinstance(candidate.source, Checkpoint)]
     warn_of_silent_servers([*served, *judges], progress)
     prompts, notes = common_prompts(prompts, candidates)
@@ -92,10 +90,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     folder, key = _folder(config, prompts, candidates, judges, template_sha256, weights)
     for note in notes:
         progress.log(note)
-    with (
-        open_store(results, config.store) as store,
-        Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
-    ):
+    with opened_servers(config, progress) as servers:
         servers.expect(judges, candidates=False)
         answers = collect_answers(candidates, prompts, servers, last=judges[0])
         judged = [
@@ -113,7 +108,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         setting={"turns": config.turns, "data": config.data, "limit": config.limit},
         labels=labels,
     )
-    document = with_style(document, prompts, answers, [by_pair for _, by_pair in judged])
+    style = style_control(prompts, answers, [by_pair for _, by_pair in judged])
+    document = document.model_copy(update={"style": style})
     manifest = ComparisonManifest(
         schema=SCHEMA,
         key=key,
@@ -141,25 +137,8 @@ def _judged_by(
     servers: Servers,
     progress: Progress,
 ) -> tuple[Judge, Judged]:
-    """Settle how a judge is asked, and have it judge every pair."""
-    judge = settle_judge(
-        checkpoint,
-        servers,
-        method=config.method,
-        template=config.template,
-        data=config.data,
-        margin=config.tie_margin,
-        max_new_tokens=config.max_judge_tokens,
-        long_answers=config.long_answers,
-        form=form,
-        kind=config.judge_kind,
-        progress=progress,
-    )
-    return judge, _judge_all(judge, names, prompts, answers, servers)
-
-
-def _judge_all(judge: Judge, names: Sequence[str], prompts: PromptSet, answers: Answers, servers: Servers) -> Judged:
-    """Judge every pair on every prompt, in both orders."""
+    """Settle how a judge is asked, and have it judge every pair on every prompt, in both orders."""
+    judge = settle_judge(checkpoint, servers, config, form, progress)
     pairs = list(combinations(names, 2))
     asked = [(pair, question) for pair in pairs for question in prompts.questions]
 
@@ -168,7 +147,7 @@ def _judge_all(judge: Judge, names: Sequence[str], prompts: PromptSet, answers: 
         return await judge_pair(client, judge.how, question.request, answers[a][question.id], answers[b][question.id])
 
     records = iter(servers.ask_each(judge.checkpoint, f"judged by {judge.name}", asked, one, candidate=False))
-    return {pair: [next(records) for _ in prompts.questions] for pair in pairs}
+    return judge, {pair: [next(records) for _ in prompts.questions] for pair in pairs}
 
 
 def _folder(

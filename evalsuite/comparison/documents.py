@@ -233,15 +233,5 @@ def _game_row(game: Game | Unscored | None) -> GameRow | None:
         return None
     if isinstance(game, Unscored):
         return GameRow(unscored=game.reason, detail=game.detail)
-    return GameRow(
-        preference_first=game.first,
-        logprobs=dict(game.logprobs) or None,
-        text=game.text or None,
-        closed_by_guide=game.closed_by_guide,
-        mass=game.mass,
-        in_words=game.in_words,
-        contradicts=game.contradicts,
-        shortened=game.shortened,
-        thought=game.thought,
-        rewards=game.rewards,
-    )
+    fields = {**asdict(game), "logprobs": dict(game.logprobs) or None, "text": game.text or None}
+    return GameRow(preference_first=fields.pop("first"), **fields)

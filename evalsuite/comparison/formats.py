@@ -29,18 +29,19 @@ from evalsuite import assets
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.suites.registry import all_assets
 from evalsuite.validation import Described, checked, read_mapping
-from judges.formats import COMMON_VARIABLES, PAIR_VARIABLES, RATING_VARIABLES, JudgeFormat, Kind, Outcome
+from judges.formats import COMMON_VARIABLES, PAIR_VARIABLES, RATING_VARIABLES, JudgeFormat, Kind
 from judges.templates import JudgeTemplate, template_folder
+from judges.verdicts import Winner
 
 _FIRST_REPLIES = 10
-_LETTERS: Mapping[str, Outcome] = {"A": "a", "B": "b"}
+_LETTERS: Mapping[str, Winner] = {"A": "a", "B": "b"}
 _PLACEHOLDER = re.compile(r"\{(question|answer_a|answer_b)\}")
 
 
 class _Verdict(Described):
     regex: str
     kind: Kind = "label"
-    labels: Mapping[str, Outcome] = pydantic.Field(default_factory=lambda: dict(_LETTERS))
+    labels: Mapping[str, Winner] = pydantic.Field(default_factory=lambda: dict(_LETTERS))
     scale: tuple[float, float] | None = None
     reads: Literal["first", "last"] = "last"
     logprobs: bool = False
@@ -110,17 +111,9 @@ def load_format(spec: str) -> JudgeFormat:
         name=path.stem,
         template=_template(given, path),
         pattern=pattern,
-        kind=given.verdict.kind,
-        labels=given.verdict.labels,
-        scale=given.verdict.scale,
-        reads=given.verdict.reads,
-        delimiters=given.delimiters,
-        criteria=given.criteria,
-        samples=given.samples,
-        temperature=given.temperature,
         max_new_tokens=given.max_tokens,
-        logprobs=given.verdict.logprobs,
-        lead_in=given.verdict.lead_in,
+        **given.model_dump(include={"delimiters", "criteria", "samples", "temperature"}),
+        **given.verdict.model_dump(exclude={"regex"}),
     )
 
 

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from jinja2 import TemplateError
 
-from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.comparison.formats import FormatWatch, load_format
 from evalsuite.comparison.formatted import play_format
 from evalsuite.comparison.prompts import Texts
+from evalsuite.comparison.settings import CardConfig, CompareConfig, LongAnswers
 from evalsuite.errors import UsageError
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.requests import Scorer
@@ -40,8 +39,6 @@ from judges.verdicts import (
 FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS = 1024, 128
 REWARD = "reward"
 """The method of a reward model: a score of each answer by itself."""
-
-LongAnswers = Literal["refuse", "shorten"]
 
 _SHORTEST_CHARS = 64
 
@@ -127,24 +124,18 @@ def pair_template(file: Path | None, method: Method) -> JudgeTemplate:
     return load_template(file, TEMPLATES[method], TEMPLATE_VARIABLES, NEEDED_VARIABLES)
 
 
-def asked_form(
-    name: str | None,
-    file: Path | None,
-    method: Method,
-    kind: ModelKind = "generate",
-    max_judge_tokens: int | None = None,
-) -> tuple[JudgeFormat | None, JudgeTemplate | None]:
+def asked_form(config: CompareConfig | CardConfig) -> tuple[JudgeFormat | None, JudgeTemplate | None]:
     """Return the format (None for our own methods) and the prompt that the options ask for; raises UsageError.
 
     A reward model has neither, and writes nothing.
     """
-    if kind == "reward":
-        reasons = None if method == "verdict" else method
+    name, file, method = config.judge_format, config.template, config.method
+    if config.judge_kind == "reward":
         given = {
             "--judge-format": name,
             "--template": file,
-            "--method": reasons,
-            "--max-judge-tokens": max_judge_tokens,
+            "--method": None if method == "verdict" else method,
+            "--max-judge-tokens": config.max_judge_tokens,
         }
         if taken := [option for option, value in given.items() if value is not None]:
             raise UsageError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -20,11 +20,7 @@ from evalsuite.errors import DataError, plain_fault, unknown
 from evalsuite.files import read_objects
 from judges.prediction_powered import MIN_LABELS, corrected_mean
 from judges.preference import Verdicts
-from judges.verdicts import PairVerdict
-
-Side = Literal["a", "b", "tie"]
-POINTS = {"a": 1.0, "b": 0.0, "tie": 0.5}
-_TURNED: Mapping[str, Side] = {"a": "b", "b": "a", "tie": "tie"}
+from judges.verdicts import OTHER_SIDE, POINTS, PairVerdict, Winner
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -33,7 +29,7 @@ class Label(msgspec.Struct, frozen=True):
     prompt_id: str
     a: str
     b: str
-    label: Side
+    label: Winner
     chance: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
 
 
@@ -58,7 +54,7 @@ def read_labels(path: Path, pairs: Sequence[Pair], prompt_ids: Sequence[str]) ->
         if label.prompt_id not in known:
             raise DataError(f"{where}: {unknown('prompt', label.prompt_id, prompt_ids)}")
         if (label.a, label.b) not in found:
-            label = msgspec.structs.replace(label, a=label.b, b=label.a, label=_TURNED[label.label])
+            label = msgspec.structs.replace(label, a=label.b, b=label.a, label=OTHER_SIDE[label.label])
         if (label.a, label.b) not in found:
             raise DataError(f"{where}: {label.a} is compared with itself; give two models")
         earlier = found[label.a, label.b].setdefault(label.prompt_id, label)
@@ -90,9 +86,9 @@ def with_labels(
 class _Case(NamedTuple):
     """One prompt of one pair: the judge's winner and preference, what people say, and the chance of being drawn."""
 
-    winner: str
+    winner: Winner
     preference_a: float
-    label: Side | None
+    label: Winner | None
     chance: float
     group: str
 
@@ -120,7 +116,7 @@ def _cases(
 
 def _pair(pair: Pair, cases: Sequence[_Case]) -> HumanPair:
     labelled = [case for case in cases if case.label is not None]
-    agreed = [POINTS[case.winner] == POINTS[case.label] for case in labelled if case.label is not None]
+    agreed = [case.winner == case.label for case in labelled]
     return HumanPair(
         a=pair[0],
         b=pair[1],

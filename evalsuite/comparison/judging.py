@@ -8,26 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.checkpoint.kinds import ModelKind
 from evalsuite.comparison.formats import FormatWatch
-from evalsuite.comparison.games import (
-    FULL_MAX_NEW_TOKENS,
-    MINI_MAX_NEW_TOKENS,
-    Judging,
-    LongAnswers,
-    pair_template,
-)
+from evalsuite.comparison.games import FULL_MAX_NEW_TOKENS, MINI_MAX_NEW_TOKENS, Judging, pair_template
 from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.settings import CardConfig, CompareConfig, RateConfig
 from evalsuite.doctor import require_servable
 from evalsuite.progress import Progress
 from evalsuite.results.judge_cards import card_summary
 from evalsuite.runs.documents import DEMO_NOTE
 from evalsuite.runs.judges import resolve_judges
-from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.requests import Chat
 from evalsuite.suites.judging import low_mass_note, probe_labels
 from judges.formats import JudgeFormat
-from judges.verdicts import LABELS, Method
+from judges.verdicts import LABELS
 
 ONE_SCORE_NOTE = "a reward model scores each answer by itself, so order does not matter and there are no flips"
 
@@ -56,39 +49,33 @@ class Judge:
         }
 
 
-def find_judges(
-    specs: Sequence[str], serve: ServeConfig, progress: Progress, kind: ModelKind = "generate"
-) -> list[Checkpoint]:
+def find_judges(config: CompareConfig | RateConfig | CardConfig, progress: Progress) -> list[Checkpoint]:
     """Find the judges' checkpoints; raises UsageError for a duplicate, CheckpointError for one that cannot serve."""
-    judges = resolve_judges(specs, serve, progress, kind)
-    require_servable(judges, serve)
+    specs = (config.judge,) if isinstance(config.judge, str) else config.judge
+    judges = resolve_judges(specs, config.judge_serving, progress, config.judge_kind)
+    require_servable(judges, config.judge_serving)
     return judges
 
 
 def settle_judge(
     checkpoint: Checkpoint,
     servers: Servers,
-    *,
-    method: Method,
-    template: Path | None,
-    data: str = "full",
-    margin: float = 0.0,
-    max_new_tokens: int | None = None,
-    long_answers: LongAnswers = "refuse",
-    form: JudgeFormat | None = None,
-    kind: ModelKind = "generate",
+    config: CompareConfig | CardConfig,
+    form: JudgeFormat | None,
     progress: Progress,
 ) -> Judge:
     """Decide how a judge is asked and log its notes; one that hides its probabilities falls back to ``reasoned``."""
+    method, template, long_answers = config.method, config.template, config.long_answers
+    margin, data = (config.tie_margin, config.data) if isinstance(config, CompareConfig) else (0.0, "full")
     notes = [DEMO_NOTE] if checkpoint.name == "demo" else []
-    if kind == "reward":
+    if config.judge_kind == "reward":
         sha256 = checkpoint.chat_template_sha256
         how = Judging(method, None, margin=margin, long_answers=long_answers, chat_template_sha256=sha256)
         return _logged(Judge(checkpoint.name, checkpoint, how, (ONE_SCORE_NOTE,)), progress)
     if form is not None:
         if not form.delimiters:
             notes.append(f"the format {form.name} has no keyed delimiters: an answer can imitate its structure")
-        tokens, watch = max_new_tokens or form.max_new_tokens, FormatWatch(form.name)
+        tokens, watch = config.max_judge_tokens or form.max_new_tokens, FormatWatch(form.name)
         form = replace(form, max_new_tokens=tokens)
         how = Judging("reasoned", form.template, tokens, margin, long_answers, form, watch)
         return _logged(Judge(checkpoint.name, checkpoint, how, tuple(notes)), progress)
@@ -103,7 +90,7 @@ def settle_judge(
             notes.append(f"{template.name} asks for one letter, so the built-in reasoned template is used")
             template = None
     usual = MINI_MAX_NEW_TOKENS if data == "mini" else FULL_MAX_NEW_TOKENS
-    how = Judging(method, pair_template(template, method), max_new_tokens or usual, margin, long_answers)
+    how = Judging(method, pair_template(template, method), config.max_judge_tokens or usual, margin, long_answers)
     return _logged(Judge(checkpoint.name, checkpoint, how, tuple(notes)), progress)
 
 

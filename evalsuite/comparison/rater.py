@@ -11,16 +11,10 @@ from typing import Annotated
 import pydantic
 
 from evalsuite.checkpoint import Checkpoint
-from evalsuite.checkpoint.kinds import ModelKind
-from evalsuite.comparison.games import (
-    REWARD,
-    check_context_is_shown,
-    conversation,
-    load_template,
-    template_faults,
-)
+from evalsuite.comparison.games import REWARD, check_context_is_shown, conversation, load_template, template_faults
 from evalsuite.comparison.judging import ONE_SCORE_NOTE, probed_labels
 from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.settings import CardConfig, RateConfig
 from evalsuite.errors import UsageError, unknown
 from evalsuite.progress import Progress
 from evalsuite.rating_documents import RatedFactor
@@ -114,18 +108,18 @@ def _read_factors(path: Path) -> list[Factor]:
     return factors
 
 
-def asked_rater(factors: Sequence[str], template_file: Path | None, kind: ModelKind) -> Rater:
+def asked_rater(config: RateConfig | CardConfig) -> Rater:
     """Return the way of rating that the options ask for; raises UsageError for a template with another scale."""
-    if kind == "reward":
-        if tuple(factors) != tuple(FACTORS) or template_file is not None:
+    if config.judge_kind == "reward":
+        if config.factors != tuple(FACTORS) or config.template is not None:
             raise UsageError(
                 "a reward model gives one score, in its own chat template; leave out --factors, --template"
             )
         return Rater(None, (_SCORE,), notes=(ONE_SCORE_NOTE,))
-    template = load_template(template_file, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
-    rater = Rater(template, load_factors(factors), sha256=template.sha256)
+    template = load_template(config.template, TEMPLATE, TEMPLATE_VARIABLES, NEEDED_VARIABLES)
+    rater = Rater(template, load_factors(config.factors), sha256=template.sha256)
     if faults := [fault for factor in rater.factors if (fault := factor.template_fault(template))]:
-        raise UsageError(f"{template_file}: {faults[0]}")
+        raise UsageError(f"{config.template}: {faults[0]}")
     return rater
 
 

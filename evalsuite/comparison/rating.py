@@ -22,7 +22,7 @@ from evalsuite.comparison.judging import find_judges
 from evalsuite.comparison.prompts import PromptSet, Question, Texts, load_prompts
 from evalsuite.comparison.rater import Rater, asked_rater, described_factors, rate_answer, settle_rater
 from evalsuite.comparison.rating_figures import Rated
-from evalsuite.comparison.servers import Servers, source_identity
+from evalsuite.comparison.servers import Servers, opened_servers, source_identity
 from evalsuite.comparison.settings import RateConfig
 from evalsuite.comparison_documents import ComparisonJudge
 from evalsuite.config import resolved_yaml
@@ -35,7 +35,7 @@ from evalsuite.rating_documents import RatedModel, Ratings
 from evalsuite.results.environment import environment
 from evalsuite.results.judge_cards import card_summary, rating_card_summary
 from evalsuite.serving.requests import Scorer
-from evalsuite.store import content_key, open_store
+from evalsuite.store import content_key
 from judges.factors import Factor
 from judges.types import Message, Rating, Role, Unscored
 
@@ -62,14 +62,10 @@ class RatingOutcome:
 def rate(config: RateConfig, progress: Progress | None = None) -> RatingOutcome:
     """Rate models' answers factor by factor, and compare the models. Raises EvalsuiteError."""
     progress = progress or NoProgress()
-    rater = asked_rater(config.factors, config.template, config.judge_kind)
-    results, judge_serve = config.results, config.judge_serving
-    [judge] = find_judges([config.judge], judge_serve, progress, config.judge_kind)
+    rater = asked_rater(config)
+    [judge] = find_judges(config, progress)
     prompts, candidates, notes = _rated(config, progress)
-    with (
-        open_store(results, config.store) as store,
-        Servers(store, results / "logs", progress, candidates=config.serve, judges=judge_serve) as servers,
-    ):
+    with opened_servers(config, progress) as servers:
         answers = collect_answers(candidates, prompts, servers, last=judge)
         rater = settle_rater(rater, judge, [question.request for question in prompts.questions], servers, progress)
         ratings = _rate_all(judge, rater, prompts, answers, servers)
@@ -78,7 +74,7 @@ def rate(config: RateConfig, progress: Progress | None = None) -> RatingOutcome:
     document = Ratings(
         schema=SCHEMA,
         models=tuple(RatedModel(**described_candidate(one), **rated.figures_of(one.name)) for one in candidates),
-        judge=_described(judge, rater, results),
+        judge=_described(judge, rater, config.results),
         factors=described_factors(rater),
         prompts=prompts.name,
         turns=config.turns,
@@ -108,7 +104,7 @@ def _rated(config: RateConfig, progress: Progress) -> tuple[PromptSet, list[Cand
     one = next((each for each in found if each is not None), None)
     if one is None:
         prompts = load_prompts(config.prompts, config.shared_options(), turns=config.turns)
-        candidates = find_candidates(config.models, config.serve, prompts, progress, config.results)
+        candidates = find_candidates(config, prompts, progress)
         prompts, notes = common_prompts(prompts, candidates)
         return prompts, candidates, [*notes, *prompts.notes, *prompts.copies]
     if len(found) > 1:

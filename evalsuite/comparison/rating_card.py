@@ -11,7 +11,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.judging import find_judges
 from evalsuite.comparison.rater import Rater, asked_rater, described_factors, rate_answer, settle_rater
 from evalsuite.comparison.rating_labels import Labelled, read_labels
-from evalsuite.comparison.servers import Servers
+from evalsuite.comparison.servers import Servers, opened_servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
 from evalsuite.documents import SCHEMA
@@ -22,7 +22,7 @@ from evalsuite.progress import NoProgress, Progress
 from evalsuite.results.environment import environment
 from evalsuite.results.judge_cards import rating_card_path
 from evalsuite.serving.requests import Scorer
-from evalsuite.store import content_key, open_store
+from evalsuite.store import content_key
 from judges.factors import FACTORS, Factor
 from judges.rating_card import RatedAnswer, rating_conclusions, rating_figures
 from judges.types import Rating, Unscored
@@ -33,20 +33,16 @@ def rating_card(config: CardConfig, labels: Path, progress: Progress | None = No
     progress = progress or NoProgress()
     rows = read_labels(labels)[: config.limit]
     factors = list(dict.fromkeys(factor for row in rows for factor in row.people))
-    rater = _named(asked_rater(config.factors, config.template, config.judge_kind), factors, labels)
-    [judge] = find_judges([config.judge], config.serve, progress, config.judge_kind)
-    results, serve = config.results, config.serve
-    with (
-        open_store(results, config.store) as store,
-        Servers(store, results / "logs", progress, candidates=serve, judges=serve) as servers,
-    ):
+    rater = _named(asked_rater(config), factors, labels)
+    [judge] = find_judges(config, progress)
+    with opened_servers(config, progress) as servers:
         rater = settle_rater(rater, judge, [row.request for row in rows], servers, progress)
         answers = _rate_all(judge, rater, rows, servers)
     pin = {"name": labels.name, "sha256": file_sha256(labels), "n": len(rows)}
     card = _card(judge, rater, answers, factors, pin)
     asked = [rater.method, rater.sha256, {key: one.as_json() for key, one in described_factors(rater).items()}]
     key = content_key({"how": asked, "labels": [pin["sha256"], config.limit]})[:8]
-    path = rating_card_path(results, judge, f"{rater.method}-{key}")
+    path = rating_card_path(config.results, judge, f"{rater.method}-{key}")
     write_json(path, {**card, "limit": config.limit, "made_with": environment()})
     write_jsonl(path.with_name(f"ratings-{rater.method}-{key}.jsonl"), map(_row, answers))
     write_text(path.with_name("config.yaml"), resolved_yaml(config))

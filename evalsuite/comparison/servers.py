@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.recorded import Recorded
+from evalsuite.comparison.settings import CardConfig, CompareConfig, RateConfig
 from evalsuite.errors import blamed_on
 from evalsuite.progress import Progress
 from evalsuite.serving.concurrency import gather_or_cancel
@@ -22,7 +23,7 @@ from evalsuite.serving.reasoning import settle
 from evalsuite.serving.requests import Scorer
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.session import Session, answer_identity
-from evalsuite.store import Store
+from evalsuite.store import Store, open_store
 
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
@@ -162,3 +163,14 @@ class Servers:
             self._loop.wait(session.client.close())
         finally:
             session.stop()
+
+
+@contextmanager
+def opened_servers(config: CompareConfig | RateConfig | CardConfig, progress: Progress) -> Iterator[Servers]:
+    """Open the store of a command's results, and hand out clients of models and judges served as it says."""
+    logs, judges = config.results / "logs", config.judge_serving
+    with (
+        open_store(config.results, config.store) as store,
+        Servers(store, logs, progress, candidates=config.serve, judges=judges) as servers,
+    ):
+        yield servers

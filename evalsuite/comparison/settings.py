@@ -178,3 +178,7 @@ class CardConfig(Config):
     results: Results = Path("results")
     store: StoreFolder = None
     serve: ServeConfig = pydantic.Field(default_factory=ServeConfig)
+
+    @property
+    def judge_serving(self) -> ServeConfig:
+        return self.serve

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from evalsuite.comparison.candidates import Answers
 from evalsuite.comparison.figures import Pair
 from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.prompts import PromptSet, Texts
-from evalsuite.comparison_documents import Preferences, StyleControl, StyleRate
+from evalsuite.comparison_documents import StyleControl, StyleRate
 from judges.style_control import MIN_PROMPTS, Battle, StyleCounts, fit_style_control, style_counts, style_difference
 from judges.types import Unscored
-from judges.verdicts import PairVerdict
-
-_SHARE = {"a": 1.0, "b": 0.0, "tie": 0.5}
+from judges.verdicts import PairVerdict, points_of
 
 Judgments = Mapping[Pair, Sequence[PairRecord]]
-
-
-def with_style(document: Preferences, prompts: PromptSet, answers: Answers, judged: Iterable[Judgments]) -> Preferences:
-    """Return preferences.json with its style control."""
-    return document.model_copy(update={"style": style_control(prompts, answers, list(judged))})
 
 
 def style_control(prompts: PromptSet, answers: Answers, judged: Sequence[Judgments]) -> StyleControl:
@@ -51,8 +44,8 @@ def _battles(prompts: PromptSet, answers: Answers, judged: Sequence[Judgments]) 
             for question, group, record in zip(prompts.questions, prompts.groups, records, strict=True):
                 own, other = styles[a][question.id], styles[b][question.id]
                 if isinstance(record.verdict, PairVerdict) and own is not None and other is not None:
-                    share, style = _SHARE[record.verdict.winner], style_difference(own, other)
-                    battles.append(Battle(a, b, share, style, group, weight=1 / len(judged)))
+                    style = style_difference(own, other)
+                    battles.append(Battle(a, b, points_of(record.verdict), style, group, weight=1 / len(judged)))
     return battles
 
 

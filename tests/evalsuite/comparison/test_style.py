@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evalsuite.comparison.games import PairRecord
 from evalsuite.comparison.prompts import PromptSet, Question, Texts
-from evalsuite.comparison.style import style_control, with_style
+from evalsuite.comparison.style import style_control
 from evalsuite.comparison.tables import _print_style
 from evalsuite.comparison_documents import Preferences
 from evalsuite.serving.requests import Chat
@@ -76,7 +76,7 @@ def test_few_prompts_have_a_reason_instead():
 def test_the_document_keeps_it_and_the_table_shows_it():
     document = Preferences(schema=1, models=PAIR, judge=None, prompts="p", pairs=())
     assert document.style is None, "a file of an earlier version"
-    document = with_style(document, prompts(), answers(), [{PAIR: records()}])
+    document = document.model_copy(update={"style": style_control(prompts(), answers(), [{PAIR: records()}])})
     read_again = Preferences.model_validate(document.as_json())
     assert read_again.style == style_control(prompts(), answers(), [{PAIR: records()}])
     shown = StringIO()
