@@ -102,34 +102,25 @@ async def _examined(client: Client, role: Role, servers: Path | None) -> list[Fi
     return [ok("dialect", name, f"{told.get('dialect', 'vLLM')}{left_out}"), *findings]
 
 
-def _questions() -> Mapping[tuple[str, ...], Sequence[Message]]:
-    """Return a comparison by the labels that it asks for: those of a benchmark's verdicts, and our own."""
+async def _labels(client: Client) -> list[Finding]:
+    """Say how much of the next token's probability the labels of one comparison have, in any spelling.
+
+    The labels are those of a benchmark's verdicts, and our own.
+    """
     request, answers = Request((_ASKED,)), (["Paris."], ["Rome."])
     ours = comparison_prompt(judge_template(TEMPLATES["verdict"]), request, *answers, key=key_of(request, *answers))
-    return {("m", "M"): [Message("user", _RANKED)], LABELS: ours}
-
-
-async def _labels(client: Client) -> list[Finding]:
-    """Say how much of the next token's probability the labels of one comparison have, in any spelling."""
+    questions: Mapping[tuple[str, ...], Sequence[Message]] = {("m", "M"): [Message("user", _RANKED)], LABELS: ours}
     findings = []
-    for labels, question in _questions().items():
+    for labels, question in questions.items():
         why, mass = await probe_labels(client, labels, question)
         named = " and ".join(labels)
         if mass is None:
+            message = f"no log-probability verdict between {named} ({why})"
             remedy = "suites ask for verdicts in words where they can"
-            findings.append(
-                warning("labels", client.model_name, f"no log-probability verdict between {named} ({why})", remedy)
-            )
-            continue
-        message = f"{named} have {mass:.0%} of the next token's probability"
-        findings.append(
-            ok("labels", client.model_name, message)
-            if mass >= MASS_HALF
-            else warning(
-                "labels",
-                client.model_name,
-                message,
-                "its log-probability verdicts mean little; choose another judge, or verdicts in words",
-            )
-        )
+        else:
+            message = f"{named} have {mass:.0%} of the next token's probability"
+            remedy = "its log-probability verdicts mean little; choose another judge, or verdicts in words"
+        is_enough = mass is not None and mass >= MASS_HALF
+        about = ("labels", client.model_name, message)
+        findings.append(ok(*about) if is_enough else warning(*about, remedy))
     return findings
