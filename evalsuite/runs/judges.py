@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,10 +65,10 @@ class Judges:
 
     members: tuple[Checkpoint, ...] = ()
     panel: Panel | None = None
-    views: tuple[Checkpoint | Panel, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "views", (*self.members, *([self.panel] if self.panel is not None else [])))
+    @property
+    def views(self) -> tuple[Checkpoint | Panel, ...]:
+        return (*self.members, *([self.panel] if self.panel is not None else []))
 
     def with_verdicts(self, slugs: Collection[str]) -> Judges:
         """Return the judges that have judged; the panel decides only with all of its judges."""

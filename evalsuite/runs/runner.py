@@ -44,7 +44,6 @@ from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
-from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
@@ -141,10 +140,6 @@ class _Runner:
     answers: AnswerStore
     progress: Progress
 
-    @property
-    def loop(self) -> LoopThread:
-        return self.shared.loop
-
     def run_all(self, plans: Sequence[ModelRun]) -> None:
         groups: dict[Hashable, list[ModelRun]] = {}
         for plan in plans:
@@ -164,7 +159,9 @@ class _Runner:
             if waiting:
                 self._judge_all(waiting, judge)
         for plan in plans:
-            plan.todo = [suite for suite in plan.todo if not self._lacks_verdicts(suite)]
+            if self.judges.members:
+                # Without the suites of which every judge has failed.
+                plan.todo = [suite for suite in plan.todo if suite.judged or not suite.needs_judge]
             if plan.todo:
                 self._finish(plan)
 
@@ -260,19 +257,19 @@ class _Runner:
         client = session.client.with_reasoning(plan.reasoning)
         speed = Speed(plan.checkpoint.name, session.client.usage, self.progress)
         by_item = [suite for suite in plan.todo if not suite.suite.whole]
-        walking = self.loop.submit(self._walk(plan, by_item, client, own_judge, speed))
+        walking = self.shared.loop.submit(self._walk(plan, by_item, client, own_judge, speed))
         try:
             for suite in plan.todo:
                 if suite.suite.whole:
                     self._try_whole(plan, suite, client, speed)
             walking.result()
-            self.loop.wait(client.look_for_drift())
+            self.shared.loop.wait(client.look_for_drift())
         except BaseException:
             walking.cancel()
             raise
         finally:
             speed.stop()
-            self.loop.wait(session.client.close())
+            self.shared.loop.wait(session.client.close())
 
     async def _walk(
         self,
@@ -340,8 +337,8 @@ class _Runner:
             self.progress.update(line, sum(t[0] for t in totals.values()), sum(t[1] for t in totals.values()))
             speed.look()
 
-        self.loop.wait(client.detect_features())
-        suite.whole = suite.suite.run_whole(suite.loaded, client, self.loop.loop, suite.options, report)
+        self.shared.loop.wait(client.detect_features())
+        suite.whole = suite.suite.run_whole(suite.loaded, client, self.shared.loop.loop, suite.options, report)
         suite.rows = suite.whole.rows
 
     def _judge(self, plan: ModelRun, judge: Checkpoint, session: Session) -> None:
@@ -371,7 +368,7 @@ class _Runner:
         speed = Speed(judge.name, session.client.usage, self.progress)
         before, used = session.serve_seconds, asdict(session.client.usage)
         try:
-            with_restarts(session, lambda: self.loop.wait(walk()), self.progress)
+            with_restarts(session, lambda: self.shared.loop.wait(walk()), self.progress)
         finally:
             speed.stop()
         # The figures are written next, while the judge's server stays: a kill there asks it nothing again.
@@ -397,10 +394,6 @@ class _Runner:
             plan.todo = settled
             self._finish(plan)
             plan.todo = owing
-
-    def _lacks_verdicts(self, suite: SuiteRun) -> bool:
-        """Whether every judge of a suite has failed."""
-        return bool(self.judges.members) and suite.needs_judge and not suite.judged
 
     def _finish(self, plan: ModelRun) -> None:
         plan.watch.resume()
