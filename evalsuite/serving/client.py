@@ -33,7 +33,7 @@ from evalsuite.serving.replies import (
     read_safely,
 )
 from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
-from evalsuite.serving.rewards import RewardPath, has_reward, read_reward, reward_body
+from evalsuite.serving.rewards import RewardPath, read_reward, reward_body
 from evalsuite.serving.slots import Slots
 from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
@@ -184,13 +184,13 @@ class Client:
             "continuations": (
                 _SCORING,
                 {"context": context, "continuations": [list(tokens) for tokens in continuations]},
-                lambda raw: {"has": not isinstance(read_continuations(raw, continuations), Unscored)},
+                lambda raw: read_continuations(raw, continuations),
             ),
         }
         self._features = frozenset([name for name, probe in probes.items() if await self._has(name, *probe)])
 
     async def _has(self, name: str, path: str, body: dict[str, Any], read: Reader) -> bool:
-        """Return whether the server answers a probe; the result is stored for a managed server."""
+        """Return whether the server answers a probe as ``read`` expects; the result is stored for a managed server."""
         question = {"kind": f"feature {name}", "model": dict(self.target.identity), "server": self.target.server}
         # An external server may be replaced at the same URL; a managed one is determined by its version.
         key = content_key(question) if self.target.is_managed else None
@@ -203,7 +203,7 @@ class Client:
                 await self._connection.require_answers(error)
                 return False  # possibly temporary, so it is not stored
         answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
-        has = not isinstance(answer, Unscored) and bool(answer["has"])
+        has = not isinstance(answer, Unscored) and bool(answer.get("has", True))
         if key is not None:
             self._store.put(key, {"has": has})
         return has
@@ -265,7 +265,7 @@ class Client:
         Raises UsageError for a server without a reward model.
         """
         path = await self._reward_path.found(
-            self.target.server, lambda path, body: self._has(path, path, body, has_reward)
+            self.target.server, lambda path, body: self._has(path, path, body, read_reward)
         )
         chat_format = self.target.chat_format
         tokens = None if chat_format is None else chat_format.conversation_tokens(messages)

@@ -67,7 +67,8 @@ class Connection:
         self._first_sent_at: float | None = None
         self._first_is_settled = asyncio.Event()
         self._streams = False
-        self._last_answer_at = 0.0
+        self.last_answer_at = 0.0
+        """When the server last answered anything, on the monotonic clock."""
         self._known = Known()
 
     async def close(self) -> None:
@@ -230,7 +231,7 @@ class Connection:
             return reply
         self._check_model(line, reply)
         self._unanswered_in_a_row = 0
-        self._last_answer_at = time.monotonic()
+        self.last_answer_at = time.monotonic()
         prompt_tokens, completion_tokens, cached_tokens = token_counts(reply)
         self.usage.requests += 1
         self.usage.prompt_tokens += prompt_tokens
@@ -347,11 +348,6 @@ class Connection:
                     self._streams |= endpoint.base_url.startswith("https:")
                     transport.on_headers = lambda headers: pace.hold(wait_of(headers, refused=False))
             return self._line
-
-    @property
-    def last_answer_at(self) -> float:
-        """When the server last answered anything, on the monotonic clock."""
-        return self._last_answer_at
 
     def _count_retry(self, state: tenacity.RetryCallState) -> None:
         self.usage.retries += 1

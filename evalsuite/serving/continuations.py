@@ -12,14 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from evalsuite.serving.scoring_endpoint import MAX_IDS
 from judges.types import Unscored
 
 Tokens = tuple[int, ...]
 
 _ANOTHER_TOKEN = -1
-
-MAX_IDS_PER_QUESTION = 128
-"""vLLM's limit of ``logprob_token_ids`` per request."""
 
 _QUESTION_COST_TOKENS = 24
 """The cost of one question in prefilled tokens: half a cache block plus request overhead."""
@@ -113,11 +111,11 @@ def group_by_context(pairs: Iterable[tuple[int, Tokens, Tokens]]) -> list[Contex
     return [ContextGroup(context, tuple(each), tuple(members)) for context, (each, members) in groups.items()]
 
 
-def questions_for(continuations: Iterable[Sequence[int]], max_ids: int = MAX_IDS_PER_QUESTION) -> tuple[Question, ...]:
+def questions_for(continuations: Iterable[Sequence[int]]) -> tuple[Question, ...]:
     """Return the fewest next-token questions that determine every continuation, shortest paths first.
 
-    One question per inner node of the trie; a node with more than ``max_ids`` children needs
-    several. An empty continuation needs none.
+    One question per inner node of the trie; a node with more than ``MAX_IDS`` children needs several. An empty
+    continuation needs none.
     """
     children: dict[Tokens, dict[int, None]] = {}
     for continuation in continuations:
@@ -127,7 +125,7 @@ def questions_for(continuations: Iterable[Sequence[int]], max_ids: int = MAX_IDS
     questions = []
     for path in sorted(children, key=len):
         ids = tuple(children[path])
-        questions += [Question(path, ids[first : first + max_ids]) for first in range(0, len(ids), max_ids)]
+        questions += [Question(path, ids[first : first + MAX_IDS]) for first in range(0, len(ids), MAX_IDS)]
     return tuple(questions)
 
 

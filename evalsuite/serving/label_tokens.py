@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalsuite.errors import UsageError
-
-MAX_IDS = 128
-"""Tokens whose log-probabilities vLLM returns in one request."""
+from evalsuite.serving.scoring_endpoint import MAX_IDS
 
 
 def label_tokens(tokenizer: Any, labels: Sequence[str], spellings: Sequence[str] = ()) -> dict[int, str]:

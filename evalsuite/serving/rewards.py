@@ -71,8 +71,3 @@ def read_reward(raw: Mapping[str, Any]) -> dict[str, Any] | Unscored:
     if not all(map(math.isfinite, numbers)):
         return Unscored("no_score", f"the server returned {numbers}")
     return {"score": numbers[0] if len(numbers) == 1 else numbers[1] - numbers[0]}
-
-
-def has_reward(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return whether a reply holds a score, as a probe's reader."""
-    return {"has": not isinstance(read_reward(raw), Unscored)}

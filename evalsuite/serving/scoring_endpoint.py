@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PATH = "/v1/evalsuite/loglikelihoods"
-MAX_FIRST_TOKENS = 128
+MAX_IDS = 128
 """vLLM's limit of ``logprob_token_ids`` per request; its ``--max-logprobs`` must be as large."""
 
 _WITHOUT_KEY = frozenset({"/classify", "/pooling", "/score", "/rerank"})
@@ -126,8 +126,8 @@ class _Engine:
     async def _steps(self, context: list[int], question: Question) -> dict[Tokens, Step]:
         """Return the step at the end of each path that the question and those below it determine."""
         steps: dict[Tokens, Step] = {}
-        for first in range(0, len(question.ids), MAX_FIRST_TOKENS):
-            steps |= await self._next_tokens(context, question, question.ids[first : first + MAX_FIRST_TOKENS])
+        for first in range(0, len(question.ids), MAX_IDS):
+            steps |= await self._next_tokens(context, question, question.ids[first : first + MAX_IDS])
         # Now the prompts of those below are in the cache but for their ends.
         for others in await asyncio.gather(*(self._steps(context, below) for below in question.below)):
             steps |= others

@@ -38,7 +38,7 @@ from evalsuite.serving.device import (
     served_dtype,
 )
 from evalsuite.serving.guarded import Guarded
-from evalsuite.serving.scoring_endpoint import MAX_FIRST_TOKENS
+from evalsuite.serving.scoring_endpoint import MAX_IDS
 from evalsuite.serving.served_tokenizer import corrected_tokenizer
 from evalsuite.serving.server_log import ServerLog
 from evalsuite.serving.transport_errors import TransportError
@@ -253,7 +253,7 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         "enable-prompt-tokens-details": "true",
         # Several-token choices at the price of their own tokens; see scoring_endpoint. They may begin with as many
         # different tokens as vLLM reads out at most; its default is 20.
-        "max-logprobs": str(MAX_FIRST_TOKENS),
+        "max-logprobs": str(MAX_IDS),
         "middleware": "evalsuite.serving.scoring_endpoint.ScoringEndpoint",
     }
     if server.device.kind == "cpu":

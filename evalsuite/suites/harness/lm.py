@@ -36,7 +36,6 @@ from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import Reply
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.continuations import (
-    MAX_IDS_PER_QUESTION,
     ContextGroup,
     Loglikelihood,
     Tokens,
@@ -48,6 +47,7 @@ from evalsuite.serving.continuations import (
     truncate_left,
 )
 from evalsuite.serving.requests import Sampling, derive_seed
+from evalsuite.serving.scoring_endpoint import MAX_IDS
 from evalsuite.suites.base import reply_of
 from evalsuite.suites.harness.tokens import encode_pairs, encode_texts
 from evalsuite.suites.harness.window import Window
@@ -418,7 +418,7 @@ async def _scored(
     has one; else the trie of next-token questions, or prompt log-probabilities where those are cheaper.
     """
     questions = questions_for(continuations)
-    if server.scores_continuations and len(questions) > 1 and len(questions[0].ids) < MAX_IDS_PER_QUESTION:
+    if server.scores_continuations and len(questions) > 1 and len(questions[0].ids) < MAX_IDS:
         asked = [tokens for tokens in continuations if tokens]
         steps = await server.continuation_steps(context, asked)
         if not isinstance(steps, Unscored):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalsuite.serving.continuations import (
-    MAX_IDS_PER_QUESTION,
+    MAX_IDS,
     Fitted,
     Loglikelihood,
     NextToken,
@@ -91,8 +91,8 @@ def test_an_empty_continuation_is_an_empty_sum() -> None:
 def test_a_node_with_many_children_needs_several_questions(children: int) -> None:
     continuations = [(token,) for token in range(children)]
     questions = questions_for(continuations)
-    assert len(questions) == math.ceil(children / MAX_IDS_PER_QUESTION)
-    assert all(len(question.ids) <= MAX_IDS_PER_QUESTION for question in questions)
+    assert len(questions) == math.ceil(children / MAX_IDS)
+    assert all(len(question.ids) <= MAX_IDS for question in questions)
     summed = loglikelihoods(continuations, questions, answers((1, 2), questions))
     for continuation, got in zip(continuations, summed, strict=True):
         assert got == pytest.approx(direct((1, 2), continuation, SIZE))
