@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 _LOCK = threading.RLock()
 
 
 @contextmanager
-def patched(module: object, **names: Any) -> Iterator[None]:
-    """Set attributes of a module within a block and restore or remove them afterwards; one thread at a time."""
+def patched(one: object, **names: Any) -> Iterator[None]:
+    """Set attributes of an object within a block and restore or remove them afterwards; one thread at a time."""
     from unittest import mock
 
-    with _LOCK, mock.patch.multiple(module, create=True, **names):
+    with _LOCK, mock.patch.multiple(one, create=True, **names):
+        yield
+
+
+@contextmanager
+def each_patched(objects: Iterable[object], changes: Callable[[Any], Mapping[str, Any]]) -> Iterator[None]:
+    """Set the attributes that ``changes`` returns for each object within a block, as :func:`patched`."""
+    with ExitStack() as changed:
+        for one in objects:
+            changed.enter_context(patched(one, **changes(one)))
         yield
 
 

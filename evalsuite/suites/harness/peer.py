@@ -164,8 +164,7 @@ class Recording:
         """Return the samples of the wanted tasks by task, as :func:`samples_of` finds them."""
         found: dict[str, Path] = {}
         for file, tasks in self.files.items():
-            taken = partial(_is_taken, is_wanted, tasks)
-            found = {**samples_of(file, taken, warn=warn), **found}
+            found = {**samples_of(file, partial(_is_taken, is_wanted, tasks), warn=warn), **found}
         return found
 
 

@@ -8,12 +8,12 @@ of its own (pass@64, maj@8) keeps them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from evalsuite.suites.harness.rows import metric_values
-from evalsuite.suites.patching import patched
+from evalsuite.suites.patching import each_patched
 from judges.types import Unscored
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ def is_sampled(task: Any, sampler: Sampler) -> bool:
 def repeated(tasks: Iterable[Any], repeats: int, sampler: Sampler) -> Iterator[Marks]:
     """Let lm-eval ask sampled tasks ``repeats`` times and mark every answer; yields the marks, filled as it goes."""
     marks: dict[tuple[str, int], dict[str, tuple[float | None, ...]]] = {}
-    with ExitStack() as changed:
-        for task in tasks:
-            if repeats > 1 and is_sampled(task, sampler):
-                task.set_config(key="repeats", value=repeats)
-                by_answer, by_document = _filtered(task, repeats), _processed(task, marks)
-                changed.enter_context(patched(task, apply_filters=by_answer, process_results=by_document))
+    drawn = [task for task in tasks if repeats > 1 and is_sampled(task, sampler)]
+    for task in drawn:
+        task.set_config(key="repeats", value=repeats)
+
+    def changes(task: Any) -> dict[str, Any]:
+        return {"apply_filters": _filtered(task, repeats), "process_results": _processed(task, marks)}
+
+    with each_patched(drawn, changes):
         yield marks
 
 

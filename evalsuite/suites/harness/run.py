@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from evalsuite.serving.sampler import Sampler
 from evalsuite.suites.harness.repeats import Marks, repeated
 from evalsuite.suites.harness.scoring import repeatable
 from evalsuite.suites.harness.versions import loaded_tasks, scored_by_document, task_index
-from evalsuite.suites.patching import patched
+from evalsuite.suites.patching import each_patched, patched
 from evalsuite.suites.sampling import stratified
 from evalsuite.suites.types import OnProgress, Pins
 from judges.types import Unscored
@@ -228,8 +228,9 @@ def _warn(lm: EvalsuiteLM, late: Counter[str]) -> None:
         log.warning("%s: the scorer ran into its time limit on %d answers; they count as wrong", task, count)
 
 
-@contextmanager
-def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], Unscored]) -> Iterator[None]:
+def unscored_left_out(
+    tasks: Iterable[Any], unscored: Mapping[tuple[str, int], Unscored]
+) -> AbstractContextManager[None]:
     """Make lm-eval's tasks yield no metrics for documents in ``unscored``.
 
     Inside, a task's ``apply_filters`` replaces the responses of such a document by the Unscored itself, for which its
@@ -252,10 +253,7 @@ def unscored_left_out(tasks: Iterable[Any], unscored: Mapping[tuple[str, int], U
 
         return {"apply_filters": apply_filters, "process_results": process_results}
 
-    with ExitStack() as changed:
-        for task in tasks:
-            changed.enter_context(patched(task, **without(task)))
-        yield
+    return each_patched(tasks, without)
 
 
 @contextmanager
@@ -267,7 +265,12 @@ def lm_eval_seeds() -> Iterator[None]:
     import numpy as np
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with _torch_seed():
+    with ExitStack() as forked:
+        if find_spec("torch") is not None:
+            import torch
+
+            forked.enter_context(torch.random.fork_rng(devices=[]))
+            torch.manual_seed(OTHER_SEED)
         random.seed(RANDOM_SEED)
         np.random.seed(OTHER_SEED)
         try:
@@ -275,18 +278,6 @@ def lm_eval_seeds() -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-
-
-@contextmanager
-def _torch_seed() -> Iterator[None]:
-    if find_spec("torch") is None:
-        yield
-        return
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(OTHER_SEED)
-        yield
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-from evalsuite.suites.patching import patched
+from evalsuite.suites.patching import each_patched, patched
 
 SEED = 0
 """Of Python's random numbers and of langdetect, for every document: two of IFEval's instructions draw their threshold,
@@ -27,7 +27,7 @@ def repeatable(tasks: Iterable[Any]) -> Iterator[Counter[str]]:
 
     late: Counter[str] = Counter()
 
-    def repeated(task: Any) -> Callable[[Any, Any], Any]:
+    def repeated(task: Any) -> dict[str, Any]:
         original = task.process_results
 
         def process_results(doc: Any, results: object) -> Any:
@@ -37,12 +37,9 @@ def repeatable(tasks: Iterable[Any]) -> Iterator[Counter[str]]:
                 late[task.config.task] += is_late
             return marks
 
-        return process_results
+        return {"process_results": process_results}
 
-    with ExitStack() as changed:
-        changed.enter_context(patched(langdetect.DetectorFactory, seed=SEED))
-        for task in tasks:
-            changed.enter_context(patched(task, process_results=repeated(task)))
+    with patched(langdetect.DetectorFactory, seed=SEED), each_patched(tasks, repeated):
         yield late
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from evalsuite.suites.patching import patched
+from evalsuite.suites.patching import each_patched, patched
 
 
 def task_index(manager: Any) -> Mapping[str, Any]:
@@ -27,17 +27,12 @@ def loaded_tasks(loaded: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     return {task.config.task: task for task in tasks}, groups
 
 
-@contextmanager
-def scored_by_document(tasks: Iterable[Any]) -> Iterator[None]:
+def scored_by_document(tasks: Iterable[Any]) -> AbstractContextManager[None]:
     """Let every document be scored by its task's ``process_results``, each request by what the filters made of it.
 
     So it is in 0.4. In 0.5 most tasks have scorers in its place, and a request has a list, with one entry per repeat.
     """
-    with ExitStack() as changed:
-        for task in tasks:
-            if hasattr(task, "_try_process_results"):
-                changed.enter_context(patched(task, **_as_before(task)))
-        yield
+    return each_patched((task for task in tasks if hasattr(task, "_try_process_results")), _as_before)
 
 
 def _as_before(task: Any) -> dict[str, Any]:
