@@ -23,7 +23,7 @@ from evalsuite.report.significance import Contexts, Marks
 from evalsuite.results.reading import ModelResult
 from evalsuite.results.records import RecordsOrExports, SuiteRecords, judge_id
 from evalsuite.suites.figures import Column, ReportPart
-from evalsuite.suites.registry import iter_suites, known_keys
+from evalsuite.suites.registry import iter_suites, suites_by_key
 from evalsuite.suites.repeats import with_first_marks
 
 _PROTECTED_QUESTION, _PROTECTED_ANSWER = ("category", "note"), ("choices", "extracted", "unscored")
@@ -247,7 +247,7 @@ def part_sources(
                     parts[key, part].sources.append(PartSource(number, records, part))
             except Exception as error:  # a suite of another package may raise anything; the other items stay
                 faults.append(_fault(error, f"{key} in {model.folder}"))
-    suite_ranks = {key: rank for rank, key in enumerate(known_keys())}
+    suite_ranks = {key: rank for rank, key in enumerate(suites_by_key())}
     column_ranks = {column.key: rank for rank, column in enumerate(columns)}
     last = len(column_ranks)
     return sorted(

@@ -35,7 +35,7 @@ from judges.verdicts import (
 )
 
 if TYPE_CHECKING:
-    from judges.style_control import Battle, StyleControlled
+    from judges.style_control import Battle
 
 ORDERS: tuple[Order, Order] = ("ba", "ab")
 """The two games in their published order: first the baseline is assistant A, then the model."""
@@ -188,16 +188,10 @@ def _style_controlled(scored: Sequence[tuple[Row, list[Outcome]]], *, as_publish
     if fit is None:
         return nothing | {"style": style | {"reason": "one side won every game, or style alone predicts every winner"}}
     figures = {"sc_score": 100 * fit.win_rate(_MODEL, _BASELINE), "sc_ci95": _percent(fit.interval(_MODEL, _BASELINE))}
-    figures |= _published_quantiles(fit) if as_published else {}
+    if as_published and (quantiles := fit.win_rate_quantiles(_MODEL, _BASELINE, PUBLISHED_QUANTILES)) is not None:
+        low, median, high = quantiles
+        figures |= {"sc_score": 100 * median, "sc_quantiles_5_95": [100 * low, 100 * high]}
     return figures | {"style": style | {"coefficients": dict(fit.coefficients)}}
-
-
-def _published_quantiles(fit: StyleControlled) -> dict[str, Any]:
-    quantiles = fit.win_rate_quantiles(_MODEL, _BASELINE, PUBLISHED_QUANTILES)
-    if quantiles is None:
-        return {}
-    low, median, high = quantiles
-    return {"sc_score": 100 * median, "sc_quantiles_5_95": [100 * low, 100 * high]}
 
 
 def _battles(scored: Sequence[tuple[Row, list[Outcome]]]) -> list[Battle]:

@@ -9,7 +9,7 @@ A package of your own declares its suites in its pyproject.toml:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,7 +25,7 @@ from evalsuite.packages import require
 from evalsuite.suites.base import Suite
 from evalsuite.suites.file.options import FileOptions
 from evalsuite.suites.options import SuiteOptions, own_names
-from evalsuite.validation import Loc, checked, faults_of
+from evalsuite.validation import checked, faults_of
 
 GROUP = "evalsuite.suites"
 _BUILT_IN = (
@@ -97,15 +97,10 @@ def suite_of_key(key: str) -> Suite | None:
     return suites_by_key().get(key)
 
 
-def known_keys() -> list[str]:
-    """Return all keys of scores.json in the order of the tables."""
-    return list(suites_by_key())
-
-
 def in_order(keys: Sequence[str]) -> list[str]:
     """Return keys of scores.json in the order of the tables, unknown ones last."""
-    known = known_keys()
-    return [key for key in known if key in keys] + sorted(set(keys) - set(known))
+    known = suites_by_key()
+    return [key for key in known if key in keys] + sorted(set(keys) - known.keys())
 
 
 def iter_suites(keys: Sequence[str]) -> list[tuple[str, Suite]]:
@@ -219,12 +214,8 @@ def option_faults(given: Mapping[str, Any]) -> list[str]:
                 suite.options_type(**{name: given[flag]})
             except pydantic.ValidationError as error:
                 label = f"--{flag.replace('_', '-')}"
-                faults += faults_of(error, suite.options_type, name=partial(_constant, label))
+                faults += faults_of(error, suite.options_type, name=lambda loc: label if loc else "")  # noqa: B023 - called at once
     return list(dict.fromkeys(faults))
-
-
-def _constant(label: str, loc: Loc) -> str:
-    return label if loc else ""
 
 
 def options_of(suite: Suite, shared: Mapping[str, Any], own: Mapping[str, Any], *, has_judge: bool) -> SuiteOptions:

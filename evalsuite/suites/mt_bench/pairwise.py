@@ -32,7 +32,7 @@ from evalsuite.suites.mt_bench.scores import TURNS, Turn
 from evalsuite.suites.mt_bench.suite import JUDGMENT_TOKENS, MtBench
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
-from evalsuite.suites.types import CheckedItems, Item, Loaded, Recorded, Scores
+from evalsuite.suites.types import Item, Loaded, Recorded, Scores
 from judges.fastchat_pair import CHOICES, LEAD_IN, PREFERENCES, pair_messages, parse_winner
 from judges.pointwise import needs_reference
 from judges.types import Choice, Unscored
@@ -89,8 +89,7 @@ class MtBenchPairwise(MtBench):
 
     def load(self, options: PairwiseOptions) -> Loaded:  # type: ignore[override]
         """Read the questions with the answers of every baseline; raises UsageError without a baseline."""
-        plain = SuiteOptions(**options.model_dump(include=set(SuiteOptions.model_fields)))
-        loaded = super().load(plain)
+        loaded = super().load(options)
         prompts = loaded.context.prompts
         baselines, pins = _baselines(options)
         if options.data == "mini":
@@ -153,9 +152,6 @@ class MtBenchPairwise(MtBench):
         baselines = ", ".join(scores.get("baselines") or ()) or None
         return super().protocol({**options, "baselines": baselines}, scores)
 
-    def checked_items(self, name: str, data: Any) -> CheckedItems:
-        return MtBench().checked_items(name, data)
-
     def recognises(self, first_row: Mapping[str, Any]) -> bool:  # noqa: ARG002
         # Its answers are in no file of their own.
         return False
@@ -189,7 +185,6 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
     values, questions = [mark for *_, mark in scored], [_question(row) for row, *_ in scored]
     interval = proportion_ci(values, questions) if values else None
     wins, losses = values.count(1.0), values.count(0.0)
-    flips = sum(_is_flip(row, turn) for row, turn, _ in scored)
     baselines = dict.fromkeys(row.part for row in rows)
     categories = sorted({str(row.facts["category"]) for row in rows if row.facts.get("category")})
     return {
@@ -200,7 +195,7 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
         "wins": wins,
         "losses": losses,
         "ties": len(values) - wins - losses,
-        "position_flips": flips,
+        "position_flips": sum(_is_flip(row, turn) for row, turn, _ in scored),
         "n": len(marks),
         "n_scored": len(scored),
         "unscored": count_unscored(reason for row in rows for reason in row.unscored),
