@@ -236,16 +236,14 @@ class RunConfig(JudgedConfig, Placed):
         return read_suites(given)
 
     @pydantic.model_validator(mode="after")
-    def _check_servers(self) -> Self:
+    def _check_together(self) -> Self:
         check_endpoints(self.base_url, self.models)
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _check_exclusive(self) -> Self:
         if self.sample is not None and self.limit is not None:
             raise ValueError("--limit and --sample cannot be used together; give one of them")
         if self.no_judge and self.judge:
             raise ValueError("--judge and --no-judge cannot be used together; give one of them")
+        if self.name is not None and (len(self.models) != 1 or not self.name.strip()):
+            raise ValueError("--name names one model; give a single MODEL and a name, or use --label for variants")
         return self
 
     @pydantic.field_validator("suite_options")
@@ -262,12 +260,6 @@ class RunConfig(JudgedConfig, Placed):
         if label is not None and not re.search(r"[A-Za-z0-9_=+]", label):
             raise ValueError(f"--label {label!r} has no letter from A to Z and no digit; leave it out for the default")
         return label
-
-    @pydantic.model_validator(mode="after")
-    def _check_name(self) -> Self:
-        if self.name is not None and (len(self.models) != 1 or not self.name.strip()):
-            raise ValueError("--name names one model; give a single MODEL and a name, or use --label for variants")
-        return self
 
     @property
     def replaces(self) -> bool:

@@ -61,3 +61,8 @@ def files_sha256(paths: Iterable[Path]) -> str:
 
 def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_of(text: str) -> int:
+    """Return a 64-bit key of a text, the same on every machine and in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

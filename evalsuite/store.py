@@ -162,10 +162,13 @@ class Store:
         # ASCII, because an answer may contain a lone surrogate, which UTF-8 cannot encode.
         text = json.dumps(value, separators=(",", ":"))
         with self._database("write") as db:
-            if key in self._claimed:
-                self._write_and_release(key, text)
-            else:
+            if key not in self._claimed:
                 db.execute(_INSERT, (key, text))
+                return
+            with _transaction(db):
+                db.execute(_INSERT, (key, text))
+                db.execute(_DELETE_CLAIM, (key, self._owner))
+            self._claimed.discard(key)
 
     def replace(self, key: str, value: Mapping[str, Any]) -> None:
         """Save an answer instead of an earlier one."""
@@ -179,37 +182,16 @@ class Store:
         earlier one stays.
         """
         n_new = 0
-        with self._database("write") as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                for other in others:
-                    for key, text in _answers_in(other):
-                        if db.execute(_INSERT, (key, text)).rowcount:
-                            n_new += 1
-                        elif not keep_first and _differs(db, key, text):
-                            raise DataError(
-                                f"{other} has a different answer from {self.path} to the same request ({key[:12]}); "
-                                "nothing was merged; pass --keep-first to keep the earlier one"
-                            )
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
+        with self._database("write") as db, _transaction(db):
+            for other, key, text in ((path, *answer) for path in others for answer in _answers_in(path)):
+                if db.execute(_INSERT, (key, text)).rowcount:
+                    n_new += 1
+                elif not keep_first and _differs(db, key, text):
+                    raise DataError(
+                        f"{other} has a different answer from {self.path} to the same request ({key[:12]}); "
+                        "nothing was merged; pass --keep-first to keep the earlier one"
+                    )
         return n_new
-
-    def _write_and_release(self, key: str, text: str) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            self._db.execute(_INSERT, (key, text))
-            self._db.execute(_DELETE_CLAIM, (key, self._owner))
-            self._db.execute("COMMIT")
-        except BaseException:
-            # SQLite has already rolled back on a full disk.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self._claimed.discard(key)
 
     def claim(self, key: str) -> bool:
         """Claim a request for this process until it is answered or released; False while another process has it."""
@@ -408,6 +390,20 @@ def _answers_in(path: Path) -> Iterator[tuple[str, str]]:
     """Yield (key, value) of every answer in a store; raises DataError where it cannot be read."""
     with opened_to_read(path) as db:
         yield from db.execute("SELECT key, value FROM completions")
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is written within, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite has already rolled back on a full disk.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def _differs(db: sqlite3.Connection, key: str, text: str) -> bool:

@@ -40,6 +40,7 @@ MARKS: tuple[tuple[str, str], ...] = tuple(dict.fromkeys((style.start, style.end
 """The distinct pairs of marks."""
 STARTS = tuple(start for start, _ in MARKS)
 
+_REPEATS, _LEAST_WORDS, _LONGEST_RUN = 4, 40, 200
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 
 
@@ -77,15 +78,15 @@ def answer_alone(text: str) -> str:
     return split_thought(text)[1] or ""
 
 
-def is_loop(text: str, *, repeats: int = 4, least_words: int = 40, longest: int = 200) -> bool:
+def is_loop(text: str) -> bool:
     """Return whether a text ends in the same words again and again.
 
-    The last ``repeats`` or more copies of one run of at most ``longest`` words must cover ``least_words`` words; the
-    last copy may be cut. Meant for texts that ended at the token limit: a refrain that ends by itself is none.
+    The last four or more copies of one run of at most 200 words must cover 40 words; the last copy may be cut. Meant
+    for texts that ended at the token limit: a refrain that ends by itself is none.
     """
-    words = text.split()[-max(repeats * longest, least_words) - longest :]
-    for period in range(1, longest + 1):
-        needed = max(repeats * period, least_words)
+    words = text.split()[-(_REPEATS + 1) * _LONGEST_RUN :]
+    for period in range(1, _LONGEST_RUN + 1):
+        needed = max(_REPEATS * period, _LEAST_WORDS)
         if len(words) < needed:
             return False
         tail = words[-needed:]

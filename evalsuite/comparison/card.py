@@ -99,32 +99,30 @@ def judge_card(config: CardConfig, progress: Progress | None = None) -> Card:
         "template_sha256": judge.how.template_sha256,
         "notes": [*judge.notes, *notes],
     }
-    card = _card(about, pairs, pin, played)
-    card["against"] = _against(
-        config.results / "judges", checkpoint.fingerprint, pin, config.limit, _judged(pairs, played)
-    )
+    card, judged = _card(about, pairs, pin, played), _judged(pairs, played)
+    card["against"] = _against(config, checkpoint.fingerprint, pin, judged)
     kept = {**card, "limit": config.limit, "usage": usage, "made_with": environment()}
     key = _key(judge, pin, config)
     path = card_path(config.results, checkpoint, key)
     for file in (path, card_path(config.results, checkpoint)):
         write_json(file, kept)
-    write_jsonl(path.with_name(f"pairs-{key}.jsonl"), (_pair_row(pair) for pair in _judged(pairs, played)))
+    write_jsonl(path.with_name(f"pairs-{key}.jsonl"), map(_pair_row, judged))
     write_text(path.with_name("config.yaml"), resolved_yaml(config))
     return Card(card, path)
 
 
 def _against(
-    folder: Path, fingerprint: str, pin: Mapping[str, Any], limit: int | None, judged: Sequence[JudgedPair]
+    config: CardConfig, fingerprint: str, pin: Mapping[str, Any], judged: Sequence[JudgedPair]
 ) -> list[dict[str, Any]]:
     """Compare the judge with every other one that has a card on the same pairs, pair by pair."""
     rows = [_pair_row(pair) for pair in judged]
     mine = {row["id"]: row["correct"] for row in rows if row["correct"] is not None}
     clusters = {pair.pair.id: pair.pair.cluster for pair in judged}
     found = []
-    for path in sorted(folder.glob("*/card-*.json")):
+    for path in sorted(config.results.glob("judges/*/card-*.json")):
         card = read_json(path)
         about, pairs = card.get("judge") or {}, card.get("pairs") or {}
-        is_same = (pairs.get("sha256"), card.get("limit")) == (pin["sha256"], limit)
+        is_same = (pairs.get("sha256"), card.get("limit")) == (pin["sha256"], config.limit)
         file = path.with_name(f"{path.stem.replace('card-', 'pairs-', 1)}.jsonl")
         if not is_same or about.get("fingerprint") == fingerprint or not file.is_file():
             continue

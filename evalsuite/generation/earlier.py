@@ -5,7 +5,6 @@ The old files are moved to ``_unfinished/earlier/`` and kept there until the new
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from evalsuite.conversations.formats import Conversation
 from evalsuite.files import timestamp
+from evalsuite.fingerprint import key_of
 from evalsuite.generation.shards import OLD_TURNS_COLUMN, TURNS_COLUMN
 from evalsuite.generation.turns import Turn
 from judges.types import user_texts
@@ -40,11 +40,8 @@ class EarlierAnswers:
     def __init__(self, unfinished: Path) -> None:
         """Index the files that ``move_to_earlier`` left in ``unfinished``; later ones take precedence."""
         self.files = sorted((unfinished / "earlier").glob("*.parquet"))
-        keys, groups, rows = (
-            [np.zeros(0, dtype=np.uint64)],
-            [np.zeros(0, dtype=np.int64)],
-            [np.zeros(0, dtype=np.int64)],
-        )
+        keys = [np.zeros(0, dtype=np.uint64)]
+        groups, rows = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         self._groups: list[tuple[Path, int]] = []
         for file in self.files:
             for group, own in enumerate(_keys_by_group(file)):
@@ -118,5 +115,4 @@ def _keys_by_group(file: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def _key(name: str, users: Sequence[str], sample: int) -> int:
-    text = "\x1f".join([name, str(sample), *users]).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    return key_of("\x1f".join([name, str(sample), *users]))

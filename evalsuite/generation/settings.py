@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pydantic
 
@@ -110,18 +110,10 @@ class GenerateConfig(Config, Placed):
         return text
 
     @pydantic.model_validator(mode="after")
-    def _check_servers(self) -> GenerateConfig:
+    def _check_together(self) -> Self:
         check_endpoints(self.base_url, self.models)
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _check_samples(self) -> GenerateConfig:
         if self.samples > 1 and self.temperature == 0:
             raise ValueError("--samples with --temperature 0 gives the same answer each time; raise the temperature")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _check_nucleus(self) -> GenerateConfig:
         if self.top_p is not None and self.temperature is None:
             raise ValueError("--top-p without --temperature; give both, or neither for the checkpoint's own")
         return self

@@ -15,7 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.mix.rows import Pool, key_of
+from evalsuite.fingerprint import key_of
+from evalsuite.mix.rows import Pool
 
 Offer = tuple[int, Sequence[int]]
 """A conversation's key and the members of a blend that have it."""

@@ -7,7 +7,6 @@ probability that any two different ones share a key is below one in ten million.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from array import array
@@ -33,6 +32,7 @@ from evalsuite.conversations.scores import Scores, finite, read_scores
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.conversations.words import plain, texts_of
 from evalsuite.errors import DataError
+from evalsuite.fingerprint import key_of
 from evalsuite.mix.filters import RowFilter
 from evalsuite.mix.tokens import TokenCount
 from evalsuite.progress import Progress
@@ -250,8 +250,3 @@ def content(conversation: Conversation) -> str:
 def _fields(message: Message) -> list[Any]:
     fields = fields_of(message)
     return [fields.pop("role"), fields.pop("content"), *([fields] if fields else [])]
-
-
-def key_of(text: str) -> int:
-    """Return a 64-bit key of a text, the same on every machine and in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -139,13 +139,11 @@ def _figure(row: Mapping[str, Any], column: TableColumn) -> Figure:
     )
 
 
-def _axis(column: TableColumn, values: Sequence[float], title: str = "") -> Column:
+def _axis(column: TableColumn, values: Sequence[float]) -> Column:
     """Return a column as the charts know it, its top a round number from the highest of ``values`` on."""
     top = _round_up(max([*values, 0.0]))
     unit = ", %" if column.format == "percent1" else ""
-    return Column(
-        column.key, visible(title or column.label) + unit, "", "", lambda _: Figure(), top, _scale(column.format)[1]
-    )
+    return Column(column.key, visible(column.label) + unit, "", "", lambda _: Figure(), top, _scale(column.format)[1])
 
 
 def _round_up(value: float) -> float:

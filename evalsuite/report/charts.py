@@ -21,6 +21,7 @@ from evalsuite.results.reading import Comparison, ModelResult
 from evalsuite.suites.figures import DASH, Column, Figure, shown
 
 MAX_BARS, MAX_SPIDERS = 40, 12
+_SPIDER_WIDTH, _SPIDER_HEIGHT = 290.0, 250.0
 
 
 def charts_of(
@@ -150,28 +151,20 @@ def spiders(
 
     ``models`` are the numbers of models that the drawings are of, for the page's filter.
     """
-    width, height = 290.0, 250.0
     return Markup("").join(
         svg.picture(
-            width,
-            height,
+            _SPIDER_WIDTH,
+            _SPIDER_HEIGHT,
             f"{name}: spider",
-            _spider(axes, figures, best, name, width, height),
+            _spider(axes, figures, best, name),
             **({"data_model": models[number]} if models else {}),
         )
         for number, (name, figures) in enumerate(drawn)
     )
 
 
-def _spider(
-    axes: Sequence[Column],
-    figures: Mapping[str, Figure],
-    best: Mapping[str, float],
-    name: str,
-    width: float,
-    height: float,
-) -> Markup:
-    middle, centre, radius = width / 2, height / 2 + 8, height / 2 - 52
+def _spider(axes: Sequence[Column], figures: Mapping[str, Figure], best: Mapping[str, float], name: str) -> Markup:
+    middle, centre, radius = _SPIDER_WIDTH / 2, _SPIDER_HEIGHT / 2 + 8, _SPIDER_HEIGHT / 2 - 52
 
     def at(number: int, share: float) -> tuple[float, float]:
         angle = 2 * math.pi * number / len(axes) - math.pi / 2
@@ -186,7 +179,7 @@ def _spider(
         side = "middle" if abs(x - middle) < 8 else "start" if x > middle else "end"
         x, y = x + (x - middle) * 0.07, y + (y - centre) * 0.12 + 3
         # About five units a letter: a longer title would be cut at the edge of the drawing.
-        room = width if side == "middle" else x if side == "end" else width - x
+        room = _SPIDER_WIDTH if side == "middle" else x if side == "end" else _SPIDER_WIDTH - x
         shapes.append(svg.name(x, y, column.title, int(room / 5), side, 9))
     ideal = [at(number, best[column.key] / column.top) for number, column in enumerate(axes)]
     shapes.append(svg.outline("polygon", points=svg.points(ideal), stroke_dasharray="3 3"))

@@ -110,7 +110,8 @@ def write_tokens(
     """
     folder.mkdir(parents=True, exist_ok=True)
     dropped: Counter[str] = Counter()
-    n_read = n_cut = n_without = n_thoughts = n_tokens = n_loss = longest = 0
+    trained: Counter[str] = Counter()
+    n_read = longest = 0
     with _ArrowFile(folder / "train.arrow") as train, _ArrowFile(folder / "held_out.arrow") as heldout:
         for n_read, conversation in enumerate(conversations, 1):
             if on_count is not None:
@@ -124,23 +125,19 @@ def write_tokens(
                 heldout.add(name, marked)
                 continue
             train.add(name, marked)
-            n_cut += marked.is_cut
-            n_without += marked.n_without_loss
-            n_thoughts += marked.has_thought
-            n_tokens += len(marked.ids)
-            n_loss += marked.n_loss_tokens
+            trained["n_cut"] += marked.is_cut
+            trained["n_answers_without_loss"] += marked.n_without_loss
+            trained["n_with_thought"] += marked.has_thought
+            trained["n_tokens"] += len(marked.ids)
+            trained["n_loss_tokens"] += marked.n_loss_tokens
             longest = max(longest, len(marked.ids))
     counts = TokenCounts(
         n_read=n_read,
         n_trained=train.n_rows,
         n_held_out=heldout.n_rows,
-        n_cut=n_cut,
-        n_answers_without_loss=n_without,
-        n_with_thought=n_thoughts,
-        n_tokens=n_tokens,
-        n_loss_tokens=n_loss,
         longest=longest,
         dropped=dict(sorted(dropped.items())),
+        **trained,
     )
     if not counts.n_trained:
         raise DataError(_nothing_left(counts, config))

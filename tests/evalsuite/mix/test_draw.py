@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evalsuite.fingerprint import key_of
 from evalsuite.mix.draw import Allocation, batches, blend_order, candidates_of, ranks
-from evalsuite.mix.rows import Pool, key_of
+from evalsuite.mix.rows import Pool
 
 OFFERS = st.lists(st.sets(st.integers(0, 2), min_size=1).map(sorted), max_size=14).map(
     lambda sets: [(key_of(str(number)), members) for number, members in enumerate(sets)]
