@@ -38,12 +38,15 @@ def _finite(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
 
 
 def cluster_numbers(n: int, clusters: Sequence[Hashable] | None) -> NDArray[np.intp]:
-    """Number the clusters by first appearance; without clusters each value is its own cluster."""
+    """Number the clusters in an order of their own; without clusters each value is its own cluster.
+
+    The order of the values says nothing, so that a seeded bootstrap draws the same clusters from a file in any order.
+    """
     if clusters is None:
         return np.arange(n)
     if len(clusters) != n:
         raise ValueError(f"{len(clusters)} clusters for {n} values; expected one per value")
-    numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
+    numbers = {cluster: i for i, cluster in enumerate(sorted(dict.fromkeys(clusters), key=repr))}
     return np.array([numbers[cluster] for cluster in clusters], dtype=np.intp)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalsuite.analysis.document import Chart, Column, Table, cell
-from judges.statistics import percentile_ci
+from judges.statistics import cluster_numbers, percentile_ci
 
 SOURCE = "WILDCHAT-50M, Table 5"
 SEED, N_BOOT = 0, 2000
@@ -57,13 +57,12 @@ def mean_intervals(
     without NaN they equal those of :func:`judges.statistics.bootstrap_ci`. NaN is left out. None for a row with
     fewer than two clusters, or whose means are all equal.
     """
-    numbers = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
-    owner = np.array([numbers[cluster] for cluster in clusters])
-    known = np.isfinite(values)
-    sums, sizes = np.zeros((len(numbers), len(values))), np.zeros((len(numbers), len(values)))
+    owner = cluster_numbers(len(clusters), clusters)
+    n, known = int(owner.max(initial=-1)) + 1, np.isfinite(values)
+    sums, sizes = np.zeros((n, len(values))), np.zeros((n, len(values)))
     np.add.at(sums, owner, np.where(known, values, 0.0).T)
     np.add.at(sizes, owner, known.T.astype(np.float64))
-    if len(numbers) < 2:
+    if n < 2:
         return [None] * len(values)
     intervals: list[list[float] | None] = []
     for start in range(0, len(values), _COLUMNS_PER_CHUNK):
@@ -72,7 +71,7 @@ def mean_intervals(
         rng, chunks = np.random.default_rng(seed), []
         for first in range(0, n_boot, _DRAWS_PER_CHUNK):
             n_draws = min(_DRAWS_PER_CHUNK, n_boot - first)
-            drawn = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=n_draws)
+            drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_draws)
             weights = drawn.astype(np.float64)
             with np.errstate(invalid="ignore"):
                 chunks.append((weights @ sums[:, part]) / (weights @ sizes[:, part]))

@@ -69,15 +69,18 @@ def read_ratings(
         raise DataError(f"{path} has the header {','.join(header) or '(none)'}; expected question_id,<model>,<model>")
     if duplicates := repeated(models):
         raise DataError(f"{path}: duplicate column {duplicates[0]!r}")
-    ids: list[str] = []
+    ids: dict[str, None] = {}
     ratings: dict[str, list[float | None]] = {model: [] for model in models}
     n_failed = 0
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise DataError(f"{path} row {number} has {len(row)} cells; expected {len(header)}")
-        if row[0].strip() in ids:
-            raise DataError(f"{path} row {number}: duplicate question {row[0].strip()}; give one row per question")
-        ids.append(row[0].strip())
+        question_id = row[0].strip()
+        if not question_id:
+            raise DataError(f"{path} row {number} has no {_ID_COLUMN}; give one row per question, each with its id")
+        if question_id in ids:
+            raise DataError(f"{path} row {number}: duplicate question {question_id}; give one row per question")
+        ids[question_id] = None
         for model, cell in zip(models, row[1:], strict=True):
             value = _rating(cell, f"{path} row {number}, {model}")
             if value == _FAILED and not keep_failed:
@@ -93,7 +96,8 @@ def _rating(cell: str, where: str) -> float | None:
     if not cell.strip():
         return None
     try:
-        value = float(cell)
+        # float() also reads underscores: 1_0 is a typing error, not a 10.
+        value = math.nan if "_" in cell else float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

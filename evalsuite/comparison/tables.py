@@ -311,8 +311,8 @@ def _print_ranking(console: Console, document: PreferenceFigures) -> None:
         console.print(f"[yellow]no ranking describes {names} (p = {circle.p_value:.2g})", highlight=False)
     if any(row.added_ties for row in document.ranking):
         console.print(
-            "a model, or a group of models, won or lost everything against the others, so strengths have no finite "
-            "estimate; one tie was added to each pair"
+            "strengths have no finite estimate, because a model or a group of models won or lost every decided game "
+            "against the others, or because nearly all games are ties; one tie was added to each pair"
         )
 
 

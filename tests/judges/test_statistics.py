@@ -138,6 +138,13 @@ def test_bootstrap_has_the_nominal_coverage():
     assert 0.88 <= hits / 200 <= 0.99
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 10)), min_size=2, max_size=30), st.randoms())
+def test_the_bootstrap_of_clusters_does_not_depend_on_the_order_of_the_values(pairs, random):
+    mixed = random.sample(pairs, len(pairs))
+    one, other = (bootstrap_ci([value for _, value in each], [name for name, _ in each]) for each in (pairs, mixed))
+    assert one == other
+
+
 @given(numbers, st.integers(0, 5))
 def test_bootstrap_is_repeatable_and_mirrors(values, seed):
     interval, mirrored = (bootstrap_ci(each, n_boot=50, seed=seed) for each in (values, [-v for v in values]))

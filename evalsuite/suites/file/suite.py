@@ -217,11 +217,11 @@ class FileSuite(Suite):
             judged = [self._with_baseline(row) for row in judged_rows(rows)]
             return games.game_figures(judged) | {"benchmark": described}
         scores = super().score(header, rows)
-        values = scored_values(rows)
-        if self.benchmark.method == "rating" and len(values) > 1:
+        rated = [(row.item_id, value) for row in rows for value in scored_values([row])]
+        if self.benchmark.method == "rating" and len(rated) > 1:
             from judges.statistics import bootstrap_ci
 
-            interval = bootstrap_ci(values)
+            interval = bootstrap_ci([value for _, value in rated], [item_id for item_id, _ in rated])
             scores["ci95"] = None if interval is None else list(interval)
         return scores | {"categories": _by_category(rows), "benchmark": described}
 

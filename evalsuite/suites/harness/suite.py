@@ -336,13 +336,13 @@ class LmEvalTasks(LmEvalSuite):
             figures = task_figures(row)
             for figure in figures:
                 label = _label(figure.name, [one.name for one in figures])
-                n = str(row.get("sample_len", DASH))
+                n = shown(row.get("sample_len"), 0)
                 yield Line(f"{task} {label}", shown(figure.value, 4), shown_error(figure.stderr, 4), "", n)
             if not figures:
                 yield Line(task, DASH, note="no document of it was answered")
         documents = as_object(scores.get("documents"))
         if unscored := unscored_text(documents.get("unscored")):
-            yield Line("all documents", DASH, n=str(documents.get("n", DASH)), unscored=unscored)
+            yield Line("all documents", DASH, n=shown(documents.get("n"), 0), unscored=unscored)
 
     def report_part(self, key: str, part: str) -> ReportPart:
         return ReportPart(part, f"{key}/{part}")

@@ -98,10 +98,10 @@ def part_scores(
             left_out.update(() if task is None else leaf_tasks(results, task))
         elif task is None:
             reasons[name] = f"no row {part.task} in lm-eval's results"
-        elif (figures := _part_scores(results, task, part, unscored)) is None:
-            reasons[name] = f"lm-eval's row {task} has no {part.metric}: no document of it was answered"
+        elif fault := _row_fault(results, task, part.metric):
+            reasons[name] = f"lm-eval's row {task} {fault}"
         else:
-            scores[name] = figures
+            scores[name] = _part_scores(results, task, part, unscored)
     documents = document_counts(results, unscored, without=left_out)
     return {**scores, "tasks": task_rows(results), "documents": documents, "unscored": reasons}
 
@@ -123,13 +123,25 @@ def choices_of(task: str, config: Mapping[str, Any]) -> int | None:
     return count if isinstance(count, int) else None
 
 
+def _row_fault(results: Mapping[str, Any], task: str, metric: str) -> str | None:
+    """Return why a row gives no share of right answers; None where it gives one."""
+    row = results["results"][task]
+    key = _key(row, metric)
+    if key is None:
+        return f"has no {metric}"
+    value, stderr = row[key], _metric(row, f"{metric}_stderr")
+    if value is None or n_documents(results, leaf_tasks(results, task)) == 0:
+        return f"has no {metric}: no document of it was answered"
+    share = finite_number(value)
+    if share is None or not 0 <= share <= 1:
+        return f"has the {metric} {value!r}; expected a number from 0 to 1"
+    return f"has the {metric}_stderr {stderr:g}; expected at least 0" if stderr is not None and stderr < 0 else None
+
+
 def _part_scores(
     results: Mapping[str, Any], task: str, part: Part, unscored: Mapping[str, Mapping[str, int]]
-) -> Scores | None:
+) -> Scores:
     rows, configs = results["results"], results.get("configs", {})
-    score = _metric(rows[task], part.metric)
-    if score is None:
-        return None
     leaves = leaf_tasks(results, task)
     by_leaf = {leaf: _metric(rows.get(leaf, {}), part.metric) for leaf in leaves}
     choices = {leaf: choices_of(leaf, configs.get(leaf, {})) or 0 for leaf in leaves}
@@ -138,7 +150,7 @@ def _part_scores(
         for leaf, score in by_leaf.items()
     )
     figures: Scores = {
-        "score": score,
+        "score": _metric(rows[task], part.metric),
         "stderr": _metric(rows[task], f"{part.metric}_stderr"),
         "n": n_documents(results, leaves),
         "normalized": _mean(above_chance) if part.has_choices else normalized(score, 0.0),
@@ -154,10 +166,15 @@ def _part_scores(
     return figures
 
 
+def _key(row: Mapping[str, Any], metric: str) -> str | None:
+    """Return the key of a metric under whichever filter lm-eval reports it; "none" comes first."""
+    keys = [key for key in row if key.split(",")[0] == metric]
+    return min(keys, key=lambda key: key != f"{metric},none", default=None)
+
+
 def _metric(row: Mapping[str, Any], metric: str) -> float | None:
-    """Return a metric under whichever filter lm-eval reports it; "none" comes first."""
-    keys = sorted((key for key in row if key.split(",")[0] == metric), key=lambda key: key != f"{metric},none")
-    return finite_number(row[keys[0]]) if keys else None
+    key = _key(row, metric)
+    return None if key is None else finite_number(row[key])
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -171,7 +171,7 @@ class OpenLLM(LmEvalSuite):
                     shown(figures.get("score"), 4),
                     shown_error(figures.get("stderr"), 4),
                     shown(figures.get("normalized"), 1),
-                    str(figures.get("n", DASH)),
+                    shown(figures.get("n"), 0),
                     unscored_text(figures.get("unscored")),
                     f"{figures['late']} at the scorer's time limit, counted as wrong" if figures.get("late") else "",
                 )

@@ -148,6 +148,8 @@ def test_a_failed_judgment_is_missing_unless_the_papers_arithmetic_is_asked_for(
         ("question_id,x,x\n1,2,3\n", "duplicate column 'x'"),
         ("question_id,x,y\n", "no rows"),
         ("question_id,x,y\n1,2\n", "row 2 has 2 cells; expected 3"),
+        ("question_id,x,y\n,2,3\n", "row 2 has no question_id"),
+        ("question_id,x,y\n1,1_0,3\n", "x is '1_0'; expected a number"),
         ("question_id,x,y\n1,2,3\n1,2,3\n", "row 3: duplicate question 1"),
         ("question_id,x,y\n1,good,3\n", "row 2, x is 'good'"),
         ("question_id,x,y\n1,nan,3\n", "row 2, x is 'nan'"),

@@ -122,6 +122,13 @@ def test_a_rubric_is_asked_with_both_turns_and_scored_on_its_own_scale(write):
     assert (scores["score"], scores["n"], suite.scale) == (2.0, 1, (0, 3))
 
 
+def test_items_in_another_order_give_the_same_interval(write):
+    suite = suite_in(write({"rating": {"criteria": "x", "scale": [1, 5]}}, ROWS))
+    rows = [Row(f"i{n}", verdicts=(Verdict(value=1 + n % 5),), marks={"score": (1 + n * n % 5,)}) for n in range(30)]
+    one, other = (suite.score(HEADER, each) for each in (rows, rows[::-1]))
+    assert one["ci95"] == other["ci95"]
+
+
 def test_a_rating_out_of_the_scale_is_unscored(write):
     suite = suite_in(write({"rating": {"criteria": "x", "scale": [1, 5]}}, ROWS[:1]))
     row = Row("a", draws=(Draw((Reply("x"),)),), verdicts=(Verdict(unscored=Unscored("rating_out_of_range")),))

@@ -53,6 +53,31 @@ def test_what_lm_eval_calls_not_available_is_null() -> None:
     assert scores["tasks"]["leaderboard_mmlu_pro"]["acc_stderr,none"] is None
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"acc,none": 1.3}, "has the acc 1.3; expected a number from 0 to 1"),
+        ({"acc,none": -0.1}, "has the acc -0.1; expected a number from 0 to 1"),
+        ({"acc,none": "0.3"}, "has the acc '0.3'; expected a number from 0 to 1"),
+        ({"acc,none": 0.3, "acc_stderr,none": -0.1}, "has the acc_stderr -0.1; expected at least 0"),
+        ({"acc_norm,none": 0.3}, "has no acc"),
+        ({"acc,none": None}, "has no acc: no document of it was answered"),
+    ],
+)
+def test_a_row_that_is_no_share_of_right_answers_is_no_figure(row: dict[str, Any], reason: str) -> None:
+    scores = part_scores(recorded(leaderboard_mmlu_pro=row), {}, {})
+    assert (scores["mmlu_pro"], scores["unscored"]["mmlu_pro"]) == (None, f"lm-eval's row leaderboard_mmlu_pro {reason}")
+
+
+def test_a_figure_of_no_documents_is_none_and_an_unknown_count_is_a_dash() -> None:
+    document = recorded(leaderboard_mmlu_pro={"acc,none": 0.3})
+    none = document | {"n-samples": {"leaderboard_mmlu_pro": {"original": 12032, "effective": 0}}}
+    assert part_scores(none, {}, {})["mmlu_pro"] is None
+    scores = part_scores(document | {"n-samples": {}}, {}, {})
+    line = next(line for line in OPENLLM.lines("openllm", scores) if line.suite == "MMLU-Pro")
+    assert (line.score, line.n) == ("0.3000", "–")
+
+
 def test_a_subtask_without_a_figure_leaves_no_mean_of_the_others() -> None:
     rows = {**MUSR_ROWS, "leaderboard_musr_team_allocation": {}}
     scores = part_scores(recorded(**rows), {}, {})
