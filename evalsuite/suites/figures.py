@@ -102,8 +102,7 @@ def scored_figure(
     value, error = number(scores.get(key)), number(scores.get(stderr))
     reason = ""
     if value is None:
-        reason = "; ".join(f"{name}: {why}" for name, why in as_object(scores.get("missing")).items())
-        reason = reason or unscored_text(scores.get("unscored")) or "no item of it was scored"
+        reason = missing_text(scores) or unscored_text(scores.get("unscored")) or "no item of it was scored"
     n_items = counted if isinstance(counted, int) else None
     figure = Figure(value, error, None, n_items, n_unscored(scores.get("unscored")), reason)
     if not stderr or (not error and scores.get("ci95", ...) is None):
@@ -183,6 +182,11 @@ def number(value: object) -> float | None:
 def unscored_text(counts: object) -> str:
     """Say which reasons left how many items unscored: ``no_rating 2, timeout 1``."""
     return ", ".join(f"{reason} {count}" for reason, count in as_object(counts).items() if count)
+
+
+def missing_text(scores: Mapping[str, Any]) -> str:
+    """Say which parts a score lacks and why, "" if none: ``free_form: no items of this split were given``."""
+    return "; ".join(f"{name}: {why}" for name, why in as_object(scores.get("missing")).items())
 
 
 def n_unscored(counts: object) -> int:

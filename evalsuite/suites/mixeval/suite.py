@@ -8,7 +8,7 @@ end, which holds the instruction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,9 @@ from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.records.rows import Draw, Header, JudgeRef, Row, Verdict, replaced
 from evalsuite.serving.requests import Chat, Sampling, derive_seed
+from evalsuite.suites import figures
 from evalsuite.suites.base import Suite, answer_of, draw_of, marked, no_answer, verdict_on
+from evalsuite.suites.figures import Line
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.local_rows import rows_of as data_rows
@@ -90,6 +92,18 @@ class MixEval(Suite):
     def n_items(self, parts: Sequence[str], data: DataKind, limit: int | None) -> int:
         per_split = _MINI_ITEMS_PER_SPLIT if data == "mini" else _ITEMS_PER_SPLIT[self.key(parts)]
         return len(SPLITS) * min(per_split, limit or per_split)
+
+    def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
+        """Return the line of the score, and where a split is missing, of the other one alone."""
+        [line] = super().lines(key, scores)
+        partial_scores = figures.as_object(scores.get("partial"))
+        alone = partial_scores.get("splits") or []
+        yield line._replace(note=figures.missing_text(scores) if alone else "")
+        for split in alone:
+            own = figures.as_object(figures.as_object(scores.get("splits")).get(split))
+            interval = figures.shown_interval(partial_scores.get("ci95"), self.digits[1])
+            title, score = f"  {self.part_titles[split]} alone", figures.shown(own.get("score"), self.digits[0])
+            yield Line(title, score, interval, n=figures.shown_n(own))
 
     def needs_judge(self, options: MixEvalOptions) -> bool:  # type: ignore[override]
         return options.mixeval_parser != "rule"

@@ -142,18 +142,18 @@ def _part_scores(
     results: Mapping[str, Any], task: str, part: Part, unscored: Mapping[str, Mapping[str, int]]
 ) -> Scores:
     rows, configs = results["results"], results.get("configs", {})
-    leaves = leaf_tasks(results, task)
+    score, leaves = _metric(rows[task], part.metric), leaf_tasks(results, task)
     by_leaf = {leaf: _metric(rows.get(leaf, {}), part.metric) for leaf in leaves}
     choices = {leaf: choices_of(leaf, configs.get(leaf, {})) or 0 for leaf in leaves}
     above_chance = (
-        None if score is None or choices[leaf] < 2 else normalized(score, 1 / choices[leaf])
-        for leaf, score in by_leaf.items()
+        None if own is None or choices[leaf] < 2 else normalized(own, 1 / choices[leaf])
+        for leaf, own in by_leaf.items()
     )
     figures: Scores = {
-        "score": _metric(rows[task], part.metric),
+        "score": score,
         "stderr": _metric(rows[task], f"{part.metric}_stderr"),
         "n": n_documents(results, leaves),
-        "normalized": _mean(above_chance) if part.has_choices else normalized(score, 0.0),
+        "normalized": _mean(above_chance) if part.has_choices else normalized(score or 0.0, 0.0),
         "unscored": summed_counts(unscored.get(leaf, {}) for leaf in leaves),
     }
     late = (results.get("evalsuite") or {}).get("late") or {}

@@ -166,6 +166,9 @@ def test_one_recorded_split_gives_its_own_figures_only(tmp_path: Path) -> None:
     assert (scores["score"], scores["free_form"], scores["multiple_choice"]) == (None, None, 0.5)
     assert scores["missing"] == {"free_form": "no items of this split were given"}
     assert scores["partial"]["score"] == 0.5
+    whole, alone = MIXEVAL.lines("mixeval", scores)
+    assert (whole.score, whole.note) == ("–", "free_form: no items of this split were given")
+    assert (alone.suite, alone.score, alone.n) == ("  multiple choice alone", "0.5000", "2")
 
 
 def test_verdicts_that_mixeval_drew_at_random_are_unscored_unless_as_published(tmp_path: Path) -> None:
