@@ -13,25 +13,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The marks around a thought; ``is_special`` says that they are single tokens in every such model."""
+    """The marks around a thought; ``is_special`` says that they are single tokens in every such model.
+
+    ``answer`` is what such a model writes before an answer without a thought, which is no part of the answer.
+    """
 
     name: str
     start: str
     end: str
     is_special: bool = False
+    answer: str = ""
 
 
 _ANGLE = ("<think>", "</think>")
 _IN_ANGLES = "deepseek_r1 qwen3 olmo3 glm45 nemotron_v3 ernie45 kimi_k2 minimax_m2 mimo step3"
-_SPECIAL = {
+_FINAL = "<|channel|>final<|message|>"
+_SPECIAL: Mapping[str, tuple[str, ...]] = {
     "mistral": ("[THINK]", "[/THINK]"),
     "seed_oss": ("<seed:think>", "</seed:think>"),
     "cohere_command3": ("<|START_THINKING|>", "<|END_THINKING|>"),
-    "openai_gptoss": ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    "openai_gptoss": ("<|channel|>analysis<|message|>", f"<|end|><|start|>assistant{_FINAL}", _FINAL),
 }
 STYLES: Mapping[str, Style] = {
     **{name: Style(name, *_ANGLE) for name in _IN_ANGLES.split()},
-    **{name: Style(name, *marks, is_special=True) for name, marks in _SPECIAL.items()},
+    **{name: Style(name, start, end, True, *answer) for name, (start, end, *answer) in _SPECIAL.items()},
 }
 """The marks of each style, as vLLM 0.32's parsers have them (``reasoning_start_str``, ``reasoning_end_str``); for
 mistral and openai_gptoss, where vLLM states none, as the models' chat templates write them."""

@@ -24,9 +24,12 @@ _EMBEDDINGS = (
     "wte.weight",
     "gpt_neox.embed_in.weight",
     "transformer.word_embeddings.weight",
+    "backbone.embeddings.weight",
 )
 _HEADS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|head)\.")
-_LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.)+(?:layers|h)\.(\d+)\.")
+_LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.|backbone\.)+(?:layers|h)\.(\d+)\.")
+_EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(.+)")
+_EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _FIRST_MLP = "model.layers.0.mlp.gate_proj.weight"
 _GENERATES = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
 
@@ -103,6 +106,7 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
         raise CheckpointError(
             f"{folder} has no weights for {len(lost)} of {n_layers} layers (layer {lost[0]}); save the checkpoint again"
         )
+    _check_experts(folder, tensors, text)
     if "quantization_config" not in config:
         _check_widths(folder, tensors, text)
     embedding = embedding_of(tensors)
@@ -119,6 +123,20 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
             f"{folder} has {rows:,} rows in its embedding, and its config has vocab_size {vocabulary:,}; "
             "save config and weights together again"
         )
+
+
+def _check_experts(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> None:
+    """Look for experts without weights, which vLLM leaves uninitialised and says nothing of."""
+    n_experts = next((text[key] for key in _EXPERT_COUNTS if isinstance(text.get(key), int)), 0)
+    found: dict[tuple[str, str], set[int]] = {}
+    for match in filter(None, map(_EXPERT.fullmatch, tensors)):
+        found.setdefault((match[1], match[3]), set()).add(int(match[2]))
+    for (experts, weight), numbers in found.items():
+        if lost := sorted(set(range(min(n_experts, 10_000))) - numbers):
+            raise CheckpointError(
+                f"{folder} has no weights for {len(lost)} of {n_experts} experts ({experts}.{lost[0]}.{weight}); save "
+                "the checkpoint again"
+            )
 
 
 def _check_widths(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.checkpoint.layers import cache_bytes
 from evalsuite.checkpoint.tensors import text_config
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -67,7 +68,8 @@ def check_long_rope(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]
 def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> Finding:
     """Compare weights and the KV cache of a few contexts with the memory of the device."""
     name, weights = checkpoint.name, served_bytes(checkpoint, serve.dtype, device)
-    context = kv_bytes_per_token(checkpoint, serve, device) * (context_length(checkpoint, serve) or 0)
+    n_bytes = DTYPE_BYTES.get(served_dtype(checkpoint, serve.dtype, device) or "", 2)
+    context = cache_bytes(text_config(checkpoint.config or {}), context_length(checkpoint, serve) or 0, n_bytes)
     needs = f"weights of {weights / _GIB:.2f} GiB and {context / _GIB:.2f} GiB of KV cache per full context"
     if device.kind == "cpu":
         try:
@@ -144,18 +146,6 @@ def require_servable(checkpoints: Iterable[Checkpoint], serve: ServeConfig, *, s
         faults |= dict.fromkeys(one.sentence for one in found if one.level == "fault")
     if faults:
         raise CheckpointError("; ".join(faults))
-
-
-def kv_bytes_per_token(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> int:
-    """Return the bytes of KV cache per token: keys and values of every layer and KV head; 0 where unknown."""
-    config = text_config(checkpoint.config or {})
-    layers, heads = config.get("num_hidden_layers"), config.get("num_attention_heads")
-    kv_heads = config.get("num_key_value_heads") or heads
-    if not (isinstance(layers, int) and isinstance(heads, int) and isinstance(kv_heads, int) and heads):
-        return 0
-    head_dim = int(config.get("head_dim") or config.get("hidden_size", 0) // heads)
-    n_bytes = DTYPE_BYTES.get(served_dtype(checkpoint, serve.dtype, device) or "", 2)
-    return 2 * layers * kv_heads * head_dim * n_bytes
 
 
 def check_disk(results: Path) -> Finding:

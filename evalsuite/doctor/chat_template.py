@@ -101,11 +101,18 @@ def _system_problems(chat_format: ChatFormat, role: Role) -> Iterator[_Problem]:
 
 def _end_problems(chat_format: ChatFormat, checkpoint: Checkpoint) -> Iterator[_Problem]:
     """Check that the server stops at the token that ends the assistant's turn."""
-    text = chat_format.render([*_HELLO, Message("assistant", _ASSISTANT)], closed=True)
-    tail = text.rpartition(_ASSISTANT)[2]
     special = set(chat_format.tokenizer.all_special_ids) | set(chat_format.tokenizer.added_tokens_decoder)
-    end = next((token for token in chat_format.encode(tail) if token in special), None)
+
+    def control_token_after(*turns: Message) -> int | None:
+        text = chat_format.render([*_HELLO, Message("assistant", _ASSISTANT), *turns], closed=True)
+        return next((token for token in chat_format.encode(text.partition(_ASSISTANT)[2]) if token in special), None)
+
+    end = control_token_after()
     if end is None:
+        following = control_token_after(*_HELLO)
+        if following is not None and following in _stop_tokens(checkpoint, chat_format):
+            # GLM's answers end where the next turn begins.
+            return
         message = "its chat template ends the assistant's turn without a control token"
         yield "warning", message, "answers may run to their maximum length"
     elif end not in _stop_tokens(checkpoint, chat_format):

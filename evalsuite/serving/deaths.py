@@ -81,6 +81,11 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
+        r"No (\w+) MoE backend supports the deployment configuration",
+        "this vLLM has no kernel for {0} experts on this device; serve it on a GPU, or serve a checkpoint in bfloat16",
+        True,
+    ),
+    (
         r"Unknown quantization method: (\w+)",
         "this vLLM has no quantization method {0}; serve an unquantised checkpoint, or use a vLLM that has it",
         True,
@@ -154,9 +159,10 @@ def startup_error(name: str, port: int, log: str, log_path: Path) -> Exception |
     return None
 
 
+# pydantic says on the next line what is wrong.
 _CAUSE = re.compile(
     r"^(?:\([^)\n]*\) )?(?:ERROR [^\]\n]*\] )?"
-    r"((?:\w+\.)*\w*(?:Error|Exception): (?!Engine core init|WorkerProc init).+)$",
+    r"((?:\w+\.)*\w*(?:Error|Exception): (?!Engine core init|WorkerProc init).+)(?:\n +(.+?)\.? \[type=|$)",
     re.M,
 )
 _LONGEST_CAUSE = 300
@@ -164,5 +170,8 @@ _LONGEST_CAUSE = 300
 
 def startup_cause(log: str) -> str | None:
     """Return the last error in a log that is not vLLM's own sentence about an engine or worker that did not start."""
-    causes: list[str] = _CAUSE.findall(log)
-    return causes[-1].strip()[:_LONGEST_CAUSE] if causes else None
+    causes: list[tuple[str, str]] = _CAUSE.findall(log)
+    if not causes:
+        return None
+    error, detail = causes[-1]
+    return (detail or error).strip()[:_LONGEST_CAUSE]

@@ -22,7 +22,9 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
+from evalsuite.checkpoint.layers import has_states
 from evalsuite.checkpoint.shards import has_second_copy
+from evalsuite.checkpoint.tensors import text_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
@@ -263,6 +265,9 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         # does not use offset"); whole prefills need a token budget of one full context.
         budget = max(context_length(checkpoint, serve) or 0, _CPU_MIN_BATCHED_TOKENS)
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
+        if has_states(text_config(checkpoint.config or {})):
+            # vLLM resumes the states of recurrent layers only where it splits prefills.
+            flags["enable-prefix-caching"] = "false"
     if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.path is not None and has_second_copy(checkpoint.path):

@@ -36,11 +36,12 @@ class Generated:
 class Thought:
     """A thought and the ``context`` that the answer follows: the prompt, the thought and its end, in token ids.
 
+    ``text`` is None where a model answers at once, but says that it is answering (gpt-oss's final channel).
     A model that ended its thought writes the blank lines before its answer itself. ``separator`` are those of the
     template, for what has to begin with the answer: labels, guided output, stop strings that would end at the blanks.
     """
 
-    text: str
+    text: str | None
     context: tuple[int, ...]
     separator: tuple[int, ...]
     n_tokens: int
@@ -117,12 +118,13 @@ async def answer(
 
 def _joined(thought: Thought, reply: Completion, n_prompt: int) -> Completion:
     """Return an answer together with the thought that it was asked after."""
+    texts = (thought.text, reply.thought)
     return replace(
         reply,
         text=reply.text.lstrip("\n"),
         prompt_tokens=n_prompt,
         cached_tokens=thought.cached_tokens,
-        thought=thought.text if reply.thought is None else f"{thought.text}\n\n{reply.thought}",
+        thought="\n\n".join(thoughts) if (thoughts := [text for text in texts if text is not None]) else None,
         thought_tokens=thought.n_tokens + reply.thought_tokens,
         thought_closed=thought.ended_by != "model",
         thought_short=thought.is_short,
@@ -182,7 +184,10 @@ async def think(
         if isinstance(first, Unscored):
             return first
         if not first.text.lstrip().startswith(style.start):
-            return None
+            if not style.answer:
+                return None
+            context = (*prompt, *_ids(engine, style.answer))
+            return Thought(None, context, (), 0, "model", is_short=False, cached_tokens=first.cached_tokens)
         begun = first
     if budget < 1:
         return _closed(

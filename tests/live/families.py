@@ -46,7 +46,11 @@ LONG_ROPE = {
 
 @dataclass(frozen=True)
 class Family:
-    """``config`` names a class of transformers and its settings; ``ends`` are the tokens that end an answer."""
+    """``config`` names a class of transformers and its settings; ``ends`` are the tokens that end an answer.
+
+    ``style`` is how it thinks, and ``silent`` is written behind its prompt to switch that off where the template has no
+    switch.
+    """
 
     config: str
     template: str
@@ -55,6 +59,8 @@ class Family:
     ends: tuple[str, ...]
     bos: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    style: str | None = None
+    silent: str = ""
 
 
 def byte_level(special: Sequence[str], added: Sequence[str] = ()) -> Any:
@@ -93,6 +99,7 @@ FAMILIES = {
         tokenizer_class="Qwen2Tokenizer",
         tokens=lambda: byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<think>", "</think>"]),
         ends=("<|im_end|>", "<|endoftext|>"),
+        style="qwen3",
     ),
     "mistral": Family(
         config="MistralConfig",
@@ -119,16 +126,16 @@ FAMILIES = {
 }
 
 
-def write_family(name: str, folder: Path) -> Path:
+def write_family(family: Family, folder: Path) -> Path:
     """Write a checkpoint whose every weight, norms included, was drawn with a seed."""
     import torch
     import transformers
 
-    family = FAMILIES[name]
     folder.mkdir(parents=True)
     tokenizer = family.tokens()
     ends = [tokenizer.token_to_id(token) for token in family.ends]
-    ids = {"eos_token_id": ends[0], "pad_token_id": ends[0], "bos_token_id": family.bos and 1}
+    bos = tokenizer.token_to_id(family.bos) if family.bos else None
+    ids = {"eos_token_id": ends[0], "pad_token_id": ends[0], "bos_token_id": bos}
     sizes = {**SIZES, **ids, **family.settings, "vocab_size": tokenizer.get_vocab_size()}
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, family.config)(**sizes))

@@ -1,8 +1,12 @@
-"""Checkpoints in the manner of Qwen3, Mistral and Phi-3, each served by a vLLM of its own, against transformers."""
+"""Checkpoints in the manner of today's families, each served by a vLLM of its own, against transformers.
+
+Qwen3, Mistral and Phi-3 by default; EVALSUITE_FAMILIES names others of ``more_families``, or "all".
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message, Unscored
 from tests.live.families import FAMILIES, write_family
+from tests.live.more_families import MORE
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -27,21 +32,24 @@ TALK = [
 ]
 """Longer than the Mistral-like's window and shorter than the context that the Phi-3-like was trained with."""
 N_TOKENS = 12
-THINKS = {"qwen3": "qwen3", "mistral": None, "phi3": None}
-CONTEXT = {"qwen3": 2048, "mistral": 2048, "phi3": 512}
 CLOSE = 1e-3
+KNOWN = {**FAMILIES, **MORE}
+ASKED = os.environ.get("EVALSUITE_FAMILIES", ",".join(FAMILIES))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", KNOWN if ASKED == "all" else ASKED.split(","))
 def test_a_family_is_served_as_transformers_computes_it(name, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    folder = write_family(name, tmp_path / name)
+    family = KNOWN[name]
+    folder = write_family(family, tmp_path / name)
+    checkpoint = resolve(str(folder))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     turns = [{"role": turn.role, "content": turn.content} for turn in TALK]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+    options = {"tokenize": False, "add_generation_prompt": True, "strftime_now": checkpoint.template_date.strftime}
+    text = tokenizer.apply_chat_template(turns, **options, enable_thinking=False) + family.silent
     prompt = tokenizer.encode(text, add_special_tokens=False)
     greedy = generated(model, prompt)
     n_answer = next(n for n, token in enumerate(greedy, 1) if n > N_TOKENS // 2 and token not in greedy[: n - 1])
@@ -51,8 +59,11 @@ def test_a_family_is_served_as_transformers_computes_it(name, tmp_path):
         expected = torch.log_softmax(model(torch.tensor([whole])).logits[0], -1)
 
     checkpoint = resolve(str(folder))
-    style = settled(checkpoint, ServeConfig()).style
-    assert (style and style.name) == THINKS[name]
+    as_it_is = settled(checkpoint, ServeConfig())
+    assert (as_it_is.style and as_it_is.style.name) == family.style
+    if as_it_is.on is not None:
+        text = tokenizer.apply_chat_template(turns, **options)
+        assert as_it_is.on.prompt_tokens(TALK) == tokenizer.encode(text, add_special_tokens=False)
     serve = ServeConfig(dtype="float32", thinking="off")
     with (
         Store(tmp_path / "store.sqlite") as store,
@@ -79,7 +90,7 @@ def test_a_family_is_served_as_transformers_computes_it(name, tmp_path):
         assert (reply.finish_reason, reply.completion_tokens) == ("stop", n_answer), "generation_config.json"
         too_long = thread.wait(client.complete([*prompt * 12], Sampling(4)))
         assert isinstance(too_long, Unscored)
-        assert too_long.detail == f"{12 * len(prompt)} tokens exceed the context length {CONTEXT[name]}"
+        assert too_long.detail == f"{12 * len(prompt)} tokens exceed the context length {checkpoint.plain_context}"
         thread.wait(client.close())
 
 

@@ -72,6 +72,24 @@ def test_every_layer_has_weights(tmp_path):
     assert "no weights for 1 of 2 layers (layer 1)" in error_of(llama(tmp_path / "m", shapes))
 
 
+def test_every_expert_has_weights(tmp_path):
+    experts = {
+        f"model.layers.{layer}.mlp.experts.{expert}.{part}.weight": (4, 4)
+        for layer in range(2)
+        for expert in range(4)
+        for part in ("gate_proj", "up_proj", "down_proj")
+    }
+    shapes = llama_shapes(rows=ROWS) | experts
+    assert resolve(str(llama(tmp_path / "whole", shapes, num_experts=4))).fingerprint
+    del shapes["model.layers.1.mlp.experts.2.up_proj.weight"]
+    said = error_of(llama(tmp_path / "lost", shapes, num_experts=4))
+    assert "no weights for 1 of 4 experts (model.layers.1.mlp.experts.2.up_proj.weight)" in said
+    nested = {"text_config": {"n_routed_experts": 6, "vocab_size": ROWS}}
+    assert "no weights for 2 of 6 experts" in error_of(
+        llama(tmp_path / "more", llama_shapes(rows=ROWS) | experts, **nested)
+    )
+
+
 def test_the_embedding_has_the_size_that_the_config_says(tmp_path):
     assert "258 rows in its embedding, and its config has vocab_size 300" in error_of(
         llama(tmp_path / "m", vocab_size=300)

@@ -20,7 +20,6 @@ from evalsuite.doctor.capacity import (
     check_device_memory,
     check_disk,
     check_long_rope,
-    kv_bytes_per_token,
 )
 from evalsuite.doctor.chat_template import check_template
 from evalsuite.doctor.installation import check_vllm
@@ -29,6 +28,7 @@ from evalsuite.doctor.suites import check_data, check_packages, check_scorers, p
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import file_system
 from evalsuite.runs.runner import run
+from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
 from evalsuite.store import Store
@@ -102,6 +102,20 @@ def test_a_turn_must_end_with_a_token_that_the_server_stops_at(tmp_path):
     assert worst(check_template(resolve(str(folder)), None, "candidate", needs_chat=True)) == "ok"
 
 
+def test_a_turn_may_end_where_the_next_one_begins(tmp_path):
+    """As GLM's: an answer ends at <|user|>, which generation_config.json names."""
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    folder = write_checkpoint(tmp_path / "ckpt", template=template)
+    found = check_template(resolve(str(folder)), None, "candidate", needs_chat=True)
+    assert "ends the assistant's turn without a control token" in text_of(found)
+    start = load_chat_format(resolve(str(folder))).tokenizer.convert_tokens_to_ids("<|im_start|>")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [start]}))
+    assert worst(check_template(resolve(str(folder)), None, "candidate", needs_chat=True)) == "ok"
+
+
 def context_finding(model, suite, role="candidate", data="full", length=None):
     return check_context(model, ServeConfig(max_model_len=length), [SuiteSpec(name=suite)], role, data)
 
@@ -157,8 +171,6 @@ SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_head
 
 def test_memory_is_weights_and_a_few_contexts(tmp_path, monkeypatch):
     model = checkpoint(tmp_path, **SHAPE, max_position_embeddings=32768)
-    # Llama-3-8B's shape: 2 (K and V) x 32 layers x 8 heads x 128 x 2 bytes.
-    assert kv_bytes_per_token(model, ServeConfig(dtype="bfloat16"), Device("cuda", "0")) == 131_072
     monkeypatch.setattr(capacity, "served_bytes", lambda *_: 16 << 30)
     options = ServeConfig(dtype="bfloat16")
     levels = {}

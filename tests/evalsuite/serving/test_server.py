@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sys
@@ -145,6 +146,17 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             "initialization failed. See root cause above.",
             ServerError,
             "vLLM exited while starting ckpt (KeyError: 'rope'); the log is",
+        ),
+        (
+            "NotImplementedError: No MXFP4 MoE backend supports the deployment configuration. weight_key=kMxfp4Static",
+            CheckpointError,
+            "no kernel for MXFP4 experts on this device; serve it on a GPU, or serve a checkpoint in bfloat16",
+        ),
+        (
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for VllmConfig\n  Assertion failed, "
+            "Chunked prefill is required. [type=assertion_error, input_value=()]\n    For further information visit x",
+            ServerError,
+            "vLLM exited while starting ckpt (Assertion failed, Chunked prefill is required); the log is",
         ),
         ("something nobody has seen before", ServerError, "vLLM exited while starting"),
     ],
@@ -388,6 +400,26 @@ def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, t
     with Server(checkpoint, ServeConfig(vllm_args=chosen), tmp_path / "log") as server:
         assert server.takes_priority == (policy == "priority")
     assert made[0]["--scheduling-policy"] == policy
+
+
+@pytest.mark.parametrize(
+    ("config", "is_cached"), [({}, True), ({"layer_types": ["linear_attention", "full_attention"]}, False)]
+)
+def test_states_are_not_cached_where_prefills_are_whole(tmp_path, monkeypatch, config, is_cached):
+    made = []
+    command = server_module._command
+    kept = [sys.executable, "-c", "pass"]
+    monkeypatch.setattr(server_module, "_command", lambda *given: made.append(command(*given)) or kept)
+    folder = write_checkpoint(tmp_path / "ckpt")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, **config}))
+    for kind in ("cpu", "cuda"):
+        monkeypatch.setattr(server_module, "installed_vllm", lambda kind=kind: Device(kind, "0"))
+        Server(resolve(str(folder)), ServeConfig(), tmp_path / "log").stop()
+    on_cpu, on_gpu = made
+    assert "--no-enable-chunked-prefill" in on_cpu
+    assert ("--no-enable-prefix-caching" not in on_cpu) is is_cached
+    assert "--no-enable-prefix-caching" not in on_gpu
 
 
 def test_the_weights_of_the_index_are_served_not_mistrals_own_copy(checkpoint, tmp_path, monkeypatch):

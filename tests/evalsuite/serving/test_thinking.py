@@ -320,3 +320,25 @@ async def test_a_bare_end_mark_in_the_answer_of_a_model_that_does_not_think_is_t
     async with Served(tmp_path, "plain", text) as served:
         reply = await served.client().chat(HELLO, Sampling(max_new_tokens=99))
     assert (reply.text, reply.thought, reply.completion_tokens) == (text, None, len(text) + 1)
+
+
+HARMONY = ("<|start|>", "<|end|>", "<|channel|>", "<|message|>")
+FINAL = "<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("output", "thought"),
+    [
+        (f"<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant{FINAL}It is 7.", "Let me see."),
+        (f"{FINAL}It is 7.", None),
+    ],
+)
+async def test_a_channel_is_no_part_of_an_answer(tmp_path, output, thought):
+    async with Served(tmp_path, "channels", output, tokens=HARMONY, thinking_budget=100) as served:
+        served.model.header = f"{HELLO[0].content}<|end|><|start|>assistant"
+        client = served.client()
+        reply = await client.chat(HELLO, ANSWER)
+        await client.label_logprobs(HELLO, ["A", "B"])
+    assert isinstance(reply, Completion)
+    assert (reply.text, reply.thought, reply.finish_reason) == ("It is 7.", thought, "stop")
+    assert served.model.prompts[-1].endswith(FINAL), "labels are the answer's first token"
