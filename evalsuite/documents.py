@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 import pydantic
 
 from evalsuite.assets.asset import Pin
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, refuse_newer
 from evalsuite.validation import faults_of
 
 SCHEMA: Final = 1
@@ -171,9 +171,13 @@ class Manifest(Document):
 
 
 def validated(kind: type[DocumentT], document: object, path: Path, remedy: str) -> DocumentT:
-    """Check what a file holds; raises DataError naming the file, every fault and the remedy."""
+    """Check what a file holds; raises DataError naming the file, every fault and the remedy.
+
+    A document of a newer schema is refused with the advice to upgrade, whatever ``remedy`` says.
+    """
     if not isinstance(document, Mapping):
         raise DataError(f"{path} is not an object; {remedy}")
+    refuse_newer(path, document.get("schema"), SCHEMA)
     try:
         return kind.model_validate(dict(document))
     except pydantic.ValidationError as error:

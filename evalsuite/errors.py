@@ -140,6 +140,12 @@ def first_line(error: BaseException) -> str:
 _MOST_LISTED = 60
 
 
+def refuse_newer(path: Path, schema: object, reads: int) -> None:
+    """Raise DataError for a document that a newer evalsuite wrote: it is whole, so no other remedy fits."""
+    if isinstance(schema, int) and schema > reads:
+        raise DataError(f"{path} has schema {schema}; this evalsuite reads up to {reads}: upgrade evalsuite")
+
+
 def unknown(what: str, value: str, known: Iterable[str]) -> str:
     """Return the message that ``value`` is not a known ``what``, with the closest known name.
 

@@ -6,8 +6,10 @@ Tables are printed whole: as wide as they are into a pipe, and as blocks where a
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import rich.console
@@ -22,6 +24,7 @@ from evalsuite.text import csv_text, printable
 TABLES = "EVALSUITE_TABLES"
 """The environment variable that --format sets: table, markdown or csv."""
 _PIPE_WIDTH = 10_000
+_SIGNED = re.compile(r"[+-]\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
 
 
 class Console(rich.console.Console):
@@ -71,7 +74,9 @@ def _plain_rows(console: Console, table: Table) -> tuple[list[str], list[list[st
 def _written(console: Console, table: Table, form: str) -> str:
     headers, rows = _plain_rows(console, table)
     if form == "csv":
-        return csv_text([headers, *rows]).rstrip("\n")
+        # A signed number is no formula, and with an apostrophe it would be no number.
+        numbers = [[Decimal(cell) if _SIGNED.fullmatch(cell) else cell for cell in row] for row in rows]
+        return csv_text([headers, *numbers]).rstrip("\n")
     import pandas as pd
 
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]

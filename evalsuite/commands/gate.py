@@ -33,11 +33,15 @@ def gate(config: GateConfig, *, as_json: bool) -> None:
         from evalsuite.tables import print_rows
         from evalsuite.terminal import Console
 
+        names = [verdict.baseline, verdict.candidate]
+        if names[0] == names[1]:
+            # Two runs of one model: a column per name would be one column.
+            names = [f"{names[0]} (baseline)", f"{names[1]} (candidate)"]
         rows = [
             {
                 "figure": test.title,
-                verdict.baseline: f"{test.baseline:.4g}",
-                verdict.candidate: f"{test.candidate:.4g}",
+                names[0]: f"{test.baseline:.4g}",
+                names[1]: f"{test.candidate:.4g}",
                 "change": f"{test.difference:+z.3g}",
                 "95 %": "" if test.ci95 is None else f"{test.ci95[0]:+z.3g} to {test.ci95[1]:+z.3g}",
                 "n": "" if test.n is None else str(test.n),

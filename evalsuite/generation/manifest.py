@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.conversations.source import Rows
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError, UsageError, refuse_newer
 from evalsuite.files import read_json, timestamp, write_json
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.generation.feed import Mark
@@ -67,6 +67,8 @@ def manifests_in(folder: Path) -> list[Path]:
 def read_manifest(path: Path) -> dict[str, Any]:
     """Read a manifest; raises DataError if it is not one of this schema."""
     document = read_json(path)
+    if isinstance(document, dict):
+        refuse_newer(path, document.get("schema"), SCHEMA)
     if (
         not isinstance(document, dict)
         or document.get("schema") != SCHEMA

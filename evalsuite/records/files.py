@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from evalsuite.errors import DataError, plain_fault
+from evalsuite.errors import DataError, plain_fault, refuse_newer
 from evalsuite.files import write_pieces
 from evalsuite.records.rows import SCHEMA, Header, Row
 from evalsuite.text import mapped, well_formed
@@ -81,12 +81,10 @@ class RecordsFile:
         with self._reading() as content:
             line = content.readline()
         try:
-            schema = msgspec.json.decode(line, type=_Schema).schema
-            if schema <= SCHEMA:
-                return _headers.decode(line)
+            refuse_newer(self.path, msgspec.json.decode(line, type=_Schema).schema, SCHEMA)
+            return _headers.decode(line)
         except _BROKEN as error:
             raise DataError(f"{self.path} does not begin with a header of records ({error}); {_REMEDY}") from error
-        raise DataError(f"{self.path} has schema {schema}; this evalsuite reads up to {SCHEMA}: upgrade evalsuite")
 
     @property
     def parts(self) -> Sequence[str]:

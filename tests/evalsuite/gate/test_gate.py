@@ -47,6 +47,14 @@ def test_the_same_answers_hold(tmp_path: Path) -> None:
     assert (test["difference"], test["n"], test["p_value"]) == (0, 100, 0.5)
 
 
+def test_two_runs_of_one_model_are_two_columns(tmp_path: Path) -> None:
+    old, new = model(tmp_path / "old", "m", HALF), model(tmp_path / "new", "m", FELL)
+    done = CliRunner().invoke(app, ["--format", "csv", "gate", str(old), str(new)])
+    head, row = done.stdout.splitlines()[:2]
+    assert head.split(",")[:4] == ["figure", "m (baseline)", "m (candidate)", "change"]
+    assert row.split(",")[:4] == ["MixEval", "0.5", "0.4", "-0.1"]
+
+
 def test_a_figure_that_fell_beyond_noise_is_named(tmp_path: Path) -> None:
     base, new = model(tmp_path, "base", HALF), model(tmp_path, "new", FELL)
     junit = tmp_path / "gate.xml"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from evalsuite.documents import Judged, JudgedEntry, JudgeEntry, Manifest, Scores, SuiteEntry
-from evalsuite.results.folder import focused, judge_views, model_folder, reusable
+from evalsuite.errors import DataError
+from evalsuite.results.folder import focused, judge_views, model_folder, reusable, stored_manifest, stored_scores
 from judges.types import REASONS
 
 # What a further run may cure: the server's own troubles, and what was not asked or judged at all.
@@ -37,6 +38,13 @@ def scores(suites, judge=None, judged=()):
         average={"paper": None},
         judged=judged,
     )
+
+
+@pytest.mark.parametrize(("read", "name"), [(stored_scores, "scores.json"), (stored_manifest, "manifest.json")])
+def test_what_a_newer_version_wrote_is_not_called_damaged(tmp_path, read, name):
+    (tmp_path / name).write_text('{"schema": 9}')
+    with pytest.raises(DataError, match=f"{name} has schema 9; this evalsuite reads up to 1: upgrade evalsuite$"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
