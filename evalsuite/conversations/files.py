@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any, cast
 from evalsuite.errors import DataError
 from evalsuite.files import MAX_LINE_BYTES, iter_objects, opened, plain_name, refuse_pipe
 
+log = logging.getLogger("evalsuite")
+
 _SUFFIXES = (".parquet", ".jsonl", ".json", ".csv")
 SAMPLE_ROWS = 1000
 
@@ -20,7 +23,8 @@ SAMPLE_ROWS = 1000
 def find_files(path: Path) -> list[Path]:
     """Return the files of a source, sorted by name: Parquet if there is any, else JSONL, else JSON, else CSV.
 
-    Without any in the folder itself, those of its only subfolder with such files. Raises DataError.
+    Rows of another kind in the same folder are left out with a warning. Without any in the folder itself, those of its
+    only subfolder with such files. Raises DataError.
     """
     refuse_pipe(path)
     if path.is_file():
@@ -33,11 +37,12 @@ def find_files(path: Path) -> list[Path]:
         raise DataError(f"{path} has results, not conversations; see their items with `evalsuite view`")
     if files:
         return files
-    subfolders = [each for each in sorted(path.iterdir()) if each.is_dir() and _visible(each) and _data_files(each)]
-    if len(subfolders) == 1:
-        return _data_files(subfolders[0])
-    if subfolders:
-        names = ", ".join(folder.name for folder in subfolders[:5])
+    folders = [each for each in sorted(path.iterdir()) if each.is_dir() and _visible(each)]
+    found = {folder.name: files for folder in folders if (files := _data_files(folder))}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        names = ", ".join(list(found)[:5])
         raise DataError(f"{path} contains several data sets ({names}); give one of these folders")
     raise DataError(f"{path} contains no {', '.join(_SUFFIXES)} files; give a folder that does")
 
@@ -47,13 +52,19 @@ def _visible(path: Path) -> bool:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    for suffix in _SUFFIXES:
-        files = sorted(
-            file for file in folder.iterdir() if plain_name(file).endswith(suffix) and file.is_file() and _visible(file)
+    visible = sorted(file for file in folder.iterdir() if _visible(file) and file.is_file())
+    by_kind = {suffix: [file for file in visible if plain_name(file).endswith(suffix)] for suffix in _SUFFIXES}
+    kind = next((suffix for suffix, files in by_kind.items() if files), None)
+    # A .json file beside rows describes them more often than not.
+    others = [file.name for suffix, files in by_kind.items() if suffix not in (kind, ".json") for file in files]
+    if kind and others:
+        log.warning(
+            "%s: only its %s files are read, not %s; convert them, or give a folder of their own",
+            folder,
+            kind,
+            ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else ""),
         )
-        if files:
-            return files
-    return []
+    return by_kind[kind] if kind else []
 
 
 def json_rows(files: Sequence[Path], start: int = 0) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evalsuite.conversations.files import as_text
+from evalsuite.conversations.files import as_text, find_files
 from evalsuite.conversations.source import open_source
 from evalsuite.errors import DataError
 
@@ -83,6 +83,16 @@ def test_columns_of_mixed_json_are_kept_as_text(tmp_path):
         "late": "double",
     }
     assert (as_text(1), as_text({"a": "é"}), as_text(None), as_text("x")) == ("1", '{"a": "é"}', None, "x")
+
+
+def test_rows_of_another_kind_in_a_folder_are_not_left_out_silently(tmp_path, caplog):
+    write_parquet(tmp_path / "a.parquet", numbered(0, 2))
+    (tmp_path / "about.json").write_text("{}")
+    find_files(tmp_path)
+    assert not caplog.records
+    (tmp_path / "b.jsonl.gz").write_bytes(b"")
+    assert [file.name for file in find_files(tmp_path)] == ["a.parquet"]
+    assert "only its .parquet files are read, not b.jsonl.gz" in caplog.text
 
 
 def test_parquet_types_stay(tmp_path):
