@@ -41,6 +41,7 @@ class ModelEntry(Document):
     path: str | None = None
     fingerprint: str
     dtype: str | None = None
+    quantization: str | None = None
     chat_template_sha256: str | None = None
 
 

@@ -23,7 +23,8 @@ def print_models(console: Console, models: Sequence[Scores]) -> None:
     for scores in models:
         judge = scores.judge
         variant = f" ({scores.variant})" if scores.variant else ""
-        title = f"{scores.model.name}{variant} · data {scores.data}"
+        weights = f" · {scores.model.quantization}" if scores.model.quantization else ""
+        title = f"{scores.model.name}{variant}{weights} · data {scores.data}"
         if scores.limit is not None:
             title += f", limit {scores.limit}"
         title += f" · judge {judge.name}" if judge else " · no judge"

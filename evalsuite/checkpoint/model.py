@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalsuite.checkpoint.json_files import MAX_TEXT_BYTES, read_config
+from evalsuite.checkpoint.quantization import quantization
 from evalsuite.checkpoint.shards import listed_shards, pickled_weights
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
@@ -77,12 +78,19 @@ class Checkpoint:
     """What the chat template writes as today's date."""
     embedding_rows: int | None = None
     """How many tokens the weights have an embedding for, where it is known."""
+    has_plain_head: bool = False
+    """Whether the output layer's weights are known to be plain floats, whatever the others are."""
 
     @property
     def slug(self) -> str:
         """Readable folder name plus the first 8 digits of the fingerprint."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.") or "model"
         return f"{name[:80]}-{self.fingerprint[:8]}"
+
+    @property
+    def quantization(self) -> str | None:
+        """The method and bits of quantised weights, as "gptq 4-bit"; None where they are not quantised."""
+        return quantization(self.config)
 
     @property
     def chat_template_sha256(self) -> str | None:

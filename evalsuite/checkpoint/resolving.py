@@ -24,9 +24,10 @@ from evalsuite.checkpoint.adapters import (
 )
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.model import TEMPLATE_DATE, VOCABULARIES, Checkpoint
+from evalsuite.checkpoint.quantization import SEPARATE, quantization_config
 from evalsuite.checkpoint.shards import unmerged, weight_files
 from evalsuite.checkpoint.templates import choose_template, own_templates
-from evalsuite.checkpoint.tensors import check_tensors, embedding_of, read_tensors, text_config
+from evalsuite.checkpoint.tensors import check_tensors, embedding_of, has_plain_head, read_tensors, text_config
 from evalsuite.checkpoint.training_run import training_step
 from evalsuite.errors import CheckpointError, UsageError, first_line
 from evalsuite.files import exists
@@ -134,7 +135,11 @@ def _from_hub(repo: str, revision: str | None, choices: _Choices, on_step: Calla
 def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
     if not (folder / "config.json").is_file() and (said := unmerged(folder)):
         raise CheckpointError(said)
-    config = read_config(folder / "config.json")
+    configs = [folder / "config.json"]
+    config = read_config(configs[0])
+    if quantization_config(config) is None and (folder / SEPARATE).is_file():
+        configs.append(folder / SEPARATE)
+        config = {**config, "quantization_config": read_config(configs[1])}
     weights = weight_files(folder, allow_pickle=choices.pickle)
     tensors = read_tensors(weights)
     check_tensors(folder, tensors, config)
@@ -149,7 +154,7 @@ def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
     return Checkpoint(
         name=name,
         path=folder,
-        fingerprint=files_sha256([*weights, folder / "config.json", *code]),
+        fingerprint=files_sha256([*weights, *configs, *code]),
         tokenizer_sha256=files_sha256(tokenizer),
         chat_template=template,
         template_names=names,
@@ -159,6 +164,7 @@ def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
         training_step=training_step(folder),
         trust_remote_code=choices.remote_code,
         embedding_rows=_rows(config) if embedding is None else embedding.shape[0],
+        has_plain_head=has_plain_head(tensors),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalsuite.checkpoint.quantization import quantization_config
 from evalsuite.checkpoint.shards import unmerged, weight_map
 from evalsuite.errors import CheckpointError
 from evalsuite.files import parse_json
@@ -27,6 +28,7 @@ _EMBEDDINGS = (
     "backbone.embeddings.weight",
 )
 _HEADS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|head)\.")
+_PLAIN = frozenset({"F32", "F16", "BF16"})
 _LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.|backbone\.)+(?:layers|h)\.(\d+)\.")
 _EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(.+)")
 _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -107,7 +109,8 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
             f"{folder} has no weights for {len(lost)} of {n_layers} layers (layer {lost[0]}); save the checkpoint again"
         )
     _check_experts(folder, tensors, text)
-    if "quantization_config" not in config:
+    quantised = quantization_config(config) is not None
+    if not quantised:
         _check_widths(folder, tensors, text)
     embedding = embedding_of(tensors)
     if embedding is None:
@@ -118,7 +121,7 @@ def check_tensors(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[s
             "the checkpoint again, or set it to true in config.json if the head is tied"
         )
     rows, vocabulary = embedding.shape[0], text.get("vocab_size")
-    if isinstance(vocabulary, int) and rows != vocabulary and "quantization_config" not in config:
+    if isinstance(vocabulary, int) and rows != vocabulary and not quantised:
         raise CheckpointError(
             f"{folder} has {rows:,} rows in its embedding, and its config has vocab_size {vocabulary:,}; "
             "save config and weights together again"
@@ -154,6 +157,12 @@ def _check_widths(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[str
 def embedding_of(tensors: Mapping[str, Tensor]) -> Tensor | None:
     """Return the embedding of the tokens, None where it is not known by name."""
     return next((tensors[name] for name in _EMBEDDINGS if name in tensors and len(tensors[name].shape) == 2), None)
+
+
+def has_plain_head(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the output layer's weights are floats as they are: those of a head, else of the embedding."""
+    found = [name for name in tensors if _HEADS.search(name)] or [name for name in _EMBEDDINGS if name in tensors]
+    return bool(found) and all(name.endswith((".weight", ".bias")) and tensors[name].dtype in _PLAIN for name in found)
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

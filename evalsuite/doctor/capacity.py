@@ -70,7 +70,8 @@ def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Devi
     name, weights = checkpoint.name, served_bytes(checkpoint, serve.dtype, device)
     n_bytes = DTYPE_BYTES.get(served_dtype(checkpoint, serve.dtype, device) or "", 2)
     context = cache_bytes(text_config(checkpoint.config or {}), context_length(checkpoint, serve) or 0, n_bytes)
-    needs = f"weights of {weights / _GIB:.2f} GiB and {context / _GIB:.2f} GiB of KV cache per full context"
+    kind = f" ({checkpoint.quantization})" if checkpoint.quantization else ""
+    needs = f"weights of {weights / _GIB:.2f} GiB{kind} and {context / _GIB:.2f} GiB of KV cache per full context"
     if device.kind == "cpu":
         try:
             check_memory(checkpoint, serve, device)

@@ -82,7 +82,7 @@ def check_architecture(checkpoint: Checkpoint) -> list[Finding]:
 
     Imports transformers, so it is the doctor's alone: in a run, vLLM says the same when it starts.
     """
-    if checkpoint.path is None or "quantization_config" in (checkpoint.config or {}):
+    if checkpoint.path is None or checkpoint.quantization is not None:
         return []
     try:
         said = unfilled_weights(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)

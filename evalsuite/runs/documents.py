@@ -44,7 +44,7 @@ def scores_document(
         fingerprint=checkpoint.fingerprint,
         dtype=None if plan.is_imported else effective_dtype(checkpoint, config.serve, attached=bool(config.base_url)),
         chat_template_sha256=checkpoint.chat_template_sha256,
-    )
+    ).with_given(quantization=checkpoint.quantization)
     scores = Scores(
         schema=1,
         model=model,
@@ -84,7 +84,7 @@ def manifest_document(plan: ModelRun, suites: Mapping[str, SuiteEntry], config: 
         schema=1,
         **environment(),
         model={
-            **scores.model.model_dump(mode="json"),
+            **scores.model.as_json(),
             "tokenizer_sha256": plan.checkpoint.tokenizer_sha256,
             "chat_format": plan.chat_source,
             **({"served": plan.checkpoint.served} if plan.checkpoint.endpoint else {}),

@@ -75,7 +75,26 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
-        r"'_OpNamespace' '\w+' object has no attribute '(\w+)'",
+        r"torch\.(\w+) is not supported for quantization method (\w+)\. Supported dtypes: \[torch\.(\w+)",
+        "weights quantised with {1} are not served in {0}; pass --dtype {2}",
+        True,
+    ),
+    (
+        r"\"cpu_gemm_wna16\" not implemented for '(\w+)'",
+        "its quantised weights are not served in {0} on a CPU; pass --dtype bfloat16 or float16",
+        True,
+    ),
+    (
+        r"(Failed to find a kernel that can implement the \w+ linear layer|GPTQ group activation ordering "
+        r"\(desc_act=True\) is no longer supported|Unsupported quantization config: [\w=, ]{1,80}\w"
+        r"|Marlin does not support weight_bits = \w+|Unsupported num_bits = \d+"
+        r"|No compressed-tensors compatible scheme was found)",
+        "vLLM cannot serve its quantised weights on this device ({0}); serve an unquantised checkpoint, or use another "
+        "device or vLLM",
+        True,
+    ),
+    (
+        r"(?:'_OpNamespace' '\w+' object has no attribute '|_C::)(\w+)(?:'|\(\) expected at most 0 argument)",
         "this vLLM's build for this device lacks the operation {0}; use another device, or serve the checkpoint in "
         "full precision if it is quantised",
         True,

@@ -88,6 +88,7 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     That is the checkpoint's own, except for what vLLM's "auto" does on a GPU too (vllm-project/vllm@v0.32.0
     vllm/config/model.py ``_resolve_auto_dtype``: float32 is served in 16 bits, bfloat16 in float16 where the GPU
     lacks it), and except for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
+    Quantised weights are unpacked to 16 bits on every device: few of their kernels know float32.
     None where the checkpoint names none, or nothing is known of the GPU: vLLM then decides.
     """
     own = own_dtype(checkpoint)
@@ -95,10 +96,9 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
         return asked_dtype(asked)
     if device.kind == "cuda":
         return _as_vllm_chooses(own, str((checkpoint.config or {}).get("model_type")))
-    imitated = own == "bfloat16" and device.kind == "cpu" and not cpu_has_bf16()
-    # Quantised weights are unpacked to the dtype that their kernels know.
-    quantised = "quantization_config" in (checkpoint.config or {})
-    return "float32" if imitated and not quantised else own
+    if checkpoint.quantization is not None:
+        return "bfloat16" if own == "float32" else own
+    return "float32" if own == "bfloat16" and not cpu_has_bf16() else own
 
 
 def head_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> str | None:
@@ -106,24 +106,31 @@ def head_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> st
 
     Weights of 16 bits stay as they are; logits, and with them every probability, are no longer rounded to 8 bits of
     mantissa, which makes a judge's two labels equally likely by chance. On a GPU it costs next to nothing, so "auto" is
-    float32 there; on a CPU vLLM copies the layer for every token, which is several times slower. vLLM has no such layer
-    for quantised weights. The user's own --vllm-arg hf_overrides win.
+    float32 there; on a CPU vLLM copies the layer for every token, which is several times slower. Of a quantised
+    checkpoint the layer is usually left as it was; vLLM refuses one that is quantised. The user's own --vllm-arg
+    hf_overrides win.
     """
     asked = serve.head_dtype == "float32" or (serve.head_dtype == "auto" and device.kind == "cuda")
     if not asked or "head_dtype" in serve.hf_overrides or served_dtype(checkpoint, serve.dtype, device) == "float32":
         return None
-    quantised = "quantization_config" in (checkpoint.config or {})
-    return "float32" if not quantised and vllm_takes_head_dtype() else None
+    quantised = checkpoint.quantization is not None
+    if quantised and not checkpoint.has_plain_head:
+        return None
+    return "float32" if vllm_takes_head_dtype(quantised=quantised) else None
 
 
-@lru_cache(maxsize=1)
-def vllm_takes_head_dtype() -> bool:
-    """Whether the installed vLLM computes logits in their own dtype, by its source: importing it takes seconds."""
+@lru_cache(maxsize=2)
+def vllm_takes_head_dtype(*, quantised: bool = False) -> bool:
+    """Whether the installed vLLM computes logits in their own dtype, by its source: importing it takes seconds.
+
+    ``quantised``: also where a quantised checkpoint left the layer out, which then has the type of another layer.
+    """
     found = util.find_spec("vllm")
     if found is None or found.origin is None:
         return False
     layer = Path(found.origin).parent / "model_executor/layers/logits_processor.py"
-    return layer.is_file() and "head_dtype" in layer.read_text(encoding="utf-8", errors="replace")
+    text = layer.read_text(encoding="utf-8", errors="replace") if layer.is_file() else ""
+    return "head_dtype" in text and (not quantised or "UnquantizedLinearMethod" in text)
 
 
 def asked_dtype(dtype: str) -> str:
@@ -141,7 +148,9 @@ def _as_vllm_chooses(own: str | None, model_type: str) -> str | None:
 
 
 def served_bytes(checkpoint: Checkpoint, asked: str, device: Device) -> int:
-    """Return the bytes that the weights take when they are served."""
+    """Return the bytes that the weights take when they are served; quantised ones stay as they are."""
+    if checkpoint.quantization is not None:
+        return weight_bytes(checkpoint)
     served = DTYPE_BYTES.get(served_dtype(checkpoint, asked, device) or "", 2)
     return weight_bytes(checkpoint) * served // DTYPE_BYTES.get(own_dtype(checkpoint) or "", 2)
 

@@ -16,11 +16,11 @@ def check_base(base: Checkpoint, method: str, *, merges: bool = False) -> None:
     What is missing would be newly initialised, at random. ``merges``: an adapter is to be written into the base.
     """
     assert base.path is not None
-    quantised = (base.config or {}).get("quantization_config")
-    if quantised and (merges or method == "full"):
-        kind = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else "unknown"
+    if base.quantization is not None and (merges or method == "full"):
         why = "an adapter cannot be merged into quantised weights" if merges else "quantised weights cannot be trained"
-        raise CheckpointError(f"the base {base.name} is quantised ({kind}), and {why}; give it in full precision")
+        raise CheckpointError(
+            f"the base {base.name} is quantised ({base.quantization}), and {why}; give it in full precision"
+        )
     for finding in check_weights(base):
         raise CheckpointError(f"the base {finding.sentence}")
     try:

@@ -31,7 +31,8 @@ function modelView(query) {
 function factsTable(model) {
   const about = model.scores.model, manifest = model.manifest || {}, recorded = manifest.model || {};
   const rows = [
-    ["fingerprint", about.fingerprint], ["dtype", about.dtype], ["chat template (SHA-256)", about.chat_template_sha256],
+    ["fingerprint", about.fingerprint], ["dtype", about.dtype], ["quantised weights", about.quantization],
+    ["chat template (SHA-256)", about.chat_template_sha256],
     ["chat format", recorded.chat_format], ["base model", model.base], [term("DGM"), model.dgm],
     ["training conversations", model.size && model.size.toLocaleString("en")],
     ["data", model.scores.data + (model.scores.limit === null ? "" : ", limit " + model.scores.limit)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -50,9 +51,9 @@ def write_tokenizer(folder: Path, template: str | None = TEMPLATE) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def write_checkpoint(folder: Path, *, template: str | None = TEMPLATE, context: int = 2048) -> Path:
+def write_checkpoint(folder: Path, *, template: str | None = TEMPLATE, context: int = 2048, **more: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": context, "dtype": "float32"}
+    config = {"architectures": ["LlamaForCausalLM"], "max_position_embeddings": context, "dtype": "float32", **more}
     (folder / "config.json").write_text(json.dumps(config))
     write_safetensors(folder / "model.safetensors")
     write_tokenizer(folder, template)

@@ -138,6 +138,15 @@ def test_names_are_escaped_and_hidden_characters_shown(tmp_path: Path) -> None:
     assert "\u202e" not in page.split("<script>")[0]
 
 
+def test_quantised_weights_are_named_beside_the_model(tmp_path: Path) -> None:
+    for name, more in (("whole", {}), ("packed", {"quantization": "gptq 4-bit"})):
+        file = write_model(tmp_path, name, {"mt_bench": mt_bench_scores(7.0)}) / "scores.json"
+        scores = json.loads(file.read_text())
+        file.write_text(json.dumps(scores | {"model": {**scores["model"], **more}}))
+    page = build_report(tmp_path).html.read_text(encoding="utf-8")
+    assert page.count('title="quantised weights">gptq 4-bit</span>') == 1
+
+
 def test_paths_of_the_machine_stay_at_home(tmp_path: Path) -> None:
     write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
     report = build_report(tmp_path)

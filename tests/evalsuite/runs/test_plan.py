@@ -132,10 +132,11 @@ def test_a_part_whose_data_are_gone_keeps_its_figure():
 
 
 def test_what_stands_needs_no_server_any_more(tmp_path):
-    folder = str(write_checkpoint(tmp_path / "ckpt"))
+    folder = str(write_checkpoint(tmp_path / "ckpt", quantization_config={"quant_method": "gptq", "bits": 4}))
     with StubEndpoint(obliging) as stub:
         settings = config(stub, tmp_path / "results", models=[folder], suites=["mt_bench"], base_url=stub.url)
         before = run(settings)
+        assert before.models[0].as_json()["model"]["quantization"] == "gptq 4-bit"
         more = config(stub, tmp_path / "results", models=[folder], suites=["mt_bench", "mixeval"], base_url=stub.url)
     assert run(settings).models == before.models
     for asked in (more, settings.model_copy(update={"seed": 7})):

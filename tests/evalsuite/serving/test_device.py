@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 
 import pytest
 
-from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint import Checkpoint, resolve, weight_bytes
 from evalsuite.serving import device as device_module
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.device import Device, cpu_has_bf16, gpus_have_bf16, own_dtype, served_bytes, served_dtype
+from evalsuite.serving.device import (
+    Device,
+    cpu_has_bf16,
+    gpus_have_bf16,
+    head_dtype,
+    own_dtype,
+    served_bytes,
+    served_dtype,
+)
 from evalsuite.serving.session import answer_identity, effective_dtype
 from tests.evalsuite.test_security import command_of
 from tests.evalsuite.tiny_checkpoint import write_checkpoint
@@ -55,7 +64,15 @@ def test_auto_is_the_checkpoints_own_dtype_elsewhere(cpu_info, tmp_path):
     assert served_dtype(checkpoint(tmp_path, dtype="bfloat16"), "auto", CPU) == "bfloat16"
     assert served_dtype(checkpoint(tmp_path / "2", dtype="float16"), "auto", CPU) == "float16"
     cpu_info(XEON_WITHOUT)
-    assert served_dtype(checkpoint(tmp_path / "3", dtype="bfloat16", quantization_config={}), "auto", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize(("own", "served"), [("bfloat16", "bfloat16"), ("float16", "float16"), ("float32", "bfloat16")])
+def test_quantised_weights_are_unpacked_to_16_bits_and_stay_as_small_as_they_are(cpu_info, tmp_path, own, served):
+    cpu_info(XEON_WITHOUT)
+    packed = checkpoint(tmp_path, dtype=own, quantization_config={"quant_method": "gptq", "bits": 4})
+    assert served_dtype(packed, "auto", CPU) == served
+    for asked in ("auto", "float32", "bfloat16"):
+        assert served_bytes(packed, asked, CPU) == weight_bytes(packed)
 
 
 @pytest.fixture
@@ -187,7 +204,7 @@ FLOAT32 = {"head_dtype": "float32"}
         ("cpu", BF16, True, {}, None),
         ("cpu", BF16, True, FLOAT32, FLOAT32),
         ("cpu", {"dtype": "float32"}, True, FLOAT32, None),
-        # vLLM refuses it for a quantised output layer.
+        # vLLM refuses it for a quantised output layer; the weights here have none that is known.
         ("cuda", {**BF16, "quantization_config": {"quant_method": "awq"}}, True, {}, None),
         # The user's own overrides are merged, and win.
         ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"rope_theta": 5}']}, {**FLOAT32, "rope_theta": 5}),
@@ -199,7 +216,7 @@ def test_the_output_layer_is_float32_where_the_engine_can_and_is_recorded(
 ):
     cpu_info(XEON_WITH)
     gpus("8.0")
-    monkeypatch.setattr(device_module, "vllm_takes_head_dtype", lambda: has)
+    monkeypatch.setattr(device_module, "vllm_takes_head_dtype", lambda **_: has)
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device(kind, "0"))
     model, given = checkpoint(tmp_path, **own), ServeConfig(**serve)
     assert overrides_of(command_of(model, tmp_path, monkeypatch, kind, given)) == told
@@ -208,13 +225,28 @@ def test_the_output_layer_is_float32_where_the_engine_can_and_is_recorded(
     assert "head_dtype" not in answer_identity(model, given, attached="somebody's server")
 
 
+def test_a_quantised_checkpoint_whose_head_is_not_has_it_where_the_engine_knows_both(gpus, tmp_path, monkeypatch):
+    gpus("8.0")
+    packed = checkpoint(tmp_path, **BF16, quantization_config={"quant_method": "awq"})
+    for knows, plain, told in ((True, True, "float32"), (True, False, None), (False, True, None)):
+        monkeypatch.setattr(
+            device_module, "vllm_takes_head_dtype", lambda quantised, knows=knows: knows or not quantised
+        )
+        assert head_dtype(replace(packed, has_plain_head=plain), ServeConfig(), CUDA) == told
+
+
 def test_whether_vllm_has_such_a_layer_is_read_off_its_source(tmp_path, monkeypatch):
     layer = tmp_path / "model_executor/layers/logits_processor.py"
     layer.parent.mkdir(parents=True)
     spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
     monkeypatch.setattr(device_module.util, "find_spec", lambda name: spec)
-    for text, takes in (("class LogitsProcessor: ...", False), ("self.head_dtype = model_config.head_dtype", True)):
+    own = "self.head_dtype = model_config.head_dtype"
+    for text, takes in (
+        ("class LogitsProcessor: ...", (False, False)),
+        (own, (True, False)),
+        (f"isinstance(method, UnquantizedLinearMethod) {own}", (True, True)),
+    ):
         layer.write_text(text)
         device_module.vllm_takes_head_dtype.cache_clear()
-        assert device_module.vllm_takes_head_dtype() is takes
+        assert tuple(device_module.vllm_takes_head_dtype(quantised=quantised) for quantised in (False, True)) == takes
     device_module.vllm_takes_head_dtype.cache_clear()

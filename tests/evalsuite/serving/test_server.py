@@ -123,6 +123,32 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             CheckpointError,
             "has no quantization method bitsandbytes; serve",
         ),
+        (
+            "  Value error, torch.float32 is not supported for quantization method auto_gptq. Supported dtypes: "
+            "[torch.float16, torch.bfloat16] [type=value_error, input_value=ArgsKwargs((), {})]",
+            CheckpointError,
+            "weights quantised with auto_gptq are not served in float32; pass --dtype float16",
+        ),
+        (
+            "NotImplementedError: \"cpu_gemm_wna16\" not implemented for 'Float'",
+            CheckpointError,
+            "not served in Float on a CPU; pass --dtype bfloat16 or float16",
+        ),
+        (
+            "ValueError: Failed to find a kernel that can implement the ScaledMM linear layer. Reasons: \nrequires AMX",
+            CheckpointError,
+            "quantised weights on this device (Failed to find a kernel that can implement the ScaledMM linear layer)",
+        ),
+        (
+            "Value error, Unsupported quantization config: bits=3, sym=True [type=value_error, input_value={}]",
+            CheckpointError,
+            "(Unsupported quantization config: bits=3, sym=True)",
+        ),
+        (
+            "RuntimeError: _C::static_scaled_fp8_quant() expected at most 0 argument(s) but received 4 argument(s).",
+            CheckpointError,
+            "lacks the operation static_scaled_fp8_quant; use another device",
+        ),
         ("ValueError: vLLM does not yet support DoRA.", CheckpointError, "merge it into its base"),
         ("ValueError: LoRA rank 64 is greater than max_lora_rank 16.", CheckpointError, "merge it into its base"),
         (
