@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evalsuite.analysis.similarity import SimilarityConfig, similarity
+from evalsuite.analysis.settings import SimilarityConfig
+from evalsuite.analysis.similarity import similarity
 from evalsuite.analysis.wordnet import find_wordnet
 from evalsuite.files import write_json
 
@@ -63,7 +64,7 @@ def main() -> None:
         folder = Path(temporary)
         named = write_answers(folder, arguments.models, arguments.prompts, arguments.words)
         began, cpu = time.perf_counter(), time.process_time()
-        analysis = similarity(SimilarityConfig(tuple(named), results=folder))
+        analysis = similarity(SimilarityConfig(answers=tuple(named), results=folder))
         seconds, busy = time.perf_counter() - began, time.process_time() - cpu
     pairs = arguments.models * (arguments.models - 1) // 2
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -7,7 +7,7 @@ written flat wherever a user does: ``dtype``, ``judge_dtype``. The options of be
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -67,12 +67,27 @@ def read_suites(given: object) -> Any:
     return tuple(specs)
 
 
+def _own_options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    if faults := option_faults(given):
+        raise ValueError("; ".join(faults))
+    return {flag: value for flag, value in given.items() if value is not None}
+
+
+OwnOptions = Annotated[Mapping[str, Any], pydantic.AfterValidator(_own_options)]
+"""The suites' own options by their flags, written flat wherever a user does."""
 Results = Annotated[Path, pydantic.Field(description="Folder for all results and the store.")]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=2**31, description="Seed for all sampled answers.")]
 Data = Annotated[
     Literal["full", "mini"],
     pydantic.Field(description="full: the benchmark's own prompts; mini: a small built-in set."),
 ]
+RecordedSuite = Annotated[
+    str,
+    pydantic.Field(
+        description="{suites}; parts as NAME:PART,PART.", json_schema_extra={"argument": "SUITE", "path": True}
+    ),
+]
+Annotator = Annotated[str | None, pydantic.Field(description="Annotator (judge) to read from a file that has several.")]
 _Several = pydantic.BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 Judges = Annotated[tuple[str, ...], _Several, pydantic.Field(json_schema_extra={"path": True})]
 _WEIGHTS = "Weights of a panel's judges: equal, or the log-odds of each judge's agreement on its judge-card."
@@ -128,6 +143,7 @@ class Config(Described):
     model_config = pydantic.ConfigDict(allow_inf_nan=False)
 
     command: ClassVar[str]
+    """Which command a resolved file repeats; only commands that write one set it."""
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -208,7 +224,7 @@ class RunConfig(JudgedConfig, Placed):
     as_published: bool = False
     """Use the benchmarks' own arithmetic where evalsuite's differs."""
     max_unscored: MaxUnscored = 0.01
-    suite_options: Mapping[str, Any] = {}
+    suite_options: OwnOptions = pydantic.Field(default_factory=dict)
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -245,13 +261,6 @@ class RunConfig(JudgedConfig, Placed):
         if self.name is not None and (len(self.models) != 1 or not self.name.strip()):
             raise ValueError("--name names one model; give a single MODEL and a name, or use --label for variants")
         return self
-
-    @pydantic.field_validator("suite_options")
-    @classmethod
-    def _check_suite_options(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        if faults := option_faults(given):
-            raise ValueError("; ".join(faults))
-        return {flag: value for flag, value in given.items() if value is not None}
 
     @pydantic.field_validator("label")
     @classmethod
@@ -313,13 +322,20 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     return read_as(RunConfig, values)
 
 
-def read_as(kind: type[ConfigT], values: Mapping[str, Any], file: Path | None = None) -> ConfigT:
+def read_as(
+    kind: type[ConfigT],
+    values: Mapping[str, Any],
+    file: Path | None = None,
+    from_file: Mapping[str, Any] | None = None,
+) -> ConfigT:
     """Check all options of a command together, None meaning its default; those of a config ``file`` come second.
 
-    Raises one UsageError that names every fault, DataError for a file that is not YAML.
+    ``from_file`` are the file's options where it has been read already. Raises one UsageError that names every fault,
+    DataError for a file that is not YAML.
     """
     given = {key: value for key, value in values.items() if value is not None}
-    from_file = {} if file is None else read_config_file(kind, file)
+    if from_file is None:
+        from_file = {} if file is None else read_config_file(kind, file)
     options = options_by_key(kind)
     keys: dict[Loc, str] = {
         (option.block, option.name) if option.block else (option.name,): option.key for option in options.values()
@@ -336,22 +352,28 @@ def read_as(kind: type[ConfigT], values: Mapping[str, Any], file: Path | None = 
     return checked(kind, {**from_file, **given}, name=name, known=lambda _: list(options))
 
 
-def read_config_file(kind: type[Config], path: Path) -> dict[str, Any]:
+def read_config_file(kind: type[Config], path: Path, switches: Iterable[str] = ()) -> dict[str, Any]:
     """Read the options of a YAML file by their flat keys, its relative paths as they are reached from here.
 
-    Raises DataError for a file that is not YAML, UsageError with the nearest name for an unknown key.
+    A key is an option's flat key or its flag, with underscores; ``switches`` are further keys, of true or false. Raises
+    DataError for a file that is not YAML, UsageError with the nearest name for an unknown key.
     """
-    values = read_mapping(path, "config")
     options = options_by_key(kind)
-    if strange := [unknown("key", key, list(options)) for key in values if key not in options]:
-        raise UsageError(f"{path}: {'; '.join(strange)}")
-    folder = path.expanduser().parent
-    return {key: _located(value, options[key], folder) for key, value in values.items() if value is not None}
+    keys = {option.flag.replace("-", "_"): key for key, option in options.items()}
+    keys |= {key: key for key in (*options, *switches)}
+    given = read_mapping(path, "config")
+    faults = [unknown("key", key, list(keys)) for key in given if key not in keys]
+    faults += [f"duplicate option {key}" for key in repeated(keys.get(key, key) for key in given)]
+    faults += [f"{key} must be true or false" for key in switches if not isinstance(given.get(key, True), bool)]
+    if faults:
+        raise UsageError(f"{path}: {'; '.join(faults)}")
+    folder, values = path.expanduser().parent, {keys[key]: value for key, value in given.items() if value is not None}
+    return {key: _located(value, options.get(key), folder) for key, value in values.items()}
 
 
-def _located(value: object, option: Option, folder: Path) -> Any:
+def _located(value: object, option: Option | None, folder: Path) -> Any:
     """Return paths of an option as they are reached from here; ``folder`` is what they are relative to."""
-    if not option.is_path:
+    if option is None or not option.is_path:
         return value
     if isinstance(value, list | tuple):
         return [_located(one, option, folder) for one in value]

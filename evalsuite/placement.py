@@ -78,7 +78,7 @@ StoreFolder = Annotated[
         json_schema_extra={"resolved": False},
     ),
 ]
-_On = Annotated[
+On = Annotated[
     str | None,
     pydantic.AfterValidator(_check),
     pydantic.Field(
@@ -87,11 +87,11 @@ _On = Annotated[
         json_schema_extra={**_UNRECORDED, "metavar": "PLACE"},
     ),
 ]
-_Jobs = Annotated[
+Jobs = Annotated[
     int | None,
     pydantic.Field(ge=1, description="With --on: max units at once.", json_schema_extra=_UNRECORDED),
 ]
-_SlurmTemplate = Annotated[
+SlurmTemplate = Annotated[
     Path | None,
     pydantic.Field(
         description="With --on slurm: Jinja file of the batch script (modules, container, scratch folder).",
@@ -112,7 +112,7 @@ class Placed(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(defer_build=True)
 
-    on: _On = None
-    jobs: _Jobs = None
-    slurm_template: _SlurmTemplate = None
+    on: On = None
+    jobs: Jobs = None
+    slurm_template: SlurmTemplate = None
     detach: _Detach = False

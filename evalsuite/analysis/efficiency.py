@@ -11,13 +11,13 @@ corresponds to the efficiency section of WILDCHAT-50M (arXiv 2501.18511).
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name
-from evalsuite.errors import DataError, UsageError
+from evalsuite.analysis.settings import EfficiencyConfig
+from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.manifest import manifests_in
@@ -25,32 +25,20 @@ from evalsuite.generation.measured import Measured, rate, read_measured
 from judges.statistics import student_ci
 
 PAPER = "WILDCHAT-50M, efficiency"
-DEFAULT_CONVERSATIONS = 1_000_000
-_MOST = 10**12
 _EXTERNAL = "external server"
 _NOT_ASKED = "all answers came from the store: nothing was measured"
 _TOO_SHORT = "the run is too short to tell its warm-up apart"
 _NO_CONVERSATIONS = "a run of benchmarks counts items, not conversations"
 
 
-def efficiency_analysis(
-    specs: Sequence[str],
-    results: Path,
-    *,
-    conversations: int = DEFAULT_CONVERSATIONS,
-    dollars_per_hour: float | None = None,
-    name: str | None = None,
-) -> Analysis:
+def efficiency_analysis(config: EfficiencyConfig) -> Analysis:
     """Make the table of recorded runs; ``dollars_per_hour`` is the price of one device (a GPU, or the machine).
 
-    A spec is a ``generate`` folder (of one model or several), a model's folder in ``results`` or
-    its name there. Raises DataError where there is no manifest, UsageError for numbers out of range.
+    A folder is one of ``generate`` (of one model or several), a model's folder in ``results`` or its name there. Raises
+    DataError where there is no manifest.
     """
-    if not 1 <= conversations <= _MOST:
-        raise UsageError(f"--conversations {reprlib.repr(conversations)}: give a number from 1 to {_MOST:,}")
-    if dollars_per_hour is not None and not 0 <= dollars_per_hour <= _MOST:
-        raise UsageError(f"--dollars-per-hour {dollars_per_hour}: give a number from 0 to {_MOST:,}")
-    paths = [path for spec in specs for path in find_manifests(spec, results)]
+    conversations, dollars_per_hour = config.conversations, config.dollars_per_hour
+    paths = [path for folder in config.folders for path in find_manifests(folder, config.results)]
     read = [read_measured(path) for path in paths]
     rows = [efficiency_row(measured, conversations, dollars_per_hour) for measured in read]
     columns = _columns(conversations, dollars_per_hour)
@@ -59,7 +47,7 @@ def efficiency_analysis(
     charts = [Chart("speed", "Output tokens per second", "bars", table.id, "model", ["tokens_out_per_s"])]
     return Analysis(
         kind="efficiency",
-        name=analysis_name((name,) if name else [str(row["model"]) for row in rows]),
+        name=analysis_name((config.name,) if config.name else [str(row["model"]) for row in rows]),
         title="Efficiency",
         about="Speed, memory and start time of each model, from recorded runs, and a projection to "
         f"{conversations:,} conversations.",

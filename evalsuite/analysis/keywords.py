@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, cell
 from evalsuite.analysis.judge_words import Lexicon, excerpt, read_lexicon, terms
 from evalsuite.analysis.judgments import Judgment, Judgments, read_judgments, read_verdicts
+from evalsuite.analysis.settings import KeywordsConfig
 from evalsuite.errors import DataError, UsageError
 from judges.statistics import holm_correction, percentile_ci
 
@@ -32,25 +32,10 @@ _N_EXAMPLES = 3
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class KeywordsConfig:
-    """The options of ``analyze keywords``: two ``specs``, or a ``comparison`` of which ``specs`` may pick two."""
-
-    specs: tuple[str, ...]
-    results: Path = Path("results")
-    comparison: str | None = None
-    own_words: Path | None = None
-    all_judgments: bool = False
-    all_words: bool = False
-    min_count: int = 5
-    top: int = 20
-    name: str | None = None
-
-
 def keywords(config: KeywordsConfig) -> Analysis:
     """Compare the words of two models' judgments; raises UsageError or DataError."""
     a, b, notes = _sides(config)
-    lexicon = read_lexicon(config.own_words, all_words=config.all_words)
+    lexicon = read_lexicon(config.words, all_words=config.all_words)
     counted = [[(judgment, terms(judgment.text)) for judgment in side.judgments] for side in (a, b)]
     figures = distinguishing_words(
         [[(judgment.item, words) for judgment, words in side] for side in counted],
@@ -92,13 +77,13 @@ def keywords(config: KeywordsConfig) -> Analysis:
 
 def _sides(config: KeywordsConfig) -> tuple[Judgments, Judgments, list[str]]:
     if config.comparison is not None:
-        if len(config.specs) not in {0, 2}:
-            raise UsageError(f"give two models of the comparison, or none (got {len(config.specs)})")
-        a, b = read_verdicts(config.comparison, config.results, config.specs)
+        if len(config.judgments) not in {0, 2}:
+            raise UsageError(f"give two models of the comparison, or none (got {len(config.judgments)})")
+        a, b = read_verdicts(config.comparison, config.results, config.judgments)
         return a, b, ["a judgment of two answers counts for the preferred one; ties are left out"]
-    if len(config.specs) != 2:
-        raise UsageError(f"keywords compare two models' judgments; give two (got {len(config.specs)})")
-    a, b = (read_judgments(spec, config.results) for spec in config.specs)
+    if len(config.judgments) != 2:
+        raise UsageError(f"keywords compare two models' judgments; give two (got {len(config.judgments)})")
+    a, b = (read_judgments(spec, config.results) for spec in config.judgments)
     if a.name == b.name:
         raise UsageError(f"both are called {a.name!r}; name them as NAME=PATH")
     notes = [f"{s.name}: {s.left_out} judgments without text are left out" for s in (a, b) if s.left_out]

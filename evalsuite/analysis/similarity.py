@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy as np
 from evalsuite.analysis.answers import Answer, Answers, check_names, read_answers
 from evalsuite.analysis.document import Analysis, analysis_name, listed
 from evalsuite.analysis.overlap import meteor, rouge, rouge_tokens
+from evalsuite.analysis.settings import SimilarityConfig
 from evalsuite.analysis.similarity_tables import (
     METRICS,
     N_BOOT,
@@ -41,20 +41,6 @@ _TASK = "similarity"
 
 
 @dataclass(frozen=True, slots=True)
-class SimilarityConfig:
-    """The options of ``analyze similarity``; ``specs`` name the models' answers."""
-
-    specs: tuple[str, ...]
-    results: Path = Path("results")
-    turns: Literal["first", "both"] = "first"
-    limit: int | None = None
-    sources: tuple[str, ...] = ()
-    as_published: bool = False
-    synonyms: bool = True
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Aligned:
     """The answers of every model to the prompts that all answered: ``answers[model][prompt]``."""
 
@@ -69,17 +55,17 @@ class Aligned:
 
 
 def similarity(config: SimilarityConfig, progress: Progress | None = None) -> Analysis:
-    """Compare the answers of ``config.specs``; raises UsageError or DataError.
+    """Compare the answers of ``config.answers``; raises UsageError or DataError.
 
     METEOR uses synonyms where WordNet is on this machine. Without them its values are lower, so the figure has another
     name, key and note.
     """
     progress = progress or NoProgress()
-    if len(config.specs) < 2:
-        raise UsageError(f"similarity compares models; give two or more (got {' '.join(config.specs) or 'none'})")
-    given = [read_answers(spec, config.results) for spec in config.specs]
+    if len(config.answers) < 2:
+        raise UsageError(f"similarity compares models; give two or more (got {' '.join(config.answers) or 'none'})")
+    given = [read_answers(spec, config.results) for spec in config.answers]
     limit = min(config.limit or _PUBLISHED_PROMPTS, _PUBLISHED_PROMPTS) if config.as_published else config.limit
-    aligned = align(given, turns=config.turns, limit=limit, sources=config.sources)
+    aligned = align(given, turns=config.turns, limit=limit, sources=config.source)
     wordnet = find_wordnet() if config.synonyms else None
     values, notes = compare(aligned, wordnet, progress)
     return _document(config, given, aligned, values, wordnet, [*aligned.notes, *notes])

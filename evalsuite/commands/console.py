@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evalsuite.errors import EvalsuiteError
-from evalsuite.exits import keep_tracebacks_in, report_error, stop_at_once
+from evalsuite.exits import report_error, stop_at_once
 from evalsuite.text import printable
 
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ QUIET = "EVALSUITE_QUIET"
 """The environment variable that --quiet sets for this process."""
 
 
-def _results(folder: Path) -> Path:
-    keep_tracebacks_in(folder)
-    return folder
-
-
-ResultsOption = Annotated[
-    Path, typer.Option("--results", callback=_results, help="Folder for all results and the store.")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; progress goes to stderr.")]
 
 

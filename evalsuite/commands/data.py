@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, print_error, print_json, reporting_errors
+from evalsuite.commands.console import print_error, print_json
 from evalsuite.commands.help import Group
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
@@ -23,14 +25,18 @@ _Row = dict[str, Any]
 _SHOWN = ("licence", "rows", "state")
 """Columns of the table besides the name; remarks and reasons are listed below it, --json has the rest."""
 _WIDE = 100
-_NamesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[SUITE]...", help="Suites or assets; default: all.")
-]
+
+
+class NamesConfig(Config):
+    """A whole ``evalsuite data pull`` or ``verify``."""
+
+    names: tuple[str, ...] = pydantic.Field(default=(), json_schema_extra={"argument": "SUITE"})
+    """Suites or assets; default: all."""
 
 
 @data_app.command("list")
-@with_config_file
-def data_list(as_json: JsonOption = False) -> None:
+@from_config(Config)
+def data_list(_: Config, *, as_json: bool) -> None:
     """List every asset: source, licence, rows, hash, and where it is.
 
     [bold]evalsuite data list[/]
@@ -42,8 +48,8 @@ def data_list(as_json: JsonOption = False) -> None:
 
 
 @data_app.command("pull")
-@with_config_file
-def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
+@from_config(NamesConfig)
+def data_pull(config: NamesConfig, *, as_json: bool) -> None:
     """Download the data, so that runs need no network access; exits with 2 if some is missing afterwards.
 
     Gated data is downloaded too, but is required only if you name it.
@@ -54,8 +60,8 @@ def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None
     from evalsuite.assets import pull
     from evalsuite.suites.registry import all_assets
 
-    rows = _print_table(partial(pull, on_step=print_error), names or [], as_json=as_json)
-    table, named = all_assets(), _asset_names(names or [])
+    rows = _print_table(partial(pull, on_step=print_error), config.names, as_json=as_json)
+    table, named = all_assets(), _asset_names(config.names)
     optional = [name for name in _in_state("missing", rows) if table[name].gated and name not in named]
     if optional:
         print_error(f"evalsuite: gated and not downloaded: {', '.join(optional)} (the table gives the remedy)")
@@ -63,8 +69,8 @@ def data_pull(names: _NamesArgument = None, as_json: JsonOption = False) -> None
 
 
 @data_app.command("verify")
-@with_config_file
-def data_verify(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
+@from_config(NamesConfig)
+def data_verify(config: NamesConfig, *, as_json: bool) -> None:
     """Check the hashes of the data on this machine; exits with 2 if one differs or data you named is missing.
 
     Without names, missing data is only counted on stderr.
@@ -74,8 +80,8 @@ def data_verify(names: _NamesArgument = None, as_json: JsonOption = False) -> No
     """
     from evalsuite.assets import verify
 
-    rows = _print_table(verify, names or [], as_json=as_json)
-    missing = [] if names else _in_state("missing", rows)
+    rows = _print_table(verify, config.names, as_json=as_json)
+    missing = [] if config.names else _in_state("missing", rows)
     if missing:
         text = (
             f"{len(missing)} of {len(rows)} are not on this machine and were not verified; 'data pull' downloads them"
@@ -118,13 +124,12 @@ def _print_table(
     from evalsuite.suites.registry import all_assets
     from evalsuite.terminal import Console
 
-    with reporting_errors():
-        rows = make(all_assets(), _asset_names(specs))
-        if as_json:
-            print_json(rows)
-        else:
-            _print_rows(Console(), rows)
-        return rows
+    rows = make(all_assets(), _asset_names(specs))
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(Console(), rows)
+    return rows
 
 
 def _print_rows(console: Console, rows: Sequence[_Row]) -> None:

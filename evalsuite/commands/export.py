@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, ResultsOption, print_error, print_json, reporting_errors
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_error, print_json
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config, Results
 
 SOMETHING_LEFT_OUT = 1
 
 
-class ExportFormat(enum.StrEnum):
-    """What ``--to`` takes."""
+class ExportConfig(Config):
+    """A whole ``evalsuite export``."""
 
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    CSV = "csv"
-    PARQUET = "parquet"
-    HUB = "hub"
-    EVERY_EVAL_EVER = "every-eval-ever"
+    to: Literal["markdown", "latex", "csv", "parquet", "hub", "every-eval-ever"]
+    """Format to write."""
+    results: Results = Path("results")
+    out: Path | None = None
+    """File to write, or a folder for hub and every-eval-ever. Default for tables: stdout."""
+    push: str | None = pydantic.Field(default=None, json_schema_extra={"metavar": "REPO"})
+    """With --to hub: open a pull request with the results on this model."""
 
 
-@with_config_file
-def export(
-    to: Annotated[ExportFormat, typer.Option("--to", help="Format to write.")],
-    results: ResultsOption = Path("results"),
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="File to write, or a folder for hub and every-eval-ever. Default for tables: stdout."
-        ),
-    ] = None,
-    push: Annotated[
-        str | None,
-        typer.Option(
-            "--push", metavar="REPO", help="With --to hub: open a pull request with the results on this model."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+@from_config(ExportConfig)
+def export(config: ExportConfig, *, as_json: bool) -> None:
     """Write results in formats for papers, the Hugging Face Hub and other tools.
 
     markdown and latex have the report's tables with intervals and stars, csv every figure, parquet one row per item.
@@ -54,8 +40,7 @@ def export(
     """
     from evalsuite.exports.write import write_export
 
-    with reporting_errors():
-        written = write_export(results, to.value, out, push)
+    written = write_export(config.results, config.to, config.out, config.push)
     for fault in written.faults:
         print_error(f"evalsuite: left out: {fault}")
     if as_json:

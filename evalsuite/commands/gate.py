@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from evalsuite.commands.console import print_error, print_json, reporting_errors
+from evalsuite.commands.console import print_error, print_json
 from evalsuite.commands.options import from_config
 from evalsuite.gate.settings import GateConfig
 
@@ -21,10 +21,9 @@ def gate(config: GateConfig, *, as_json: bool) -> None:
     from evalsuite.gate.decide import gate as decide
     from evalsuite.gate.junit import write_junit
 
-    with reporting_errors():
-        verdict = decide(config)
-        if config.junit is not None:
-            write_junit(config.junit, verdict)
+    verdict = decide(config)
+    if config.junit is not None:
+        write_junit(config.junit, verdict)
     for note in verdict.notes:
         print_error(note)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evalsuite.commands.console import print_error, print_json, require_scored, showing_progress, suggest
 from evalsuite.commands.options import from_config
+from evalsuite.exits import keep_tracebacks_in
 from evalsuite.generation.settings import GenerateConfig
 
 
@@ -19,6 +20,7 @@ def generate(config: GenerateConfig, *, as_json: bool) -> None:
     from evalsuite.fleet.generate import generate_on
     from evalsuite.generation.run import generate as answer
 
+    keep_tracebacks_in(config.out)
     with showing_progress(config.out, "evalsuite generate") as progress:
         generated = (answer if config.on is None else generate_on)(config, progress)
         if config.push_to is not None:

@@ -16,9 +16,11 @@ from typer.core import TyperCommand, TyperGroup
 from evalsuite.errors import UsageError
 from evalsuite.exits import report_error
 
+REQUIRED = " Required."
+"""Ends the help of an option that a command needs, from the command line or a config file."""
+
 _WIDEST = 100
-_TYPES = {"<int>": "N", "<int range>": "N", "<float>": "X", "<float range>": "X", "<path>": "PATH", "<str>": "NAME"}
-_TYPES |= {"<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": ""}
+_TYPES = {"<path>": "PATH", "<str>": "NAME", "<list[str]>": "NAME", "<list[path]>": "PATH", "<bool>": "", "None": ""}
 
 _GROUPS = {name: place for place, name in enumerate(("Arguments", "Model", "Suites and items", "Judge"))}
 _GROUPS |= {"Output": 90, "Options": 99}
@@ -59,8 +61,12 @@ def _usage_sentence(error: Any) -> str:
         known = [opt for param in error.ctx.command.params for opt in (*param.opts, *param.secondary_opts)]
         near = get_close_matches(name, known, n=1)
         return f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else see)
-    text = error.format_message()
-    return text if text.endswith("?") else f"{text.rstrip('.')}{see}"
+    text = str(error.format_message()).rstrip(".")
+    if "extra argument" in text:
+        given, options = error.ctx.params, error.ctx.command.params
+        owed = [one.opts[0] for one in options if str(one.help).endswith(REQUIRED) and given.get(one.name) is None]
+        see = f"; {' and '.join(owed)} missing{see}" if owed else see
+    return text if text.endswith("?") else text + see
 
 
 class Command(TyperCommand):
@@ -147,10 +153,9 @@ def _command_help(command: TyperCommand, ctx: Any, width: int) -> Iterator[str]:
 
 
 def _about(command: TyperCommand | TyperGroup, ctx: Any, width: int) -> Iterator[str]:
-    usage = " ".join(command.collect_usage_pieces(ctx))
-    # Typer writes {FILE...}... for an argument whose metavar is FILE...
-    usage = re.sub(r"\{([^{}|]+?)(?:\.\.\.)?\}", r"\1", usage)
-    yield from _wrapped(f"Usage: {ctx.command_path} {usage}", width)
+    arguments = [str(one.metavar) for one in command.get_params(ctx) if one.param_type_name == "argument"]
+    usage = command.collect_usage_pieces(ctx) if isinstance(command, TyperGroup) else ["[OPTIONS]", *arguments]
+    yield from _wrapped(f"Usage: {ctx.command_path} {' '.join(usage)}", width)
     text, examples = _split_examples(inspect.cleandoc(command.help or ""))
     for paragraph in text.split("\n\n"):
         if plain := " ".join(paragraph.split()):
@@ -191,7 +196,7 @@ def _split_examples(text: str) -> tuple[str, list[str]]:
 
 def _signature(one: Any, ctx: Any) -> str:
     if one.param_type_name == "argument":
-        return str(one.metavar or one.name).upper()
+        return str(one.metavar).strip("[].")
     names = ", ".join(sorted(one.opts, key=lambda name: (name.startswith("--"), name)))
     names = " / ".join([names, *one.secondary_opts])
     shown = one.metavar or one.display_type_rich(ctx=ctx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_json, reporting_errors
+from evalsuite.commands.console import print_json
 from evalsuite.commands.options import from_config
 from evalsuite.labelling.settings import LabelConfig
 
@@ -18,8 +18,7 @@ def label(config: LabelConfig, *, as_json: bool) -> None:
     """
     from evalsuite.labelling.sheet import write_sheet
 
-    with reporting_errors():
-        n = write_sheet(config)
+    n = write_sheet(config)
     if as_json:
         print_json({"n": n, "out": str(config.out)})
         return

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors, suggest
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_json, suggest
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config
 
 
-@with_config_file
-def merge(
-    sources: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders.")],
-    into: Annotated[Path, typer.Option("--into", help="Results folder to merge into; may be new.")],
-    keep_first: Annotated[
-        bool,
-        typer.Option("--keep-first", help="If there are several stored answers to one request, keep the earliest."),
-    ] = False,
-    store: Annotated[Path | None, typer.Option("--store", help="Local folder for the store of --into.")] = None,
-    as_json: JsonOption = False,
-) -> None:
+class MergeConfig(Config):
+    """A whole ``evalsuite merge``."""
+
+    sources: tuple[Path, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "RESULTS"})
+    """Results folders."""
+    into: Path
+    """Results folder to merge into; may be new."""
+    keep_first: bool = False
+    """If there are several stored answers to one request, keep the earliest."""
+    store: Path | None = None
+    """Local folder for the store of --into."""
+
+
+@from_config(MergeConfig)
+def merge(config: MergeConfig, *, as_json: bool) -> None:
     """Merge results folders: answers by content key; suites, judges and verdicts by model.
 
     Merging again adds nothing. Folders that contradict each other are refused, and nothing is written.
@@ -31,8 +36,8 @@ def merge(
     """
     from evalsuite.results.merging import merge_results
 
-    with reporting_errors():
-        merged = merge_results(sources, into, keep_first=keep_first, store=store)
+    into = config.into
+    merged = merge_results(config.sources, into, keep_first=config.keep_first, store=config.store)
     if as_json:
         print_json({"into": str(into), "answers": merged.answers, "folders": list(merged.folders)})
     else:

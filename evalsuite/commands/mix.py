@@ -4,46 +4,34 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import pydantic
 
-from evalsuite.commands.console import (
-    JsonOption,
-    print_error,
-    print_json,
-    reporting_errors,
-    showing_progress,
-    suggest,
-)
-from evalsuite.commands.options import (
-    ContaminationOption,
-    NearOption,
-    OverlapShareOption,
-    OverlapWordsOption,
-    TurnsOption,
-    with_config_file,
-)
+from evalsuite.commands.console import print_error, print_json, showing_progress, suggest
+from evalsuite.commands.options import from_config
+from evalsuite.contamination.settings import CheckedMix, OverlapConfig
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
 
 
-@with_config_file
-def mix(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file with name, seed and a mix section.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the Parquet shards and mix.json.")],
-    contamination: ContaminationOption = "full",
-    drop_contaminated: Annotated[
-        bool, typer.Option("--drop-contaminated", help="Draw other conversations instead of contaminated ones.")
-    ] = False,
-    ngram: OverlapWordsOption = 8,
-    overlap: OverlapShareOption = 0.5,
-    turns: TurnsOption = "user",
-    near: NearOption = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Build it again even if the same mix exists.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+class MixConfig(OverlapConfig):
+    """A whole ``evalsuite mix``."""
+
+    recipe: Path = pydantic.Field(json_schema_extra={"argument": "RECIPE"})
+    """YAML file with name, seed and a mix section."""
+    out: Path
+    """Folder for the Parquet shards and mix.json."""
+    contamination: CheckedMix = "full"
+    drop_contaminated: bool = False
+    """Draw other conversations instead of contaminated ones."""
+    fresh: bool = False
+    """Build it again even if the same mix exists."""
+
+
+@from_config(MixConfig)
+def mix(config: MixConfig, *, as_json: bool) -> None:
     """Build a data mix: sources, filters, seeded draws, deduplication, shuffling; writes Parquet and mix.json.
 
     [bold]evalsuite mix recipes/re-wild.yaml --out mixes/re-wild[/]
@@ -53,27 +41,26 @@ def mix(
     from evalsuite.mix.build import ContaminationConfig, build_mix
     from evalsuite.recipes.recipe import read_recipe
 
-    with reporting_errors():
-        config = ContaminationConfig(
-            None if contamination == "off" else contamination,
-            OverlapRule(ngram, overlap),
-            drop_contaminated,
-            turns,
-            near,
-        )
-        read = read_recipe(recipe)
-        with showing_progress() as progress:
-            document = build_mix(read, out, progress, contamination=config, fresh=fresh)
-        for source in document["sources"]:
-            if source["fewer"]:
-                print_error(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it has no more")
-        if as_json:
-            print_json(document)
-        else:
-            from evalsuite.terminal import Console
+    checked = ContaminationConfig(
+        None if config.contamination == "off" else config.contamination,
+        OverlapRule(config.ngram, config.overlap),
+        config.drop_contaminated,
+        config.turns,
+        config.near,
+    )
+    recipe, out = read_recipe(config.recipe), config.out
+    with showing_progress() as progress:
+        document = build_mix(recipe, out, progress, contamination=checked, fresh=config.fresh)
+    for source in document["sources"]:
+        if source["fewer"]:
+            print_error(f"{source['name']} gave {source['taken']:,} of {source['asked']:,}: it has no more")
+    if as_json:
+        print_json(document)
+    else:
+        from evalsuite.terminal import Console
 
-            _print_mix(Console(), document, out)
-            suggest(f"show {out}", f"report --data {out}")
+        _print_mix(Console(), document, out)
+        suggest(f"show {out}", f"report --data {out}")
 
 
 def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 
 from evalsuite.commands.console import JsonOption, reporting_errors
-from evalsuite.config import Config, Option, options_by_key, read_as
-from evalsuite.errors import UsageError, unknown
+from evalsuite.commands.help import REQUIRED
+from evalsuite.config import Config, Option, options_by_key, read_as, read_config_file
 from evalsuite.exits import keep_tracebacks_in
-from evalsuite.suites.registry import SuiteSpec, option_fields, suites
-from evalsuite.validation import located, read_mapping
+from evalsuite.suites.registry import SuiteSpec, suites
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 Command = Callable[..., None]
@@ -34,42 +33,6 @@ _PANELS_BY_KEY: Mapping[str, str] = {
 }
 _SCALARS = (bool, int, float, str, Path)
 
-MaxUnscoredOption = Annotated[
-    float, typer.Option("--max-unscored", help="Share of unscored items above which the exit code is 1.")
-]
-DataOption = Annotated[
-    Literal["full", "mini"],
-    typer.Option("--data", help="full: the benchmark's own prompts; mini: a small built-in set."),
-]
-AnnotatorOption = Annotated[
-    str | None, typer.Option("--annotator", help="Annotator (judge) to read from a file that has several.")
-]
-OverlapWordsOption = Annotated[
-    int, typer.Option("--ngram", min=2, max=50, help="Words per n-gram of the overlap rule.")
-]
-OverlapShareOption = Annotated[
-    float,
-    typer.Option(
-        "--overlap", min=0, max=0.999, help="An item counts when more than this share of its words is covered."
-    ),
-]
-TurnsOption = Annotated[
-    Literal["user", "all"],
-    typer.Option("--turns", help="Look in user turns, or in all of them."),
-]
-NearOption = Annotated[
-    float | None,
-    typer.Option(
-        "--near", min=0, max=0.999, help="Also count items with more than this share of their words in shared 5-grams."
-    ),
-]
-ContaminationOption = Annotated[
-    Literal["full", "mini", "off"],
-    typer.Option(
-        "--contamination", help="Check the mix for the suites' prompts: the real ones, a small built-in set, or off."
-    ),
-]
-SuiteArgument = Annotated[str, typer.Argument(metavar="SUITE", help=f"{', '.join(suites())}; parts as NAME:PART,PART.")]
 _CONFIG_HELP = "YAML file of these options, with underscores; the command line wins. Paths in it are relative to it."
 _ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP)]
 
@@ -77,84 +40,40 @@ _ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", 
 def from_config(
     kind: type[ConfigT], *, exclude: Iterable[str] = (), flags: Mapping[str, Any] | None = None
 ) -> Callable[[Callable[..., None]], Command]:
-    """Give a command one option per field of ``kind``, --config and --json; it is called with (config, as_json=...).
+    """Give a command one option per field of ``kind``, and --config; it is called with the config.
 
-    ``exclude`` are options that only a file may set; ``flags`` are switches of the command line alone.
+    A command that takes ``as_json`` has --json too. ``exclude`` are options that only a file may set; ``flags`` are
+    switches that are no field, so that the Python API does not have them.
     """
-    left_out, own_flags, options = set(exclude), flags or {}, options_by_key(kind)
+    left_out, options = set(exclude), options_by_key(kind)
 
     def decorate(command: Callable[..., None]) -> Command:
+        own = dict(flags or {})
+        if "as_json" in inspect.signature(command).parameters:
+            own["as_json"] = JsonOption
+        keys = {name: name.removeprefix("as_") for name in own}
+
         def run(**given: Any) -> None:
-            as_json, file = given.pop("as_json"), given.pop("config")
-            switches = {name: given.pop(name) for name in own_flags}
+            file = given.pop("config")
             with reporting_errors():
+                from_file = {} if file is None else read_config_file(kind, file, keys.values())
+                switches = {name: given.pop(name) | from_file.pop(key, False) for name, key in keys.items()}
                 typed = {key: _number(value, options[key]) for key, value in _set_only(given).items()}
-                config = read_as(kind, typed, file)
-                keep_tracebacks_in(getattr(config, "results", getattr(config, "out", Path("results"))))
-                command(config, as_json=as_json, **switches)
+                config = read_as(kind, typed, file, from_file)
+                if (results := getattr(config, "results", None)) is not None:
+                    keep_tracebacks_in(results)
+                command(config, **switches)
 
         shown = [option for key, option in options.items() if key not in left_out]
         shown.sort(key=lambda option: option.hint("argument") is None)
-        parameters = [_parameter(option) for option in shown]
-        parameters += [_fixed(name, annotation, False) for name, annotation in own_flags.items()]
-        parameters += [_fixed("config", _ConfigOption, None), _fixed("as_json", JsonOption, False)]
+        # A short list needs no groups.
+        panels = _PANELS_BY_KEY if "serve" in kind.model_fields else {}
+        parameters = [_parameter(option, _PANELS.get(option.block) or panels.get(option.key)) for option in shown]
+        parameters += [_fixed(name, annotation, False) for name, annotation in own.items()]
+        parameters.append(_fixed("config", _ConfigOption, None))
         return _signed(run, command, parameters)
 
     return decorate
-
-
-def with_suite_options(command: Callable[..., None]) -> Command:
-    """Give a command the suites' own options; it is called with those that are set as ``suite_options``."""
-    own = [Option(flag, "suite_options", flag, info) for flag, (_, info) in option_fields().items()]
-
-    def run(**given: Any) -> None:
-        options = _set_only({option.key: given.pop(option.key) for option in own})
-        command(**given, suite_options=options)
-
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "suite_options"]
-    return _signed(run, command, [*parameters, *(_parameter(option) for option in own)])
-
-
-def with_config_file(command: Callable[..., None]) -> Command:
-    """Give a command that has no config model --config: a YAML file of its own options' defaults."""
-
-    def run(**given: Any) -> None:
-        given.pop("config")
-        command(**given)
-
-    parameters = list(inspect.signature(command, eval_str=True).parameters.values())
-    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    return _signed(run, command, [*keyword, _fixed("config", _ConfigFileOption, None)])
-
-
-def _read_defaults(context: typer.Context, file: Path | None) -> Path | None:
-    """Take the values of a config file as the defaults of a command."""
-    if file is not None:
-        names = {
-            option.lstrip("-").replace("-", "_"): str(parameter.name)
-            for parameter in context.command.params
-            for option in (*parameter.opts, str(parameter.name))
-        }
-        with reporting_errors():
-            values = read_mapping(file, "config")
-            if strange := [unknown("key", key, list(names)) for key in values if key not in names]:
-                raise UsageError(f"{file}: {'; '.join(strange)}")
-        folder = file.expanduser().parent
-        context.default_map = {names[key]: _reached(value, folder) for key, value in values.items()}
-    return file
-
-
-_ConfigFileOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help=_CONFIG_HELP, callback=_read_defaults, is_eager=True)
-]
-
-
-def _reached(value: object, folder: Path) -> Any:
-    """Return the paths of a config file as they are reached from here."""
-    if isinstance(value, list):
-        return [_reached(one, folder) for one in value]
-    return located(value, folder) if isinstance(value, str) else value
 
 
 def _signed(run: Command, command: Callable[..., None], parameters: list[inspect.Parameter]) -> Command:
@@ -170,22 +89,25 @@ def _set_only(given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None and value != []}
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def _parameter(option: Option, panel: str | None) -> inspect.Parameter:
     annotation = list[str] if option.hint("repeatable") else _typer_type(option.field.annotation)
-    if (metavar := option.hint("argument")) is not None:
+    if (name := option.hint("argument")) is not None:
+        metavar = f"{name}..." if get_origin(annotation) is list else name
+        if not option.field.is_required():
+            metavar = f"[{metavar}]"
         about: Any = typer.Argument(metavar=metavar, help=_help(option), show_default=False)
     else:
         names = [f"--{option.flag}"]
         if option.hint("short") and not option.inherits:
             names.append(option.hint("short"))
-        if annotation is bool and option.field.default is True:
-            names = [f"--{option.flag}/--no-{option.flag}"]
+        if annotation is bool and (option.field.default is True or option.hint("off")):
+            names = [f"--{option.flag}/--{option.hint('off') or f'no-{option.flag}'}"]
         about = typer.Option(
             *names,
             metavar=option.hint("metavar") or _metavar(option.field.annotation),
             help=_help(option),
             show_default=False,
-            rich_help_panel=_PANELS.get(option.block) or _PANELS_BY_KEY.get(option.key),
+            rich_help_panel=panel,
         )
     return _fixed(option.key, Annotated[annotation | None, about], None)
 
@@ -197,7 +119,7 @@ def _fixed(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _help(option: Option) -> str:
     text = " ".join((option.field.description or "").split()).replace("{suites}", ", ".join(suites()))
     if option.field.is_required() and option.hint("argument") is None:
-        return f"{text} Required."
+        return text + REQUIRED
     default = option.field.default
     is_plain = isinstance(default, str | int | float | Path) and not isinstance(default, bool)
     return f"{text} Default: {default}." if is_plain and not option.inherits else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_json, reporting_errors
+from evalsuite.commands.console import print_json
 from evalsuite.commands.options import from_config
 from evalsuite.power.settings import PlanConfig
 
@@ -19,8 +19,7 @@ def plan(config: PlanConfig, *, as_json: bool) -> None:
     from evalsuite.power.plan import as_json as document
     from evalsuite.power.plan import plan as needs_of
 
-    with reporting_errors():
-        needs = needs_of(config)
+    needs = needs_of(config)
     if as_json:
         print_json(document(needs, config))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalsuite.commands.console import print_error, print_json, reporting_errors
+from evalsuite.commands.console import print_error, print_json
 from evalsuite.commands.options import from_config
 from evalsuite.prefer.settings import PreferConfig
 
@@ -19,8 +19,7 @@ def prefer(config: PreferConfig, *, as_json: bool) -> None:
     """
     from evalsuite.prefer.pairs import prefer as make_pairs
 
-    with reporting_errors():
-        document = make_pairs(config)
+    document = make_pairs(config)
     for name, why in ((document["contamination"] or {}).get("missing") or {}).items():
         print_error(f"{name} was not checked for contamination: {why}")
     if as_json:

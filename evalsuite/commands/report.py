@@ -4,38 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import (
-    JsonOption,
-    ResultsOption,
-    print_error,
-    print_json,
-    reporting_errors,
-    suggest,
-)
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_error, print_json, suggest
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config, Results
 
 SOMETHING_LEFT_OUT = 1
 
 
-@with_config_file
-def report(
-    results: ResultsOption = Path("results"),
-    out: Annotated[
-        Path | None, typer.Option("--out", help="HTML file to write. Default: RESULTS/leaderboard.html.")
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", help="Folder of generate or mix, or other conversations, to show; repeatable."),
-    ] = None,
-    max_mb: Annotated[
-        float, typer.Option("--max-mb", min=0.5, help="Max size of the HTML file; the rest goes into pages beside it.")
-    ] = 5.0,
-    as_json: JsonOption = False,
-) -> None:
+class ReportConfig(Config):
+    """A whole ``evalsuite report``."""
+
+    results: Results = Path("results")
+    out: Path | None = None
+    """HTML file to write. Default: RESULTS/leaderboard.html."""
+    data: tuple[str, ...] = pydantic.Field(default=(), json_schema_extra={"path": True})
+    """Folder of generate or mix, or other conversations, to show; repeatable."""
+    max_mb: float = pydantic.Field(default=5.0, ge=0.5)
+    """Max size of the HTML file; the rest goes into pages beside it."""
+
+
+@from_config(ReportConfig)
+def report(config: ReportConfig, *, as_json: bool) -> None:
     """Write the leaderboard: one HTML file that works offline, and a CSV with the same figures.
 
     Exits with 1 when something in the folder could not be read; the rest is in the report.
@@ -45,9 +38,8 @@ def report(
     """
     from evalsuite.report.build import build_report
 
-    with reporting_errors():
-        _describe(data or (), results)
-        written = build_report(results, out, limit_bytes=round(max_mb * 1e6))
+    _describe(config.data, config.results)
+    written = build_report(config.results, config.out, limit_bytes=round(config.max_mb * 1e6))
     for fault in written.faults:
         print_error(f"evalsuite: left out: {fault}")
     if as_json:
@@ -57,7 +49,7 @@ def report(
         size = f"{written.html_bytes / 1e6:.1f} MB"
         typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
         typer.echo(str(written.csv))
-        suggest("view --open", "export --to markdown", results=results)
+        suggest("view --open", "export --to markdown", results=config.results)
     if written.faults:
         raise typer.Exit(SOMETHING_LEFT_OUT)
 

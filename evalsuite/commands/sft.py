@@ -4,52 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors, showing_progress, suggest
-from evalsuite.commands.options import ContaminationOption, with_config_file
-from evalsuite.errors import UsageError
+from evalsuite.commands.console import print_json, showing_progress, suggest
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config
+from evalsuite.contamination.settings import CheckedMix
 from evalsuite.packages import require
+from evalsuite.tracking import Loggers
 
 
-@with_config_file
-def sft(
-    recipe: Annotated[Path | None, typer.Argument(metavar="RECIPE", help="YAML file with an sft section.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the checkpoint; only --inspect works without one.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", help="Folder of evalsuite mix, or any source of chats; default: the recipe's own mix."),
-    ] = None,
-    contamination: ContaminationOption = "full",
-    inspect: Annotated[
-        bool, typer.Option("--inspect", help="Show one example with its loss mask and the counts; train nothing.")
-    ] = False,
-    row: Annotated[int, typer.Option("--row", help="With --inspect: which example, from 0.")] = 0,
-    merge: Annotated[
-        str | None,
-        typer.Option(
-            "--merge",
-            metavar="ADAPTER",
-            help="Without RECIPE: merge a LoRA adapter into the weights of its base model.",
-        ),
-    ] = None,
-    log_to: Annotated[
-        list[str] | None, typer.Option("--log-to", help="tensorboard, wandb, trackio or mlflow; default: none.")
-    ] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Train on pickled weights, which can run code when loaded.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option("--trust-remote-code", help="Run the code that comes with the base model, with your privileges."),
-    ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Move the contents of --out aside and start again.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+class SftConfig(Config):
+    """A whole ``evalsuite sft``."""
+
+    recipe: Path | None = pydantic.Field(default=None, json_schema_extra={"argument": "RECIPE"})
+    """YAML file with an sft section."""
+    out: Path | None = None
+    """Folder of the checkpoint; only --inspect works without one."""
+    data: str | None = pydantic.Field(default=None, json_schema_extra={"path": True})
+    """Folder of evalsuite mix, or any source of chats; default: the recipe's own mix."""
+    contamination: CheckedMix = "full"
+    inspect: bool = False
+    """Show one example with its loss mask and the counts; train nothing."""
+    row: int = 0
+    """With --inspect: which example, from 0."""
+    merge: str | None = pydantic.Field(default=None, json_schema_extra={"metavar": "ADAPTER", "path": True})
+    """Without RECIPE: merge a LoRA adapter into the weights of its base model."""
+    log_to: Loggers = ()
+    """tensorboard, wandb, trackio or mlflow; default: none."""
+    allow_pickle: bool = False
+    """Train on pickled weights, which can run code when loaded."""
+    trust_remote_code: bool = False
+    """Run the code that comes with the base model, with your privileges."""
+    fresh: bool = False
+    """Move the contents of --out aside and start again."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if (self.recipe is None) == (self.merge is None):
+            raise ValueError("give either RECIPE, or --merge with the folder of an adapter")
+        if self.out is None and (self.recipe is None or not self.inspect):
+            raise ValueError("give --out, the folder of the checkpoint")
+        return self
+
+
+@from_config(SftConfig)
+def sft(config: SftConfig, *, as_json: bool) -> None:
     """Train a checkpoint from a recipe, with the loss on the answers only; the mask is checked before the first step.
 
     Killed or interrupted, the same command resumes from the last training checkpoint.
@@ -58,32 +61,24 @@ def sft(
     [bold]evalsuite sft recipe.yaml --data mix/ --inspect[/]
     [bold]evalsuite sft --merge adapter/ --out ckpt/[/]
     """
-    with reporting_errors():
-        if (recipe is None) == (merge is None):
-            raise UsageError("give either RECIPE, or --merge with the folder of an adapter")
-        require("training", "trl", "peft", "accelerate", "torch")
-        given: dict[str, Any] = {
-            "data": data,
-            "contamination": contamination,
-            "allow_pickle": allow_pickle,
-            "trust_remote_code": trust_remote_code,
-        }
-        if recipe is not None and inspect:
-            _inspect(recipe, as_json=as_json, out=out, row=row, **given)
-            return
-        if out is None:
-            raise UsageError("give --out, the folder of the checkpoint")
-        if recipe is None:
-            _merge(str(merge), out, fresh=fresh, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
-            return
-        from evalsuite.training.train import train
+    require("training", "trl", "peft", "accelerate", "torch")
+    trust = {"allow_pickle": config.allow_pickle, "trust_remote_code": config.trust_remote_code}
+    given: dict[str, Any] = {"data": config.data, "contamination": config.contamination, **trust}
+    if config.recipe is not None and config.inspect:
+        _inspect(config.recipe, as_json=as_json, out=config.out, row=config.row, **given)
+        return
+    assert config.out is not None
+    if config.recipe is None:
+        _merge(str(config.merge), config.out, fresh=config.fresh, **trust)
+        return
+    from evalsuite.training.train import train
 
-        with showing_progress() as progress:
-            outcome = train(recipe, out, fresh=fresh, log_to=log_to or [], progress=progress, **given)
-        if as_json:
-            print_json(outcome.document)
-        else:
-            _print(out, outcome.document, reused=outcome.reused)
+    with showing_progress() as progress:
+        outcome = train(config.recipe, config.out, fresh=config.fresh, log_to=config.log_to, progress=progress, **given)
+    if as_json:
+        print_json(outcome.document)
+    else:
+        _print(config.out, outcome.document, reused=outcome.reused)
 
 
 def _merge(adapter: str, out: Path, **options: bool) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import pydantic
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_json
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config
 
 if TYPE_CHECKING:
     from evalsuite.conversations.source import Rows
@@ -22,21 +23,25 @@ _STYLES = {"user": "bold cyan", "assistant": "bold green", "system": "bold yello
 Numbered = tuple[int, Mapping[str, Any]]
 
 
-@with_config_file
-def show(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of generate or mix, file or hub data set.")],
-    row: Annotated[
-        str | None, typer.Option("--row", help="Row by number (from 0) or by the start of its hash.")
-    ] = None,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Show this many randomly chosen rows.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the sample.")] = 0,
-    where: Annotated[
-        list[str] | None,
-        typer.Option("--where", help="COLUMN=VALUE or COLUMN!=VALUE; finish_reason matches if any answer has it."),
-    ] = None,
-    thoughts: Annotated[bool, typer.Option("--thoughts", help="Show the thinking in full.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+class ShowConfig(Config):
+    """A whole ``evalsuite show``."""
+
+    data: str = pydantic.Field(json_schema_extra={"argument": "DATA", "path": True})
+    """Folder of generate or mix, file or hub data set."""
+    row: str | int | None = pydantic.Field(default=None, json_schema_extra={"metavar": "N|HASH"})
+    """Row by number (from 0) or by the start of its hash."""
+    sample: int | None = pydantic.Field(default=None, ge=1)
+    """Show this many randomly chosen rows."""
+    seed: int = 0
+    """Seed of the sample."""
+    where: tuple[str, ...] = ()
+    """COLUMN=VALUE or COLUMN!=VALUE; finish_reason matches if any answer has it."""
+    thoughts: bool = False
+    """Show the thinking in full."""
+
+
+@from_config(ShowConfig)
+def show(config: ShowConfig, *, as_json: bool) -> None:
     """Show conversations of DATA and summarise them: turns, lengths, languages, finish reasons.
 
     [bold]evalsuite show answers/ --where finish_reason=length --sample 3[/]
@@ -46,23 +51,23 @@ def show(
     from evalsuite.errors import UsageError
     from evalsuite.terminal import Console
 
-    with reporting_errors():
-        rows = open_source(data)
-        conditions = [_condition(text) for text in where or ()]
-        fitting = (each for each in enumerate(rows) if all(_fits(each[1], *one) for one in conditions))
-        if row is not None:
-            fitting = (each for each in fitting if row == str(each[0]) or _hash_of(each[1]).startswith(row))
-        chosen = _sampled(fitting, sample, seed) if sample and row is None else list(islice(fitting, 1))
-        if not chosen:
-            raise UsageError(f"no row of {data} matches; try without --row and --where")
-        if as_json:
-            print_json({"rows": [{"row": number, **each} for number, each in chosen]})
-            return
-        console = Console()
-        for number, each in chosen:
-            _print_row(console, rows, number, each, thoughts=thoughts)
-        if row is None:
-            print_summary(console, rows)
+    rows, row = open_source(config.data), None if config.row is None else str(config.row)
+    conditions = [_condition(text) for text in config.where]
+    fitting = (each for each in enumerate(rows) if all(_fits(each[1], *one) for one in conditions))
+    if row is not None:
+        fitting = (each for each in fitting if row == str(each[0]) or _hash_of(each[1]).startswith(row))
+    n = None if row is not None else config.sample
+    chosen: list[Numbered] = [*islice(fitting, 1)] if n is None else _sampled(fitting, n, config.seed)
+    if not chosen:
+        raise UsageError(f"no row of {config.data} matches; try without --row and --where")
+    if as_json:
+        print_json({"rows": [{"row": number, **each} for number, each in chosen]})
+        return
+    console = Console()
+    for number, each in chosen:
+        _print_row(console, rows, number, each, thoughts=config.thoughts)
+    if row is None:
+        print_summary(console, rows)
 
 
 def _sampled(rows: Iterator[Numbered], count: int, seed: int) -> list[Numbered]:

@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import (
-    JsonOption,
-    ResultsOption,
-    print_error,
-    print_json,
-    reporting_errors,
-    showing_progress,
-)
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_error, print_json, showing_progress
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config, Results
+from evalsuite.placement import Jobs, On, SlurmTemplate
 
 if TYPE_CHECKING:
     from evalsuite.study.run import Outcome
     from evalsuite.terminal import Console
 
 
-@with_config_file
-def study(
-    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="DGMs, targets, sizes, blends and settings.")],
-    results: ResultsOption = Path("results"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan: finished and pending stages, projected hours.")
-    ] = False,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="A kind of stage (sft) or one stage ('sft T-D-500'); repeatable.")
-    ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            metavar="PLACE",
-            help="Where models run: local, ray[:ADDRESS][,gpus=N], slurm[:KEY=VALUE,...].",
-        ),
-    ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="With --on: max units of work at once.")] = None,
-    slurm_template: Annotated[
-        Path | None, typer.Option("--slurm-template", help="With --on slurm: Jinja file of the batch script.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+class StudyConfig(Config):
+    """A whole ``evalsuite study``."""
+
+    file: Path = pydantic.Field(json_schema_extra={"argument": "STUDY.yaml"})
+    """DGMs, targets, sizes, blends and settings."""
+    results: Results = Path("results")
+    dry_run: bool = False
+    """Show the plan: finished and pending stages, projected hours."""
+    only: tuple[str, ...] = ()
+    """A kind of stage (sft) or one stage ('sft T-D-500'); repeatable."""
+    on: On = pydantic.Field(
+        default=None, description="Where models run: local, ray[:ADDRESS][,gpus=N], slurm[:KEY=VALUE,...]."
+    )
+    jobs: Jobs = None
+    slurm_template: SlurmTemplate = None
+
+
+@from_config(StudyConfig)
+def study(config: StudyConfig, *, as_json: bool) -> None:
     """Run a whole study: generate, mix, sft, run, compare, analyze, the paper's tables, report.
 
     After a change only the stages that depend on it run again. Killed or interrupted, it resumes. A failed stage is
@@ -55,32 +46,29 @@ def study(
     [bold]evalsuite study recipes/demo-study.yaml --dry-run[/]
     [bold]evalsuite study recipes/demo-study.yaml --results study/[/]
     """
-    from evalsuite.placement import read_placement
     from evalsuite.study.file import read_study
     from evalsuite.study.projection import plan_document
     from evalsuite.study.run import plan_only, run_study
     from evalsuite.terminal import Console
 
-    with reporting_errors():
-        read = read_study(file)
-        placed = {"on": on, "jobs": jobs, "slurm_template": None if slurm_template is None else str(slurm_template)}
-        if on is not None:
-            read_placement(on)
-        if dry_run:
-            document = plan_document(read, plan_only(read, results, only=only or ()), results)
-            if as_json:
-                print_json(document)
-            else:
-                _print_plan(Console(), document)
-            return
-        with showing_progress() as progress:
-            outcome = run_study(read, results, only=only or (), progress=progress, placed=placed)
+    read, results = read_study(config.file), config.results
+    if config.dry_run:
+        document = plan_document(read, plan_only(read, results, only=config.only), results)
         if as_json:
-            print_json(_outcome_document(outcome))
+            print_json(document)
         else:
-            _print_outcome(Console(), outcome)
-        if outcome.exit_code:
-            raise typer.Exit(outcome.exit_code)
+            _print_plan(Console(), document)
+        return
+    template = None if config.slurm_template is None else str(config.slurm_template)
+    placed = {"on": config.on, "jobs": config.jobs, "slurm_template": template}
+    with showing_progress() as progress:
+        outcome = run_study(read, results, only=config.only, progress=progress, placed=placed)
+    if as_json:
+        print_json(_outcome_document(outcome))
+    else:
+        _print_outcome(Console(), outcome)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
 
 
 def _print_plan(console: Console, document: dict[str, Any]) -> None:

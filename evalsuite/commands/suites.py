@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import JsonOption, print_json, reporting_errors
+from evalsuite.commands.console import print_json
 from evalsuite.commands.help import Group
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config
 from evalsuite.exits import UNUSABLE
 
 if TYPE_CHECKING:
@@ -23,12 +25,16 @@ _FAULTS_SHOWN = 20
 suite_app = typer.Typer(cls=Group, no_args_is_help=True, help="Your own benchmarks in YAML files.")
 
 
+class CheckConfig(Config):
+    """A whole ``evalsuite suite check``."""
+
+    files: tuple[Path, ...] = pydantic.Field(min_length=1, json_schema_extra={"argument": "FILE"})
+    """YAML file of a benchmark."""
+
+
 @suite_app.command("check")
-@with_config_file
-def suite_check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML file of a benchmark.")],
-    as_json: JsonOption = False,
-) -> None:
+@from_config(CheckConfig)
+def suite_check(config: CheckConfig, *, as_json: bool) -> None:
     """Report all faults of a benchmark's file, and what a run of it would ask; exits with 2 if there is a fault.
 
     Runs no code of the file and queries no model.
@@ -40,13 +46,12 @@ def suite_check(
     from evalsuite.suites.registry import installed_names
     from evalsuite.terminal import Console
 
-    with reporting_errors():
-        checked = [check_file(path, installed_names()) for path in files]
+    checked = [check_file(path, installed_names()) for path in config.files]
     if as_json:
         print_json({"suites": [one.as_json() for one in checked]})
     else:
         console = Console()
-        for path, one in zip(files, checked, strict=True):
+        for path, one in zip(config.files, checked, strict=True):
             state = f"{len(one.faults)} fault{'s' * (len(one.faults) > 1)}" if one.faults else "ok"
             console.print(f"{path}: {state}", highlight=False)
             for fault in one.faults[:_FAULTS_SHOWN]:
@@ -62,8 +67,8 @@ def suite_check(
         raise typer.Exit(UNUSABLE)
 
 
-@with_config_file
-def list_suites(as_json: JsonOption = False) -> None:
+@from_config(Config)
+def list_suites(_: Config, *, as_json: bool) -> None:
     """List the installed suites, and groups of lm-eval tasks that suit chat models, with their requirements.
 
     [bold]evalsuite suites[/]
@@ -72,8 +77,7 @@ def list_suites(as_json: JsonOption = False) -> None:
     from evalsuite.suites.harness.groups import task_groups
     from evalsuite.suites.registry import suites
 
-    with reporting_errors():
-        groups = task_groups()
+    groups = task_groups()
     if as_json:
         print_json(
             {"suites": [_suite_facts(suite) for suite in suites().values()], "groups": list(map(_group, groups))}

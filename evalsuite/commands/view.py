@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Event
-from typing import Annotated
 
+import pydantic
 import typer
 
-from evalsuite.commands.console import ResultsOption, print_error, reporting_errors
-from evalsuite.commands.options import with_config_file
+from evalsuite.commands.console import print_error
+from evalsuite.commands.options import from_config
+from evalsuite.config import Config, Results
 
 
-@with_config_file
-def view(
-    results: ResultsOption = Path("results"),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 0,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-) -> None:
+class ViewConfig(Config):
+    """A whole ``evalsuite view``."""
+
+    results: Results = Path("results")
+    port: int = pydantic.Field(default=0, ge=0, le=65535)
+    """Port on loopback; 0 picks a free one."""
+    open_browser: bool = pydantic.Field(default=False, json_schema_extra={"flag": "open"})
+    """Open the page in a browser."""
+
+
+@from_config(ViewConfig)
+def view(config: ViewConfig) -> None:
     """Serve the report live: it follows the results folder and shows the progress of running commands.
 
     Listens on loopback only, with a key in the URL. Stop it with Ctrl-C.
@@ -27,10 +34,10 @@ def view(
     """
     from evalsuite.viewing.server import LiveReport, serving
 
-    with reporting_errors(), serving(LiveReport(results), port) as address:
+    with serving(LiveReport(config.results), config.port) as address:
         typer.echo(address)
         print_error("evalsuite: Ctrl-C stops it")
-        if open_browser:
+        if config.open_browser:
             import webbrowser
 
             webbrowser.open(address)

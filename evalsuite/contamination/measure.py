@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis_name, write_analysis, written
 from evalsuite.contamination.clean import clean_table
 from evalsuite.contamination.index import BenchmarkIndex, Overlap, OverlapRule
 from evalsuite.contamination.prompts import Benchmarks, load_benchmarks
+from evalsuite.contamination.settings import Turns
 from evalsuite.conversations.formats import Conversation, conversation_of, detect_format
 from evalsuite.conversations.source import Rows, open_source
 from evalsuite.conversations.words import texts_of
@@ -22,7 +23,6 @@ from evalsuite.results.reading import read_results_folder
 from evalsuite.suites.options import DataKind
 from judges.types import Unscored, user_texts
 
-Turns = Literal["user", "all"]
 NEAR_WORDS = 5
 """Words per n-gram of near matches: those by which a mix finds near-duplicates."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pydantic
 
@@ -12,8 +11,6 @@ from evalsuite.config import Config, Results
 
 class GateConfig(Config):
     """A whole ``evalsuite gate``."""
-
-    command: ClassVar[str] = "gate"
 
     baseline: str = pydantic.Field(json_schema_extra={"argument": "BASELINE", "path": True})
     """A model's folder in results/, or its name."""

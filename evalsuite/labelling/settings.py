@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import pydantic
 
@@ -12,8 +11,6 @@ from evalsuite.config import Config
 
 class LabelConfig(Config):
     """A whole ``evalsuite label``."""
-
-    command: ClassVar[str] = "label"
 
     comparison: Path = pydantic.Field(json_schema_extra={"argument": "COMPARISON"})
     """Folder of a comparison (results/comparisons/NAME)."""

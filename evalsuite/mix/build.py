@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evalsuite.contamination.measure import Meter, Tally, Turns, load_meter
+from evalsuite.contamination.measure import Meter, Tally, load_meter
 from evalsuite.contamination.prompts import is_here
+from evalsuite.contamination.settings import Turns
 from evalsuite.errors import DataError, UsageError, cannot_write
 from evalsuite.files import read_json, rename, write_json
 from evalsuite.fingerprint import file_sha256, text_sha256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pydantic
 
@@ -13,8 +13,6 @@ from evalsuite.suites.registry import SuiteSpec, default_suites
 
 class PlanConfig(Config):
     """A whole ``evalsuite plan``."""
-
-    command: ClassVar[str] = "plan"
 
     suites: tuple[SuiteSpec, ...] = pydantic.Field(
         default_factory=default_suites, json_schema_extra={"flag": "suite", "short": "-s"}

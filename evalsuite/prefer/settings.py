@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Self
 
 import pydantic
 
 from evalsuite.config import Config, Results
+from evalsuite.contamination.settings import Checked
 
 
 class PreferConfig(Config):
     """A whole ``evalsuite prefer``."""
-
-    command: ClassVar[str] = "prefer"
 
     comparison: str = pydantic.Field(json_schema_extra={"argument": "COMPARISON", "path": True})
     """Folder of a comparison, or its name in results/comparisons; with --by a folder of generate, or other data."""
@@ -31,7 +30,7 @@ class PreferConfig(Config):
     """Drop pairs with an answer longer than this."""
     benchmark_prompts: bool = False
     """Keep prompts of a benchmark; its score means nothing for a model trained on them."""
-    contamination: Literal["full", "mini", "off"] = "full"
+    contamination: Checked = "full"
     """Check the pairs for the suites' prompts: the real ones, a small built-in set, or off."""
     results: Results = Path("results")
 

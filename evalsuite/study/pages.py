@@ -56,15 +56,17 @@ def named_lineage(lineage: Mapping[str, str], names: Mapping[str, str]) -> dict[
 
 
 def _similarity(task: Task, workspace: Workspace) -> Analysis:
-    from evalsuite.analysis.similarity import SimilarityConfig, similarity
+    from evalsuite.analysis.settings import SimilarityConfig
+    from evalsuite.analysis.similarity import similarity
 
-    analysis = similarity(SimilarityConfig(_specs(task), workspace.results), workspace.progress)
+    analysis = similarity(SimilarityConfig(answers=_specs(task), results=workspace.results), workspace.progress)
     return replace(analysis, title="Similarity of the models' answers to the benchmarks")
 
 
 def _dgm_similarity(task: Task, workspace: Workspace) -> Analysis:
     """Compare the DGMs on the same drawn prompts, as Table 5 does on 500."""
-    from evalsuite.analysis.similarity import SimilarityConfig, similarity
+    from evalsuite.analysis.settings import SimilarityConfig
+    from evalsuite.analysis.similarity import similarity
 
     sources = {name.removeprefix("generate "): str(made.outputs["folder"]) for name, made in task.inputs.items()}
     folder = workspace.folder_of(task)
@@ -72,7 +74,7 @@ def _dgm_similarity(task: Task, workspace: Workspace) -> Analysis:
         f"{name}={draw_answers(source, folder / f'{name}.jsonl', N_DRAWN, workspace.progress)}"
         for name, source in {**sources, **task.stage.arguments["recorded"]}.items()
     )
-    analysis = similarity(SimilarityConfig(specs, workspace.results), workspace.progress)
+    analysis = similarity(SimilarityConfig(answers=specs, results=workspace.results), workspace.progress)
     return replace(analysis, title="Similarity of the data generating models' answers")
 
 
@@ -109,18 +111,21 @@ def draw_answers(source: str, out: Path, count: int, progress: Progress) -> Path
 
 
 def _keywords(task: Task, workspace: Workspace) -> Analysis:
-    from evalsuite.analysis.keywords import KeywordsConfig, keywords
+    from evalsuite.analysis.keywords import keywords
+    from evalsuite.analysis.settings import KeywordsConfig
 
     # The mini items are too few for a word of interest to occur five times.
     is_mini = task.stage.settings["data"] == "mini"
     limits: dict[str, Any] = {"min_count": 1, "all_words": True, "all_judgments": True} if is_mini else {}
-    return keywords(KeywordsConfig(_specs(task), workspace.results, **limits))
+    return keywords(KeywordsConfig(judgments=_specs(task), results=workspace.results, **limits))
 
 
 def _efficiency(task: Task, workspace: Workspace) -> Analysis:
     from evalsuite.analysis.efficiency import efficiency_analysis
+    from evalsuite.analysis.settings import EfficiencyConfig
 
-    return efficiency_analysis([str(made.outputs["folder"]) for made in task.inputs.values()], workspace.results)
+    folders = tuple(str(made.outputs["folder"]) for made in task.inputs.values())
+    return efficiency_analysis(EfficiencyConfig(folders=folders, results=workspace.results))
 
 
 def _contamination(task: Task, workspace: Workspace) -> Analysis:

@@ -9,10 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from evalsuite.contamination.settings import Checked
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.training.data import TokenCounts
 from evalsuite.training.masks import IGNORED
-from evalsuite.training.train import Contamination, Prepared, Trust, left_out, open_recipe, tokenise
+from evalsuite.training.train import Prepared, Trust, left_out, open_recipe, tokenise
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
@@ -23,7 +24,7 @@ def inspect(
     out: Path | None = None,
     *,
     data: str | None = None,
-    contamination: Contamination = "full",
+    contamination: Checked = "full",
     row: int = 0,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,

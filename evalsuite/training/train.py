@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from evalsuite.checkpoint import Checkpoint, resolve
 from evalsuite.checkpoint.templates import own_templates
+from evalsuite.contamination.settings import Checked
 from evalsuite.errors import CheckpointError, UsageError, unknown
 from evalsuite.files import locked, read_json, write_json
 from evalsuite.fingerprint import text_sha256
@@ -34,7 +35,6 @@ from evalsuite.training.template import TrainingTemplate, open_template
 from evalsuite.training.worker import merges_adapter, run_training
 from judges.types import REASONS
 
-Contamination = Literal["full", "mini", "off"]
 _NOT_IN_IDENTITY = ("save_every_steps", "log_every_steps", "keep_checkpoints")
 _ADDED_LATER = ("template_args", "thinking", "empty_thoughts", "train_on", "trainer")
 
@@ -75,7 +75,7 @@ def train(
     out: Path,
     *,
     data: str | None = None,
-    contamination: Contamination = "full",
+    contamination: Checked = "full",
     fresh: bool = False,
     log_to: Sequence[str] = (),
     allow_pickle: bool = False,
@@ -114,7 +114,7 @@ def open_recipe(
     path: Path,
     out: Path,
     data: str | None,
-    contamination: Contamination,
+    contamination: Checked,
     progress: Progress,
     trust: Trust = _NO_TRUST,
 ) -> Prepared:

@@ -15,6 +15,7 @@ import yaml
 
 import evalsuite
 from evalsuite.cli import app
+from evalsuite.commands.help import REQUIRED
 from evalsuite.comparison.settings import CompareConfig
 from evalsuite.config import RunConfig, options_by_key
 from evalsuite.recipes.recipe import Mix
@@ -76,7 +77,17 @@ def test_every_documented_call_is_one_the_command_line_takes(page, words):
     while words and (inner := getattr(command, "commands", {}).get(words[0])) is not None:
         command, words = inner, words[1:]
     assert not getattr(command, "commands", None), f"{page}: {words}"
-    command.make_context("evalsuite", [word for word in words if word != "[OPTIONS]"], resilient_parsing=False)
+    context = command.make_context("evalsuite", [word for word in words if word != "[OPTIONS]"])
+    # A file, or the folder of a training run, may give what is needed.
+    if not {"config", "checkpoints"} & {name for name, value in context.params.items() if value is not None}:
+        missing = [one.name for one in command.params if is_needed(one) and not context.params[one.name]]
+        assert missing == [], f"{page}: {words}"
+
+
+def is_needed(parameter: typer.core.TyperArgument | typer.core.TyperOption) -> bool:
+    if parameter.param_type_name == "argument":
+        return not parameter.metavar.startswith("[")
+    return parameter.help.endswith(REQUIRED)
 
 
 def options(command: typer.core.TyperCommand | typer.core.TyperGroup) -> set[str]:

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from evalsuite.analysis.document import read_analysis
 from evalsuite.analysis.efficiency import efficiency_analysis, efficiency_row
+from evalsuite.analysis.settings import EfficiencyConfig
 from evalsuite.cli import app
-from evalsuite.errors import DataError, UsageError
+from evalsuite.errors import DataError
 from evalsuite.generation.measured import Measured
 from evalsuite.generation.run import generate
 from tests.evalsuite.generation_endpoint import config, slow, write_chats
@@ -87,7 +88,7 @@ def test_a_recorded_run_of_benchmarks_has_speed_but_no_conversations(tmp_path):
         "arguments": {"base_url": None},
     }
     (folder / "manifest.json").write_text(json.dumps(document))
-    (row,) = efficiency_analysis(["demo-1"], tmp_path).tables[0].rows
+    (row,) = efficiency_analysis(EfficiencyConfig(folders=["demo-1"], results=tmp_path)).tables[0].rows
     assert (row["tokens_out_per_s"], row["tokens_in_per_s"], row["cached_share"]) == (10, 45, 0.5)
     assert (row["start_s"], row["device"], row["devices"]) == (40, "CPU, 2 cores", 1)
     assert row["conversations"] is None
@@ -118,17 +119,24 @@ def test_the_command_writes_the_analysis_of_generated_folders(tmp_path):
 
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(DataError, match="nowhere is not a recorded run"):
-        efficiency_analysis(["nowhere"], tmp_path)
-    with pytest.raises(UsageError, match="--conversations 0"):
-        efficiency_analysis(["x"], tmp_path, conversations=0)
-    for price in (math.nan, math.inf, -1.0, 1e308):
-        with pytest.raises(UsageError, match="--dollars-per-hour"):
-            efficiency_analysis(["x"], tmp_path, dollars_per_hour=price)
-    with pytest.raises(UsageError, match="--conversations 1000"):
-        efficiency_analysis(["x"], tmp_path, conversations=10**400)
+        efficiency_analysis(EfficiencyConfig(folders=["nowhere"], results=tmp_path))
     (tmp_path / "_manifest.json").write_text("{}")
     with pytest.raises(DataError, match="is not a manifest of schema 1"):
-        efficiency_analysis([str(tmp_path)], tmp_path)
+        efficiency_analysis(EfficiencyConfig(folders=[str(tmp_path)], results=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--conversations", "0"),
+        ("--conversations", str(10**400)),
+        *(("--dollars-per-hour", price) for price in ("nan", "inf", "-1.0", "1e308")),
+    ],
+)
+def test_a_size_or_a_price_out_of_range_is_told(flag, value):
+    done = CliRunner().invoke(app, ["analyze", "efficiency", "x", flag, value])
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"evalsuite: {flag} must be ")
 
 
 @pytest.mark.parametrize(("name", "folder"), [("a/b", "efficiency-a-b"), ("..", "efficiency-x")])

@@ -14,11 +14,11 @@ from evalsuite.analysis.judge_words import excerpt, terms
 from evalsuite.analysis.judgments import read_judgments, read_verdicts
 from evalsuite.analysis.keywords import (
     PRIOR_WORDS,
-    KeywordsConfig,
     distinguishing_words,
     keywords,
     log_odds,
 )
+from evalsuite.analysis.settings import KeywordsConfig
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import write_json, write_jsonl
@@ -96,7 +96,7 @@ def test_equal_judgments_tell_nothing_apart():
 
 
 def test_the_words_of_praise_and_of_complaint_come_apart(two_models):
-    analysis = keywords(KeywordsConfig(("good", "bad"), two_models, all_judgments=True))
+    analysis = keywords(KeywordsConfig(judgments=("good", "bad"), results=two_models, all_judgments=True))
     by_id = {table.id: table for table in analysis.tables}
     praise = {row["word"]: row for row in by_id["words_a"].rows}
     blame = {row["word"]: row for row in by_id["words_b"].rows}
@@ -113,7 +113,7 @@ def test_the_words_of_praise_and_of_complaint_come_apart(two_models):
 
 
 def test_only_differing_ratings_count_by_default(two_models):
-    analysis = keywords(KeywordsConfig(("good", "bad"), two_models))
+    analysis = keywords(KeywordsConfig(judgments=("good", "bad"), results=two_models))
     assert [row["judgments"] for row in analysis.tables[0].rows] == [6, 6]
     assert any("6 items whose ratings differ, of 7" in note for note in analysis.tables[0].notes)
 
@@ -121,12 +121,12 @@ def test_only_differing_ratings_count_by_default(two_models):
 def test_a_users_own_words_are_looked_at(two_models, tmp_path):
     own = tmp_path / "own.txt"
     own.write_text("# mine\nStructure\ndepth\n")
-    analysis = keywords(KeywordsConfig(("good", "bad"), two_models, own_words=own, top=50))
+    analysis = keywords(KeywordsConfig(judgments=("good", "bad"), results=two_models, words=own, top=50))
     words = {row["word"]: row["kind"] for table in analysis.tables[1:] for row in table.rows}
     assert words["depth"] == "own"
     own.write_text("# none\n")
     with pytest.raises(DataError, match="has no words"):
-        keywords(KeywordsConfig(("good", "bad"), two_models, own_words=own))
+        keywords(KeywordsConfig(judgments=("good", "bad"), results=two_models, words=own))
 
 
 def test_one_file_of_several_models_is_picked_by_name(tmp_path):
@@ -210,7 +210,7 @@ def test_verdicts_go_to_the_side_they_preferred(tmp_path):
     a, b = read_verdicts("c", tmp_path)
     assert (a.name, [j.text for j in a.judgments]) == ("m preferred", [GOOD])
     assert [j.text for j in b.judgments] == [BAD]
-    analysis = keywords(KeywordsConfig((), tmp_path, comparison="c", min_count=1))
+    analysis = keywords(KeywordsConfig(judgments=(), results=tmp_path, comparison="c", min_count=1))
     assert analysis.name == "m-preferred-vs-n-preferred"
     with pytest.raises(DataError, match="name the two models"):
         read_verdicts("c", tmp_path, ("m", "z"))
@@ -261,7 +261,7 @@ def test_judgments_without_words_are_refused_or_counted(tmp_path):
 )
 def test_other_than_two_models_are_refused(two_models, words, said):
     with pytest.raises(UsageError, match=said):
-        keywords(KeywordsConfig(words, two_models))
+        keywords(KeywordsConfig(judgments=words, results=two_models))
 
 
 def test_a_long_judgment_is_cut_around_the_word():

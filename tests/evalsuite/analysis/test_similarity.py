@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.analysis import similarity as similarity_module
-from evalsuite.analysis.similarity import SimilarityConfig, similarity
+from evalsuite.analysis.settings import SimilarityConfig
+from evalsuite.analysis.similarity import similarity
 from evalsuite.analysis.similarity_tables import mean_intervals, moving_average, published_table
 from evalsuite.cli import app
 from evalsuite.errors import DataError, UsageError
@@ -40,7 +41,7 @@ def table(analysis, name):
 
 
 def test_answers_meet_by_prompt_whatever_their_order(tmp_path):
-    analysis = similarity(SimilarityConfig(three(tmp_path), tmp_path))
+    analysis = similarity(SimilarityConfig(answers=three(tmp_path), results=tmp_path))
     pairs = {row["pair"]: row for row in table(analysis, "pairs").rows}
     # p1: 2 of 4 and 4 words in common, p2: all three.
     assert pairs["a, b"]["rouge1"] == pytest.approx((2 * 2 / 8 + 1) / 2)
@@ -54,7 +55,7 @@ def test_answers_meet_by_prompt_whatever_their_order(tmp_path):
 
 
 def test_meteor_without_wordnet_has_another_name(tmp_path):
-    analysis = similarity(SimilarityConfig(three(tmp_path), tmp_path))
+    analysis = similarity(SimilarityConfig(answers=three(tmp_path), results=tmp_path))
     keys = {column.key for column in table(analysis, "models").columns}
     assert "avg_meteor_without_synonyms" in keys
     assert "avg_meteor" not in keys
@@ -67,7 +68,7 @@ def test_an_answer_without_a_word_is_unscored_and_named(tmp_path):
         write_answers(tmp_path, "a", [("p1", "日本語の答え"), ("p2", "yes it is")]),
         write_answers(tmp_path, "b", [("p1", "an answer"), ("p2", "yes it is")]),
     )
-    analysis = similarity(SimilarityConfig(words, tmp_path))
+    analysis = similarity(SimilarityConfig(answers=words, results=tmp_path))
     (row,) = table(analysis, "pairs").rows
     assert row["rouge1"] == pytest.approx(1)
     assert "a: 1 of 2 answers have no a-z or 0-9 and are unscored by ROUGE" in table(analysis, "models").notes
@@ -75,7 +76,7 @@ def test_an_answer_without_a_word_is_unscored_and_named(tmp_path):
 
 def test_a_pair_without_any_scored_prompt_is_null_with_its_reason(tmp_path):
     words = (write_answers(tmp_path, "a", [("p1", "答え")]), write_answers(tmp_path, "b", [("p1", "answer")]))
-    (row,) = table(similarity(SimilarityConfig(words, tmp_path)), "pairs").rows
+    (row,) = table(similarity(SimilarityConfig(answers=words, results=tmp_path)), "pairs").rows
     assert row["rouge1"] is None
     assert row["rouge1_why"].startswith("no prompt where both answers")
 
@@ -83,7 +84,7 @@ def test_a_pair_without_any_scored_prompt_is_null_with_its_reason(tmp_path):
 def test_no_common_prompt_is_refused_with_counts(tmp_path):
     words = (write_answers(tmp_path, "a", [("p1", "x"), ("p2", "y")]), write_answers(tmp_path, "b", [("q", "z")]))
     with pytest.raises(DataError, match="share no prompt: a answers 2 and b 1, 0 in common"):
-        similarity(SimilarityConfig(words, tmp_path))
+        similarity(SimilarityConfig(answers=words, results=tmp_path))
 
 
 def test_empty_answers_are_counted_not_scored(tmp_path):
@@ -91,7 +92,7 @@ def test_empty_answers_are_counted_not_scored(tmp_path):
         write_answers(tmp_path, "a", [("p1", ""), ("p2", "same words")]),
         write_answers(tmp_path, "b", [("p1", "there"), ("p2", "same words")]),
     )
-    analysis = similarity(SimilarityConfig(words, tmp_path))
+    analysis = similarity(SimilarityConfig(answers=words, results=tmp_path))
     assert table(analysis, "pairs").rows[0]["n"] == 1
     assert "a: 1 without an answer (empty)" in table(analysis, "models").notes
 
@@ -99,9 +100,9 @@ def test_empty_answers_are_counted_not_scored(tmp_path):
 def test_one_model_and_two_of_one_name_are_refused(tmp_path):
     a, b, _ = three(tmp_path)
     with pytest.raises(UsageError, match="give two or more"):
-        similarity(SimilarityConfig((a,), tmp_path))
+        similarity(SimilarityConfig(answers=(a,), results=tmp_path))
     with pytest.raises(UsageError, match="two models are called 'a'"):
-        similarity(SimilarityConfig((a, b.replace("b=", "a=", 1)), tmp_path))
+        similarity(SimilarityConfig(answers=(a, b.replace("b=", "a=", 1)), results=tmp_path))
 
 
 def test_intervals_are_those_of_the_common_bootstrap():

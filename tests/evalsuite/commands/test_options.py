@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import evalsuite
@@ -370,8 +371,8 @@ def test_score_names_an_option_that_no_suite_has(tmp_path):
         evalsuite.score("preferences", tmp_path / "ratings.csv", linage="x")
 
 
-def test_a_command_without_a_config_model_reads_its_defaults_from_a_file_too(tmp_path):
-    """Every command takes --config: flags win, unknown keys are named, paths are relative to the file."""
+def test_a_file_takes_the_names_of_flags_and_of_switches(tmp_path):
+    """Paths are relative to the file."""
     write_synthetic(tmp_path / "sub", 1, 2)
     file = tmp_path / "report.yaml"
     file.write_text("results: ./sub\nout: ./sub/page.html\njson: true\n")
@@ -384,18 +385,27 @@ def test_a_command_without_a_config_model_reads_its_defaults_from_a_file_too(tmp
     done = runner.invoke(app, ["report", "--config", str(file)])
     assert done.exit_code == 2
     assert "unknown key 'resluts'; did you mean 'results'?" in done.stderr
+    file.write_text("results: ./sub\njson: maybe\n")
+    assert invoke("report", "--config", str(file)) == (2, f"evalsuite: {file}: json must be true or false\n")
 
 
-def test_every_command_takes_a_config_file():
-    from typer.main import get_command
+def test_an_option_of_a_file_may_have_its_flags_name_but_only_one(tmp_path):
+    file = written(tmp_path / "c.yaml", models=["m"], suite=["mt_bench"], vllm_arg=["port=8001"])
+    config = read_as(RunConfig, {}, file)
+    assert ([spec.name for spec in config.suites], config.serve.vllm_args) == (["mt_bench"], (("port", "8001"),))
+    written(file, models=["m"], suite=["mt_bench"], suites=["openllm"])
+    with pytest.raises(UsageError, match="duplicate option suites"):
+        read_as(RunConfig, {}, file)
 
-    def leaves(command, name=""):
-        for inner, child in getattr(command, "commands", {}).items():
-            yield from leaves(child, f"{name} {inner}".strip())
-        if not hasattr(command, "commands"):
-            yield name, command
 
-    without = [
-        name for name, command in leaves(get_command(app)) if not any(p.name == "config" for p in command.params)
-    ]
-    assert without == ["version"]
+def commands(command, name=""):
+    for inner, child in getattr(command, "commands", {}).items():
+        yield from commands(child, f"{name} {inner}".strip())
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+def test_every_command_takes_a_config_file_and_every_option_has_a_help():
+    named = dict(commands(get_command(app)))
+    assert [name for name, one in named.items() if not any(p.name == "config" for p in one.params)] == ["version"]
+    assert [f"{name} {p.name}" for name, one in named.items() for p in one.params if not p.help] == []
