@@ -11,6 +11,7 @@ from typing import Any
 from evalsuite.checkpoint.json_files import MAX_TEXT_BYTES, read_config
 from evalsuite.checkpoint.quantization import quantization
 from evalsuite.checkpoint.shards import listed_shards, pickled_weights
+from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import DataError
 from evalsuite.files import read_json
 from evalsuite.fingerprint import text_sha256
@@ -110,9 +111,8 @@ class Checkpoint:
     def context_length(self) -> int | None:
         """Maximum number of positions in the config, None if it has none."""
         config = self.config or {}
-        for section in (config, config.get("text_config")):
-            values = [section.get(key) for key in _CONTEXT_KEYS] if isinstance(section, dict) else []
-            for value in values:
+        for section in (text_config(config), config):
+            for value in (section.get(key) for key in _CONTEXT_KEYS):
                 if isinstance(value, int) and value > 0:
                     return value
         return None
@@ -126,9 +126,7 @@ class Checkpoint:
         vllm/model_executor/layers/rotary_embedding/phi3_long_rope_scaled_rope.py). It is vLLM's own default.
         """
         length, config = self.context_length, self.config or {}
-        for section in (config, config.get("text_config")):
-            if not isinstance(section, dict):
-                continue
+        for section in (text_config(config), config):
             rope = section.get("rope_parameters") or section.get("rope_scaling")
             if not isinstance(rope, dict) or not _LONG_ROPE & {rope.get("rope_type"), rope.get("type")}:
                 continue

@@ -27,7 +27,8 @@ from evalsuite.checkpoint.model import TEMPLATE_DATE, VOCABULARIES, Checkpoint
 from evalsuite.checkpoint.quantization import SEPARATE, quantization_config
 from evalsuite.checkpoint.shards import unmerged, weight_files
 from evalsuite.checkpoint.templates import choose_template, own_templates
-from evalsuite.checkpoint.tensors import check_tensors, embedding_of, has_plain_head, read_tensors, text_config
+from evalsuite.checkpoint.tensors import check_tensors, embedding_of, has_plain_head, read_tensors
+from evalsuite.checkpoint.text_part import text_config, with_sizes
 from evalsuite.checkpoint.training_run import training_step
 from evalsuite.errors import CheckpointError, UsageError, first_line
 from evalsuite.files import exists
@@ -136,7 +137,7 @@ def _folder(folder: Path, name: str, choices: _Choices) -> Checkpoint:
     if not (folder / "config.json").is_file() and (said := unmerged(folder)):
         raise CheckpointError(said)
     configs = [folder / "config.json"]
-    config = read_config(configs[0])
+    config = with_sizes(read_config(configs[0]))
     if quantization_config(config) is None and (folder / SEPARATE).is_file():
         configs.append(folder / SEPARATE)
         config = {**config, "quantization_config": read_config(configs[1])}

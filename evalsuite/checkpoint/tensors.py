@@ -11,15 +11,19 @@ from typing import Any
 
 from evalsuite.checkpoint.quantization import quantization_config
 from evalsuite.checkpoint.shards import unmerged, weight_map
+from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import CheckpointError
 from evalsuite.files import parse_json
 
 _MAX_HEADER_BYTES = 100_000_000
 """The largest header that the safetensors library reads."""
+_EMBEDDING = "embed_tokens.weight"
 _EMBEDDINGS = (
     "model.embed_tokens.weight",
     "language_model.model.embed_tokens.weight",
     "model.language_model.embed_tokens.weight",
+    "model.text_model.embed_tokens.weight",
+    "thinker.model.embed_tokens.weight",
     "model.decoder.embed_tokens.weight",
     "transformer.wte.weight",
     "wte.weight",
@@ -29,10 +33,13 @@ _EMBEDDINGS = (
 )
 _HEADS = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output|output_layer|head)\.")
 _PLAIN = frozenset({"F32", "F16", "BF16"})
-_LAYER = re.compile(r"(?:model\.|language_model\.|transformer\.|gpt_neox\.|backbone\.)+(?:layers|h)\.(\d+)\.")
+_LAYER = re.compile(
+    r"(?:(?:model|language_model|text_model|thinker|transformer|gpt_neox|backbone)\.)+(?:layers|h)\.(\d+)\."
+)
 _EXPERT = re.compile(r"(.+\.experts)\.(\d+)\.(.+)")
 _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_FIRST_MLP = "model.layers.0.mlp.gate_proj.weight"
+_FIRST_MLP = "layers.0.mlp.gate_proj.weight"
+"""Beside the embedding."""
 _GENERATES = re.compile(r"ForCausalLM|ForConditionalGeneration|LMHeadModel")
 
 
@@ -144,7 +151,8 @@ def _check_experts(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[st
 
 def _check_widths(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[str, Any]) -> None:
     """Compare the first MLP with the config: vLLM cuts weights that are too wide and says nothing."""
-    if (gate := tensors.get(_FIRST_MLP)) is None or len(gate.shape) != 2:
+    prefix = next((name.removesuffix(_EMBEDDING) for name in _EMBEDDINGS if name in tensors), "")
+    if (gate := tensors.get(prefix + _FIRST_MLP)) is None or len(gate.shape) != 2:
         return
     for key, width in zip(("intermediate_size", "hidden_size"), gate.shape, strict=True):
         if isinstance(said := text.get(key), int) and said != width:
@@ -165,12 +173,6 @@ def has_plain_head(tensors: Mapping[str, Tensor]) -> bool:
     return bool(found) and all(name.endswith((".weight", ".bias")) and tensors[name].dtype in _PLAIN for name in found)
 
 
-def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the part of a config that describes the language model."""
-    inner = config.get("text_config")
-    return inner if isinstance(inner, dict) else config
-
-
 def _check_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     listed = weight_map(folder) or {}
     lost = sorted(listed.keys() - tensors.keys())
@@ -181,9 +183,15 @@ def _check_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
+def generators_in(config: Mapping[str, Any]) -> list[str]:
+    """Return the architectures in a config that generate text, by name."""
+    named = config.get("architectures")
+    return [name for name in map(str, named if isinstance(named, list) else ()) if _GENERATES.search(name)]
+
+
 def _needs_head(config: Mapping[str, Any]) -> bool:
     """Whether the model generates with a head of its own; False where that is not known."""
-    if not any(_GENERATES.search(str(name)) for name in config.get("architectures") or ()):
+    if not generators_in(config):
         return False
     inner = text_config(config)
     said = [part["tie_word_embeddings"] for part in (config, inner) if part.get("tie_word_embeddings") is not None]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.layers import cache_bytes
-from evalsuite.checkpoint.tensors import text_config
+from evalsuite.checkpoint.text_part import text_config
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.results_folder import existing_folder

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from evalsuite.checkpoint import Checkpoint, generation_config
+from evalsuite.checkpoint.text_part import end_tokens
 from evalsuite.doctor.finding import Finding, Level, fault, ok
 from evalsuite.errors import EvalsuiteError
 from evalsuite.serving.chat_format import ChatFormat, load_chat_format
@@ -125,5 +126,4 @@ def _stop_tokens(checkpoint: Checkpoint, chat_format: ChatFormat) -> set[int]:
     """Return the token ids that vLLM stops at: the tokenizer's EOS and generation_config.json's, else config.json's."""
     # vLLM reads the base's, whatever is in an adapter's folder.
     config = generation_config(replace(checkpoint, adapter=None)) or checkpoint.config or {}
-    eos = config.get("eos_token_id")
-    return {chat_format.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
+    return {chat_format.tokenizer.eos_token_id, *end_tokens(config)}

@@ -18,7 +18,7 @@ from evalsuite.doctor.capacity import (
 from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.endpoint import check_dialect, check_labels
 from evalsuite.doctor.finding import Finding, fault, ok, warning
-from evalsuite.doctor.installation import check_versions, check_vllm
+from evalsuite.doctor.installation import check_image_package, check_versions, check_vllm
 from evalsuite.doctor.needs import unmet_needs
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
@@ -147,6 +147,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     findings += check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
     if use.is_managed:
+        findings += check_image_package(checkpoint)
         findings += [*check_long_rope(checkpoint, serve), *check_parallel(checkpoint, serve)]
     if use.is_managed and device is not None:
         findings.append(check_device_memory(checkpoint, serve, device))

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from evalsuite.assets.wheels import last_line
+from evalsuite.checkpoint import Checkpoint
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.errors import UsageError
 from evalsuite.fingerprint import cache_folder, text_sha256
@@ -77,6 +78,15 @@ def check_vllm(*, needed: bool = True) -> tuple[Device | None, list[Finding]]:
     return device, [
         ok("vllm", _ABOUT, f"vLLM {device.vllm_version} ({device.kind}) matches its torch and this machine")
     ]
+
+
+def check_image_package(checkpoint: Checkpoint) -> list[Finding]:
+    """Warn of a model that also reads images where torchvision is missing: vLLM may be unable to serve its text."""
+    if "vision_config" not in (checkpoint.config or {}) or find_spec("torchvision") is not None:
+        return []
+    message = "it also reads images; vLLM imports torchvision for most such models, and it is not installed"
+    remedy = "install its build for the installed torch if the server does not start"
+    return [warning("vllm", checkpoint.name, message, remedy)]
 
 
 def _import_fault() -> str:

@@ -11,6 +11,12 @@ from evalsuite.errors import CheckpointError, ServerError
 # Patterns in the log of a failed start, their remedies, and whether the checkpoint is at fault. The first match counts.
 _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
     (
+        r"No module named '(torchvision)'[\s\S]*failed to be inspected",
+        "vLLM needs the package {0} for this architecture; install its build for the installed torch (for a CPU, see "
+        "Troubleshooting in the documentation)",
+        True,
+    ),
+    (
         r"No module named '([\w.]+)'[\s\S]*failed to be inspected",
         "vLLM needs the package {0} for this architecture; install it, or serve another checkpoint",
         True,

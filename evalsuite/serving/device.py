@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import UsageError
 from evalsuite.packages import SETUP, version_of
 from evalsuite.serving.config import ServeConfig
@@ -76,8 +77,8 @@ def gpus_have_bf16() -> bool | None:
 def own_dtype(checkpoint: Checkpoint) -> str | None:
     """Return the dtype that the checkpoint's config names, None where it names none."""
     config = checkpoint.config or {}
-    for named in (config, config.get("text_config")):
-        if isinstance(named, dict) and (value := named.get("dtype") or named.get("torch_dtype")):
+    for named in (config, text_config(config)):
+        if value := named.get("dtype") or named.get("torch_dtype"):
             return str(value)
     return None
 

@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
@@ -24,7 +25,7 @@ from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
 from evalsuite.checkpoint.layers import has_states
 from evalsuite.checkpoint.shards import has_second_copy
-from evalsuite.checkpoint.tensors import text_config
+from evalsuite.checkpoint.text_part import in_all_parts, text_config
 from evalsuite.errors import ServerError, UsageError
 from evalsuite.redaction import SECRET_VARIABLES
 from evalsuite.serving.config import DEFAULT_BUDGET, ServeConfig
@@ -51,7 +52,6 @@ _CPU_MAX_NUM_SEQS = 64
 _CPU_MIN_BATCHED_TOKENS = 4096
 _DEFAULT_MAX_CONTEXT = 32_768
 _PRIORITY = "priority"
-_MODALITIES = frozenset({"vision_config", "audio_config"})
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
 
@@ -253,6 +253,8 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         "scheduling-policy": _PRIORITY,
         "disable-uvicorn-access-log": "true",
         "enable-prompt-tokens-details": "true",
+        # Only text is asked: of a model for images or audio, neither the encoders nor the processor are loaded.
+        "language-model-only": "true",
         # Several-token choices at the price of their own tokens; see scoring_endpoint. They may begin with as many
         # different tokens as vLLM reads out at most; its default is 20.
         "max-logprobs": str(MAX_IDS),
@@ -277,9 +279,6 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags["trust-remote-code"] = "true"
     if is_reward_model(checkpoint):
         flags["runner"] = "pooling"
-    if not _MODALITIES.isdisjoint(checkpoint.config or {}):
-        # Only text is asked: without room for images, their encoder is neither loaded nor tried out.
-        flags["limit-mm-per-prompt"] = '{"image": 0, "video": 0, "audio": 0}'
     if server.tokenizer is not None:
         flags["tokenizer"] = server.tokenizer.name
     elif checkpoint.own_tokenizer:
@@ -294,13 +293,22 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
     head = head_dtype(checkpoint, serve, server.device)
     # A user's text that is not an object is left for vLLM to refuse.
     if head is not None and ("hf-overrides" not in flags or serve.hf_overrides):
-        flags["hf-overrides"] = json.dumps({"head_dtype": head, **serve.hf_overrides})
+        flags["hf-overrides"] = json.dumps(_overrides(head, checkpoint.config or {}, serve.hf_overrides))
     command = [sys.executable, "-m", _entry_module()]
     for key, value in flags.items():
         switch = {"true": [f"--{key}"], "false": [f"--no-{key}"]}
         command += switch.get(value.lower(), [f"--{key}", value])
     modules = [f"{name}={folder}" for name, folder in server.adapters.items()]
     return [*command, "--lora-modules", *modules] if modules else command
+
+
+def _overrides(head: str, config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's overrides of a config with the dtype of the output layer.
+
+    vLLM makes that layer from the text part of a model that also reads images, and looks for its dtype there alone.
+    """
+    ours = in_all_parts({"head_dtype": head}, config)
+    return ours | {key: {**ours.get(key, {}), **own} if isinstance(own, dict) else own for key, own in given.items()}
 
 
 def _max_lora_rank(adapter: Path) -> int:

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from evalsuite.checkpoint import TOKENIZER_FILES
+from evalsuite.checkpoint.text_part import end_tokens
 from evalsuite.errors import UsageError, cannot_write
 from evalsuite.files import read_json, rename, timestamp, write_json, write_text
 
@@ -74,8 +75,8 @@ def stops_at(base: Path, end_id: int) -> bool:
 
 def _base_stops(base: Path) -> list[int]:
     for name in ("generation_config.json", "config.json"):
-        if (base / name).is_file() and (stops := read_json(base / name).get("eos_token_id")) is not None:
-            return list(stops) if isinstance(stops, list) else [stops]
+        if (base / name).is_file() and (stops := end_tokens(read_json(base / name))):
+            return stops
     return []
 
 

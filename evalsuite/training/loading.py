@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from evalsuite.checkpoint.loading import model_class
 from evalsuite.files import read_json
 
 _SETTINGS = "adapter_config.json"
@@ -17,12 +18,11 @@ def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_re
     In bf16 weights, most updates at these learning rates are lost to rounding.
     """
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     dtype = torch.bfloat16 if frozen_bf16 else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(
+    model = model_class(Path(base)).from_pretrained(
         base, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
     )
     model.config.use_cache = False

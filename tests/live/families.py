@@ -24,6 +24,12 @@ PHI3 = (
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
 """A control token per role."""
+SMOLVLM = (
+    "<|im_start|>{% for m in messages %}{{ m.role | capitalize }}: {% for part in m.content %}"
+    "{% if part.type == 'image' %}<image>{% elif part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
+    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+"""Contents are lists of parts only."""
 
 SIZES = {
     "hidden_size": 128,
@@ -50,6 +56,8 @@ class Family:
 
     ``style`` is how it thinks, and ``silent`` is written behind its prompt to switch that off where the template has no
     switch.
+    A family with ``vision``, the settings of an encoder, has the language model's in the text part of its config;
+    ``around`` are settings beside the two, and ``named`` those that are tokens.
     """
 
     config: str
@@ -61,6 +69,9 @@ class Family:
     settings: dict[str, Any] = field(default_factory=dict)
     style: str | None = None
     silent: str = ""
+    vision: dict[str, Any] | None = None
+    around: dict[str, Any] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
 
 
 def byte_level(special: Sequence[str], added: Sequence[str] = ()) -> Any:
@@ -123,11 +134,30 @@ FAMILIES = {
         ends=("<|endoftext|>", "<|end|>"),
         bos="<s>",
     ),
+    # vLLM imports torchvision for most other models that also read images; its CPU build may be missing.
+    "smolvlm": Family(
+        config="SmolVLMConfig",
+        settings={"model_type": "llama", "head_dim": 32},
+        template=SMOLVLM,
+        tokenizer_class="GPT2Tokenizer",
+        tokens=lambda: byte_level(["<|im_start|>", "<end_of_utterance>", "<|im_end|>", "<image>"]),
+        ends=("<end_of_utterance>", "<|im_end|>"),
+        vision={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        around={"scale_factor": 2, "pad_token_id": 1},
+        named={"image_token_id": "<image>"},
+    ),
 }
 
 
 def write_family(family: Family, folder: Path) -> Path:
-    """Write a checkpoint whose every weight, norms included, was drawn with a seed."""
+    """Write a checkpoint whose every weight, norms included, was drawn with a seed; without files of a processor."""
     import torch
     import transformers
 
@@ -138,7 +168,13 @@ def write_family(family: Family, folder: Path) -> Path:
     ids = {"eos_token_id": ends[0], "pad_token_id": ends[0], "bos_token_id": bos}
     sizes = {**SIZES, **ids, **family.settings, "vocab_size": tokenizer.get_vocab_size()}
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, family.config)(**sizes))
+    config = getattr(transformers, family.config)
+    if family.vision is None:
+        model = transformers.AutoModelForCausalLM.from_config(config(**sizes))
+    else:
+        named = {key: tokenizer.token_to_id(token) for key, token in family.named.items()}
+        parts = {"text_config": sizes, "vision_config": family.vision, **family.around, **named}
+        model = transformers.AutoModelForImageTextToText.from_config(config(**parts))
     with torch.no_grad():
         for weights in model.parameters():
             if weights.dim() == 1:
@@ -147,6 +183,9 @@ def write_family(family: Family, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": family.tokenizer_class, "eos_token": family.ends[0], "bos_token": family.bos}
-    settings = {key: value for key, value in settings.items() if value} | {"chat_template": family.template}
+    template = {"chat_template": family.template}
+    settings = {key: value for key, value in settings.items() if value} | ({} if family.vision else template)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    if family.vision is not None:
+        (folder / "chat_template.json").write_text(json.dumps(template))
     return folder

@@ -1,6 +1,6 @@
 """Checkpoints in the manner of today's families, each served by a vLLM of its own, against transformers.
 
-Qwen3, Mistral and Phi-3 by default; EVALSUITE_FAMILIES names others of ``more_families``, or "all".
+Qwen3, Mistral, Phi-3 and SmolVLM by default; EVALSUITE_FAMILIES names others of ``more_families``, or "all".
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from evalsuite.checkpoint import resolve
+from evalsuite.checkpoint.loading import model_class
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import settled
@@ -40,15 +41,19 @@ ASKED = os.environ.get("EVALSUITE_FAMILIES", ",".join(FAMILIES))
 @pytest.mark.parametrize("name", KNOWN if ASKED == "all" else ASKED.split(","))
 def test_a_family_is_served_as_transformers_computes_it(name, tmp_path):
     import torch
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     family = KNOWN[name]
     folder = write_family(family, tmp_path / name)
     checkpoint = resolve(str(folder))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    turns = [{"role": turn.role, "content": turn.content} for turn in TALK]
+    model = model_class(folder).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    turns = [
+        {"role": turn.role, "content": [{"type": "text", "text": turn.content}] if family.vision else turn.content}
+        for turn in TALK
+    ]
     options = {"tokenize": False, "add_generation_prompt": True, "strftime_now": checkpoint.template_date.strftime}
+    options["chat_template"] = family.template
     text = tokenizer.apply_chat_template(turns, **options, enable_thinking=False) + family.silent
     prompt = tokenizer.encode(text, add_special_tokens=False)
     greedy = generated(model, prompt)

@@ -9,7 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from evalsuite.checkpoint import resolve, weight_bytes
+from evalsuite.checkpoint.layers import cache_bytes
+from evalsuite.checkpoint.text_part import text_config
+from evalsuite.doctor.capacity import check_parallel
 from evalsuite.errors import CheckpointError
+from evalsuite.serving.config import ServeConfig
 from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint, write_tensors
 
 ROWS = 258
@@ -109,6 +113,41 @@ def test_the_first_mlp_has_the_widths_that_the_config_says(tmp_path):
     assert resolve(str(packed)).fingerprint
 
 
+INSIDE = ("language_model.model.", "model.language_model.", "model.text_model.", "thinker.model.")
+"""Before the names of the language model's tensors, in models that also read images."""
+
+
+@pytest.mark.parametrize("prefix", INSIDE)
+def test_the_language_model_of_an_image_model_is_checked_too(tmp_path, prefix):
+    shapes = {**llama_shapes(rows=ROWS), "model.layers.0.mlp.gate_proj.weight": (12, 4)}
+    shapes = {name.replace("model.", prefix, 1): shape for name, shape in shapes.items()}
+    whole = {"vocab_size": ROWS, "num_hidden_layers": 2, "intermediate_size": 12}
+    assert resolve(str(llama(tmp_path / "whole", shapes, text_config=whole))).embedding_rows == ROWS
+    for key, value, said in (
+        ("vocab_size", 300, "258 rows in its embedding"),
+        ("num_hidden_layers", 3, "no weights for 1 of 3 layers (layer 2)"),
+        ("intermediate_size", 9, "12 as intermediate_size in its weights and 9"),
+    ):
+        assert said in error_of(llama(tmp_path / key, shapes, text_config={**whole, key: value}))
+
+
+def test_sizes_that_a_text_config_leaves_out_are_those_of_its_class(tmp_path):
+    """Gemma 3 4B's config leaves out its context, vocabulary and heads (Gemma 3 report, arXiv:2503.19786, table 1)."""
+    text = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240}
+    text |= {"num_hidden_layers": 34, "sliding_window": 1024}
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "dtype": "bfloat16"}
+    folder = write_checkpoint(tmp_path / "gemma")
+    (folder / "config.json").write_text(json.dumps({**config, "text_config": text, "vision_config": {}}))
+    checkpoint = resolve(str(folder))
+    assert (checkpoint.context_length, checkpoint.embedding_rows) == (131_072, 262_208)
+    assert checkpoint.config["text_config"]["hidden_size"] == 2560
+    # Keys and values of 4 heads of 256 numbers each, 2 bytes a number; every sixth layer keeps the whole context.
+    n_kept = 5 * 32_768 + 29 * 1024
+    assert cache_bytes(text_config(checkpoint.config), 32_768, 2) == 2 * 4 * 256 * 2 * n_kept
+    [finding] = check_parallel(checkpoint, ServeConfig(tensor_parallel_size=3))
+    assert "8 attention heads" in finding.sentence
+
+
 def test_tensors_without_elements_are_refused(tmp_path):
     folder = llama(tmp_path / "m", {**llama_shapes(rows=ROWS), "model.layers.0.mlp.up_proj.weight": (0,)})
     assert "1 empty tensors (model.layers.0.mlp.up_proj.weight)" in error_of(folder)
@@ -174,6 +213,8 @@ def test_an_index_without_weight_map_is_named(tmp_path, index):
         {"max_sequence_length": 1024},
         {"max_seq_len": 1024},
         {"text_config": {"max_position_embeddings": 1024}},
+        {"llm_config": {"max_position_embeddings": 1024}},
+        {"thinker_config": {"text_config": {"max_position_embeddings": 1024}, "seconds_per_chunk": 2}},
     ],
 )
 def test_the_context_is_found_under_its_other_names(tmp_path, config):

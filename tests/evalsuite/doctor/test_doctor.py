@@ -98,6 +98,10 @@ def test_a_turn_must_end_with_a_token_that_the_server_stops_at(tmp_path):
     found = check_template(resolve(str(folder)), None, "candidate", needs_chat=True)
     assert worst(found) == "warning"
     assert "<|im_end|>, which ends its turns, is not a stop token" in text_of(found)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "text_config": {"eos_token_id": 1}}))
+    assert worst(check_template(resolve(str(folder)), None, "candidate", needs_chat=True)) == "ok"
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1]}))
     assert worst(check_template(resolve(str(folder)), None, "candidate", needs_chat=True)) == "ok"
 

@@ -8,10 +8,13 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from evalsuite.checkpoint import resolve
+from evalsuite.checkpoint import Checkpoint, resolve
+from evalsuite.checkpoint.loading import model_class
 from evalsuite.cli import app
+from evalsuite.doctor.installation import check_image_package
 from evalsuite.doctor.weights import check_adapter, check_architecture, check_weights
 from evalsuite.errors import CheckpointError
 from evalsuite.lm_eval import ServedLM
@@ -66,6 +69,48 @@ def test_weights_that_the_architecture_has_and_the_checkpoint_lacks_are_a_fault(
     assert (finding.level, "model.layers.1.mlp.up_proj.weight" in finding.message) == ("fault", True)
     # Of a model that transformers does not know, nothing is known.
     assert check_architecture(resolve(str(write_checkpoint(tmp_path / "odd")))) == []
+
+
+def image_model(folder):
+    """Write a tiny Qwen2.5-VL, which AutoModelForCausalLM does not load, with vision weights and a tied head."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
+    config = Qwen2_5_VLConfig(
+        text_config={**sizes, "num_hidden_layers": 1, "vocab_size": ROWS, "rope_parameters": rope},
+        vision_config={**vision, "fullatt_block_indexes": [0]},
+        tie_word_embeddings=True,
+    )
+    write_checkpoint(folder)
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def test_an_image_model_is_checked_as_the_class_that_its_config_names(tmp_path):
+    folder = image_model(tmp_path / "m")
+    assert model_class(folder).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert check_architecture(resolve(str(folder))) == []
+    weights = load_file(folder / "model.safetensors")
+    del weights["visual.blocks.0.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    [finding] = check_architecture(resolve(str(folder)))
+    assert (finding.level, "visual.blocks.0.mlp.up_proj.weight" in finding.message) == ("fault", True)
+    # A class that is not the model type's is not loaded, and neither is one of the checkpoint's own.
+    config = json.loads((folder / "config.json").read_text())
+    for other in ({"model_type": "llama"}, {"architectures": ["AutoModelForCausalLM"]}, {"auto_map": {}}):
+        (folder / "config.json").write_text(json.dumps({**config, **other}))
+        assert model_class(folder) is AutoModelForCausalLM
+
+
+@pytest.mark.parametrize(("config", "is_warned"), [({"vision_config": {}}, True), ({}, False)])
+def test_an_image_model_without_torchvision_is_warned_of(monkeypatch, config, is_warned):
+    checkpoint = Checkpoint("m", None, "f" * 64, config=config)
+    monkeypatch.setattr("evalsuite.doctor.installation.find_spec", lambda name: None)
+    assert [finding.level for finding in check_image_package(checkpoint)] == ["warning"] * is_warned
+    monkeypatch.setattr("evalsuite.doctor.installation.find_spec", lambda name: name)
+    assert not check_image_package(checkpoint)
 
 
 def adapter(tmp_path, tensors=None, **settings):

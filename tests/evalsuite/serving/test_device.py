@@ -192,6 +192,7 @@ def overrides_of(command):
 
 BF16 = {"dtype": "bfloat16"}
 FLOAT32 = {"head_dtype": "float32"}
+THINKER = {"text_config": FLOAT32}
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,16 @@ FLOAT32 = {"head_dtype": "float32"}
         ("cpu", {"dtype": "float32"}, True, FLOAT32, None),
         # vLLM refuses it for a quantised output layer; the weights here have none that is known.
         ("cuda", {**BF16, "quantization_config": {"quant_method": "awq"}}, True, {}, None),
+        # The output layer of a model that also reads images is made from the text part.
+        ("cuda", {**BF16, "text_config": {}}, True, {}, {**FLOAT32, "text_config": FLOAT32}),
+        ("cuda", {**BF16, "thinker_config": {"text_config": {}}}, True, {}, {**FLOAT32, "thinker_config": THINKER}),
+        (
+            "cuda",
+            {**BF16, "text_config": {}},
+            True,
+            {"vllm_args": ['hf_overrides={"text_config": {"rope_theta": 5}}']},
+            {**FLOAT32, "text_config": {**FLOAT32, "rope_theta": 5}},
+        ),
         # The user's own overrides are merged, and win.
         ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"rope_theta": 5}']}, {**FLOAT32, "rope_theta": 5}),
         ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"head_dtype": "model"}']}, {"head_dtype": "model"}),

@@ -128,6 +128,7 @@ def test_one_server_answers_for_each_adapter_by_its_name(adapters, commands, tmp
     pairs = dict(pairwise(words))
     assert (pairs["--max-lora-rank"], pairs["--max-loras"], pairs["--max-cpu-loras"]) == ("32", "1", "2")
     assert "--tokenizer" not in words
+    assert "--language-model-only" in words
 
 
 def test_an_adapters_own_tokenizer_is_the_servers(adapters, tmp_path, monkeypatch):

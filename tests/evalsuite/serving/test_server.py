@@ -110,7 +110,12 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             "ModuleNotFoundError: No module named 'torchvision'\nModel architectures ['Gemma3'] "
             "failed to be inspected. Please check the logs",
             CheckpointError,
-            "needs the package torchvision",
+            "needs the package torchvision for this architecture; install its build for the installed torch",
+        ),
+        (
+            "ModuleNotFoundError: No module named 'timm'\nModel architectures ['Gemma3n'] failed to be inspected.",
+            CheckpointError,
+            "needs the package timm for this architecture; install it",
         ),
         (
             "  Value error, ('The quantization method %s is deprecated and will be removed in future versions of vLLM. "
