@@ -16,10 +16,8 @@ from evalsuite.files import read_objects
 from evalsuite.fingerprint import text_sha256
 from evalsuite.suites.file.definition import Benchmark
 from evalsuite.validation import located
-from judges.extraction import parse_choice_by_rule
 from judges.types import Message
 
-Problem = str
 _ON_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<split>[\w.-]+))?")
 _NEEDS_REFERENCE = ("exact_match", "choice", "numeric", "math_verify")
 _SHOWN = 5
@@ -62,10 +60,10 @@ def _from_parquet(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} is not a Parquet file ({first_line(error)})") from error
 
 
-def items_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Problem]]:
+def items_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the items (id, prompt, reference, category, options) of rows, and all that is wrong with them."""
     items: list[dict[str, Any]] = []
-    problems: list[Problem] = [] if rows else ["there are no rows"]
+    problems: list[str] = [] if rows else ["there are no rows"]
     if rows and all(row.get(benchmark.fields.prompt) is None for row in rows):
         known = sorted({str(key) for row in rows[:_SHOWN] for key in row})
         missing = f"no row has the field {benchmark.fields.prompt!r} with its prompt"
@@ -80,7 +78,7 @@ def items_of(benchmark: Benchmark, rows: Sequence[Mapping[str, Any]]) -> tuple[l
     return items, problems
 
 
-def shown_problems(problems: Sequence[Problem]) -> str:
+def shown_problems(problems: Sequence[str]) -> str:
     """Print problems in one sentence, the first few of many."""
     rest = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return "; ".join(problems[:_SHOWN]) + rest
@@ -105,7 +103,8 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
         lettered = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(texts[:26]))
         messages[-1:] = [Message(m.role, f"{m.content}\n\n{lettered}") for m in messages[-1:]]
     prompt = tuple(messages)
-    content = content_hash(prompt)
+    said = json.dumps([[message.role, message.content] for message in prompt], ensure_ascii=False)
+    content = text_sha256(said)[:16]
     item_id = row.get(fields.id)
     category = row.get(fields.category)
     return {
@@ -117,12 +116,6 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
         "options": texts,
         "row": dict(row),
     }, faults
-
-
-def content_hash(prompt: Sequence[Message]) -> str:
-    """Return 16 hex digits that identify a prompt."""
-    text = json.dumps([[message.role, message.content] for message in prompt], ensure_ascii=False)
-    return text_sha256(text)[:16]
 
 
 def _messages(given: object) -> Iterator[Message]:
@@ -176,9 +169,3 @@ def last_number(text: str) -> float | None:
 
 
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
-
-
-def chosen_letter(answer: str, options: Sequence[str]) -> str | None:
-    """Return the letter of the option that an answer settles on, None where it settles on none."""
-    found = parse_choice_by_rule(answer, options)
-    return getattr(found, "letter", None)

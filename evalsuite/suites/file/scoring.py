@@ -15,8 +15,9 @@ from typing import Any
 from evalsuite.errors import UsageError, first_line
 from evalsuite.fingerprint import read_sha256
 from evalsuite.suites.file.definition import Benchmark, ExactSpec, NumericSpec, RegexSpec
-from evalsuite.suites.file.prompts import chosen_letter, last_number, right_letter
-from judges.types import Unscored
+from evalsuite.suites.file.prompts import last_number, right_letter
+from judges.extraction import parse_choice_by_rule
+from judges.types import Choice, Unscored
 
 UserFunction = Callable[[str, str, Mapping[str, Any]], Any]
 """Called with the last user turn, the answer and the row; returns 0 to 1, True, False or None for no score."""
@@ -34,8 +35,8 @@ def score_answer(benchmark: Benchmark, answer: str, references: Sequence[str], o
     if score.numeric is not None:
         return float(_equal_number(answer, references, score.numeric))
     if benchmark.method == "choice":
-        letter = chosen_letter(answer, options)
-        return float(letter is not None and letter == right_letter(references[0], options))
+        choice = parse_choice_by_rule(answer, options)
+        return float(isinstance(choice, Choice) and choice.letter == right_letter(references[0], options))
     return float(any(_equal_in_math(answer, reference) for reference in references))
 
 

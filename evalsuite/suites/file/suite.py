@@ -200,8 +200,8 @@ class FileSuite(Suite):
                 return row
             # Once per answer: what is recorded of an item is what is counted, whatever the function does.
             if (key := (row.item_id, answer)) not in self._given:
-                data = known.get("row", {})
-                self._given[key] = score_by_function(self._function, _last_user(known), answer, data)
+                data, prompt = known.get("row", {}), "".join(user_texts(known.get("prompt", ()))[-1:])
+                self._given[key] = score_by_function(self._function, prompt, answer, data)
             given = self._given[key]
             return marked(row, [given], score=None) if isinstance(given, Unscored) else marked(row, score=given)
         references = row.facts.get("reference") or known.get("reference") or []
@@ -286,10 +286,6 @@ class FileSuite(Suite):
 
 def _kept(**facts: Any) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
-
-
-def _last_user(item: Mapping[str, Any]) -> str:
-    return next((message.content for message in reversed(item.get("prompt", ())) if message.role == "user"), "")
 
 
 def _by_category(rows: Sequence[Row]) -> dict[str, float]:

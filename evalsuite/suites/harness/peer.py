@@ -81,23 +81,17 @@ def result_rows(result: HarnessResult, parts: Mapping[str, str]) -> list[Row]:
     rows: list[Row] = []
     for task, part in parts.items():
         protected = is_protected(result.results, task)
-        samples = ({key: value for key, value in one.items() if key != "arguments"} for one in result.samples[task])
-        rows += with_missing_marks(
-            with_replies(
-                _with_marks(
-                    sample_row(_as_written(sample), part, protected=protected, fault=_fault(sample)),
-                    result.marks.get((task, sample["doc_id"]), {}),
-                ),
-                result.replies.get((task, sample["doc_id"]), {}),
-            )
-            for sample in samples
-        )
+        of_task = []
+        for sample in result.samples[task]:
+            written = _as_written({key: value for key, value in sample.items() if key != "arguments"})
+            row = sample_row(written, part, protected=protected, fault=_fault(sample))
+            key = (task, sample["doc_id"])
+            if (marks := result.marks.get(key)) and not row.unscored:
+                # Those of every answer, where an item was answered several times.
+                row = replaced(row, marks={**row.marks, **marks})
+            of_task.append(with_replies(row, result.replies.get(key, {})))
+        rows += with_missing_marks(of_task)
     return rows
-
-
-def _with_marks(row: Row, marks: Mapping[str, tuple[float | None, ...]]) -> Row:
-    """Return a row with the marks of every answer, where an item was answered several times."""
-    return replaced(row, marks={**row.marks, **marks}) if marks and not row.unscored else row
 
 
 def write_results(result: HarnessResult, document: Mapping[str, Any], folder: Path) -> None:
