@@ -105,12 +105,8 @@ def _prepare(unit: Unit, attempt: Path, scratch: Path) -> None:
 
 
 def _run(unit: Unit, attempt: Path, scratch: Path) -> Ended:
-    places = {RESULTS: str(attempt / "results"), SCRATCH: str(scratch)}
-    arguments = []
-    for argument in unit.arguments:
-        for word, place in places.items():
-            argument = argument.replace(word, place)  # noqa: PLW2901
-        arguments.append(argument)
+    results = str(attempt / "results")
+    arguments = [each.replace(RESULTS, results).replace(SCRATCH, str(scratch)) for each in unit.arguments]
     command = os.environ.get(COMMAND_VARIABLE, "").split() or COMMAND
     return run_child([*command, *arguments, "--json"], attempt / "log.log")
 

@@ -21,7 +21,6 @@ from evalsuite.records.files import Records, RecordsFile, RecordsInMemory, recor
 from evalsuite.records.rows import Header, JudgeRef, Row, for_judge, replaced
 from evalsuite.results.folder import entry_of
 from evalsuite.suites.base import Suite
-from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import iter_suites, suite_of_key
 from evalsuite.suites.repeats import marked_draws
 
@@ -130,19 +129,16 @@ def judge_id(header: Header, judge: JudgeEntry | None) -> str | None:
     return next(iter(header.judges)) if len(header.judges) == 1 else None
 
 
-def options_of_entry(suite: Suite, entry: SuiteEntry, scores: Scores) -> SuiteOptions:
-    """Rebuild a suite's options from a manifest, as far as it knows them."""
-    fields = suite.options_type.model_fields
-    known = {name: value for name, value in entry.options.items() if name in fields and value is not None}
-    return suite.options_type(**{"data": scores.data, "limit": scores.limit, **known})
-
-
 def _converted(suite: Suite, folder: Path, key: str, entry: SuiteEntry, scores: Scores) -> Records | None:
     path = suite.peer_folders(folder, key)
     if path is None or not any(path.iterdir()):
         return None
+    # The suite's options, as far as the manifest knows them.
+    fields = suite.options_type.model_fields
+    known = {name: value for name, value in entry.options.items() if name in fields and value is not None}
+    options = suite.options_type(**{"data": scores.data, "limit": scores.limit, **known})
     try:
-        recorded = suite.read_peer(path, options_of_entry(suite, entry, scores))
+        recorded = suite.read_peer(path, options)
     except DataError:
         raise
     except EvalsuiteError as error:

@@ -35,7 +35,7 @@ from evalsuite.results.folder import (
 )
 from evalsuite.results.variants import variant_settings
 from evalsuite.runs.judges import Judges, Panel, panel_of, resolve_judges
-from evalsuite.serving.identity import refuse_twins, renamed
+from evalsuite.serving.identity import renamed
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning, settled
 from evalsuite.serving.sampler import Sampler
 from evalsuite.serving.session import answer_identity, attached_server, served_as
@@ -258,13 +258,6 @@ def _planned(
             if not config.skip_impossible:
                 raise
             progress.log(f"skipped: {spec.key}: {error}")
-
-
-def refuse_same_model(plans: Sequence[ModelRun]) -> None:
-    """Raise UsageError where two servers are given and nothing that they tell says that they have different models."""
-    # A sweep's variants are of one model.
-    servers = {(plan.checkpoint.fingerprint, plan.checkpoint.endpoint): plan.checkpoint for plan in plans}
-    refuse_twins(servers.values(), remedy=", or run them separately, one with --name")
 
 
 def _is_damaged(folder: Path, suite: str) -> bool:

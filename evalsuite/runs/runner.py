@@ -32,7 +32,6 @@ from evalsuite.runs.plan import (
     judges_of,
     models_asked,
     plan_model,
-    refuse_same_model,
     refuse_unavailable_parts,
 )
 from evalsuite.runs.recorded import imported_folder, plan_recorded
@@ -42,7 +41,7 @@ from evalsuite.runs.writing import write_figures
 from evalsuite.serving.client import Client
 from evalsuite.serving.concurrency import gather_or_cancel
 from evalsuite.serving.engine import Engine, engine_key
-from evalsuite.serving.identity import warn_of_silent_servers
+from evalsuite.serving.identity import refuse_twins, warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.reasoning import described, settle
 from evalsuite.serving.restarts import with_restarts
@@ -95,7 +94,9 @@ def planned(config: RunConfig, progress: Progress) -> tuple[Judges, list[ModelRu
     """Decide what a run has to do for each model, and each budget of a sweep; nothing is started."""
     judges = judges_of(config, progress)
     plans = [plan for spec in config.models for plan in _plans(spec, config, judges, progress)]
-    refuse_same_model(plans)
+    # A sweep's variants are of one model.
+    servers = {(plan.checkpoint.fingerprint, plan.checkpoint.endpoint): plan.checkpoint for plan in plans}
+    refuse_twins(servers.values(), remedy=", or run them separately, one with --name")
     warn_of_silent_servers((*(plan.checkpoint for plan in plans), *judges.members), progress)
     return judges, plans
 
@@ -146,7 +147,8 @@ class _Runner:
             if plan.todo and not plan.is_imported:
                 groups.setdefault(engine_key(plan.checkpoint), []).append(plan)
         for group in groups.values():
-            with self._engine([plan.checkpoint for plan in group]) as engine:
+            log = self._log(group[0].checkpoint, "candidate")
+            with Engine([plan.checkpoint for plan in group], self.config.serve, log) as engine:
                 for plan in group:
                     if not any(isinstance(error, BusyError) for each in plans for error in each.failures.values()):
                         self._try_to_generate(plan, engine)
@@ -186,10 +188,6 @@ class _Runner:
                 by = f" judged by {judge.name}" if self.judges.panel is not None else ""
                 owing = [suite for suite in plan.todo if _owes_verdicts(suite, judge)]
                 plan.failures |= {f"{suite.spec.key}{by}": error for suite in owing}
-
-    def _engine(self, checkpoints: Sequence[Checkpoint]) -> Engine:
-        """Return the server of the candidates that one can serve at once; not started yet."""
-        return Engine(checkpoints, self.config.serve, self._log(checkpoints[0], "candidate"))
 
     def _log(self, checkpoint: Checkpoint, role: str) -> Path:
         return self.config.results / "logs" / f"{checkpoint.slug}-{role}.log"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.errors import UsageError
@@ -87,6 +87,7 @@ class Client:
     ) -> None:
         self.target = target
         self.model_name = target.name
+        self.generation, self.reasoning = target.generation, target.reasoning
         self._connection = Connection(connect) if callable(connect) else Spread(connect)
         self.usage = self._connection.usage
         self.learned, self.look_for_drift = self._connection.learned, self._connection.look_for_drift
@@ -97,24 +98,14 @@ class Client:
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
         self._reward_path = RewardPath(target.reward_path)
-        self._remote = RemoteChat(self._cached, target.reasoning, target.generation)
+        self._remote = RemoteChat(self._cached, self.reasoning, self.generation)
 
     def with_reasoning(self, reasoning: Reasoning) -> Client:
         """Return a client of the same server whose requests use other thinking settings."""
         other = copy(self)
-        other.target = replace(self.target, reasoning=reasoning)
-        other._remote = RemoteChat(other._cached, reasoning, self.target.generation)
+        other.reasoning = reasoning
+        other._remote = RemoteChat(other._cached, reasoning, self.generation)
         return other
-
-    @property
-    def generation(self) -> Mapping[str, Any] | None:
-        """The checkpoint's own sampling settings; None for an external server without a checkpoint."""
-        return self.target.generation
-
-    @property
-    def reasoning(self) -> Reasoning:
-        """How the model thinks."""
-        return self.target.reasoning
 
     @property
     def has_logprob_token_ids(self) -> bool:
@@ -291,7 +282,7 @@ class Client:
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
             "return_token_ids": True,
-            **sampling_fields(sampling, self.target.generation),
+            **sampling_fields(sampling, self.generation),
         }
         reply = await self._cached("thought", "/completions", body, read_generated, depth)
         if isinstance(reply, Unscored):
@@ -324,7 +315,7 @@ class Client:
             "max_tokens": min(sampling.max_new_tokens, available),
             "stop": [*sampling.stop, *stop],
             "skip_special_tokens": skip_special_tokens,
-            **sampling_fields(sampling, self.target.generation),
+            **sampling_fields(sampling, self.generation),
             **guide_fields(guide),
             # 0 alternatives: only the log-probability of the chosen token.
             **({"logprobs": 0} if sampling.logprobs else {}),
