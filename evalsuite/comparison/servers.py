@@ -21,8 +21,7 @@ from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.requests import Scorer
-from evalsuite.serving.restarts import with_restarts
-from evalsuite.serving.session import Session, answer_identity
+from evalsuite.serving.session import Session, answer_identity, with_restarts
 from evalsuite.store import Store, open_store
 
 Asked = TypeVar("Asked")

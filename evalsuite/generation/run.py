@@ -43,8 +43,7 @@ from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
-from evalsuite.serving.restarts import with_restarts
-from evalsuite.serving.session import Session, dated, effective_dtype
+from evalsuite.serving.session import Session, dated, effective_dtype, with_restarts
 from judges.types import Message, Unscored
 
 _MANIFEST_EVERY_S = 10.0

@@ -44,9 +44,8 @@ from evalsuite.serving.engine import Engine, engine_key
 from evalsuite.serving.identity import refuse_twins, warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.reasoning import described, settle
-from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import context_length
-from evalsuite.serving.session import Session
+from evalsuite.serving.session import Session, with_restarts
 from evalsuite.store import AnswerStore, AskAgain
 from evalsuite.suites.repeats import for_repeat
 

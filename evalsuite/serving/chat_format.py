@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,6 @@ from evalsuite.checkpoint.templates import check_bounds, check_tokenizer_bounds
 from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
 from evalsuite.packages import missing_sentence
 from evalsuite.serving.config import FASTCHAT
-from evalsuite.serving.template_call import adapt_template
-from evalsuite.serving.vocabulary import check_vocabulary
 from evalsuite.text import well_formed
 from judges.types import Message
 
@@ -188,9 +187,9 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
     """
     if checkpoint.path is None:
         raise CheckpointError(f"{checkpoint.name} is an endpoint: no local tokenizer")
-    load = partial(load_tokenizer, trust_remote_code=checkpoint.trust_remote_code)
-    tokenizer = load(checkpoint.tokenizer_folder or checkpoint.path)
-    check_vocabulary(checkpoint, tokenizer, load)
+    folder = checkpoint.tokenizer_folder or checkpoint.path
+    tokenizer = load_tokenizer(folder, trust_remote_code=checkpoint.trust_remote_code)
+    _check_vocabulary(checkpoint, tokenizer)
     added = {str(token.content) for token in tokenizer.added_tokens_decoder.values() if token.special}
     control = tuple(sorted(added | set(map(str, tokenizer.all_special_tokens))))
     if fastchat_template is not None:
@@ -199,7 +198,7 @@ def load_chat_format(checkpoint: Checkpoint, fastchat_template: str | None = Non
     if checkpoint.chat_template is not None:
         check_bounds(checkpoint.chat_template)
         # Set on the tokenizer, because lm-eval renders with it too.
-        adapt_template(tokenizer, checkpoint.chat_template, checkpoint.template_date)
+        _adapt_template(tokenizer, checkpoint.chat_template, checkpoint.template_date)
         return ChatFormat(tokenizer, "checkpoint", checkpoint.chat_template, _control_tokens=control)
     if checkpoint.template_names:
         raise CheckpointError(
@@ -234,6 +233,68 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
         raise CheckpointError(
             f"cannot load the tokenizer in {folder} ({first_line(error)}); copy the base model's tokenizer files"
         ) from error
+
+
+def _check_vocabulary(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Raise CheckpointError where a prompt can have tokens beyond the embedding, which no row stands for.
+
+    Control tokens that no prompt has are left alone: the tokenizer of Gemma 3's text models keeps one for images.
+    """
+    rows = checkpoint.embedding_rows
+    beyond = {} if rows is None else {token: place for token, place in tokenizer.get_vocab().items() if place >= rows}
+    if not beyond:
+        return
+    ends = {tokenizer.bos_token, tokenizer.eos_token}
+    used = [
+        token
+        for token, place in beyond.items()
+        if place not in tokenizer.added_tokens_decoder or token in ends or token in (checkpoint.chat_template or "")
+    ]
+    if not used and checkpoint.own_tokenizer and checkpoint.path is not None:
+        base = load_tokenizer(checkpoint.path, trust_remote_code=checkpoint.trust_remote_code)
+        used = sorted(beyond.keys() - base.get_vocab().keys())
+    if not used:
+        return
+    whose, remedy = f"the weights of {checkpoint.name} have", "give the tokenizer that they were trained with"
+    if checkpoint.own_tokenizer:
+        whose = f"the base of {checkpoint.name} has"
+        remedy = "write the adapter into it with evalsuite sft --merge ADAPTER --out FOLDER, and give that folder"
+    raise CheckpointError(
+        f"{whose} {rows:,} rows in the embedding, and the tokenizer in {checkpoint.tokenizer_folder} has "
+        f"{len(beyond):,} tokens beyond them ({used[0]} is {beyond[used[0]]:,}); {remedy}"
+    )
+
+
+def _adapt_template(tokenizer: Any, template: str, on: date) -> None:
+    """Let everything that renders with ``tokenizer`` use ``template`` as of a date, with text as parts if it must.
+
+    ``strftime_now`` writes that date: with today's, a run resumed after midnight would mix two prompts.
+    """
+    tokenizer.chat_template = template
+    plain = partial(tokenizer.apply_chat_template, strftime_now=datetime.combine(on, time()).strftime)
+    in_parts = partial(_with_parts, plain)
+    tokenizer.apply_chat_template = in_parts if not _writes_text(plain) and _writes_text(in_parts) else plain
+
+
+def _with_parts(
+    apply: Callable[..., Any], conversation: Sequence[Mapping[str, Any]], *args: Any, **options: Any
+) -> Any:
+    """Render with contents as ``[{"type": "text", "text": ...}]``, which is all that some templates read."""
+    turns = [
+        {**turn, "content": [{"type": "text", "text": content}]}
+        if isinstance(content := turn.get("content"), str)
+        else turn
+        for turn in conversation
+    ]
+    return apply(turns, *args, **options)
+
+
+def _writes_text(render: Callable[..., Any]) -> bool:
+    text = "A question."
+    try:
+        return text in render([{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True)
+    except Exception:  # a template is untrusted code, which may refuse by raising anything
+        return False
 
 
 def _template_turn(message: Message) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
-from evalsuite.errors import ServerError, StoreError
+from evalsuite.errors import ServerError, StoreError, first_line
 from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.redaction import without_secrets
@@ -173,6 +174,18 @@ class Session(AbstractContextManager["Session"]):
             takes_priority=server.takes_priority,
             answered=self._progress.answered,
         )
+
+
+def with_restarts(session: Session, task: Callable[[], None], progress: Progress) -> None:
+    """Run ``task`` again when a managed server dies, which restarts the server a limited number of times."""
+    while True:
+        try:
+            return task()
+        except ServerError as error:
+            if not session.restart_allowed():
+                raise
+            said = first_line(error).removesuffix(":").replace("; run again", "")
+            progress.log(f"the server died and is restarted ({said})")
 
 
 def _diagnosis(server: Server) -> str | None:

@@ -24,9 +24,8 @@ from evalsuite.serving.device import Device, available_memory
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
-from evalsuite.serving.restarts import with_restarts
 from evalsuite.serving.server import Server, check_memory, context_length
-from evalsuite.serving.session import Session
+from evalsuite.serving.session import Session, with_restarts
 from evalsuite.store import Store
 from judges.types import Message
 from tests.evalsuite.tiny_checkpoint import write_checkpoint, write_safetensors
