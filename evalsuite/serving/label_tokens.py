@@ -14,9 +14,13 @@ def label_tokens(tokenizer: Any, labels: Sequence[str], spellings: Sequence[str]
 
     Without spellings each label has one token. Raises UsageError for a label that is not a single token.
     """
-    ids = {_label_id(tokenizer, label): label for label in labels}
+    ids: dict[int, str] = {}
+    for label in labels:
+        if not (found := _single_tokens(tokenizer, label)):
+            raise UsageError(f"the judge's tokenizer has no single token for {label!r}; use another judge")
+        ids[found[0]] = label
     for text in (*labels, *spellings) if spellings else ():
-        for token in _spelling_ids(tokenizer, text):
+        for token in _single_tokens(tokenizer, text):
             ids.setdefault(token, text)
     return dict(list(ids.items())[:MAX_IDS])
 
@@ -29,19 +33,8 @@ def by_text(ids: Mapping[int, str], logprobs: Mapping[int, float]) -> dict[str, 
     return found
 
 
-def _label_id(tokenizer: Any, label: str) -> int:
-    """Return the id of the single token of ``label`` at the start of an answer."""
-    ids = tokenizer.encode(label, add_special_tokens=False)
-    if len(ids) != 1:
-        # Some tokenizers prepend a word boundary marker; look up the bare letter.
-        bare = tokenizer.convert_tokens_to_ids(label)
-        ids = [] if bare is None or bare == tokenizer.unk_token_id else [bare]
-    if len(ids) != 1:
-        raise UsageError(f"the judge's tokenizer has no single token for {label!r}; use another judge")
-    return int(ids[0])
-
-
-def _spelling_ids(tokenizer: Any, text: str) -> list[int]:
+def _single_tokens(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens that are a text: at the start of an answer, and without a word boundary marker."""
     encoded = tokenizer.encode(text, add_special_tokens=False)
     bare = tokenizer.convert_tokens_to_ids(text)
     known = [token for token in (*(encoded if len(encoded) == 1 else ()), bare) if token is not None]

@@ -218,13 +218,8 @@ class Suite(abc.ABC):
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
         """Return the lines of a terminal's table for one object of scores.json."""
         (low, high), (digits, interval_digits) = self.scale, self.digits
-        yield Line(
-            f"{self.titles.get(key, self.title)} ({low}–{high})",
-            figures.shown(scores.get("score"), digits),
-            figures.shown_interval(scores.get("ci95"), interval_digits),
-            n=figures.shown_n(scores),
-            unscored=figures.unscored_text(scores.get("unscored")),
-        )
+        title = f"{self.titles.get(key, self.title)} ({low}–{high})"
+        yield figures.score_line(title, scores, digits, interval_digits)
         for field, title in self.other_scores.items():
             yield Line(f"  {title}", figures.shown(scores.get(field), digits))
 

@@ -212,6 +212,17 @@ def shown_interval(interval: Any, digits: int) -> str:
     return f"[{shown(interval[0], digits)}, {shown(interval[1], digits)}]" if is_pair else ""
 
 
+def score_line(title: str, scores: Mapping[str, Any], digits: int, interval_digits: int) -> Line:
+    """Return the line of a suite's "score" with its interval, its count and what is unscored."""
+    return Line(
+        title,
+        shown(scores.get("score"), digits),
+        shown_interval(scores.get("ci95"), interval_digits),
+        n=shown_n(scores),
+        unscored=unscored_text(scores.get("unscored")),
+    )
+
+
 def shown_n(scores: Mapping[str, Any]) -> str:
     """Print how many items count: ``n``, or ``n_scored/n`` where some are unscored."""
     n, n_scored = scores.get("n", DASH), scores.get("n_scored", DASH)

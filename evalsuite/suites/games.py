@@ -215,13 +215,7 @@ def style_reason(scores: Mapping[str, Any]) -> str:
 
 def game_lines(title: str, scores: Mapping[str, Any]) -> Iterable[Line]:
     """Return the lines of a terminal's table for :func:`game_figures`."""
-    yield Line(
-        title,
-        figures.shown(scores.get("score"), 2),
-        figures.shown_interval(scores.get("ci95"), 2),
-        n=figures.shown_n(scores),
-        unscored=figures.unscored_text(scores.get("unscored")),
-    )
+    yield figures.score_line(title, scores, 2, 2)
     yield Line(
         "  with style control",
         figures.shown(scores.get("sc_score"), 2),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
+
+T = TypeVar("T")
 
 
 def stratified(categories: Sequence[Hashable], n: int, seed: str) -> list[int]:
@@ -29,6 +31,13 @@ def stratified(categories: Sequence[Hashable], n: int, seed: str) -> list[int]:
     for category in order[: n - sum(counts.values())]:
         counts[category] += 1
     return sorted(position for category, own in strata.items() for position in drawn.sample(own, counts[category]))
+
+
+def evenly(items: Sequence[T], limit: int | None) -> Sequence[T]:
+    """Choose ``limit`` of the items at equal distances; None, or a limit beyond them, chooses all."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def sampled(suite: Suite, loaded: Any, options: SuiteOptions) -> Any:

@@ -40,6 +40,7 @@ from evalsuite.suites.judging import verdict_of
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
+from evalsuite.suites.sampling import evenly
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.pairwise import IDENTICAL_PREFERENCE, LABELS, comparison_messages, is_switched
 from judges.parse import parse_ranking, preference_from_logprobs
@@ -81,9 +82,7 @@ class AlpacaEval(Suite):
         rows, pins = baseline_rows(options.data)
         prompt, prompt_pin = template()
         pins |= prompt_pin
-        positions: Sequence[int] = range(len(rows))
-        if options.limit is not None and options.limit < len(rows):
-            positions = [i * len(rows) // options.limit for i in range(options.limit)]
+        positions = evenly(range(len(rows)), options.limit)
         missing = {}
         try:
             require_all(len(positions))

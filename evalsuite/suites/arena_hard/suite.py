@@ -41,6 +41,7 @@ from evalsuite.suites.games import ORDERS, game_lines, mark_games, panel_value, 
 from evalsuite.suites.local_rows import local_rows
 from evalsuite.suites.options import DataKind, SuiteOptions
 from evalsuite.suites.peer_files import copy_rows
+from evalsuite.suites.sampling import evenly
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
 from judges.arena import game_messages, own_game_messages
 from judges.templates import judge_template
@@ -117,7 +118,7 @@ class ArenaHard(Suite):
         by_category: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             by_category.setdefault(row["category"], []).append(row)
-        items = [Item(row["uid"], row) for same in by_category.values() for row in _spread(same, options.limit)]
+        items = [Item(row["uid"], row) for same in by_category.values() for row in evenly(same, options.limit)]
         return Loaded(items, {**pins, **prompt_pins}, (version, prompts), missing)
 
     def row(self, item: Item, loaded: Loaded) -> Row:
@@ -230,12 +231,6 @@ def item_row(item: Mapping[str, Any], judge_prompt: str) -> Row:
             "judge_prompt": judge_prompt,
         },
     )
-
-
-def _spread(rows: Sequence[Mapping[str, Any]], limit: int | None) -> Sequence[Mapping[str, Any]]:
-    if limit is None or limit >= len(rows):
-        return rows
-    return [rows[i * len(rows) // limit] for i in range(limit)]
 
 
 async def _play(
