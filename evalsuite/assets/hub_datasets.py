@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,6 +65,8 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
     is inside, where a data set that is not found raises DataError in one sentence, with the remedy of its asset where
     it is one of ``assets``.
     """
+    from unittest import mock
+
     import datasets
 
     remedies = {place.repo: remedy(asset) for asset in assets for place in asset.locations if isinstance(place, OnHub)}
@@ -94,11 +96,8 @@ def pinned_datasets(assets: Iterable[Asset] = ()) -> Iterator[None]:
                 how = remedies.get(repo, _REMEDY)
                 raise DataError(f"data set {title} not found; looked in {'; '.join(tried)}; {how}") from error
 
-        datasets.load_dataset = load_dataset
-        try:
+        with mock.patch.object(datasets, "load_dataset", load_dataset):
             yield
-        finally:
-            datasets.load_dataset = original
 
 
 def _why_unreachable() -> str:
@@ -119,15 +118,14 @@ def _why_unreachable() -> str:
 @contextmanager
 def _offline(datasets: Any, reason: str) -> Iterator[None]:
     """Let ``datasets`` look into its own cache alone where there is a reason."""
+    from unittest import mock
+
     from huggingface_hub import constants
 
-    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    if reason:
-        datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-    try:
+    with ExitStack() as changed:
+        for settings in (datasets.config, constants) if reason else ():
+            changed.enter_context(mock.patch.object(settings, "HF_HUB_OFFLINE", True))
         yield
-    finally:
-        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def arrow_cache(snapshot: Path) -> Path:

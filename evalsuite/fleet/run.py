@@ -115,16 +115,12 @@ class _Fleet:
     def _merge(self, unit: Unit, done: Done) -> None:
         """Take a unit's results over and delete it."""
         with self._head.merging:
-            self._take_over(done)
+            for scores in done.results.glob("*/scores.json"):
+                if self._config.replaces:
+                    set_aside(self._config.results / scores.parent.name)
+                self._say_what_was_asked(scores.parent)
+            merge_results([done.results], self._config.results, keep_first=True, store=self._config.store)
         delete([unit])
-
-    def _take_over(self, done: Done) -> None:
-        if self._config.replaces:
-            for folder in done.results.glob("*/scores.json"):
-                set_aside(self._config.results / folder.parent.name)
-        for scores in done.results.glob("*/scores.json"):
-            self._say_what_was_asked(scores.parent)
-        merge_results([done.results], self._config.results, keep_first=True, store=self._config.store)
 
     def _say_what_was_asked(self, folder: Path) -> None:
         """Let a folder from a unit say what the user asked for, not the unit's folders."""
