@@ -88,7 +88,9 @@ class _Generation:
             self._take(out)
         failed: UnitsFailedError | None = None
         try:
-            self._head.carry_out(self._units(), self._done)
+            missing = [number for number in range(len(self._chunks.marks)) if number not in self._written]
+            ranges = _ranges(missing, self._head.executor.at_once or _UNITS)
+            self._head.carry_out([self._unit(first, last) for first, last in ranges], self._done)
         except UnitsFailedError as error:
             failed = error
         manifest = self._write(complete=failed is None)
@@ -109,10 +111,6 @@ class _Generation:
         if not chunks.marks:
             raise UsageError(f"{self._rows.spec} has no conversations to answer; check --language and --limit")
         return chunks
-
-    def _units(self) -> list[Unit]:
-        missing = [number for number in range(len(self._chunks.marks)) if number not in self._written]
-        return [self._unit(first, last) for first, last in _ranges(missing, self._head.executor.at_once or _UNITS)]
 
     def _unit(self, first: int, last: int) -> Unit:
         identity = [self._plan.settings, first, last]

@@ -144,11 +144,6 @@ def commit(path: Path, document: Any) -> bool:
     return True
 
 
-def earlier_stores(unit: Unit) -> list[Path]:
-    """Return the copies of the stores of earlier attempts: what they were answered is not asked again."""
-    return sorted((unit.folder / "attempts").glob(f"*/results/{STORE}"))
-
-
 def delete(units: Sequence[Unit]) -> None:
     """Delete units whose results have been taken over."""
     for unit in units:

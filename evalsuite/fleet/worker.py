@@ -25,7 +25,7 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.exits import INTERRUPTED, UNUSABLE, is_worth_another_try, report_error
 from evalsuite.files import exists, write_json
 from evalsuite.fleet.children import COMMAND, Ended, run_child
-from evalsuite.fleet.units import RESULTS, SCRATCH, STORE, Unit, commit, done_of, earlier_stores, read_unit
+from evalsuite.fleet.units import RESULTS, SCRATCH, STORE, Unit, commit, done_of, read_unit
 from evalsuite.store import Store
 
 SCRATCH_VARIABLE = "EVALSUITE_SCRATCH"
@@ -78,11 +78,8 @@ def _scratch() -> Iterator[Path]:
     parent = next(filter(None, (os.environ.get(name) for name in (SCRATCH_VARIABLE, "SLURM_TMPDIR"))), None)
     if parent is not None:
         Path(parent).mkdir(parents=True, exist_ok=True)
-    folder = tempfile.mkdtemp(prefix="evalsuite-unit-", dir=parent)
-    try:
+    with tempfile.TemporaryDirectory(prefix="evalsuite-unit-", dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unseen(unit: Unit) -> Ended | None:
@@ -96,7 +93,7 @@ def _unseen(unit: Unit) -> Ended | None:
 
 def _prepare(unit: Unit, attempt: Path, scratch: Path) -> None:
     """Copy what the unit starts from: its seeds, and the answers of earlier attempts."""
-    stores = earlier_stores(unit)
+    stores = sorted((unit.folder / "attempts").glob(f"*/results/{STORE}"))
     for seed in unit.seeds:
         shutil.copytree(seed, attempt / "results" / seed.name)
     if stores:

@@ -295,10 +295,7 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a folder under a temporary name, then rename it."""
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            shutil.copytree(source, partial, dirs_exist_ok=True)
-            partial.chmod(source.stat().st_mode)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            partial = Path(scratch, target.name)
+            shutil.copytree(source, partial)
             rename(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)

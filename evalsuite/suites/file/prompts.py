@@ -97,7 +97,8 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
         messages.insert(0, Message("system", str(system)))
     options = row.get(fields.options)
     texts = [str(option) for option in options] if isinstance(options, list) else []
-    references = _references(row.get(fields.reference))
+    right = row.get(fields.reference)
+    references = [str(value) for value in (right if isinstance(right, list) else [] if right is None else [right])]
     faults += _reference_faults(benchmark, references, texts)
     if texts:
         lettered = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(texts[:26]))
@@ -133,11 +134,6 @@ def _messages(given: object) -> Iterator[Message]:
             yield Message(turn["role"], content if isinstance(content, str) else "")
         else:
             yield Message("user", "")
-
-
-def _references(given: object) -> list[str]:
-    values = given if isinstance(given, list) else [] if given is None else [given]
-    return [str(value) for value in values]
 
 
 def _reference_faults(benchmark: Benchmark, references: Sequence[str], options: Sequence[str]) -> list[str]:

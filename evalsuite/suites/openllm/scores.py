@@ -34,11 +34,6 @@ class Part:
     def mini_task(self) -> str:
         return f"mini_{self.name}"
 
-    @property
-    def has_choices(self) -> bool:
-        """Whether guessing is right for one choice in so many; else guessing scores 0."""
-        return self.metric in ("acc", "acc_norm")
-
 
 _MUSR_SAYS = "acc_norm as lm-eval weighs it; the averages take the mean of its subtasks"
 _PARTS = (
@@ -149,11 +144,13 @@ def _part_scores(
         None if own is None or choices[leaf] < 2 else normalized(own, 1 / choices[leaf])
         for leaf, own in by_leaf.items()
     )
+    # Guessing is right for one choice in so many; where an answer is written, it scores 0.
+    has_choices = part.metric in ("acc", "acc_norm")
     figures: Scores = {
         "score": score,
         "stderr": _metric(rows[task], f"{part.metric}_stderr"),
         "n": n_documents(results, leaves),
-        "normalized": _mean(above_chance) if part.has_choices else normalized(score or 0.0, 0.0),
+        "normalized": _mean(above_chance) if has_choices else normalized(score or 0.0, 0.0),
         "unscored": summed_counts(unscored.get(leaf, {}) for leaf in leaves),
     }
     late = (results.get("evalsuite") or {}).get("late") or {}
