@@ -33,7 +33,7 @@ from evalsuite.serving.replies import (
     read_safely,
 )
 from evalsuite.serving.requests import Completion, Guide, LabelLogprobs, Sampling
-from evalsuite.serving.rewards import RewardPath, read_reward, reward_body
+from evalsuite.serving.rewards import CLASSIFY, POOLING, read_reward, reward_body
 from evalsuite.serving.slots import Slots
 from evalsuite.serving.spread import Spread
 from evalsuite.serving.thinking import Generated, answer, think
@@ -97,7 +97,7 @@ class Client:
         self._slots = Slots(in_flight)
         self._pending: dict[str, asyncio.Future[dict[str, Any] | Unscored]] = {}
         self._features: frozenset[str] | None = None
-        self._reward_path = RewardPath(target.reward_path)
+        self._reward_path, self._trying = target.reward_path, asyncio.Lock()
         self._remote = RemoteChat(self._cached, self.reasoning, self.generation)
 
     def with_reasoning(self, reasoning: Reasoning) -> Client:
@@ -152,7 +152,6 @@ class Client:
         await self._connection.close()
 
     def reconnect(self) -> None:
-        """Drop the connection; the next request connects again."""
         self._connection.reconnect()
 
     async def detect_features(self) -> None:
@@ -255,15 +254,27 @@ class Client:
 
         Raises UsageError for a server without a reward model.
         """
-        path = await self._reward_path.found(
-            self.target.server, lambda path, body: self._has(path, path, body, read_reward)
-        )
+        if (path := self._reward_path or await self._found_reward_path()) is None:
+            raise UsageError(
+                f"{self.target.server} returns no score of a conversation at {CLASSIFY} or {POOLING}; serve a reward "
+                "model there (vllm serve MODEL --runner pooling), or leave out --judge-kind reward"
+            )
         chat_format = self.target.chat_format
         tokens = None if chat_format is None else chat_format.conversation_tokens(messages)
         if tokens is not None and len(tokens) > self.max_model_len:
             return self._too_long(len(tokens))
         reply = await self._cached("reward", path, reward_body(messages, tokens), read_reward)
         return reply if isinstance(reply, Unscored) else float(reply["score"])
+
+    async def _found_reward_path(self) -> str | None:
+        """Try where the server scores conversations, once for all that wait for it."""
+        probe = reward_body([Message("user", "Hello"), Message("assistant", "Hello.")], None)
+        async with self._trying:
+            for path in () if self._reward_path else (CLASSIFY, POOLING):
+                if await self._has(path, path, probe, read_reward):
+                    self._reward_path = path
+                    break
+        return self._reward_path
 
     async def answer_prompt(
         self, prompt: Sequence[int], sampling: Sampling, *, skip_special_tokens: bool = True

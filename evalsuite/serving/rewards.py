@@ -6,42 +6,15 @@ last one's score is the conversation's. Source: vLLM 0.32, entrypoints/pooling.
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.kinds import MAX_LABELS, architecture_of, is_reward_model
-from evalsuite.errors import UsageError
 from judges.types import Message, Unscored
 
 CLASSIFY, POOLING = "/classify", "/pooling"
-Has = Callable[[str, dict[str, Any]], Awaitable[bool]]
-"""Called with (path, body): whether a server answers that with a score."""
-
-
-class RewardPath:
-    """Where one server scores conversations: as known beforehand, or found by trying it once."""
-
-    def __init__(self, known: str | None) -> None:
-        self._known = known
-        self._trying = asyncio.Lock()
-
-    async def found(self, server: str, has: Has) -> str:
-        """Return the path; raises UsageError for a server without a reward model."""
-        probe = reward_body([Message("user", "Hello"), Message("assistant", "Hello.")], None)
-        async with self._trying:
-            for path in () if self._known else (CLASSIFY, POOLING):
-                if await has(path, probe):
-                    self._known = path
-                    break
-        if self._known is not None:
-            return self._known
-        raise UsageError(
-            f"{server} returns no score of a conversation at {CLASSIFY} or {POOLING}; serve a reward model there "
-            "(vllm serve MODEL --runner pooling), or leave out --judge-kind reward"
-        )
 
 
 def reward_path(checkpoint: Checkpoint) -> str | None:
