@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import tenacity
 
 from evalsuite.errors import BusyError, DeniedError, EvalsuiteError, ServerError
 from evalsuite.serving.dialect import Dialect, words_of
@@ -169,35 +168,32 @@ class Connection:
         return {"stream": True, "stream_options": {"include_usage": True}}
 
     async def _sent(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
-        """Send one request with retries; tenacity is too slow for every first attempt."""
-        try:
-            return await self._sent_once(line, path, body)
-        except RetryableError as error:
-            failed = [error]
+        """Send one request, in six attempts at most; a rate limit is waited out.
 
-        async def attempt() -> dict[str, Any] | Unscored:
-            if failed:
-                raise failed.pop()
-            return await self._sent_once(line, path, body)
-
-        patience = _Patience(line.endpoint.limits.patience_s, self)
-        retrying = tenacity.AsyncRetrying(
-            stop=patience.is_over,
-            wait=patience.next_wait_s,
-            # A timeout is an hour, so it is not retried.
-            retry=tenacity.retry_if_exception(lambda e: isinstance(e, RetryableError) and e.reason != "timeout"),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
-        try:
-            reply: dict[str, Any] | Unscored = await retrying(attempt)
-        except RetryableError as error:
-            if not error.is_rate_limit:
-                raise
-            options = "--patience; --judge-patience for a judge"
-            waited = f"did not answer within {patience.seconds:.0f} s of patience ({options})"
-            raise BusyError(f"{line.name} {waited}: {error}; run again later, finished answers are kept") from error
-        return reply
+        A rate limit ends the patience if the server has answered nothing at all for so long: BusyError.
+        """
+        patience_s, attempt, failed_at = line.endpoint.limits.patience_s, 0, 0.0
+        while True:
+            attempt += 1
+            try:
+                return await self._sent_once(line, path, body)
+            except RetryableError as error:
+                failed_at = failed_at or time.monotonic()
+                # A timeout is an hour, so it is not retried.
+                if error.reason == "timeout" or (attempt >= _ATTEMPTS and not error.is_rate_limit):
+                    raise
+                silent_s = time.monotonic() - max(failed_at, self.last_answer_at)
+                if error.is_rate_limit and silent_s + (error.wait_s or 0.0) > patience_s:
+                    options = "--patience; --judge-patience for a judge"
+                    waited = f"did not answer within {patience_s:.0f} s of patience ({options})"
+                    again = "run again later, finished answers are kept"
+                    raise BusyError(f"{line.name} {waited}: {error}; {again}") from error
+                self.usage.retries += 1
+                if self.told is not None:
+                    self.told.refused("tried again", str(error))
+                # After a wait that the server asked for, which the pace keeps for all requests, no backoff is needed.
+                pause_s = _backoff_s(attempt) if error.wait_s is None else 0.0
+            await asyncio.sleep(pause_s)
 
     async def _sent_once(self, line: _Line, path: str, body: dict[str, Any]) -> dict[str, Any] | Unscored:
         if line.pace is None:
@@ -349,11 +345,6 @@ class Connection:
                     transport.on_headers = lambda headers: pace.hold(wait_of(headers, refused=False))
             return self._line
 
-    def _count_retry(self, state: tenacity.RetryCallState) -> None:
-        self.usage.retries += 1
-        if self.told is not None and state.outcome is not None:
-            self.told.refused("tried again", str(state.outcome.exception()))
-
 
 @dataclass(frozen=True, slots=True)
 class _Line:
@@ -368,29 +359,6 @@ class _Line:
         return f"{self.endpoint.model_name}@{self.endpoint.display_url}"
 
 
-class _Patience:
-    """When to try a request again, and when not to: six attempts, but a rate limit is waited out.
-
-    A rate limit ends the patience if the server has answered nothing at all for ``seconds``.
-    """
-
-    def __init__(self, seconds: float, connection: Connection) -> None:
-        self.seconds = seconds
-        self._connection = connection
-        self._backoff = tenacity.wait_random_exponential(multiplier=0.5, max=_MAX_WAIT_S)
-
-    def next_wait_s(self, state: tenacity.RetryCallState) -> float:
-        # After a wait that the server asked for, which the pace keeps for all requests, no backoff is needed.
-        return 0.0 if _error(state).wait_s is not None else self._backoff(state)
-
-    def is_over(self, state: tenacity.RetryCallState) -> bool:
-        error = _error(state)
-        if not error.is_rate_limit:
-            return state.attempt_number >= _ATTEMPTS
-        since = max(state.start_time, self._connection.last_answer_at)
-        return time.monotonic() - since + (error.wait_s or 0.0) > self.seconds
-
-
-def _error(state: tenacity.RetryCallState) -> RetryableError:
-    error = None if state.outcome is None else state.outcome.exception()
-    return error if isinstance(error, RetryableError) else RetryableError(str(error))
+def _backoff_s(attempt: int) -> float:
+    """Return a random pause that grows with the attempts, so that requests which failed together are spread."""
+    return random.uniform(0.0, min(_MAX_WAIT_S, 0.5 * 2 ** (attempt - 1)))
