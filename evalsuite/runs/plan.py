@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions, changes_figures
 from evalsuite.suites.registry import SuiteSpec
 from evalsuite.suites.sampling import sampled
-from evalsuite.suites.types import NOT_ASKED, Item, Pins, WholeRun
+from evalsuite.suites.types import NOT_ASKED, Pins, WholeRun
 
 _SERVED = ("generation_config", "max_model_len", "vllm_args", "attached", "reasoning", "head_dtype")
 
@@ -151,13 +150,13 @@ def recalled(checkpoint: Checkpoint, results: Path) -> Checkpoint:
     return checkpoint
 
 
-def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress, budget: int | None = None) -> ModelRun:
+def plan_model(model: str, config: RunConfig, judges: Judges, progress: Progress, budget: int | None) -> ModelRun:
     """Decide what is to be done for one model; refuses to mix figures before anything is started.
 
     ``budget`` is the variant's, if thoughts of a sweep are cut at several.
     """
     serve = config.serve
-    checkpoint = serve.resolve(spec, base_url=config.base_url, on_step=progress.step)
+    checkpoint = serve.resolve(model, base_url=config.base_url, on_step=progress.step)
     checkpoint = recalled(renamed(checkpoint, config.name), config.results)
     reasoning = settled(checkpoint, serve, budget)
     settings = variant_settings(config, budget)
@@ -174,10 +173,14 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
     key = reasoning.key()
     identity = {**identity, **({"reasoning": key} if key else {})}
     judged_by = judge_identities(judges, config)
-    with_stored = partial(
-        _with_stored_parts, config=config, judged_by=judged_by, identity=identity, stored=stored, manifest=manifest
-    )
-    runs = list(_planned(_possible_suites(config, checkpoint, progress), with_stored, config, progress))
+    runs = []
+    for spec in _possible_suites(config, checkpoint, progress):
+        try:
+            runs.append(_with_stored_parts(spec, config, judged_by, identity, stored, manifest))
+        except DataError as error:
+            if not config.skip_impossible:
+                raise
+            progress.log(f"skipped: {spec.key}: {error}")
     if not runs:
         raise UsageError(f"none of the suites can run on {checkpoint.name}; the reasons are above")
     plan = ModelRun(checkpoint, folder, label, settings, stored, manifest, [], replaces=old, reasoning=reasoning)
@@ -196,13 +199,11 @@ def plan_model(spec: str, config: RunConfig, judges: Judges, progress: Progress,
 def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
     """Say of every item whether it is sampled; raises UsageError where none is, so that no repeat can differ."""
 
-    async def is_sampled(run: SuiteRun, item: Item) -> bool:
-        sampler = Sampler(generation, plan.reasoning)
-        await run.suite.answer(item, run.loaded, sampler, run.options)
-        return sampler.is_sampled
-
-    async def each(run: SuiteRun) -> list[bool]:
-        return [await is_sampled(run, item) for item in run.loaded.items]
+    async def are_sampled(run: SuiteRun) -> list[bool]:
+        samplers = [Sampler(generation, plan.reasoning) for _ in run.loaded.items]
+        for item, sampler in zip(run.loaded.items, samplers, strict=True):
+            await run.suite.answer(item, run.loaded, sampler, run.options)
+        return [sampler.is_sampled for sampler in samplers]
 
     generation = generation_config(plan.checkpoint)
     for run in plan.todo:
@@ -211,7 +212,7 @@ def settle_repeats(plan: ModelRun, config: RunConfig) -> None:
             refuse_unavailable_parts(plan.stored, run)
             run.sampled = run.suite.sampled_tasks(run.loaded, Sampler(generation, plan.reasoning))
         else:
-            run.sampled = asyncio.run(each(run))
+            run.sampled = asyncio.run(are_sampled(run))
     if not any(any(run.sampled) for run in plan.todo):
         keys = ", ".join(run.spec.key for run in plan.todo)
         raise UsageError(
@@ -245,19 +246,6 @@ def _possible_suites(config: RunConfig, checkpoint: Checkpoint, progress: Progre
     for finding in unmet.values():
         progress.log(f"skipped: {finding.sentence}")
     return [spec for spec in config.suites if spec not in unmet]
-
-
-def _planned(
-    specs: Sequence[SuiteSpec], plan: Callable[[SuiteSpec], SuiteRun], config: RunConfig, progress: Progress
-) -> Iterator[SuiteRun]:
-    """Plan each suite; with --skip-impossible those whose data are missing are left out, and named."""
-    for spec in specs:
-        try:
-            yield plan(spec)
-        except DataError as error:
-            if not config.skip_impossible:
-                raise
-            progress.log(f"skipped: {spec.key}: {error}")
 
 
 def _is_damaged(folder: Path, suite: str) -> bool:

@@ -54,16 +54,19 @@ class Outcome(NamedTuple):
     weight: int
 
 
-def game_verdict(game: Any, judge: str, order: Order) -> Verdict:
-    """Read a recorded game {"score", "judgment"}; one that is missing or has no label is a failure of its file."""
-    recorded = game if isinstance(game, Mapping) else {}
-    label, said = recorded.get("score"), recorded.get("judgment")
-    text = said.get("answer") if isinstance(said, Mapping) else said
-    text = text if isinstance(text, str) else ""
-    if isinstance(label, str) and label in OUTCOMES:
-        return Verdict(judge, label, order=order, text=text, recorded=label)
-    failed = Unscored("recorded_failure", f"label {label!r}")
-    return Verdict(judge, order=order, text=text, recorded=label, unscored=failed)
+def game_verdicts(games: Any, judge: str) -> tuple[Verdict, ...]:
+    """Read both recorded games {"score", "judgment"}; one that is missing or has no label is a ``recorded_failure``."""
+    verdicts = []
+    for game, order in zip([*(games if isinstance(games, list) else ()), None, None], ORDERS, strict=False):
+        recorded = game if isinstance(game, Mapping) else {}
+        label, said = recorded.get("score"), recorded.get("judgment")
+        text = said.get("answer") if isinstance(said, Mapping) else said
+        text = text if isinstance(text, str) else ""
+        known = isinstance(label, str) and label in OUTCOMES
+        failed = None if known else Unscored("recorded_failure", f"label {label!r}")
+        value = label if known else None
+        verdicts.append(Verdict(judge, value, order=order, text=text, recorded=label, unscored=failed))
+    return tuple(verdicts)
 
 
 def outcome_of(verdict: Verdict) -> Outcome | Unscored:

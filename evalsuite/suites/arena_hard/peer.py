@@ -15,7 +15,7 @@ from evalsuite.records.rows import Draw, Reply, Row, Verdict
 from evalsuite.suites import peer_files
 from evalsuite.suites.arena_hard.assets import CREATIVE, HARD, answer_text, items_of, token_len, version_of
 from evalsuite.suites.base import answer_of
-from evalsuite.suites.games import ORDERS, game_verdict
+from evalsuite.suites.games import ORDERS, game_verdicts
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.peer_files import Rows
 from evalsuite.suites.types import Recorded
@@ -134,7 +134,7 @@ def _row(
         prompt=(Message("user", prompt),) if prompt else (),
         facts={name: value for name, value in facts.items() if value is not None},
         draws=(Draw((reply,)),),
-        verdicts=_verdicts(judgment, judge or "") if judgment is not None else (),
+        verdicts=game_verdicts(judgment["games"], judge or "") if judgment is not None else (),
     )
 
 
@@ -147,12 +147,6 @@ def _lengths(item: Mapping[str, Any], answer: Mapping[str, Any] | None) -> list[
 def _prompt_of(answer: Mapping[str, Any] | None) -> str:
     first = (answer or {}).get("messages", [{}])[0].get("content")
     return first if isinstance(first, str) else ""
-
-
-def _verdicts(judgment: Mapping[str, Any], judge: str) -> tuple[Verdict, ...]:
-    """Read both games; one that is missing or has no label is a failure of the recorded file."""
-    games = [*judgment["games"], None, None]
-    return tuple(game_verdict(game, judge, order) for game, order in zip(games, ORDERS, strict=False))
 
 
 def write_files(rows: Sequence[Row], folder: Path, *, model: str, judge: str | None) -> None:

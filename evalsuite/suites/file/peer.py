@@ -18,7 +18,7 @@ from evalsuite.records.rows import Draw, Reply, Row, Verdict, replaced
 from evalsuite.suites import peer_files
 from evalsuite.suites.file.baseline import answers_by_item
 from evalsuite.suites.file.definition import Benchmark
-from evalsuite.suites.games import ORDERS, game_verdict
+from evalsuite.suites.games import ORDERS, game_verdicts
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Recorded
 from judges.types import Unscored
@@ -66,9 +66,7 @@ def read_recorded(
 def _verdicts(benchmark: Benchmark, row: Mapping[str, Any], judge: str) -> tuple[Verdict, ...]:
     """Read a row's rating, or both of its games; what is missing or not valid is a failure of the recorded file."""
     if benchmark.score.pairwise is not None:
-        given = row.get("games")
-        games = [*(given if isinstance(given, list) else ()), None, None]
-        return tuple(game_verdict(game, judge, order) for game, order in zip(games, ORDERS, strict=False))
+        return game_verdicts(row.get("games"), judge)
     rating, text = peer_files.finite_number(row.get("rating")), row.get("judgment")
     said = text if isinstance(text, str) else ""
     spec = benchmark.score.rating
