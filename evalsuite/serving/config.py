@@ -50,15 +50,6 @@ _WITHOUT_EFFECT_ON_ANSWERS = frozenset(
         "max_parallel_loading_workers",
         "tensor_parallel_size",
         "pipeline_parallel_size",
-        "data_parallel_size",
-        "data_parallel_size_local",
-        "data_parallel_start_rank",
-        "data_parallel_rank",
-        "data_parallel_address",
-        "data_parallel_rpc_port",
-        "data_parallel_backend",
-        "data_parallel_hybrid_lb",
-        "data_parallel_external_lb",
         "numa_bind_nodes",
     }
 )
@@ -255,7 +246,11 @@ class ServeConfig(Described):
     @property
     def answer_args(self) -> dict[str, str]:
         """The vLLM options that may change an answer."""
-        return {key: value for key, value in self.vllm_args if key not in _WITHOUT_EFFECT_ON_ANSWERS}
+        return {
+            key: value
+            for key, value in self.vllm_args
+            if key not in _WITHOUT_EFFECT_ON_ANSWERS and not key.startswith("data_parallel_")
+        }
 
     @property
     def hf_overrides(self) -> dict[str, Any]:
