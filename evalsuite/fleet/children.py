@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalsuite.errors import cannot_write
+from evalsuite.files import writing
 from evalsuite.serving.guarded import Guarded
 
 COMMAND = (sys.executable, "-m", "evalsuite")
@@ -55,7 +55,7 @@ def run_child(command: Sequence[str], log: Path, on_line: Callable[[str], None] 
     """
     output = log.with_suffix(".out")
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    try:
+    with writing(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8") as written, output.open("wb") as stdout:
             streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE}
@@ -72,6 +72,4 @@ def run_child(command: Sequence[str], log: Path, on_line: Callable[[str], None] 
                     guarded.end()
                     if process.stderr:
                         process.stderr.close()
-    except OSError as error:
-        raise cannot_write(log, error) from error
     return Ended(code, output.read_text(encoding="utf-8", errors="replace"), tuple(last))

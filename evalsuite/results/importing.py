@@ -19,7 +19,7 @@ import msgspec
 
 import evalsuite
 from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
-from evalsuite.errors import DataError, UsageError, cannot_write
+from evalsuite.errors import DataError, UsageError
 from evalsuite.files import reading_recorded, rename, writing
 from evalsuite.fingerprint import text_sha256
 from evalsuite.records.files import RecordsFile, encoded, records_path, write_records
@@ -198,11 +198,9 @@ class _Import:
 @contextmanager
 def _staging(results: Path) -> Iterator[Path]:
     """Make a folder inside ``results`` that is gone afterwards; raises StoreError where none can be made."""
-    try:
+    with writing(results):
         results.mkdir(parents=True, exist_ok=True)
         staging = tempfile.TemporaryDirectory(prefix=".import-", dir=results)
-    except OSError as error:
-        raise cannot_write(results, error) from error
     with staging as name:
         yield Path(name)
 
