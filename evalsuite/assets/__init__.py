@@ -7,7 +7,7 @@ or an installed package. A suite's assets are in its folder; ``pins`` holds the 
 
 from __future__ import annotations
 
-from evalsuite.assets.asset import Asset, Found, Pin
+from evalsuite.assets.asset import Asset, Found
 from evalsuite.assets.demo import demo_checkpoint
 from evalsuite.assets.find import data_pin, find, nltk_ready, records, text_constants
 from evalsuite.assets.hub_datasets import pinned_datasets
@@ -16,7 +16,6 @@ from evalsuite.assets.table import list_assets, pull, verify
 __all__ = [
     "Asset",
     "Found",
-    "Pin",
     "data_pin",
     "demo_checkpoint",
     "find",

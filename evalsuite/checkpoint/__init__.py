@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from evalsuite.checkpoint.model import (
-    TEMPLATE_DATE,
     TOKENIZER_FILES,
     Checkpoint,
     generation_config,
@@ -13,7 +12,6 @@ from evalsuite.checkpoint.model import (
 from evalsuite.checkpoint.resolving import resolve
 
 __all__ = [
-    "TEMPLATE_DATE",
     "TOKENIZER_FILES",
     "Checkpoint",
     "generation_config",

@@ -17,50 +17,44 @@ def variant_settings(config: RunConfig, budget: int | None = None) -> dict[str, 
     cannot be read.
     """
     serve = config.serve
-    settings = {} if config.seed == 0 else {"seed": str(config.seed)}
-    if config.sample is not None:
-        settings["sample"] = str(config.sample)
-        settings |= {"sample_seed": str(config.sample_seed)} if config.sample_seed else {}
-    if config.repeats > 1:
-        settings["repeats"] = str(config.repeats)
-    if serve.chat_template is not None:
-        settings["template"] = _template_name(serve)
-    if serve.template_date is not None:
-        settings["template_date"] = str(serve.template_date)
-    settings |= _thinking_settings(serve, budget or serve.budget)
-    if serve.dtype != "auto":
-        settings["dtype"] = asked_dtype(serve.dtype)
-    if serve.head_dtype != "auto":
-        settings["head_dtype"] = serve.head_dtype
-    if serve.max_model_len is not None:
-        settings["max_model_len"] = str(serve.max_model_len)
-    settings |= serve.answer_args
-    if config.as_published:
-        settings["as_published"] = "true"
+    given = {
+        "seed": config.seed or None,
+        "sample": config.sample,
+        "sample_seed": None if config.sample is None else config.sample_seed or None,
+        "repeats": config.repeats if config.repeats > 1 else None,
+        "template": None if serve.chat_template is None else _template_name(serve),
+        "template_date": serve.template_date,
+        **_thinking_settings(serve, budget or serve.budget),
+        "dtype": None if serve.dtype == "auto" else asked_dtype(serve.dtype),
+        "head_dtype": None if serve.head_dtype == "auto" else serve.head_dtype,
+        "max_model_len": serve.max_model_len,
+    }
+    settings = {name: str(value) for name, value in given.items() if value is not None}
+    settings |= serve.answer_args | ({"as_published": "true"} if config.as_published else {})
     for spec in config.suites:
         options = config.suite_options_of(spec)
-        given, kinds = own_values(options), own_names(type(options))
+        own, kinds = own_values(options), own_names(type(options))
         default = own_values(config.options_as(spec, {}, as_published=config.as_published))
         settings |= {
             flag: str(value).lower()
-            for flag, value in given.items()
+            for flag, value in own.items()
             if value != default[flag] and changes_figures(type(options).model_fields[kinds[flag]])
         }
     return settings
 
 
-def _thinking_settings(serve: ServeConfig, budget: int) -> dict[str, str]:
-    names = {
+def _thinking_settings(serve: ServeConfig, budget: int) -> dict[str, object]:
+    settings = {
         "think": serve.thinking,
         "style": serve.reasoning_style,
         "effort": serve.reasoning_effort,
         "answer": serve.max_answer_tokens,
         "sampling": serve.sampling,
         "unclosed": None if serve.close_thinking else "thoughts",
+        **{f"kwarg-{name}": value for name, value in serve.chat_template_kwargs},
+        "budget": None if budget == DEFAULT_BUDGET else budget,
     }
-    settings = {name: str(value) for name, value in names.items() if value not in (None, "auto")}
-    settings |= {f"kwarg-{name}": value for name, value in serve.chat_template_kwargs}
-    return settings if budget == DEFAULT_BUDGET else settings | {"budget": str(budget)}
+    return {name: value for name, value in settings.items() if value != "auto"}
 
 
 def _template_name(serve: ServeConfig) -> str:
