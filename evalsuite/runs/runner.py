@@ -256,9 +256,14 @@ class _Runner:
         by_item = [suite for suite in plan.todo if not suite.suite.whole]
         walking = self.shared.loop.submit(self._walk(plan, by_item, client, own_judge, speed))
         try:
-            for suite in plan.todo:
-                if suite.suite.whole:
-                    self._try_whole(plan, suite, client, speed)
+            for suite in (one for one in plan.todo if one.suite.whole):
+                try:
+                    self._run_whole(plan, suite, client, speed)
+                except (ServerError, BusyError):
+                    raise
+                except EvalsuiteError as error:
+                    # A fault of its own leaves the other suites running.
+                    plan.failures[suite.spec.key] = error
             walking.result()
             self.shared.loop.wait(client.look_for_drift())
         except BaseException:
@@ -311,15 +316,6 @@ class _Runner:
 
         each = await gather_or_cancel(of(draw) for draw in row.draws or (Draw(),))
         return replaced(row, verdicts=(*row.verdicts, *(verdict for verdicts in each for verdict in verdicts)))
-
-    def _try_whole(self, plan: ModelRun, suite: SuiteRun, client: Client, speed: Speed) -> None:
-        """Run a suite as a whole; a fault of its own leaves the other suites running."""
-        try:
-            self._run_whole(plan, suite, client, speed)
-        except (ServerError, BusyError):
-            raise
-        except EvalsuiteError as error:
-            plan.failures[suite.spec.key] = error
 
     def _run_whole(self, plan: ModelRun, suite: SuiteRun, client: Client, speed: Speed) -> None:
         line = plan.line(suite)

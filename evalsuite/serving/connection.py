@@ -51,9 +51,9 @@ class Usage:
 
 
 class Connection:
-    """A connection to one server; ``connect`` is awaited at the first request."""
+    """A connection to one server; ``connect`` is its endpoint, or is awaited for it at the first request."""
 
-    def __init__(self, connect: Callable[[], Awaitable[Endpoint]]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Endpoint]] | Endpoint) -> None:
         self.usage = Usage()
         self.dialect = Dialect()
         self.told: Told | None = None
@@ -331,7 +331,7 @@ class Connection:
         """Return the line to the server, connecting first if needed."""
         async with self._connecting:
             if self._line is None:
-                endpoint = await self._connect()
+                endpoint = self._connect if isinstance(self._connect, Endpoint) else await self._connect()
                 from evalsuite.serving.transport import Transport
 
                 transport = Transport(endpoint.base_url, endpoint.api_key, is_managed=endpoint.is_managed)

@@ -37,7 +37,9 @@ def assembled(raw: bytes) -> dict[str, Any]:
             if part.get("finish_reason") is not None:
                 choice["finish_reason"], is_complete = part["finish_reason"], True
             _add_message(message, part.get("delta") or {})
-            _add_logprobs(choice, part.get("logprobs"))
+            logprobs = part.get("logprobs")
+            if isinstance(logprobs, dict) and isinstance(content := logprobs.get("content"), list):
+                choice.setdefault("logprobs", {"content": []})["content"].extend(content)
     if not is_complete:
         raise ValueError("the stream ends before the answer does")
     return {**document, "object": "chat.completion", "choices": [choice]}
@@ -64,9 +66,3 @@ def _add_message(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
             message[name] = (message.get(name) or "") + value
         elif value is not None or name not in message:
             message[name] = value
-
-
-def _add_logprobs(choice: dict[str, Any], logprobs: object) -> None:
-    content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if isinstance(content, list):
-        choice.setdefault("logprobs", {"content": []})["content"].extend(content)

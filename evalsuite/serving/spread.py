@@ -44,9 +44,7 @@ class Spread:
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self.usage = Usage()
-        self._replicas = [
-            _Replica(number, endpoint, Connection(_connected(endpoint))) for number, endpoint in enumerate(endpoints)
-        ]
+        self._replicas = [_Replica(number, endpoint, Connection(endpoint)) for number, endpoint in enumerate(endpoints)]
         for replica in self._replicas:
             replica.connection.usage = self.usage
         self._homes: OrderedDict[bytes, _Replica] = OrderedDict()
@@ -129,13 +127,6 @@ class Spread:
         if len(self._homes) > _CONTEXTS:
             self._homes.popitem(last=False)
         return home
-
-
-def _connected(endpoint: Endpoint) -> Callable[[], Awaitable[Endpoint]]:
-    async def connect() -> Endpoint:
-        return endpoint
-
-    return connect
 
 
 def _context(body: dict[str, Any]) -> bytes:

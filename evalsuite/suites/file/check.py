@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,11 @@ def check_file(path: Path, taken: Collection[str] = ()) -> Checked:
     items: list[dict[str, Any]] = []
     if benchmark.name in taken:
         faults.append(f"the name {benchmark.name!r} is taken by an installed suite; give the benchmark another")
-    for what in (lambda: rating_template(benchmark), lambda: _function(benchmark), lambda: _example(benchmark)):
-        faults += _fault_of(what)
+    for check in (rating_template, _check_function, _check_example):
+        try:
+            check(benchmark)
+        except EvalsuiteError as error:
+            faults.append(str(error))
     try:
         rows, _ = read_prompts(benchmark)
         items, problems = items_of(benchmark, rows)
@@ -60,20 +63,12 @@ def check_file(path: Path, taken: Collection[str] = ()) -> Checked:
     return Checked(benchmark.name, tuple(faults), tuple(_notes(benchmark, items)), _cost(benchmark, items))
 
 
-def _fault_of(check: Callable[[], Any]) -> list[str]:
-    try:
-        check()
-    except EvalsuiteError as error:
-        return [str(error)]
-    return []
-
-
-def _function(benchmark: Benchmark) -> None:
+def _check_function(benchmark: Benchmark) -> None:
     if benchmark.score.function is not None:
         function_sha256(benchmark)
 
 
-def _example(benchmark: Benchmark) -> None:
+def _check_example(benchmark: Benchmark) -> None:
     spec = benchmark.score.regex
     if spec is not None and spec.example is not None and found_by(spec, spec.example) is None:
         raise UsageError(f"score.regex: the pattern '{spec.pattern}' matches nothing in its example '{spec.example}'")
