@@ -99,7 +99,6 @@ class Checkpoint:
 
     @property
     def writes_date(self) -> bool:
-        """Whether its chat template writes today's date."""
         return _DATE_FUNCTION in (self.chat_template or "")
 
     @property

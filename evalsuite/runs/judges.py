@@ -51,7 +51,6 @@ class Panel:
 
     @property
     def members(self) -> tuple[JudgeMember, ...]:
-        """The members as scores.json has them."""
         cards = self.cards or (None,) * len(self.judges)
         return tuple(
             JudgeMember(name=judge.name, fingerprint=judge.fingerprint, weight=weight).with_given(card=card)

@@ -33,7 +33,6 @@ class SoFar:
         self._mean = self._squares = 0.0
 
     def add(self, row: Row) -> None:
-        """Count an item as finished."""
         if self._run.suite.marks_slowly or (self._run.needs_judge and self._judge is None):
             self._unscored += any(reply.unscored is not None for reply in row.replies)
         else:
@@ -85,5 +84,4 @@ class Speed:
         self._progress.step(f"{self._name}: {', '.join(speeds)}" if now[1] > read else "")
 
     def stop(self) -> None:
-        """Clear the step."""
         self._progress.step("")

@@ -137,7 +137,6 @@ class Server(AbstractContextManager["Server"]):
         return self._guarded.process.poll() is None
 
     def log_tail(self) -> str:
-        """Return the last lines of the server's log."""
         return self._log.tail()
 
     def stop(self) -> None:

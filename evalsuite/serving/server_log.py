@@ -37,7 +37,6 @@ class ServerLog:
             self.file.close()
 
     def tail(self) -> str:
-        """Return the last lines."""
         return "\n".join(self.text().splitlines()[-_TAIL_LINES:])
 
     def stage(self) -> str:

@@ -73,7 +73,6 @@ class Told:
         return [f"{self.server}: {each.count} times {each.reason}: {each.words}" for each in often]
 
     def document(self) -> dict[str, Any]:
-        """Return what the manifest keeps."""
         refusals = [{"reason": r.reason, "words": r.words, "count": r.count} for r in self._refusals.values()]
         told = {"model": self.model, "system_fingerprints": dict(self.fingerprints), "refusals": refusals}
         return told | ({} if self.greedy is None else {"greedy": self.greedy, "changed": self.changed})

@@ -128,7 +128,6 @@ class Endpoint:
 
     @property
     def display_url(self) -> str:
-        """The URL without secrets."""
         return without_secrets(self.base_url)
 
 
@@ -211,7 +210,6 @@ def _failure(error: StatusError, endpoint: Endpoint, body: Mapping[str, Any]) ->
 
 
 async def is_reachable(endpoint: Endpoint) -> bool:
-    """Return whether the endpoint responds at all."""
     return await _get(endpoint, f"{endpoint.base_url.rstrip('/')}/models") is not None
 
 

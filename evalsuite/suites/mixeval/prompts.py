@@ -118,5 +118,4 @@ def _index(target: Sequence[Any], options: Sequence[Any], origin: str) -> int:
 
 
 def right_letter(facts: Mapping[str, Any]) -> str:
-    """Return the letter of a multiple-choice item's right option."""
     return ascii_uppercase[facts["target"][0]]
