@@ -16,19 +16,9 @@ from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line, 
 from evalsuite.files import write_json
 from evalsuite.fingerprint import file_sha256, text_sha256
 from evalsuite.records.rows import Header, Row, replaced
+from evalsuite.suites import figures
 from evalsuite.suites.base import Suite
-from evalsuite.suites.figures import (
-    DASH,
-    Column,
-    Figure,
-    Line,
-    ReportPart,
-    as_object,
-    shown,
-    shown_error,
-    unscored_text,
-    with_interval,
-)
+from evalsuite.suites.figures import Column, Figure, Line, ReportPart, as_object
 from evalsuite.suites.harness import merging, pages, peer
 from evalsuite.suites.harness.groups import tasks_of
 from evalsuite.suites.harness.repeats import is_sampled
@@ -308,18 +298,18 @@ class LmEvalTasks(LmEvalSuite):
         return [column for task, same in rows.items() for column in self._task_columns(task, same, list(rows))]
 
     def _task_columns(self, task: str, rows: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> list[Column]:
-        figures: dict[tuple[str, str], list[float]] = {}
+        values_of: dict[tuple[str, str], list[float]] = {}
         for figure in (one for row in rows for one in task_figures(row)):
             if figure.value is not None:
-                figures.setdefault(figure.name, []).append(figure.value)
+                values_of.setdefault(figure.name, []).append(figure.value)
         mains = [main.name for row in rows if (main := main_figure(row)) is not None]
-        main_name = next((name for name in mains if name in figures), None)
+        main_name = next((name for name in mains if name in values_of), None)
         # A group's own tasks can be switched on.
         in_group = any(task != other and task.startswith(f"{other}_") for other in tasks)
         return [
             Column(
-                f"{self.name}/{task}" + ("" if name == main_name else f"/{_label(name, figures, '/')}"),
-                f"{task} {_label(name, figures)}",
+                f"{self.name}/{task}" + ("" if name == main_name else f"/{_label(name, values_of, '/')}"),
+                f"{task} {_label(name, values_of)}",
                 f"lm-eval's {name[0]}",
                 self.name,
                 partial(_task_figure, task, name),
@@ -327,22 +317,24 @@ class LmEvalTasks(LmEvalSuite):
                 main=name == main_name and not in_group,
                 items=f"{self.name}/{task}" if name == main_name else "",
             )
-            for name, values in figures.items()
+            for name, values in values_of.items()
         ]
 
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:  # noqa: ARG002
         """Return a line per metric of every task, and one of all documents where some are unscored."""
         for task, row in as_object(scores.get("tasks")).items():
-            figures = task_figures(row)
-            for figure in figures:
-                label = _label(figure.name, [one.name for one in figures])
-                n = shown(row.get("sample_len"), 0)
-                yield Line(f"{task} {label}", shown(figure.value, 4), shown_error(figure.stderr, 4), "", n)
-            if not figures:
-                yield Line(task, DASH, note="no document of it was answered")
+            metrics = task_figures(row)
+            for figure in metrics:
+                label = _label(figure.name, [one.name for one in metrics])
+                n = figures.shown(row.get("sample_len"), 0)
+                yield Line(
+                    f"{task} {label}", figures.shown(figure.value, 4), figures.shown_error(figure.stderr, 4), "", n
+                )
+            if not metrics:
+                yield Line(task, figures.DASH, note="no document of it was answered")
         documents = as_object(scores.get("documents"))
-        if unscored := unscored_text(documents.get("unscored")):
-            yield Line("all documents", DASH, n=shown(documents.get("n"), 0), unscored=unscored)
+        if unscored := figures.unscored_text(documents.get("unscored")):
+            yield Line("all documents", figures.DASH, n=figures.shown(documents.get("n"), 0), unscored=unscored)
 
     def report_part(self, key: str, part: str) -> ReportPart:
         return ReportPart(part, f"{key}/{part}")
@@ -381,9 +373,9 @@ def _task_figure(task: str, name: tuple[str, str], scores: Mapping[str, Any]) ->
         return Figure(reason=f"lm_eval:{task} was not run")
     figure = next((one for one in task_figures(row) if one.name == name), TaskFigure(name))
     if figure.value is None:
-        return Figure(reason=unscored_text(scores.get("unscored")) or f"lm-eval gives no {name[0]} of {task}")
+        return Figure(reason=figures.unscored_text(scores.get("unscored")) or f"lm-eval gives no {name[0]} of {task}")
     n = row.get("sample_len")
-    return with_interval(Figure(figure.value, figure.stderr, None, n if isinstance(n, int) else None))
+    return figures.with_interval(Figure(figure.value, figure.stderr, None, n if isinstance(n, int) else None))
 
 
 def _label(name: tuple[str, str], names: Iterable[tuple[str, str]], separator: str = "") -> str:

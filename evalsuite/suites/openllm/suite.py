@@ -11,19 +11,8 @@ from evalsuite import assets
 from evalsuite.assets.asset import Pin
 from evalsuite.errors import DataError, EvalsuiteError, UsageError, first_line
 from evalsuite.records.rows import Header, Row
-from evalsuite.suites.figures import (
-    DASH,
-    Column,
-    Figure,
-    Line,
-    ReportPart,
-    as_object,
-    number,
-    scored_figure,
-    shown,
-    shown_error,
-    unscored_text,
-)
+from evalsuite.suites import figures
+from evalsuite.suites.figures import Column, Figure, Line, ReportPart, as_object
 from evalsuite.suites.harness import peer
 from evalsuite.suites.harness.suite import LmEvalSuite
 from evalsuite.suites.local_rows import local_rows, mini_rows
@@ -131,8 +120,8 @@ class OpenLLM(LmEvalSuite):
         """Return the parts' scores for the paper's averages, MuSR's as the mean of its subtasks, and the normalised."""
         parts = {name: as_object(as_object(scores.get(self.name)).get(name)) for name in PARTS}
         fields = {name: "mean_of_subtasks" if name == "musr" else "score" for name in parts}
-        raw = {name: number(part.get(fields[name])) for name, part in parts.items()}
-        normalized = {name: number(part.get("normalized")) for name, part in parts.items()}
+        raw = {name: figures.number(part.get(fields[name])) for name, part in parts.items()}
+        normalized = {name: figures.number(part.get("normalized")) for name, part in parts.items()}
         return {"paper": raw, "nine": raw, "leaderboard_v2": normalized}
 
     def _recorded_header(self, path: Path, document: dict[str, Any], options: SuiteOptions) -> Header:
@@ -164,19 +153,19 @@ class OpenLLM(LmEvalSuite):
         """Return a line per part that was asked for."""
         reasons = as_object(scores.get("unscored"))
         for name, part in PARTS.items():
-            figures = as_object(scores.get(name))
-            if figures:
+            own = as_object(scores.get(name))
+            if own:
                 yield Line(
                     part.title,
-                    shown(figures.get("score"), 4),
-                    shown_error(figures.get("stderr"), 4),
-                    shown(figures.get("normalized"), 1),
-                    shown(figures.get("n"), 0),
-                    unscored_text(figures.get("unscored")),
-                    f"{figures['late']} at the scorer's time limit, counted as wrong" if figures.get("late") else "",
+                    figures.shown(own.get("score"), 4),
+                    figures.shown_error(own.get("stderr"), 4),
+                    figures.shown(own.get("normalized"), 1),
+                    figures.shown(own.get("n"), 0),
+                    figures.unscored_text(own.get("unscored")),
+                    f"{own['late']} at the scorer's time limit, counted as wrong" if own.get("late") else "",
                 )
             elif (reason := str(reasons.get(name, ""))) != NOT_ASKED:
-                yield Line(part.title, DASH, note=reason)
+                yield Line(part.title, figures.DASH, note=reason)
 
     def report_part(self, key: str, part: str) -> ReportPart:  # noqa: ARG002
         name, _, task = part.partition("/")
@@ -197,7 +186,7 @@ def _figure(name: str, scores: Mapping[str, Any], key: str = "score") -> Figure:
     part = scores.get(name)
     if not isinstance(part, Mapping):
         return Figure(reason=str(as_object(scores.get("unscored")).get(name) or f"openllm:{name} was not run"))
-    return scored_figure(part, key, "stderr" if key == "score" else "", "n")
+    return figures.scored_figure(part, key, "stderr" if key == "score" else "", "n")
 
 
 def _mini_file(part: str) -> Path:
