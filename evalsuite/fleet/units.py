@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,7 @@ class Unit:
     def write(self) -> None:
         """Write it down for the machine that will run it; readable by this user alone, as URLs may hold keys."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        paths = {"seeds": [str(seed) for seed in self.seeds], "reads": [str(path) for path in self.reads]}
-        write_json(self.folder / "unit.json", {**asdict(self), "folder": str(self.folder), **paths})
+        write_json(self.folder / "unit.json", _UNIT.dump_python(self, mode="json"))
 
 
 @dataclass(frozen=True, slots=True)
