@@ -124,7 +124,7 @@ class Server(AbstractContextManager["Server"]):
                 raise self._startup_error()
             seconds = time.monotonic() - self.started_at
             if time.monotonic() > self.deadline:
-                raise ServerError(f"vLLM did not answer within {seconds:.0f} s; see {self.log_path}", self.log_tail())
+                raise ServerError(f"vLLM did not answer within {seconds:.0f} s; see {self.log_path}", self._log.tail())
             on_step(f"starting vLLM, {seconds:.0f} s: {self._log.stage()}")
             time.sleep(_POLL_S)
         return time.monotonic() - self.started_at
@@ -135,9 +135,6 @@ class Server(AbstractContextManager["Server"]):
 
     def alive(self) -> bool:
         return self._guarded.process.poll() is None
-
-    def log_tail(self) -> str:
-        return self._log.tail()
 
     def stop(self) -> None:
         """End the server and everything it started; safe to call twice."""
@@ -166,7 +163,7 @@ class Server(AbstractContextManager["Server"]):
         """
         kills = kernel_kills() - self._kills
         said = how_it_ended(self._guarded.process.poll(), kills)
-        return (f": {said}" if said else ""), ("" if kills else self.log_tail())
+        return (f": {said}" if said else ""), ("" if kills else self._log.tail())
 
     def _startup_error(self) -> Exception:
         """Return the error for a server that exited while starting, with the remedy where the cause is known."""
