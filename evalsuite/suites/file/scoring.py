@@ -9,6 +9,7 @@ import string
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,39 +84,35 @@ def _equal_in_math(answer: str, reference: str) -> bool:
 # A user's function ------------------------------------------------------------------------------------
 
 
-def function_file(benchmark: Benchmark) -> Path | None:
-    """Return the source file of the benchmark's function: beside the YAML, or of a module that can be imported."""
-    module = (benchmark.score.function or "").partition(":")[0]
-    if module.endswith(".py"):
-        path = benchmark.folder / module
-        return path if path.is_file() else None
-    beside = benchmark.folder / f"{module.replace('.', '/')}.py"
+def _function_file(benchmark: Benchmark) -> Path:
+    """Return the source file of the benchmark's function: beside the YAML, or of a module that can be imported.
+
+    Raises UsageError where it is not found; nothing is imported but a module's packages.
+    """
+    module = str(benchmark.score.function).partition(":")[0]
+    is_file = module.endswith(".py")
+    beside = benchmark.folder / (module if is_file else f"{module.replace('.', '/')}.py")
     if beside.is_file():
         return beside
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin else None
+    with suppress(ImportError, ValueError):
+        spec = None if is_file else importlib.util.find_spec(module)
+        if spec is not None and spec.origin:
+            return Path(spec.origin)
+    raise UsageError(
+        f"score.function: {module!r} not found; give a .py file beside the YAML, or a module that can be imported"
+    )
 
 
 def function_sha256(benchmark: Benchmark) -> str:
     """Return the hash of the function's source file, read and not run; raises UsageError where it is not found."""
-    path = function_file(benchmark)
-    if path is None:
-        raise UsageError(
-            f"score.function: {str(benchmark.score.function).partition(':')[0]!r} not found; "
-            "give a .py file beside the YAML, or a module that can be imported"
-        )
-    return read_sha256(path)
+    return read_sha256(_function_file(benchmark))
 
 
 def load_function(benchmark: Benchmark) -> UserFunction:
     """Import the benchmark's function, which runs its module; raises UsageError if there is none or it fails."""
-    function_sha256(benchmark)
-    path, name = function_file(benchmark), str(benchmark.score.function).partition(":")[2]
+    path, name = _function_file(benchmark), str(benchmark.score.function).partition(":")[2]
     module_name = f"_evalsuite_benchmark_{benchmark.name}"
-    spec = importlib.util.spec_from_file_location(module_name, path or "")
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
