@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import pydantic
 
@@ -159,11 +159,8 @@ class Score(_Part):
 
     @property
     def method(self) -> Method:
-        method: Method
-        for method in ("rating", "pairwise", "exact_match", "regex", "choice", "numeric", "math_verify"):
-            if getattr(self, method) is not None:
-                return method
-        return "function"
+        given = (name for name in type(self).model_fields if getattr(self, name) is not None)
+        return cast("Method", next(given))
 
 
 class Benchmark(_Part):
