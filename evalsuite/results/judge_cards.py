@@ -26,7 +26,7 @@ def card_summary(
 
     Of several, on other pairs, it is the one with the most pairs.
     """
-    cards = _largest_first(card_path(results, checkpoint), "card*.json", "pairs", method, template_sha256)
+    cards = _largest_first(card_path(results, checkpoint).parent, "card*.json", "pairs", method, template_sha256)
     if (card := next(iter(cards), None)) is None:
         return None
     figures, pairs = card.get("agreement") or {}, card.get("pairs") or {}
@@ -39,10 +39,10 @@ def card_summary(
 
 
 def _largest_first(
-    beside: Path, pattern: str, counted: str, method: str | None, template_sha256: str | None
+    folder: Path, pattern: str, counted: str, method: str | None, template_sha256: str | None
 ) -> list[dict[str, Any]]:
     """Return the stored cards of a method and template (None: of any), those with most pairs or labels first."""
-    cards = [read_json(path) for path in sorted(beside.parent.glob(pattern))]
+    cards = [read_json(path) for path in sorted(folder.glob(pattern))]
     judged = [card for card in cards if isinstance(card, dict) and isinstance(card.get("judge"), dict)]
     wanted = (method, template_sha256)
     fitting = [
@@ -66,8 +66,7 @@ def rating_card_summary(
     ``factors`` are those that are rated now, as they are described in a document: the correlation of each is given
     that was asked in the same words and scale.
     """
-    path = rating_card_path(results, checkpoint, "x")
-    cards = _largest_first(path, "rating-card-*", "labels", method, template_sha256)
+    cards = _largest_first(card_path(results, checkpoint).parent, "rating-card-*", "labels", method, template_sha256)
     if (card := next((one for one in cards if isinstance(one.get("factors"), dict)), None)) is None:
         return None
     labels = card.get("labels") or {}

@@ -86,14 +86,9 @@ class SuiteRun:
         asked = self.options.parts or self.suite.parts
         return [note for part, note in self.suite.notes_on_thinking.items() if part in asked]
 
-    @property
-    def is_answered(self) -> bool:
-        return self.answered or self.whole is not None
-
     def run_key(self, judge: Checkpoint | Panel | None) -> str:
         """Return the key of the figures by one judge; of a suite without one, of the figures."""
-        key = self.run_keys.get(None if judge is None else judge.fingerprint)
-        return self.run_keys[None] if key is None else key
+        return self.run_keys.get(None if judge is None else judge.fingerprint, self.run_keys[None])
 
 
 @dataclass(slots=True)

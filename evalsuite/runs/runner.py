@@ -154,7 +154,7 @@ class _Runner:
             for plan in group:
                 self._write_settled(plan)
         for plan in plans:
-            plan.todo = [suite for suite in plan.todo if suite.is_answered]
+            plan.todo = [suite for suite in plan.todo if suite.answered]
         for judge in self.judges.members:
             waiting = [plan for plan in plans if any(_owes_verdicts(suite, judge) for suite in plan.todo)]
             if waiting:
@@ -332,7 +332,7 @@ class _Runner:
 
         self.shared.loop.wait(client.detect_features())
         suite.whole = suite.suite.run_whole(suite.loaded, client, self.shared.loop.loop, suite.options, report)
-        suite.rows = suite.whole.rows
+        suite.rows, suite.answered = suite.whole.rows, True
 
     def _judge(self, plan: ModelRun, judge: Checkpoint, session: Session) -> None:
         """Judge the answers of one model with a judge that is another model."""
@@ -381,7 +381,7 @@ class _Runner:
         Figures that --fresh sets aside stay until all new ones exist.
         """
         judges = self.judges.members
-        owing = [one for one in plan.todo if not one.is_answered or any(_owes_verdicts(one, each) for each in judges)]
+        owing = [one for one in plan.todo if not one.answered or any(_owes_verdicts(one, each) for each in judges)]
         settled = [suite for suite in plan.todo if suite not in owing]
         if settled and not (owing and plan.replaces is not None):
             plan.todo = settled
