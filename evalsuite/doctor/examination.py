@@ -22,14 +22,14 @@ from evalsuite.doctor.installation import check_image_package, check_versions, c
 from evalsuite.doctor.needs import unmet_needs
 from evalsuite.doctor.results_folder import check_results
 from evalsuite.doctor.suites import check_data, check_packages, check_scorers
-from evalsuite.doctor.thinking import check_thinking
 from evalsuite.doctor.weights import check_architecture, check_servable
 from evalsuite.errors import EvalsuiteError, UsageError, blamed_on
 from evalsuite.progress import NoProgress, Progress
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import Device
 from evalsuite.serving.identity import name_at_server
-from evalsuite.serving.server import check_port
+from evalsuite.serving.reasoning import described, settled
+from evalsuite.serving.server import check_port, context_length
 from evalsuite.serving.wire import check_endpoint
 from evalsuite.suites.registry import SuiteSpec
 
@@ -144,7 +144,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
     needs_chat = any(spec.suite.needs_chat for spec in use.suites)
     findings = [*_check_code(checkpoint), *check_servable(checkpoint)]
     findings += check_template(checkpoint, serve.fastchat_template, use.role, needs_chat=needs_chat)
-    findings += check_thinking(checkpoint, serve)
+    findings += _check_thinking(checkpoint, serve)
     findings.append(check_context(checkpoint, serve, use.suites, use.role, config.data))
     if use.is_managed:
         findings += check_image_package(checkpoint)
@@ -183,6 +183,18 @@ def _check_code(checkpoint: Checkpoint) -> list[Finding]:
     if checkpoint.trust_remote_code:
         effect, remedy = "runs with your privileges", "read it before you trust it"
     return [warning("code", checkpoint.name, f"it has its own code ({', '.join(code[:3])}), which {effect}", remedy)]
+
+
+def _check_thinking(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
+    """Decide how a model thinks, as a run does; nothing is said of one that does not."""
+    try:
+        reasoning = settled(checkpoint, serve)
+    except EvalsuiteError as error:
+        return [fault("thinking", checkpoint.name, str(error))]
+    findings = [warning("thinking", checkpoint.name, note) for note in reasoning.notes]
+    if reasoning.style is not None:
+        findings.append(ok("thinking", checkpoint.name, described(reasoning, context_length(checkpoint, serve))))
+    return findings
 
 
 def _check_ports(config: RunConfig) -> list[Finding]:

@@ -11,10 +11,9 @@ import pydantic
 
 from evalsuite.errors import EvalsuiteError, UsageError
 from evalsuite.suites.file.baseline import baseline_answers
-from evalsuite.suites.file.definition import Benchmark, read_benchmark
+from evalsuite.suites.file.definition import Benchmark, rating_template, read_benchmark
 from evalsuite.suites.file.prompts import items_of, read_prompts
 from evalsuite.suites.file.scoring import found_by, function_sha256
-from evalsuite.suites.file.templates import rating_template
 from evalsuite.validation import faults_of
 
 _CHARS_PER_TOKEN = 4

@@ -24,7 +24,7 @@ from evalsuite.suites.base import Suite, draw_of, judged_rows, marked, no_answer
 from evalsuite.suites.figures import Column, Figure, Line, ReportPart, scored_figure
 from evalsuite.suites.file import peer
 from evalsuite.suites.file.baseline import baseline_answers
-from evalsuite.suites.file.definition import Benchmark, read_benchmark
+from evalsuite.suites.file.definition import Benchmark, rating_template, read_benchmark
 from evalsuite.suites.file.options import FileOptions
 from evalsuite.suites.file.prompts import items_of, read_prompts, shown_problems
 from evalsuite.suites.file.scoring import (
@@ -34,7 +34,6 @@ from evalsuite.suites.file.scoring import (
     score_answer,
     score_by_function,
 )
-from evalsuite.suites.file.templates import rating_template
 from evalsuite.suites.judging import reason_then_choose, verdict_of
 from evalsuite.suites.options import DataKind
 from evalsuite.suites.types import CheckedItem, CheckedItems, Item, Loaded, Recorded, Scores
