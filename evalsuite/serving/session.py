@@ -24,10 +24,10 @@ from evalsuite.serving.device import asked_dtype, head_dtype, installed_vllm, ow
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.known_servers import recall, remember
-from evalsuite.serving.open_files import max_connections
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.rewards import reward_path
 from evalsuite.serving.server import Server, check_memory, context_length
+from evalsuite.serving.slots import max_connections
 from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer, urls_of
 from evalsuite.store import AnswerStore
 

@@ -20,7 +20,7 @@ import pytest
 def test_the_limit_is_raised_as_far_as_possible(soft, hard, wanted, allowed, after):
     script = f"""
 import resource
-from evalsuite.serving.open_files import max_connections
+from evalsuite.serving.slots import max_connections
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(max_connections({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
