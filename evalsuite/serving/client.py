@@ -91,6 +91,7 @@ class Client:
         self._connection = Connection(connect) if callable(connect) else Spread(connect)
         self.usage = self._connection.usage
         self.learned, self.look_for_drift = self._connection.learned, self._connection.look_for_drift
+        self.close, self.reconnect = self._connection.close, self._connection.reconnect
         self._store = store
         self._mark = {ANSWERED_BY: model_mark(target.identity.get("weights"))}
         self.max_in_flight = in_flight
@@ -147,12 +148,6 @@ class Client:
     def refusals(self) -> list[str]:
         """Return a line per kind of refusal that an external server gave more than once."""
         return [] if self._connection.told is None else self._connection.told.counted()
-
-    async def close(self) -> None:
-        await self._connection.close()
-
-    def reconnect(self) -> None:
-        self._connection.reconnect()
 
     async def detect_features(self) -> None:
         """Detect the server's features by probing; the store caches them for managed servers."""
