@@ -26,14 +26,16 @@ class Executor(abc.ABC):
     """Whether units keep running when this process ends."""
     at_once: int | None = None
     """The most units at once, None where the cluster decides."""
+    _waiting: list[Unit]
 
     @abc.abstractmethod
     def check(self, gpus: int) -> None:
         """Raise UsageError where a unit with that many GPUs can never run."""
 
-    @abc.abstractmethod
     def submit(self, units: Sequence[Unit]) -> None:
-        """Run units, several at once, as room allows."""
+        """Run units, several at once, as room allows: ``poll`` starts those that wait here."""
+        self._waiting += units
+        self.poll()
 
     @abc.abstractmethod
     def poll(self) -> set[str]:
@@ -57,16 +59,12 @@ class Local(Executor):
         self._gpus = _visible_gpus()
         self._n_gpus = len(self._gpus)
         self.at_once: int = jobs or max(1, len(self._gpus))
-        self._waiting: list[Unit] = []
+        self._waiting = []
         self._running: dict[str, tuple[Guarded, Sequence[str]]] = {}
 
     def check(self, gpus: int) -> None:
         if gpus > self._n_gpus > 0:
             raise UsageError(f"a unit needs {gpus} GPUs, this machine has {self._n_gpus}; lower -tp or -dp")
-
-    def submit(self, units: Sequence[Unit]) -> None:
-        self._waiting += units
-        self.poll()
 
     def poll(self) -> set[str]:
         for name, (guarded, gpus) in list(self._running.items()):

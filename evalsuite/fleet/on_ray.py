@@ -9,7 +9,6 @@ from typing import Any
 
 from evalsuite.errors import UsageError
 from evalsuite.fleet.executors import WORKER, Executor, worker_environment
-from evalsuite.fleet.units import Unit
 from evalsuite.serving.guarded import Guarded
 
 _RETRIES = 3
@@ -32,7 +31,7 @@ class OnRay(Executor):
         if self._is_ours:
             ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
         self.at_once = jobs
-        self._waiting: list[Unit] = []
+        self._waiting = []
         self._running: dict[str, Any] = {}
 
     def check(self, gpus: int) -> None:
@@ -42,10 +41,6 @@ class OnRay(Executor):
                 f"a unit needs {gpus} GPUs on one node, and the largest of this cluster has {most:g}; lower -tp "
                 "or -dp, or add ,gpus=0 to --on for servers on the CPU"
             )
-
-    def submit(self, units: Sequence[Unit]) -> None:
-        self._waiting += units
-        self.poll()
 
     def poll(self) -> set[str]:
         if self._running:
