@@ -361,4 +361,4 @@ class _Line:
 
 def _backoff_s(attempt: int) -> float:
     """Return a random pause that grows with the attempts, so that requests which failed together are spread."""
-    return random.uniform(0.0, min(_MAX_WAIT_S, 0.5 * 2 ** (attempt - 1)))
+    return random.uniform(0.0, min(_MAX_WAIT_S, 0.5 * 2.0 ** min(attempt - 1, 9)))
