@@ -1,6 +1,7 @@
 """Checkpoints in the manner of today's families, each served by a vLLM of its own, against transformers.
 
-Qwen3, Mistral, Phi-3 and SmolVLM by default; EVALSUITE_FAMILIES names others of ``more_families``, or "all".
+Qwen3, Mistral, Phi-3 and SmolVLM by default; EVALSUITE_FAMILIES names others of ``more_families`` and
+``image_families``, or "all".
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from evalsuite.serving.session import Session
 from evalsuite.store import Store
 from judges.types import Message, Unscored
 from tests.live.families import FAMILIES, write_family
+from tests.live.image_families import IMAGE
 from tests.live.more_families import MORE
 
 pytestmark = pytest.mark.filterwarnings("default")
@@ -34,7 +36,7 @@ TALK = [
 """Longer than the Mistral-like's window and shorter than the context that the Phi-3-like was trained with."""
 N_TOKENS = 12
 CLOSE = 1e-3
-KNOWN = {**FAMILIES, **MORE}
+KNOWN = {**FAMILIES, **MORE, **IMAGE}
 ASKED = os.environ.get("EVALSUITE_FAMILIES", ",".join(FAMILIES))
 
 
