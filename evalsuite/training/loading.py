@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ _EMBEDDINGS = ("embed_tokens.weight", "lm_head.weight", "wte.weight")
 def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_remote_code: bool = False) -> Any:
     """Load the base with float32 master weights, or in bf16 with ``frozen_bf16`` if only an adapter is trained.
 
-    In bf16 weights, most updates at these learning rates are lost to rounding.
+    In bf16 weights, most updates at these learning rates are lost to rounding. Encoders of images or audio are frozen:
+    text gives them no gradient, and distributed training would wait for one.
     """
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -26,7 +28,25 @@ def load_model(base: str, attention: str, *, frozen_bf16: bool = False, trust_re
         base, dtype=dtype, attn_implementation=attention, trust_remote_code=trust_remote_code
     )
     model.config.use_cache = False
+    if (text := language_model(model)) is not model:
+        parts = (text, model.get_output_embeddings())
+        trained = {id(weights) for part in parts for weights in part.parameters()}
+        for weights in model.parameters():
+            weights.requires_grad_(id(weights) in trained)
     return model
+
+
+def language_model(model: Any) -> Any:
+    """Return the part of a model that reads text, without its head if that is outside; the whole if it is all."""
+    return model if model.config.get_text_config() is model.config else model.get_decoder()
+
+
+def encoder_pattern(model: Any) -> str | None:
+    """Return a regular expression for the modules outside the language model; None for a model of text alone."""
+    if (text := language_model(model)) is model:
+        return None
+    name = next(name for name, part in model.named_modules() if part is text)
+    return rf"(?!{re.escape(name)}\.).*"
 
 
 def base_name(adapter: Path, base: Path) -> str:

@@ -25,7 +25,7 @@ from evalsuite.training.checkpoint_out import (
     write_tokenizer,
 )
 from evalsuite.training.devices import training_flops
-from evalsuite.training.loading import load_adapter, load_model, saved_dtype
+from evalsuite.training.loading import encoder_pattern, language_model, load_adapter, load_model, saved_dtype
 from evalsuite.training.plan import Plan, read_plan
 from evalsuite.training.progress import TrainingProgress
 
@@ -84,7 +84,7 @@ def _run_training(plan: Plan, show: Progress, model: Any) -> None:
             args=arguments,
             train_dataset=_rows(plan),
             processing_class=_tokenizer(plan),
-            peft_config=_lora(plan) if plan.config.method == "lora" and plan.adapter is None else None,
+            peft_config=_lora(plan, model) if plan.config.method == "lora" and plan.adapter is None else None,
             callbacks=[TrainingCallback(progress, measure_before)],
             on_tokens=progress.count,
         )
@@ -179,7 +179,7 @@ def _tokenizer(plan: Plan) -> Any:
     return tokenizer
 
 
-def _lora(plan: Plan) -> Any:
+def _lora(plan: Plan, model: Any) -> Any:
     from peft import LoraConfig
 
     lora = plan.config.lora
@@ -189,13 +189,13 @@ def _lora(plan: Plan) -> Any:
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         task_type="CAUSAL_LM",
-        **lora.further,
+        **{"exclude_modules": encoder_pattern(model), **lora.further},
     )
 
 
 def _progress(plan: Plan, model: Any, show: Progress, before: float) -> TrainingProgress:
     config = model.config.get_text_config()
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    n_parameters = sum(parameter.numel() for parameter in language_model(model).parameters())
     mean_length = plan.n_tokens / plan.n_conversations
     flops = training_flops(n_parameters, config.num_hidden_layers, config.hidden_size, mean_length)
     peak = plan.devices.peak_flops

@@ -37,6 +37,28 @@ def write_tiny_model(folder: Path, template: str | None = TEMPLATE, **config: ob
     return folder
 
 
+def write_tiny_image_model(folder: Path) -> Path:
+    """Write a Qwen2.5-VL, which AutoModelForCausalLM does not load, with vision weights and a tied head."""
+    import torch
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    sizes = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": 0, "eos_token_id": 1}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    config = Qwen2_5_VLConfig(
+        text_config={**sizes, "rope_parameters": rope},
+        vision_config={**vision, "fullatt_block_indexes": [0]},
+        tie_word_embeddings=True,
+    )
+    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
+    write_tokenizer(folder)
+    (folder / "preprocessor_config.json").write_text("{}")
+    return folder
+
+
 def conversation(i: int, n_turns: int = 1, pad: str = "") -> list[dict[str, str]]:
     turns = []
     for turn in range(n_turns):

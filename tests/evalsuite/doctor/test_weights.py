@@ -20,7 +20,7 @@ from evalsuite.errors import CheckpointError
 from evalsuite.lm_eval import ServedLM
 from tests.evalsuite.generation_endpoint import write_chats
 from tests.evalsuite.tiny_checkpoint import llama_shapes, write_checkpoint
-from tests.evalsuite.tiny_training import write_tiny_model
+from tests.evalsuite.tiny_training import write_tiny_image_model, write_tiny_model
 
 ROWS = 258
 LORA = {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 4)}
@@ -71,25 +71,8 @@ def test_weights_that_the_architecture_has_and_the_checkpoint_lacks_are_a_fault(
     assert check_architecture(resolve(str(write_checkpoint(tmp_path / "odd")))) == []
 
 
-def image_model(folder):
-    """Write a tiny Qwen2.5-VL, which AutoModelForCausalLM does not load, with vision weights and a tied head."""
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
-    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]}
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
-    config = Qwen2_5_VLConfig(
-        text_config={**sizes, "num_hidden_layers": 1, "vocab_size": ROWS, "rope_parameters": rope},
-        vision_config={**vision, "fullatt_block_indexes": [0]},
-        tie_word_embeddings=True,
-    )
-    write_checkpoint(folder)
-    Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
-    return folder
-
-
 def test_an_image_model_is_checked_as_the_class_that_its_config_names(tmp_path):
-    folder = image_model(tmp_path / "m")
+    folder = write_tiny_image_model(tmp_path / "m")
     assert model_class(folder).__name__ == "Qwen2_5_VLForConditionalGeneration"
     assert check_architecture(resolve(str(folder))) == []
     weights = load_file(folder / "model.safetensors")

@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from evalsuite.checkpoint import resolve
@@ -21,7 +23,13 @@ from evalsuite.progress import NoProgress
 from evalsuite.training.checkpoint_out import WORK
 from evalsuite.training.data import open_training_data
 from evalsuite.training.train import train
-from tests.evalsuite.tiny_training import conversation, write_mix, write_recipe, write_tiny_model
+from tests.evalsuite.tiny_training import (
+    conversation,
+    write_mix,
+    write_recipe,
+    write_tiny_image_model,
+    write_tiny_model,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -148,6 +156,21 @@ def test_lora_gives_an_adapter_on_its_base_and_merged_weights_on_request(tmp_pat
     merged = train(write_recipe(tmp_path / "m.yaml", base, **lora), tmp_path / "merged", data=str(mix))
     assert resolve(str(merged.folder)).adapter is None
     assert not (merged.folder / "adapter_config.json").exists()
+
+
+def test_text_trains_the_language_model_of_an_image_model_alone(tmp_path, mix):
+    base = write_tiny_image_model(tmp_path / "base")
+    full = train(write_recipe(tmp_path / "f.yaml", base, max_steps=1), tmp_path / "full", data=str(mix)).folder
+    assert (full / "preprocessor_config.json").is_file()
+    before, after = load_file(base / "model.safetensors"), load_file(full / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert not any(name.startswith("visual.") for name in changed)
+    lora = {"method": "lora", "lora": {"rank": 2}, "max_steps": 1}
+    adapter = train(write_recipe(tmp_path / "l.yaml", base, **lora), tmp_path / "adapter", data=str(mix)).folder
+    names = load_file(adapter / "adapter_model.safetensors")
+    assert names
+    assert all(".language_model.layers." in name for name in names)
 
 
 def test_an_adapter_is_merged_where_the_base_would_not_stop(tmp_path, mix):
