@@ -48,7 +48,7 @@ def write_tokenizer(base: Path, folder: Path, template: str | None, end_token: s
 def write_companions(base: Path, folder: Path, *, code: bool) -> None:
     """Copy what else a base has beside weights and tokenizer: its processor's settings, and with ``code`` its code.
 
-    A vision-language model cannot be served without its processor, even for text alone.
+    Servers other than evalsuite's load a vision-language model's processor, even for text alone.
     """
     for file in base.iterdir():
         is_setting = file.suffix in _COMPANIONS and not _NOT_COPIED.match(file.name)
