@@ -22,8 +22,11 @@ from evalsuite.analysis.document import Analysis, analysis_name, listed
 from evalsuite.analysis.overlap import meteor, rouge, rouge_tokens
 from evalsuite.analysis.settings import SimilarityConfig
 from evalsuite.analysis.similarity_tables import (
-    METRICS,
+    METEOR,
+    METEOR_WITHOUT_SYNONYMS,
     N_BOOT,
+    ROUGE_1,
+    ROUGE_L,
     SEED,
     Values,
     charts_of,
@@ -119,15 +122,16 @@ def _nothing_common(names: Sequence[str], by_prompt: Sequence[dict[str, Answer]]
 def compare(aligned: Aligned, wordnet: WordNet | None, progress: Progress) -> tuple[Values, list[str]]:
     """Score all pairs of models on every prompt: arrays (models, models, prompts), and notes on unscored answers."""
     n, n_prompts = len(aligned.names), len(aligned.answers[0])
-    values = {metric.key: np.full((n, n, n_prompts), np.nan) for metric in METRICS}
+    of_meteor = METEOR if wordnet else METEOR_WITHOUT_SYNONYMS
+    values = {metric: np.full((n, n, n_prompts), np.nan) for metric in (ROUGE_1, ROUGE_L, of_meteor)}
     n_without_tokens = [0] * n
     progress.begin(_TASK, n_prompts)
     for prompt in range(n_prompts):
         texts = [answers[prompt].text for answers in aligned.answers]
         tokens = [rouge_tokens(text) for text in texts]
         n_without_tokens = [count + (not each) for count, each in zip(n_without_tokens, tokens, strict=True)]
-        values["rouge1"][:, :, prompt], values["rougeL"][:, :, prompt] = rouge(tokens)
-        values["meteor"][:, :, prompt] = meteor([text.split() for text in texts], wordnet)
+        values[ROUGE_1][:, :, prompt], values[ROUGE_L][:, :, prompt] = rouge(tokens)
+        values[of_meteor][:, :, prompt] = meteor([text.split() for text in texts], wordnet)
         progress.advance(_TASK)
     notes = []
     for name, answers, n_empty in zip(aligned.names, aligned.answers, n_without_tokens, strict=True):
@@ -153,16 +157,15 @@ def _document(
     notes: Sequence[str],
 ) -> Analysis:
     names, clusters = aligned.names, aligned.clusters
-    with_synonyms = wordnet is not None
-    if not with_synonyms:
+    if wordnet is None:
         notes = [*notes, "METEOR without synonyms (WordNet was not used): not comparable with Table 5"]
     if config.as_published:
-        tables = [published_table(names, values, notes, with_synonyms=with_synonyms)]
+        tables = [published_table(names, values, notes)]
     else:
         tables = [
-            models_table(names, values, clusters, notes, with_synonyms=with_synonyms),
-            pairs_table(names, values, clusters, with_synonyms=with_synonyms),
-            *matrix_tables(names, values, with_synonyms=with_synonyms),
+            models_table(names, values, clusters, notes),
+            pairs_table(names, values, clusters),
+            *matrix_tables(names, values),
         ]
     how = "Means over all prompts, with 95 % bootstrap intervals over conversations."
     return Analysis(

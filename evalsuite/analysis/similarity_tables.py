@@ -22,8 +22,6 @@ _COLUMNS_PER_CHUNK = 500
 _MAX_DRAWN_MODELS = 60
 
 Floats = NDArray[np.float64]
-Values = Mapping[str, Floats]
-"""By metric an array (models, models, prompts), hypothesis first; NaN where an answer is unscored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +30,15 @@ class Metric:
 
     key: str
     label: str
-    symmetric: bool
+    symmetric: bool = True
 
 
-METRICS = (Metric("rouge1", "ROUGE-1", True), Metric("rougeL", "ROUGE-L", True), Metric("meteor", "METEOR", False))
+ROUGE_1, ROUGE_L = Metric("rouge1", "ROUGE-1"), Metric("rougeL", "ROUGE-L")
+METEOR = Metric("meteor", "METEOR", symmetric=False)
+METEOR_WITHOUT_SYNONYMS = Metric("meteor_without_synonyms", "METEOR without synonyms", symmetric=False)
 
-
-def named_metrics(*, with_synonyms: bool) -> list[tuple[Metric, str, str]]:
-    """Return the metrics with their key and label; METEOR without synonyms has its own."""
-    return [
-        (metric, "meteor_without_synonyms", "METEOR without synonyms")
-        if metric.key == "meteor" and not with_synonyms
-        else (metric, metric.key, metric.label)
-        for metric in METRICS
-    ]
+Values = Mapping[Metric, Floats]
+"""By metric an array (models, models, prompts), hypothesis first; NaN where an answer is unscored."""
 
 
 def mean_intervals(
@@ -89,15 +82,14 @@ def _cell(key: str, values: Floats, interval: list[float] | None) -> dict[str, A
     return cell(key, float(known.mean()), interval)
 
 
-def models_table(
-    names: Sequence[str], values: Values, clusters: Sequence[str], notes: Sequence[str], *, with_synonyms: bool
-) -> Table:
+def models_table(names: Sequence[str], values: Values, clusters: Sequence[str], notes: Sequence[str]) -> Table:
     """Return Table 5 with true means: similarity to all other models, its spread over them and over prompts."""
     columns = [Column("model", "Model"), Column("n", "prompts", "int")]
     rows: list[dict[str, Any]] = [{"model": name, "n": 0} for name in names]
-    for metric, key, label in named_metrics(with_synonyms=with_synonyms):
+    for metric, scores in values.items():
+        key = metric.key
         # An array (other models, prompts) with model i as the hypothesis.
-        to_others = [np.delete(values[metric.key][i], i, axis=0) for i in range(len(names))]
+        to_others = [np.delete(scores[i], i, axis=0) for i in range(len(names))]
         means = np.array([_mean(each, axis=0) for each in to_others])
         for i, interval in enumerate(mean_intervals(means, clusters)):
             known = means[i][np.isfinite(means[i])]
@@ -106,8 +98,9 @@ def models_table(
             if len(names) > 2:
                 rows[i][f"std_{key}"] = _spread(to_others[i])
             rows[i][f"spread_{key}"] = float(known.std(ddof=1)) if len(known) > 1 else None
-        spread = [Column(f"std_{key}", "sd of models", "float3")] if len(names) > 2 else []
-        columns += [Column(f"avg_{key}", label, "float3"), *spread, Column(f"spread_{key}", "sd of prompts", "float3")]
+        columns.append(Column(f"avg_{key}", metric.label, "float3"))
+        columns += [Column(f"std_{key}", "sd of models", "float3")] if len(names) > 2 else []
+        columns.append(Column(f"spread_{key}", "sd of prompts", "float3"))
     rows.sort(key=lambda row: -(row["avg_rouge1"] or 0))
     about = (
         "Mean over prompts of the mean similarity to all other models; sd of prompts is the deviation between prompts"
@@ -132,21 +125,23 @@ def _spread(to_others: Floats) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def pairs_table(names: Sequence[str], values: Values, clusters: Sequence[str], *, with_synonyms: bool) -> Table:
+def pairs_table(names: Sequence[str], values: Values, clusters: Sequence[str]) -> Table:
     """Return all pairs of models: means with intervals; METEOR in both directions, since it is not symmetric."""
     pairs = list(combinations(range(len(names)), 2))
     rows: list[dict[str, Any]] = []
+    *_, of_meteor = values.values()
     for a, b in pairs:
-        n = int(np.isfinite(values["meteor"][a, b]).sum())
+        n = int(np.isfinite(of_meteor[a, b]).sum())
         rows.append({"pair": f"{names[a]}, {names[b]}", "a": names[a], "b": names[b], "n": n})
     columns = [Column("pair", "Models"), Column("a", "A"), Column("b", "B"), Column("n", "prompts", "int")]
-    for metric, key, label in named_metrics(with_synonyms=with_synonyms):
+    for metric, all_scores in values.items():
+        key, label = metric.key, metric.label
         directions = [(key, label, pairs)]
         if not metric.symmetric:
             swapped = [(b, a) for a, b in pairs]
             directions = [(f"{key}_ab", f"{label} of A", pairs), (f"{key}_ba", f"{label} of B", swapped)]
         for column, title, ordered in directions:
-            scores = np.array([values[metric.key][i, j] for i, j in ordered])
+            scores = np.array([all_scores[i, j] for i, j in ordered])
             for row, score, interval in zip(rows, scores, mean_intervals(scores, clusters), strict=True):
                 row.update(_cell(column, score, interval))
             columns.append(Column(column, title, "float3"))
@@ -154,39 +149,39 @@ def pairs_table(names: Sequence[str], values: Values, clusters: Sequence[str], *
     return Table("pairs", "Similarity of all pairs of models", columns, rows, notes=notes)
 
 
-def matrix_tables(names: Sequence[str], values: Values, *, with_synonyms: bool) -> list[Table]:
+def matrix_tables(names: Sequence[str], values: Values) -> list[Table]:
     """Return one matrix per metric: the row's model as the hypothesis, the column's as the reference."""
     tables = []
-    for metric, key, label in named_metrics(with_synonyms=with_synonyms):
-        means = _mean(values[metric.key], axis=2)
+    for metric, scores in values.items():
+        means = _mean(scores, axis=2)
         rows = [
             {"model": name}
             | {f"m{j}": None if i == j or np.isnan(means[i, j]) else float(means[i, j]) for j in range(len(names))}
             for i, name in enumerate(names)
         ]
         columns = [Column("model", "Model"), *(Column(f"m{j}", name, "float3") for j, name in enumerate(names))]
-        tables.append(Table(f"matrix_{key}", f"{label}, mean over prompts", columns, rows))
+        tables.append(Table(f"matrix_{metric.key}", f"{metric.label}, mean over prompts", columns, rows))
     return tables
 
 
-def published_table(names: Sequence[str], values: Values, notes: Sequence[str], *, with_synonyms: bool) -> Table:
+def published_table(names: Sequence[str], values: Values, notes: Sequence[str]) -> Table:
     """Return Table 5 as the authors' notebook computes it: drawn references and a moving average.
 
     Model number k (from 1) is compared with five models that ``numpy.random.seed(42843 + k)`` draws, less itself.
     """
     columns = [Column("model", "Model"), Column("references", "compared with")]
-    for _, key, label in named_metrics(with_synonyms=with_synonyms):
-        columns += [Column(f"avg_{key}", label, "float2"), Column(f"std_{key}", "std", "float2")]
+    for metric in values:
+        columns += [Column(f"avg_{metric.key}", metric.label, "float2"), Column(f"std_{metric.key}", "std", "float2")]
     rows = []
     for i, name in enumerate(names):
         n_drawn = min(_N_REFERENCES, len(names))
         drawn = np.random.RandomState(_FIRST_SEED + i).choice(len(names), size=n_drawn, replace=False)
         others = [int(j) for j in drawn if j != i]
         row: dict[str, Any] = {"model": name, "references": ", ".join(names[j] for j in others)}
-        for metric, key, _ in named_metrics(with_synonyms=with_synonyms):
-            scores = np.nan_to_num(values[metric.key][i, others], nan=0.0)
-            row[f"avg_{key}"] = moving_average(scores.mean(axis=0))
-            row[f"std_{key}"] = moving_average(scores.std(axis=0))
+        for metric, all_scores in values.items():
+            scores = np.nan_to_num(all_scores[i, others], nan=0.0)
+            row[f"avg_{metric.key}"] = moving_average(scores.mean(axis=0))
+            row[f"std_{metric.key}"] = moving_average(scores.std(axis=0))
         rows.append(row)
     rows.sort(key=lambda row: -row["avg_rouge1"])
     about = (
@@ -196,14 +191,14 @@ def published_table(names: Sequence[str], values: Values, notes: Sequence[str], 
     return Table("table5", "Intra-set similarity, as published", columns, rows, SOURCE, [about, *notes])
 
 
-def moving_average(values: Floats, alpha: float = ALPHA) -> float:
+def moving_average(values: Floats) -> float:
     """Return the exponential moving average of a sequence, starting with its first value.
 
     Source: RunningDictAverage of penfever/wildchat-50m@285b20a:notebooks/textual_similarity.ipynb.
     """
     average = float(values[0])
     for value in values[1:]:
-        average = alpha * float(value) + (1 - alpha) * average
+        average = ALPHA * float(value) + (1 - ALPHA) * average
     return average
 
 
