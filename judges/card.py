@@ -121,7 +121,7 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
         "by_mean": _by_mean(scored),
         "orders": _orders(scored),
         "kappa": cohen_kappa(choices, labels) if decided else None,
-        "kappa_ci95": _as_list(cohen_kappa_ci(choices, labels, _clusters(decided))) if decided else None,
+        "kappa_ci95": cohen_kappa_ci(choices, labels, _clusters(decided)) if decided else None,
         "ties": _ties(judged),
         "categories": _by_category(scored),
         "items": _items(labelled),
@@ -130,7 +130,7 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
 
 def _rate(values: Sequence[float], pairs: Sequence[JudgedPair], name: str = "rate") -> Figures:
     interval = proportion_ci(values, _clusters(pairs)) if values else None
-    return {name: sum(values) / len(values) if values else None, "ci95": _as_list(interval)}
+    return {name: sum(values) / len(values) if values else None, "ci95": interval}
 
 
 def _clusters(pairs: Iterable[JudgedPair]) -> list[str]:
@@ -240,7 +240,7 @@ def _items(labelled: Sequence[JudgedPair]) -> Figures | None:
         return None
     best = [float(all(pair.choice == pair.pair.label for pair in pairs)) for pairs in whole]
     interval = proportion_ci(best, [pairs[0].pair.cluster for pairs in whole])
-    return {"n": len(whole), "accuracy": sum(best) / len(best), "ci95": _as_list(interval)}
+    return {"n": len(whole), "accuracy": sum(best) / len(best), "ci95": interval}
 
 
 def baseline_figures(judged: Sequence[JudgedPair]) -> Figures | None:
@@ -262,7 +262,7 @@ def baseline_figures(judged: Sequence[JudgedPair]) -> Figures | None:
         "random": 0.5,
         "length": {"takes": takes, "accuracy": sum(length) / len(length)},
         "gain": sum(gains) / len(gains),
-        "gain_ci95": _as_list(mean_ci(gains, _clusters(scored))),
+        "gain_ci95": mean_ci(gains, _clusters(scored)),
     }
 
 
@@ -282,13 +282,13 @@ def position_figures(judged: Sequence[JudgedPair]) -> Figures | None:
     half = sum(verdict.half_tie for verdict in verdicts if isinstance(verdict, PairVerdict))
     return {
         "first_rate": bias.first_rate,
-        "ci95": _as_list(bias.interval),
+        "ci95": bias.ci95,
         "mean_first": bias.mean_first,
         "n_games": bias.n_games,
         "position_flips": int(sum(flips)),
         "half_ties": half,
         "flip_rate": sum(flips) / len(flips),
-        "flip_rate_ci95": _as_list(proportion_ci(flips, _clusters(scored))),
+        "flip_rate_ci95": proportion_ci(flips, _clusters(scored)),
     }
 
 
@@ -325,12 +325,12 @@ def _against_people(cases: Sequence[tuple[JudgedPair, Label]]) -> Figures | None
     return {
         "n": len(kept),
         "judge_rate": sum(judge) / len(judge),
-        "judge_ci95": _as_list(proportion_ci(judge, _clusters(pairs))),
+        "judge_ci95": proportion_ci(judge, _clusters(pairs)),
         "people_rate": sum(people) / len(people),
         "difference": sum(differences) / len(differences),
-        "difference_ci95": _as_list(mean_ci(differences, _clusters(pairs))),
+        "difference_ci95": mean_ci(differences, _clusters(pairs)),
         "bias": bias,
-        "bias_ci95": _as_list(interval),
+        "bias_ci95": interval,
     }
 
 
@@ -374,7 +374,7 @@ def repeat_figures(
     return {
         "n": len(both),
         "changed": sum(changed) / len(both),
-        "ci95": _as_list(proportion_ci(changed, [cluster for _, _, cluster in both])),
+        "ci95": proportion_ci(changed, [cluster for _, _, cluster in both]),
         "mean_abs_difference": sum(abs(a.first - b.first) for a, b, _ in both) / len(both),
     }
 
@@ -431,10 +431,6 @@ def _gain(gains: Sequence[tuple[int, float]]) -> Figures:
     values, questions = [value for _, value in gains], [question for question, _ in gains]
     return {
         "gain": sum(values) / len(values),
-        "gain_ci95": _as_list(mean_ci(values, questions)),
+        "gain_ci95": mean_ci(values, questions),
         "n_questions": len(set(questions)),
     }
-
-
-def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
-    return None if interval is None else list(interval)

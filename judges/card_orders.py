@@ -59,13 +59,13 @@ def order_rules(
     return {
         "undecided": len(lost),
         "by_mean": sum(values) / len(lost) if lost else None,
-        "ci95": None if interval is None else list(interval),
+        "ci95": interval,
         "rule": "mean" if interval is not None and interval[0] > 0.5 else "strict",
         "brier": {
             "probability": sum(errors[0]) / n,
             "log_odds": sum(errors[1]) / n,
             "difference": sum(change) / n,
-            "ci95": None if (found := mean_ci(change, clusters)) is None else list(found),
+            "ci95": mean_ci(change, clusters),
         },
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 MASS_FLOOR = 0.05
 """Below this total probability of the labels a reply is not a verdict. Our choice."""
@@ -29,7 +30,8 @@ class LabelReading:
     mass: float
 
 
-def spellings(labels: Sequence[str]) -> tuple[str, ...]:
+@cache
+def spellings(labels: tuple[str, ...]) -> tuple[str, ...]:
     """Return how judges spell ``labels``: in either case, after a space, in brackets or quotes; likelier ones first.
 
     A spelling that fits two labels (the case of AlpacaEval's m and M) is left out.

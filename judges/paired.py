@@ -45,10 +45,6 @@ class Difference:
         return 1.0 if self.n is None or self.value == 0 else sign_test_exact(self.n, 0)
 
     @property
-    def significant(self) -> bool:
-        return self.p_value < ALPHA
-
-    @property
     def ci95(self) -> tuple[float, float] | None:
         """Student's 95 % interval; None without any spread."""
         half = quantile(1 - ALPHA / 2, self.df) * self.stderr

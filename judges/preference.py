@@ -125,7 +125,7 @@ class PositionBias:
     """
 
     first_rate: float
-    interval: Interval | None
+    ci95: Interval | None
     mean_first: float
     n_games: int
 

@@ -106,7 +106,7 @@ def _values(scored: Sequence[RatedAnswer], factor: str, judged_as: str) -> tuple
 
 def _with_interval(kind: Correlation, a: Sequence[float], b: Sequence[float], rows: Sequence[RatedAnswer]) -> Figures:
     interval = correlation_ci(kind, a, b, [answer.cluster for answer in rows]) if rows else None
-    return {"value": correlation(kind, a, b), "ci95": None if interval is None else list(interval)}
+    return {"value": correlation(kind, a, b), "ci95": interval}
 
 
 def rating_conclusions(factors: Mapping[str, Figures]) -> dict[str, Any]:

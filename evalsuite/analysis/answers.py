@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,12 @@ from judges.types import Unscored
 _CHAT_KEYS = ("conversation", "messages", "conversations")
 _COLUMNS = {*READ_COLUMNS, "model"}
 _ENDED = ("stop", "length")
-_SEPARATOR = "\n\n"
 _FORMS = "a model's results folder, generate's output, or a .parquet, .jsonl or .json file of answers"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. ``turn`` counts the user's turns from 1; ``prompt`` holds them all, separated by blank lines.
+    """One answer. ``turn`` counts the user's turns from 1.
 
     ``prompt_hash`` is :func:`prompt_hash` of these turns; ``conversation`` is that of the first turn alone, which
     all answers of a conversation share: the unit to draw in a bootstrap. ``source`` is the suite or the file.
@@ -40,9 +39,7 @@ class Answer:
 
     prompt_hash: str
     turn: int
-    prompt: str
     text: str
-    model: str
     source: str
     conversation: str = ""
 
@@ -98,14 +95,13 @@ class _Collected:
             self.unscored["empty"] += 1
         else:
             own, first = hashes_of(turns, identity)
-            self.answers.append(Answer(own, len(turns), _SEPARATOR.join(turns), reply, "", source, first))
+            self.answers.append(Answer(own, len(turns), reply, source, first))
 
     def as_answers(self, name: str) -> Answers:
         digest = hashlib.sha256()
         for answer in self.answers:
             digest.update(json.dumps([answer.prompt_hash, answer.source, answer.text]).encode() + b"\n")
-        named = tuple(replace(answer, model=name) for answer in self.answers)
-        return Answers(name, digest.hexdigest(), named, dict(self.unscored))
+        return Answers(name, digest.hexdigest(), tuple(self.answers), dict(self.unscored))
 
 
 def prompt_hash(turns: Sequence[str]) -> str:

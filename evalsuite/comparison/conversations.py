@@ -50,7 +50,7 @@ def conversations_in(spec: str, turns: Turns, limit: int | None) -> tuple[Prompt
         raise AssertionError("recorded answers are not asked for")
 
     pins = {name: Pin(rows.fingerprint, "file")}
-    recorded = Recorded(name, rows.fingerprint, path, answers)
+    recorded = Recorded(name, rows.fingerprint, answers)
     return PromptSet(name, tuple(questions.values()), pins, answer), recorded
 
 

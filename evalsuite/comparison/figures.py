@@ -157,11 +157,7 @@ def _bias(given: Verdicted, pairs: Sequence[Pair]) -> PositionBias | None:
         if game is not None and not any(isinstance(each, Unscored) for each in both)
     ]
     bias = position_bias([game for game, _ in played], [prompt for _, prompt in played])
-    if bias is None:
-        return None
-    return PositionBias(
-        first_rate=bias.first_rate, ci95=bias.interval, mean_first=bias.mean_first, n_games=bias.n_games
-    )
+    return None if bias is None else PositionBias(**asdict(bias))
 
 
 def oriented(given: Verdicted, first: str, second: str) -> Verdicts:

@@ -115,22 +115,18 @@ def _cases(
 
 
 def _pair(pair: Pair, cases: Sequence[_Case]) -> HumanPair:
-    labelled = [case for case in cases if case.label is not None]
-    agreed = [case.winner == case.label for case in labelled]
+    agreed = [case.winner == case.label for case in cases if case.label is not None]
+    n = len(agreed)
     return HumanPair(
         a=pair[0],
         b=pair[1],
         n=len(cases),
-        n_labels=len(labelled),
-        agreement=sum(agreed) / len(agreed) if agreed else None,
+        n_labels=n,
+        agreement=sum(agreed) / n if n else None,
         rate_a=_rate(cases, "a"),
         rate_b=_rate(cases, "b"),
-        reason=_why_none(len(labelled)),
+        reason="" if n >= MIN_LABELS else f"{n} labels; an interval needs at least {MIN_LABELS}",
     )
-
-
-def _why_none(n_labels: int) -> str:
-    return "" if n_labels >= MIN_LABELS else f"{n_labels} labels; an interval needs at least {MIN_LABELS}"
 
 
 def _rate(cases: Sequence[_Case], side: str) -> CorrectedFigure | None:

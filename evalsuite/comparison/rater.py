@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -153,13 +152,8 @@ async def rate_answer(
     if rater.is_guided:
         reply = await judge.chat(messages, Sampling(4), Guide(choice=factor.letters))
         return reply if isinstance(reply, Unscored) else rating_of_letter(reply.text, factor)
-    logprobs = await judge.label_logprobs(messages, factor.letters, _spellings(factor.letters))
+    logprobs = await judge.label_logprobs(messages, factor.letters, spellings(factor.letters))
     return logprobs if isinstance(logprobs, Unscored) else expected_rating(logprobs, factor)
-
-
-@cache
-def _spellings(letters: tuple[str, ...]) -> tuple[str, ...]:
-    return spellings(letters)
 
 
 def described_factors(rater: Rater) -> dict[str, RatedFactor]:

@@ -21,7 +21,6 @@ class Recorded:
 
     name: str
     fingerprint: str
-    path: Path
     answers: Mapping[str, Texts]
     n_unmatched: int = 0
 
@@ -83,7 +82,7 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
             )
     if not answers:
         raise DataError(f"{path} answers none of the {len(prompts.questions)} prompts of {prompts.name}")
-    return Recorded(name, answers_sha256(rows), path, answers, question_ids.count(None))
+    return Recorded(name, answers_sha256(rows), answers, question_ids.count(None))
 
 
 def _question_ids(rows: Sequence[AnswerRow], questions: Sequence[Question]) -> list[str | None]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.config import RunConfig
@@ -29,6 +29,8 @@ from evalsuite.serving.session import Session
 from evalsuite.store import ANSWERED_BY, opened_to_read
 from evalsuite.suites.repeats import for_repeat
 from judges.types import Message, Unscored
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +162,24 @@ class _Counted:
     async def chat(
         self, messages: Sequence[Message], sampling: Sampling, guide: Guide | None = None
     ) -> Completion | Unscored:
-        try:
-            if self.client is None:
-                raise _NotStoredError
-            reply = await self.client.chat(messages, sampling, guide)
-        except _NotStoredError:
-            self.to_ask += 1
-            return Unscored("no_judge") if self.is_judge else Completion("(not asked)", "stop", 0, 0)
-        self.stored += 1
-        return reply
+        instead = Unscored("no_judge") if self.is_judge else Completion("(not asked)", "stop", 0, 0)
+        asked = None if self.client is None else self.client.chat(messages, sampling, guide)
+        return await self._stored_or(instead, asked)
 
     async def label_logprobs(
         self, messages: Sequence[Message], labels: Sequence[str], spellings: Sequence[str] = ()
     ) -> dict[str, float] | Unscored:
+        asked = None if self.client is None else self.client.label_logprobs(messages, labels, spellings)
+        return await self._stored_or(Unscored("no_judge"), asked)
+
+    async def _stored_or(self, instead: Answer, asked: Awaitable[Answer] | None) -> Answer:
         try:
-            if self.client is None:
+            if asked is None:
                 raise _NotStoredError
-            reply = await self.client.label_logprobs(messages, labels, spellings)
+            reply = await asked
         except _NotStoredError:
             self.to_ask += 1
-            return Unscored("no_judge")
+            return instead
         self.stored += 1
         return reply
 

@@ -43,7 +43,7 @@ def test_agreement_by_hand():
     assert (figures["n"], figures["n_scored"], figures["n_decided"]) == (6, 5, 3)
     # right, right, wrong, and one half for each flip
     assert figures["accuracy"] == (1 + 1 + 0 + 0.5 + 0.5) / 5
-    assert figures["ci95"] == list(proportion_ci([1, 1, 0, 0.5, 0.5]))
+    assert figures["ci95"] == proportion_ci([1, 1, 0, 0.5, 0.5])
     assert figures["undecided"] == pytest.approx(2 / 5)
     strict = figures["both_orders"]
     assert (strict["right"], strict["wrong"], strict["undecided"], strict["accuracy"]) == (2, 1, 2, 2 / 5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from judges.paired import (
+    ALPHA,
     Difference,
     best_of,
     detectable_effect,
@@ -30,7 +31,7 @@ def test_paired_difference_is_the_textbook_one() -> None:
     assert difference.n == 3
     # t = 2 with 2 degrees of freedom: P = 1 - 2 / sqrt(2 + 4), the closed form for two degrees.
     assert difference.p_value == pytest.approx(1 - 2 / math.sqrt(6))
-    assert not difference.significant
+    assert difference.p_value >= ALPHA
     swapped = paired_difference(b, a)
     assert swapped is not None
     assert (swapped.value, swapped.p_value) == (-difference.value, difference.p_value)
@@ -45,7 +46,7 @@ def test_the_p_value_and_the_interval_agree() -> None:
     for t in (2.2, 2.3):
         difference = Difference(t, 1.0, 11, 10)
         assert difference.ci95 is not None
-        assert (difference.ci95[0] > 0) == difference.significant
+        assert (difference.ci95[0] > 0) == (difference.p_value < ALPHA)
     assert Difference(2.228, 1.0, 11, 10).p_value == pytest.approx(0.05, abs=1e-4)
 
 
@@ -58,7 +59,7 @@ def test_the_detectable_effect_is_found_four_times_in_five() -> None:
     for _ in range(2000):
         difference = paired_difference(rng.normal(effect, spread, n), np.zeros(n))
         assert difference is not None
-        found += difference.significant
+        found += difference.p_value < ALPHA
     assert found / 2000 == pytest.approx(0.8, abs=0.025)
     # 2.8 standard errors, the rule of Bloom 1995.
     assert detectable_effect(1.0, None) == pytest.approx(2.80, abs=0.005)

@@ -111,7 +111,7 @@ def test_position_bias_by_hand():
     assert bias.first_rate == (1 + 1 + 0 + 0.5) / 4
     assert bias.mean_first == pytest.approx((0.9 + 0.6 + 0.2 + 0.5) / 4)
     assert bias.n_games == 4
-    assert bias.interval == proportion_ci([1, 1, 0, 0.5], ["p1", "p1", "p2", "p2"])
+    assert bias.ci95 == proportion_ci([1, 1, 0, 0.5], ["p1", "p1", "p2", "p2"])
     assert position_bias([U]) is None
 
 
