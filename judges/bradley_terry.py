@@ -110,16 +110,16 @@ def rank_by_prompts(
     (Liang and Zeger 1986, Biometrika 73, 13-22), times G / (G - 1); rank ranges as in Chiang et al. 2024 (arXiv
     2403.04132, section 5).
     """
-    counts = _counts(models, pairs, groups)
-    wins, ties = (counts[kind].sum(axis=0) for kind in ("wins", "ties"))
+    by_group = _counts(models, pairs, groups)
+    wins, ties = (counts.sum(axis=0) for counts in by_group)
     added = 0.0
     if (estimate := tie_model(wins, ties)) is None:
         estimate, added = tie_model(wins, ties, pseudo_ties=LINKING_TIES), LINKING_TIES
     if estimate is None:
         return None
-    played = counts["wins"].any(axis=(1, 2)) | counts["ties"].any(axis=(1, 2))
+    played = (by_group[0] + by_group[1]).any(axis=(1, 2))
     n_groups, n = int(played.sum()), len(models)
-    robust = _robust(counts, estimate) * n_groups / max(1, n_groups - 1)
+    robust = _robust(*by_group, estimate) * n_groups / max(1, n_groups - 1)
 
     def interval(contrast: _Table) -> Interval | None:
         if n_groups < 2:
@@ -185,7 +185,7 @@ def decided_groups(verdicts: Verdicts, groups: Sequence[Hashable] | None = None)
 
 def _counts(
     models: Sequence[str], pairs: Mapping[tuple[str, str], Verdicts], groups: Sequence[Hashable] | None
-) -> dict[str, _Table]:
+) -> tuple[_Table, _Table]:
     """Return wins and ties by group, each (groups, models, models); ties are symmetric."""
     n_prompts = max((len(verdicts) for verdicts in pairs.values()), default=0)
     names = range(n_prompts) if groups is None else groups
@@ -201,7 +201,7 @@ def _counts(
             wins[number[group], j, i] += for_b
             ties[number[group], i, j] += tied
             ties[number[group], j, i] += tied
-    return {"wins": wins, "ties": ties}
+    return wins, ties
 
 
 def _shares(verdict: PairVerdict) -> tuple[float, float, float]:
@@ -316,9 +316,9 @@ def _maximized(wins: _Table, ties: _Table, parameters: _Table) -> _Table:
     return parameters
 
 
-def _robust(counts: Mapping[str, _Table], estimate: TieModel) -> _Table:
+def _robust(wins: _Table, ties: _Table, estimate: TieModel) -> _Table:
     """Return the covariance of the parameters from the scores of the groups."""
     parameters = np.array([*estimate.strengths, *([] if estimate.tie is None else [estimate.tie])])
-    scores = _score(counts["wins"], counts["ties"], parameters)
+    scores = _score(wins, ties, parameters)
     scores = scores - scores.mean(axis=0)
     return np.asarray(estimate.covariance @ (scores.T @ scores) @ estimate.covariance)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from judges.card_checks import Check, Use, concluded, graded
-from judges.statistics import NO_SPREAD, jackknifed
+from judges.statistics import NO_SPREAD, cluster_numbers, jackknifed
 from judges.types import Rating, Unscored
 
 Figures = dict[str, Any]
@@ -51,12 +51,12 @@ def correlation_ci(
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     value = _correlation(kind, first, second)
-    numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-    places = np.array([numbers[cluster] for cluster in clusters])
-    if value is None or len(numbers) < _LEAST:
+    numbers = cluster_numbers(first.size, clusters)
+    n_clusters = int(numbers.max(initial=-1)) + 1
+    if value is None or n_clusters < _LEAST:
         return None
-    left_out = [_correlation(kind, first[places != one], second[places != one]) for one in range(len(numbers))]
-    return jackknifed(value, left_out, len(numbers))
+    left_out = [_correlation(kind, first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
+    return jackknifed(value, left_out, n_clusters)
 
 
 def _correlation(kind: Correlation, a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:

@@ -11,8 +11,7 @@ from typing import Any
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.comparison.games import asked_form, check_context_is_shown, play
 from evalsuite.comparison.judging import Judge, find_judges, settle_judge
-from evalsuite.comparison.pairs import load_pairs
-from evalsuite.comparison.recorded_verdicts import BothOrders, read_recorded_verdicts
+from evalsuite.comparison.pairs import BothOrders, load_pairs, read_recorded_verdicts
 from evalsuite.comparison.servers import Servers, opened_servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml

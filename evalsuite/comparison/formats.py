@@ -103,7 +103,8 @@ def load_format(spec: str) -> JudgeFormat:
     kind, outcomes = given.verdict.kind, list(given.verdict.labels.values())
     if pattern.groups != (wanted := 2 if kind == "scores" else 1):
         raise UsageError(f"{path}: regex has {pattern.groups} groups; expected {wanted} for a verdict of {kind}")
-    if given.verdict.logprobs and (kind == "scores" or (kind == "rating" and not _is_short(given.verdict.scale))):
+    low, high = given.verdict.scale or (0, 10)
+    if given.verdict.logprobs and (kind == "scores" or (kind == "rating" and not 0 <= low < high <= 9)):
         raise UsageError(f"{path}: log-probabilities need one-token labels; give labels, or a scale within 0 to 9")
     if kind == "label" and not {"a", "b"} <= set(outcomes):
         raise UsageError(f"{path}: labels name {', '.join(outcomes)}; expected one for a and one for b")
@@ -115,10 +116,6 @@ def load_format(spec: str) -> JudgeFormat:
         **given.model_dump(include={"delimiters", "criteria", "samples", "temperature"}),
         **given.verdict.model_dump(exclude={"regex"}),
     )
-
-
-def _is_short(scale: tuple[float, float] | None) -> bool:
-    return scale is not None and 0 <= scale[0] < scale[1] <= 9
 
 
 def _with_base(given: Mapping[str, Any], path: Path) -> Mapping[str, Any]:

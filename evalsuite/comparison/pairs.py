@@ -7,7 +7,14 @@
     {"conversation_a": [...], "conversation_b": [...], "winner": "model_a", "turn": 1}     MT-Bench's people, Arena
     {"input": "...", "outputs": ["...", "...", "..."], "label": 3}                         n-way
 
-An output is a text, a list of texts (one per turn) or a conversation.
+An output is a text, a list of texts (one per turn) or a conversation. A row may also have verdicts in both orders that
+others recorded:
+
+    {"input": "...", "output_1": "...", "output_2": "...", "label": 1, "as_listed": 1, "swapped": 2}
+    {..., "results": [{"swap = False": {"winner": "1"}, "swap = True": {"winner": "2"}}]}              LLMBar
+
+A verdict names the output that it prefers (1 or 2, whatever the order), "tie", or null for none. Of several of LLMBar's
+results the last one counts, which its statistics are made of too.
 """
 
 from __future__ import annotations
@@ -26,7 +33,8 @@ from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.registry import all_assets
 from judges.card import Label, LabelledPair
-from judges.verdicts import Request
+from judges.types import Unscored
+from judges.verdicts import Game, Request
 
 _FIRST = ("1", "output_1", "a", "model_a", "response_a", "a>b", "a>>b", "chosen")
 _SECOND = ("2", "output_2", "b", "model_b", "response_b", "b>a", "b>>a", "rejected")
@@ -51,7 +59,12 @@ _EXPECTED = (
     "and rejected; or conversation_a, conversation_b and winner"
 )
 
+_OWN, _LLMBAR = ("as_listed", "swapped"), ("swap = False", "swap = True")
+_WINNERS: Mapping[str, float | None] = {"1": 1.0, "output_1": 1.0, "2": 0.0, "output_2": 0.0, "tie": 0.5, "none": None}
+"""The preference for output 1 by what a file says of the winner."""
+
 Output = tuple[str, ...]
+BothOrders = tuple[Game | Unscored, Game | Unscored]
 
 
 def load_pairs(spec: str | None, limit: int | None) -> tuple[list[LabelledPair], dict[str, Any], list[str]]:
@@ -199,3 +212,42 @@ def _copies(pairs: Sequence[LabelledPair]) -> list[str]:
     keys = [(pair.question, frozenset((pair.output_1, pair.output_2))) for pair in pairs]
     n = len(keys) - len(set(keys))
     return [f"{n} pairs are copies of others; pairs of one question count as one observation"] if n else []
+
+
+def read_recorded_verdicts(path: Path) -> tuple[list[LabelledPair], list[BothOrders], dict[str, Any]]:
+    """Return the pairs, both games of each, and the file's pin; raises DataError that names the row."""
+    rows = read_rows(path)
+    pin = {"name": path.name, "sha256": files_sha256([path]), "source": "recorded", "pinned": False}
+    pairs: list[LabelledPair] = []
+    games: list[BothOrders] = []
+    for number, row in enumerate(rows, 1):
+        where = f"{path.name} row {number}"
+        found = pairs_of(row, number, path.name)
+        if len(found) != 1:
+            raise DataError(f"{where} has {len(found)} pairs; expected one pair per row")
+        pairs += found
+        games.append(_games(row, where))
+    return pairs, games, pin
+
+
+def _games(row: Mapping[str, Any], where: str) -> BothOrders:
+    if all(name in row for name in _OWN):
+        given = {order: row[name] for order, name in enumerate(_OWN)}
+    else:
+        results = row.get("results")
+        last = results[-1] if isinstance(results, list) and results else None
+        if not isinstance(last, Mapping) or not all(isinstance(last.get(name), Mapping) for name in _LLMBAR):
+            raise DataError(f"{where} has no recorded verdicts; expected as_listed and swapped, or LLMBar's results")
+        given = {order: last[name].get("winner") for order, name in enumerate(_LLMBAR)}
+    as_listed, swapped = (_preference(given[order], where) for order in (0, 1))
+    return (
+        Unscored("no_verdict") if as_listed is None else Game(as_listed),
+        Unscored("no_verdict") if swapped is None else Game(1 - swapped),
+    )
+
+
+def _preference(winner: Any, where: str) -> float | None:
+    key = str(winner).lower()
+    if key not in _WINNERS:
+        raise DataError(f"{where} has the verdict {winner!r}; expected 1, 2, 'tie' or null")
+    return _WINNERS[key]

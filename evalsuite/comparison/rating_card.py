@@ -1,21 +1,31 @@
-"""``judge-card --ratings``: how a judge's ratings go with those by people, factor by factor."""
+"""``judge-card --ratings``: how a judge's ratings go with those by people, factor by factor.
+
+{"id": "1", "prompt": "Say hello.", "answer": "Hello!", "ratings": {"warmth": [4, 5], "truth": 3}}
+
+``ratings`` are numbers by factor, on any scale; of several people a list, whose mean counts. ``messages`` may replace
+``prompt`` and ``answer``, ``system``, ``reference`` and ``rubric`` are shown to the judge, ``category`` has a row of
+its own, and answers with the same ``group`` (by default the same prompt) are one observation of the intervals.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from evalsuite.checkpoint import Checkpoint
+from evalsuite.comparison.answer_rows import answer_texts, read_rows
 from evalsuite.comparison.judging import find_judges
 from evalsuite.comparison.rater import Rater, asked_rater, described_factors, rate_answer, settle_rater
-from evalsuite.comparison.rating_labels import Labelled, read_labels
+from evalsuite.comparison.requests import dialogue_of, group_of, grouped
 from evalsuite.comparison.servers import Servers, opened_servers
 from evalsuite.comparison.settings import CardConfig
 from evalsuite.config import resolved_yaml
+from evalsuite.conversations.scores import finite
 from evalsuite.documents import SCHEMA
-from evalsuite.errors import UsageError, unknown
+from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import write_json, write_jsonl, write_text
 from evalsuite.fingerprint import file_sha256
 from evalsuite.progress import NoProgress, Progress
@@ -26,6 +36,21 @@ from evalsuite.store import content_key
 from judges.factors import FACTORS, Factor
 from judges.rating_card import RatedAnswer, rating_conclusions, rating_figures
 from judges.types import Rating, Unscored
+from judges.verdicts import Request
+
+_REMEDY = 'give "ratings": {"factor": number, ...}; for several raters, a list of numbers'
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """An answer with people's ratings by factor."""
+
+    id: str
+    request: Request
+    answers: tuple[str, ...]
+    people: Mapping[str, float]
+    category: str | None = None
+    group: str = ""
 
 
 def rating_card(config: CardConfig, labels: Path, progress: Progress | None = None) -> tuple[dict[str, Any], Path]:
@@ -121,3 +146,38 @@ def _row(answer: RatedAnswer) -> dict[str, Any]:
         for factor, one in answer.judged.items()
     }
     return {"id": answer.id, "category": answer.category, "people": dict(answer.people), "judge": judged}
+
+
+def read_labels(path: Path) -> list[Labelled]:
+    """Read a .json or .jsonl file of rated answers; raises DataError that names the row at fault."""
+    found: dict[str, Labelled] = {}
+    groups = []
+    for number, row in enumerate(read_rows(path), 1):
+        where = f"{path} row {number}"
+        asked = dialogue_of(row, where)
+        answers = () if asked is None else asked.replies or answer_texts(row)
+        if asked is None or not answers or len(answers) != len(asked.request.turns):
+            raise DataError(f"{where} has no prompt with an answer to each turn; give 'prompt' and 'answer'")
+        identity, category = str(row.get("id", number)), row.get("category")
+        if identity in found:
+            raise DataError(f"{where}: duplicate id {identity!r}; give every answer its own")
+        people = _ratings(row, where)
+        found[identity] = Labelled(identity, asked.request, answers, people, str(category) if category else None)
+        groups.append((identity, asked.request, group_of(row)))
+    # Copies of a prompt are one group, which needs no note: several answers to one prompt are what is expected.
+    names, _ = grouped(groups)
+    return [replace(row, group=name) for row, name in zip(found.values(), names, strict=True)]
+
+
+def _ratings(row: Mapping[str, Any], where: str) -> dict[str, float]:
+    given = row.get("ratings")
+    if not isinstance(given, Mapping) or not given:
+        raise DataError(f"{where} has no ratings; {_REMEDY}")
+    found = {}
+    for factor, value in given.items():
+        numbers = [finite(one) for one in (value if isinstance(value, list) else [value])]
+        known = [one for one in numbers if one is not None]
+        if len(known) < len(numbers) or not known:
+            raise DataError(f"{where} has the rating {value!r} of {factor}; {_REMEDY}")
+        found[str(factor)] = fmean(known)
+    return found

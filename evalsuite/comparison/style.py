@@ -29,9 +29,13 @@ def style_control(prompts: PromptSet, answers: Answers, judged: Sequence[Judgmen
     fit = fit_style_control(battles)
     if fit is None:
         return StyleControl(reason="one model won every game, or style alone predicts every winner")
+    # What the fit would say raw: the share that a won of its prompts against b, a tie as half.
+    shares: dict[Pair, list[float]] = {}
+    for battle in battles:
+        shares.setdefault((battle.first, battle.second), []).append(battle.share)
     rates = [
-        StyleRate(a=a, b=b, raw_a=_raw(battles, a, b), rate_a=fit.win_rate(a, b), ci95_a=fit.interval(a, b))
-        for a, b in dict.fromkeys((battle.first, battle.second) for battle in battles)
+        StyleRate(a=a, b=b, raw_a=sum(won) / len(won), rate_a=fit.win_rate(a, b), ci95_a=fit.interval(a, b))
+        for (a, b), won in shares.items()
     ]
     return StyleControl(coefficients=dict(fit.coefficients), pairs=tuple(rates))
 
@@ -47,12 +51,6 @@ def _battles(prompts: PromptSet, answers: Answers, judged: Sequence[Judgments]) 
                     style = style_difference(own, other)
                     battles.append(Battle(a, b, points_of(record.verdict), style, group, weight=1 / len(judged)))
     return battles
-
-
-def _raw(battles: Sequence[Battle], a: str, b: str) -> float:
-    """Return the share that ``a`` won of its prompts against ``b``, a tie as half: what the fit would say raw."""
-    shares = [battle.share for battle in battles if (battle.first, battle.second) == (a, b)]
-    return sum(shares) / len(shares)
 
 
 def _counts(texts: Texts) -> StyleCounts | None:

@@ -288,13 +288,7 @@ def _print_ranking(console: Console, document: PreferenceFigures) -> None:
     headings = ("model", "strength", "95 %", "rank", "wins + ties / 2")
     table = new_table("Bradley–Terry strength with ties (log-odds of decided games, sum 0)", *headings)
     for row in document.ranking:
-        rank = (
-            DASH
-            if row.rank is None
-            else f"{row.rank[0]}"
-            if row.rank[0] == row.rank[1]
-            else f"{row.rank[0]}–{row.rank[1]}"
-        )
+        rank = DASH if row.rank is None else "–".join(map(str, sorted({*row.rank})))
         interval = interval_text(row.ci95, percent=False)
         table.add_row(
             escape(row.model), figure_text(row.bradley_terry), interval, rank, _percent(row.win_rate_adjusted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +200,7 @@ def _measure_one(rows: Rows, meter: Meter, tally: Tally, progress: Progress) -> 
     return {"source": rows.name, "fingerprint": rows.fingerprint, "n_rows": n_rows, "unread": dict(unread)}
 
 
-def analysis_of(
-    figures: Mapping[str, Any], specs: Sequence[str], versions: Mapping[str, str], clean: Table | None = None
-) -> Analysis:
+def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], clean: Table | None = None) -> Analysis:
     """Present the figures as an analysis: one row per suite, and one per item that was found; no prompt is quoted.
 
     ``clean`` has the models' figures without those items.
@@ -217,33 +216,24 @@ def analysis_of(
         f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the "
         f"{'user ' if rule['turns'] == 'user' else ''}turns of one conversation contain too."
     )
-    near_columns: tuple[Column, ...] = ()
-    near_notes: tuple[str, ...] = ()
+    columns = [
+        Column("suite", "Suite"),
+        Column("n_items", "Items", "int"),
+        Column("n_overlapped", "Found", "int"),
+        Column("share", "Share", "percent1"),
+        Column("n_conversations", "Conversations", "int"),
+        Column("n_whole_turn_only", "Whole turn only", "int"),
+    ]
+    notes = [
+        "All items of a suite were searched for, so the share has no sampling error.",
+        "A prompt of fewer words than an n-gram (whole turn only) is found only as a whole turn, and missed "
+        "inside a longer one.",
+    ]
     if (near := figures["near"]) is not None:
-        near_columns = (Column("n_near", "Near only", "int"),)
-        near_notes = (
-            f"Near only: not found, but more than {near['share']:.0%} of the words are in word {near['n']}-grams.",
-        )
-    by_suite = Table(
-        "suites",
-        "Items found in the data",
-        (
-            Column("suite", "Suite"),
-            Column("n_items", "Items", "int"),
-            Column("n_overlapped", "Found", "int"),
-            Column("share", "Share", "percent1"),
-            Column("n_conversations", "Conversations", "int"),
-            Column("n_whole_turn_only", "Whole turn only", "int"),
-            *near_columns,
-        ),
-        rows,
-        notes=(
-            "All items of a suite were searched for, so the share has no sampling error.",
-            "A prompt of fewer words than an n-gram (whole turn only) is found only as a whole turn, and missed "
-            "inside a longer one.",
-            *near_notes,
-        ),
-    )
+        columns.append(Column("n_near", "Near only", "int"))
+        grams = f"word {near['n']}-grams"
+        notes.append(f"Near only: not found, but more than {near['share']:.0%} of the words are in {grams}.")
+    by_suite = Table("suites", "Items found in the data", columns, rows, notes=notes)
     return Analysis(
         "contamination",
         analysis_name([Path(spec).stem if exists(Path(spec)) else spec for spec in specs]),
@@ -255,7 +245,7 @@ def analysis_of(
             "data": figures["data"],
             "data_pins": figures["pins"],
             "missing": figures["missing"],
-            "versions": dict(versions),
+            "versions": {"evalsuite": metadata.version("evalsuite")},
         },
         (by_suite, *(() if clean is None else (clean,)), _examples(figures)),
         (Chart("shares", "Share of items found", "bars", "suites", "suite", ("share",)),),
@@ -280,10 +270,8 @@ def write_report(specs: Sequence[str], results: Path, meter: Meter, progress: Pr
 
     Adds ``clean``: the figures of the models in ``results`` on the items that were not found.
     """
-    from evalsuite import __version__
-
     figures = measure(specs, meter, progress)
     models = read_results_folder(results).models if results.is_dir() else ()
     clean = clean_table(models, meter.benchmarks.items, figures.pop("found"))
     figures["clean"] = [] if clean is None else list(clean.rows)
-    return figures, write_analysis(results, analysis_of(figures, specs, {"evalsuite": __version__}, clean))
+    return figures, write_analysis(results, analysis_of(figures, specs, clean))

@@ -129,12 +129,11 @@ def _efficiency(task: Task, workspace: Workspace) -> Analysis:
 
 
 def _contamination(task: Task, workspace: Workspace) -> Analysis:
-    from evalsuite import __version__
     from evalsuite.contamination.measure import analysis_of, load_meter, measure
 
     sources = [str(made.outputs["folder"]) for made in task.inputs.values()]
     figures = measure(sources, load_meter(task.stage.settings["data"]), workspace.progress)
-    return analysis_of(figures, sources, {"evalsuite": __version__})
+    return analysis_of(figures, sources)
 
 
 _MAKERS: Mapping[str, Callable[[Task, Workspace], Analysis]] = {

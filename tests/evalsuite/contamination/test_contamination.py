@@ -244,7 +244,7 @@ def test_the_report_counts_items_and_quotes_none(tmp_path):
     assert gpqa["share"] == 1 / gpqa["n_items"]
     # The question stands there whole, its options do not.
     assert 0.5 < gpqa["examples"][0]["covered"] < 1
-    document = as_json(analysis_of(figures, [word], {"evalsuite": "0"}))
+    document = as_json(analysis_of(figures, [word]))
     assert document["kind"] == "contamination"
     assert leaked not in json.dumps(document) + json.dumps(suite_rows(figures))
 
@@ -287,7 +287,7 @@ def test_other_turns_and_near_matches_are_counted_if_asked_for(tmp_path, monkeyp
         assert figures["suites"]["s"]["n_whole_turn_only"] == 1, "three words are found as a whole turn only"
         counts[turns, near] = (figures["suites"]["s"]["n_overlapped"], figures["suites"]["s"].get("n_near"))
         assert suite_rows(figures)[0]["whole turn only"] == "33.3%"
-        assert as_json(analysis_of(figures, [str(path)], {}))
+        assert as_json(analysis_of(figures, [str(path)]))
     assert counts == {("user", None): (0, None), ("all", None): (1, None), ("user", 0.5): (0, 1)}
 
 
