@@ -79,13 +79,9 @@ class BusyError(EvalsuiteError):
 class TrainingError(EvalsuiteError):
     """A training run failed: a NaN loss, out of memory, a process that died."""
 
-    exit_code = 3
-
 
 class ServerError(EvalsuiteError):
     """The model server did not start, died, or does not respond."""
-
-    exit_code = 3
 
     def __init__(self, message: str, log_tail: str = "") -> None:
         super().__init__(message)

@@ -13,13 +13,7 @@ from typing import Any, Literal
 
 from judges.card_orders import EVEN, order_rules
 from judges.preference import judging_figures, position_bias
-from judges.statistics import (
-    cohen_kappa,
-    cohen_kappa_ci,
-    mean_and_stderr,
-    mean_ci,
-    proportion_ci,
-)
+from judges.statistics import cohen_kappa, cohen_kappa_ci, mean_and_stderr, mean_ci, proportion_ci
 from judges.types import Unscored
 from judges.verdicts import Game, PairVerdict, Request, Winner, combine_orders, points_of, winner_of
 
@@ -146,19 +140,15 @@ def _both_orders(scored: Sequence[JudgedPair]) -> Figures:
 
 def _single_order(scored: Sequence[JudgedPair]) -> Figures:
     """Count single games, a tie as one half; ``as_listed`` and ``swapped`` are the two orders."""
-    by_order: list[list[float]] = []
-    for first, games in ((1, [pair.original for pair in scored]), (2, [pair.swapped for pair in scored])):
-        sides = [game.winner for game in games if isinstance(game, Game)]
-        labels = [pair.pair.label for pair in scored]
-        by_order.append(
-            [
-                0.5 if side == "tie" else float((side == "a") == (label == first))
-                for side, label in zip(sides, labels, strict=True)
-            ]
-        )
-    as_listed, swapped = (sum(points) / len(points) for points in by_order)
-    mean = [(x + y) / 2 for x, y in zip(*by_order, strict=True)]
-    return {**_rate(mean, scored, "accuracy"), "as_listed": as_listed, "swapped": swapped, "n_games": 2 * len(scored)}
+    as_listed = [_points(pair, _choice_of(pair.original, first=1)) for pair in scored]
+    swapped = [_points(pair, _choice_of(pair.swapped, first=2)) for pair in scored]
+    n = len(scored)
+    figures = _rate([(x + y) / 2 for x, y in zip(as_listed, swapped, strict=True)], scored, "accuracy")
+    return {**figures, "as_listed": sum(as_listed) / n, "swapped": sum(swapped) / n, "n_games": 2 * n}
+
+
+def _points(pair: JudgedPair, choice: Label | None) -> float:
+    return 0.5 if choice == 0 else float(choice == pair.pair.label)
 
 
 def order_counts(judged: Sequence[JudgedPair]) -> Figures:
@@ -299,12 +289,9 @@ def length_figures(judged: Sequence[JudgedPair]) -> Figures | None:
 
 def self_preference_figures(judged: Sequence[JudgedPair], judge_name: str) -> Figures | None:
     """Compare how often the judge and people prefer the judge's own output; None if no pair has one."""
-    cases: list[tuple[JudgedPair, Label]] = []
-    for pair in judged:
-        own: list[Label] = [1] if pair.pair.author_1 == judge_name else []
-        own += [2] if pair.pair.author_2 == judge_name else []
-        cases += [(pair, own[0])] if len(own) == 1 else []
-    return _against_people(cases)
+    by_first = [(pair, pair.pair.author_1 == judge_name) for pair in judged]
+    mixed = [(pair, is_first) for pair, is_first in by_first if is_first != (pair.pair.author_2 == judge_name)]
+    return _against_people([(pair, 1 if is_first else 2) for pair, is_first in mixed])
 
 
 def _against_people(cases: Sequence[tuple[JudgedPair, Label]]) -> Figures | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from evalsuite.suites.figures import DASH
+
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -27,6 +29,11 @@ class Chart:
 def tick(value: float) -> str:
     """Write a value on an axis: three digits below 1,000, whole from there."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def ends_text(interval: tuple[float, float] | None, digits: int, sign: str = "") -> str:
+    """Write the ends of an interval, a dash without one."""
+    return DASH if interval is None else f"{interval[0]:{sign}z.{digits}f} to {interval[1]:{sign}z.{digits}f}"
 
 
 def round_ticks(low: float, high: float, about: int = 4) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalsuite.report.chart import Chart
+from evalsuite.report.chart import Chart, ends_text
 from evalsuite.report.index import Contents
 from evalsuite.report.lines import line_chart
 from evalsuite.report.significance import parts_behind, stacked
@@ -139,15 +139,11 @@ def curve_rows(curve: Curve) -> list[list[str]]:
                 f"{tokens:,}" if isinstance(tokens, int) else DASH,
                 f"{rate:.3g}" if isinstance(rate, float) else DASH,
                 f"{point.value:z.{digits}f}",
-                _ends(point.figure.ci95, digits),
+                ends_text(point.figure.ci95, digits),
                 DASH if point.figure.n is None else str(point.figure.n),
                 DASH if test is None else f"{test.difference.value:+z.{digits}f}",
-                DASH if test is None else _ends(test.ci95, digits, "+"),
+                DASH if test is None else ends_text(test.ci95, digits, "+"),
                 DASH if test is None else f"{test.p_value:.2g}",
             ]
         )
     return rows
-
-
-def _ends(interval: tuple[float, float] | None, digits: int, sign: str = "") -> str:
-    return DASH if interval is None else f"{interval[0]:{sign}.{digits}f} to {interval[1]:{sign}.{digits}f}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalsuite.report.chart import Chart
+from evalsuite.report.chart import Chart, ends_text
 from evalsuite.report.index import Contents
 from evalsuite.report.lines import line_chart
 from evalsuite.report.significance import column_tests
@@ -95,16 +95,13 @@ def _row(
     difference = differences.get(pair)
     sign = 1 if pair == (number, first) else -1
     tokens, thoughts = _tokens(model, column.suite), counts.get("thoughts")
-    low_high = (
-        DASH if figure.ci95 is None else f"{figure.ci95[0]:z.{column.digits}f} to {figure.ci95[1]:z.{column.digits}f}"
-    )
     return [
         visible(model.scores.variant or "default"),
         f"{reasoning['budget']:,}" if reasoning.get("thinks") else "no thought",
         DASH if tokens is None else f"{tokens:,.0f}",
         f"{counts.get('closed', 0)} of {thoughts}" if thoughts else DASH,
         f"{figure.value:z.{column.digits}f}",
-        low_high,
+        ends_text(figure.ci95, column.digits),
         DASH if difference is None else f"{sign * difference.value:+z.{column.digits}f}",
         DASH if difference is None else f"{difference.p_value:.3g}",
     ]
