@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from judges.card_orders import rule_in_words
@@ -133,14 +134,6 @@ def _bias(card: Figures, name: str, key: str, kind: str) -> Check:
     return Check(name, graded(size, care, bad) if sure else "usable", bias, rule, source, words)
 
 
-def _length(card: Figures) -> Check:
-    return _bias(card, "length", "length_bias", "longer")
-
-
-def _own(card: Figures) -> Check:
-    return _bias(card, "own answers", "self_preference", "own")
-
-
 def _empty(card: Figures) -> Check:
     care, bad = 0.1, 0.5
     figures = None if card["attacks"] is None else card["attacks"]["empty_answer"]
@@ -222,8 +215,8 @@ _CHECKS: Sequence[Callable[[Figures], Check]] = (
     _agreement,
     _baseline,
     _position,
-    _length,
-    _own,
+    partial(_bias, name="length", key="length_bias", kind="longer"),
+    partial(_bias, name="own answers", key="self_preference", kind="own"),
     _empty,
     _attacks,
     _failures,

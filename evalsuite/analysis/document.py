@@ -92,8 +92,10 @@ class Analysis:
     examples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
-def cell(key: str, value: float, interval: Sequence[float] | None) -> dict[str, Any]:
-    """Return the entries of a figure in a row, with its interval where it has one."""
+def cell(key: str, value: float | None, interval: Sequence[float] | None = None, why: str = "") -> dict[str, Any]:
+    """Return the entries of a figure in a row: its value with its interval, or ``why`` there is none."""
+    if value is None:
+        return {key: None, f"{key}_why": why}
     return {key: value} | ({f"{key}_ci95": list(interval)} if interval else {})
 
 

@@ -77,9 +77,8 @@ def mean_intervals(
 
 def _cell(key: str, values: Floats, interval: list[float] | None) -> dict[str, Any]:
     known = values[np.isfinite(values)]
-    if not len(known):
-        return {key: None, f"{key}_why": "no prompt where both answers have a word that the metric reads"}
-    return cell(key, float(known.mean()), interval)
+    why = "no prompt where both answers have a word that the metric reads"
+    return cell(key, float(known.mean()) if len(known) else None, interval, why)
 
 
 def models_table(names: Sequence[str], values: Values, clusters: Sequence[str], notes: Sequence[str]) -> Table:

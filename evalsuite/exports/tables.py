@@ -16,7 +16,7 @@ from evalsuite.text import printable
 TableFormat = Literal["markdown", "latex"]
 
 
-def table_frame(table: TabTable, *, star: str, plus_minus: str) -> pd.DataFrame:
+def table_frame(table: TabTable, *, star: str) -> pd.DataFrame:
     """Return one tab as texts: a row per model in the table's order, the columns that are shown at first."""
     columns = [(column.key, column.title) for column in table.columns if column.key in table.shown]
     averages = [name for name in AVERAGES if f"{AVERAGE}{name}" in table.shown and name != HIDDEN_AVERAGE]
@@ -24,8 +24,8 @@ def table_frame(table: TabTable, *, star: str, plus_minus: str) -> pd.DataFrame:
         {
             "#": "" if line.rank is None else "–".join(map(str, sorted({*line.rank}))),
             "model": printable(line.model.name),
-            **{title: _text(line.cells[key], star, plus_minus) for key, title in columns},
-            **{AVERAGES[name].title: _text(line.averages[name], star, plus_minus) for name in averages},
+            **{title: _text(line.cells[key], star) for key, title in columns},
+            **{AVERAGES[name].title: _text(line.averages[name], star) for name in averages},
             "n": str(line.n),
         }
         for line in table.lines
@@ -41,17 +41,17 @@ def tables_text(contents: Contents, form: TableFormat) -> str:
 def _one(table: TabTable, form: TableFormat) -> str:
     title = printable(table.tab.title)
     if form == "markdown":
-        frame = table_frame(table, star=" ★", plus_minus="±").map(_markdown_cell).rename(columns=_markdown_cell)
+        frame = table_frame(table, star=" ★").map(_markdown_cell).rename(columns=_markdown_cell)
         # Figures are texts, which tabulate would read as numbers and write again.
         return f"## {_markdown_cell(title)}\n\n{frame.to_markdown(index=False, disable_numparse=True)}\n"
-    frame = table_frame(table, star="*", plus_minus="±").map(_latex_cell).rename(columns=_latex_cell)
+    frame = table_frame(table, star="*").map(_latex_cell).rename(columns=_latex_cell)
     return frame.to_latex(
         index=False, escape=False, caption=_latex_cell(title), column_format="rl" + "r" * (frame.shape[1] - 2)
     )
 
 
-def _text(cell: Cell, star: str, plus_minus: str) -> str:
-    spread = f" {plus_minus} {cell.spread.removeprefix('±')}" if cell.spread else ""
+def _text(cell: Cell, star: str) -> str:
+    spread = f" ± {cell.spread.removeprefix('±')}" if cell.spread else ""
     return f"{cell.text}{spread}{star if cell.best else ''}"
 
 

@@ -41,11 +41,13 @@ def columns_of(models: Sequence[ModelResult], faults: list[str]) -> list[Column]
 
 def figures_of(model: ModelResult, columns: Sequence[Column]) -> dict[str, Figure]:
     """Read every column's figure of a model, averages under ``average.<name>``."""
-    figures = {column.key: _figure(column, model.suites.get(column.suite)) for column in columns}
+    figures = {column.key: figure_in(model.suites, column) for column in columns}
     return figures | {f"average.{name}": average_figure(model.scores.average, name) for name in AVERAGES}
 
 
-def _figure(column: Column, scores: Mapping[str, Any] | None) -> Figure:
+def figure_in(suites: Mapping[str, Mapping[str, Any]], column: Column) -> Figure:
+    """Return a column's figure from the suites of scores.json; one of a suite that was not run says so."""
+    scores = suites.get(column.suite)
     return column.figure(scores) if scores else Figure(reason=f"{column.suite} was not run")
 
 

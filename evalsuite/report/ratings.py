@@ -67,12 +67,9 @@ def rating_analysis(name: str, document: Ratings) -> Analysis:
 def _cells(keys: Sequence[str], figures: Mapping[str, RatingFigures | None]) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for number, key in enumerate(keys):
-        one = figures.get(key)
-        if one is None or one.score is None:
-            reasons = ", ".join(one.unscored) if one is not None else ""
-            cells |= {f"f{number}": None, f"f{number}_why": f"no rating ({reasons})" if reasons else "no rating"}
-        else:
-            cells |= cell(f"f{number}", one.score, one.ci95)
+        one = figures.get(key) or RatingFigures()
+        why = f"no rating ({', '.join(one.unscored)})" if one.unscored else "no rating"
+        cells |= cell(f"f{number}", one.score, one.ci95, why)
     return cells
 
 

@@ -20,7 +20,7 @@ from evalsuite.fleet.generate import generate_on
 from evalsuite.fleet.head import Head, end_units, heading
 from evalsuite.fleet.places import executor_of
 from evalsuite.fleet.run import run_on
-from evalsuite.fleet.units import RESULTS, SCRATCH, Done, Unit, delete, unit_folder
+from evalsuite.fleet.units import Done, Unit, delete, unit_folder
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.placement import Placement, read_placement
 from evalsuite.progress import Progress
@@ -109,11 +109,6 @@ class Fleet:
         except EvalsuiteError as error:
             return _ended(error)
         return Ended(0, stdout, ())
-
-    def compare(self, config: Path, name: str, key: str, gpus: int, progress: Progress) -> Ended:
-        """Carry ``evalsuite compare --config FILE`` out in a unit."""
-        arguments = ("compare", f"--config={config}", f"--results={RESULTS}", f"--store={SCRATCH}")
-        return self.carry_out(arguments, name, key, gpus, progress)
 
 
 def _ended(error: EvalsuiteError) -> Ended:

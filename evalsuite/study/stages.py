@@ -20,6 +20,7 @@ from evalsuite.documents import Scores
 from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import read_json, write_text
 from evalsuite.fleet.children import Ended, run_child
+from evalsuite.fleet.units import RESULTS, SCRATCH
 from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
@@ -114,11 +115,7 @@ def sft(task: Task, workspace: Workspace) -> Made | Failed:
     write_text(recipe, yaml.safe_dump(document, sort_keys=False))
     data = task.inputs[f"mix {model.mix}"].outputs["folder"]
     command = ["sft", str(recipe), f"--data={data}", f"--out={out}"]
-    if workspace.fleet is not None:
-        progress = Titled(workspace.progress, task.stage.name)
-        ended = workspace.fleet.carry_out(command, task.stage.name, task.key, task.stage.devices, progress)
-    else:
-        ended = _child(task, workspace, command)
+    ended = _carried_out(task, workspace, command)
     if ended.exit_code:
         return _failure(ended)
     n_trained = int(read_json(out / "training.json")["n_conversations"])
@@ -281,11 +278,8 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
         write_text(file, yaml.safe_dump(lineage, sort_keys=False))
         options["lineage"] = str(file)
     config = _config(task, workspace, options, stage.arguments["serve"])
-    if workspace.fleet is not None:
-        progress = Titled(workspace.progress, stage.name)
-        ended = workspace.fleet.compare(config, stage.name, task.key, stage.devices, progress)
-    else:
-        ended = _child(task, workspace, ["compare", f"--config={config}"])
+    in_a_unit = (f"--results={RESULTS}", f"--store={SCRATCH}")
+    ended = _carried_out(task, workspace, ["compare", f"--config={config}"], in_a_unit)
     if ended.exit_code:
         return _failure(ended)
     folder = workspace.results / "comparisons" / name
@@ -313,6 +307,14 @@ def _config(task: Task, workspace: Workspace, options: Mapping[str, Any], serve:
     given = {key: value for key, value in values.items() if value is not None}
     write_text(file, yaml.safe_dump(given, sort_keys=False))
     return file
+
+
+def _carried_out(task: Task, workspace: Workspace, command: Sequence[str], in_a_unit: Sequence[str] = ()) -> Ended:
+    """Carry a stage's command out as a unit, with further options there, or in a process of this machine."""
+    if workspace.fleet is None:
+        return _child(task, workspace, command)
+    stage, progress = task.stage, Titled(workspace.progress, task.stage.name)
+    return workspace.fleet.carry_out([*command, *in_a_unit], stage.name, task.key, stage.devices, progress)
 
 
 def _child(task: Task, workspace: Workspace, arguments: Sequence[str], title: str = "") -> Ended:

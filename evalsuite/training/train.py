@@ -46,9 +46,6 @@ class Trust(NamedTuple):
     trust_remote_code: bool = False
 
 
-_NO_TRUST = Trust()
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished checkpoint: its folder, its training.json, and whether it already existed."""
@@ -116,7 +113,7 @@ def open_recipe(
     data: str | None,
     contamination: Checked,
     progress: Progress,
-    trust: Trust = _NO_TRUST,
+    trust: Trust,
 ) -> Prepared:
     """Read the recipe, build its mix next to ``out`` if no ``data`` is given, and check all inputs.
 
@@ -138,9 +135,7 @@ def open_recipe(
     return prepare(recipe, recipe.sft, data, progress, trust)
 
 
-def prepare(
-    recipe: Recipe, config: TrainingConfig, data: str, progress: Progress, trust: Trust = _NO_TRUST
-) -> Prepared:
+def prepare(recipe: Recipe, config: TrainingConfig, data: str, progress: Progress, trust: Trust) -> Prepared:
     """Resolve base, chat format and data, and compute the run's identity; nothing is written."""
     base = resolve(config.base, on_step=progress.step, **trust._asdict())
     if base.path is None:

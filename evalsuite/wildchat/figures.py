@@ -9,9 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evalsuite.analysis.document import Column, Format
+from evalsuite.analysis.document import Column, Format, cell
 from evalsuite.comparison_documents import Preferences
 from evalsuite.documents import Scores
+from evalsuite.report import figures as report_figures
 from evalsuite.results.reading import models_in
 from evalsuite.suites import figures
 from evalsuite.suites.figures import Z95, Figure
@@ -29,10 +30,7 @@ def columns() -> Mapping[str, figures.Column]:
 
 
 def read_figure(scores: Scores, key: str) -> Figure:
-    """Return the figure of a column; one of a suite that was not run says so."""
-    column = columns()[key]
-    suite = scores.suites.get(column.suite)
-    return column.figure(suite) if suite else Figure(reason=f"{column.suite} was not run")
+    return report_figures.figure_in(scores.suites, columns()[key])
 
 
 def preference_figure(preferences: Preferences, preferred: str, other: str) -> Figure | None:
@@ -56,9 +54,7 @@ def scaled(figure: Figure, scale: float) -> Figure:
 
 def cells(key: str, figure: Figure) -> dict[str, Any]:
     """Return a figure as a row of a table holds it: the value, its interval, or the reason that it is missing."""
-    if figure.value is None:
-        return {key: None, f"{key}_why": figure.reason or "not scored"}
-    return {key: figure.value} | ({f"{key}_ci95": list(figure.ci95)} if figure.ci95 else {})
+    return cell(key, figure.value, figure.ci95, figure.reason or "not scored")
 
 
 def figure_in(row: Mapping[str, Any], key: str, reason: str) -> Figure:
