@@ -54,9 +54,6 @@ class EarlierAnswers:
         self._keys, self._group, self._row = all_keys[order], np.concatenate(groups)[order], np.concatenate(rows)[order]
         self._read: dict[int, list[list[Mapping[str, Any]]]] = {}
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def turns_of(self, conversation: Conversation, sample: int) -> tuple[Turn, ...]:
         """Return the recorded turns of a conversation, none if it was not answered."""
         users = user_texts(conversation.messages)

@@ -94,27 +94,16 @@ def open_template(
             "which cannot be trained on; give another base or chat_template"
         )
     on, off = reasoning.on or form, reasoning.off or form
-    opening, closing = reasoning.opening, reasoning.closing
+    style, opening, closing = reasoning.style or STYLES[_USUAL_STYLE], reasoning.opening, reasoning.closing
     if reasoning.style is None:
-        opening, closing = (mark.format(**_marks(STYLES[_USUAL_STYLE])) for mark in ("{start}\n", "\n{end}\n\n"))
+        opening, closing = f"{style.start}\n", f"\n{style.end}\n\n"
     elif reasoning.is_off and False not in template_args.values():
         on = settle(base, serve.model_copy(update={"thinking": "on"}), form).on or on
     if off.generation_suffix and not reasoning.is_opened:
         # Without an opened thought in the prompt, an answer follows the header as the template writes it.
         off = on
-    template = TrainingTemplate(
-        on,
-        off,
-        reasoning.style or STYLES[_USUAL_STYLE],
-        opening,
-        closing,
-        trains_empty_thoughts=trains_empty_thoughts,
-    )
+    template = TrainingTemplate(on, off, style, opening, closing, trains_empty_thoughts=trains_empty_thoughts)
     return replace(template, end_id=_end_of_turn(template))
-
-
-def _marks(style: Style) -> dict[str, str]:
-    return {"start": style.start, "end": style.end}
 
 
 def _end_of_turn(template: TrainingTemplate) -> int:
