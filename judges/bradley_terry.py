@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.preference import Verdicts, count_verdicts
+from judges.preference import Verdicts
 from judges.statistics import NO_SPREAD, Interval, holm_correction, normal_ci, sign_test_exact, student_ci
 from judges.types import Unscored
 from judges.verdicts import PairVerdict, winner_of
@@ -131,7 +131,7 @@ def rank_by_prompts(
         low, high = student_ci(value, math.sqrt(by_prompt), n_groups - 1)
         normal = normal_ci(value, math.sqrt(by_game))
         # Scores of prompts that cancel out leave a variance of rounding errors, whose root is far above them.
-        is_too_narrow = (added > 0 or by_prompt <= NO_SPREAD * by_game) and normal is not None
+        is_too_narrow = added > 0 or by_prompt <= NO_SPREAD * by_game
         return (min(low, normal[0]), max(high, normal[1])) if is_too_narrow and normal else (low, high)
 
     unit = np.eye(n)
@@ -173,11 +173,8 @@ def cycles(
 
 def decided_groups(verdicts: Verdicts, groups: Sequence[Hashable] | None = None) -> tuple[int, int]:
     """Return the groups of prompts in which a wins more often than b, and those in which b does; one prompt each."""
-    if groups is None:
-        counts = count_verdicts(verdicts)
-        return counts.wins_a, counts.wins_b
     balance: dict[Hashable, int] = {}
-    for verdict, group in zip(verdicts, groups, strict=True):
+    for verdict, group in zip(verdicts, range(len(verdicts)) if groups is None else groups, strict=True):
         if isinstance(verdict, PairVerdict):
             balance[group] = balance.get(group, 0) + {"a": 1, "b": -1, "tie": 0}[verdict.winner]
     return sum(value > 0 for value in balance.values()), sum(value < 0 for value in balance.values())

@@ -107,7 +107,7 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
     return {
         "n": len(judged),
         "n_scored": len(scored),
-        **_rate([pair.credit(pair.pair.label) for pair in scored], scored, "accuracy"),
+        **_accuracy([pair.credit(pair.pair.label) for pair in scored], scored),
         "both_orders": _both_orders(scored) if scored else None,
         "single_order": _single_order(scored) if scored else None,
         "undecided": 1 - len(decided) / len(scored) if scored else None,
@@ -122,9 +122,9 @@ def agreement(judged: Sequence[JudgedPair]) -> Figures:
     }
 
 
-def _rate(values: Sequence[float], pairs: Sequence[JudgedPair], name: str = "rate") -> Figures:
-    interval = proportion_ci(values, _clusters(pairs)) if values else None
-    return {name: sum(values) / len(values) if values else None, "ci95": interval}
+def _accuracy(right: Sequence[float], pairs: Sequence[JudgedPair]) -> Figures:
+    interval = proportion_ci(right, _clusters(pairs)) if right else None
+    return {"accuracy": sum(right) / len(right) if right else None, "ci95": interval}
 
 
 def _clusters(pairs: Iterable[JudgedPair]) -> list[str]:
@@ -135,7 +135,7 @@ def _both_orders(scored: Sequence[JudgedPair]) -> Figures:
     right = [float(pair.choice == pair.pair.label) for pair in scored]
     undecided = sum(pair.choice == 0 for pair in scored)
     figures = {"right": int(sum(right)), "wrong": len(scored) - int(sum(right)) - undecided, "undecided": undecided}
-    return {**figures, **_rate(right, scored, "accuracy")}
+    return {**figures, **_accuracy(right, scored)}
 
 
 def _single_order(scored: Sequence[JudgedPair]) -> Figures:
@@ -143,7 +143,7 @@ def _single_order(scored: Sequence[JudgedPair]) -> Figures:
     as_listed = [_points(pair, _choice_of(pair.original, first=1)) for pair in scored]
     swapped = [_points(pair, _choice_of(pair.swapped, first=2)) for pair in scored]
     n = len(scored)
-    figures = _rate([(x + y) / 2 for x, y in zip(as_listed, swapped, strict=True)], scored, "accuracy")
+    figures = _accuracy([(x + y) / 2 for x, y in zip(as_listed, swapped, strict=True)], scored)
     return {**figures, "as_listed": sum(as_listed) / n, "swapped": sum(swapped) / n, "n_games": 2 * n}
 
 
@@ -184,7 +184,7 @@ def _choice_of(game: Game | Unscored, first: Label) -> Label | None:
 def _by_mean(scored: Sequence[JudgedPair]) -> Figures:
     sided = [pair for pair in scored if pair.mean_choice]
     right = [float(pair.mean_choice == pair.pair.label) for pair in sided]
-    return {**_rate(right, sided, "accuracy"), "n": len(sided)}
+    return {**_accuracy(right, sided), "n": len(sided)}
 
 
 def _orders(scored: Sequence[JudgedPair]) -> Figures | None:
@@ -206,7 +206,7 @@ def _ties(judged: Sequence[JudgedPair]) -> Figures | None:
     return {
         "n": len(tied),
         "judged_ties": sum(pair.choice == 0 for pair in tied) / len(tied),
-        "three_way": _rate(alike, scored, "accuracy"),
+        "three_way": _accuracy(alike, scored),
     }
 
 
@@ -214,7 +214,7 @@ def _by_category(scored: Sequence[JudgedPair]) -> Figures | None:
     names = sorted({pair.pair.category for pair in scored if pair.pair.category is not None})
     rows = {name: [pair for pair in scored if pair.pair.category == name] for name in names}
     return {
-        name: {"n": len(pairs), **_rate([pair.credit(pair.pair.label) for pair in pairs], pairs, "accuracy")}
+        name: {"n": len(pairs), **_accuracy([pair.credit(pair.pair.label) for pair in pairs], pairs)}
         for name, pairs in rows.items()
     } or None
 
@@ -229,8 +229,7 @@ def _items(labelled: Sequence[JudgedPair]) -> Figures | None:
     if not whole:
         return None
     best = [float(all(pair.choice == pair.pair.label for pair in pairs)) for pairs in whole]
-    interval = proportion_ci(best, [pairs[0].pair.cluster for pairs in whole])
-    return {"n": len(whole), "accuracy": sum(best) / len(best), "ci95": interval}
+    return {"n": len(whole), **_accuracy(best, [pairs[0] for pairs in whole])}
 
 
 def baseline_figures(judged: Sequence[JudgedPair]) -> Figures | None:

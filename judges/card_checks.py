@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from judges.card_orders import rule_in_words
 from judges.labels import MASS_FLOOR, MASS_HALF
@@ -17,7 +17,7 @@ from judges.statistics import NO_SPREAD, sign_test_exact
 
 Use = Literal["usable", "with care", "do not use"]
 
-_WORSE: tuple[Use, ...] = ("usable", "with care", "do not use")
+_WORSE: tuple[Use, ...] = get_args(Use)
 _SIGNIFICANT = 0.05
 _ZHENG = "Zheng et al. 2023 (arXiv 2306.05685)"
 _OURS = "our choice"

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from judges.statistics import NO_SPREAD, clustered_stderr, holm_correction, sign_test_exact
+from judges.statistics import NO_SPREAD, clustered_stderr, holm_correction, quantile, sign_test_exact, student_ci
 
 ALPHA = 0.05
 POWER = 0.8
@@ -47,26 +46,12 @@ class Difference:
     @property
     def ci95(self) -> tuple[float, float] | None:
         """Student's 95 % interval; None without any spread."""
-        half = quantile(1 - ALPHA / 2, self.df) * self.stderr
-        return (self.value - half, self.value + half) if self.stderr > 0 else None
+        return student_ci(self.value, self.stderr, self.df) if self.stderr > 0 else None
 
     @property
     def detectable(self) -> float | None:
         """The smallest true difference that a test like this one shows with 80 % power; None without any spread."""
         return detectable_effect(self.stderr, self.df) if self.stderr > 0 else None
-
-
-@lru_cache(maxsize=4096)
-def quantile(p: float, df: int | None) -> float:
-    """Return the quantile of Student's t; of the normal distribution where ``df`` is None.
-
-    >>> round(quantile(0.975, 1), 3), round(quantile(0.975, 10), 3), round(quantile(0.975, None), 3)
-    (12.706, 2.228, 1.96)
-    """
-    # Importing scipy costs a second, which only commands with tests pay.
-    from scipy.special import ndtri, stdtrit
-
-    return float(ndtri(p) if df is None else stdtrit(df, p))
 
 
 def p_values(differences: Mapping[tuple[int, int], Difference | None]) -> dict[tuple[int, int], float]:

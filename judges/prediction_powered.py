@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from judges.paired import quantile
-from judges.statistics import Interval, clustered_stderr
+from judges.statistics import Interval, clustered_stderr, student_ci
 
 MIN_LABELS = 30
 """Labels below which no interval is given: the normal approximation needs some of each outcome."""
@@ -74,20 +73,11 @@ def corrected_mean(
     variance = float(of_judge @ of_judge)
     weight = 0.0 if variance <= 0 else float(np.clip(-(of_labels @ of_judge) / variance, 0.0, 1.0))
     value = own + weight * (float(f.mean()) - predicted)
-    t = quantile(0.975, n_observed - 1)
     stderr, alone = _stderr(of_labels + weight * of_judge, names), _stderr(of_labels, names)
     # What the weight was chosen by is what the error is estimated from: the usual factor for one fitted coefficient.
     stderr *= math.sqrt((n_observed - 1) / max(1, n_observed - 2)) if weight > 0 else 1.0
-    return Corrected(
-        value,
-        stderr,
-        (value - t * stderr, value + t * stderr),
-        weight,
-        int(labelled.sum()),
-        n,
-        own,
-        (own - t * alone, own + t * alone),
-    )
+    interval, alone_interval = student_ci(value, stderr, n_observed - 1), student_ci(own, alone, n_observed - 1)
+    return Corrected(value, stderr, interval, weight, int(labelled.sum()), n, own, alone_interval)
 
 
 def _stderr(influence: np.ndarray, groups: Sequence[Hashable]) -> float:

@@ -18,6 +18,7 @@ from judges.statistics import NO_SPREAD, cluster_numbers, jackknifed
 from judges.types import Rating, Unscored
 
 Figures = dict[str, Any]
+Numbers = Sequence[float] | NDArray[np.float64]
 Correlation = Literal["pearson", "spearman", "kendall"]
 CORRELATIONS: tuple[Correlation, ...] = ("spearman", "kendall", "pearson")
 
@@ -37,31 +38,11 @@ class RatedAnswer:
     category: str | None = None
 
 
-def correlation(kind: Correlation, a: Sequence[float], b: Sequence[float]) -> float | None:
+def correlation(kind: Correlation, a: Numbers, b: Numbers) -> float | None:
     """Return Pearson's r, Spearman's rho or Kendall's tau-b; None for fewer than three pairs or equal values."""
-    return _correlation(kind, np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
-
-
-def correlation_ci(
-    kind: Correlation, a: Sequence[float], b: Sequence[float], clusters: Sequence[str]
-) -> tuple[float, float] | None:
-    """Return the jackknife interval of a correlation with whole clusters left out, on the scale of Fisher's z.
-
-    None where there is no correlation, or no spread to go by. Source: Efron and Tibshirani 1993, chapter 11.
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    value = _correlation(kind, first, second)
-    numbers = cluster_numbers(first.size, clusters)
-    n_clusters = int(numbers.max(initial=-1)) + 1
-    if value is None or n_clusters < _LEAST:
-        return None
-    left_out = [_correlation(kind, first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
-    return jackknifed(value, left_out, n_clusters)
-
-
-def _correlation(kind: Correlation, a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
     from scipy.stats import kendalltau, rankdata
 
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if a.size < _LEAST or np.ptp(a) <= NO_SPREAD or np.ptp(b) <= NO_SPREAD:
         return None
     if kind == "kendall":
@@ -69,6 +50,21 @@ def _correlation(kind: Correlation, a: NDArray[np.float64], b: NDArray[np.float6
     if kind == "spearman":
         a, b = rankdata(a), rankdata(b)
     return float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
+
+
+def correlation_ci(kind: Correlation, a: Numbers, b: Numbers, clusters: Sequence[str]) -> tuple[float, float] | None:
+    """Return the jackknife interval of a correlation with whole clusters left out, on the scale of Fisher's z.
+
+    None where there is no correlation, or no spread to go by. Source: Efron and Tibshirani 1993, chapter 11.
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    value = correlation(kind, first, second)
+    numbers = cluster_numbers(first.size, clusters)
+    n_clusters = int(numbers.max(initial=-1)) + 1
+    if value is None or n_clusters < _LEAST:
+        return None
+    left_out = [correlation(kind, first[numbers != one], second[numbers != one]) for one in range(n_clusters)]
+    return jackknifed(value, left_out, n_clusters)
 
 
 def rating_figures(answers: Sequence[RatedAnswer], factor: str, judged_as: str) -> Figures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from statistics import NormalDist
 
@@ -86,10 +87,23 @@ def normal_ci(mean: float, stderr: float | None) -> Interval | None:
     return None if stderr is None else (mean - _Z * stderr, mean + _Z * stderr)
 
 
-def student_ci(mean: float, stderr: float, degrees: int) -> Interval:
-    """Return mean ± t standard errors with ``degrees`` of freedom, at least 1."""
-    half = _t(degrees) * stderr
+def student_ci(mean: float, stderr: float, degrees: int | None) -> Interval:
+    """Return mean ± t standard errors with ``degrees`` of freedom, at least 1; None for the normal distribution."""
+    half = quantile(_UPPER, degrees) * stderr
     return mean - half, mean + half
+
+
+@lru_cache(maxsize=4096)
+def quantile(p: float, df: int | None) -> float:
+    """Return the quantile of Student's t; of the normal distribution where ``df`` is None.
+
+    >>> round(quantile(0.975, 1), 3), round(quantile(0.975, 10), 3), round(quantile(0.975, None), 3)
+    (12.706, 2.228, 1.96)
+    """
+    # Importing scipy costs a second, which only commands with tests pay.
+    from scipy.special import ndtri, stdtrit
+
+    return float(ndtri(p) if df is None else stdtrit(df, p))
 
 
 def wilson_ci(k: float, n: float) -> Interval:
@@ -157,7 +171,7 @@ def proportion_ci(values: Sequence[float], clusters: Sequence[Hashable] | None =
     is_binary = bool(np.isin(array, (0.0, 1.0)).all())
     if is_binary and (n == array.size or array.min() == array.max()):
         return wilson_ci(round(mean * n), n)
-    effective, z = mean * (1 - mean) / max(variance, NO_SPREAD**2), _t(n - 1)
+    effective, z = mean * (1 - mean) / max(variance, NO_SPREAD**2), quantile(_UPPER, n - 1)
     if variance <= NO_SPREAD**2 or n * min(mean, 1 - mean) < _TRUSTED_CASES:
         effective, z = min(effective, float(n)), _Z
     return _score_interval(mean, effective, z)
@@ -172,12 +186,6 @@ def _clustered(values: Sequence[float], clusters: Sequence[Hashable] | None) -> 
         return float(array.mean()), None, n
     sums = np.bincount(numbers, weights=array - array.mean())
     return float(array.mean()), n / (n - 1) * float(sums @ sums) / array.size**2, n
-
-
-def _t(degrees: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(degrees, _UPPER))
 
 
 def bootstrap_ratio_ci(
@@ -351,8 +359,8 @@ def jackknifed(value: float, each: Sequence[float | None], n_clusters: int) -> I
     stderr = math.sqrt((len(scale) - 1) / len(scale) * float(((scale - scale.mean()) ** 2).sum()))
     if stderr < NO_SPREAD:
         return None
-    centre, half = math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, value))), _t(n_clusters - 1) * stderr
-    return math.tanh(centre - half), math.tanh(centre + half)
+    low, high = student_ci(math.atanh(max(-_LARGEST_KAPPA, min(_LARGEST_KAPPA, value))), stderr, n_clusters - 1)
+    return math.tanh(low), math.tanh(high)
 
 
 def _confusions(

@@ -13,8 +13,7 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.records.rows import Row
 from evalsuite.results.reading import ModelResult
 from evalsuite.suites.types import CheckedItem
-from judges.paired import quantile
-from judges.statistics import mean_ci
+from judges.statistics import mean_ci, student_ci
 from judges.types import user_texts
 
 Found = Mapping[str, Collection[str]]
@@ -111,5 +110,5 @@ def _figures(marked: Sequence[_Marked]) -> dict[str, Any]:
     if min(len(clean), len(rest)) < 2:
         return {**figures, "difference": difference}
     stderr = share * math.sqrt(variance(clean) / len(clean) + variance(rest) / len(rest))
-    half = quantile(0.975, min(len(clean), len(rest)) - 1) * stderr
-    return {**figures, **cell("difference", difference, (difference - half, difference + half))}
+    interval = student_ci(difference, stderr, min(len(clean), len(rest)) - 1)
+    return {**figures, **cell("difference", difference, interval)}

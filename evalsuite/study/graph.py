@@ -65,7 +65,7 @@ def key_of(stage: Stage, keys: Mapping[str, str]) -> str:
             "kind": stage.kind,
             "cell": stage.cell,
             "settings": dict(stage.settings),
-            "inputs": {name: keys[name] for name in (*stage.needs, *stage.uses) if name in keys},
+            "inputs": {name: keys[name] for name in stage.takes if name in keys},
             "evalsuite": evalsuite.__version__,
         }
     )

@@ -148,7 +148,7 @@ def _critical_path(outcome: Outcome, projected: Mapping[str, Projected]) -> dict
     ends: dict[str, tuple[float, tuple[str, ...]]] = {}
     # A stage comes after those that it depends on.
     for stage in (cell.stage for cell in outcome.cells if cell.status == "to do"):
-        before = max((ends[name] for name in (*stage.needs, *stage.uses) if name in ends), default=(0.0, ()))
+        before = max((ends[name] for name in stage.takes if name in ends), default=(0.0, ()))
         hours = projected[stage.name].hours or 0.0
         ends[stage.name] = (before[0] + hours, (*before[1], *([stage.name] if hours else [])))
     hours, stages = max(ends.values(), default=(0.0, ()))

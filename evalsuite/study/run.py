@@ -108,7 +108,7 @@ class _Walk:
         elif planning:
             self.settle(Cell(stage, "to do", key), Made({}))
         else:
-            inputs = {name: self.made[name] for name in (*stage.needs, *stage.uses) if name in self.made}
+            inputs = {name: self.made[name] for name in stage.takes if name in self.made}
             return Task(stage, key, inputs)
         return None
 

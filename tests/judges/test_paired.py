@@ -15,10 +15,10 @@ from judges.paired import (
     detectable_effect,
     p_values,
     paired_difference,
-    quantile,
     rank_intervals,
     stars,
 )
+from judges.statistics import quantile
 
 
 def test_paired_difference_is_the_textbook_one() -> None:

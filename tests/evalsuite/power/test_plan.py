@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
-from judges.paired import ALPHA, needed_items, paired_difference, quantile
+from judges.paired import ALPHA, needed_items, paired_difference
+from judges.statistics import quantile
 from tests.evalsuite.report_results import mixeval_scores, write_free_form, write_model
 
 

@@ -12,7 +12,8 @@ import pytest
 from evalsuite.report.page import template_folder
 from evalsuite.report.significance import Marks, column_tests
 from evalsuite.suites.figures import Figure
-from judges.paired import ALPHA, paired_difference, paired_differences, quantile, stars
+from judges.paired import ALPHA, paired_difference, paired_differences, stars
+from judges.statistics import quantile
 
 
 def star(figures: dict[int, Figure], marks: Marks, prefix: str) -> int | None:
