@@ -65,6 +65,15 @@ def check_long_rope(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]
     return [ok("positions", checkpoint.name, message)]
 
 
+def check_quantised_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> list[Finding]:
+    """Warn of quantised weights in float32, for which vLLM has kernels only where inputs are rounded to 8 bits too."""
+    kind = checkpoint.quantization
+    if kind is None or "A8 " in kind or served_dtype(checkpoint, serve.dtype, device) != "float32":
+        return []
+    message = f"vLLM may not serve its quantised weights ({kind}) in float32"
+    return [warning("dtype", checkpoint.name, message, "pass --dtype float16 or bfloat16")]
+
+
 def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> Finding:
     """Compare weights and the KV cache of a few contexts with the memory of the device."""
     name, weights = checkpoint.name, served_bytes(checkpoint, serve.dtype, device)

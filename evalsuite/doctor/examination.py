@@ -14,6 +14,7 @@ from evalsuite.doctor.capacity import (
     check_disk,
     check_long_rope,
     check_parallel,
+    check_quantised_dtype,
 )
 from evalsuite.doctor.chat_template import Role, check_template
 from evalsuite.doctor.endpoint import check_dialect, check_labels
@@ -150,6 +151,7 @@ def examine_model(use: ModelUse, config: RunConfig, device: Device | None) -> li
         findings += check_image_package(checkpoint)
         findings += [*check_long_rope(checkpoint, serve), *check_parallel(checkpoint, serve)]
     if use.is_managed and device is not None:
+        findings += check_quantised_dtype(checkpoint, serve, device)
         findings.append(check_device_memory(checkpoint, serve, device))
     return findings
 

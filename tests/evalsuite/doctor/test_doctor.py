@@ -20,6 +20,7 @@ from evalsuite.doctor.capacity import (
     check_device_memory,
     check_disk,
     check_long_rope,
+    check_quantised_dtype,
 )
 from evalsuite.doctor.chat_template import check_template
 from evalsuite.doctor.installation import check_vllm
@@ -170,7 +171,34 @@ def test_a_long_context_that_changes_short_prompts_is_told(tmp_path, length, lev
     assert not check_long_rope(checkpoint(tmp_path), ServeConfig(max_model_len=1024))
 
 
+INT8 = {"num_bits": 8, "type": "int"}
 SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "warns"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "float32", True),
+        ({"quant_method": "gptq", "bits": 4}, "auto", False),
+        ({"quant_method": "compressed-tensors", "config_groups": {"0": {"weights": INT8}}}, "float32", True),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"0": {"weights": INT8, "input_activations": INT8}},
+            },
+            "float32",
+            False,
+        ),
+        (None, "float32", False),
+    ],
+)
+def test_quantised_weights_in_float32_are_a_warning(tmp_path, config, dtype, warns):
+    model, cpu = checkpoint(tmp_path, quantization_config=config), Device("cpu", "0")
+    found = check_quantised_dtype(model, ServeConfig(dtype=dtype), cpu)
+    assert [(one.level, "pass --dtype float16" in one.sentence) for one in found] == [("warning", True)] * warns
+    assert ("(gptq 4-bit)" in check_device_memory(model, ServeConfig(), cpu).message) is (
+        config is not None and config["quant_method"] == "gptq"
+    )
 
 
 def test_memory_is_weights_and_a_few_contexts(tmp_path, monkeypatch):
