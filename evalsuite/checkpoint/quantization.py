@@ -46,6 +46,13 @@ def quantization(config: Mapping[str, Any] | None) -> str | None:
     return f"{method} {bits[0]}-bit" if bits else method
 
 
+def rounds_inputs(config: Mapping[str, Any] | None) -> bool:
+    """Whether layers round their inputs too, as W8A8 does, by what compressed-tensors says of them."""
+    groups = (quantization_config(config) or {}).get("config_groups")
+    parts = groups.values() if isinstance(groups, dict) else ()
+    return any(isinstance(group, dict) and isinstance(group.get("input_activations"), dict) for group in parts)
+
+
 def _schemes(groups: Iterable[Any]) -> Iterable[str]:
     """Name each group of layers as compressed-tensors does: W4A16 int are weights of 4 bits, inputs in the dtype."""
     for group in groups:

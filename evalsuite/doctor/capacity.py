@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.layers import cache_bytes
+from evalsuite.checkpoint.quantization import rounds_inputs
 from evalsuite.checkpoint.text_part import text_config
 from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
@@ -68,7 +69,7 @@ def check_long_rope(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]
 def check_quantised_dtype(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> list[Finding]:
     """Warn of quantised weights in float32, for which vLLM has kernels only where inputs are rounded to 8 bits too."""
     kind = checkpoint.quantization
-    if kind is None or "A8 " in kind or served_dtype(checkpoint, serve.dtype, device) != "float32":
+    if kind is None or rounds_inputs(checkpoint.config) or served_dtype(checkpoint, serve.dtype, device) != "float32":
         return []
     message = f"vLLM may not serve its quantised weights ({kind}) in float32"
     return [warning("dtype", checkpoint.name, message, "pass --dtype float16 or bfloat16")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.loading import unfilled_weights
+from evalsuite.checkpoint.quantization import rounds_inputs
 from evalsuite.doctor.weights import check_weights
 from evalsuite.errors import CheckpointError, first_line
 
@@ -16,11 +17,17 @@ def check_base(base: Checkpoint, method: str, *, merges: bool = False) -> None:
     What is missing would be newly initialised, at random. ``merges``: an adapter is to be written into the base.
     """
     assert base.path is not None
-    if base.quantization is not None and (merges or method == "full"):
-        why = "an adapter cannot be merged into quantised weights" if merges else "quantised weights cannot be trained"
-        raise CheckpointError(
-            f"the base {base.name} is quantised ({base.quantization}), and {why}; give it in full precision"
-        )
+    name = base.name if base.adapter is None else base.path.name
+    if base.quantization is not None:
+        reasons = {
+            "an adapter cannot be merged into quantised weights": merges,
+            "quantised weights cannot be trained": method == "full",
+            "no gradient passes layers that round their inputs": rounds_inputs(base.config),
+        }
+        for why in (why for why, holds in reasons.items() if holds):
+            raise CheckpointError(
+                f"the base {name} is quantised ({base.quantization}), and {why}; give it in full precision"
+            )
     for finding in check_weights(base):
         raise CheckpointError(f"the base {finding.sentence}")
     try:
@@ -34,6 +41,6 @@ def check_base(base: Checkpoint, method: str, *, merges: bool = False) -> None:
             said, remedy = "has weights of another shape than its config says", "save config and weights together again"
         else:
             said, remedy = f"cannot be loaded by transformers ({first_line(error)})", "save it again, or give another"
-        raise CheckpointError(f"the base {base.name} {said}; {remedy}") from error
+        raise CheckpointError(f"the base {name} {said}; {remedy}") from error
     if found:
-        raise CheckpointError(f"the base {base.name} {found}; save it again, config and weights together")
+        raise CheckpointError(f"the base {name} {found}; save it again, config and weights together")

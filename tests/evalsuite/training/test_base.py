@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from evalsuite.checkpoint import resolve
@@ -126,18 +127,26 @@ def test_the_settings_of_a_processor_and_trusted_code_go_with_the_weights(tmp_pa
     assert (out / "modeling_own.py").is_file()
 
 
-def quantised_by_compressed_tensors(folder):
-    """Write a model's linear layers as int8 with a scale per row, as llm-compressor's W8A8 does."""
+def quantised_by_compressed_tensors(folder, *, inputs=False):
+    """Write a model's linear layers as int8 with a scale per row, as llm-compressor's W8A16, or W8A8 (``inputs``)."""
     weights = load_file(folder / "model.safetensors")
     for name in [name for name in weights if name.endswith("proj.weight")]:
         scale = weights[name].abs().amax(1, keepdim=True) / 127
         weights[name + "_scale"] = scale
-        weights[name] = torch.round(weights[name] / scale).to(torch.int8)
+        rounded = torch.round(weights[name] / scale)
+        if inputs:
+            weights[name] = rounded.to(torch.int8)
+        else:
+            del weights[name]
+            weights[name + "_packed"] = (rounded + 128).to(torch.uint8).view(torch.int32)
+            weights[name + "_shape"] = torch.tensor(rounded.shape)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    form = "int" if inputs else "pack"
     numbers = {"num_bits": 8, "type": "int", "symmetric": True}
     group = {"targets": ["Linear"], "weights": {**numbers, "strategy": "channel", "dynamic": False}}
-    group["input_activations"] = {**numbers, "strategy": "token", "dynamic": True}
-    settings = {"quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ["lm_head"]}
+    if inputs:
+        group["input_activations"] = {**numbers, "strategy": "token", "dynamic": True}
+    settings = {"quant_method": "compressed-tensors", "format": f"{form}-quantized", "ignore": ["lm_head"]}
     settings |= {"quantization_status": "compressed", "config_groups": {"group_0": group}}
     return configured(folder, quantization_config=settings)
 
@@ -149,7 +158,9 @@ def test_an_adapter_is_trained_on_a_quantised_base_but_not_merged_into_it(tmp_pa
     recipe = write_recipe(tmp_path / "recipe.yaml", base, method="lora", max_steps=1)
     train(recipe, tmp_path / "adapter", data=str(mix))
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
-    said = "is quantised (compressed-tensors W8A8 int), and an adapter cannot be merged into quantised weights"
+    said = (
+        "the base m is quantised (compressed-tensors W8A16 int), and an adapter cannot be merged into quantised weights"
+    )
     with pytest.raises(CheckpointError) as error:
         merge(str(tmp_path / "adapter"), tmp_path / "merged")
     assert said in str(error.value)
@@ -159,6 +170,18 @@ def test_an_adapter_is_trained_on_a_quantised_base_but_not_merged_into_it(tmp_pa
     assert said in str(error.value)
     assert not (tmp_path / "never").exists()
     assert "quantised weights cannot be trained" in refusal(base, "full")
+
+
+@pytest.mark.skipif(find_spec("compressed_tensors") is None, reason="compressed-tensors is not installed")
+def test_a_base_that_rounds_its_inputs_passes_no_gradient_and_is_refused(tmp_path):
+    base = quantised_by_compressed_tensors(write_tiny_model(tmp_path / "m"), inputs=True)
+    said = "is quantised (compressed-tensors W8A8 int), and no gradient passes layers that round their inputs"
+    assert said in refusal(base, "lora")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    found = []
+    model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda _, given, out: found.append((given[0], out)))
+    model(torch.tensor([[5, 6]]))
+    assert [(given.requires_grad, out.requires_grad) for given, out in found] == [(True, False)]
 
 
 def test_a_base_that_diverged_is_refused(tmp_path):
