@@ -58,6 +58,11 @@ def has_states(config: Mapping[str, Any]) -> bool:
     return not {*_RECURRENT, _CONVOLUTION}.isdisjoint(layers_of(config))
 
 
+def has_latents(config: Mapping[str, Any]) -> bool:
+    """Whether attention keeps one latent per token (multi-head latent attention: DeepSeek, Kimi, GLM-4.7-Flash)."""
+    return _count(config, "kv_lora_rank") > 0
+
+
 def _numbers_per_token(config: Mapping[str, Any]) -> int:
     """Return how many numbers an attention layer keeps of a token."""
     if latent := _count(config, "kv_lora_rank"):

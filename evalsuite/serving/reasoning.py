@@ -294,7 +294,9 @@ def _around_thought(chat_format: ChatFormat, style: Style) -> tuple[str, str]:
     at = before.rfind(style.start)
     if not (thought and answer) or at < 0 or style.end not in after:
         return usual
-    return before[at:], after
+    # GLM's template breaks the line before the mark too.
+    begun = before.removeprefix(chat_format.render(_HELLO))
+    return begun if begun.strip().startswith(style.start) else before[at:], after
 
 
 def _ends_in(prompt: str, mark: str) -> bool:

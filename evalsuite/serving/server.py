@@ -23,7 +23,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
-from evalsuite.checkpoint.layers import has_states
+from evalsuite.checkpoint.layers import has_latents, has_states
 from evalsuite.checkpoint.shards import has_second_copy
 from evalsuite.checkpoint.text_part import in_all_parts, text_config
 from evalsuite.errors import ServerError, UsageError
@@ -263,7 +263,11 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         # does not use offset"); whole prefills need a token budget of one full context.
         budget = max(context_length(checkpoint, serve) or 0, _CPU_MIN_BATCHED_TOKENS)
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
-        if has_states(text_config(checkpoint.config or {})):
+        config = text_config(checkpoint.config or {})
+        if has_latents(config):
+            # vLLM 0.32's kernel for rotary embeddings on a CPU rotates the heads of latent attention wrongly.
+            flags["compilation-config"] = json.dumps({"custom_ops": ["-rotary_embedding"]})
+        if has_states(config):
             # vLLM resumes the states of recurrent layers only where it splits prefills.
             flags["enable-prefix-caching"] = "false"
     if (length := context_length(checkpoint, serve)) is not None:

@@ -36,6 +36,11 @@ TEMPLATES = {
     + "{% if add_generation_prompt %}"
     + _HEADER
     + "{% if not (enable_thinking | default(false)) %}<think></think>{% endif %}{% endif %}",
+    # As GLM's: the template breaks the line before the mark.
+    "broken": "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}<think>"
+    "{{ m['reasoning_content'] }}</think>\n{% endif %}{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant"
+    "{{ '\n<think></think>' if enable_thinking is defined and not enable_thinking }}{% endif %}",
     # As Magistral's marks.
     "mistral": _TURNS.replace("{{ m['content'] }}", "{% if m.thinking %}[THINK]{{ m.thinking }}[/THINK]{% endif %}"
     "{{ m['content'] }}") + "{% if add_generation_prompt %}" + _HEADER + "{% endif %}",

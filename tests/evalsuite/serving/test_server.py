@@ -433,9 +433,14 @@ def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, t
 
 
 @pytest.mark.parametrize(
-    ("config", "is_cached"), [({}, True), ({"layer_types": ["linear_attention", "full_attention"]}, False)]
+    ("config", "flag"),
+    [
+        ({}, None),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "--no-enable-prefix-caching"),
+        ({"kv_lora_rank": 512}, "--compilation-config"),
+    ],
 )
-def test_states_are_not_cached_where_prefills_are_whole(tmp_path, monkeypatch, config, is_cached):
+def test_what_vllm_cannot_do_on_a_cpu_is_left_out(tmp_path, monkeypatch, config, flag):
     made = []
     command = server_module._command
     kept = [sys.executable, "-c", "pass"]
@@ -448,8 +453,9 @@ def test_states_are_not_cached_where_prefills_are_whole(tmp_path, monkeypatch, c
         Server(resolve(str(folder)), ServeConfig(), tmp_path / "log").stop()
     on_cpu, on_gpu = made
     assert "--no-enable-chunked-prefill" in on_cpu
-    assert ("--no-enable-prefix-caching" not in on_cpu) is is_cached
-    assert "--no-enable-prefix-caching" not in on_gpu
+    both = {"--no-enable-prefix-caching", "--compilation-config"}
+    assert both & {*on_cpu} == ({flag} if flag else set())
+    assert both.isdisjoint(on_gpu)
 
 
 def test_the_weights_of_the_index_are_served_not_mistrals_own_copy(checkpoint, tmp_path, monkeypatch):
