@@ -264,12 +264,10 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         budget = max(context_length(checkpoint, serve) or 0, _CPU_MIN_BATCHED_TOKENS)
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
         config = text_config(checkpoint.config or {})
-        if has_latents(config):
-            # vLLM 0.32's kernel for rotary embeddings on a CPU rotates the heads of latent attention wrongly.
-            flags["compilation-config"] = json.dumps({"custom_ops": ["-rotary_embedding"]})
-        if has_states(config):
-            # vLLM resumes the states of recurrent layers only where it splits prefills.
-            flags["enable-prefix-caching"] = "false"
+        # vLLM resumes the states of recurrent layers only where it splits prefills, and 0.32's kernel for rotary
+        # embeddings rotates the heads of latent attention wrongly.
+        flags |= {"enable-prefix-caching": "false"} if has_states(config) else {}
+        flags |= {"compilation-config": '{"custom_ops": ["-rotary_embedding"]}'} if has_latents(config) else {}
     if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.path is not None and has_second_copy(checkpoint.path):

@@ -50,7 +50,9 @@ def test_gpt_oss_channels(tmp_path):
     assert found.closing == "<|end|><|start|>assistant<|channel|>final<|message|>"
 
 
-@pytest.mark.parametrize(("thinking", "end"), [("on", "\n<think>"), ("off", "\n<think></think>"), ("auto", "assistant")])
+@pytest.mark.parametrize(
+    ("thinking", "end"), [("on", "\n<think>"), ("off", "\n<think></think>"), ("auto", "assistant")]
+)
 def test_a_thought_is_opened_as_the_template_does(tmp_path, thinking, end):
     checkpoint = resolve(str(thinking_checkpoint(tmp_path / "m", "broken")))
     found = settled(checkpoint, ServeConfig(thinking=thinking))
