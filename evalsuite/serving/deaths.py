@@ -128,6 +128,13 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
+        r"(?:KeyError: |no module or parameter named )'((?:\w+\.)*layers\.[\w.]+)'",
+        "vLLM does not expect weights named {0}; load the checkpoint with transformers 5 and write it with "
+        "save_pretrained, which writes the published names and separate experts, or compare its config with the "
+        "published one",
+        True,
+    ),
+    (
         r"(?:RuntimeError|ValueError|KeyError): (.*(?:size mismatch|not found in|shape).*)",
         "the weights do not fit the config ({0}); save the checkpoint again",
         True,

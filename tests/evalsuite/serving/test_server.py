@@ -188,6 +188,16 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             ServerError,
             "vLLM exited while starting ckpt (Assertion failed, Chunked prefill is required); the log is",
         ),
+        (
+            "(EngineCore pid=1) ERROR 11-30 15:37:19 [core.py:1510] KeyError: 'layers.1.mlp.experts.gate_up_proj'",
+            CheckpointError,
+            "weights named layers.1.mlp.experts.gate_up_proj; load the checkpoint with transformers 5 and write it with",
+        ),
+        (
+            "ValueError: There is no module or parameter named 'layers.0.mlp' in MixtralModel. The available parameters",
+            CheckpointError,
+            "weights named layers.0.mlp; load",
+        ),
         ("something nobody has seen before", ServerError, "vLLM exited while starting"),
     ],
 )
