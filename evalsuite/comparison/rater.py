@@ -14,7 +14,7 @@ from evalsuite.comparison.games import REWARD, check_context_is_shown, conversat
 from evalsuite.comparison.judging import ONE_SCORE_NOTE, probed_labels
 from evalsuite.comparison.servers import Servers
 from evalsuite.comparison.settings import CardConfig, RateConfig
-from evalsuite.errors import UsageError, unknown
+from evalsuite.errors import UsageError
 from evalsuite.progress import Progress
 from evalsuite.rating_documents import RatedFactor
 from evalsuite.serving.requests import Guide, Sampling, Scorer
@@ -93,8 +93,6 @@ def load_factors(given: Sequence[str]) -> tuple[Factor, ...]:
 
 
 def _read_factors(path: Path) -> list[Factor]:
-    if path.suffix not in {".yaml", ".yml"}:
-        raise UsageError(f"{unknown('factor', str(path), FACTORS)}, or give a .yaml file")
     given = checked(_FactorFile, read_mapping(path, "factors"), str(path))
     factors = []
     for key, value in given.factors.items():

@@ -44,8 +44,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
         _print_pairs(console, member.pairs, f"{member.judge.name} alone ({member.judge.method}{weight})")
     if document.panel_mean is not None:
         _print_pairs(console, document.panel_mean.pairs, "mean of the panel")
-    if document.panel_agreement is not None:
-        _print_panel(console, document)
+    _print_panel(console, document)
     alone = [(judge, document.judging)] if judge and not document.judges else []
     for each, judging in [*alone, *((member.judge, member.judging) for member in document.judges)]:
         for note in judging_notes(judging.model_dump()) if judging else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evalsuite.report.chart import Chart, ends_text
@@ -102,9 +102,7 @@ def _tested(points: Sequence[Point], column: Column, contents: Contents) -> list
     parts = parts_behind(column.items, contents.marks)
     stack = stacked([point.model for point in points], parts, contents.marks, contents.contexts)
     tests = None if stack is None else against_reference(stack[0], len(points) - 1, stack[1])
-    return [
-        Point(point.model, point.at, point.figure, (tests or {}).get(number)) for number, point in enumerate(points)
-    ]
+    return [replace(point, against_last=(tests or {}).get(number)) for number, point in enumerate(points)]
 
 
 def curve_charts(curves: Sequence[Curve]) -> list[tuple[str, list[Chart]]]:

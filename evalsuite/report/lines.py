@@ -62,8 +62,8 @@ def line_chart(
     """
     lines: list[Line] = [(name, sorted(line)) for name, line in sorted(series.items())]
     sizes = sorted({size for _, line in lines for size, _ in line})
-    spans = {size: span for size, span in (spans or {}).items() if span is not None}
-    known = [value for _, line in lines for _, value in line] + [end for span in spans.values() if span for end in span]
+    whiskers = {size: span for size, span in (spans or {}).items() if span is not None}
+    known = [value for _, line in lines for _, value in line] + [end for span in whiskers.values() for end in span]
     scale = _Scale(sizes, round_ticks(min(known), max(known)), logarithmic)
     panels = _panels(lines, groups or {})
     drawing = Markup("").join(
@@ -71,7 +71,7 @@ def line_chart(
             _WIDTH,
             _HEIGHT,
             f"{title}: {name}" if name else title,
-            *_whiskers(spans, scale),
+            *_whiskers(whiskers, scale),
             *_shapes(name, panel, scale, models or {}),
             svg.text((scale.left + scale.right) / 2, _HEIGHT - 8, head[1], "middle", 11),
         )
@@ -85,8 +85,8 @@ def line_chart(
     return Chart(key, title, note, drawing, head, rows, wide=len(panels) > 1)
 
 
-def _whiskers(spans: Spans, scale: _Scale) -> list[Markup]:
-    ends = [(scale.at(size, span[0]), scale.at(size, span[1])) for size, span in spans.items() if span is not None]
+def _whiskers(spans: Mapping[float, tuple[float, float]], scale: _Scale) -> list[Markup]:
+    ends = [(scale.at(size, low), scale.at(size, high)) for size, (low, high) in spans.items()]
     return [svg.line(x, low, x, high, 1, stroke_opacity=0.45) for (x, low), (_, high) in ends]
 
 

@@ -76,8 +76,7 @@ def _chart(column: Column, members: Sequence[int], contents: Contents) -> Chart 
         return None
     title = f"{column.title} against tokens per answer"
     note = "Thought and answer together, with 95 % intervals; differences are paired by item."
-    line = [(tokens, value) for tokens, value in sorted(points.items())]
-    head, series = ("", "tokens per answer", column.title), {column.title: line}
+    head, series = ("", "tokens per answer", column.title), {column.title: list(points.items())}
     drawn = line_chart(column.key, title, note, head, series, column.digits, spans=spans)
     return Chart(column.key, title, note, drawn.drawing, _HEAD, rows)
 
