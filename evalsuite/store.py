@@ -135,7 +135,6 @@ class Store:
             raise StoreError(f"{self.path} was deleted or replaced while in use; its answers are lost, run again")
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return the saved answer, or None."""
         with self._database("read") as db:
             row = db.execute("SELECT value FROM completions WHERE key = ?", (key,)).fetchone()
         if row is None:

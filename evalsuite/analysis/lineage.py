@@ -159,7 +159,6 @@ def _distances(counts: Counts, lineage: Mapping[str, str], dgms: Sequence[str]) 
 
 
 def lineage_charts(tables: Sequence[Table]) -> list[Chart]:
-    """Return the charts of :func:`lineage_tables`."""
     by_id = {table.id: table for table in tables}
     distances = by_id["distances"]
     values = [column.key for column in distances.columns[1:]]

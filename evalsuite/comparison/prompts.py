@@ -48,7 +48,6 @@ class Question:
 
     @property
     def turns(self) -> tuple[str, ...]:
-        """The user's turns."""
         return self.request.turns
 
 

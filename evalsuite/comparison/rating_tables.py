@@ -32,7 +32,6 @@ def print_ratings(console: Console, document: Ratings) -> None:
 
 
 def print_rating_card(console: Console, card: Mapping[str, Any]) -> None:
-    """Print a card of ratings."""
     judge, labels = card["judge"], card["labels"]
     title = escape(f"{judge['name']} ({judge['method']})  ·  {labels['n']} answers of {labels['name']}")
     headings = ("Spearman", "95 %", "Kendall", "95 %", "Pearson", "95 %", "by length", "people", "judge", "n")

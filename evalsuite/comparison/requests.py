@@ -84,7 +84,6 @@ def grouped(requests: Sequence[tuple[str, Request, str | None]]) -> tuple[tuple[
 
 
 def group_of(row: Mapping[str, Any]) -> str | None:
-    """Return the group that a row names."""
     return None if row.get("group") is None else str(row["group"])
 
 

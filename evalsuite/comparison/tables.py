@@ -103,7 +103,6 @@ def _print_human(console: Console, document: Preferences) -> None:
 
 
 def print_judge(console: Console, judge: ComparisonJudge) -> None:
-    """Print what is known about a judge."""
     name = escape(judge.name)
     for note in judge.notes:
         console.print(f"[yellow]judge {name}: {escape(note)}")
@@ -119,7 +118,6 @@ def print_judge(console: Console, judge: ComparisonJudge) -> None:
 
 
 def print_card(console: Console, card: Mapping[str, Any]) -> None:
-    """Print a judge card."""
     judge, figures = card["judge"], card["agreement"]
     title = f"{judge['name']} ({judge['method']})  ·  {card['pairs']['n']} pairs"
     table = new_table(title, "measured", "figure", "95 %", "n")

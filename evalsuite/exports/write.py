@@ -28,7 +28,6 @@ class Written:
     address: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON types."""
         document = {"paths": [str(path) for path in self.paths], "left_out": list(self.faults)}
         more = {"text": self.text, "address": self.address or None}
         return document | {name: value for name, value in more.items() if value is not None}

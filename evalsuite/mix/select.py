@@ -329,7 +329,6 @@ def _repeated(repeat: float, n_unique: int, asked: int | None) -> NDArray[np.int
 def _tokens_of(
     pools: Sequence[Pool], candidates: Candidates, numbers: NDArray[np.int64], members: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the tokens of the drawn rows."""
     tokens = np.zeros(len(numbers), dtype=np.int64)
     for member, pool in enumerate(pools):
         own = members == member

@@ -98,7 +98,6 @@ def forecast(config: RunConfig, progress: Progress) -> list[Forecast]:
 
 
 def as_json(forecasts: Sequence[Forecast]) -> Mapping[str, Any]:
-    """Return the forecast as a JSON document."""
     return {"dry_run": [asdict(one) for one in forecasts]}
 
 

@@ -144,6 +144,5 @@ def findings(config: RunConfig) -> list[Finding]:
 
 
 def as_json(needs: Sequence[Need], config: PlanConfig) -> Mapping[str, Any]:
-    """Return the plan as a JSON document."""
     options = config.model_dump(mode="json", include={"models", "effect", "power"})
     return {**options, "figures": [{**asdict(need), "reachable": need.is_reachable} for need in needs]}

@@ -51,7 +51,6 @@ class Report:
     faults: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the report as JSON types."""
         paths = {"html": str(self.html), "csv": str(self.csv), "pages": [str(page) for page in self.pages]}
         counts = {name: getattr(self, name) for name in ("html_bytes", "models", "items", "comparisons", "analyses")}
         return {**paths, **counts, "left_out": list(self.faults)}

@@ -262,7 +262,6 @@ def heatmap(
 
 
 def judge_names(comparison: Comparison) -> str:
-    """Return the name of a comparison's judge."""
     judge = comparison.preferences.judge
     return "recorded ratings" if judge is None else judge.name
 

@@ -182,7 +182,6 @@ class Part:
         self.by_model[source.model] = self.by_model[of.model]
 
     def remove(self, source: PartSource) -> None:
-        """Remove one model's answers and marks."""
         for answers in self.answers:
             answers.pop(source.model, None)
         self.by_model.pop(source.model, None)

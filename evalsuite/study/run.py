@@ -46,7 +46,6 @@ class Cell:
     notes: Sequence[str] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the cell in JSON's own types."""
         return {
             "stage": self.stage.name,
             "status": self.status,

@@ -104,7 +104,6 @@ def _located_source(source: Mapping[str, Any], workspace: Workspace) -> dict[str
 
 
 def sft(task: Task, workspace: Workspace) -> Made | Failed:
-    """Train a checkpoint."""
     arguments = task.stage.arguments
     model: Trained = arguments["model"]
     folder = workspace.folder_of(task)
