@@ -31,7 +31,7 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         "this transformers does not know the model type {0}; use a newer one or another checkpoint",
         True,
     ),
-    (r"trust_remote_code=True", "the checkpoint brings its own code; if you trust it, pass --trust-remote-code", True),
+    (r"`trust_remote_code=True", "the checkpoint brings its own code; if you trust it, pass --trust-remote-code", True),
     (
         r"(?:torch\.OutOfMemoryError|CUDA out of memory)",
         "the GPU's memory is too small; lower --max-model-len, raise --tensor-parallel-size, "

@@ -96,6 +96,11 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
             "does not know the model type foo",
         ),
         ("torch.OutOfMemoryError: CUDA out of memory", ServerError, "--max-model-len"),
+        (
+            "Initializing a V1 LLM engine with config: model='ckpt', trust_remote_code=True\ntorch.OutOfMemoryError: 1",
+            ServerError,
+            "--max-model-len",
+        ),
         ("ValueError: No available memory for the cache blocks", ServerError, "lower --max-model-len"),
         (
             "ValueError: Free memory on device cuda:0 (3.2/79.1 GiB) on startup is less than desired",
