@@ -63,6 +63,11 @@ def has_latents(config: Mapping[str, Any]) -> bool:
     return _count(config, "kv_lora_rank") > 0
 
 
+def has_gated_delta(config: Mapping[str, Any]) -> bool:
+    """Whether there are layers of a gated delta net (Qwen3-Next, Qwen3.5)."""
+    return _count(config, "linear_key_head_dim") > 0 and "linear_attention" in layers_of(config)
+
+
 def _numbers_per_token(config: Mapping[str, Any]) -> int:
     """Return how many numbers an attention layer keeps of a token."""
     if latent := _count(config, "kv_lora_rank"):

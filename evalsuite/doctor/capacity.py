@@ -15,10 +15,10 @@ from evalsuite.doctor.chat_template import Role
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.doctor.results_folder import existing_folder
 from evalsuite.doctor.weights import check_servable
-from evalsuite.errors import CheckpointError, ServerError
+from evalsuite.errors import CheckpointError, ServerError, UsageError
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.device import DTYPE_BYTES, Device, gpu_memory, installed_vllm, served_bytes, served_dtype
-from evalsuite.serving.server import check_memory, context_length
+from evalsuite.serving.server import check_device, context_length
 from evalsuite.suites.options import DataKind
 from evalsuite.suites.registry import SuiteSpec
 
@@ -84,9 +84,11 @@ def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Devi
     needs = f"weights of {weights / _GIB:.2f} GiB{kind} and {context / _GIB:.2f} GiB of KV cache per full context"
     if device.kind == "cpu":
         try:
-            check_memory(checkpoint, serve, device)
+            check_device(checkpoint, serve, device)
         except ServerError as error:
             return fault("memory", name, str(error))
+        except UsageError as error:
+            return fault("dtype", name, str(error))
         return ok("memory", name, f"{needs} fit this machine")
     memories = gpu_memory()
     if not memories:

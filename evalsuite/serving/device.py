@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
+from evalsuite.checkpoint.layers import has_gated_delta
 from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import UsageError
 from evalsuite.packages import SETUP, version_of
@@ -90,6 +91,7 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
     vllm/config/model.py ``_resolve_auto_dtype``: float32 is served in 16 bits, bfloat16 in float16 where the GPU
     lacks it), and except for a CPU that can only imitate bfloat16: float32 is three times as fast there, and exact.
     Quantised weights are unpacked to 16 bits on every device: few of their kernels know float32.
+    On a CPU vLLM has a gated delta net in bfloat16 only.
     None where the checkpoint names none, or nothing is known of the GPU: vLLM then decides.
     """
     own = own_dtype(checkpoint)
@@ -97,6 +99,8 @@ def served_dtype(checkpoint: Checkpoint, asked: str, device: Device) -> str | No
         return asked_dtype(asked)
     if device.kind == "cuda":
         return _as_vllm_chooses(own, str((checkpoint.config or {}).get("model_type")))
+    if device.kind == "cpu" and has_gated_delta(text_config(checkpoint.config or {})):
+        return "bfloat16"
     if checkpoint.quantization is not None:
         return "bfloat16" if own == "float32" else own
     return "float32" if own == "bfloat16" and not cpu_has_bf16() else own

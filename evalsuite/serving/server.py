@@ -23,7 +23,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
-from evalsuite.checkpoint.layers import has_latents, has_states
+from evalsuite.checkpoint.layers import has_gated_delta, has_latents, has_states
 from evalsuite.checkpoint.shards import has_second_copy
 from evalsuite.checkpoint.text_part import in_all_parts, text_config
 from evalsuite.errors import ServerError, UsageError
@@ -176,8 +176,17 @@ class Server(AbstractContextManager["Server"]):
         return ServerError(f"vLLM exited while starting {name}{end}; the log is {self.log_path}", tail)
 
 
-def check_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:
-    """Raise ServerError when this machine, or its GPUs, clearly lack the memory for the weights."""
+def check_device(checkpoint: Checkpoint, serve: ServeConfig, device: Device) -> None:
+    """Raise ServerError when this machine, or its GPUs, clearly lack the memory for the weights.
+
+    Raises UsageError for a dtype with which vLLM dies at the first request.
+    """
+    dtype = served_dtype(checkpoint, serve.dtype, device)
+    if device.kind == "cpu" and dtype != "bfloat16" and has_gated_delta(text_config(checkpoint.config or {})):
+        raise UsageError(
+            f"--dtype {serve.dtype}: on a CPU, vLLM computes the gated delta layers of {checkpoint.name} in bfloat16 "
+            "only; leave the option out"
+        )
     weights = served_bytes(checkpoint, serve.dtype, device)
     if device.kind != "cpu":
         memory = sum(sorted(gpu_memory(), reverse=True)[: serve.tensor_parallel_size])

@@ -26,7 +26,7 @@ from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.known_servers import recall, remember
 from evalsuite.serving.reasoning import settle
 from evalsuite.serving.rewards import reward_path
-from evalsuite.serving.server import Server, check_memory, context_length
+from evalsuite.serving.server import Server, check_device, context_length
 from evalsuite.serving.slots import max_connections
 from evalsuite.serving.wire import Endpoint, api_key, check_endpoint, check_tokenizer, urls_of
 from evalsuite.store import AnswerStore
@@ -157,7 +157,7 @@ class Session(AbstractContextManager["Session"]):
         return await asyncio.get_running_loop().run_in_executor(None, self._start)
 
     def _start(self) -> Endpoint:
-        check_memory(self.checkpoint, self.serve, installed_vllm())
+        check_device(self.checkpoint, self.serve, installed_vllm())
         began = time.monotonic()
         server = self._engine.start(self._progress.step)
         if self._stopped.is_set():

@@ -20,11 +20,11 @@ from evalsuite.progress import NoProgress
 from evalsuite.serving import server as server_module
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.deaths import kernel_kills
-from evalsuite.serving.device import Device, available_memory
+from evalsuite.serving.device import Device, available_memory, served_dtype
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.requests import Sampling
-from evalsuite.serving.server import Server, check_memory, context_length
+from evalsuite.serving.server import Server, check_device, context_length
 from evalsuite.serving.session import Session, with_restarts
 from evalsuite.store import Store
 from judges.types import Message
@@ -408,8 +408,21 @@ def test_free_memory_is_that_of_a_containers_limit(tmp_path):
 def test_too_little_memory_is_said_before_vllm_tries(checkpoint, monkeypatch):
     monkeypatch.setattr(server_module, "served_bytes", lambda *_: 10**15)
     with pytest.raises(ServerError, match="too little memory"):
-        check_memory(checkpoint, ServeConfig(), Device("cpu", "0"))
-    check_memory(checkpoint, ServeConfig(), Device("cuda", "0"))
+        check_device(checkpoint, ServeConfig(), Device("cpu", "0"))
+    check_device(checkpoint, ServeConfig(), Device("cuda", "0"))
+
+
+def test_a_gated_delta_net_is_served_in_bfloat16_on_a_cpu(tmp_path):
+    delta = {"linear_key_head_dim": 128, "layer_types": ["linear_attention", "full_attention"], "dtype": "float32"}
+    folder = write_checkpoint(tmp_path / "ckpt")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, **delta}))
+    model, cpu = resolve(str(folder)), Device("cpu", "0")
+    assert served_dtype(model, "auto", cpu) == "bfloat16"
+    check_device(model, ServeConfig(), cpu)
+    with pytest.raises(UsageError, match="--dtype float32: on a CPU, vLLM computes the gated delta layers of ckpt in"):
+        check_device(model, ServeConfig(dtype="float32"), cpu)
+    check_device(model, ServeConfig(dtype="float32"), Device("cuda", "0"))
 
 
 def test_the_command_serves_on_loopback_without_secrets(checkpoint, tmp_path, monkeypatch):
