@@ -194,23 +194,6 @@ MORE: Mapping[str, Family] = {
         ends=("<|im_end|>",),
         style="qwen3",
     ),
-    "qwen3_5": Family(
-        config="Qwen3_5TextConfig",
-        settings={
-            "num_hidden_layers": 4,
-            "head_dim": 64,
-            "linear_key_head_dim": 32,
-            "linear_value_head_dim": 32,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "tie_word_embeddings": True,
-        },
-        template=QWEN35,
-        tokenizer_class="Qwen2Tokenizer",
-        tokens=lambda: byte_level(_CHATML, _THINK),
-        ends=("<|im_end|>", "<|endoftext|>"),
-        style="qwen3",
-    ),
     "qwen3_next": Family(
         config="Qwen3NextConfig",
         settings={
