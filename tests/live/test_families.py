@@ -1,6 +1,6 @@
 """Checkpoints in the manner of today's families, each served by a vLLM of its own, against transformers.
 
-Qwen3, Mistral, Phi-3 and SmolVLM by default; EVALSUITE_FAMILIES names others of ``more_families`` and
+Qwen3, Mistral, Phi-3, SmolVLM and DeepSeek-V3 by default; EVALSUITE_FAMILIES names others of ``more_families`` and
 ``image_families``, or "all".
 """
 
@@ -37,7 +37,7 @@ TALK = [
 N_TOKENS = 12
 CLOSE = 1e-3
 KNOWN = {**FAMILIES, **MORE, **IMAGE}
-ASKED = os.environ.get("EVALSUITE_FAMILIES", ",".join(FAMILIES))
+ASKED = os.environ.get("EVALSUITE_FAMILIES", ",".join([*FAMILIES, "deepseek_v3"]))
 
 
 @pytest.mark.parametrize("name", KNOWN if ASKED == "all" else ASKED.split(","))
