@@ -12,6 +12,7 @@ import msgspec
 
 _CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Controls of terminals (C0 without tab and newline, DEL, C1), line separators and changes of text direction."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _encoder = msgspec.json.Encoder()
 _FORMULA = re.compile(
     r"(?<![\s;\"'\u200b\ufeff])([\s;\"'\u200b\ufeff]*+)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])"
@@ -25,6 +26,14 @@ def well_formed(text: str) -> str:
     Neither UTF-8 nor a tokenizer accepts lone surrogates, which JSON and YAML escapes can produce.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def without_surrogates(text: str) -> str:
+    """Return ``text`` with U+FFFD in place of half a surrogate pair, as decoders write it.
+
+    For answers: an escape as in :func:`well_formed` adds letters and digits, which a scorer would read.
+    """
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def is_well_formed(document: object) -> bool:

@@ -21,9 +21,10 @@ from evalsuite.serving.connection import Connection
 from evalsuite.serving.continuations import NextToken, next_token_of
 from evalsuite.serving.label_tokens import by_text, label_tokens
 from evalsuite.serving.reasoning import NO_REASONING, Reasoning
-from evalsuite.serving.remote import Reader, RemoteChat
+from evalsuite.serving.remote import RemoteChat
 from evalsuite.serving.replies import (
     FEATURE_IDS,
+    Reader,
     read_completion,
     read_continuations,
     read_features,
@@ -434,8 +435,7 @@ class Client:
                         # Another process may have answered it while this one waited for a slot.
                         if (stored := self._store.get(key)) is not None:
                             return stored
-                        raw = await self._connection.ask(path, body, depth)
-                        answer = raw if isinstance(raw, Unscored) else read_safely(read, raw)
+                        answer = await self._connection.ask(path, body, read, depth)
                         if not isinstance(answer, Unscored):
                             self._store.put(key, answer | self._mark)
                         return answer

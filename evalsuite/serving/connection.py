@@ -14,7 +14,7 @@ from evalsuite.errors import BusyError, DeniedError, EvalsuiteError, ServerError
 from evalsuite.serving.dialect import Dialect, words_of
 from evalsuite.serving.known_servers import QUESTIONS, Known, learned
 from evalsuite.serving.pace import Pace, wait_of
-from evalsuite.serving.replies import begun_text, token_counts
+from evalsuite.serving.replies import Reader, begun_text, read_safely, token_counts
 from evalsuite.serving.told import Told
 from evalsuite.serving.wire import (
     Endpoint,
@@ -89,19 +89,24 @@ class Connection:
         asked = {"dialect": self.dialect.name, "left_out": dict(self.dialect.refused)}
         return {"server": {**self.told.document(), **asked}}
 
-    async def ask(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
-        """Send one request; a failure after all retries is Unscored, and a dead server raises ServerError.
+    async def ask(self, path: str, body: dict[str, Any], read: Reader, depth: int = 0) -> dict[str, Any] | Unscored:
+        """Send one request and read the reply; a failure after all retries is Unscored.
 
-        Deeper requests get a higher priority if the server supports it.
+        Deeper requests get a higher priority if the server supports it. Raises ServerError for a dead server, and for
+        one whose first replies are all useless in the same way.
         """
         try:
             reply = await self.exchange(path, body, depth)
         except RetryableError as error:
             await self.require_answers(error)
             reply = Unscored(error.reason, str(error))
-        if isinstance(reply, Unscored) and self.told is not None:
-            self.told.failed(reply)
-        return reply
+        answer = reply if isinstance(reply, Unscored) else read_safely(read, reply)
+        if self.told is not None:
+            if isinstance(answer, Unscored):
+                self.told.failed(answer)
+            else:
+                self.told.answered += 1
+        return answer
 
     async def exchange(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request with retries; raises the last RetryableError, and ServerError for a server that hangs."""
@@ -250,7 +255,6 @@ class Connection:
                 told.note(f"{line.name} answers as {named!r}; it is recorded in the manifest")
         if named not in (None, told.model):
             raise RetryableError(f"{told.model!r} replied to {asked} first, and now {named!r}", "wrong_model")
-        told.answered += 1
         if isinstance(fingerprint := reply.get("system_fingerprint"), str):
             told.fingerprints[fingerprint] = told.fingerprints.get(fingerprint, 0) + 1
 
@@ -312,11 +316,17 @@ class Connection:
             for text in asked
             for seed in (0, 1)
         ]
+        requests = [asyncio.ensure_future(self.exchange(_CHAT, body)) for body in bodies]
         try:
-            replies = await asyncio.gather(*(self.exchange(_CHAT, body) for body in bodies))
+            replies = await asyncio.gather(*requests)
         except (EvalsuiteError, RetryableError):
             # What is measured is the run; a server that no longer answers says so there.
             return
+        finally:
+            # The others would go on asking, on a connection that is about to be closed.
+            for request in requests:
+                request.cancel()
+            await asyncio.gather(*requests, return_exceptions=True)
         is_greedy = "temperature" not in self.dialect.refused
         texts = [begun_text(reply) if is_greedy and not isinstance(reply, Unscored) else "" for reply in replies]
         told.greedy = [sorted({text for text in pair if text}) for pair in zip(texts[::2], texts[1::2], strict=True)]

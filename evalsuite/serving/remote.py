@@ -8,14 +8,13 @@ from typing import Any
 
 from evalsuite.serving.bodies import chat_fields, depth_of, guide_fields, sampling_fields, thinking_fields
 from evalsuite.serving.reasoning import Reasoning
-from evalsuite.serving.replies import read_chat, read_top_logprobs
+from evalsuite.serving.replies import Reader, read_chat, read_top_logprobs
 from evalsuite.serving.requests import Completion, Guide, Sampling
 from judges.types import Message, Unscored
 
 _TOP_LOGPROBS = 20
 _LEAST_MASS = 0.5
 """The least probability of all labels together that counts as a verdict."""
-Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
 Ask = Callable[[str, str, dict[str, Any], Reader, int], Awaitable[dict[str, Any] | Unscored]]
 """Called with (kind, path, body, reader, depth); answers from the store or the server."""
 

@@ -10,9 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from evalsuite.text import is_well_formed, mapped, well_formed
+from evalsuite.text import is_well_formed, mapped, without_surrogates
 from judges.thoughts import split_thought
 from judges.types import Unscored
+
+Reader = Callable[[dict[str, Any]], dict[str, Any] | Unscored]
 
 _ABORTED = frozenset({"abort", "aborted", "error", "cancelled"})
 """Finish reasons for an answer that the server cut off."""
@@ -38,13 +40,13 @@ def _index(choice: Mapping[str, Any]) -> int:
     return index if isinstance(index, int) else 0
 
 
-def read_safely(
-    read: Callable[[dict[str, Any]], dict[str, Any] | Unscored], raw: dict[str, Any]
-) -> dict[str, Any] | Unscored:
-    """Read a reply; one that does not hold what was asked for is ``malformed_reply``. Lone surrogates are escaped."""
+def read_safely(read: Reader, raw: dict[str, Any]) -> dict[str, Any] | Unscored:
+    """Read a reply; one that does not hold what was asked for is ``malformed_reply``. Lone surrogates are U+FFFD."""
     try:
         answer = read(raw)
-        return answer if isinstance(answer, Unscored) or is_well_formed(answer) else {**mapped(answer, well_formed)}
+        if isinstance(answer, Unscored) or is_well_formed(answer):
+            return answer
+        return {**mapped(answer, without_surrogates)}
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return Unscored("malformed_reply", f"{type(error).__name__}: {error}")
 
@@ -129,7 +131,7 @@ def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
 
     ``thought_closed`` says that the thought was cut, so that there is no answer.
     """
-    content = _first(raw, "message", "content")
+    content = _joined(_first(raw, "message", "content"))
     fields = [_first(raw, "message", name) for name in ("reasoning_content", "reasoning")]
     thought = next((text for text in fields if isinstance(text, str) and text), None)
     n_thought = reasoning_tokens(raw)
@@ -154,6 +156,15 @@ def read_chat(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
         "thought_tokens": n_thought,
         "thought_closed": is_cut or text is None,
     }
+
+
+def _joined(content: object) -> object:
+    """Return content parts that are all text as one text, and any other content as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    known = [text for text in texts if isinstance(text, str)]
+    return "".join(known) if len(known) == len(content) else content
 
 
 def reasoning_tokens(raw: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from evalsuite.errors import ServerError
 from evalsuite.serving.connection import Connection, Usage
 from evalsuite.serving.known_servers import Known
+from evalsuite.serving.replies import Reader
 from evalsuite.serving.told import Told
 from evalsuite.serving.wire import Endpoint, RetryableError, is_reachable
 from judges.types import Unscored
@@ -73,9 +74,9 @@ class Spread:
         for replica in self._replicas:
             await replica.connection.close()
 
-    async def ask(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
-        """Send one request; raises ServerError when no server is left."""
-        return await self._asked(body, lambda connection: connection.ask(path, body, depth))
+    async def ask(self, path: str, body: dict[str, Any], read: Reader, depth: int = 0) -> dict[str, Any] | Unscored:
+        """Send one request and read the reply; raises ServerError when no server is left."""
+        return await self._asked(body, lambda connection: connection.ask(path, body, read, depth))
 
     async def exchange(self, path: str, body: dict[str, Any], depth: int = 0) -> dict[str, Any] | Unscored:
         """Send one request with retries; raises the last RetryableError, and ServerError when no server is left."""

@@ -14,7 +14,7 @@ from judges.types import Unscored
 
 ALIKE_LIMIT = 20
 """The first requests of a run, this many, may fail in the same way before the run is stopped."""
-_OF_ONE_ITEM = frozenset({"context_length", "content_filter", "no_logprobs"})
+_OF_ONE_ITEM = frozenset({"context_length", "content_filter", "no_logprobs", "empty_reply"})
 _MAX_KINDS = 50
 
 
@@ -34,6 +34,7 @@ class Told:
     server: str
     note: Callable[[str], None]
     answered: int = 0
+    """How many replies held what was asked for."""
     model: str | None = None
     fingerprints: dict[str, int] = field(default_factory=dict)
     greedy: list[list[str]] | None = None

@@ -208,6 +208,12 @@ def test_a_run_whose_first_requests_fail_alike_stops_and_says_why(tmp_path):
         run_on(server, tmp_path, ["mt_bench", "mixeval", "alpaca_eval"])
 
 
+def test_replies_without_a_text_stop_a_run_like_errors(tmp_path):
+    empty = (200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}, {})
+    with Hosted(every(1, empty)) as server, pytest.raises(ServerError, match=r"first 20 .* the reply has no text"):
+        run_on(server, tmp_path, ["mt_bench", "mixeval", "alpaca_eval"])
+
+
 def test_a_run_spends_no_more_requests_than_it_may_and_resumes(tmp_path):
     with Hosted() as server:
         with pytest.raises(BusyError, match="--max-requests"):

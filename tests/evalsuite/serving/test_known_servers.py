@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
@@ -12,7 +13,10 @@ from evalsuite.config import read_as
 from evalsuite.generation.run import generate
 from evalsuite.generation.settings import GenerateConfig
 from evalsuite.serving import known_servers
-from evalsuite.serving.known_servers import Known, recall, remember
+from evalsuite.serving.connection import Connection
+from evalsuite.serving.known_servers import QUESTIONS, Known, recall, remember
+from evalsuite.serving.told import Told
+from evalsuite.serving.wire import RetryableError
 from tests.evalsuite.dialects import DIALECTS, Hosted, strict
 from tests.evalsuite.doctor.test_endpoint import examined
 from tests.evalsuite.generation_endpoint import write_chats
@@ -88,6 +92,28 @@ def test_each_of_several_servers_of_one_model_has_its_entry(tmp_path):
         known = json.loads((tmp_path / "servers.json").read_text())
     assert {name: bool(entry["refused"]) for name, entry in known.items()} == {one.spec: True, two.spec: False}
     assert all(len(entry["greedy"]) == 4 for entry in known.values())
+
+
+async def test_a_server_that_fails_on_a_fixed_question_is_not_asked_the_others_later():
+    async def never():
+        raise AssertionError
+
+    connection, left = Connection(never), []
+
+    async def exchange(*_):
+        if not left:
+            left.append("failed")
+            raise RetryableError("gone")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            left.append("cancelled")
+            raise
+
+    connection.exchange = exchange
+    connection.told = Told("m", print, answered=1)
+    await connection.look_for_drift()
+    assert left == ["failed"] + ["cancelled"] * (2 * len(QUESTIONS) - 1)
 
 
 def test_answers_that_a_server_does_not_repeat_are_no_drift():

@@ -42,7 +42,21 @@ def test_choices_of_another_form_are_a_malformed_reply(choices):
     assert answer.reason == "malformed_reply"
 
 
-def test_half_a_surrogate_pair_in_an_answer_is_escaped():
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "one"}, {"type": "text", "text": " two"}], "one two"),
+        ([{"type": "text", "text": "one"}, {"type": "image_url"}], None),
+        ([{"type": "text", "text": None}], None),
+        ([], None),
+    ],
+)
+def test_parts_of_text_are_one_text(content, text):
+    answer = read_safely(read_chat, reply(choice(content)))
+    assert (None if isinstance(answer, Unscored) else answer["text"]) == text
+
+
+def test_half_a_surrogate_pair_in_an_answer_adds_no_digits():
     answer = read_safely(read_chat, reply(choice("a\ud83d b")))
     assert not isinstance(answer, Unscored)
-    assert answer["text"] == "a\\ud83d b"
+    assert answer["text"] == "a\ufffd b"
