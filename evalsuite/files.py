@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from evalsuite.errors import BusyError, DataError, cannot_write
-from evalsuite.text import mapped, well_formed
+from evalsuite.text import mapped, without_surrogates
 
 MAX_BYTES = 1 << 30
 """The largest file that is read at once: larger than any that a benchmark or a tool of the field writes."""
@@ -251,7 +251,7 @@ def read_text(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> 
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON that others wrote; half of a surrogate pair is escaped. Raises ValueError, also for deep nesting."""
+    """Parse JSON that others wrote; half of a surrogate pair is U+FFFD. Raises ValueError, also for deep nesting."""
     try:
         document = json.loads(text)
     except RecursionError:
@@ -267,7 +267,7 @@ def parse_json(text: str) -> Any:
             depth += 1
             if depth > _MAX_DEPTH:
                 raise ValueError(f"nested more than {_MAX_DEPTH} deep")
-    return mapped(document, well_formed) if _SURROGATE.search(text) else document
+    return mapped(document, without_surrogates) if _SURROGATE.search(text) else document
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES, remedy: str = _REMEDY) -> Any:

@@ -22,7 +22,7 @@ import msgspec
 from evalsuite.errors import DataError, plain_fault, refuse_newer
 from evalsuite.files import write_pieces
 from evalsuite.records.rows import SCHEMA, Header, Row
-from evalsuite.text import mapped, well_formed
+from evalsuite.text import mapped, without_surrogates
 
 FOLDER = "records"
 _REMEDY = "run the model again to rewrite it"
@@ -207,8 +207,8 @@ def write_records(path: Path, header: Header, rows: Iterable[Row]) -> None:
 
 
 def encoded(value: Header | Row) -> str:
-    """Return the line of a header or a row; half of a surrogate pair is escaped."""
+    """Return the line of a header or a row; half of a surrogate pair is U+FFFD."""
     try:
         return _encoder.encode(value).decode() + "\n"
     except UnicodeEncodeError:
-        return _encoder.encode(mapped(msgspec.to_builtins(value), well_formed)).decode() + "\n"
+        return _encoder.encode(mapped(msgspec.to_builtins(value), without_surrogates)).decode() + "\n"

@@ -14,6 +14,7 @@ from evalsuite.files import COMPRESSIONS, without_nan, write_json, write_jsonl
 from evalsuite.records.rows import Header, JudgeRef, Row
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Recorded
+from evalsuite.text import well_formed
 from evalsuite.validation import repeated
 from judges.types import REASONS, Unscored
 
@@ -100,6 +101,11 @@ def copy_rows(folder: Path, names: Sequence[str], files: Sequence[Rows]) -> None
         if rows:
             write = write_jsonl if name.endswith(".jsonl") else write_json
             write(folder / name, [without_nan(dict(row)) for row in rows])
+
+
+def id_text(value: object) -> str:
+    """Return a recorded id as text; a whole number that a table has made a float (81.0) is 81."""
+    return well_formed(str(int(value) if isinstance(value, float) and value.is_integer() else value))
 
 
 def finite_number(value: object) -> float | None:

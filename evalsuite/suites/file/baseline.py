@@ -9,9 +9,10 @@ from typing import Any
 from evalsuite.assets.asset import Pin
 from evalsuite.assets.rows import rows_sha256
 from evalsuite.errors import DataError
-from evalsuite.files import read_objects
+from evalsuite.files import read_objects, without_nan
 from evalsuite.records.files import RecordsFile, records_path
 from evalsuite.suites.file.definition import Benchmark
+from evalsuite.suites.peer_files import id_text
 
 ANSWER_FIELDS = ("answer", "response", "output")
 _SHOWN_CHARS = 60
@@ -29,7 +30,8 @@ def baseline_answers(
         if path.is_dir():
             found = _of_run(path, benchmark.name)
         else:
-            found = {item_id: one["text"] for item_id, one in answers_by_item(read_objects(path), items).items()}
+            given = answers_by_item(read_objects(path), items, path)
+            found = {item_id: one["text"] for item_id, one in given.items() if one["text"] is not None}
     except DataError as error:
         return {}, {}, [f"the baseline: {error}"]
     missing = [item for item in items if item["id"] not in found]
@@ -52,18 +54,28 @@ def _of_run(folder: Path, suite: str) -> dict[str, str]:
     return {item_id: text for item_id, text in answers if text is not None}
 
 
-def answers_by_item(rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def answers_by_item(
+    rows: Iterable[Mapping[str, Any]], items: Sequence[Mapping[str, Any]], path: Path
+) -> dict[str, dict[str, Any]]:
     """Return {"text", "row"} of recorded answers by item id: rows name the item by id or by its last turn.
 
-    Raises DataError for a row without an answer.
+    The text of a null answer is None, and a number is its text. Raises DataError for a row without an answer, and for
+    a second answer to an item.
     """
     by_prompt = {item["prompt"][-1].content: item["id"] for item in items}
     answers: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(rows, 1):
-        text = next((row[field] for field in ANSWER_FIELDS if field in row), None)
-        if not isinstance(text, str):
-            raise DataError(f"row {number} has no text in {' or '.join(ANSWER_FIELDS)}")
+        where, fields = f"{path} row {number}", [field for field in ANSWER_FIELDS if field in row]
+        if not fields:
+            raise DataError(f"{where} has no {' or '.join(ANSWER_FIELDS)}; give each row an answer, null for none")
+        text = without_nan(row[fields[0]])
+        if isinstance(text, bool) or not isinstance(text, str | int | float | None):
+            raise DataError(f"{where}: {fields[0]!r} is not a text; give the answer as a text, or null for none")
         given = row.get("id", by_prompt.get(str(row.get("prompt"))))
-        if given is not None:
-            answers[str(given)] = {"text": text, "row": row}
+        if given is None:
+            continue
+        item_id = id_text(given)
+        if item_id in answers:
+            raise DataError(f"{where}: duplicate answer to {item_id!r}; give one answer to each prompt")
+        answers[item_id] = {"text": None if text is None else str(text), "row": row}
     return answers

@@ -48,8 +48,13 @@ def read_recorded(
         names = [str(row.get("judge") or "") for row in judged]
         chosen = peer_files.rows_of_judge(judged, names, options.annotator, file)
         judge = str(chosen[0].get("judge") or "")
-        recorded = [*(row for row in recorded if field not in row), *chosen]
-    answers = answers_by_item(recorded, list(items.values()))
+        # An answer may have a row of its own beside the one with its verdict.
+        ids = {peer_files.id_text(row["id"]) for row in chosen if "id" in row}
+        others = (row for row in recorded if field not in row)
+        recorded = [*(row for row in others if peer_files.id_text(row.get("id")) not in ids), *chosen]
+    models = (row["model"] for row in recorded if row.get("model") is not None)
+    peer_files.single("model", models, file, "keep the rows of one model")
+    answers = answers_by_item(recorded, list(items.values()), file)
     if not answers.keys() & rows.keys():
         known = f"the {len(rows)} prompts of {benchmark.name}"
         raise DataError(f"{file} answers none of {known}; give rows with id and answer")
@@ -57,7 +62,7 @@ def read_recorded(
     answered = []
     for item_id, row in rows.items():
         found = answers.get(item_id)
-        reply = lost if found is None else Reply(found["text"])
+        reply = lost if found is None or found["text"] is None else Reply(found["text"])
         verdicts = _verdicts(benchmark, found["row"], judge) if found is not None and judge is not None else ()
         answered.append(replaced(row, draws=(Draw((reply,)),), verdicts=verdicts))
     return peer_files.recorded_by(judge, benchmark.name, answered, options)

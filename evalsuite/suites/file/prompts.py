@@ -12,9 +12,10 @@ from evalsuite import assets
 from evalsuite.assets.asset import Asset, OnHub, Part, Pin, remedy
 from evalsuite.assets.rows import plain, rows_sha256
 from evalsuite.errors import DataError, first_line
-from evalsuite.files import read_objects
+from evalsuite.files import read_objects, without_nan
 from evalsuite.fingerprint import text_sha256
 from evalsuite.suites.file.definition import Benchmark
+from evalsuite.suites.peer_files import id_text
 from evalsuite.validation import located
 from judges.types import Message
 
@@ -29,7 +30,7 @@ def read_prompts(benchmark: Benchmark) -> tuple[list[dict[str, Any]], Pin]:
     path = Path(source).expanduser()
     if path.is_file():
         rows = _from_parquet(path) if path.suffix == ".parquet" else read_objects(path)
-        rows = [{key: plain(value) for key, value in row.items()} for row in rows]
+        rows = [{key: without_nan(plain(value)) for key, value in row.items()} for row in rows]
         return rows, Pin(rows_sha256(rows), "file", pinned=True)
     found = _ON_HUB.fullmatch(benchmark.prompts)
     if found is None:
@@ -109,7 +110,7 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
     item_id = row.get(fields.id)
     category = row.get(fields.category)
     return {
-        "id": content if item_id is None else str(item_id),
+        "id": content if item_id is None else id_text(item_id),
         "content": content,
         "prompt": prompt,
         "reference": references,
@@ -159,9 +160,12 @@ def right_letter(reference: str, options: Sequence[str]) -> str | None:
 
 
 def last_number(text: str) -> float | None:
-    """Return the last number of a text, with or without thousands separators; None without one."""
+    """Return the last number of a text, with or without thousands separators or an exponent; None without one.
+
+    A hyphen right after a digit is no sign: "3-4" ends in 4. The sign may be U+2212, as models write it.
+    """
     found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    return float(found[-1].replace(",", "").replace("\u2212", "-")) if found else None
 
 
-_NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|-?\.\d+")
+_NUMBER = re.compile(r"(?:(?<!\d)[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?!\w))?")

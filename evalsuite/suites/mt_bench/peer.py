@@ -214,7 +214,7 @@ def _checked_answers(rows: Rows, path: Path) -> Rows:
 
 
 def question_id_of(row: Mapping[str, Any]) -> str:
-    return well_formed(str(row["question_id"]))
+    return peer_files.id_text(row["question_id"])
 
 
 def judge_name(judgment: Mapping[str, Any]) -> str:

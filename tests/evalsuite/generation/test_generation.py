@@ -263,7 +263,7 @@ def test_rows_that_cannot_be_answered_are_kept_with_their_reason(tmp_path):
     assert reasons == [["stop", "empty", "no_answer"], ["stop"], ["context_length"], ["stop"], ["stop"]]
     assert [turn["content"] for turn in rows[6]["messages"]] == ["word " * 200_000, None]
     assert [turn["role"] for turn in rows[5]["messages"]] == ["system", "user", "assistant"]
-    assert rows[8]["messages"][0]["content"] == "half \\ud83d of a pair"
+    assert rows[8]["messages"][0]["content"] == "half \ufffd of a pair"
     # An odd row leaves the column's type alone.
     assert rows[2]["source_messages"] is None
     assert rows[4]["source_messages"][0]["role"] == "user"

@@ -86,7 +86,7 @@ def test_a_large_mix_is_written_in_bounded_shards(tmp_path, monkeypatch):
 def test_a_lone_surrogate_does_not_break_the_file(tmp_path):
     path = write(tmp_path / "c.jsonl", [chat(1, answer="half \ud83d of it")])
     build(tmp_path / "out", [{"data": path}])
-    assert rows_of(tmp_path / "out")[0]["messages"][1]["content"] == "half \\ud83d of it 1"
+    assert rows_of(tmp_path / "out")[0]["messages"][1]["content"] == "half \ufffd of it 1"
 
 
 def test_sources_that_cannot_be_read_are_named_together(tmp_path):

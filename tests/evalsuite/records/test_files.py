@@ -68,9 +68,9 @@ def test_every_row_survives(tmp_path_factory, rows):
     assert list(file.parts) == list(dict.fromkeys(one.part for one in rows))
 
 
-def test_half_of_a_surrogate_pair_is_escaped(tmp_path):
+def test_half_of_a_surrogate_pair_is_the_replacement_character(tmp_path):
     file = RecordsFile(written(tmp_path, [row("1", text="a\ud800b")]))
-    assert file.rows()[0].replies[0].text == "a\\ud800b"
+    assert file.rows()[0].replies[0].text == "a\ufffdb"
 
 
 def test_a_file_cut_in_mid_line_is_named(tmp_path):

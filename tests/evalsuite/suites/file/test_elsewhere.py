@@ -109,6 +109,30 @@ def test_a_rating_outside_of_the_scale_or_missing_is_unscored(write, tmp_path):
     assert scores.suites["mine"]["unscored"] == {"rating_out_of_range": 1, "recorded_failure": 1}
 
 
+def test_recorded_answers_as_tables_have_them(write, tmp_path):
+    path = write("numeric", [*SUMS, {"id": "3", "prompt": "4+4?", "reference": 8}])
+    rows = [{"id": "a", "answer": 4.0}, {"id": "b", "answer": None}, {"id": 3.0, "answer": 8}]
+    _, scores = import_results(str(path), write_rows(tmp_path / "answers.jsonl", rows), "m", tmp_path / "r")
+    assert (scores.suites["mine"]["score"], scores.suites["mine"]["unscored"]) == (1.0, {"no_answer": 1})
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ([{"id": "a", "answer": "5"}], "row 2: duplicate answer to 'a'"),
+        ([{"prompt": "2+2?", "answer": "5"}], "row 2: duplicate answer to 'a'"),
+        ([{"id": "b", "model": "m", "answer": "6"}, {"id": "c", "model": "n", "answer": "6"}], "mixes 2 models"),
+        ([{"id": "b", "answer": ["6"]}], "row 2: 'answer' is not a text"),
+        ([{"id": "b"}], "row 2 has no answer or response or output"),
+    ],
+)
+def test_recorded_answers_that_are_ambiguous_are_refused(write, tmp_path, more, fault):
+    path = write("numeric", SUMS)
+    file = write_rows(tmp_path / "answers.jsonl", [{"id": "a", "answer": "4"}, *more])
+    with pytest.raises(DataError, match=f"answers.jsonl {fault}"):
+        import_results(str(path), file, "m", tmp_path / "r")
+
+
 def test_recorded_games_are_imported(write, tmp_path):
     path = pairwise(write, tmp_path)
     rows = [

@@ -81,7 +81,7 @@ def test_what_python_writes_and_json_does_not_know_is_read(path: Path) -> None:
     [row] = rows_of(path, nan)
     assert row.marks == {"acc": (None,), "acc_norm": (0.0,)}
     [row] = rows_of(path, {**SAMPLE, "resps": [["half \ud800 pair"]], "filtered_resps": ["x"]})
-    assert row.replies[0].text == "half \\ud800 pair"
+    assert row.replies[0].text == "half \ufffd pair"
     [row] = rows_of(path, {**SAMPLE, "filtered_resps": [["-inf", "False"], ["-1", "True"]]})
     assert (row.draws, row.marks["acc"]) == ((), (1.0,)), "JSON has no infinity"
 
