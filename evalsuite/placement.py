@@ -75,7 +75,7 @@ StoreFolder = Annotated[
     pydantic.Field(
         description="Local folder for the store, for results on a network file system; the store is copied to the "
         "results every five minutes and at the end.",
-        json_schema_extra={"resolved": False},
+        json_schema_extra=_UNRECORDED,
     ),
 ]
 On = Annotated[

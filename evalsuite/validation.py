@@ -25,6 +25,7 @@ from evalsuite.text import mapped, well_formed
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 ValueT = TypeVar("ValueT")
+TextT = TypeVar("TextT", str, str | None)
 Loc = tuple[int | str, ...]
 """Where a fault is: keys, and positions in lists from 0."""
 Name = Callable[[Loc], str]
@@ -138,13 +139,12 @@ def shipped_recipe(path: Path) -> Path:
     return inside if inside.is_file() else path
 
 
-def located(text: str, folder: Path) -> str:
-    """Return a path that a file in ``folder`` names as it is reached from here; any other text unchanged.
+def located(text: TextT, folder: Path) -> TextT:
+    """Return a path that a file in ``folder`` names as it is reached from here; any other text, and None, unchanged.
 
     Relative are what exists there, and what begins with ``./`` or ``../``; ``NAME=PATH`` is one of recorded answers.
     """
-    path = Path(text).expanduser()
-    if path.is_absolute() or not text:
+    if not text or (path := Path(text).expanduser()).is_absolute():
         return text
     if text.startswith(("./", "../")) or _exists(folder / path):
         return str(folder / path)

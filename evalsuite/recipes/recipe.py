@@ -295,21 +295,18 @@ def read_recipe(path: Path) -> Recipe:
     folder = path.expanduser().parent
     mix, sft = recipe.mix, recipe.sft
     if mix is not None:
-        sources = tuple(_located_source(source, folder) for source in mix.sources)
-        mix = mix.model_copy(update={"sources": sources, "tokenizer": _located(mix.tokenizer, folder)})
+        sources = tuple(located_source(source, folder) for source in mix.sources)
+        mix = mix.model_copy(update={"sources": sources, "tokenizer": located(mix.tokenizer, folder)})
     if sft is not None:
-        template = _located(sft.chat_template, folder)
+        template = located(sft.chat_template, folder)
         sft = sft.model_copy(update={"base": located(sft.base, folder), "chat_template": template})
     return recipe.model_copy(update={"mix": mix, "sft": sft})
 
 
-def _located(text: str | None, folder: Path) -> str | None:
-    return None if text is None else located(text, folder)
-
-
-def _located_source(source: Source, folder: Path) -> Source:
+def located_source(source: Source, folder: Path) -> Source:
+    """Return a source of a file in ``folder`` with its paths as they are reached from here."""
     blend = tuple(member.model_copy(update={"data": located(member.data, folder)}) for member in source.blend)
-    own = {"data": _located(source.data, folder), "scores": _located(source.scores, folder)}
+    own = {"data": located(source.data, folder), "scores": located(source.scores, folder)}
     return source.model_copy(update={**own, "blend": blend})
 
 

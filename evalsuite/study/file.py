@@ -48,7 +48,7 @@ from evalsuite.study.sections import (
     answer_settings,
     faults_in,
 )
-from evalsuite.validation import checked, located, read_mapping, repeated, shipped_recipe
+from evalsuite.validation import TextT, checked, located, read_mapping, repeated, shipped_recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -234,7 +234,7 @@ class Study(Section):
             return {}
         return {"judge_serve": answer_settings(self.serve.with_changes(self.judge_serve))}
 
-    def located(self, spec: str) -> str:
+    def located(self, spec: TextT) -> TextT:
         """Return a path relative to the study file as an absolute one; any other spec unchanged."""
         return located(spec, self.folder)
 

@@ -117,7 +117,6 @@ def _trainings(study: Study, models: Sequence[Trained], identities: Identities) 
     for model in models:
         target = study.targets[model.target]
         settings = {**study.sft, **target.sft}
-        template = settings.get("chat_template")
         yield Stage(
             "sft",
             model.name,
@@ -129,7 +128,7 @@ def _trainings(study: Study, models: Sequence[Trained], identities: Identities) 
             },
             {
                 "base": study.located(target.model),
-                "chat_template": template and study.located(template),
+                "chat_template": study.located(settings.get("chat_template")),
                 "model": model,
             },
             needs=(f"mix {model.mix}",),

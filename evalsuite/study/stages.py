@@ -21,6 +21,7 @@ from evalsuite.errors import DataError, EvalsuiteError
 from evalsuite.files import read_json, write_text
 from evalsuite.fleet.children import Ended, run_child
 from evalsuite.fleet.units import RESULTS, SCRATCH
+from evalsuite.recipes.recipe import located_source, recipe_of
 from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
@@ -59,7 +60,6 @@ def generate(task: Task, workspace: Workspace) -> Made | Failed:
 def mix(task: Task, workspace: Workspace) -> Made:
     """Draw a mix of DGMs' answers, in this process."""
     from evalsuite.mix.build import ContaminationConfig, build_mix
-    from evalsuite.recipes.recipe import recipe_of
 
     out = workspace.folder_of(task)
     document = mix_recipe(task, workspace)
@@ -89,18 +89,10 @@ def mix_recipe(task: Task, workspace: Workspace) -> dict[str, Any]:
     conversations: dict[str, Any] = {"name": "conversations", "count": stage.settings["size"]}
     conversations |= {key: mix[key] for key in ("allow_fewer", "filters")}
     conversations |= members[0] if len(members) == 1 else {"blend": members}
-    added = [_located_source(source, workspace) for source in mix["add"]]
+    added = [located_source(source, study.folder).model_dump(mode="json") for source in study.mix.add]
     settings = {key: mix[key] for key in ("duplicates", "shuffle")}
-    settings["tokenizer"] = None if study.mix.tokenizer is None else study.located(study.mix.tokenizer)
+    settings["tokenizer"] = study.located(study.mix.tokenizer)
     return {"name": stage.cell, "seed": study.seed, "mix": {"sources": [conversations, *added], **settings}}
-
-
-def _located_source(source: Mapping[str, Any], workspace: Workspace) -> dict[str, Any]:
-    """Return a further source with its data's path as seen from here."""
-    located = workspace.study.located
-    data = located(source["data"]) if source["data"] else source["data"]
-    blend = [{**member, "data": located(member["data"])} for member in source["blend"]]
-    return {**source, "data": data, "blend": blend}
 
 
 def sft(task: Task, workspace: Workspace) -> Made | Failed:

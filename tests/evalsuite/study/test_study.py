@@ -290,11 +290,14 @@ def test_a_missing_tokenizer_is_named_before_anything_starts(tmp_path):
             find_identities(toy_study(tmp_path, mix={"tokenizer": spec}), fetch=False)
 
 
-def test_a_mix_finds_its_tokenizer_relative_to_the_file(tmp_path):
-    study = toy_study(tmp_path, mix={"tokenizer": "models/t"})
+def test_a_mix_finds_its_tokenizer_and_further_data_relative_to_the_file(tmp_path):
+    more = {"name": "more", "data": "b.jsonl", "scores": "./scores.jsonl", "count": 1}
+    study = toy_study(tmp_path, mix={"tokenizer": "models/t", "add": [more]})
     workspace = Workspace(study, tmp_path / "results", State(tmp_path / "results"), NoProgress())
     recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), workspace)
     assert recipe["mix"]["tokenizer"] == str(tmp_path / "models" / "t")
+    added = recipe["mix"]["sources"][1]
+    assert (added["data"], added["scores"]) == (str(tmp_path / "b.jsonl"), str(tmp_path / "scores.jsonl"))
 
 
 @pytest.mark.parametrize(
