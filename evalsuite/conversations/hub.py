@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.assets.hub_datasets import arrow_cache
@@ -13,18 +12,11 @@ from evalsuite.errors import DataError, first_line
 _BATCH_ROWS = 512
 
 
-@dataclass(frozen=True, slots=True)
-class HubRows:
-    """One split of one config at one revision."""
-
-    columns: tuple[str, ...]
-    n_rows: int | None
-    fingerprint: str
-    schema: Any
-    starting_at: Callable[[int], Iterator[dict[str, Any]]]
+Split = tuple[tuple[str, ...], int | None, str, Callable[[], Any], Callable[[int], Iterator[dict[str, Any]]]]
+"""One split of one config at one revision: what ``source.Rows`` has from ``columns`` to ``starting_at``."""
 
 
-def hub_source(repo: str, config: str | None, split: str | None) -> HubRows:
+def hub_source(repo: str, config: str | None, split: str | None) -> Split:
     """Open a data set from the mirror, the hub caches, or the hub at its latest revision.
 
     Without ``split`` it is "train", or the only one. Raises DataError with the reason for each location.
@@ -63,7 +55,7 @@ def _load(repo: str, path: str, config: str | None, split: str | None, **options
     return loaded[wanted]
 
 
-def _rows(repo: str, loaded: Any, revision: str) -> HubRows:
+def _rows(repo: str, loaded: Any, revision: str) -> Split:
     info, split = loaded.info, str(loaded.split)
     if loaded.features is None:
         loaded = loaded._resolve_features()
@@ -82,10 +74,6 @@ def _rows(repo: str, loaded: Any, revision: str) -> HubRows:
 
     # datasets calls a config without a name "default".
     config = info.config_name or "default"
-    return HubRows(
-        columns=tuple(loaded.features),
-        n_rows=known.num_examples or None if known is not None else None,
-        fingerprint=f"{revision}:{config}@{split}",
-        schema=loaded.features.arrow_schema.remove_metadata(),
-        starting_at=starting_at,
-    )
+    schema = loaded.features.arrow_schema.remove_metadata()
+    n_rows = known.num_examples or None if known is not None else None
+    return tuple(loaded.features), n_rows, f"{revision}:{config}@{split}", lambda: schema, starting_at

@@ -74,8 +74,7 @@ def open_source(spec: str, read: Collection[str] | None = None) -> Rows:
         raise DataError(f"source {spec!r} not found; give {_FORMS}")
     from evalsuite.conversations.hub import hub_source
 
-    repo = hub_source(match["repo"], match["config"], match["split"])
-    return Rows(spec, "hub", repo.columns, repo.n_rows, repo.fingerprint, lambda: repo.schema, repo.starting_at)
+    return Rows(spec, "hub", *hub_source(match["repo"], match["config"], match["split"]))
 
 
 def _files(spec: str, path: Path, read_columns: Collection[str] | None) -> Rows:
