@@ -1,4 +1,4 @@
-"""Text made by others, made safe to store, to show in a terminal and to open in a spreadsheet."""
+"""Text made by others, made safe to store, to show in a terminal and to open in a spreadsheet; and plurals."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def printable(text: str) -> str:
     'model[2J31m'
     """
     return _CONTROL.sub("", well_formed(text))
+
+
+def plural(count: int, one: str, several: str | None = None) -> str:
+    """Return a count with its noun; ``several`` is the plural where it is not ``one`` with an s, or has a verb.
+
+    >>> plural(1, "item"), plural(1200, "item"), plural(2, "retry", "retries")
+    ('1 item', '1,200 items', '2 retries')
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

@@ -22,6 +22,7 @@ from evalsuite.files import exists
 from evalsuite.fingerprint import file_sha256
 from evalsuite.generation.manifest import manifests_in
 from evalsuite.generation.measured import Measured, rate, read_measured
+from evalsuite.text import plural
 from judges.statistics import student_ci
 
 PAPER = "WILDCHAT-50M, efficiency"
@@ -86,7 +87,7 @@ def efficiency_row(measured: Measured, conversations: int, dollars_per_hour: flo
     gpus = measured.hardware.gpus
     # A machine without a GPU counts as one device.
     parallel = (measured.arguments.tensor_parallel_size or 1) * (measured.arguments.data_parallel_size or 1)
-    device = gpus[0] if gpus else f"CPU, {measured.hardware.cpu_count} cores"
+    device = gpus[0] if gpus else f"CPU{', ' + plural(cores, 'core') if (cores := measured.hardware.cpu_count) else ''}"
     name = measured.model.name
     row: dict[str, Any] = {
         "model": name if measured.shard == "1/1" else f"{name} ({measured.shard})",
@@ -141,8 +142,7 @@ def _error_factors(measured: Measured) -> tuple[float, float] | None:
 
 def _basis(measured: Measured) -> str:
     """Say from how much a projection was made."""
-    n = measured.counts.conversations
-    counted = f"{n:,} conversation{'' if n == 1 else 's'}"
+    counted = plural(measured.counts.conversations, "conversation")
     if measured.steady_speed is None:
         if measured.length_error is None:
             return f"{counted}, warm-up included, no interval"

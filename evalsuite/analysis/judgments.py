@@ -16,6 +16,7 @@ from evalsuite.fingerprint import files_sha256, text_sha256
 from evalsuite.records.rows import Row, Verdict, for_judge
 from evalsuite.results.reading import models_in
 from evalsuite.results.records import all_records
+from evalsuite.text import plural
 from judges.types import user_texts
 
 _FORMS = "a model's folder in results/ or a file of judgments in a benchmark's own format"
@@ -71,9 +72,8 @@ def read_judgments(spec: str, results: Path) -> Judgments:
     if not n_judgments:
         raise DataError(f"{path} has no judgments; give {_FORMS}")
     raise DataError(
-        f"{path} has {n_judgments} judgments, none with an explanation; keywords need a judge that explains its "
-        "ratings, or "
-        "`compare --method reasoned`"
+        f"{path} has {plural(n_judgments, 'judgment')}, none with an explanation; keywords need a judge that explains "
+        "its ratings, or `compare --method reasoned`"
     )
 
 
@@ -136,7 +136,9 @@ def read_verdicts(place: str, results: Path, models: Iterable[str] = ()) -> tupl
         sides[row.winner] += [Judgment(item, text, None, row.prompt) for text in row.texts]
     for judgments, name in zip(sides.values(), matches[0], strict=True):
         if not judgments:
-            why = f"{n_without} verdicts without an explanation" if n_without else f"{name} was never preferred"
+            why = (
+                f"{plural(n_without, 'verdict')} without an explanation" if n_without else f"{name} was never preferred"
+            )
             raise DataError(f"{file}: {why}; keywords need `compare --method reasoned` and verdicts for both models")
     fingerprint = files_sha256([file])
     a, b = (

@@ -24,6 +24,7 @@ from evalsuite.analysis.judge_words import Lexicon, excerpt, read_lexicon, terms
 from evalsuite.analysis.judgments import Judgment, Judgments, read_judgments, read_verdicts
 from evalsuite.analysis.settings import KeywordsConfig
 from evalsuite.errors import DataError, UsageError
+from evalsuite.text import plural
 from judges.statistics import holm_correction, percentile_ci
 
 PRIOR_WORDS = 500.0
@@ -44,8 +45,8 @@ def keywords(config: KeywordsConfig) -> Analysis:
     )
     if not figures:
         raise DataError(
-            f"no word that counts occurs {config.min_count} times in the {len(a.judgments)} and {len(b.judgments)} "
-            "judgments; lower --min-count, or pass --all-words"
+            f"no word that counts occurs {plural(config.min_count, 'time')} in the judgments ({len(a.judgments)} and "
+            f"{len(b.judgments)}); lower --min-count, or pass --all-words"
         )
     tables = [_sides_table(a, b, counted, [*notes, *lexicon.notes])]
     tables += [_words_table(side, (a, b), figures, config.top, lexicon) for side in (0, 1)]
@@ -86,7 +87,7 @@ def _sides(config: KeywordsConfig) -> tuple[Judgments, Judgments, list[str]]:
     a, b = (read_judgments(spec, config.results) for spec in config.judgments)
     if a.name == b.name:
         raise UsageError(f"both are called {a.name!r}; name them as NAME=PATH")
-    notes = [f"{s.name}: {s.left_out} judgments without text are left out" for s in (a, b) if s.left_out]
+    notes = [f"{s.name}: left out without text: {plural(s.left_out, 'judgment')}" for s in (a, b) if s.left_out]
     if config.all_judgments:
         return a, b, notes
     a, b, note = only_differing(a, b)
@@ -100,8 +101,8 @@ def only_differing(a: Judgments, b: Judgments) -> tuple[Judgments, Judgments, st
     differing = {item for item in common if rated[0][item] != rated[1][item]}
     if not differing:
         raise DataError(
-            f"{a.name} and {b.name} have {len(common)} rated judgments of the same items and no ratings that differ; "
-            "pass --all-judgments to compare all words"
+            f"{a.name} and {b.name} have {plural(len(common), 'rated judgment')} of the same items and no ratings that "
+            "differ; pass --all-judgments to compare all words"
         )
     kept = [
         Judgments(s.name, s.fingerprint, tuple(j for j in s.judgments if j.item in differing), s.left_out)

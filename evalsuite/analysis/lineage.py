@@ -21,6 +21,7 @@ from evalsuite.analysis.document import Chart, Column, Table, cell
 from evalsuite.analysis.measuring import FEATURES, Measured, clusters_of, common_prompts
 from evalsuite.comparison.ratings import lineage_notes
 from evalsuite.errors import DataError
+from evalsuite.text import plural
 from judges.statistics import bootstrap_ci_of
 
 TABLE_3 = ("strong", "em", "ol", "ul", "h1", "h2", "h3", "h4", "p")
@@ -49,7 +50,7 @@ def lineage_tables(given: Sequence[Measured], lineage: Mapping[str, str], *, as_
         raise DataError(f"{names} have no prompt in common; give answers to the same prompts")
     counts = {one.name: one.rows_of(common) for one in members}
     clusters = clusters_of(members[0], common)
-    notes = [f"{len(common)} answers of each model, to the same prompts"]
+    notes = [f"{plural(len(common), 'answer')} of each model, to the same prompts"]
     notes += [f"{name} of the lineage is not among the answers" for name in dict.fromkeys(missing)]
     return [
         _table_3(counts, usable, dgms, notes, as_published=as_published),

@@ -11,6 +11,7 @@ from rich.table import Table as RichTable
 
 from evalsuite.analysis.document import Analysis, Column, Table, written
 from evalsuite.terminal import Console
+from evalsuite.text import plural
 
 _MAX_ROWS = 60
 _MAX_COLUMNS, _MAX_SIDEWAYS = 9, 6
@@ -33,7 +34,9 @@ def _print_table(console: Console, table: Table) -> None:
         sideways = len(columns) > _MAX_COLUMNS and len(rows) <= _MAX_SIDEWAYS
         console.print(_sideways(columns, rows) if sideways else _upright(columns, rows))
     if len(table.rows) > _MAX_ROWS:
-        console.print(f"  {len(table.rows) - _MAX_ROWS} more rows in {table.id}.csv", highlight=False, markup=False)
+        console.print(
+            f"  {plural(len(table.rows) - _MAX_ROWS, 'more row')} in {table.id}.csv", highlight=False, markup=False
+        )
     left_out = [f"all 0 or missing: {', '.join(column.label for column in empty)}"] if empty and rows else []
     for note in [*table.notes, *left_out, *_reasons(table)]:
         console.print(f"  {note}", style="dim", highlight=False, markup=False)

@@ -38,6 +38,7 @@ from evalsuite.analysis.similarity_tables import (
 from evalsuite.analysis.wordnet import WordNet, find_wordnet
 from evalsuite.errors import DataError, UsageError
 from evalsuite.progress import NoProgress, Progress
+from evalsuite.text import plural
 
 _PUBLISHED_PROMPTS = 500
 _TASK = "similarity"
@@ -96,7 +97,7 @@ def align(
     for one in given:
         kept = [answer.prompt_hash for answer in one.answers if is_wanted(answer)]
         if repeated := len(kept) - len(set(kept)):
-            notes.append(f"{one.name}: {repeated} repeated answers to the same prompt are left out")
+            notes.append(f"{one.name}: left out: {plural(repeated, 'repeated answer')} to the same prompt")
         notes += [f"{one.name}: {count} without an answer ({reason})" for reason, count in one.unscored.items()]
     common = set.intersection(*map(set, by_prompt))
     if not common:
@@ -139,7 +140,7 @@ def compare(aligned: Aligned, wordnet: WordNet | None, progress: Progress) -> tu
             notes.append(f"{name}: {n_empty} of {n_prompts} answers have no a-z or 0-9 and are unscored by ROUGE")
         foreign = sum(_mostly_foreign(answer.text) for answer in answers) - n_empty
         if foreign > 0:
-            notes.append(f"{name}: {foreign} answers are mostly in letters other than a-z, which ROUGE ignores")
+            notes.append(f"{name}: {plural(foreign, 'answer')} mostly in letters other than a-z, which ROUGE ignores")
     return values, notes
 
 
@@ -172,7 +173,7 @@ def _document(
         kind="similarity",
         name=analysis_name((config.name,) if config.name else names) + ("-as-published" if config.as_published else ""),
         title=f"Similarity: {listed(names)}",
-        about=f"Word overlap between the models' answers to {len(clusters)} prompts, from 0 to 1. "
+        about=f"Word overlap between the models' answers to {plural(len(clusters), 'prompt')}, from 0 to 1. "
         + ("Moving averages, as in the paper." if config.as_published else how),
         provenance={
             "answers": [one.as_provenance() for one in given],

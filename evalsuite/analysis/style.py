@@ -20,6 +20,7 @@ from evalsuite.analysis.document import Analysis, Chart, Column, Table, analysis
 from evalsuite.analysis.lineage import lineage_charts, lineage_tables
 from evalsuite.analysis.markup import ELEMENTS
 from evalsuite.analysis.measuring import FEATURES, Measured, clusters_of, common_prompts, measure, token_counter
+from evalsuite.text import plural
 from judges.statistics import bootstrap_ci, bootstrap_ratio_ci
 
 SEED, N_BOOT = 0, 2000
@@ -131,7 +132,7 @@ def frequency_table(given: Sequence[Measured]) -> Table:
     columns += [Column(feature, feature, "float3") for feature in FEATURES]
     notes = ["A over B, on the prompts that both answered: 1 for equal counts, 2 if A writes twice as many"]
     notes += [
-        f"{row['pair']}: {row['n']} common answers of {len(a.prompts)} and {len(b.prompts)}"
+        f"{row['pair']}: {plural(row['n'], 'common answer')} of {len(a.prompts)} and {len(b.prompts)}"
         for row, (a, b) in zip(rows, combinations(given, 2), strict=True)
         if row["n"] < max(len(set(a.prompts)), len(set(b.prompts)))
     ][:10]

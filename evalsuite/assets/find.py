@@ -16,6 +16,7 @@ from evalsuite.assets.pins import PUNKT
 from evalsuite.assets.rows import Row, folder_sha256, load_rows, recall, remember, rows_sha256
 from evalsuite.errors import DataError
 from evalsuite.fingerprint import read_sha256
+from evalsuite.text import plural
 
 _LARGE_BYTES = 8 << 20
 
@@ -219,7 +220,9 @@ def _compared(asset: Asset, paths: list[Path], sha256: str, count: int | None) -
         return False, f"no hash of {asset.name} is pinned; what was read has SHA-256 {sha256[:12]}"
     if actual == expected:
         return True, ""
-    rows = f" with {count:,} rows instead of {asset.rows:,}" if count and asset.rows not in (None, count) else ""
+    rows = (
+        f" with {plural(count, 'row')} instead of {asset.rows:,}" if count and asset.rows not in (None, count) else ""
+    )
     return False, (
         f"{asset.name} at {paths[0]} is not the pinned content{rows}: "
         f"SHA-256 {actual[:12]}, expected {expected[:12]}; figures on it are not comparable with others"

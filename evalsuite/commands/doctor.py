@@ -14,6 +14,7 @@ from evalsuite.commands.console import print_json, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.errors import EvalsuiteError
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.doctor import Finding
@@ -81,5 +82,5 @@ def _print(findings: Sequence[Finding]) -> None:
     console.print(table)
     passed, warnings, faults = (sum(one.level == level for one in findings) for level in ("ok", "warning", "fault"))
     counts = ((passed, "check"), (warnings, "warning"), (faults, "fault"))
-    said = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts]
+    said = [plural(n, word) for n, word in counts]
     console.print(f"{said[0]} passed, {said[1]}, {said[2]}")

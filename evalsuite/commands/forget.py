@@ -11,6 +11,7 @@ import typer
 from evalsuite.commands.console import print_json
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config, Results
+from evalsuite.text import plural
 
 
 class ForgetConfig(Config):
@@ -41,5 +42,5 @@ def forget(config: ForgetConfig, *, as_json: bool) -> None:
         print_json({**asdict(done), "deleted": config.yes})
         return
     kept = f"; the figures in {', '.join(done.folders)} are kept until run --fresh" if done.folders else ""
-    what = f"{done.answers:,} stored answers from {done.name} ({done.fingerprint[:8]})"
+    what = f"{plural(done.answers, 'stored answer')} from {done.name} ({done.fingerprint[:8]})"
     typer.echo(f"deleted {what}{kept}" if config.yes else f"{what}{kept}; pass --yes to delete them")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evalsuite.commands.console import print_json
 from evalsuite.commands.options import from_config
 from evalsuite.labelling.settings import LabelConfig
+from evalsuite.text import plural
 
 
 @from_config(LabelConfig)
@@ -24,5 +25,5 @@ def label(config: LabelConfig, *, as_json: bool) -> None:
         return
     from evalsuite.terminal import Console
 
-    said = f"{n} pairs written to {config.out}: open it in a browser, press A, B or T, then save"
+    said = f"{plural(n, 'pair')} written to {config.out}: open it in a browser, press A, B or T, then save"
     Console().print(said, highlight=False, markup=False)

@@ -10,6 +10,7 @@ import typer
 from evalsuite.commands.console import print_json, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config
+from evalsuite.text import plural
 
 
 class MergeConfig(Config):
@@ -42,5 +43,6 @@ def merge(config: MergeConfig, *, as_json: bool) -> None:
         print_json({"into": str(into), "answers": merged.answers, "folders": list(merged.folders)})
     else:
         folders = f": {', '.join(merged.folders)}" if merged.folders else ""
-        typer.echo(f"{merged.answers:,} new answers, {len(merged.folders)} folders new or grown in {into}/{folders}")
+        grown = plural(len(merged.folders), "folder")
+        typer.echo(f"{plural(merged.answers, 'new answer')}, {grown} new or grown in {into}/{folders}")
         suggest("report", results=into)

@@ -11,6 +11,7 @@ import pydantic
 from evalsuite.commands.console import print_error, print_json, showing_progress, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.contamination.settings import CheckedMix, OverlapConfig
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.terminal import Console
@@ -88,7 +89,7 @@ def _print_mix(console: Console, document: dict[str, Any], out: Path) -> None:
         print_rows(console, suite_rows(document["contamination_detail"]))
     size = f"{document['tokens']:,} tokens" if has_tokens else f"{document['characters']:,} characters"
     console.print(
-        f"{document['n_rows']:,} conversations, {size}, hash {document['hash'][:12]}, written to {out}/",
+        f"{plural(document['n_rows'], 'conversation')}, {size}, hash {document['hash'][:12]}, written to {out}/",
         highlight=False,
     )
     print_summary(console, open_source(str(out)))

@@ -11,6 +11,7 @@ import typer
 from evalsuite.commands.console import print_error, print_json, suggest
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config, Results
+from evalsuite.text import plural
 
 SOMETHING_LEFT_OUT = 1
 
@@ -45,9 +46,11 @@ def report(config: ReportConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(written.as_json())
     else:
-        beside = f" and {len(written.pages)} pages with items beside it" if written.pages else ""
+        beside = f" and {plural(len(written.pages), 'page')} with items beside it" if written.pages else ""
         size = f"{written.html_bytes / 1e6:.1f} MB"
-        typer.echo(f"{written.html} ({size}){beside}: {written.models} models, {written.items} items")
+        typer.echo(
+            f"{written.html} ({size}){beside}: {plural(written.models, 'model')}, {plural(written.items, 'item')}"
+        )
         typer.echo(str(written.csv))
         suggest("view --open", "export --to markdown", results=config.results)
     if written.faults:

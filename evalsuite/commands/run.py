@@ -13,6 +13,7 @@ from evalsuite.commands.options import from_config
 from evalsuite.config import RunConfig
 from evalsuite.exits import report_error
 from evalsuite.progress import duration
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.power.dry_run import Forecast
@@ -148,7 +149,9 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
     print_rows(console, table)
     for row in rows:
         if row.n_known or row.n_verdicts:
-            known = f"{row.n_known:,} recorded items" + (f", {row.n_verdicts:,} verdicts" if row.n_verdicts else "")
+            known = plural(row.n_known, "recorded item") + (
+                f", {plural(row.n_verdicts, 'verdict')}" if row.n_verdicts else ""
+            )
             console.print(f"{row.model} {row.suite}: tokens as in {known} in {config.results}", highlight=False)
     if any(row.answer_tokens_in is None or row.verdict_tokens_in is None for row in rows):
         console.print(
@@ -158,7 +161,7 @@ def _forecast(config: RunConfig, *, as_json: bool) -> None:
         console.print(text, highlight=False)
     if config.on and n_units:
         at_once = "" if config.jobs is None else f", at most {config.jobs} at once"
-        units = "1 unit" if n_units == 1 else f"{n_units} units, one per model"
+        units = plural(n_units, "unit") + (", one per model" if n_units > 1 else "")
         console.print(f"on {config.on}: {units}{at_once}", highlight=False)
     folders = dict.fromkeys(row.writes[0].removesuffix("scores.json") for row in rows if row.writes)
     for folder in folders:

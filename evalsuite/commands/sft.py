@@ -14,6 +14,7 @@ from evalsuite.commands.options import from_config
 from evalsuite.config import Config
 from evalsuite.contamination.settings import CheckedMix
 from evalsuite.packages import require
+from evalsuite.text import plural
 from evalsuite.tracking import Loggers
 
 
@@ -107,14 +108,16 @@ def _print(out: Path, document: Mapping[str, Any], *, reused: bool) -> None:
     losses = [loss for _, loss in document["loss"]]
     rate = document["tokens_per_second"]
     typer.echo(
-        f"{document['n_conversations']:,} conversations, {document['n_tokens']:,} tokens, {document['steps']:,} steps "
-        f"in {document['seconds']:.0f} s" + (f" ({rate:,.0f} tokens/s)" if rate else "")
+        f"{plural(document['n_conversations'], 'conversation')}, {document['n_tokens']:,} tokens, "
+        f"{plural(document['steps'], 'step')} in {document['seconds']:.0f} s"
+        + (f" ({rate:,.0f} tokens/s)" if rate else "")
     )
     typer.echo(f"loss {losses[0]:.3f} at the first step, {losses[-1]:.3f} at the last")
     if held := document["held_out"]:
         interval = held["change_ci95"]
         typer.echo(
-            f"held-out loss {held['loss_before']:.3f} -> {held['loss_after']:.3f} over {held['n']} conversations"
+            f"held-out loss {held['loss_before']:.3f} -> {held['loss_after']:.3f} over "
+            + plural(held["n"], "conversation")
             + (f" (change {held['change']:+z.3f}, 95 % {interval[0]:+z.3f} to {interval[1]:+z.3f})" if interval else "")
         )
     typer.echo(f"{'already finished' if reused else 'written'}: {out}/")

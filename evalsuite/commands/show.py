@@ -12,6 +12,7 @@ import pydantic
 from evalsuite.commands.console import print_json
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.conversations.source import Rows
@@ -124,7 +125,7 @@ def _print_row(console: Console, rows: Rows, number: int, row: Mapping[str, Any]
         facts = [end] if end else []
         if message.role == "assistant":
             tokens = recorded[n_answers].get("completion_tokens") if n_answers < len(recorded) else None
-            facts += [f"{tokens:,} tokens"] if tokens else []
+            facts += [plural(tokens, "token")] if tokens else []
             n_answers += 1
         ended = f" ({', '.join(facts)})" if facts else ""
         console.print(f"{message.role}{ended}", style=_STYLES.get(message.role), markup=False)

@@ -12,6 +12,7 @@ from evalsuite.commands.console import print_error, print_json, showing_progress
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config, Results
 from evalsuite.placement import Jobs, On, SlurmTemplate
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.study.run import Outcome
@@ -88,7 +89,7 @@ def _print_plan(console: Console, document: dict[str, Any]) -> None:
     print_rows(console, rows)
     console.print(
         f"{document['to_do']} of {len(rows)} stages to do: about {_time(document['hours'])} in sequence, "
-        f"{_amount(document['device_hours'])} {device}, {document['servers_started']} server starts.",
+        f"{_amount(document['device_hours'])} {device}, {plural(document['servers_started'], 'server start')}.",
         highlight=False,
     )
     if stages := document["critical_path"]["stages"]:

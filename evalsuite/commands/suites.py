@@ -15,6 +15,7 @@ from evalsuite.commands.help import Group
 from evalsuite.commands.options import from_config
 from evalsuite.config import Config
 from evalsuite.exits import UNUSABLE
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     from evalsuite.suites.base import Suite
@@ -52,7 +53,7 @@ def suite_check(config: CheckConfig, *, as_json: bool) -> None:
     else:
         console = Console()
         for path, one in zip(config.files, checked, strict=True):
-            state = f"{len(one.faults)} fault{'s' * (len(one.faults) > 1)}" if one.faults else "ok"
+            state = plural(len(one.faults), "fault") if one.faults else "ok"
             console.print(f"{path}: {state}", highlight=False)
             for fault in one.faults[:_FAULTS_SHOWN]:
                 console.print(f"  fault: {fault}", highlight=False)

@@ -18,6 +18,7 @@ from evalsuite.comparison.figures import Pair
 from evalsuite.comparison_documents import CorrectedFigure, HumanLabels, HumanPair, HumanRank, Preferences
 from evalsuite.errors import DataError, plain_fault, unknown
 from evalsuite.files import read_objects
+from evalsuite.text import plural
 from judges.prediction_powered import MIN_LABELS, corrected_mean
 from judges.preference import Verdicts
 from judges.verdicts import OTHER_SIDE, POINTS, PairVerdict, Winner
@@ -125,7 +126,7 @@ def _pair(pair: Pair, cases: Sequence[_Case]) -> HumanPair:
         agreement=sum(agreed) / n if n else None,
         rate_a=_rate(cases, "a"),
         rate_b=_rate(cases, "b"),
-        reason="" if n >= MIN_LABELS else f"{n} labels; an interval needs at least {MIN_LABELS}",
+        reason="" if n >= MIN_LABELS else f"{plural(n, 'label')}; an interval needs at least {MIN_LABELS}",
     )
 
 

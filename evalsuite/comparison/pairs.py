@@ -32,6 +32,7 @@ from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
 from evalsuite.suites.registry import all_assets
+from evalsuite.text import plural
 from judges.card import Label, LabelledPair
 from judges.types import Unscored
 from judges.verdicts import Game, Request
@@ -159,8 +160,8 @@ def _pair(
     texts = [(*earlier, *answers) for _, _, answers in read]
     if any(len(answers) != len(request.turns) for answers in texts):
         raise DataError(
-            f"{where} has {len(request.turns)} turns and {min(map(len, texts))} answers; give one answer per turn as a "
-            "list, or conversations"
+            f"{where} has {plural(len(request.turns), 'turn')} and {plural(min(map(len, texts)), 'answer')}; give one "
+            "answer per turn as a list, or conversations"
         )
     return LabelledPair(identity, request, texts[0], texts[1], label, **more)
 
@@ -211,7 +212,8 @@ def _copies(pairs: Sequence[LabelledPair]) -> list[str]:
     """Return a note on pairs that are in the file more than once."""
     keys = [(pair.question, frozenset((pair.output_1, pair.output_2))) for pair in pairs]
     n = len(keys) - len(set(keys))
-    return [f"{n} pairs are copies of others; pairs of one question count as one observation"] if n else []
+    said = plural(n, "pair is a copy of another", "pairs are copies of others")
+    return [f"{said}; pairs of one question count as one observation"] if n else []
 
 
 def read_recorded_verdicts(path: Path) -> tuple[list[LabelledPair], list[BothOrders], dict[str, Any]]:

@@ -25,6 +25,7 @@ from evalsuite.suites.base import no_answer
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
 from evalsuite.suites.types import Pins
+from evalsuite.text import plural
 from evalsuite.validation import repeated
 from judges.types import Message, Unscored
 from judges.verdicts import Request
@@ -156,7 +157,11 @@ def _first_turns(questions: Iterable[Question]) -> list[Question]:
 def _file_prompts(path: Path, options: SuiteOptions, turns: Turns) -> PromptSet:
     questions = read_questions(path)
     cut = sum(len(question.turns) > 1 for question in questions) if turns == "first" else 0
-    notes = (f"{cut} prompts have more turns, which are not asked; --turns both asks them",) if cut else ()
+    notes = (
+        (f"{plural(cut, 'prompt has', 'prompts have')} more turns, which are not asked; --turns both asks them",)
+        if cut
+        else ()
+    )
     if turns == "first":
         questions = _first_turns(questions)
     asked = tuple(questions[: options.limit])

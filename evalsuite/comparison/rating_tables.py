@@ -13,6 +13,7 @@ from evalsuite.comparison.rating_figures import MEAN
 from evalsuite.comparison.tables import DASH, figure_text, interval_text, new_table, print_judge
 from evalsuite.rating_documents import RatingFigures, Ratings
 from evalsuite.terminal import Console
+from evalsuite.text import plural
 from judges.rating_card import CORRELATIONS
 
 
@@ -33,7 +34,7 @@ def print_ratings(console: Console, document: Ratings) -> None:
 
 def print_rating_card(console: Console, card: Mapping[str, Any]) -> None:
     judge, labels = card["judge"], card["labels"]
-    title = escape(f"{judge['name']} ({judge['method']})  ·  {labels['n']} answers of {labels['name']}")
+    title = escape(f"{judge['name']} ({judge['method']})  ·  {plural(labels['n'], 'answer')} of {labels['name']}")
     headings = ("Spearman", "95 %", "Kendall", "95 %", "Pearson", "95 %", "by length", "people", "judge", "n")
     table = new_table(title, "factor", *headings)
     for name, figures in card["factors"].items():
@@ -54,7 +55,7 @@ def print_rating_card(console: Console, card: Mapping[str, Any]) -> None:
 
 
 def _print_factors(console: Console, document: Ratings) -> None:
-    title = f"{document.prompts}  ·  {document.n_prompts} prompts  ·  judge {document.judge.name}"
+    title = f"{document.prompts}  ·  {plural(document.n_prompts, 'prompt')}  ·  judge {document.judge.name}"
     known = (document.judge.card.factors if document.judge.card else None) or {}
     headings = [heading for model in document.models for heading in (escape(model.name), "95 %", "n")]
     table = new_table(escape(title), "factor", "scale", *headings, *(["ρ with people"] if known else []))

@@ -13,6 +13,7 @@ from evalsuite.comparison.figures import Verdicted, preference_figures
 from evalsuite.comparison_documents import Preferences
 from evalsuite.errors import DataError
 from evalsuite.files import read_text
+from evalsuite.text import plural
 from evalsuite.validation import read_mapping, repeated
 from judges.preference import verdicts_from_ratings
 
@@ -88,7 +89,7 @@ def read_ratings(
             ratings[model].append(value)
     if not ids:
         raise DataError(f"{path} has no rows; give one per question")
-    notes = [f"{n_failed} ratings of -1 mark failed judgments and count as missing"] if n_failed else []
+    notes = [f"{plural(n_failed, 'rating')} of -1: a failed judgment, which counts as missing"] if n_failed else []
     return tuple(ids), ratings, notes
 
 

@@ -11,6 +11,7 @@ from evalsuite.comparison.prompts import PromptSet, Question, Texts, texts_of
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.results.reading import models_in
+from evalsuite.text import plural
 
 _CHECKPOINT_FILES = ("config.json", "adapter_config.json")
 
@@ -70,7 +71,7 @@ def _recorded(rows: Sequence[AnswerRow], name: str, path: Path, prompts: PromptS
         n_turns = len(questions[question_id].turns)
         if len(row.replies) < n_turns:
             raise DataError(
-                f"{path} row {number} has {len(row.replies)} answer(s); expected one to each of {n_turns} turns"
+                f"{path} row {number} has {plural(len(row.replies), 'answer')}; expected one to each of {n_turns} turns"
             )
         answers[question_id] = texts_of(row.replies[:n_turns])
     # An id without its prompt does not conflict where another row answers that prompt: the ids are the file's own.

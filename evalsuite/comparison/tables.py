@@ -17,6 +17,7 @@ from evalsuite.comparison_documents import (
     Preferences,
 )
 from evalsuite.terminal import Console
+from evalsuite.text import plural
 from judges.preference import judging_notes
 
 DASH = "–"
@@ -28,7 +29,7 @@ def print_preferences(console: Console, document: Preferences) -> None:
     """Print the pairs, the matrix, the ranking and the flips, with the judge that they rest on."""
     judge = document.judge
     by = f"judge {judge.name} ({judge.method})" if judge else "recorded ratings"
-    _print_pairs(console, document.pairs, f"{document.prompts}  ·  {document.n_prompts} prompts  ·  {by}")
+    _print_pairs(console, document.pairs, f"{document.prompts}  ·  {plural(document.n_prompts, 'prompt')}  ·  {by}")
     if document.matrix is not None:
         _print_matrix(console, document.matrix)
     _print_ranking(console, document)
@@ -119,7 +120,7 @@ def print_judge(console: Console, judge: ComparisonJudge) -> None:
 
 def print_card(console: Console, card: Mapping[str, Any]) -> None:
     judge, figures = card["judge"], card["agreement"]
-    title = f"{judge['name']} ({judge['method']})  ·  {card['pairs']['n']} pairs"
+    title = f"{judge['name']} ({judge['method']})  ·  {plural(card['pairs']['n'], 'pair')}"
     table = new_table(title, "measured", "figure", "95 %", "n")
 
     def rate(label: str, value: float | None, interval: Sequence[float] | None = None, n: object = "") -> None:
@@ -165,7 +166,8 @@ def print_card(console: Console, card: Mapping[str, Any]) -> None:
         name, method = escape(str(other["judge"])), escape(str(other["method"]))
         difference = f"{_percent(other['difference'])} {interval_text(other['ci95'])}, p = {other['p_value']:.2g}"
         console.print(
-            f"accuracy minus that of {name} ({method}) on the same {other['n']} pairs: {difference}", highlight=False
+            f"accuracy minus that of {name} ({method}) on the same {plural(other['n'], 'pair')}: {difference}",
+            highlight=False,
         )
     for conclusion in card["conclusions"]["words"]:
         console.print(f"{escape(judge['name'])}: {escape(conclusion)}", highlight=False)

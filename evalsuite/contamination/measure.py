@@ -22,6 +22,7 @@ from evalsuite.files import exists
 from evalsuite.progress import Progress
 from evalsuite.results.reading import read_results_folder
 from evalsuite.suites.options import DataKind
+from evalsuite.text import plural
 from judges.types import Unscored, user_texts
 
 NEAR_WORDS = 5
@@ -212,8 +213,8 @@ def analysis_of(figures: Mapping[str, Any], specs: Sequence[str], clean: Table |
     ]
     rows += [{"suite": suite, "share": None, "share_why": reason} for suite, reason in figures["missing"].items()]
     about = (
-        f"How many items of each suite occur in {figures['n_conversations']:,} conversations: an item is counted when "
-        f"more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the "
+        f"How many items of each suite occur in {plural(figures['n_conversations'], 'conversation')}: an item is "
+        f"counted when more than {rule['share']:.0%} of its words lie in word {rule['n']}-grams that the "
         f"{'user ' if rule['turns'] == 'user' else ''}turns of one conversation contain too."
     )
     columns = [

@@ -21,6 +21,7 @@ from evalsuite.serving.device import DTYPE_BYTES, Device, gpu_memory, installed_
 from evalsuite.serving.server import check_device, context_length
 from evalsuite.suites.options import DataKind
 from evalsuite.suites.registry import SuiteSpec
+from evalsuite.text import plural
 
 _GIB = 2**30
 _FEW_CONTEXTS = 4
@@ -95,7 +96,7 @@ def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Devi
         return warning("memory", name, f"{needs}; the device's memory is unknown")
     too_small = warning if {key for key, _ in serve.vllm_args} & _MEMORY_ARGS else fault
     if len(memories) < serve.devices:
-        message = f"{serve.devices} GPUs requested, {len(memories)} available"
+        message = f"{plural(serve.devices, 'GPU')} requested, {len(memories)} available"
         return too_small("memory", name, message, "lower --tensor-parallel-size or --data-parallel-size")
     free = sum(sorted(memories, reverse=True)[: serve.tensor_parallel_size]) * _CUDA_SHARE - weights
     remedy = "lower --max-model-len or raise --tensor-parallel-size"

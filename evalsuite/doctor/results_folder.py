@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evalsuite.doctor.finding import Finding, fault, ok, warning
 from evalsuite.files import NETWORK_FILE_SYSTEMS, file_system
+from evalsuite.text import plural
 
 _QUICK_BYTES = 256 << 20
 """A store up to this size is checked in well under a second."""
@@ -57,7 +58,7 @@ def _check_store(path: Path, *, thorough: bool) -> list[Finding]:
         state, count = str(error), 0
     if state != "ok":
         return [fault("store", str(path), f"damaged ({state})", "move it away and run again")]
-    return [ok("store", str(path), f"intact, {count:,} answers")]
+    return [ok("store", str(path), f"intact, {plural(count, 'answer')}")]
 
 
 def _check_file_system(folder: Path) -> list[Finding]:

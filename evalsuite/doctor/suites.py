@@ -11,6 +11,7 @@ from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.registry import GROUP, SuiteSpec, broken_suites, require_packages, suites
 from evalsuite.suites.types import NOT_ASKED
+from evalsuite.text import plural
 
 
 def check_packages() -> list[Finding]:
@@ -58,7 +59,14 @@ def _data_findings(spec: SuiteSpec, options: SuiteOptions) -> list[Finding]:
     if other:
         message = f"{', '.join(other)} differs from its pin, so figures cannot be compared with others"
         return [*findings, warning("data", spec.key, message, "see 'evalsuite data verify'")]
-    return [*findings, ok("data", spec.key, f"{len(pins)} pinned files or data sets present, checksums OK")]
+    return [
+        *findings,
+        ok(
+            "data",
+            spec.key,
+            f"{plural(len(pins), 'pinned file or data set', 'pinned files or data sets')} present, checksums OK",
+        ),
+    ]
 
 
 def check_scorers(options: Mapping[SuiteSpec, SuiteOptions]) -> list[Finding]:

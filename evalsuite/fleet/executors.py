@@ -15,6 +15,7 @@ from evalsuite.exits import INTERRUPTED
 from evalsuite.fleet.units import Unit
 from evalsuite.serving.device import gpu_names
 from evalsuite.serving.guarded import Guarded
+from evalsuite.text import plural
 
 WORKER = (sys.executable, "-m", "evalsuite.fleet.worker")
 
@@ -64,7 +65,7 @@ class Local(Executor):
 
     def check(self, gpus: int) -> None:
         if gpus > self._n_gpus > 0:
-            raise UsageError(f"a unit needs {gpus} GPUs, this machine has {self._n_gpus}; lower -tp or -dp")
+            raise UsageError(f"a unit needs {plural(gpus, 'GPU')}, this machine has {self._n_gpus}; lower -tp or -dp")
 
     def poll(self) -> set[str]:
         for name, (guarded, gpus) in list(self._running.items()):

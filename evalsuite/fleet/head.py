@@ -20,6 +20,7 @@ from evalsuite.fleet.units import FLEET, Done, Unit, done_of, failed_attempts, h
 from evalsuite.fleet.view import View
 from evalsuite.lease import Lease, holder_of
 from evalsuite.progress import NoProgress, Progress
+from evalsuite.text import plural
 
 _ATTEMPTS = 4
 """How often a unit may fail in a way that is worth a retry."""
@@ -107,7 +108,7 @@ class Head:
             self._submit([followed[unit.name] for unit in open_units if unit.name not in attached])
             if self.detach and self.executor.outlives_head and open_units:
                 raise DetachedError(
-                    f"{len(open_units)} jobs are left running; run the same command again to attach to them"
+                    f"left running: {plural(len(open_units), 'job')}; run the same command again to attach"
                 )
             self._follow(list(followed.values()), on_done)
         except KeyboardInterrupt:
@@ -175,7 +176,7 @@ class Head:
         if now - each.gone_at < (_LATE_S if not failures else _POLL_S):
             return False
         if len(failures) >= _ATTEMPTS or each.tries >= _SILENT:
-            each.failed = f"{each.tries} attempts, the last: {reason}; the logs are in {each.unit.folder}"
+            each.failed = f"{plural(each.tries, 'attempt')}, the last: {reason}; the logs are in {each.unit.folder}"
             self.progress.log(f"failed: {each.unit.title}: {each.failed}")
             return False
         each.retries += 1

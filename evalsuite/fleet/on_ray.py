@@ -10,6 +10,7 @@ from typing import Any
 from evalsuite.errors import UsageError
 from evalsuite.fleet.executors import WORKER, Executor, worker_environment
 from evalsuite.serving.guarded import Guarded
+from evalsuite.text import plural
 
 _RETRIES = 3
 _CONNECT_S = 5.0
@@ -38,8 +39,8 @@ class OnRay(Executor):
         most = max((node["Resources"].get("GPU", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
         if gpus > most:
             raise UsageError(
-                f"a unit needs {gpus} GPUs on one node, and the largest of this cluster has {most:g}; lower -tp "
-                "or -dp, or add ,gpus=0 to --on for servers on the CPU"
+                f"a unit needs {plural(gpus, 'GPU')} on one node, and the largest of this cluster has {most:g}; lower "
+                "-tp or -dp, or add ,gpus=0 to --on for servers on the CPU"
             )
 
     def poll(self) -> set[str]:

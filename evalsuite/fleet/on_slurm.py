@@ -20,6 +20,7 @@ from evalsuite.files import read_json, read_text, timestamp, write_json, write_t
 from evalsuite.fleet.executors import WORKER, Executor
 from evalsuite.fleet.units import FLEET, Unit, done_of
 from evalsuite.placement import Placement
+from evalsuite.text import plural
 
 if TYPE_CHECKING:
     import jinja2
@@ -242,5 +243,5 @@ def _partitions() -> str:
             f"Slurm does not answer ({_said(ended)}); check that slurmctld is running and SLURM_CONF names its file"
         )
     rows = [row.split()[:3] for row in ended.stdout.splitlines() if row.strip()]
-    found = [f"{name} ({n} nodes, {'no GPUs' if gres == '(null)' else gres})" for name, n, gres in rows]
+    found = [f"{name} ({plural(int(n), 'node')}, {'no GPUs' if gres == '(null)' else gres})" for name, n, gres in rows]
     return f"partitions: {', '.join(found) or 'none'}"

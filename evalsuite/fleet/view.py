@@ -11,6 +11,7 @@ from typing import Any
 
 from evalsuite.fleet.units import Unit
 from evalsuite.progress import duration, running_commands
+from evalsuite.text import plural
 
 _WINDOW_S = 120.0
 """The time over which rates are taken."""
@@ -55,7 +56,7 @@ class View:
         n_done = len(self.units) - len(left)
         said = f"{running} of {len(self.units)} units running, {n_done} done"
         if retries:
-            said += f", {retries} {'retry' if retries == 1 else 'retries'}"
+            said += f", {plural(retries, 'retry', 'retries')}"
         known = [each for each in self._seen.values() if each.total]
         if known:
             said += f": {sum(each.done for each in known):,} of {sum(each.total for each in known):,} items"

@@ -27,6 +27,7 @@ from evalsuite.report.tabs import tabs_of
 from evalsuite.results.folder import limit_text
 from evalsuite.results.reading import ModelResult, models_in
 from evalsuite.suites.figures import Column, Figure, range_of
+from evalsuite.text import plural
 from judges.paired import ALPHA, Difference, one_sided
 from judges.statistics import holm_correction
 
@@ -213,7 +214,7 @@ def _sentence(
     interval = (
         "" if difference.ci95 is None else ", 95 % interval {:z.{d}f} to {:z.{d}f}".format(*difference.ci95, d=digits)
     )
-    items = "" if difference.n is None else f", {difference.n} items"
+    items = "" if difference.n is None else f", {plural(difference.n, 'item')}"
     where = f"({change}{interval}{items}, p = {p_value:.2g}"
     if margin is None:
         where += f", Holm over {n_columns})" if n_columns > 1 else ")"

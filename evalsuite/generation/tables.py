@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from evalsuite.text import plural
+
 if TYPE_CHECKING:
     from evalsuite.generation.run import Generated
     from evalsuite.terminal import Console
@@ -45,10 +47,8 @@ def print_generated(console: Console, generated: Generated) -> None:
     for folder, manifest in zip(generated.folders, generated.manifests, strict=True):
         left_out = {reason: count for reason, count in manifest["counts"]["left_out"].items() if count}
         suffix = f"; left out: {_reasons(left_out)}" if left_out else ""
-        n_files = len(manifest["shards"])
-        console.print(
-            f"{folder}/: {n_files} Parquet file{'s' if n_files != 1 else ''}{suffix}", highlight=False, markup=False
-        )
+        files = plural(len(manifest["shards"]), "Parquet file")
+        console.print(f"{folder}/: {files}{suffix}", highlight=False, markup=False)
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

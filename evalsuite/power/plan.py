@@ -20,6 +20,7 @@ from evalsuite.report.tabs import tabs_of
 from evalsuite.results.reading import ModelResult, Results, read_results_folder
 from evalsuite.suites.figures import Column, range_of
 from evalsuite.suites.registry import SuiteSpec
+from evalsuite.text import plural
 from judges.paired import ALPHA, detectable_effect, needed_items
 
 CORRELATION = 0.5
@@ -115,7 +116,7 @@ def _need(column: Column, spec: SuiteSpec, config: PlanConfig, observed: _Observ
         column.title,
         effect,
         variance,
-        f"{observed.n_pairs} pairs in {config.results}" if observed.variance is not None else "upper bound",
+        f"{plural(observed.n_pairs, 'pair')} in {config.results}" if observed.variance is not None else "upper bound",
         items,
         available,
         None
@@ -138,7 +139,8 @@ def findings(config: RunConfig) -> list[Finding]:
         n = min(need.available, config.sample or need.available)
         shown = detectable_effect(math.sqrt(need.variance / n), max(1, n - 1))
         enough = f"; {need.items:,} would show {need.effect:.2g}" if need.items > n else ""
-        said = f"{n:,} items show a difference of {shown:.2g} between two models with 80 % power{enough}"
+        items = plural(n, "item shows", "items show")
+        said = f"{items} a difference of {shown:.2g} between two models with 80 % power{enough}"
         found.append(ok("power", need.figure, f"{said} (variance: {need.source})"))
     return found
 

@@ -22,6 +22,7 @@ from evalsuite.files import read_json
 from evalsuite.mix.build import DOCUMENT
 from evalsuite.mix.duplicates import NearDuplicates
 from evalsuite.mix.rows import compared_text
+from evalsuite.text import plural
 from judges.types import Unscored
 
 MOST_ROWS = 10_000
@@ -48,7 +49,7 @@ def data_analysis(spec: str) -> Analysis:
     tables, charts = _distributions(summary)
     of_mix, mix_charts, mix = _sources(Path(spec).expanduser())
     tables += [*of_mix, _sample_table(sample, texts), _pairs_table(pairs, n_pairs, n_rows, texts)]
-    counted = f"the first {n_rows:,} rows" if n_rows == MOST_ROWS else f"{n_rows:,} rows"
+    counted = f"the first {n_rows:,} rows" if n_rows == MOST_ROWS else plural(n_rows, "row")
     return Analysis(
         kind="data",
         name=analysis_name([Path(rows.name).name]),
@@ -207,7 +208,8 @@ def _pairs_table(
         for one, other, similarity in pairs
     ]
     columns = [Column("pair", "pair"), Column("similarity", "similarity", "float3"), Column("asked", "first question")]
-    note = f"{n_pairs:,} pairs among {n_rows:,} rows have a Jaccard similarity of {_NGRAM}-grams of {NEAR} or more."
+    found = f"{plural(n_pairs, 'pair')} among {n_rows:,} rows"
+    note = f"{found} with a Jaccard similarity of {_NGRAM}-grams of {NEAR} or more."
     return Table("near", "Near-duplicates", columns, rows, notes=(note,))
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evalsuite.report.texts import visible, without_paths
+from evalsuite.text import plural
 from evalsuite.text import well_formed
 
 LIBRARIES = ("vendor/purify.min.js", "vendor/markdown-it.umd.min.js")
@@ -42,6 +43,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
+    environment.filters["plural"] = plural
     environment.filters["public"] = without_paths
     return environment
 

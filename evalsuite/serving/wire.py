@@ -23,6 +23,7 @@ from evalsuite.serving.dialect import refused_fields, words_of
 from evalsuite.serving.known_servers import Known
 from evalsuite.serving.pace import Limits, wait_of
 from evalsuite.serving.transport_errors import MalformedReplyError, NoReplyError, StatusError, TransportError
+from evalsuite.text import plural
 from judges.types import Unscored
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class StallDetector:
             silent_s = time.monotonic() - self._last_progress
             if silent_s < self.stall_s or (endpoint.end is None and not self._tokens):
                 return
-            silence = f"no token for {silent_s:.0f} s with {self._pending} requests pending"
+            silence = f"no token for {silent_s:.0f} s with {plural(self._pending, 'request')} pending"
             message = f"{endpoint.display_url} hangs: {silence}"
             if endpoint.end is None:
                 raise RetryableError(message, "timeout", unanswered=True)

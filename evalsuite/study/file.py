@@ -48,6 +48,7 @@ from evalsuite.study.sections import (
     answer_settings,
     faults_in,
 )
+from evalsuite.text import plural
 from evalsuite.validation import TextT, checked, located, read_mapping, repeated, shipped_recipe
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
@@ -185,8 +186,8 @@ class Study(Section):
             for data, _, _ in source.members
         ]
         return self._dgm_shortages(n_rows) + [
-            f"{data} has {n_rows[data]} conversations, but mix.add takes {count} of it; give more, lower its count, or "
-            "set its allow_fewer"
+            f"{data} has {plural(n_rows[data], 'conversation')}, but mix.add takes {count} of it; give more, lower its "
+            "count, or set its allow_fewer"
             for data, count in asked
             if data in n_rows and n_rows[data] < count
         ]
@@ -202,8 +203,8 @@ class Study(Section):
             prompts = self.generate.prompts
             limits = [("generate.limit", self.generate.limit, asked), (prompts, n_rows.get(prompts), asked), *limits]
         return [
-            f"{limit} gives {available} conversations, but the mixes need {max(short.values())} of {', '.join(short)}; "
-            "give more, ask for smaller sizes, or set mix.allow_fewer"
+            f"{limit} gives {plural(available, 'conversation')}, but the mixes need {max(short.values())} of "
+            f"{', '.join(short)}; give more, ask for smaller sizes, or set mix.allow_fewer"
             for limit, available, counts in limits
             if available is not None and (short := {name: n for name, n in counts.items() if n > available})
         ]

@@ -29,6 +29,7 @@ from evalsuite.study.fleet import Fleet, Titled
 from evalsuite.study.graph import Kind
 from evalsuite.study.pages import analyze, make_paper, make_report, make_tables, named_lineage
 from evalsuite.study.state import TELLING, Adapter, Failed, Made, Task, Workspace
+from evalsuite.text import plural
 from evalsuite.wildchat.study_tables import Trained
 
 _NOTED_SHARE = 0.01
@@ -213,7 +214,7 @@ def _run_group(group: Sequence[_Member], workspace: Workspace, *, fresh: bool) -
 
 def _run_models(group: Sequence[_Member], workspace: Workspace, *, judged: bool, fresh: bool) -> Ended:
     file = _run_config(group, workspace, judged=judged, fresh=fresh)
-    return _child(group[0].task, workspace, ["run", f"--config={file}"], f"run {len(group)} models")
+    return _child(group[0].task, workspace, ["run", f"--config={file}"], f"run {plural(len(group), 'model')}")
 
 
 def _run_config(group: Sequence[_Member], workspace: Workspace, *, judged: bool, fresh: bool) -> Path:

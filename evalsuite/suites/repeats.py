@@ -17,6 +17,7 @@ from evalsuite.serving.requests import derive_seed
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import SuiteOptions
 from evalsuite.suites.types import Scores
+from evalsuite.text import plural
 
 _ERRORS = ("stderr", "standard_error")
 
@@ -208,8 +209,8 @@ def _mean_of(figures: Sequence[tuple[float, Hashable]]) -> dict[str, Any]:
 
 def said_of_repeats(key: str, found: Mapping[str, Any]) -> list[str]:
     """Say what the repeats of a suite show, in a line for it and one per part, from what ``of_parts`` returned."""
-    greedy = f"; {found['once']} items are answered greedily, once" if found["once"] else ""
-    lines = [f"{key}: mean of {found['n']} answers to {found['sampled']} items{greedy}"]
+    greedy = f"; {plural(found['once'], 'item is', 'items are')} answered greedily, once" if found["once"] else ""
+    lines = [f"{key}: mean of {found['n']} answers to {plural(found['sampled'], 'item')}{greedy}"]
     for part, own in found["parts"].items():
         said = []
         if own.get("within"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.contamination.settings import Checked
 from evalsuite.progress import NoProgress, Progress
+from evalsuite.text import plural
 from evalsuite.training.data import TokenCounts
 from evalsuite.training.masks import IGNORED
 from evalsuite.training.train import Prepared, Trust, left_out, open_recipe, tokenise
@@ -62,8 +63,8 @@ def print_inspection(console: Console, document: Mapping[str, Any]) -> None:
     )
     share = counts.n_loss_tokens / counts.n_tokens
     console.print(
-        f"all {counts.n_trained:,} conversations: {counts.n_tokens:,} tokens, {counts.n_loss_tokens:,} with loss "
-        f"({share:.1%}), longest {counts.longest:,}; {counts.n_with_thought:,} with a thought; "
+        f"all {plural(counts.n_trained, 'conversation')}: {counts.n_tokens:,} tokens, {counts.n_loss_tokens:,} with "
+        f"loss ({share:.1%}), longest {counts.longest:,}; {counts.n_with_thought:,} with a thought; "
         f"held out {counts.n_held_out:,}",
         highlight=False,
     )

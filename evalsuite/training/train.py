@@ -20,6 +20,7 @@ from evalsuite.recipes.recipe import Recipe, read_recipe
 from evalsuite.recipes.training import TrainingConfig
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.session import dated
+from evalsuite.text import plural
 from evalsuite.tracking import check_loggers
 from evalsuite.training.base import check_base
 from evalsuite.training.checkpoint_out import WORK, claim, identity_of, is_finished, publish
@@ -202,13 +203,10 @@ def left_out(counts: TokenCounts, config: TrainingConfig) -> list[str]:
         for reason, n in counts.dropped.items()
     ]
     if counts.n_cut:
-        lines.append(
-            f"{counts.n_cut:,} conversations are longer than {config.max_length:,} tokens and were cut at a turn"
-        )
+        lines.append(f"{plural(counts.n_cut, 'conversation')} longer than {config.max_length:,} tokens: cut at a turn")
     if counts.n_answers_without_loss:
-        lines.append(
-            f"{counts.n_answers_without_loss:,} answers have no loss: the chat template rewrites them in later turns"
-        )
+        answers = plural(counts.n_answers_without_loss, "answer has", "answers have")
+        lines.append(f"{answers} no loss: the chat template rewrites them in later turns")
     return lines
 
 
@@ -326,16 +324,16 @@ def _summary(plan: Plan) -> list[str]:
     """Return the lines printed before the first step: the amount of training, and deviations from the settings."""
     config, devices = plan.config, plan.devices
     kind = "windows" if plan.packed else "conversations"
-    device = f"{devices.n} × {devices.name}" if devices.name else f"CPU ({devices.n} process{'es' * (devices.n > 1)})"
+    device = f"{devices.n} × {devices.name}" if devices.name else f"CPU ({plural(devices.n, 'process', 'processes')})"
     lines = [
-        f"{plan.n_conversations:,} conversations, {plan.n_tokens:,} tokens in {plan.n_windows:,} {kind}: "
-        f"{plan.steps:,} steps of {config.batch_size} on {device}, {devices.attention}, "
+        f"{plural(plan.n_conversations, 'conversation')}, {plan.n_tokens:,} tokens in {plan.n_windows:,} {kind}: "
+        f"{plural(plan.steps, 'step')} of {config.batch_size} on {device}, {devices.attention}, "
         + ("bf16" if devices.bfloat16 else "float32")
         + (", liger" if devices.liger else "")
     ]
     if plan.warmup_steps != config.warmup_steps:
         lines.append(
-            f"warm-up of {plan.warmup_steps} steps instead of {config.warmup_steps}: the run has only {plan.steps}"
+            f"warm-up of {plan.warmup_steps} instead of {config.warmup_steps} steps: the run has only {plan.steps}"
         )
     if not config.lora.merge and merges_adapter(config, Path(plan.base_folder), plan.end_id):
         lines.append("the adapter is merged into the base, which would not stop at the end of a turn otherwise")

@@ -20,6 +20,10 @@ function h(name, attributes, ...children) {
   return element;
 }
 
+function plural(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 function link(values, ...children) {
   return h("a", { href: addressOf(values) }, ...children);
 }

@@ -72,7 +72,7 @@ async function matchingItems(part, values) {
   const words = (values.get("q") || "").toLowerCase();
   if (words) {
     const texts = await searchTexts(part), missing = texts.filter((one) => one === null).length;
-    if (missing) note = `The texts of ${missing} items are in pages beside this file: only their first line is searched.`;
+    if (missing) note = `Only the first line of ${plural(missing, "item")} is searched: the rest is in pages beside this file.`;
     tests.push((item) => [part.labels[item], part.titles[item], part.categories[item]].join(" ").toLowerCase().includes(words)
       || (texts[item] !== null && (texts[item].question.includes(words) || picked.some((model) => (texts[item].answers[model] || "").includes(words)))));
   }

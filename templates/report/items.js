@@ -90,14 +90,14 @@ async function fillItems(list, part) {
     hasCategory && h("td", { class: "category" }, part.categories[item] || ""));
   const step = (by, label) => h("button", { type: "button", "data-control": "page" + by, disabled: page + by < 0 || (page + by) * PAGE >= items.length,
     onclick: () => update({ page: page + by || "" }) }, label);
-  const count = h("p", { class: "legend" }, items.length === part.n ? items.length + " items; " : `${items.length} of ${part.n} items; `, term("mark", "marks"), " up to " + part.top + ".", note && " " + note);
+  const count = h("p", { class: "legend" }, items.length === part.n ? plural(items.length, "item") + "; " : `${items.length} of ${part.n} items; `, term("mark", "marks"), " up to " + part.top + ".", note && " " + note);
   if (!items.length) {
     say("No item matches");
     list.replaceChildren(h("p", { class: "nothing" }, "No item matches these filters. ", note, " ",
       link({ view: "items", part: part.name, models: slugsOf(picked) }, "Clear the filters")));
     return;
   }
-  say(items.length + " items");
+  say(plural(items.length, "item"));
   list.replaceChildren(count,
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Items" }, h("table", { class: "items" }, h("thead", {}, h("tr", {}, head)),
       h("tbody", {}, items.slice(page * PAGE, (page + 1) * PAGE).map(row)))),

@@ -85,7 +85,7 @@ function filterTable(section) {
     left += !row.hidden;
   });
   section.querySelector(".nothing").hidden = left > 0;
-  if (words.length) say(left + " rows shown");
+  if (words.length) say(plural(left, "row") + " shown");
 }
 
 // Drawings follow the table's filter: bars close up, spiders and lines of other models go.

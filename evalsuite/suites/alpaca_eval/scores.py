@@ -13,6 +13,7 @@ from evalsuite.suites.alpaca_eval.assets import CANONICAL_SIZE, DF_GAMED, canoni
 from evalsuite.suites.alpaca_eval.package import length_controlled_win_rate, win_rates
 from evalsuite.suites.base import answer_of, count_unscored, judged_rows, verdict_on
 from evalsuite.suites.types import Scores
+from evalsuite.text import plural
 from judges.parse import parse_ranking
 from judges.types import Unscored
 
@@ -89,7 +90,8 @@ def _how_judged(rows: Sequence[Row]) -> dict[str, Any]:
             warnings.append(f"{mass}: it tends to write something else, so its preferences mean little")
     if n_in_words:
         said["judged_in_words"] = n_in_words
-        warnings.append(f"{n_in_words} verdicts are rankings in words, a different method from log-probabilities")
+        rankings = plural(n_in_words, "verdict is a ranking", "verdicts are rankings")
+        warnings.append(f"{rankings} in words, a different method from log-probabilities")
     return said | ({"warnings": warnings} if warnings else {})
 
 

@@ -95,7 +95,7 @@ def test_other_content_is_marked_and_never_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EVALSUITE_MIRROR", str(mirror))
     found = assets.find(QUESTION)
     assert not found.pinned
-    assert "1 rows instead of 80" in found.note
+    assert "1 row instead of 80" in found.note
     assert "\n" not in found.note
     assert assets.data_pin(found) == Pin(found.sha256, "mirror")
     (row,) = assets.verify(ASSETS, [QUESTION.name])

@@ -208,7 +208,7 @@ def test_a_judge_that_prefers_its_own_is_not_to_be_used(scripted, tmp_path):
 
 def test_conversations_are_not_cut_to_their_first_turn(scripted, tmp_path):
     refused = scripted.invoke("judge-card", "quality", "--pairs", "p_conv.jsonl", results=tmp_path, code=2)
-    assert "row 1 has 2 turns and 1 answers" in refused
+    assert "row 1 has 2 turns and 1 answer" in refused
 
 
 @pytest.mark.parametrize(

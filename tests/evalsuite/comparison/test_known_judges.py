@@ -230,7 +230,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, row, fault):
 def test_turns_that_are_not_asked_are_told(tmp_path):
     rows = [{"id": "1", "turns": ["One", "Two"]}]
     outcome, _ = compared(tmp_path, judge(truthful), RISING, rows)
-    assert "1 prompts have more turns, which are not asked; --turns both asks them" in outcome.document.notes
+    assert "1 prompt has more turns, which are not asked; --turns both asks them" in outcome.document.notes
 
 
 def test_many_prompts_without_a_verdict_give_the_rate_bounds(tmp_path):

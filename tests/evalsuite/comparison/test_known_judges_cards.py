@@ -247,7 +247,7 @@ def test_the_forms_of_published_sets_are_read(tmp_path, row, expected):
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({"turns": ["t1", "t2"], "output_1": "x", "output_2": "y", "label": 2}, "has 2 turns and 1 answers"),
+        ({"turns": ["t1", "t2"], "output_1": "x", "output_2": "y", "label": 2}, "has 2 turns and 1 answer"),
         ({"input": "Q", "outputs": ["x", "y"], "label": 3}, "has 2 outputs and the label 3"),
         (
             {"winner": "model_a", "conversation_a": said("a", "x"), "conversation_b": said("b", "y")},

@@ -135,7 +135,7 @@ def test_a_failed_judgment_is_missing_unless_the_papers_arithmetic_is_asked_for(
     path = write(tmp_path, "question_id,x,y\n1,-1,5\n2,7,5\n")
     document = score_preferences(path)
     assert (document["pairs"][0]["wins_b"], document["pairs"][0]["unscored"]) == (0, 1)
-    assert "1 ratings of -1" in document["notes"][0]
+    assert "1 rating of -1" in document["notes"][0]
     assert score_preferences(path, as_published=True)["pairs"][0]["wins_b"] == 1
 
 

@@ -46,7 +46,7 @@ def test_variances_and_tokens_are_those_of_the_results(tmp_path: Path) -> None:
         folder = write_model(tmp_path / "results", name, {"mixeval": mixeval_scores(0.5)})
         write_free_form(folder, [(str(i), "x", mark) for i, mark in enumerate(own)])
     [figure] = run(tmp_path, "--suite", "mixeval", "--effect", "0.05")["figures"]
-    assert figure["source"].startswith("1 pairs in ")
+    assert figure["source"].startswith("1 pair in ")
     assert figure["variance"] == pytest.approx(8 / 99, rel=1e-6)
     assert figure["items"] == needed_items(0.05, 8 / 99)
     assert figure["reachable"] is True
