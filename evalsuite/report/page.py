@@ -14,8 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evalsuite.report.texts import visible, without_paths
-from evalsuite.text import plural
-from evalsuite.text import well_formed
+from evalsuite.text import plural, well_formed
 
 LIBRARIES = ("vendor/purify.min.js", "vendor/markdown-it.umd.min.js")
 _TOOLS = ("dom.js", "address.js", "data.js", "statistics.js", "markdown.js", "diff.js")

@@ -220,7 +220,7 @@ def test_verdicts_without_words_are_refused(tmp_path):
     folder = tmp_path / "comparisons" / "c"
     folder.mkdir(parents=True)
     (folder / "verdicts.jsonl").write_text(json.dumps(verdict_row("a", None)) + "\n")
-    with pytest.raises(DataError, match="1 verdicts without an explanation; keywords need `compare --method reasoned`"):
+    with pytest.raises(DataError, match="1 verdict without an explanation; keywords need `compare --method reasoned`"):
         read_verdicts("c", tmp_path)
 
 

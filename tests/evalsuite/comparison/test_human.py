@@ -51,7 +51,7 @@ def test_too_few_labels_give_no_interval_and_say_how_many_are_wanted(tmp_path):
         options = {"prompts": prompts(tmp_path), "human": write(tmp_path / "labels.jsonl", [label("q3", "a")])}
         human = run(stubs, tmp_path / "results", "umpire", **options).document["human"]
     assert human["pairs"][0]["rate_a"] is None
-    assert human["pairs"][0]["reason"] == "1 labels; an interval needs at least 30"
+    assert human["pairs"][0]["reason"] == "1 label; an interval needs at least 30"
     assert human["reason"] == "good and plain have fewer than 30 labels"
 
 
