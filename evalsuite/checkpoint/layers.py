@@ -8,6 +8,8 @@ from typing import Any
 
 _STATE_BYTES = 4
 """Of a number in a recurrent state, which vLLM keeps in float32 (``mamba_ssm_cache_dtype``); never more."""
+_STEP_TOKENS = 8192
+"""Of a prompt that vLLM reads at once on a GPU, which layers with a window keep meanwhile."""
 # The names of layers in the configs of transformers 4 and 5; an MLP between them keeps nothing.
 _WHOLE = frozenset({"full_attention", "attention", "hybrid", "*"})
 _WINDOW = frozenset({"sliding_attention", "chunked_attention"})
@@ -29,12 +31,13 @@ def cache_bytes(config: Mapping[str, Any], n_tokens: int, n_bytes: int) -> int:
     """Return the bytes of cache that one context of ``n_tokens`` takes, 0 where the config does not say.
 
     ``config`` describes the language model, ``n_bytes`` are those of a number in the cache. Layers with a sliding
-    window keep its tokens only, multi-head latent attention (DeepSeek) one latent per token, and recurrent layers a
+    window keep its tokens and those of one step, multi-head latent attention (DeepSeek) one latent per token, and recurrent layers a
     state that does not grow. vLLM pads these a little (vllm-project/vllm@v0.32.0 vllm/v1/kv_cache_interface.py).
     """
     per_token, layers = _numbers_per_token(config), layers_of(config)
     window = _count(config, "sliding_window") or _count(config, "attention_chunk_size") or n_tokens
-    n_kept = sum(n_tokens if kind in _WHOLE else min(n_tokens, window) for kind in layers if kind in _WHOLE | _WINDOW)
+    windowed = min(n_tokens, window + _STEP_TOKENS)
+    n_kept = sum(n_tokens if kind in _WHOLE else windowed for kind in layers if kind in _WHOLE | _WINDOW)
     states = sum(kind in _RECURRENT for kind in layers) * _numbers_of_state(config)
     return per_token * n_kept * n_bytes + states * _STATE_BYTES
 

@@ -242,6 +242,8 @@ MORE: Mapping[str, Family] = {
             "num_hidden_layers": 4,
             "layer_types": ["conv", "conv", "full_attention", "conv"],
             "block_multiple_of": 32,
+            # Published files have it, transformers knows it no more.
+            "conv_dim": 128,
         },
         template=LFM,
         tokenizer_class="PreTrainedTokenizerFast",
@@ -252,17 +254,15 @@ MORE: Mapping[str, Family] = {
     "nemotron_h": Family(
         config="NemotronHConfig",
         settings={
-            "layers_block_type": ["linear_attention", "mlp", "full_attention", "moe"],
+            # Without experts, whose activation vLLM has no kernel for on a CPU.
+            "layers_block_type": ["linear_attention", "mlp", "full_attention", "linear_attention"],
             "head_dim": 32,
             "mamba_num_heads": 8,
             "mamba_head_dim": 32,
             "ssm_state_size": 16,
             "n_groups": 2,
             "chunk_size": 16,
-            "n_routed_experts": 4,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 64,
-            "moe_shared_expert_intermediate_size": 64,
+            "intermediate_size": 256,
         },
         template=QWEN35,
         tokenizer_class="PreTrainedTokenizerFast",

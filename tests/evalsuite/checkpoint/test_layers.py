@@ -32,11 +32,11 @@ NEMOTRON = {"mamba_num_heads": 128, "mamba_head_dim": 64, "ssm_state_size": 128}
         (LLAMA, 1000, 1000 * 2 * 32 * 8 * 128 * 2),
         # DeepSeek-V3: a latent of 576 numbers in each of 61 layers.
         (LATENT, 1000, 1000 * 61 * 576 * 2),
-        # gpt-oss-20b: every other layer has a window of 128.
+        # gpt-oss-20b: every other layer has a window of 128, and a step of 8,192 tokens to read.
         (
             {**WINDOWED, "sliding_window": 128, "layer_types": ["sliding_attention", "full_attention"] * 12},
-            1000,
-            (12 * 1000 + 12 * 128) * 2 * 8 * 64 * 2,
+            32768,
+            (12 * 32768 + 12 * (128 + 8192)) * 2 * 8 * 64 * 2,
         ),
         (
             {**WINDOWED, "sliding_window": 128, "layer_types": ["sliding_attention"] * 24},
