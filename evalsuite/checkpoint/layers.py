@@ -31,8 +31,9 @@ def cache_bytes(config: Mapping[str, Any], n_tokens: int, n_bytes: int) -> int:
     """Return the bytes of cache that one context of ``n_tokens`` takes, 0 where the config does not say.
 
     ``config`` describes the language model, ``n_bytes`` are those of a number in the cache. Layers with a sliding
-    window keep its tokens and those of one step, multi-head latent attention (DeepSeek) one latent per token, and recurrent layers a
-    state that does not grow. vLLM pads these a little (vllm-project/vllm@v0.32.0 vllm/v1/kv_cache_interface.py).
+    window keep its tokens and those of one step, multi-head latent attention (DeepSeek) one latent per token, and
+    recurrent layers a state that does not grow. vLLM pads these a little (vllm-project/vllm@v0.32.0
+    vllm/v1/kv_cache_interface.py).
     """
     per_token, layers = _numbers_per_token(config), layers_of(config)
     window = _count(config, "sliding_window") or _count(config, "attention_chunk_size") or n_tokens
