@@ -203,13 +203,13 @@ def _options(settings: Mapping[str, str], gpus: int) -> list[str]:
 
 def _notice_s(settings: Mapping[str, str]) -> int:
     """Return the notice before a time limit: a quarter of a short one."""
-    parts = settings["time"].replace("-", ":").split(":")
+    days, dash, clock = settings["time"].rpartition("-")
+    parts = [days or "0", *clock.split(":")]
     if not all(part.isdecimal() for part in parts):
         return _NOTICE_S
-    numbers = [int(part) for part in parts]
-    # Slurm reads one number as minutes, two as minutes and seconds, three as hours too.
-    padded = [numbers[0], 0] if len(numbers) == 1 else numbers
-    seconds = sum(value * unit for value, unit in zip(reversed(padded), (1, 60, 3600, 86400), strict=False))
+    # Slurm reads days-hours, days-hours:minutes, hours:minutes:seconds, minutes:seconds and minutes.
+    units = (86400, 3600, 60, 1) if dash or len(parts) == 4 else (0, 60, 1)
+    seconds = sum(int(part) * unit for part, unit in zip(parts, units, strict=False))
     return max(1, min(_NOTICE_S, seconds // 4))
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from evalsuite.errors import DataError
+from evalsuite.fleet.on_slurm import _notice_s
 from evalsuite.fleet.units import Done, Unit, done_of, read_unit
 
 ENDED = {"attempt": "1", "exit_code": 0, "reason": "", "seconds": 2.5, "host": "n1"}
@@ -31,3 +32,21 @@ def test_a_damaged_end_of_a_unit_is_named(tmp_path, document):
     (tmp_path / "done.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match=r"done\.json does not say how the unit ended; remove it and run"):
         done_of(Unit(tmp_path, "a", ("run",)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ("4", 60),
+        ("4:20", 65),
+        ("0:6:40", 100),
+        ("1:00:00", 180),
+        ("0-0:8", 120),
+        ("0-00:00:40", 10),
+        ("2-12", 180),
+        ("UNLIMITED", 180),
+    ],
+)
+def test_notice_is_a_quarter_of_a_short_limit_in_any_form_of_slurms(limit, seconds):
+    """The forms are those of sbatch(1), --time."""
+    assert _notice_s({"time": limit}) == seconds
