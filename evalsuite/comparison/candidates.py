@@ -78,9 +78,10 @@ def _gap(name: str, source: Recorded, prompts: PromptSet) -> str:
     missing = [question.id for question in prompts.questions if question.id not in source.answers]
     if not missing:
         return ""
-    gap = f"{name} has no answer to {', '.join(missing[:3])}" + (", …" if len(missing) > 3 else "")
+    named = ", ".join(map(repr, missing[:3])) + (", …" if len(missing) > 3 else "")
+    gap = f"{name} lacks {len(missing)} ({named})"
     if source.n_unmatched:
-        gap += f" ({source.n_unmatched} of its answers match no prompt by text or id)"
+        gap += f", and {source.n_unmatched} of its answers match no prompt by text or id"
     return gap
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evalsuite.conversations.formats import detect_format, prompts_of
 from evalsuite.conversations.source import Rows
-from judges.types import Unscored
+from judges.types import REASONS, Unscored
 
 _BARS = "▁▂▃▄▅▆▇█"
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
@@ -37,7 +37,9 @@ def summarised(rows: Rows, limit: int | None = None) -> dict[str, Any]:
     for n_rows, row in enumerate(rows, 1):
         conversation = prompts_of(row, layout)
         if isinstance(conversation, Unscored):
-            unread[conversation.reason] += 1
+            # A row that `generate` could not ask has no turns left, and says why.
+            known = row.get("unscored")
+            unread[known if isinstance(known, str) and known in REASONS else conversation.reason] += 1
         else:
             languages[conversation.language or "not given"] += 1
             users = [message for message in conversation.messages if message.role == "user"]

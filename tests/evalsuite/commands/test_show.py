@@ -73,6 +73,13 @@ def test_rows_are_chosen_by_columns_and_at_random(data):
     assert shown(data, "--where", "nonsense")[0] == 2
 
 
+def test_rows_that_generate_could_not_ask_keep_their_reason(tmp_path):
+    data = tmp_path / "answers.jsonl"
+    rows = [{"messages": [], "unscored": reason} for reason in ("malformed_row", "tool_turns", None)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert summarised(open_source(str(data)))["unread"] == {"empty": 1, "malformed_row": 1, "tool_turns": 1}
+
+
 def test_the_summary_counts_what_is_there(data):
     summary = summarised(open_source(data))
     assert summary["finish_reasons"] == {"stop": 16, "length": 4}

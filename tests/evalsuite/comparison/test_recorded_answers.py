@@ -30,7 +30,7 @@ def test_recorded_answers_are_compared_on_the_prompts_that_all_have(tmp_path):
         assert len(stubs["plain"].requests) == 3
     assert outcome.document["models"] == ["plain", "old"]
     [note] = outcome.document["notes"]
-    assert note == "3 of 5 prompts are compared: old has no answer to 9004, 9005"
+    assert note == "3 of 5 prompts are compared: old lacks 2 ('9004', '9005')"
     assert (pair["wins_b"], pair["ties"], pair["unscored_reasons"]) == (1, 1, {"recorded_failure": 1})
 
 
@@ -46,7 +46,7 @@ def test_the_note_names_recorded_answers_that_match_no_prompt(tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with models_and(umpire=judge(prefers("good"))) as stubs:
         outcome = run(stubs, tmp_path, "umpire", models=("plain", str(file)), prompts=prompts, turns="both")
-    reason = "old has no answer to 3 (1 of its answers match no prompt by text or id)"
+    reason = "old lacks 1 ('3'), and 1 of its answers match no prompt by text or id"
     assert f"2 of 3 prompts are compared: {reason}" in outcome.document["notes"]
 
 
