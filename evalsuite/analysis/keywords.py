@@ -108,7 +108,7 @@ def only_differing(a: Judgments, b: Judgments) -> tuple[Judgments, Judgments, st
         Judgments(s.name, s.fingerprint, tuple(j for j in s.judgments if j.item in differing), s.left_out)
         for s in (a, b)
     ]
-    note = f"the judgments of the {len(differing)} items whose ratings differ, of {len(common)} that both have"
+    note = f"the judgments of {plural(len(differing), 'item')} whose ratings differ, of {len(common)} that both have"
     return kept[0], kept[1], note
 
 

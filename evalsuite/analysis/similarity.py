@@ -105,7 +105,7 @@ def align(
     largest = max(len(answers) for answers in by_prompt)
     if len(common) < largest:
         counts = ", ".join(f"{name} {len(answers)}" for name, answers in zip(names, by_prompt, strict=True))
-        notes.append(f"only the {len(common)} prompts that every model answered count (answered: {counts})")
+        notes.append(f"only prompts that every model answered count: {len(common)} (answered: {counts})")
     order = sorted(common)[: limit or None]
     return Aligned(names, tuple(tuple(answers[key] for key in order) for answers in by_prompt), tuple(notes))
 

@@ -44,6 +44,7 @@ from evalsuite.serving.identity import warn_of_silent_servers
 from evalsuite.serving.known_servers import FILE as SERVERS_FILE
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session, dated, effective_dtype, with_restarts
+from evalsuite.text import plural
 from judges.types import Message, Unscored
 
 _MANIFEST_EVERY_S = 10.0
@@ -142,7 +143,7 @@ def _answer(config: GenerateConfig, rows: Rows, plan: Plan, engine: Engine, prog
         target = plan.folder / ".replaced" / timestamp()
         target.parent.mkdir(exist_ok=True)
         (unfinished / "earlier").rename(target)
-        progress.log(f"{gone:,} earlier answers are to conversations that the source no longer has: see {target}")
+        progress.log(f"{plural(gone, 'earlier answer')} to conversations that the source no longer has: see {target}")
     for folder in (unfinished, plan.stores):
         shutil.rmtree(folder, ignore_errors=True)
     return manifest

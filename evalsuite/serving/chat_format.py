@@ -24,7 +24,7 @@ from evalsuite.checkpoint.templates import check_bounds, check_tokenizer_bounds
 from evalsuite.errors import CheckpointError, TemplateError, UsageError, first_line, unknown
 from evalsuite.packages import missing_sentence
 from evalsuite.serving.config import FASTCHAT
-from evalsuite.text import well_formed
+from evalsuite.text import plural, well_formed
 from judges.types import Message
 
 _FASTCHAT_BASE_ADAPTER = "BaseModelAdapter"
@@ -261,7 +261,7 @@ def _check_vocabulary(checkpoint: Checkpoint, tokenizer: Any) -> None:
         remedy = "write the adapter into it with evalsuite sft --merge ADAPTER --out FOLDER, and give that folder"
     raise CheckpointError(
         f"{whose} {rows:,} rows in the embedding, and the tokenizer in {checkpoint.tokenizer_folder} has "
-        f"{len(beyond):,} tokens beyond them ({used[0]} is {beyond[used[0]]:,}); {remedy}"
+        f"{plural(len(beyond), 'token')} beyond them ({used[0]} is {beyond[used[0]]:,}); {remedy}"
     )
 
 

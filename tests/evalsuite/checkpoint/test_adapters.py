@@ -88,7 +88,7 @@ def test_tokens_that_the_base_has_no_rows_for_are_refused(tmp_path):
 
 def test_a_models_tokens_beyond_its_embedding_are_refused_where_a_prompt_can_have_them(tmp_path):
     written = with_added_token(write_base(tmp_path / "written"))
-    with pytest.raises(CheckpointError, match="1 tokens beyond them"):
+    with pytest.raises(CheckpointError, match="1 token beyond them"):
         load_chat_format(resolve(str(written)))
     # As in google/gemma-3-1b-it, whose tokenizer has a token for images: 262,145 tokens for 262,144 rows.
     spare = with_added_token(write_base(tmp_path / "spare"), TEMPLATE)
