@@ -110,9 +110,10 @@ def check_device_memory(checkpoint: Checkpoint, serve: ServeConfig, device: Devi
 def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
     """Return a fault where a managed model cannot be divided by the parallel sizes, as vLLM divides it.
 
-    Attention heads, the width of the feed-forward layers and the vocabulary (padded to a multiple of 64) must be
-    divisible by the tensor parallel size; KV heads too, unless it is a multiple of theirs, which copies them. A
-    pipeline has no more stages than layers. What a config does not state is not checked.
+    Attention heads, the width of the feed-forward layers and of each expert (unless experts are divided as a whole),
+    and the vocabulary (padded to a multiple of 64) must be divisible by the tensor parallel size; KV heads too, unless
+    it is a multiple of theirs, which copies them. A pipeline has no more stages than layers. What a config does
+    not state is not checked.
     """
     if checkpoint.endpoint is not None:
         return []
@@ -125,6 +126,8 @@ def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
 
     heads, kv_heads, vocabulary = map(count, ("num_attention_heads", "num_key_value_heads", "vocab_size"))
     shares = {"attention heads": heads, "feed-forward units": count("intermediate_size")}
+    if "enable_expert_parallel" not in dict(serve.vllm_args):
+        shares["units of an expert"] = count("moe_intermediate_size")
     if kv_heads > tensor:
         shares["KV heads"] = kv_heads
     shares["padded vocabulary entries"] = math.ceil(vocabulary / _VOCABULARY_STEP) * _VOCABULARY_STEP

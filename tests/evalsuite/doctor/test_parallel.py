@@ -25,6 +25,8 @@ def model(**config: int) -> Checkpoint:
         ({"num_attention_heads": 12, "num_key_value_heads": 4}, 6, "4 KV heads cannot be divided among 6 devices"),
         ({"num_attention_heads": 24, "num_key_value_heads": 6}, 4, "6 KV heads cannot be divided among 4 devices"),
         ({"num_attention_heads": 32, "intermediate_size": 11_007}, 2, "11,007 feed-forward units"),
+        ({"num_attention_heads": 32, "moe_intermediate_size": 1408}, 8, ""),
+        ({"num_attention_heads": 32, "moe_intermediate_size": 1412}, 8, "1,412 units of an expert cannot be divided"),
         # 32,001 entries are padded to 32,064, which are 2 * 2 * 2 * ... but not 5 times anything.
         ({"num_attention_heads": 40, "vocab_size": 32_001}, 8, ""),
         ({"num_attention_heads": 40, "vocab_size": 32_001}, 5, "32,064 padded vocabulary entries"),
@@ -41,6 +43,11 @@ def test_the_remedy_names_sizes_that_work():
     assert "--tensor-parallel-size 1" in found.sentence
     [found] = check_parallel(model(num_attention_heads=32, num_key_value_heads=8), ServeConfig(tensor_parallel_size=6))
     assert "1 or 2 or 4" in found.sentence
+
+
+def test_whole_experts_are_divided_among_devices():
+    serve = ServeConfig(tensor_parallel_size=8, vllm_args=["enable_expert_parallel=true"])
+    assert not check_parallel(model(num_attention_heads=32, moe_intermediate_size=1412), serve)
 
 
 def test_a_pipeline_has_no_more_stages_than_layers():
