@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from evalsuite.checkpoint.text_part import text_config
+
 SEPARATE = "hf_quant_config.json"
 """Where ModelOpt before 0.31 wrote what config.json has otherwise; vLLM reads it too."""
 _BITS = ("bits", "w_bit", "num_bits", "nbits", "weight_bits")
@@ -18,8 +20,7 @@ def quantization_config(config: Mapping[str, Any] | None) -> Mapping[str, Any] |
     ``get_quant_config``).
     """
     config = config or {}
-    text = config.get("text_config")
-    parts = [config.get("quantization_config"), isinstance(text, dict) and text.get("quantization_config")]
+    parts = [part.get("quantization_config") for part in (config, text_config(config))]
     return next((part for part in (*parts, config.get("compression_config")) if isinstance(part, dict)), None)
 
 

@@ -86,8 +86,18 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
-        r"\"cpu_gemm_wna16\" not implemented for '(\w+)'",
-        "its quantised weights are not served in {0} on a CPU; pass --dtype bfloat16 or float16",
+        r"\"cpu_gemm_wna16\" not implemented for 'Float'",
+        "its quantised weights are not served in float32 on a CPU; pass --dtype bfloat16 or float16",
+        True,
+    ),
+    (
+        r"in _get_lora_device[\s\S]*'NoneType' object has no attribute 'device'",
+        "vLLM serves no adapter on weights that are quantised in this way on this device; use a base in full precision",
+        True,
+    ),
+    (
+        r"There is no module or parameter named '([^']+)' in",
+        "its config has no place for the weights {0}; save config and weights together again",
         True,
     ),
     (

@@ -141,7 +141,19 @@ def test_another_server_on_the_port_is_not_mistaken_for_ours(checkpoint, tmp_pat
         (
             "NotImplementedError: \"cpu_gemm_wna16\" not implemented for 'Float'",
             CheckpointError,
-            "not served in Float on a CPU; pass --dtype bfloat16 or float16",
+            "not served in float32 on a CPU; pass --dtype bfloat16 or float16",
+        ),
+        (
+            '  File "lora/layers/utils.py", line 59, in _get_lora_device\n    return base_layer.weight.device\n'
+            "AttributeError: 'NoneType' object has no attribute 'device'",
+            CheckpointError,
+            "vLLM serves no adapter on weights that are quantised in this way",
+        ),
+        (
+            "ValueError: There is no module or parameter named 'layers.0.mlp.down_proj.weight_packed' in Qwen3Model. "
+            "The available parameters belonging to layers.0.mlp.down_proj (RowParallelLinear) are: {'x'}",
+            CheckpointError,
+            "no place for the weights layers.0.mlp.down_proj.weight_packed; save config",
         ),
         (
             "ValueError: Failed to find a kernel that can implement the ScaledMM linear layer. Reasons: \nrequires AMX",
