@@ -96,11 +96,6 @@ _KNOWN_FAILURES: tuple[tuple[str, str, bool], ...] = (
         True,
     ),
     (
-        r"There is no module or parameter named '([^']+)' in",
-        "its config has no place for the weights {0}; save config and weights together again",
-        True,
-    ),
-    (
         r"(Failed to find a kernel that can implement the \w+ linear layer|GPTQ group activation ordering "
         r"\(desc_act=True\) is no longer supported|Unsupported quantization config: [\w=, ]{1,80}\w"
         r"|Marlin does not support weight_bits = \w+|Unsupported num_bits = \d+"
