@@ -17,12 +17,13 @@ import yaml
 
 from evalsuite.checkpoint import Checkpoint
 from evalsuite.documents import Scores
-from evalsuite.errors import DataError, EvalsuiteError
+from evalsuite.errors import EvalsuiteError
 from evalsuite.files import read_json, write_text
 from evalsuite.fleet.children import Ended, run_child
 from evalsuite.fleet.units import RESULTS, SCRATCH
 from evalsuite.recipes.recipe import located_source, recipe_of
 from evalsuite.results.folder import model_folder, other_model, stored_manifest, stored_scores, unscored_share
+from evalsuite.results.reading import models_in
 from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.session import served_as
 from evalsuite.study.fleet import Fleet, Titled
@@ -255,7 +256,8 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
     """Compare recorded answers pairwise."""
     stage = task.stage
     folders = {name: made.outputs["folder"] for name, made in task.inputs.items()}
-    lineage = named_lineage(stage.settings["lineage"], {name: model_name(path) for name, path in folders.items()})
+    models = {name: models_in(path)[0].name for name, path in folders.items()}
+    lineage = named_lineage(stage.settings["lineage"], models)
     name = f"{workspace.study.name}-{stage.cell}-{task.key[:8]}"
     names = ("turns", "method", "data", "limit", "seed", "tie_margin")
     options: dict[str, Any] = {name: stage.settings[name] for name in names}
@@ -276,14 +278,6 @@ def compare(task: Task, workspace: Workspace) -> Made | Failed:
         return _failure(ended)
     folder = workspace.results / "comparisons" / name
     return Made({"folder": folder}, (folder / "preferences.json",))
-
-
-def model_name(folder: Path) -> str:
-    """Return the name of a results folder's model as ``compare`` has it; raises DataError where it holds no figures."""
-    scores = stored_scores(folder)
-    if scores is None:
-        raise DataError(f"{folder} has no scores.json; run the model again")
-    return scores.name
 
 
 def _config(task: Task, workspace: Workspace, options: Mapping[str, Any], serve: ServeConfig) -> Path:

@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evalsuite.analysis.document import read_analysis
 from evalsuite.files import read_json
+from evalsuite.progress import NoProgress
 from evalsuite.results.reading import read_models
+from evalsuite.study.identities import find_identities
+from evalsuite.study.plan import plan_study
 from evalsuite.study.run import run_study
-from evalsuite.study.stages import ADAPTERS, model_name
+from evalsuite.study.stages import ADAPTERS
+from evalsuite.study.state import Made, State, Task, Workspace
 from tests.evalsuite.report_results import mt_bench_scores, write_model
 from tests.evalsuite.study_toys import toy_study
 
@@ -68,11 +73,19 @@ def test_each_model_is_served_once_for_its_runs_and_the_judge_once_for_all(whole
 
 def test_a_variant_has_the_name_in_a_lineage_that_it_has_in_a_comparison(tmp_path):
     """``run: {mixeval_parser: rule}``, as in recipes/demo-study.yaml, makes variants of all models."""
-    folder = write_model(tmp_path, "m", {"mt_bench": mt_bench_scores(7.0)})
-    scores = read_json(folder / "scores.json") | {"variant": "mixeval_parser-rule"}
-    (folder / "scores.json").write_text(json.dumps(scores))
-    (model,) = read_models(tmp_path)
-    assert model_name(folder) == model.name == "m (mixeval_parser-rule)"
+    study, results, made = toy_study(tmp_path), tmp_path / "results", {}
+    for run, name in (("run T-A-4", "sft"), ("run A", "dgm")):
+        folder = write_model(results, name, {"mt_bench": mt_bench_scores(7.0)})
+        scores = read_json(folder / "scores.json") | {"variant": "mixeval_parser-rule"}
+        (folder / "scores.json").write_text(json.dumps(scores))
+        made[run] = Made({"folder": folder})
+    (stage,) = (one for one in plan_study(study, find_identities(study, fetch=False)[0]) if one.kind == "compare")
+    workspace = Workspace(study, results, State(results / "studies" / "toy"), NoProgress(), command=("false",))
+    ADAPTERS["compare"]([Task(stage, "k" * 64, made)], workspace)
+    (file,) = results.rglob("*.lineage.yaml")
+    lineage = yaml.safe_load(file.read_text())
+    assert lineage == {"sft (mixeval_parser-rule)": "dgm (mixeval_parser-rule)"}
+    assert {model.name for model in read_models(results)} == {*lineage, *lineage.values()}
 
 
 def test_the_tables_of_the_paper_are_there_with_their_layout(whole):
