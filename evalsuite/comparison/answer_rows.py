@@ -23,7 +23,7 @@ from evalsuite.files import read_objects
 from evalsuite.records.rows import Reply, Row
 from evalsuite.results.reading import ModelResult, models_in
 from evalsuite.results.records import all_records, suite_records
-from evalsuite.suites.peer_files import recorded_reason
+from evalsuite.suites.peer_files import id_text, recorded_reason
 from evalsuite.suites.registry import suites
 from evalsuite.suites.types import Recorded
 from judges.types import Unscored, user_texts
@@ -162,7 +162,7 @@ def _plain_row(row: Mapping[str, Any], origin: str) -> AnswerRow:
     reasons = row.get("unscored")
     each = reasons if isinstance(reasons, list) else [reasons] * len(texts)
     replies = tuple(_reply(text, each[turn] if turn < len(each) else None) for turn, text in enumerate(texts))
-    ids = [str(row[key]) for key in ("id", "question_id") if row.get(key) is not None]
+    ids = [id_text(row[key]) for key in ("id", "question_id") if row.get(key) is not None]
     asked = dialogue_of(row, "a row")
     return AnswerRow(() if asked is None else asked.request.turns, replies, ids[0] if ids else "")
 

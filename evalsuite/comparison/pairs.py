@@ -31,6 +31,7 @@ from evalsuite.comparison.requests import dialogue_of, group_of, grouped, read_m
 from evalsuite.errors import DataError
 from evalsuite.files import exists
 from evalsuite.fingerprint import files_sha256
+from evalsuite.suites.peer_files import id_text
 from evalsuite.suites.registry import all_assets
 from evalsuite.text import plural
 from judges.card import Label, LabelledPair
@@ -101,7 +102,7 @@ def load_pairs(spec: str | None, limit: int | None) -> tuple[list[LabelledPair],
 def pairs_of(row: Mapping[str, Any], number: int, source: str) -> list[LabelledPair]:
     """Read the pairs of one row, several if it has more than two outputs; raises DataError that names the row."""
     where = f"{source} row {number}"
-    identity = next((str(row[key]) for key in _ID_KEYS if row.get(key) is not None), str(number))
+    identity = next((id_text(row[key]) for key in _ID_KEYS if row.get(key) is not None), str(number))
     category = next((str(row[key]) for key in _CATEGORY_KEYS if isinstance(row.get(key), str) and row[key]), None)
     common: dict[str, Any] = {"category": category}
     if isinstance(row.get("outputs"), list):
@@ -191,7 +192,7 @@ def _alternatives(value: object, where: str) -> list[Any]:
 def _label(row: Mapping[str, Any]) -> Label | None:
     for name in _LABEL_KEYS:
         if row.get(name) is not None:
-            return _LABELS.get(str(row[name]).strip().lower())
+            return _LABELS.get(id_text(row[name]).strip().lower())
     flags = [row.get(f"winner_{name}") for name in ("model_a", "model_b", "tie")]
     if all(flag in (0, 1, "0", "1") for flag in flags) and sum(map(int, map(str, flags))) == 1:
         return (1, 2, 0)[[str(flag) for flag in flags].index("1")]
@@ -249,7 +250,7 @@ def _games(row: Mapping[str, Any], where: str) -> BothOrders:
 
 
 def _preference(winner: Any, where: str) -> float | None:
-    key = str(winner).lower()
+    key = id_text(winner).lower()
     if key not in _WINNERS:
         raise DataError(f"{where} has the verdict {winner!r}; expected 1, 2, 'tie' or null")
     return _WINNERS[key]

@@ -23,6 +23,7 @@ from evalsuite.records.rows import Row
 from evalsuite.serving.requests import Chat, Completion, Guide, Sampling, derive_seed
 from evalsuite.suites.base import no_answer
 from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.peer_files import id_text
 from evalsuite.suites.registry import SuiteSpec, parse_suite, prompt_suites
 from evalsuite.suites.types import Pins
 from evalsuite.text import plural
@@ -208,7 +209,7 @@ def read_questions(path: Path) -> list[Question]:
         if asked.replies:
             raise DataError(f"{path} row {number} has assistant messages; give user turns only")
         category = row.get("category")
-        identity = str(row.get("id", row.get("question_id", number)))
+        identity = id_text(row.get("id", row.get("question_id", number)))
         questions.append(Question(identity, asked.request, str(category) if category else None, group_of(row)))
     if duplicates := repeated(question.id for question in questions):
         raise DataError(f"{path}: duplicate id {duplicates[0]!r}; give every prompt its own")

@@ -33,6 +33,7 @@ from evalsuite.results.environment import environment
 from evalsuite.results.judge_cards import rating_card_path
 from evalsuite.serving.requests import Scorer
 from evalsuite.store import content_key
+from evalsuite.suites.peer_files import id_text
 from judges.factors import FACTORS, Factor
 from judges.rating_card import RatedAnswer, rating_conclusions, rating_figures
 from judges.types import Rating, Unscored
@@ -158,7 +159,7 @@ def read_labels(path: Path) -> list[Labelled]:
         answers = () if asked is None else asked.replies or answer_texts(row)
         if asked is None or not answers or len(answers) != len(asked.request.turns):
             raise DataError(f"{where} has no prompt with an answer to each turn; give 'prompt' and 'answer'")
-        identity, category = str(row.get("id", number)), row.get("category")
+        identity, category = id_text(row.get("id", number)), row.get("category")
         if identity in found:
             raise DataError(f"{where}: duplicate id {identity!r}; give every answer its own")
         people = _ratings(row, where)

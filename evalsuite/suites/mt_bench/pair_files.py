@@ -57,7 +57,7 @@ def read_answers(path: Path) -> tuple[str, dict[str, Sequence[str]]]:
     _, rows = read_files(path, None)
     if not rows:
         raise DataError(f"{path} has no answers; give FastChat's {ANSWER_FILE}, or a model's folder in results/")
-    answers = {str(row["question_id"]): row["choices"][0]["turns"] for row in rows}
+    answers = {question_id_of(row): row["choices"][0]["turns"] for row in rows}
     known: dict[str, Sequence[str]] = {
         question: tuple(turns)
         for question, turns in answers.items()

@@ -46,6 +46,15 @@ ROWS = [
 ]
 
 
+def test_numbers_that_a_table_made_floats_are_the_same_verdicts(tmp_path: Path) -> None:
+    documents = []
+    for name, number in (("whole", int), ("float", float)):
+        rows = [{key: number(one) if one in (1, 2) else one for key, one in row.items()} for row in ROWS]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        documents.append(card(tmp_path / name, tmp_path / f"{name}.jsonl", "--max-unscored", "1"))
+    assert documents[0]["orders"] == documents[1]["orders"]
+
+
 def test_rows_of_ones_own_are_read_and_kept_as_a_card(tmp_path: Path) -> None:
     file = tmp_path / "verdicts.jsonl"
     write_jsonl(file, ROWS)

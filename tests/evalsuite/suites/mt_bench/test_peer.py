@@ -10,7 +10,7 @@ import pytest
 from evalsuite.errors import DataError, UsageError
 from evalsuite.records.rows import JudgeRef
 from evalsuite.suites.mt_bench.assets import MINI as MINI_FOLDER
-from evalsuite.suites.mt_bench.peer import fastchat_means, recorded_rating
+from evalsuite.suites.mt_bench.peer import fastchat_means, question_id_of, recorded_rating
 from evalsuite.suites.options import SuiteOptions
 from judges.pointwise import judge_messages, needs_reference
 from judges.types import Rating, Unscored
@@ -447,3 +447,7 @@ def test_the_pinned_questions_are_known_where_they_are_on_this_machine(shared, t
     [row] = MT_BENCH.read_peer(write(tmp_path / "j.jsonl", [judgment(81, 1, 8)]), FULL).rows
     assert len(row.prompt) == 2
     assert row.facts == {"category": "writing"}
+
+
+def test_question_ids_that_a_table_made_floats_are_the_same_questions():
+    assert [question_id_of({"question_id": value}) for value in (81, 81.0, "81", 81.5)] == ["81", "81", "81", "81.5"]
