@@ -99,7 +99,21 @@ def read_recorded(path: Path, options: SuiteOptions, model: str | None = None) -
                 ),
             )
         )
+    _note_other_scores(rows, path)
     return peer_files.recorded_by(judge, "mt_bench", rows, options)
+
+
+def _note_other_scores(rows: Sequence[Row], path: Path) -> None:
+    """Say how many recorded scores are not what their judgment's text says, which is what counts."""
+    recorded = [one for row in rows for one in row.verdicts if one.recorded not in (None, FASTCHAT_FAILED_SCORE)]
+    if n := sum(one.value != one.recorded for one in recorded):
+        log.warning(
+            "%s: the text of %d of %d judgments gives another rating than their score, or none; the text counts "
+            "(with --as-published the score)",
+            path,
+            n,
+            len(recorded),
+        )
 
 
 def recorded_rating(judgment: Mapping[str, Any], *, as_published: bool = False) -> Rating | Unscored:

@@ -451,3 +451,14 @@ def test_the_pinned_questions_are_known_where_they_are_on_this_machine(shared, t
 
 def test_question_ids_that_a_table_made_floats_are_the_same_questions():
     assert [question_id_of({"question_id": value}) for value in (81, 81.0, "81", 81.5)] == ["81", "81", "81", "81.5"]
+
+
+def test_scores_that_are_not_what_the_text_says_are_counted(tmp_path, caplog):
+    texts = [(8, "Good. Rating: [[8]]"), (10, "Poor. Rating: [[2]]"), (-1, "Fair. Rating: [[5]]"), (7, "")]
+    rows = [judgment(81 + number, 1, score, text) for number, (score, text) in enumerate(texts)]
+    path = write(tmp_path / "model_judgment.jsonl", rows)
+    assert MT_BENCH.score_recorded(path, FULL)["score"] == (8 + 2 + 5 + 7) / 4
+    assert "the text of 1 of 3 judgments gives another rating than their score" in caplog.text
+    caplog.clear()
+    MT_BENCH.score_recorded(path, AS_PUBLISHED)
+    assert not caplog.records
