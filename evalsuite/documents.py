@@ -16,6 +16,8 @@ from evalsuite.errors import DataError, refuse_newer
 from evalsuite.validation import faults_of
 
 SCHEMA: Final = 1
+RECORDED_BY: Final = "recorded by "
+"""What the method of an imported suite begins with; the name of its judge follows."""
 
 DocumentT = TypeVar("DocumentT", bound="Document")
 
@@ -67,6 +69,14 @@ class JudgeEntry(Document):
     def key(self) -> str:
         """What tells judges apart: the fingerprint, else the name."""
         return self.fingerprint or f"name:{self.name}"
+
+    def of_suite(self, key: str) -> JudgeEntry:
+        """Return who judged one suite: an import names the judges of all its suites together."""
+        method = (self.methods or {}).get(key, "")
+        if not method.startswith(RECORDED_BY):
+            return self
+        name = method.removeprefix(RECORDED_BY)
+        return self if name == self.name else self.model_copy(update={"name": name, "fingerprint": f"recorded:{name}"})
 
 
 class Judged(Document):

@@ -84,10 +84,13 @@ def _result(column: Column, figure: Figure, model: ModelResult) -> dict[str, Any
         "max_score": column.top,
     }
     if column.judged and model.judge is not None:
-        judge = _model_info(model.judge.name, model.judge.fingerprint or "unknown", {}, imported=True)
+        entry = model.judge.of_suite(column.suite)
+        judge = _model_info(entry.name, entry.fingerprint or "unknown", {}, imported=True)
         method = (model.judge.methods or {}).get(column.suite, "unknown")
         metric["llm_scoring"] = {"judges": [{"model_info": judge}], "input_prompt": method}
-    details = {"data": model.scores.data, "limit": str(model.scores.limit), "unscored": str(figure.unscored)}
+    details = {"data": model.scores.data, "unscored": str(figure.unscored)}
+    if model.scores.limit is not None:
+        details["limit"] = str(model.scores.limit)
     return {
         "evaluation_name": column.key,
         "source_data": _source(column),

@@ -87,7 +87,7 @@ def _notes(column: Column, figure: Figure, model: ModelResult) -> str:
     if figure.n is not None:
         parts.append(f"n = {figure.n}")
     if column.judged and model.judge is not None:
-        parts.append(f"judge {model.judge.name}")
+        parts.append(f"judge {model.judge.of_suite(column.suite).name}")
     return "; ".join(parts)
 
 

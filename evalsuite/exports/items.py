@@ -78,7 +78,7 @@ def _row(model: ModelResult, records: SuiteRecords, row: Row) -> dict[str, Any]:
         "content": row.content,
         "model": well_formed(model.name),
         "folder": model.slug,
-        "judge": well_formed(model.judge.name) if model.judge else None,
+        "judge": well_formed(model.judge.of_suite(records.key).name) if model.judge else None,
         "category": _text(question.get("category")),
         "prompt": _texts(question.get("messages")) if open_text else None,
         "reference": _texts(question.get("reference")) if open_text else None,

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 import evalsuite
-from evalsuite.documents import JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
+from evalsuite.documents import RECORDED_BY, JudgeEntry, Manifest, ModelEntry, Scores, SuiteEntry
 from evalsuite.errors import DataError, UsageError
 from evalsuite.files import reading_recorded, rename, writing
 from evalsuite.fingerprint import text_sha256
@@ -40,7 +40,7 @@ from evalsuite.suites.registry import SuiteSpec, in_order, options_of, parse_sui
 from evalsuite.suites.types import Recorded
 from evalsuite.text import well_formed
 
-_RECORDED_BY, _NOT_RECORDED = "recorded by ", "not recorded"
+_NOT_RECORDED = "not recorded"
 _UNNAMED = (
     "its file does not name it, so it counts as a judge of its own; name it with evalsuite import --judge NAME --fresh"
 )
@@ -236,11 +236,11 @@ def _judges(stored: Scores | None, key: str, judge: str | None, files: Mapping[s
     by_suite = dict((stored.judge.methods or {}) if stored is not None and stored.judge is not None else {})
     by_suite.pop(key, None)
     if judge is not None:
-        by_suite[key] = _RECORDED_BY + judge
+        by_suite[key] = RECORDED_BY + judge
     if not by_suite:
         return None
     by_suite = {suite: by_suite[suite] for suite in in_order(list(by_suite))}
-    names = {suite: text.removeprefix(_RECORDED_BY) for suite, text in by_suite.items()}
+    names = {suite: text.removeprefix(RECORDED_BY) for suite, text in by_suite.items()}
     known = {
         suite: f"{name} ({files.get(suite, '')})" if name == _NOT_RECORDED else name for suite, name in names.items()
     }

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from evalsuite.cli import app
+from evalsuite.documents import JudgeEntry
 from evalsuite.exports import hub
 from evalsuite.exports.tables import tables_text
 from evalsuite.exports.write import write_export
@@ -119,7 +120,21 @@ def test_every_eval_ever_passes_the_schema(results: Path, tmp_path: Path, shared
         assert (scales["mt_bench"], scales["mixeval"]) == ((1, 10), (0, 1))
         interval = by_name["mmlu_pro"]["score_details"]["uncertainty"]["confidence_interval"]
         assert interval["method"] == "Wilson"
+        assert "limit" not in by_name["mmlu_pro"]["score_details"]["details"]
         assert by_name["mixeval"]["metric_config"]["llm_scoring"]["judges"][0]["model_info"]["name"] == JUDGE["name"]
+
+
+def test_each_figure_of_an_import_names_its_own_judge() -> None:
+    methods = {"mt_bench": "recorded by gpt-4", "alpaca_eval": "recorded by other", "mixeval": "mixeval_extraction"}
+    both = JudgeEntry(name="gpt-4, other", fingerprint="recorded:both", methods=methods)
+    names = {key: (both.of_suite(key).name, both.of_suite(key).fingerprint) for key in (*methods, "new")}
+    whole = ("gpt-4, other", "recorded:both")
+    assert names == {
+        "mt_bench": ("gpt-4", "recorded:gpt-4"),
+        "alpaca_eval": ("other", "recorded:other"),
+        "mixeval": whole,
+        "new": whole,
+    }
 
 
 def test_the_hubs_files_name_its_data_sets(results: Path, tmp_path: Path) -> None:
