@@ -69,7 +69,7 @@ class JudgeFormat:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def pair_messages(
-        self, request: Request, first: Sequence[str], second: Sequence[str], category: str = "", *, salt: int = 0
+        self, request: Request, first: Sequence[str], second: Sequence[str], *, salt: int = 0
     ) -> list[Message]:
         """Return the prompt about two answers, one text per turn."""
         key = nonce(*request.turns, *first, *second, salt=salt)
@@ -78,16 +78,14 @@ class JudgeFormat:
             shown = self._shown(f"answer {side.upper()}", texts, key)
             values |= {f"answer_{side}": "\n\n".join(shown), f"answers_{side}": shown}
             values[f"dialogue_{side}"] = _dialogue(request.turns, shown)
-        return self.template.messages(**values, **self._common(request, category, key))
+        return self.template.messages(**values, **self._common(request, key))
 
-    def rating_messages(
-        self, request: Request, answer: Sequence[str], category: str = "", *, salt: int = 0
-    ) -> list[Message]:
+    def rating_messages(self, request: Request, answer: Sequence[str], *, salt: int = 0) -> list[Message]:
         """Return the prompt about one answer, one text per turn."""
         key = nonce(*request.turns, *answer, salt=salt)
         shown = self._shown("answer", answer, key)
         values = {"answer": "\n\n".join(shown), "answers": shown, "dialogue": _dialogue(request.turns, shown)}
-        return self.template.messages(**values, **self._common(request, category, key))
+        return self.template.messages(**values, **self._common(request, key))
 
     def preference(self, text: str) -> float | Unscored:
         """Read the preference for the answer shown first, in [0, 1]; a reply without one is ``no_verdict``."""
@@ -140,11 +138,11 @@ class JudgeFormat:
             return list(texts)
         return [f"<begin {name} {key}>\n{text}\n<end {name} {key}>" for text in texts]
 
-    def _common(self, request: Request, category: str, key: str) -> dict[str, object]:
+    def _common(self, request: Request, key: str) -> dict[str, object]:
         return {
             "question": "\n\n".join(request.turns),
             "questions": list(request.turns),
-            "category": category,
+            "category": request.category,
             "criteria": self.criteria,
             "nonce": key,
             **request.context,

@@ -51,12 +51,17 @@ _POINTS_OF_LETTER = {"A": 1.0, "B": 0.0, TIE: 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked: the user's turns, and the system prompt, the reference answer and the rubric if there are any."""
+    """What was asked: the user's turns; the system prompt, reference answer, rubric and category if there are any."""
 
     turns: tuple[str, ...]
     system: str = ""
     reference: str = ""
     rubric: str = ""
+    category: str = ""
+
+    def of(self, category: str | None) -> Request:
+        """Return the same request in a category."""
+        return replace(self, category=category or "")
 
     @property
     def context(self) -> dict[str, str]:

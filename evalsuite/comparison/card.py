@@ -151,15 +151,16 @@ def _key(judge: Judge, pin: Mapping[str, Any], config: CardConfig) -> str:
 def _play_all(judge: Judge, pairs: Sequence[LabelledPair], config: CardConfig, servers: Servers) -> _Played:
     """Ask everything that the card needs at once."""
     played = _Played()
+    requests = [pair.request.of(pair.category) for pair in pairs]
     games: list[tuple[dict[Any, BothOrders], Any, Request, Sequence[str], Sequence[str], int]] = [
-        (played.pairs, i, pair.request, pair.output_1, pair.output_2, 0) for i, pair in enumerate(pairs)
+        (played.pairs, i, requests[i], pair.output_1, pair.output_2, 0) for i, pair in enumerate(pairs)
     ]
     games += [
-        (played.repeats, i, pair.request, pair.output_1, pair.output_2, _SALT_OF_REPEATS)
+        (played.repeats, i, requests[i], pair.output_1, pair.output_2, _SALT_OF_REPEATS)
         for i, pair in enumerate(pairs[: config.judge_repeats])
     ]
     games += [
-        (played.attacks, (name, i), pairs[i].request, _only(attack, pairs[i]), preferred(pairs[i]), 0)
+        (played.attacks, (name, i), requests[i], _only(attack, pairs[i]), preferred(pairs[i]), 0)
         for i in attacked_pairs(pairs, config.attacked)
         for name, attack in ((_NO_ATTACK, EMPTY_ANSWER), *ATTACKS.items())
     ]

@@ -144,7 +144,8 @@ def _judged_by(
 
     async def one(game: tuple[Pair, Question], client: Scorer) -> PairRecord:
         (a, b), question = game
-        return await judge_pair(client, judge.how, question.request, answers[a][question.id], answers[b][question.id])
+        request = question.request.of(question.category)
+        return await judge_pair(client, judge.how, request, answers[a][question.id], answers[b][question.id])
 
     records = iter(servers.ask_each(judge.checkpoint, f"judged by {judge.name}", asked, one, candidate=False))
     return judge, {pair: [next(records) for _ in prompts.questions] for pair in pairs}

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from evalsuite.comparison.card import judge_card
 from evalsuite.comparison.compare import compare
 from evalsuite.comparison.formats import FormatWatch, load_format, preset_names
 from evalsuite.comparison.formatted import play_format
-from evalsuite.comparison.settings import CompareConfig
+from evalsuite.comparison.settings import CardConfig, CompareConfig
 from evalsuite.config import read_as
 from evalsuite.errors import DataError, UsageError
 from judges.types import Message, Unscored
@@ -167,7 +168,7 @@ def test_fastchats_own_prompt_is_read_from_its_pinned_file(shared, monkeypatch):
 
 
 def play(tmp_path, says, **options):
-    prompts = [{"id": str(i), "prompt": f"Question {i}?"} for i in range(6)]
+    prompts = [{"id": str(i), "prompt": f"Question {i}?", "category": f"kind {i}"} for i in range(6)]
     files = {"prompts": prompts, "a": [], "b": []}
     for name in "ab":
         files[name] = [{"id": str(i), "answer": f"{'good' if name == 'a' else 'bad'} {i}"} for i in range(6)]
@@ -194,6 +195,21 @@ def test_a_comparison_in_a_published_judges_form(tmp_path):
     assert document.judge.template_sha256 == load_format("judgelm").sha256
     assert "no keyed delimiters" in document.judge.notes[0]
     assert len(asked) == 12, "nothing is probed and nothing closed"
+
+
+def test_the_template_may_name_the_category(tmp_path):
+    form = own(tmp_path, OWN.replace("{{ question }}", "{{ question }} ({{ category }})"))
+    says = "Winner: first"
+    _, asked = play(tmp_path, lambda prompt: says, judge_format=form)
+    shown = {body["messages"][-1]["content"].partition("|")[0] for body in asked}
+    assert shown == {f"Question {i}? (kind {i})" for i in range(6)}
+    pair = {"id": "1", "prompt": "Q", "output_1": "x", "output_2": "y", "label": 1, "category": "chat"}
+    (tmp_path / "pairs.json").write_text(json.dumps([pair]))
+    with serving(umpire=lambda path, body: (200, text_reply(says))) as stubs:
+        given = {"judge": word(stubs, "umpire"), "pairs": str(tmp_path / "pairs.json"), "judge_format": form}
+        judge_card(read_as(CardConfig, given | {"results": tmp_path}))
+        asked = [body["messages"][-1]["content"] for _, body in stubs["umpire"].requests]
+    assert {content.partition("|")[0] for content in asked} == {"Q (chat)"}
 
 
 def test_ratings_of_each_answer_become_preferences(tmp_path):
