@@ -96,7 +96,8 @@ def length_controlled_interval(
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the length-controlled win rate over instructions, 0 to 1.
 
-    None without spread, and for a fit that has run away: a rate that is 0 or 1 to the last digit has no log-odds.
+    None without spread, also where all games have the same share, which a penalty keeps from running away; and for a
+    fit that has run away: a rate that is 0 or 1 to the last digit has no log-odds.
 
     The package's standard error is the spread of its predictions, which differ by the instructions' difficulty alone:
     it knows nothing of the error of the fit. ``features`` (games, 3) are length, difficulty and 1 for the model's own
@@ -118,7 +119,7 @@ def length_controlled_interval(
     rates = expit(of_equal_length @ fitted)
     slope = ((rates * (1 - rates))[:, None] * of_equal_length).mean(axis=0)
     n, rate = len(rates), float(rates.mean())
-    if not 0 < rate < 1:
+    if not 0 < rate < 1 or np.ptp(shares[own]) <= NO_SPREAD:
         return None
     influence = (rates - rate) / n + scores @ np.linalg.lstsq(curvature.T @ features, slope, rcond=None)[0]
     error = float(np.sqrt(n) * influence.std(ddof=1))

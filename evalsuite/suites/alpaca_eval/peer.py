@@ -86,7 +86,7 @@ def _checked(rows: Rows, path: Path, model: str | None, shape: type[msgspec.Stru
     expected = f"expected alpaca_eval's list of objects with {', '.join(shape.__struct_fields__)}"
     if not rows:
         raise DataError(f"{path} has no annotations or outputs; {expected}")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, 1):
         peer_files.conform(row, shape, f"{path} row {number}", expected)
     remedy = f"score one file per {generator}, or name the model"
     chosen = peer_files.rows_of_model(rows, generator, model, path, remedy)

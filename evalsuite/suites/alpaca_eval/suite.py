@@ -147,7 +147,9 @@ class AlpacaEval(Suite):
         yield Line(
             "AlpacaEval 2, win %",
             figures.shown(scores.get("win_rate"), 2),
-            figures.shown_error(scores.get("standard_error"), 2),
+            # A package's error of 0 says that all preferences are equal, not that the rate is certain.
+            figures.shown_error(scores.get("standard_error") or None, 2)
+            or figures.shown_interval(scores.get("ci95"), 2),
             n=str(scores.get("n_total", figures.DASH)),
             unscored=figures.unscored_text(scores.get("unscored")),
             note="; ".join(scores.get("warnings", ())),
@@ -155,7 +157,7 @@ class AlpacaEval(Suite):
         yield Line(
             "  length-controlled",
             figures.shown(scores.get("lc_win_rate"), 2),
-            figures.shown_interval(scores.get("lc_ci95"), 2) or figures.shown_error(scores.get("lc_standard_error"), 2),
+            figures.shown_interval(scores.get("lc_ci95"), 2) or figures.shown_error(_lc_error(scores), 2),
             note=str(figures.as_object(scores.get("lc")).get("reason") or ""),
         )
 
@@ -199,10 +201,15 @@ async def _ranked(judge: Chat, instruction: str, baseline: str, output: str) -> 
     return Verdict(value=ranking.value, text=reply.text)
 
 
+def _lc_error(scores: Mapping[str, Any]) -> Any:
+    """Return the package's standard error, which is too small, where it is all that there is: in older results."""
+    return None if "lc_ci95" in scores else scores.get("lc_standard_error")
+
+
 def _length_controlled(scores: Mapping[str, Any]) -> Figure:
-    # "ci95" is the plain win rate's. The package's standard error, all that older results have, is too small.
+    # "ci95" is the plain win rate's.
     interval = scores.get("lc_ci95")
-    error = stderr_of(interval) or scores.get("lc_standard_error")
+    error = stderr_of(interval) or _lc_error(scores)
     given = {**scores, "ci95": interval, "lc_standard_error": error}
     figure = scored_figure(given, "lc_win_rate", "lc_standard_error", "n_total", top=100.0)
     reason = figures.as_object(scores.get("lc")).get("reason")

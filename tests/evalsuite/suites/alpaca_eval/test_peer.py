@@ -256,13 +256,13 @@ def test_annotations_as_compressed_json_lines_are_found_in_a_folder(tmp_path):
     ("rows", "message"),
     [
         ([], "has no annotations or outputs"),
-        ({"a": 1}, "row 0: .instruction. is missing"),
-        ([{"instruction": "x"}], "row 0: 'output_1' is missing; expected"),
+        ({"a": 1}, "row 1: .instruction. is missing"),
+        ([{"instruction": "x"}], "row 1: 'output_1' is missing; expected"),
         ([annotation(0), annotation(1, generator_2="other")], r"mixes 2 models \(my-model, other\)"),
         ([annotation(0), annotation(1, generator_1="other")], "mixes 2 baselines"),
         ([annotation(0), annotation(0)], "duplicate instruction 'instruction 0'"),
-        ([annotation(0), annotation(1, output_1=None)], "row 1: 'output_1' must be a text, not null"),
-        ([annotation(0, output_1=3)], "row 0: 'output_1' must be a text, not a whole number"),
+        ([annotation(0), annotation(1, output_1=None)], "row 2: 'output_1' must be a text, not null"),
+        ([annotation(0, output_1=3)], "row 1: 'output_1' must be a text, not a whole number"),
     ],
 )
 def test_unusable_files_are_refused_in_one_line(tmp_path, rows, message):

@@ -180,8 +180,10 @@ def test_columns_and_averages_read_the_figures(monkeypatch, df_gamed: Path):
     assert (main.key, main.main, plain.key, plain.main) == ("alpaca_eval", True, "alpaca_win_rate", False)
     assert (figure.value, list(figure.ci95), figure.n) == (scores["lc_win_rate"], scores["lc_ci95"], 805)
     assert figure.ci95[1] - figure.ci95[0] == pytest.approx(2 * 1.959964 * figure.stderr)
-    older = main.figure({**scores, "lc_ci95": None})
+    older = main.figure({key: value for key, value in scores.items() if key != "lc_ci95"})
     assert (older.value, older.stderr) == (scores["lc_win_rate"], scores["lc_standard_error"])
+    equal = main.figure({**scores, "lc_ci95": None})
+    assert (equal.value, equal.stderr, equal.ci95) == (scores["lc_win_rate"], None, None)
     assert (plain.figure(scores).value, list(plain.figure(scores).ci95)) == (scores["win_rate"], scores["ci95"])
     assert ALPACA_EVAL.averages({"alpaca_eval": scores}) == {"nine": {"alpaca_eval": scores["lc_win_rate"] / 100}}
     assert ALPACA_EVAL.averages({}) == {"nine": {"alpaca_eval": None}}
@@ -254,3 +256,18 @@ def test_a_fit_that_has_run_away_has_no_interval(odds):
     features = np.column_stack([rng.normal(size=(805, 2)), np.ones(805)])
     won = np.full(805, float(odds > 0))
     assert length_controlled_interval(features, won, np.ones(805), np.array([0, 0, odds])) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_games_that_all_have_one_share_have_no_length_controlled_interval(share):
+    lengths = np.random.default_rng(0).normal(size=805)
+    features = np.column_stack([lengths, np.linspace(-1, 1, 805), np.ones(805)])
+    fitted = np.array([0.1, 0.2, 20 * share - 10])
+    assert length_controlled_interval(features, np.full(805, share), np.ones(805), fitted) is None
+
+
+def test_a_win_rate_without_spread_is_shown_with_its_interval():
+    scores = ALPACA_EVAL.score(MINI_HEADER, mini_rows([1.0] * 8))
+    assert scores["standard_error"] == 0
+    plain = next(iter(ALPACA_EVAL.lines("alpaca_eval", scores)))
+    assert (plain.score, plain.interval) == ("0.00", "[0.00, 32.44]")
