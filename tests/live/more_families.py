@@ -194,26 +194,6 @@ MORE: Mapping[str, Family] = {
         ends=("<|im_end|>",),
         style="qwen3",
     ),
-    "qwen3_next": Family(
-        config="Qwen3NextConfig",
-        settings={
-            "num_hidden_layers": 4,
-            "head_dim": 64,
-            "linear_key_head_dim": 32,
-            "linear_value_head_dim": 32,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "num_experts": 8,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 64,
-            "shared_expert_intermediate_size": 64,
-        },
-        template=QWEN3,
-        tokenizer_class="Qwen2Tokenizer",
-        tokens=lambda: byte_level(_CHATML, _THINK),
-        ends=("<|im_end|>", "<|endoftext|>"),
-        style="qwen3",
-    ),
     "granite4": Family(
         config="GraniteMoeHybridConfig",
         settings={
@@ -242,8 +222,9 @@ MORE: Mapping[str, Family] = {
             "num_hidden_layers": 4,
             "layer_types": ["conv", "conv", "full_attention", "conv"],
             "block_multiple_of": 32,
-            # Published files have it, transformers knows it no more.
+            # Published files have these, transformers knows them no more.
             "conv_dim": 128,
+            "block_dim": 128,
         },
         template=LFM,
         tokenizer_class="PreTrainedTokenizerFast",
