@@ -65,6 +65,11 @@ def template_key(spec: str) -> str:
     return f"the chat template of {spec}"
 
 
+def scores_key(spec: str) -> str:
+    """Return the key in ``Identities`` of a file or folder of scores."""
+    return f"the scores in {spec}"
+
+
 def tokenizer_key(spec: str) -> str:
     """Return the key in ``Identities`` of the tokenizer alone of a model."""
     return f"the tokenizer of {spec}"
@@ -84,6 +89,8 @@ def find_identities(study: Study, *, fetch: bool, on_step: _OnStep = lambda _: N
     templates = [template_spec(study, target) for target in study.targets.values()]
     wanted: list[tuple[str, str, _Identify]] = [(spec, spec, _model_identity) for spec in model_specs(study)]
     wanted += [(spec, spec, _source_identity) for spec in [*conversation_sources(study), *mix_sources(study)]]
+    scores = [source.scores for source in study.mix.add if source.scores is not None]
+    wanted += [(scores_key(spec), spec, _scores_identity) for spec in scores]
     wanted += [(template_key(spec), spec, _template_identity) for spec in templates]
     compared = [] if study.compare is None else [study.compare.prompts]
     files = [suite for suite in (*study.run.suites, *compared) if suite.endswith((".yaml", ".yml"))]
@@ -203,6 +210,12 @@ def _source_identity(spec: str, fetch: bool, _: _OnStep) -> str:
     if spec in prompt_suites() and not fetch and not _has_data(spec):
         return UNRESOLVED + spec
     return open_source(spec).fingerprint
+
+
+def _scores_identity(spec: str, fetch: bool, on_step: _OnStep) -> str:  # noqa: ARG001
+    from evalsuite.conversations.scores import read_scores
+
+    return read_scores(spec).fingerprint
 
 
 def _has_data(suite: str) -> bool:

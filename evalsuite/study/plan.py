@@ -8,7 +8,7 @@ from typing import Any
 from evalsuite.recipes.recipe import Source
 from evalsuite.study.file import Study
 from evalsuite.study.graph import KINDS, Kind, Stage, trained_models
-from evalsuite.study.identities import Identities, mix_sources, template_key, template_spec, tokenizer_key
+from evalsuite.study.identities import Identities, mix_sources, scores_key, template_key, template_spec, tokenizer_key
 from evalsuite.study.sections import Dgm, Run, Target, answer_settings
 from evalsuite.suites.base import Suite
 from evalsuite.suites.options import DataKind
@@ -95,7 +95,7 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
                 "size": model.size,
                 "mix": study.mix.model_dump(mode="json", exclude={"add", "tokenizer"}),
                 "tokenizer": identities.get(tokenizer_key(str(study.mix.tokenizer))),
-                "add": [_without_data(source) for source in study.mix.add],
+                "add": [_without_data(source, identities) for source in study.mix.add],
                 "data": [identities[source] for source in mix_sources(study)],
                 # The contamination that a mix and its checkpoints record was measured against this data.
                 "contamination": study.run.data,
@@ -107,10 +107,11 @@ def _mixes(study: Study, models: Sequence[Trained], identities: Identities) -> I
         )
 
 
-def _without_data(source: Source) -> dict[str, Any]:
-    """Return a further source without its data's path; the content of the data enters the key by itself."""
+def _without_data(source: Source, identities: Identities) -> dict[str, Any]:
+    """Return a further source with its scores' content and without its path; its data enter the key by themselves."""
     members = [member.model_dump(mode="json", exclude={"data"}) for member in source.blend]
-    return source.model_dump(mode="json", exclude={"data", "blend"}) | {"blend": members}
+    scores = identities.get(scores_key(str(source.scores)))
+    return source.model_dump(mode="json", exclude={"data", "blend"}) | {"blend": members, "scores": scores}
 
 
 def _trainings(study: Study, models: Sequence[Trained], identities: Identities) -> Iterator[Stage]:

@@ -282,6 +282,23 @@ def test_a_mix_has_its_tokenizers_files_in_its_key(tmp_path):
     assert not before.items() & keys().items()
 
 
+def test_a_mix_has_the_content_of_its_scores_in_its_key(tmp_path):
+    more = {"name": "more", "data": "b.jsonl", "scores": "./scores.jsonl", "count": 1}
+    found = []
+    for rating, folder in ((1, "a"), (2, "a"), (2, "b")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_scores(tmp_path / folder, rating)
+        found.append(key_of(planned(toy_study(tmp_path / folder, mix={"add": [more]}))["mix B-2"], {}))
+    assert found[0] != found[1] == found[2]
+    (tmp_path / "a" / "scores.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"no scores at .*scores\.jsonl"):
+        planned(toy_study(tmp_path / "a", mix={"add": [more]}))
+
+
+def write_scores(folder, rating=1):
+    (folder / "scores.jsonl").write_text(json.dumps({"content_hash": "0" * 32, "rating": rating}) + "\n")
+
+
 def test_a_missing_tokenizer_is_named_before_anything_starts(tmp_path):
     (tmp_path / "empty").mkdir()
     not_found = "tokenizer .*no' not found; set mix.tokenizer to a folder"
@@ -292,6 +309,7 @@ def test_a_missing_tokenizer_is_named_before_anything_starts(tmp_path):
 
 def test_a_mix_finds_its_tokenizer_and_further_data_relative_to_the_file(tmp_path):
     more = {"name": "more", "data": "b.jsonl", "scores": "./scores.jsonl", "count": 1}
+    write_scores(tmp_path)
     study = toy_study(tmp_path, mix={"tokenizer": "models/t", "add": [more]})
     workspace = Workspace(study, tmp_path / "results", State(tmp_path / "results"), NoProgress())
     recipe = mix_recipe(Task(planned(study)["mix B-2"], "k", {}), workspace)
