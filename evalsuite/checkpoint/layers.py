@@ -62,9 +62,9 @@ def has_states(config: Mapping[str, Any]) -> bool:
     return not {*_RECURRENT, _CONVOLUTION}.isdisjoint(layers_of(config))
 
 
-def has_latents(config: Mapping[str, Any]) -> bool:
-    """Whether attention keeps one latent per token (multi-head latent attention: DeepSeek, Kimi, GLM-4.7-Flash)."""
-    return _count(config, "kv_lora_rank") > 0
+def rotates_by_head(config: Mapping[str, Any]) -> bool:
+    """Whether vLLM hands queries on to be rotated in three dimensions: latent attention (DeepSeek, Kimi), and LFM2."""
+    return _count(config, "kv_lora_rank") > 0 or _CONVOLUTION in layers_of(config)
 
 
 def has_gated_delta(config: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
-from evalsuite.checkpoint.layers import has_gated_delta, has_latents, has_states
+from evalsuite.checkpoint.layers import has_gated_delta, has_states, rotates_by_head
 from evalsuite.checkpoint.shards import has_second_copy
 from evalsuite.checkpoint.text_part import in_all_parts, text_config
 from evalsuite.errors import ServerError, UsageError
@@ -274,9 +274,9 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
         config = text_config(checkpoint.config or {})
         # vLLM resumes the states of recurrent layers only where it splits prefills, and 0.32's kernel for rotary
-        # embeddings rotates the heads of latent attention wrongly.
+        # embeddings rotates queries in three dimensions wrongly.
         flags |= {"enable-prefix-caching": "false"} if has_states(config) else {}
-        flags |= {"compilation-config": '{"custom_ops": ["-rotary_embedding"]}'} if has_latents(config) else {}
+        flags |= {"compilation-config": '{"custom_ops": ["-rotary_embedding"]}'} if rotates_by_head(config) else {}
     if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.path is not None and has_second_copy(checkpoint.path):

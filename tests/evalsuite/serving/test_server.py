@@ -467,14 +467,15 @@ def test_priorities_are_sent_to_a_server_that_was_started_for_them(checkpoint, t
 
 
 @pytest.mark.parametrize(
-    ("config", "flag"),
+    ("config", "flags"),
     [
-        ({}, None),
-        ({"layer_types": ["linear_attention", "full_attention"]}, "--no-enable-prefix-caching"),
-        ({"kv_lora_rank": 512}, "--compilation-config"),
+        ({}, set()),
+        ({"layer_types": ["linear_attention", "full_attention"]}, {"--no-enable-prefix-caching"}),
+        ({"kv_lora_rank": 512}, {"--compilation-config"}),
+        ({"layer_types": ["conv", "full_attention"]}, {"--compilation-config", "--no-enable-prefix-caching"}),
     ],
 )
-def test_what_vllm_cannot_do_on_a_cpu_is_left_out(tmp_path, monkeypatch, config, flag):
+def test_what_vllm_cannot_do_on_a_cpu_is_left_out(tmp_path, monkeypatch, config, flags):
     made = []
     command = server_module._command
     kept = [sys.executable, "-c", "pass"]
@@ -488,7 +489,7 @@ def test_what_vllm_cannot_do_on_a_cpu_is_left_out(tmp_path, monkeypatch, config,
     on_cpu, on_gpu = made
     assert "--no-enable-chunked-prefill" in on_cpu
     both = {"--no-enable-prefix-caching", "--compilation-config"}
-    assert both & {*on_cpu} == ({flag} if flag else set())
+    assert both & {*on_cpu} == flags
     assert both.isdisjoint(on_gpu)
 
 
