@@ -139,8 +139,9 @@ def _check_experts(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[st
     """Look for experts without weights, which vLLM leaves uninitialised and says nothing of."""
     n_experts = next((text[key] for key in _EXPERT_COUNTS if isinstance(text.get(key), int)), 0)
     found: dict[tuple[str, str], set[int]] = {}
-    for match in filter(None, map(_EXPERT.fullmatch, tensors)):
-        found.setdefault((match[1], match[3]), set()).add(int(match[2]))
+    for name in tensors:
+        if match := _EXPERT.fullmatch(name):
+            found.setdefault((match[1], match[3]), set()).add(int(match[2]))
     for (experts, weight), numbers in found.items():
         if lost := sorted(set(range(min(n_experts, 10_000))) - numbers):
             raise CheckpointError(

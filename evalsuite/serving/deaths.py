@@ -199,7 +199,7 @@ def startup_error(name: str, port: int, log: str, log_path: Path) -> Exception |
 # pydantic says on the next line what is wrong.
 _CAUSE = re.compile(
     r"^(?:\([^)\n]*\) )?(?:ERROR [^\]\n]*\] )?"
-    r"((?:\w+\.)*\w*(?:Error|Exception): (?!Engine core init|WorkerProc init).+)(?:\n +(.+?)\.? \[type=|$)",
+    r"((?:\w+\.)*\w*(?:Error|Exception): (?!Engine core init|WorkerProc init).+)(?:\n +(\S.*?)\.? \[type=|$)",
     re.M,
 )
 _LONGEST_CAUSE = 300
