@@ -141,8 +141,9 @@ def test_sizes_that_a_text_config_leaves_out_are_those_of_its_class(tmp_path):
     checkpoint = resolve(str(folder))
     assert (checkpoint.context_length, checkpoint.embedding_rows) == (131_072, 262_208)
     assert checkpoint.config["text_config"]["hidden_size"] == 2560
-    # Keys and values of 4 heads of 256 numbers each, 2 bytes a number; every sixth layer keeps the whole context.
-    n_kept = 5 * 32_768 + 29 * 1024
+    # Keys and values of 4 heads of 256 numbers each, 2 bytes per number; every sixth layer keeps the whole context, the
+    # others their window and the 8,192 tokens that vLLM reads at once.
+    n_kept = 5 * 32_768 + 29 * (1024 + 8192)
     assert cache_bytes(text_config(checkpoint.config), 32_768, 2) == 2 * 4 * 256 * 2 * n_kept
     [finding] = check_parallel(checkpoint, ServeConfig(tensor_parallel_size=3))
     assert "8 attention heads" in finding.sentence
