@@ -87,7 +87,7 @@ class Suite(abc.ABC):
     digits: ClassVar[tuple[int, int]] = (4, 3)
     """Digits of a score in a terminal, and in the report and of intervals."""
     other_scores: ClassVar[Mapping[str, str]] = {}
-    """Further figures of its object on the same scale: field -> its title."""
+    """Further figures of its object on the same scale: field -> its title. "uncertainty" has their errors by field."""
     in_averages: ClassVar[Mapping[str, tuple[str, float]]] = {}
     """The averages (``results.averages``) that its object enters: average -> (field, best value)."""
     protocol_titles: ClassVar[Mapping[str, str]] = {"as_published": "as published"}
@@ -212,7 +212,8 @@ class Suite(abc.ABC):
         ]
         for field, title in self.other_scores.items():
             names = (f"{self.name}_{field}", f"{self.title} {title}", f"{low} to {high}")
-            columns.append(column(*names, self.name, partial(figure, key=field), main=False))
+            other = partial(figures.other_figure, key=field, top=None if low else float(high))
+            columns.append(column(*names, self.name, other, main=False))
         return columns
 
     def lines(self, key: str, scores: Mapping[str, Any]) -> Iterable[Line]:
@@ -221,7 +222,9 @@ class Suite(abc.ABC):
         title = f"{self.titles.get(key, self.title)} ({low}–{high})"
         yield figures.score_line(title, scores, digits, interval_digits)
         for field, title in self.other_scores.items():
-            yield Line(f"  {title}", figures.shown(scores.get(field), digits))
+            about = figures.doubt_of(scores, field)
+            interval = figures.shown_interval(about.get("ci95"), interval_digits)
+            yield Line(f"  {title}", figures.shown(scores.get(field), digits), interval, n=str(about.get("n", "")))
 
     def report_part(self, key: str, part: str) -> ReportPart:
         """Say how a part of the rows is shown in the report."""

@@ -111,6 +111,19 @@ def scored_figure(
     return with_interval(figure, scores.get("ci95"), top)
 
 
+def other_figure(scores: Mapping[str, Any], key: str, *, top: float | None = 1.0) -> Figure:
+    """Read a further figure of a suite's object, with what the object's "uncertainty" says of it."""
+    figure, about = scored_figure(scores, key, top=top), doubt_of(scores, key)
+    n, stderr, interval = about.get("n"), number(about.get("stderr")), about.get("ci95")
+    figure = replace(figure, n=n if isinstance(n, int) else None, stderr=stderr or None)
+    return figure if interval is None else with_interval(figure, interval, top)
+
+
+def doubt_of(scores: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return {"stderr", "ci95", "n"} of a further figure; empty where an older evalsuite wrote none."""
+    return as_object(as_object(scores.get("uncertainty")).get(key))
+
+
 def with_interval(figure: Figure, recorded: Any = None, top: float | None = 1.0) -> Figure:
     """Return a figure with its recorded interval, else one from its standard error; without any if there is neither.
 

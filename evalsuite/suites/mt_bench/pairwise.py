@@ -174,24 +174,26 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
 
     {"score" (wins and half the ties, FastChat's win_rate_adjusted), "stderr", "ci95" (by question), "win_rate",
     "loss_rate", "wins", "losses", "ties", "position_flips", "n", "n_scored", "unscored", "turn_1", "turn_2",
-    "categories": {name: {"score", "stderr", "n"}}, "baselines": {name: the same}}. Source:
-    lm-sys/FastChat@0e6d3e4: fastchat/llm_judge/show_result.py (display_result_pairwise), which leaves out a comparison
-    if either game has no verdict.
+    "categories": {name: {"score", "stderr", "n"}}, "baselines": {name: the same}, "uncertainty": {"win_rate",
+    "loss_rate", "turn_1" and "turn_2": {"stderr", "ci95", "n"}}}. Source: lm-sys/FastChat@0e6d3e4:
+    fastchat/llm_judge/show_result.py (display_result_pairwise), which leaves out a comparison if either game has no
+    verdict.
     """
-    from judges.statistics import proportion_ci
-
     marks = [(row, turn, row.marks[f"turn_{turn}"][0]) for row in rows for turn in TURNS]
     scored = [(row, turn, mark) for row, turn, mark in marks if mark is not None]
-    values, questions = [mark for *_, mark in scored], [_question(row) for row, *_ in scored]
-    interval = proportion_ci(values, questions) if values else None
+    values = [mark for *_, mark in scored]
     wins, losses = values.count(1.0), values.count(0.0)
+    others = {
+        "win_rate": [(row, turn, float(mark == 1.0)) for row, turn, mark in scored],
+        "loss_rate": [(row, turn, float(mark == 0.0)) for row, turn, mark in scored],
+        **{f"turn_{turn}": [one for one in scored if one[1] == turn] for turn in TURNS},
+    }
     baselines = dict.fromkeys(row.part for row in rows)
     categories = sorted({str(row.facts["category"]) for row in rows if row.facts.get("category")})
     return {
         **_mean(scored),
-        "ci95": None if interval is None else [100 * end for end in interval],
-        "win_rate": 100 * wins / len(values) if values else None,
-        "loss_rate": 100 * losses / len(values) if values else None,
+        "ci95": _interval(scored),
+        **{name: _mean(chosen)["score"] for name, chosen in others.items()},
         "wins": wins,
         "losses": losses,
         "ties": len(values) - wins - losses,
@@ -199,11 +201,14 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
         "n": len(marks),
         "n_scored": len(scored),
         "unscored": count_unscored(reason for row in rows for reason in row.unscored),
-        **{f"turn_{turn}": _mean([one for one in scored if one[1] == turn])["score"] for turn in TURNS},
         "categories": {
             name: _group([one for one in scored if one[0].facts.get("category") == name]) for name in categories
         },
         "baselines": {name: _group([one for one in scored if one[0].part == name]) for name in baselines},
+        "uncertainty": {
+            name: {"stderr": _mean(chosen)["stderr"], "ci95": _interval(chosen), "n": len(chosen)}
+            for name, chosen in others.items()
+        },
     }
 
 
@@ -218,6 +223,13 @@ def _mean(scored: Sequence[Scored]) -> dict[str, Any]:
         return {"score": None, "stderr": None}
     stderr = clustered_stderr(values, [_question(row) for row, *_ in scored])
     return {"score": 100 * sum(values) / len(values), "stderr": None if stderr is None else 100 * stderr}
+
+
+def _interval(scored: Sequence[Scored]) -> list[float] | None:
+    from judges.statistics import proportion_ci
+
+    interval = proportion_ci([mark for *_, mark in scored], [_question(row) for row, *_ in scored]) if scored else None
+    return None if interval is None else [100 * end for end in interval]
 
 
 def _group(scored: Sequence[Scored]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from evalsuite.records.rows import Row, replaced
 from evalsuite.suites.base import count_unscored, judged_rows, mean, verdict_on
@@ -46,27 +46,44 @@ def score_rows(rows: Sequence[Row]) -> Scores:
     cluster, since they share a conversation; both are None for a single question. Without any scored
     judgment every figure is None. Unjudged answers in a file with judgments are left out.
     ``categories`` maps name to {"score", "stderr", "n"}, n = scored judgments; None where no category
-    is known. Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py; intervals are ours.
+    is known. ``uncertainty`` maps "turn_1" and "turn_2" to the {"stderr", "ci95", "n"} of their means.
+    Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py; intervals are ours.
     """
-    from judges.statistics import bootstrap_ci, clustered_stderr
-
-    def figures(chosen: Sequence[tuple[Row, int, float]]) -> dict[str, Any]:
-        values, clusters = [value for _, _, value in chosen], [row.item_id for row, _, _ in chosen]
-        return {"score": mean(values), "stderr": clustered_stderr(values, clusters) if values else None}
-
     judged = judged_rows(rows)
     marks = [(row, turn, value) for row in judged for turn in TURNS for value in row.marks.get(f"turn_{turn}", ())]
     rated = [(row, turn, value) for row, turn, value in marks if value is not None]
-    clusters = [row.item_id for row, _, _ in rated]
-    interval = bootstrap_ci([value for _, _, value in rated], clusters=clusters) if rated else None
+    turns = {f"turn_{turn}": [one for one in rated if one[1] == turn] for turn in TURNS}
     categories = sorted({row.facts["category"] for row in judged if row.facts.get("category") is not None})
     by_category = {name: [one for one in rated if one[0].facts.get("category") == name] for name in categories}
     return {
-        **figures(rated),
-        "ci95": None if interval is None else list(interval),
+        **_mean(rated),
+        "ci95": _interval(rated),
         "n": len(marks),
         "n_scored": len(rated),
         "unscored": count_unscored(reason for row in judged for reason in row.unscored),
-        **{f"turn_{turn}": mean([value for _, of, value in rated if of == turn]) for turn in TURNS},
-        "categories": {name: {**figures(group), "n": len(group)} for name, group in by_category.items()} or None,
+        **{turn: _mean(chosen)["score"] for turn, chosen in turns.items()},
+        "categories": {name: {**_mean(group), "n": len(group)} for name, group in by_category.items()} or None,
+        "uncertainty": {
+            turn: {"stderr": _mean(chosen)["stderr"], "ci95": _interval(chosen), "n": len(chosen)}
+            for turn, chosen in turns.items()
+        },
     }
+
+
+Rated = tuple[Row, Turn, float]
+
+
+def _mean(rated: Sequence[Rated]) -> dict[str, float | None]:
+    from judges.statistics import clustered_stderr
+
+    values = [value for *_, value in rated]
+    stderr = clustered_stderr(values, [row.item_id for row, *_ in rated]) if values else None
+    return {"score": mean(values), "stderr": stderr}
+
+
+def _interval(rated: Sequence[Rated]) -> list[float] | None:
+    from judges.statistics import bootstrap_ci
+
+    values = [value for *_, value in rated]
+    interval = bootstrap_ci(values, clusters=[row.item_id for row, *_ in rated]) if values else None
+    return None if interval is None else list(interval)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
 import random
 from argparse import Namespace
+from statistics import stdev
 
 import pandas as pd
 import pytest
@@ -72,6 +74,10 @@ def test_the_figures_are_those_of_fastchats_show_result(tmp_path):
     assert own["loss_rate"] == pytest.approx(100 * published["loss_rate"])
     assert own["categories"]["math"]["score"] == 0.0
     assert own["ci95"][0] < 70 < own["ci95"][1]
+    turn, wins = own["uncertainty"]["turn_1"], own["uncertainty"]["win_rate"]
+    assert turn["stderr"] == pytest.approx(100 * stdev([1, 1, 1, 0, 0.5]) / math.sqrt(5))
+    assert (turn["n"], wins["n"]) == (5, 10)
+    assert wins["ci95"][0] < own["win_rate"] < wins["ci95"][1]
 
 
 def test_it_stands_beside_single_ratings_and_asks_no_answer_twice(tmp_path):

@@ -7,6 +7,7 @@ import statistics
 import pytest
 
 from evalsuite.records.rows import Draw, Header, Reply, Row, replaced
+from judges.statistics import bootstrap_ci
 from judges.types import Unscored
 from tests.evalsuite.suites.mt_bench.mt_bench_rows import GAP, HEADER, MT_BENCH, PAIRS, answered, rated, rows_rated
 
@@ -37,6 +38,13 @@ def test_score_is_the_mean_of_all_scored_judgments():
     assert scores["stderr"] == pytest.approx(clustered_by_hand([[9, 8], [7], [5, 2], [10, 4]]))
     low, high = scores["ci95"]
     assert 2 <= low < scores["score"] < high <= 10
+    own = scores["uncertainty"]["turn_1"]
+    assert own == {
+        "stderr": pytest.approx(statistics.stdev([9, 7, 5, 10]) / math.sqrt(4)),
+        "ci95": list(bootstrap_ci([9.0, 7.0, 5.0, 10.0])),
+        "n": 4,
+    }
+    assert scores["uncertainty"]["turn_2"]["n"] == 3
     by_category = {row.facts["category"]: pair for row, pair in zip(rows, PAIRS, strict=True)}
     for name, pair in by_category.items():
         values = [rating for rating in pair if rating is not GAP]

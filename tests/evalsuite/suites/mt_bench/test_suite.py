@@ -279,7 +279,11 @@ def test_the_lines_of_the_terminal():
     lines = list(MT_BENCH.lines("mt_bench", scores))
     low, high = scores["ci95"]
     assert lines[0] == ("MT-Bench (1–10)", "6.43", f"[{low:.2f}, {high:.2f}]", "", "7/10", "no_rating 3", "")
-    assert [line[:3] for line in lines[1:]] == [("  turn 1", "7.75", ""), ("  turn 2", "4.67", "")]
+    low, high = scores["uncertainty"]["turn_1"]["ci95"]
+    assert lines[1] == ("  turn 1", "7.75", f"[{low:.2f}, {high:.2f}]", "", "4", "", "")
+    assert (lines[2].suite, lines[2].score, lines[2].n) == ("  turn 2", "4.67", "3")
+    # An older evalsuite wrote the means alone.
+    assert list(MT_BENCH.lines("mt_bench", {**scores, "uncertainty": None}))[1][:5] == ("  turn 1", "7.75", "", "", "")
 
 
 def test_columns_and_averages_read_the_figures():
@@ -291,6 +295,9 @@ def test_columns_and_averages_read_the_figures():
         "mt_bench_turn_1": scores["turn_1"],
         "mt_bench_turn_2": scores["turn_2"],
     }
+    turn = columns["mt_bench_turn_2"].figure(scores)
+    assert (turn.n, list(turn.ci95)) == (3, scores["uncertainty"]["turn_2"]["ci95"])
+    assert columns["mt_bench_turn_2"].figure({**scores, "uncertainty": None}).ci95 is None
     figure = columns["mt_bench"].figure(scores)
     assert (figure.n, figure.unscored, list(figure.ci95)) == (7, 3, scores["ci95"])
     assert MT_BENCH.averages({"mt_bench": scores}) == {"nine": {"mt_bench": scores["score"] / 10}}
