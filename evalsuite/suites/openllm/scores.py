@@ -121,12 +121,12 @@ def choices_of(task: str, config: Mapping[str, Any]) -> int | None:
 def _row_fault(results: Mapping[str, Any], task: str, metric: str) -> str | None:
     """Return why a row gives no share of right answers; None where it gives one."""
     row = results["results"][task]
-    key = _key(row, metric)
-    if key is None:
+    key, n = _key(row, metric), n_documents(results, leaf_tasks(results, task))
+    if key is None and n != 0:
         return f"has no {metric}"
-    value, stderr = row[key], _metric(row, f"{metric}_stderr")
-    if value is None or n_documents(results, leaf_tasks(results, task)) == 0:
+    if key is None or row[key] is None or n == 0:
         return f"has no {metric}: no document of it was answered"
+    value, stderr = row[key], _metric(row, f"{metric}_stderr")
     share = finite_number(value)
     if share is None or not 0 <= share <= 1:
         return f"has the {metric} {value!r}; expected a number from 0 to 1"
