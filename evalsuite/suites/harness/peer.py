@@ -335,7 +335,7 @@ def _converted(path: Path, convert: Callable[[bytes], _RowT]) -> Iterator[_RowT]
 
 
 def _decoded(line: bytes) -> dict[str, Any]:
-    """Read an object that Python's json wrote: NaN is None, half of a surrogate pair is escaped."""
+    """Read an object that Python's json wrote: NaN is None, half of a surrogate pair is U+FFFD."""
     sample = without_nan(parse_json(line.decode("utf-8", "replace")))
     if not isinstance(sample, dict):
         raise ValueError("not an object")
