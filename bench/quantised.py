@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from evalsuite.serving.config import ServeConfig
 from evalsuite.serving.loop import LoopThread
 from evalsuite.serving.session import Session
 from evalsuite.store import Store
+from judges.types import Unscored
 
 Tensors = dict[str, torch.Tensor]
 GROUP = 32
@@ -132,6 +134,8 @@ FORMATS = {
 
 def quantise(source: Path, folder: Path, form: Format) -> Tensors:
     """Write a quantised copy of a checkpoint and return the weights in float32 that it stands for."""
+    if folder.exists():
+        sys.exit(f"{folder} exists; give another folder for the copies")
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors*"))
     stored: Tensors = {}
     again: Tensors = {}
@@ -179,6 +183,8 @@ def measure(source: Path, folder: Path, name: str, ids: list[int], serve: ServeC
         steps = thread.wait(session.client.prompt_logprobs(ids, 1))
         dtype = session.client.target.identity["dtype"]
         thread.wait(session.client.close())
+    if isinstance(steps, Unscored):
+        sys.exit(f"{name}: {steps.detail}; give fewer --tokens")
     got = torch.tensor([value for value, _ in steps])
     apart = {key: (got - values).abs() for key, values in references.items()}
     cells = [f"{float(one.max()):.1e} | {float(one.mean()):.1e}" for one in apart.values()]
@@ -198,6 +204,7 @@ def main() -> None:
     assert source is not None
     ids = AutoTokenizer.from_pretrained(source).encode(arguments.text.read_text())[: arguments.tokens]
     print("| format | named | served in | tokens | largest | mean | largest, original | mean, original |")
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for name in arguments.format or FORMATS:
         print(measure(source, arguments.target / name, name, ids, ServeConfig(dtype=arguments.dtype)), flush=True)
 

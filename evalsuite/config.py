@@ -364,7 +364,7 @@ def read_config_file(kind: type[Config], path: Path, switches: Iterable[str] = (
     given = read_mapping(path, "config")
     faults = [unknown("key", key, list(keys)) for key in given if key not in keys]
     faults += [f"duplicate option {key}" for key in repeated(keys.get(key, key) for key in given)]
-    faults += [f"{key} must be true or false" for key in switches if not isinstance(given.get(key, True), bool)]
+    faults += [f"{key} must be true or false" for key in switches if not isinstance(given.get(key), bool | None)]
     if faults:
         raise UsageError(f"{path}: {'; '.join(faults)}")
     folder, values = path.expanduser().parent, {keys[key]: value for key, value in given.items() if value is not None}

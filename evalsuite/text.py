@@ -31,7 +31,7 @@ def well_formed(text: str) -> str:
 def without_surrogates(text: str) -> str:
     """Return ``text`` with U+FFFD in place of half a surrogate pair, as decoders write it.
 
-    For answers: an escape as in :func:`well_formed` adds letters and digits, which a scorer would read.
+    For what files and servers say: an escape as in :func:`well_formed` adds letters and digits to an answer.
     """
     return _SURROGATE.sub("\ufffd", text)
 

@@ -21,7 +21,7 @@ import pydantic
 
 from evalsuite.errors import DataError, UsageError, unknown
 from evalsuite.files import read_text
-from evalsuite.text import mapped, well_formed
+from evalsuite.text import mapped, without_surrogates
 
 ModelT = TypeVar("ModelT", bound=pydantic.BaseModel)
 ValueT = TypeVar("ValueT")
@@ -111,7 +111,7 @@ def read_yaml(path: Path, what: str) -> Any:
 
     text = read_text(path, _MAX_YAML_BYTES, "give a YAML file in UTF-8")
     try:
-        return mapped(yaml.load(text, Loader=_strict_loader()), well_formed)  # noqa: S506 (a SafeLoader)
+        return mapped(yaml.load(text, Loader=_strict_loader()), without_surrogates)  # noqa: S506 (a SafeLoader)
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"the {what} {path} is not YAML: a value does not fit its !!tag; correct it") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:

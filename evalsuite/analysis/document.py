@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from evalsuite.errors import DataError
+from evalsuite.errors import DataError, refuse_newer
 from evalsuite.files import read_json, write_json, write_text
 from evalsuite.text import csv_text
 
@@ -217,6 +217,8 @@ def read_analysis(path: Path) -> Analysis:
 
     path = path / FILE if path.is_dir() else path
     document = read_json(path)
+    if isinstance(document, dict):
+        refuse_newer(path, document.get("schema"), SCHEMA)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise DataError(f"{path} is not an analysis of schema {SCHEMA}; run the analysis again")
     fields = {key: value for key, value in document.items() if key != "schema"}

@@ -141,11 +141,12 @@ def _check_experts(folder: Path, tensors: Mapping[str, Tensor], text: Mapping[st
     found: dict[tuple[str, str], set[int]] = {}
     for name in tensors:
         if match := _EXPERT.fullmatch(name):
-            found.setdefault((match[1], match[3]), set()).add(int(match[2]))
-    for (experts, weight), numbers in found.items():
+            # A quantised layer has several tensors, and a plain one among them another.
+            found.setdefault((match[1], match[3].rpartition(".")[0]), set()).add(int(match[2]))
+    for (experts, layer), numbers in found.items():
         if lost := sorted(set(range(min(n_experts, 10_000))) - numbers):
             raise CheckpointError(
-                f"{folder} has no weights for {len(lost)} of {n_experts} experts ({experts}.{lost[0]}.{weight}); save "
+                f"{folder} has no weights for {len(lost)} of {n_experts} experts ({experts}.{lost[0]}.{layer}); save "
                 "the checkpoint again"
             )
 

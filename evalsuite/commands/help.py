@@ -65,7 +65,9 @@ def _usage_sentence(error: Any) -> str:
     if "extra argument" in text:
         given, options = error.ctx.params, error.ctx.command.params
         owed = [one.opts[0] for one in options if str(one.help).endswith(REQUIRED) and given.get(one.name) is None]
-        see = f"; {' and '.join(owed)} missing{see}" if owed else see
+        # A config file may give what is needed.
+        is_owed = bool(owed) and given.get("config") is None
+        see = f"; {' and '.join(owed)} {'is' if len(owed) == 1 else 'are'} missing{see}" if is_owed else see
     return text if text.endswith("?") else text + see
 
 

@@ -136,6 +136,8 @@ def _number(value: object, option: Option) -> Any:
 
 
 def _metavar(annotation: Any) -> str | None:
+    if str in get_args(annotation):
+        return None
     kinds = {kind for kind in (annotation, *get_args(annotation)) if kind in (int, float)}
     return {int: "N", float: "X"}[kinds.pop()] if len(kinds) == 1 and get_origin(annotation) is not Literal else None
 

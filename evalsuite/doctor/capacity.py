@@ -126,7 +126,7 @@ def check_parallel(checkpoint: Checkpoint, serve: ServeConfig) -> list[Finding]:
 
     heads, kv_heads, vocabulary = map(count, ("num_attention_heads", "num_key_value_heads", "vocab_size"))
     shares = {"attention heads": heads, "feed-forward units": count("intermediate_size")}
-    if "enable_expert_parallel" not in dict(serve.vllm_args):
+    if dict(serve.vllm_args).get("enable_expert_parallel", "false").lower() == "false":
         shares["units of an expert"] = count("moe_intermediate_size")
     if kv_heads > tensor:
         shares["KV heads"] = kv_heads

@@ -295,7 +295,11 @@ def _copy(source: Path, target: Path) -> None:
     """Copy a folder under a temporary name, then rename it."""
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-            partial = Path(scratch, target.name)
-            shutil.copytree(source, partial)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            shutil.copytree(source, partial, dirs_exist_ok=True)
+            # A read-only folder could not be moved to another parent.
+            partial.chmod(source.stat().st_mode)
             rename(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

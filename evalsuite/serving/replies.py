@@ -191,7 +191,7 @@ def read_features(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
 
 def read_top_logprobs(raw: dict[str, Any]) -> dict[str, Any] | Unscored:
     content = _first(raw, "logprobs", "content")
-    if not content:
+    if not content or content[0].get("top_logprobs") is None:
         return Unscored("no_logprobs", "the server returns no log-probabilities")
     top = {str(entry["token"]): float(entry["logprob"]) for entry in content[0]["top_logprobs"]}
     if any(math.isnan(value) or value == math.inf for value in top.values()):

@@ -314,8 +314,17 @@ def _overrides(head: str, config: Mapping[str, Any], given: Mapping[str, Any]) -
 
     vLLM makes that layer from the text part of a model that also reads images, and looks for its dtype there alone.
     """
-    ours = in_all_parts({"head_dtype": head}, config)
-    return ours | {key: {**ours.get(key, {}), **own} if isinstance(own, dict) else own for key, own in given.items()}
+    return _merged(in_all_parts({"head_dtype": head}, config), given)
+
+
+def _merged(ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both, the user's last; parts of a config are merged too."""
+    both = {key: _merged(ours[key], own) for key, own in given.items() if isinstance(own, dict) and _is_part(ours, key)}
+    return {**ours, **given, **both}
+
+
+def _is_part(ours: Mapping[str, Any], key: str) -> bool:
+    return isinstance(ours.get(key), dict)
 
 
 def _max_lora_rank(adapter: Path) -> int:

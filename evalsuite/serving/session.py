@@ -13,6 +13,8 @@ from typing import Any
 
 from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
+from evalsuite.checkpoint.layers import rotates_by_head
+from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import ServerError, StoreError, first_line
 from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
@@ -250,6 +252,7 @@ def answer_identity(checkpoint: Checkpoint, serve: ServeConfig, *, attached: str
         "attached": attached or False,
         **dated(checkpoint),
         **head_of(checkpoint, serve, attached=attached is not None),
+        **kernels_of(checkpoint, attached=attached is not None),
         **({"extra_body": dict(serve.extra_body)} if serve.extra_body else {}),
     }
 
@@ -260,6 +263,12 @@ def head_of(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> di
         return {}
     head = head_dtype(checkpoint, serve, installed_vllm())
     return {} if head is None else {"head_dtype": head}
+
+
+def kernels_of(checkpoint: Checkpoint, *, attached: bool) -> dict[str, str]:
+    """Return which of vLLM's kernels is not used though it would be: answers that it computed wrongly are not kept."""
+    left_out = rotates_by_head(text_config(checkpoint.config or {})) and installed_vllm().kind == "cpu"
+    return {} if attached or checkpoint.endpoint or not left_out else {"rotary_embedding": "native"}
 
 
 def dated(checkpoint: Checkpoint) -> dict[str, str]:

@@ -108,7 +108,7 @@ def scored_figure(
     if not stderr or (not error and scores.get("ci95", ...) is None):
         # A suite that gives no interval where all items are alike means it: their spread is unknown, not 0.
         return replace(figure, stderr=error or None)
-    return with_interval(figure, scores.get("ci95"), top)
+    return replace(with_interval(figure, scores.get("ci95"), top), stderr=error or None)
 
 
 def other_figure(scores: Mapping[str, Any], key: str, *, top: float | None = 1.0) -> Figure:
@@ -120,7 +120,7 @@ def other_figure(scores: Mapping[str, Any], key: str, *, top: float | None = 1.0
 
 
 def doubt_of(scores: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return {"stderr", "ci95", "n"} of a further figure; empty where an older evalsuite wrote none."""
+    """Return {"score", "stderr", "ci95", "n"} of a further figure; empty where an older evalsuite wrote none."""
     return as_object(as_object(scores.get("uncertainty")).get(key))
 
 

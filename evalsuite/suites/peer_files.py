@@ -104,7 +104,7 @@ def copy_rows(folder: Path, names: Sequence[str], files: Sequence[Rows]) -> None
 
 
 def id_text(value: object) -> str:
-    """Return a recorded id as text; a whole number that a table has made a float (81.0) is 81."""
+    """Return a recorded id or short answer as text; a whole number that a table has made a float (81.0) is 81."""
     return well_formed(str(int(value) if isinstance(value, float) and value.is_integer() else value))
 
 

@@ -66,7 +66,7 @@ def scored_draws(suite: Suite, header: Header, rows: Sequence[Row]) -> Scores:
     """Score marked rows; of several draws the mean over the repeats, with their spread under ``repeats``.
 
     The standard error and the interval beside a mean over all repeats are narrowed by what the repeats take away of the
-    marks' variance; those of categories are one draw's, which is conservative.
+    marks' variance; those of categories and of further figures are one draw's, which is conservative.
     """
     repeats = 1 + max((draw.repeat for row in rows for draw in row.draws), default=0)
     if repeats < 2 or suite.whole:

@@ -63,11 +63,17 @@ def match_rows(table: PublishedTable, results: Results, row_map: RowMap) -> dict
 
 def judged_alike(table: PublishedTable, models: Sequence[ModelResult]) -> list[ModelResult]:
     """Return the models that the judge of a leaderboard judged; all for a table that names none."""
-    return [
-        model
-        for model in models
-        if not table.judge or (model.judge is not None and _base_name(model.judge.name) == _base_name(table.judge))
-    ]
+    if not table.judge:
+        return list(models)
+    names = [(model, judge_of(table, model)) for model in models]
+    return [model for model, name in names if name is not None and _base_name(name) == _base_name(table.judge)]
+
+
+def judge_of(table: PublishedTable, model: ModelResult) -> str | None:
+    """Return the name of a model's judge of the suite that a leaderboard is of, None without a judge."""
+    column = columns().get(table.columns[0].own or "")
+    suite = "" if column is None else column.suite
+    return None if model.judge is None else model.judge.of_suite(suite).name
 
 
 def _match(table: PublishedTable, label: str, results: Results, row_map: RowMap) -> Match:

@@ -18,6 +18,7 @@ from evalsuite.wildchat.own_results import (
     RowMap,
     analysis_figure,
     comparison_figure,
+    judge_of,
     judged_alike,
     match_rows,
     read_analyses,
@@ -178,7 +179,7 @@ def _kept_apart(table: PublishedTable, found: Results) -> list[str]:
     for model in found.models:
         figure = score_figure(model, column, table.requires if model in alike else None)
         if model not in alike and figure.value is not None:
-            judge = model.judge.name if model.judge else "no judge"
+            judge = judge_of(table, model) or "no judge"
             notes.append(f"{model.name} is not shown beside them: its judge is {judge}, theirs is {table.judge}")
         elif model in alike and figure.value is None and "the published one" in figure.reason:
             notes.append(f"{model.name} is not shown beside them: {figure.reason}")

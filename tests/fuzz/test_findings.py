@@ -72,6 +72,12 @@ def test_a_label_of_probability_zero_is_as_good_as_absent():
     assert read_top_logprobs(with_top(-math.inf)) == {"top": {"M": -0.5}}
 
 
+@pytest.mark.parametrize("first", [{}, {"top_logprobs": None}])
+def test_a_reply_without_the_top_log_probabilities_has_none(first):
+    answer = read_safely(read_top_logprobs, {"choices": [{"logprobs": {"content": [first]}}]})
+    assert answer.reason == "no_logprobs"
+
+
 def test_a_number_too_large_for_a_float_is_a_malformed_reply():
     assert read_safely(read_top_logprobs, with_top(HUGE)).reason == "malformed_reply"
     raw = {"choices": [{"prompt_logprobs": [None, {"6": {"logprob": -HUGE, "rank": 1}}]}]}

@@ -71,11 +71,12 @@ def answers_by_item(
         text = without_nan(row[fields[0]])
         if isinstance(text, bool) or not isinstance(text, str | int | float | None):
             raise DataError(f"{where}: {fields[0]!r} is not a text; give the answer as a text, or null for none")
-        given = row.get("id", by_prompt.get(str(row.get("prompt"))))
+        given = row.get("id")
+        given = by_prompt.get(str(row.get("prompt"))) if given is None else given
         if given is None:
             continue
         item_id = id_text(given)
         if item_id in answers:
             raise DataError(f"{where}: duplicate answer to {item_id!r}; give one answer to each prompt")
-        answers[item_id] = {"text": None if text is None else str(text), "row": row}
+        answers[item_id] = {"text": None if text is None else id_text(text), "row": row}
     return answers

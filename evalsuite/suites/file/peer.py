@@ -43,18 +43,17 @@ def read_recorded(
     recorded: peer_files.Rows = read_objects(file)
     field = _VERDICTS.get(benchmark.method, "")
     judged = [row for row in recorded if field in row]
-    judge = None
+    judge, chosen = None, recorded
     if judged:
         names = [str(row.get("judge") or "") for row in judged]
         chosen = peer_files.rows_of_judge(judged, names, options.annotator, file)
         judge = str(chosen[0].get("judge") or "")
-        # An answer may have a row of its own beside the one with its verdict.
-        ids = {peer_files.id_text(row["id"]) for row in chosen if "id" in row}
-        others = (row for row in recorded if field not in row)
-        recorded = [*(row for row in others if peer_files.id_text(row.get("id")) not in ids), *chosen]
-    models = (row["model"] for row in recorded if row.get("model") is not None)
+    others = [row for row in recorded if field not in row] if judged else []
+    models = (row["model"] for row in (*others, *chosen) if row.get("model") is not None)
     peer_files.single("model", models, file, "keep the rows of one model")
-    answers = answers_by_item(recorded, list(items.values()), file)
+    # An answer may have a row of its own beside the one with its verdict.
+    asked = list(items.values())
+    answers = answers_by_item(others, asked, file) | answers_by_item(chosen, asked, file)
     if not answers.keys() & rows.keys():
         known = f"the {len(rows)} prompts of {benchmark.name}"
         raise DataError(f"{file} answers none of {known}; give rows with id and answer")

@@ -99,7 +99,7 @@ def _item(benchmark: Benchmark, row: Mapping[str, Any]) -> tuple[dict[str, Any],
     options = row.get(fields.options)
     texts = [str(option) for option in options] if isinstance(options, list) else []
     right = row.get(fields.reference)
-    references = [str(value) for value in (right if isinstance(right, list) else [] if right is None else [right])]
+    references = [id_text(value) for value in (right if isinstance(right, list) else [] if right is None else [right])]
     faults += _reference_faults(benchmark, references, texts)
     if texts:
         lettered = "\n".join(f"{chr(ord('A') + i)}. {text}" for i, text in enumerate(texts[:26]))

@@ -175,7 +175,7 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
     {"score" (wins and half the ties, FastChat's win_rate_adjusted), "stderr", "ci95" (by question), "win_rate",
     "loss_rate", "wins", "losses", "ties", "position_flips", "n", "n_scored", "unscored", "turn_1", "turn_2",
     "categories": {name: {"score", "stderr", "n"}}, "baselines": {name: the same}, "uncertainty": {"win_rate",
-    "loss_rate", "turn_1" and "turn_2": {"stderr", "ci95", "n"}}}. Source: lm-sys/FastChat@0e6d3e4:
+    "loss_rate", "turn_1" and "turn_2": {"score", "stderr", "ci95", "n"}}}. Source: lm-sys/FastChat@0e6d3e4:
     fastchat/llm_judge/show_result.py (display_result_pairwise), which leaves out a comparison if either game has no
     verdict.
     """
@@ -205,10 +205,7 @@ def score_pairs(rows: Sequence[Row]) -> Scores:
             name: _group([one for one in scored if one[0].facts.get("category") == name]) for name in categories
         },
         "baselines": {name: _group([one for one in scored if one[0].part == name]) for name in baselines},
-        "uncertainty": {
-            name: {"stderr": _mean(chosen)["stderr"], "ci95": _interval(chosen), "n": len(chosen)}
-            for name, chosen in others.items()
-        },
+        "uncertainty": {name: {**_group(chosen), "ci95": _interval(chosen)} for name, chosen in others.items()},
     }
 
 

@@ -46,7 +46,7 @@ def score_rows(rows: Sequence[Row]) -> Scores:
     cluster, since they share a conversation; both are None for a single question. Without any scored
     judgment every figure is None. Unjudged answers in a file with judgments are left out.
     ``categories`` maps name to {"score", "stderr", "n"}, n = scored judgments; None where no category
-    is known. ``uncertainty`` maps "turn_1" and "turn_2" to the {"stderr", "ci95", "n"} of their means.
+    is known. ``uncertainty`` maps "turn_1" and "turn_2" to {"score", "stderr", "ci95", "n"}.
     Source: lm-sys/FastChat@0e6d3e4:fastchat/llm_judge/show_result.py; intervals are ours.
     """
     judged = judged_rows(rows)
@@ -64,8 +64,7 @@ def score_rows(rows: Sequence[Row]) -> Scores:
         **{turn: _mean(chosen)["score"] for turn, chosen in turns.items()},
         "categories": {name: {**_mean(group), "n": len(group)} for name, group in by_category.items()} or None,
         "uncertainty": {
-            turn: {"stderr": _mean(chosen)["stderr"], "ci95": _interval(chosen), "n": len(chosen)}
-            for turn, chosen in turns.items()
+            turn: {**_mean(chosen), "ci95": _interval(chosen), "n": len(chosen)} for turn, chosen in turns.items()
         },
     }
 

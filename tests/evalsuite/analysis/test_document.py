@@ -84,7 +84,13 @@ def test_a_document_that_contradicts_itself_is_refused(change: dict[str, object]
     assert not (tmp_path / "analyses").exists()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 2}', '{"schema": 1, "kind": "style"}'])
+def test_an_analysis_of_a_newer_version_is_not_called_damaged(tmp_path):
+    (tmp_path / "analysis.json").write_text('{"schema": 9}')
+    with pytest.raises(DataError, match=r"has schema 9; this evalsuite reads up to 1: upgrade evalsuite$"):
+        read_analysis(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 0}', '{"schema": 1, "kind": "style"}'])
 def test_a_broken_file_is_named_in_one_sentence(text: str, tmp_path: Path) -> None:
     path = tmp_path / "analysis.json"
     path.write_text(text, encoding="utf-8")

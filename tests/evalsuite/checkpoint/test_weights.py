@@ -85,9 +85,11 @@ def test_every_expert_has_weights(tmp_path):
     }
     shapes = llama_shapes(rows=ROWS) | experts
     assert resolve(str(llama(tmp_path / "whole", shapes, num_experts=4))).fingerprint
-    del shapes["model.layers.1.mlp.experts.2.up_proj.weight"]
+    shapes["model.layers.1.mlp.experts.2.up_proj.qweight"] = shapes.pop("model.layers.1.mlp.experts.2.up_proj.weight")
+    assert resolve(str(llama(tmp_path / "mixed", shapes, num_experts=4))).fingerprint
+    del shapes["model.layers.1.mlp.experts.2.up_proj.qweight"]
     said = error_of(llama(tmp_path / "lost", shapes, num_experts=4))
-    assert "no weights for 1 of 4 experts (model.layers.1.mlp.experts.2.up_proj.weight)" in said
+    assert "no weights for 1 of 4 experts (model.layers.1.mlp.experts.2.up_proj)" in said
     nested = {"text_config": {"n_routed_experts": 6, "vocab_size": ROWS}}
     assert "no weights for 2 of 6 experts" in error_of(
         llama(tmp_path / "more", llama_shapes(rows=ROWS) | experts, **nested)

@@ -49,7 +49,7 @@ MISTAKES = [
     ("sft bad.yaml", 2, "--out"),
     ("mix bad.yaml", 2, "--out"),
     ("score mt_bench", 2, "--from is missing"),
-    ("score mt_bench missing.jsonl", 2, "(missing.jsonl); --from missing; see evalsuite score --help"),
+    ("score mt_bench missing.jsonl", 2, "(missing.jsonl); --from is missing; see evalsuite score --help"),
     ("import mt_bench missing.jsonl", 2, "--model is missing"),
     ("analyze similarity", 2, "ANSWERS is missing"),
     ("analyze contamination x --ngram 1", 2, "--ngram must be at least 2, not 1"),

@@ -385,6 +385,8 @@ def test_a_file_takes_the_names_of_flags_and_of_switches(tmp_path):
     done = runner.invoke(app, ["report", "--config", str(file)])
     assert done.exit_code == 2
     assert "unknown key 'resluts'; did you mean 'results'?" in done.stderr
+    file.write_text("results: ./sub\nout: ./sub/page.html\njson: null\n")
+    assert invoke("report", "--config", str(file))[0] == 0
     file.write_text("results: ./sub\njson: maybe\n")
     assert invoke("report", "--config", str(file)) == (2, f"evalsuite: {file}: json must be true or false\n")
 

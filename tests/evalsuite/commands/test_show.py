@@ -50,6 +50,17 @@ def test_json_lines_are_shown_by_the_base_install(data):
     assert "question 5" in done.stdout
 
 
+def test_a_hash_that_reads_as_a_number_is_a_hash(tmp_path):
+    path = tmp_path / "c.jsonl"
+    rows = [{"conversation_hash": f"1e1f{n:02}" if n == 3 else f"h{n}", "n": n} for n in range(12)]
+    path.write_text(
+        "".join(json.dumps({**row, "messages": [turn("user", f"question {row['n']}")]}) + "\n" for row in rows)
+    )
+    code, text = shown(str(path), "--row", "1e1")
+    assert (code, "question 3" in text, "question 10" in text) == (0, True, False)
+    assert "question 10" in shown(str(path), "--row", "10")[1]
+
+
 def test_a_row_is_shown_with_its_ends_and_its_thought_folded(data):
     code, text = shown(data, "--row", "h05")
     assert code == 0

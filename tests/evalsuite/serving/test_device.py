@@ -143,6 +143,15 @@ def test_answers_of_two_dtypes_are_never_taken_for_each_other(cpu_info, tmp_path
     assert (here["dtype"], there["dtype"]) == ("float32", "bfloat16")
 
 
+@pytest.mark.parametrize(("kind", "latent", "kept"), [("cpu", 64, False), ("cpu", 0, True), ("cuda", 64, True)])
+def test_answers_of_a_kernel_that_was_wrong_are_asked_again(tmp_path, monkeypatch, kind, latent, kept):
+    """vLLM's CPU kernel for rotary embeddings, with latent attention."""
+    monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: Device(kind, "0"))
+    model = checkpoint(tmp_path, dtype="float32", kv_lora_rank=latent)
+    assert ("rotary_embedding" not in answer_identity(model, ServeConfig(dtype="float32"), attached=None)) is kept
+    assert "rotary_embedding" not in answer_identity(model, ServeConfig(dtype="float32"), attached="somebody's")
+
+
 def test_answers_under_two_generation_configs_are_never_taken_for_each_other(tmp_path, monkeypatch):
     """They decide how an answer is sampled where that is left to the model, and where it ends."""
     monkeypatch.setattr("evalsuite.serving.session.installed_vllm", lambda: CPU)
@@ -216,6 +225,13 @@ THINKER = {"text_config": FLOAT32}
             True,
             {"vllm_args": ['hf_overrides={"text_config": {"rope_theta": 5}}']},
             {**FLOAT32, "text_config": {**FLOAT32, "rope_theta": 5}},
+        ),
+        (
+            "cuda",
+            {**BF16, "thinker_config": {"text_config": {}}},
+            True,
+            {"vllm_args": ['hf_overrides={"thinker_config": {"text_config": {"rope_theta": 5}}}']},
+            {**FLOAT32, "thinker_config": {**THINKER, "text_config": {**THINKER["text_config"], "rope_theta": 5}}},
         ),
         # The user's own overrides are merged, and win.
         ("cuda", BF16, True, {"vllm_args": ['hf_overrides={"rope_theta": 5}']}, {**FLOAT32, "rope_theta": 5}),

@@ -263,6 +263,7 @@ def arena_folder(results, name, judge, score, **suite):
     }
     (folder / "scores.json").write_text(json.dumps(scores))
     (folder / "manifest.json").write_text("{}")
+    return folder
 
 
 def test_the_leaderboard_is_the_published_file(shared):
@@ -285,7 +286,14 @@ def test_only_figures_of_the_leaderboards_judge_and_protocol_stand_beside_it(tmp
     judge = TABLES["arena_hard_v0_1"].judge
     arena_folder(tmp_path, "gpt-3.5-turbo-0125", judge, 24.0, baseline="gpt-4-0314")
     arena_folder(tmp_path, "gpt-3.5-turbo-0125", "demo", 90.0, baseline="gpt-4-0314")
-    arena_folder(tmp_path, "mine", judge, 60.0, judge_prompt="published")
+    mine = arena_folder(tmp_path, "mine", judge, 60.0, judge_prompt="published")
+    # An import names the judges of all its suites together.
+    several = {
+        "name": f"gpt-4, {judge}",
+        "methods": {"arena_hard_v0_1": f"recorded by {judge}", "mt_bench": "recorded by gpt-4"},
+    }
+    document = json.loads((mine / "scores.json").read_text())
+    (mine / "scores.json").write_text(json.dumps(document | {"judge": several}))
     arena_folder(tmp_path, "other-prompt", judge, 80.0, judge_prompt="own")
     analysis = paper_analysis(tmp_path, only=("arena_hard_v0_1",))
     [table] = [table for table in analysis.tables if table.id == "arena_hard_v0_1"]

@@ -116,6 +116,28 @@ def test_recorded_answers_as_tables_have_them(write, tmp_path):
     assert (scores.suites["mine"]["score"], scores.suites["mine"]["unscored"]) == (1.0, {"no_answer": 1})
 
 
+def test_a_whole_number_is_the_text_that_a_table_had(write, tmp_path):
+    path = write("exact_match", [*SUMS, {"id": "3", "prompt": "4+4?", "reference": 8.0}])
+    rows = [{"id": "a", "answer": 4.0}, {"id": "b", "answer": None}, {"id": "3", "answer": "8"}]
+    _, scores = import_results(str(path), write_rows(tmp_path / "answers.jsonl", rows), "m", tmp_path / "r")
+    assert (scores.suites["mine"]["score"], scores.suites["mine"]["n_scored"]) == (1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [({"id": "a"}, {"id": "a"}), ({"prompt": "2+2?"}, {"prompt": "2+2?"}), ({"id": "a"}, {"prompt": "2+2?"})],
+)
+def test_an_answer_may_stand_beside_its_verdict(write, tmp_path, answer, verdict):
+    path = write(RATING, ROWS)
+    rows = [
+        {**answer, "answer": "4"},
+        {**verdict, "answer": "4", "judge": "j", "rating": 5},
+        {"id": None, "prompt": "3+3?", "answer": "7", "judge": "j", "rating": 2},
+    ]
+    _, scores = import_results(str(path), write_rows(tmp_path / "judged.jsonl", rows), "m", tmp_path / "r")
+    assert scores.suites["mine"]["score"] == 3.5
+
+
 @pytest.mark.parametrize(
     ("more", "fault"),
     [

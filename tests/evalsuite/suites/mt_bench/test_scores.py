@@ -40,6 +40,7 @@ def test_score_is_the_mean_of_all_scored_judgments():
     assert 2 <= low < scores["score"] < high <= 10
     own = scores["uncertainty"]["turn_1"]
     assert own == {
+        "score": 7.75,
         "stderr": pytest.approx(statistics.stdev([9, 7, 5, 10]) / math.sqrt(4)),
         "ci95": list(bootstrap_ci([9.0, 7.0, 5.0, 10.0])),
         "n": 4,

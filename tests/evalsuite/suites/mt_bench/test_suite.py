@@ -20,6 +20,7 @@ from evalsuite.suites.mt_bench.assets import ASSETS
 from evalsuite.suites.mt_bench.assets import MINI as MINI_FOLDER
 from evalsuite.suites.mt_bench.suite import spread
 from evalsuite.suites.options import SuiteOptions
+from evalsuite.suites.repeats import scored_draws
 from judges.pointwise import RATING_CHOICES
 from judges.types import Message, Unscored
 from tests.evalsuite.scripted_chat import ScriptedChat
@@ -284,6 +285,21 @@ def test_the_lines_of_the_terminal():
     assert (lines[2].suite, lines[2].score, lines[2].n) == ("  turn 2", "4.67", "3")
     # An older evalsuite wrote the means alone.
     assert list(MT_BENCH.lines("mt_bench", {**scores, "uncertainty": None}))[1][:5] == ("  turn 1", "7.75", "", "", "")
+
+
+def test_an_interval_of_some_repeats_is_averaged_with_the_figure_of_the_others():
+    alike, varied = rows_rated([(5, 5)] * 5), rows_rated([(4, 5), (6, 5), (5, 5), (9, 5), (1, 5)])
+    rows = [
+        replaced(
+            one,
+            draws=(*one.draws, replaced(other.draws[0], repeat=1)),
+            verdicts=(*one.verdicts, *(replaced(verdict, repeat=1) for verdict in other.verdicts)),
+        )
+        for one, other in zip(alike, varied, strict=True)
+    ]
+    scores = scored_draws(MT_BENCH, HEADER, rows)
+    low, high = MT_BENCH.score(HEADER, varied)["uncertainty"]["turn_1"]["ci95"]
+    assert scores["uncertainty"]["turn_1"]["ci95"] == pytest.approx([(5 + low) / 2, (5 + high) / 2])
 
 
 def test_columns_and_averages_read_the_figures():
