@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from evalsuite.checkpoint import Checkpoint, weight_bytes
-from evalsuite.checkpoint.layers import has_gated_delta
+from evalsuite.checkpoint.layers import has_gated_delta, rotates_by_head
 from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import UsageError
 from evalsuite.packages import SETUP, version_of
@@ -73,6 +73,11 @@ def gpus_have_bf16() -> bool | None:
     except ValueError:
         return None
     return min(capabilities) >= _BF16_CAPABILITY if capabilities else None
+
+
+def rotates_natively(checkpoint: Checkpoint, device: Device) -> bool:
+    """Whether vLLM's kernel for rotary embeddings is left out: 0.32's rotates queries of three dimensions wrongly."""
+    return device.kind == "cpu" and rotates_by_head(text_config(checkpoint.config or {}))
 
 
 def own_dtype(checkpoint: Checkpoint) -> str | None:

@@ -23,7 +23,7 @@ from evalsuite.checkpoint import Checkpoint
 from evalsuite.checkpoint.adapters import SETTINGS, lora_rank
 from evalsuite.checkpoint.json_files import read_config
 from evalsuite.checkpoint.kinds import is_reward_model
-from evalsuite.checkpoint.layers import has_gated_delta, has_states, rotates_by_head
+from evalsuite.checkpoint.layers import has_gated_delta, has_states
 from evalsuite.checkpoint.shards import has_second_copy
 from evalsuite.checkpoint.text_part import in_all_parts, text_config
 from evalsuite.errors import ServerError, UsageError
@@ -37,6 +37,7 @@ from evalsuite.serving.device import (
     gpu_memory,
     head_dtype,
     installed_vllm,
+    rotates_natively,
     served_bytes,
     served_dtype,
 )
@@ -272,11 +273,10 @@ def _command(server: Server, checkpoint: Checkpoint, serve: ServeConfig) -> list
         # does not use offset"); whole prefills need a token budget of one full context.
         budget = max(context_length(checkpoint, serve) or 0, _CPU_MIN_BATCHED_TOKENS)
         flags |= {"enable-chunked-prefill": "false", "max-num-batched-tokens": str(budget)}
-        config = text_config(checkpoint.config or {})
-        # vLLM resumes the states of recurrent layers only where it splits prefills, and 0.32's kernel for rotary
-        # embeddings rotates queries in three dimensions wrongly.
-        flags |= {"enable-prefix-caching": "false"} if has_states(config) else {}
-        flags |= {"compilation-config": '{"custom_ops": ["-rotary_embedding"]}'} if rotates_by_head(config) else {}
+        # vLLM resumes the states of recurrent layers only where it splits prefills.
+        flags |= {"enable-prefix-caching": "false"} if has_states(text_config(checkpoint.config or {})) else {}
+    if rotates_natively(checkpoint, server.device):
+        flags["compilation-config"] = '{"custom_ops": ["-rotary_embedding"]}'
     if (length := context_length(checkpoint, serve)) is not None:
         flags["max-model-len"] = str(length)
     if checkpoint.path is not None and has_second_copy(checkpoint.path):
@@ -318,13 +318,12 @@ def _overrides(head: str, config: Mapping[str, Any], given: Mapping[str, Any]) -
 
 
 def _merged(ours: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both, the user's last; parts of a config are merged too."""
-    both = {key: _merged(ours[key], own) for key, own in given.items() if isinstance(own, dict) and _is_part(ours, key)}
-    return {**ours, **given, **both}
-
-
-def _is_part(ours: Mapping[str, Any], key: str) -> bool:
-    return isinstance(ours.get(key), dict)
+    """Return both, with the user's value where they differ; nested parts of a config are merged too."""
+    both = dict(ours)
+    for key, own in given.items():
+        part = both.get(key)
+        both[key] = _merged(part, own) if isinstance(part, dict) and isinstance(own, dict) else own
+    return both
 
 
 def _max_lora_rank(adapter: Path) -> int:

@@ -13,8 +13,6 @@ from typing import Any
 
 from evalsuite import __version__
 from evalsuite.checkpoint import Checkpoint, generation_config
-from evalsuite.checkpoint.layers import rotates_by_head
-from evalsuite.checkpoint.text_part import text_config
 from evalsuite.errors import ServerError, StoreError, first_line
 from evalsuite.fingerprint import text_sha256
 from evalsuite.progress import NoProgress, Progress
@@ -22,7 +20,7 @@ from evalsuite.redaction import without_secrets
 from evalsuite.serving.chat_format import load_chat_format
 from evalsuite.serving.client import Client, Target
 from evalsuite.serving.config import ServeConfig
-from evalsuite.serving.device import asked_dtype, head_dtype, installed_vllm, own_dtype, served_dtype
+from evalsuite.serving.device import asked_dtype, head_dtype, installed_vllm, own_dtype, rotates_natively, served_dtype
 from evalsuite.serving.engine import Engine
 from evalsuite.serving.identity import name_at_server
 from evalsuite.serving.known_servers import recall, remember
@@ -267,8 +265,9 @@ def head_of(checkpoint: Checkpoint, serve: ServeConfig, *, attached: bool) -> di
 
 def kernels_of(checkpoint: Checkpoint, *, attached: bool) -> dict[str, str]:
     """Return which of vLLM's kernels is not used though it would be: answers that it computed wrongly are not kept."""
-    left_out = rotates_by_head(text_config(checkpoint.config or {})) and installed_vllm().kind == "cpu"
-    return {} if attached or checkpoint.endpoint or not left_out else {"rotary_embedding": "native"}
+    if attached or checkpoint.endpoint or not rotates_natively(checkpoint, installed_vllm()):
+        return {}
+    return {"rotary_embedding": "native"}
 
 
 def dated(checkpoint: Checkpoint) -> dict[str, str]:
