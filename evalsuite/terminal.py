@@ -74,7 +74,7 @@ def _plain_rows(console: Console, table: Table) -> tuple[list[str], list[list[st
 def _written(console: Console, table: Table, form: str) -> str:
     headers, rows = _plain_rows(console, table)
     if form == "csv":
-        # A signed number is no formula, and with an apostrophe it would be no number.
+        # A signed number is not a formula, and an apostrophe would make it a text.
         numbers = [[Decimal(cell) if _SIGNED.fullmatch(cell) else cell for cell in row] for row in rows]
         return csv_text([headers, *numbers]).rstrip("\n")
     import pandas as pd

@@ -38,7 +38,7 @@ def quantization(config: Mapping[str, Any] | None) -> str | None:
     method = str(said.get("quant_method") or modelopt or "unknown method")
     groups = said.get("config_groups")
     schemes = dict.fromkeys(_schemes(groups.values())) if isinstance(groups, dict) else {}
-    bits = [bits for name in _BITS if isinstance(bits := said.get(name), int)]
+    bits = [bits for name in _BITS if type(bits := said.get(name)) is int]
     bits += [loaded for name, loaded in _LOADED_IN.items() if said.get(name) is True]
     if schemes:
         return f"{method} {', '.join(schemes)}"

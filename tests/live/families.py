@@ -102,6 +102,15 @@ def sentencepiece(special: Sequence[str]) -> Any:
     return tokenizer
 
 
+SIGLIP = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
 FAMILIES = {
     "qwen3": Family(
         config="Qwen3Config",
@@ -142,14 +151,7 @@ FAMILIES = {
         tokenizer_class="GPT2Tokenizer",
         tokens=lambda: byte_level(["<|im_start|>", "<end_of_utterance>", "<|im_end|>", "<image>"]),
         ends=("<end_of_utterance>", "<|im_end|>"),
-        vision={
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 28,
-            "patch_size": 14,
-        },
+        vision=SIGLIP,
         around={"scale_factor": 2, "pad_token_id": 1},
         named={"image_token_id": "<image>"},
     ),

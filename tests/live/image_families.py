@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.live.families import Family, byte_level, sentencepiece
+from tests.live.families import SIGLIP, Family, byte_level, sentencepiece
 
 
 def _content(image: str, text: str = "part.text") -> str:
@@ -51,14 +51,6 @@ LLAMA4 = (
     "{% if add_generation_prompt %}<|header_start|>assistant<|header_end|>\n\n{% endif %}"
 )
 
-_SIGLIP = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "image_size": 28,
-    "patch_size": 14,
-}
 _LLAMA4_SIZES = {"vision_output_dim": 64, "projector_input_dim": 64, "projector_output_dim": 64}
 _GEMMA4_SIZES = {"num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 16}
 _QWEN = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 128}
@@ -102,7 +94,7 @@ IMAGE: Mapping[str, Family] = {
         ),
         ends=("</s>", "<end_of_turn>"),
         bos="<s>",
-        vision=_SIGLIP,
+        vision=SIGLIP,
         around={"mm_tokens_per_image": 4, "tie_word_embeddings": False},
         named={
             "image_token_index": "<image>",
@@ -131,7 +123,7 @@ IMAGE: Mapping[str, Family] = {
         ),
         ends=("</s>", "<turn|>"),
         bos="<s>",
-        vision={**{key: _SIGLIP[key] for key in list(_SIGLIP)[:4]}, **_GEMMA4_SIZES},
+        vision={**{key: SIGLIP[key] for key in list(SIGLIP)[:4]}, **_GEMMA4_SIZES},
         around={"audio_config": None},
         named={
             "image_token_id": "<|image|>",
@@ -173,7 +165,7 @@ IMAGE: Mapping[str, Family] = {
         ),
         ends=("</s>",),
         bos="<s>",
-        vision={**_SIGLIP, "model_type": "pixtral"},
+        vision={**SIGLIP, "model_type": "pixtral"},
         around={"spatial_merge_size": 2},
         named={"image_token_index": "[IMG]"},
     ),
@@ -195,7 +187,7 @@ IMAGE: Mapping[str, Family] = {
         ),
         ends=("<|eot|>",),
         bos="<|begin_of_text|>",
-        vision={**_SIGLIP, **_LLAMA4_SIZES},
+        vision={**SIGLIP, **_LLAMA4_SIZES},
         named={"image_token_index": "<|patch|>", "boi_token_index": "<|image|>", "eoi_token_index": "<|image|>"},
     ),
 }

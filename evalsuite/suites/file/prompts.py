@@ -162,7 +162,7 @@ def right_letter(reference: str, options: Sequence[str]) -> str | None:
 def last_number(text: str) -> float | None:
     """Return the last number of a text, with or without thousands separators or an exponent; None without one.
 
-    A hyphen right after a digit is no sign: "3-4" ends in 4. The sign may be U+2212, as models write it.
+    A hyphen right after a digit is not a sign: "3-4" ends in 4. The sign may be U+2212, as models write it.
     """
     found = _NUMBER.findall(text)
     return float(found[-1].replace(",", "").replace("\u2212", "-")) if found else None

@@ -391,6 +391,13 @@ def test_a_file_takes_the_names_of_flags_and_of_switches(tmp_path):
     assert invoke("report", "--config", str(file)) == (2, f"evalsuite: {file}: json must be true or false\n")
 
 
+def test_an_extra_argument_is_named_and_not_what_a_file_gives(tmp_path):
+    file = written(tmp_path / "m.yaml", out="o")
+    assert "--out is missing" in invoke("mix", "r.yaml", "extra")[1]
+    code, said = invoke("mix", "r.yaml", "extra", "--config", str(file))
+    assert (code, "(extra)" in said, "--out" in said) == (2, True, False)
+
+
 def test_an_option_of_a_file_may_have_its_flags_name_but_only_one(tmp_path):
     file = written(tmp_path / "c.yaml", models=["m"], suite=["mt_bench"], vllm_arg=["port=8001"])
     config = read_as(RunConfig, {}, file)

@@ -48,6 +48,8 @@ def test_the_remedy_names_sizes_that_work():
 def test_whole_experts_are_divided_among_devices():
     serve = ServeConfig(tensor_parallel_size=8, vllm_args=["enable_expert_parallel=true"])
     assert not check_parallel(model(num_attention_heads=32, moe_intermediate_size=1412), serve)
+    without = ServeConfig(tensor_parallel_size=8, vllm_args=["enable_expert_parallel=false"])
+    assert check_parallel(model(num_attention_heads=32, moe_intermediate_size=1412), without)
 
 
 def test_a_pipeline_has_no_more_stages_than_layers():

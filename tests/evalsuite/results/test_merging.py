@@ -56,6 +56,23 @@ def test_suites_of_two_machines_give_the_figures_of_one(parts, tmp_path):
     assert len(parts.requests) == asked, "a run finds everything done"
 
 
+def test_a_model_folder_is_renamed_beside_its_place(parts, tmp_path, monkeypatch):
+    """Without write permission on it, a folder cannot be moved to another parent."""
+    moved = []
+
+    def renamed(source, target):
+        moved.append((source, target, source.stat().st_mode))
+        source.rename(target)
+
+    monkeypatch.setattr("evalsuite.results.merging.rename", renamed)
+    model = folder_of(tmp_path / "a")
+    model.chmod(0o555)
+    merge_results([tmp_path / "a"], tmp_path / "all")
+    [(source, target, mode)] = [one for one in moved if one[1].name == model.name]
+    assert source.parent == target.parent
+    assert mode == model.stat().st_mode
+
+
 def test_merging_again_in_any_order_changes_nothing(parts, tmp_path):
     merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     before = content(tmp_path / "c")

@@ -314,6 +314,9 @@ def test_columns_and_averages_read_the_figures():
     turn = columns["mt_bench_turn_2"].figure(scores)
     assert (turn.n, list(turn.ci95)) == (3, scores["uncertainty"]["turn_2"]["ci95"])
     assert columns["mt_bench_turn_2"].figure({**scores, "uncertainty": None}).ci95 is None
+    # Where nothing varies the standard error is unknown, also beside an interval.
+    alike = columns["mt_bench"].figure({**scores, "stderr": 0.0, "ci95": [6.0, 7.0]})
+    assert (alike.stderr, alike.ci95) == (None, (6.0, 7.0))
     figure = columns["mt_bench"].figure(scores)
     assert (figure.n, figure.unscored, list(figure.ci95)) == (7, 3, scores["ci95"])
     assert MT_BENCH.averages({"mt_bench": scores}) == {"nine": {"mt_bench": scores["score"] / 10}}
